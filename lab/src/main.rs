@@ -1,0 +1,2 @@
+//! The `pagewright` command.
+fn main() {}
