@@ -1,0 +1,166 @@
+//! The kernel configuration: which kernel is modelled.
+//!
+//! [`KernelConfig`] holds one field for each choice that changes a fact of memory set-up, with Linux 6.1's default
+//! for the architecture; [`KernelConfig::apply`] reads a `.config` over it. Combinations that cannot exist, or that
+//! are not modelled, are refused by name.
+
+use crate::machine::Arch;
+use pagewright_addr::PageShift;
+
+/// Kernel configuration, CONFIG_* by CONFIG_*. See [`KernelConfig::for_arch`] for the defaults.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KernelConfig {
+    /// Which architecture it configures.
+    pub arch: Arch,
+    /// CONFIG_ARM64_{4K,16K,64K}_PAGES; 4 KiB elsewhere.
+    pub page_shift: PageShift,
+    /// CONFIG_ARM64_VA_BITS (39, 42, 47, 48, 52); 48 or 57 on x86_64, 32 on 32-bit kernels.
+    pub va_bits: u8,
+    /// CONFIG_ARM64_PA_BITS (48 or 52); what phys_addr_t can hold elsewhere (32, 36, 40, 46, 52).
+    pub pa_bits: u8,
+    /// CONFIG_PGTABLE_LEVELS.
+    pub pgtable_levels: u8,
+    /// CONFIG_PAGE_OFFSET of 32-bit kernels: where the VMSPLIT choice puts the kernel. 0 on 64-bit.
+    pub page_offset: u32,
+    /// FLATMEM, DISCONTIGMEM, SPARSEMEM or SPARSEMEM_VMEMMAP.
+    pub memory_model: MemoryModel,
+    /// CONFIG_SPARSEMEM_EXTREME.
+    pub sparsemem_extreme: bool,
+    /// MAX_ORDER as Linux 6.1 counts: one more than the largest order (CONFIG_ARCH_FORCE_MAX_ORDER).
+    pub max_order: u8,
+    /// CONFIG_NR_CPUS.
+    pub nr_cpus: u32,
+    /// CONFIG_NUMA.
+    pub numa: bool,
+    /// CONFIG_NODES_SHIFT.
+    pub nodes_shift: u8,
+    /// CONFIG_NUMA_EMU (`numa=fake=`, x86).
+    pub numa_emu: bool,
+    /// CONFIG_ZONE_DMA.
+    pub zone_dma: bool,
+    /// CONFIG_ZONE_DMA32.
+    pub zone_dma32: bool,
+    /// CONFIG_HIGHMEM.
+    pub highmem: bool,
+    /// CONFIG_ZONE_DEVICE.
+    pub zone_device: bool,
+    /// CONFIG_CMA and CONFIG_DMA_CMA with their size and alignment.
+    pub cma: Option<CmaConfig>,
+    /// CONFIG_DMA_PERNUMA_CMA.
+    pub pernuma_cma: bool,
+    /// CONFIG_SLUB, CONFIG_SLAB or CONFIG_SLOB.
+    pub slab: Slab,
+    /// CONFIG_DEFERRED_STRUCT_PAGE_INIT.
+    pub deferred_struct_page_init: bool,
+    /// CONFIG_ARM_LPAE or CONFIG_X86_PAE.
+    pub lpae: bool,
+    /// CONFIG_THUMB2_KERNEL.
+    pub thumb2: bool,
+    /// CONFIG_HUGETLB_PAGE.
+    pub hugetlb: bool,
+    /// CONFIG_TRANSPARENT_HUGEPAGE.
+    pub thp: Thp,
+    /// CONFIG_LOG_BUF_SHIFT.
+    pub log_buf_shift: u8,
+    /// CONFIG_SMP.
+    pub smp: bool,
+    /// CONFIG_STRICT_KERNEL_RWX.
+    pub strict_kernel_rwx: bool,
+    /// CONFIG_RODATA_FULL_DEFAULT_ENABLED (arm64).
+    pub rodata_full: bool,
+    /// CONFIG_RANDOMIZE_BASE.
+    pub randomize_base: bool,
+    /// CONFIG_MEMORY_HOTPLUG.
+    pub memory_hotplug: bool,
+    /// CONFIG_ARCH_KEEP_MEMBLOCK.
+    pub keep_memblock: bool,
+    /// CONFIG_LRU_GEN.
+    pub lru_gen: bool,
+    /// CONFIG_SWAP.
+    pub swap: bool,
+    /// CONFIG_MEMCG.
+    pub memcg: bool,
+    /// CONFIG_COMPACTION.
+    pub compaction: bool,
+    /// CONFIG_MEMORY_ISOLATION.
+    pub memory_isolation: bool,
+    /// CONFIG_INIT_ON_ALLOC_DEFAULT_ON.
+    pub init_on_alloc: bool,
+    /// CONFIG_INIT_ON_FREE_DEFAULT_ON.
+    pub init_on_free: bool,
+    /// CONFIG_PAGE_TABLE_ISOLATION (x86) or CONFIG_UNMAP_KERNEL_AT_EL0 (arm64).
+    pub page_table_isolation: bool,
+    /// CONFIG_PHYSICAL_START (x86).
+    pub physical_start: u32,
+    /// CONFIG_PHYSICAL_ALIGN (x86).
+    pub physical_align: u32,
+    /// CONFIG_CRASH_DUMP / CONFIG_KEXEC_CORE: `crashkernel=` is honoured.
+    pub kexec_core: bool,
+    /// CONFIG_SLAB_FREELIST_RANDOM and CONFIG_SHUFFLE_PAGE_ALLOCATOR.
+    pub shuffle_page_allocator: bool,
+    /// CONFIG_HIGHPTE.
+    pub highpte: bool,
+    /// CONFIG_KASAN (software tags take flag bits); refused when set: not modelled.
+    pub kasan: bool,
+    /// CONFIG_MEMTEST.
+    pub memtest: bool,
+}
+
+/// How a frame number finds its page metadata.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MemoryModel {
+    /// One array for all frames.
+    Flat,
+    /// One array for each node.
+    Discontig,
+    /// One array for each section, found through a table.
+    Sparse,
+    /// Sections whose arrays are virtually contiguous.
+    SparseVmemmap,
+}
+
+/// CONFIG_DMA_CMA's default area.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CmaConfig {
+    /// The choice CMA_SIZE_SEL_* with its values.
+    pub size: CmaSize,
+    /// CONFIG_CMA_ALIGNMENT: the largest order of alignment for a buffer.
+    pub alignment: u8,
+    /// CONFIG_CMA_AREAS.
+    pub areas: u8,
+}
+
+/// The size of the default CMA area.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CmaSize {
+    /// CMA_SIZE_SEL_MBYTES.
+    Mbytes(u32),
+    /// CMA_SIZE_SEL_PERCENTAGE, of present memory.
+    Percentage(u8),
+    /// CMA_SIZE_SEL_MIN: the smaller of both.
+    Min(u32, u8),
+    /// CMA_SIZE_SEL_MAX: the larger of both.
+    Max(u32, u8),
+}
+
+/// Which slab allocator is built.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Slab {
+    /// CONFIG_SLUB.
+    Slub,
+    /// CONFIG_SLAB.
+    Slab,
+    /// CONFIG_SLOB.
+    Slob,
+}
+
+/// CONFIG_TRANSPARENT_HUGEPAGE and its default.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Thp {
+    /// Not built.
+    Off,
+    /// Built, `madvise` by default.
+    Madvise,
+    /// Built, `always` by default.
+    Always,
+}

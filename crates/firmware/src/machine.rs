@@ -1,0 +1,185 @@
+//! The machine description: everything the boot path knows before its first decision.
+//!
+//! A [`Machine`] is a plain value that borrows what it does not own (device tree bytes, e820 entries, strings).
+//! Hosted code builds one from files, bare-metal code from what the boot loader handed over; the boot path takes
+//! both alike. Sizes that shape Linux's layout but follow from a kernel *build* (the stride of `struct page`, the
+//! per-CPU static size, where the image's sections lie) are fields here, so that a hosted boot can reproduce a
+//! given Linux kernel and a real embedding can state its own.
+
+use crate::acpi::NumaTables;
+use crate::cmdline::CommandLine;
+use crate::config::KernelConfig;
+use crate::devicetree::DeviceTree;
+use crate::e820::E820Entry;
+use pagewright_addr::{PhysAddr, PhysRange};
+
+/// The processor architecture, which selects the boot path.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Arch {
+    /// 64-bit x86, 4- or 5-level page tables.
+    X86_64,
+    /// 32-bit x86, 2-level or PAE; hosted only.
+    I386,
+    /// AArch64.
+    Arm64,
+    /// 32-bit Arm (ARMv7), short-descriptor or LPAE.
+    Arm,
+}
+
+/// A machine, ready to boot.
+#[derive(Clone, Debug)]
+pub struct Machine<'a> {
+    /// Which boot path to take.
+    pub arch: Arch,
+    /// The kernel configuration that is modelled.
+    pub config: KernelConfig,
+    /// Where the kernel image lies in RAM.
+    pub image: KernelImage,
+    /// Sizes that follow from the kernel build.
+    pub build: BuildFacts,
+    /// What the firmware says about memory.
+    pub firmware: Firmware<'a>,
+    /// The initial RAM disk as the boot loader reports it. Device-tree machines usually leave this `None`: the
+    /// range stands in /chosen.
+    pub initrd: Option<PhysRange>,
+    /// The command line in force. `None` takes the one of the device tree (or an empty one).
+    pub cmdline: Option<CommandLine<'a>>,
+    /// Processors.
+    pub cpus: Cpus,
+    /// Seed for the randomised parts (KASLR, the linear map's offset). `None`: nothing is randomised.
+    pub seed: Option<u64>,
+}
+
+/// What the firmware hands over.
+#[derive(Clone, Debug)]
+pub enum Firmware<'a> {
+    /// A flattened device tree, loaded at `at`.
+    DeviceTree {
+        /// The parsed tree.
+        tree: DeviceTree<'a>,
+        /// Where the boot loader put it; `None` if the kernel itself carries it (appended).
+        at: Option<PhysAddr>,
+        /// Memory that replaces the tree's own memory nodes (`--memory`); empty takes the tree's.
+        memory: &'a [PhysRange],
+        /// An EFI memory map that replaces the tree's memory nodes.
+        efi: &'a [crate::efi::EfiEntry],
+    },
+    /// A PC: the e820 map, and ACPI's tables for NUMA.
+    Pc(Pc<'a>),
+    /// Arm's older hand-over, a list of ATAGs.
+    Atags(crate::atags::Atags),
+}
+
+/// What a PC's firmware says.
+#[derive(Clone, Debug, Default)]
+pub struct Pc<'a> {
+    /// The map as the firmware gave it, before any sanitising.
+    pub e820: &'a [E820Entry],
+    /// Affinities and distances (SRAT, SLIT), empty without NUMA.
+    pub numa: NumaTables<'a>,
+    /// Ranges that ACPI tables occupy, in the order in which the kernel reserves them.
+    pub acpi_tables: &'a [PhysRange],
+    /// The legacy MP table's floating pointer and configuration table, if the firmware left one.
+    pub mp_table: Option<MpTable>,
+    /// The EFI memory map; empty on a BIOS machine.
+    pub efi: &'a [crate::efi::EfiEntry],
+    /// Ranges of `struct setup_data` entries from the boot loader.
+    pub setup_data: &'a [PhysRange],
+    /// The top of conventional memory as the BIOS data area says (EBDA start), used for the low reserve.
+    pub ebda: Option<PhysAddr>,
+}
+
+/// The legacy MP specification's tables, which the kernel reserves when found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MpTable {
+    /// The 16-byte floating pointer.
+    pub floating_pointer: PhysRange,
+    /// The configuration table it points to.
+    pub table: Option<PhysRange>,
+}
+
+/// Where the kernel image lies in physical memory.
+///
+/// All ranges are physical; the boot path reserves from `text.start` to `end`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KernelImage {
+    /// First byte of `_text` (x86, arm: `_stext`'s section start; arm64: the image's load address plus its head).
+    pub text_start: PhysAddr,
+    /// `_etext`.
+    pub text_end: PhysAddr,
+    /// Read-only data up to `__init_begin` (arm64: `__end_rodata`).
+    pub rodata_end: PhysAddr,
+    /// `__init_begin`.
+    pub init_begin: PhysAddr,
+    /// `__inittext_end`: where init text ends and init data begins.
+    pub inittext_end: PhysAddr,
+    /// `__init_end`.
+    pub init_end: PhysAddr,
+    /// `_sdata`.
+    pub data_start: PhysAddr,
+    /// `_edata`.
+    pub data_end: PhysAddr,
+    /// `__bss_start`.
+    pub bss_start: PhysAddr,
+    /// `__bss_stop`.
+    pub bss_end: PhysAddr,
+    /// `_end`, where the image's reservation ends (x86: `__end_of_kernel_reserve`; the brk area follows).
+    pub end: PhysAddr,
+    /// x86: bytes of the brk area in use when it is closed (`_brk_end - _brk_start`).
+    pub brk_used: u64,
+    /// arm64: the virtual address of the image (`KIMAGE_VADDR` + offset); 0 elsewhere.
+    pub virt: u64,
+    /// Where the data that is freed last, the initial page tables (`init_pg_dir`..`init_pg_end`, arm64), lies.
+    pub init_pg_dir: PhysRange,
+}
+
+/// Sizes in bytes that follow from the kernel build and shape where early allocations land.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BuildFacts {
+    /// `sizeof(struct page)`: 64 on 64-bit kernels, 32 to 44 on 32-bit ones.
+    pub struct_page: u32,
+    /// `sizeof(pg_data_t)`.
+    pub pglist_data: u32,
+    /// Static per-CPU data: `__per_cpu_end - __per_cpu_start`.
+    pub percpu_static: u32,
+    /// Reserved per-CPU space for modules: `PERCPU_MODULE_RESERVE`, 0 without modules or where not used (i386).
+    pub percpu_reserved: u32,
+    /// `PERCPU_DYNAMIC_RESERVE`.
+    pub percpu_dynamic: u32,
+    /// Bytes of the real-mode trampoline blob (x86).
+    pub real_mode_blob: u32,
+}
+
+/// Processors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cpus {
+    /// How many processors are possible (`nr_cpu_ids`).
+    pub possible: u32,
+    /// Bytes of an L1 data cache line (SMP_CACHE_BYTES).
+    pub cache_line: u32,
+    /// x86: the processor maps 1 GiB pages (pdpe1gb).
+    pub gbpages: bool,
+    /// x86: 5-level paging is in use. arm64: 52-bit virtual addresses are.
+    pub la57: bool,
+    /// Physical address bits that the processor implements.
+    pub phys_bits: u8,
+    /// arm: a data cache that is VIPT and aliases, on which HIGHMEM is dropped.
+    pub vipt_aliasing: bool,
+    /// arm64: the processor needs kernel page-table isolation or has mixed page-size limits, which forces
+    /// page-granular mappings of the linear map.
+    pub force_pte_mapping: bool,
+}
+
+impl Default for Cpus {
+    fn default() -> Self {
+        Self {
+            possible: 1,
+            cache_line: 64,
+            gbpages: false,
+            la57: false,
+            phys_bits: 40,
+            vipt_aliasing: false,
+            force_pte_mapping: false,
+        }
+    }
+}
