@@ -1,2 +1,3 @@
-//! The `pagewright` command.
+//! The `pagewright` command; see the library for what it does.
+
 fn main() {}

@@ -1,0 +1,142 @@
+//! `/proc/pagetypeinfo`: free blocks by migrate type, and how many pageblocks each type owns.
+
+use super::{Lines, node_zone};
+use crate::fault::Fault;
+use std::fmt;
+
+/// The whole file: one part for each node with memory.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PageTypeInfo {
+    /// The nodes' parts.
+    pub nodes: Vec<Node>,
+}
+
+/// One node's part.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Node {
+    /// The node's number.
+    pub node: u32,
+    /// The order of a pageblock.
+    pub pageblock_order: u32,
+    /// The migrate types' names, in order.
+    pub types: Vec<String>,
+    /// The populated zones.
+    pub zones: Vec<Zone>,
+}
+
+/// One populated zone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Zone {
+    /// The zone's name.
+    pub name: String,
+    /// Free blocks by type, then by order.
+    pub free: Vec<Vec<u64>>,
+    /// Pageblocks by type.
+    pub blocks: Vec<u64>,
+}
+
+const HEAD: &str = "Free pages count per migrate type at order";
+const BLOCKS: &str = "Number of blocks type";
+/// Linux stops counting a free list here and prints `>` before the number.
+const COUNT_LIMIT: u64 = 100_000;
+
+impl PageTypeInfo {
+    /// Reads the file's text.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let mut lines = Lines::new(text);
+        let mut nodes = Vec::new();
+        while lines.peek().is_some() {
+            nodes.push(node(&mut lines)?);
+        }
+        Ok(Self { nodes })
+    }
+}
+
+fn numbers(n: usize, line: &str, text: &str) -> Result<Vec<u64>, Fault> {
+    let read = |w: &str| w.trim_start_matches('>').parse();
+    text.split_whitespace().map(read).collect::<Result<_, _>>().map_err(|_| Fault::line(n, line, "numbers"))
+}
+
+fn node(lines: &mut Lines<'_>) -> Result<Node, Fault> {
+    let mut out = Node { pageblock_order: lines.number("Page block order:")? as u32, ..Node::default() };
+    lines.number("Pages per block:")?;
+    lines.need("an empty line")?;
+    let (n, line) = lines.need(HEAD)?;
+    if !line.starts_with(HEAD) {
+        return Err(Fault::line(n, line, HEAD));
+    }
+    while lines.next_is("Node") {
+        let (n, line) = lines.need("a zone's line")?;
+        let (node, zone, rest) = node_zone(n, line)?;
+        out.node = node;
+        let (kind, counts) = rest
+            .strip_prefix(", type")
+            .and_then(|r| r.trim_start().split_once(' '))
+            .ok_or_else(|| Fault::line(n, line, "`, type <name> <numbers>`"))?;
+        if out.zones.last().is_none_or(|z| z.name != zone) {
+            out.zones.push(Zone { name: zone.to_owned(), ..Zone::default() });
+        }
+        if out.zones.len() == 1 {
+            out.types.push(kind.to_owned());
+        }
+        let counts = numbers(n, line, counts)?;
+        if let Some(last) = out.zones.last_mut() {
+            last.free.push(counts);
+        }
+    }
+    lines.need("an empty line")?;
+    let (n, line) = lines.need(BLOCKS)?;
+    if !line.starts_with(BLOCKS) {
+        return Err(Fault::line(n, line, BLOCKS));
+    }
+    while lines.next_is("Node") {
+        let (n, line) = lines.need("a zone's line")?;
+        let (_, name, rest) = node_zone(n, line)?;
+        let zone = out.zones.iter_mut().find(|z| z.name == name);
+        zone.ok_or_else(|| Fault::line(n, line, "a zone that was listed above"))?.blocks =
+            numbers(n, line, rest)?;
+    }
+    Ok(out)
+}
+
+impl fmt::Display for PageTypeInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.nodes.iter().try_for_each(|n| n.fmt(f))
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Page block order: {}", self.pageblock_order)?;
+        writeln!(f, "Pages per block:  {}", 1u64 << self.pageblock_order.min(63))?;
+        write!(f, "\n{HEAD:<43} ")?;
+        let orders = self.zones.iter().flat_map(|z| z.free.first()).map(Vec::len).next().unwrap_or(0);
+        for order in 0..orders {
+            write!(f, "{order:>6} ")?;
+        }
+        writeln!(f)?;
+        for zone in &self.zones {
+            for (kind, counts) in self.types.iter().zip(&zone.free) {
+                write!(f, "Node {:>4}, zone {:>8}, type {kind:>12} ", self.node, zone.name)?;
+                for &count in counts {
+                    let mark = if count >= COUNT_LIMIT { ">" } else { "" };
+                    write!(f, "{mark}{count:>6} ")?;
+                }
+                writeln!(f)?;
+            }
+        }
+        write!(f, "\n{BLOCKS:<23}")?;
+        for kind in &self.types {
+            write!(f, "{kind:>12} ")?;
+        }
+        writeln!(f)?;
+        for zone in &self.zones {
+            write!(f, "Node {}, zone {:>8} ", self.node, zone.name)?;
+            for blocks in &zone.blocks {
+                write!(f, "{blocks:>12} ")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! `/proc/zoneinfo`: every zone of every node, populated or not.
+
+use super::{Counter, Lines, counter, node_zone};
+use crate::fault::Fault;
+use std::fmt;
+
+/// The whole file: zones in node order, within a node in zone order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ZoneInfo {
+    /// One block for each zone of each online node.
+    pub zones: Vec<Zone>,
+}
+
+/// One zone. All page counts are in pages.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Zone {
+    /// The node's number.
+    pub node: u32,
+    /// The zone's name.
+    pub name: String,
+    /// The node's counters, with its first populated zone only.
+    pub node_stats: Option<Vec<Counter>>,
+    /// Free pages.
+    pub free: u64,
+    /// The temporary watermark boost.
+    pub boost: u64,
+    /// The min watermark.
+    pub min: u64,
+    /// The low watermark.
+    pub low: u64,
+    /// The high watermark.
+    pub high: u64,
+    /// Pages from the zone's first to its last, holes included.
+    pub spanned: u64,
+    /// Pages that exist.
+    pub present: u64,
+    /// Pages that the page allocator manages.
+    pub managed: u64,
+    /// Pages in CMA areas.
+    pub cma: u64,
+    /// lowmem_reserve against each zone kind.
+    pub protection: Vec<u64>,
+    /// What only a populated zone shows.
+    pub populated: Option<Populated>,
+}
+
+/// The rest of a populated zone's block.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Populated {
+    /// The zone's counters (and NUMA's, where built), in Linux's order.
+    pub stats: Vec<Counter>,
+    /// The per-CPU page lists, in CPU order.
+    pub pagesets: Vec<Pageset>,
+    /// Consecutive reclaim failures have made the node hopeless.
+    pub node_unreclaimable: u64,
+    /// The zone's first frame number.
+    pub start_pfn: u64,
+}
+
+/// One CPU's page lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pageset {
+    /// The CPU's number.
+    pub cpu: u32,
+    /// Pages on the lists.
+    pub count: u64,
+    /// Above which pages are given back.
+    pub high: u64,
+    /// Pages moved at once.
+    pub batch: u64,
+    /// The drift that a vmstat counter may have on this CPU.
+    pub stat_threshold: Option<u64>,
+}
+
+impl ZoneInfo {
+    /// Reads the file's text.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let mut lines = Lines::new(text);
+        let mut zones = Vec::new();
+        while lines.peek().is_some() {
+            zones.push(zone(&mut lines)?);
+        }
+        Ok(Self { zones })
+    }
+
+    /// The zone of that node and name.
+    pub fn zone(&self, node: u32, name: &str) -> Option<&Zone> {
+        self.zones.iter().find(|z| z.node == node && z.name == name)
+    }
+}
+
+fn zone(lines: &mut Lines<'_>) -> Result<Zone, Fault> {
+    let (number, line) = lines.need("`Node <number>, zone <name>`")?;
+    let (node, name, _) = node_zone(number, line)?;
+    let mut zone = Zone { node, name: name.to_owned(), ..Zone::default() };
+    if lines.next_is("per-node stats") {
+        lines.next();
+        let mut stats = Vec::new();
+        while !lines.next_is("pages free") {
+            let (n, l) = lines.need("a node counter or `pages free`")?;
+            stats.push(counter(n, l)?);
+        }
+        zone.node_stats = Some(stats);
+    }
+    for (label, field) in [
+        ("pages free", &mut zone.free),
+        ("boost", &mut zone.boost),
+        ("min", &mut zone.min),
+        ("low", &mut zone.low),
+        ("high", &mut zone.high),
+        ("spanned", &mut zone.spanned),
+        ("present", &mut zone.present),
+        ("managed", &mut zone.managed),
+        ("cma", &mut zone.cma),
+    ] {
+        *field = lines.number(label)?;
+    }
+    let (n, line) = lines.need("`protection: (<numbers>)`")?;
+    zone.protection = line
+        .trim()
+        .strip_prefix("protection: (")
+        .and_then(|l| l.strip_suffix(')'))
+        .and_then(|l| l.split(", ").map(|v| v.parse().ok()).collect())
+        .ok_or_else(|| Fault::line(n, line, "`protection: (<numbers>)`"))?;
+    if lines.peek().is_some() && !lines.next_is("Node ") {
+        zone.populated = Some(populated(lines)?);
+    }
+    Ok(zone)
+}
+
+fn populated(lines: &mut Lines<'_>) -> Result<Populated, Fault> {
+    let mut out = Populated::default();
+    while !lines.next_is("pagesets") {
+        let (n, l) = lines.need("a zone counter or `pagesets`")?;
+        out.stats.push(counter(n, l)?);
+    }
+    lines.next();
+    while lines.next_is("cpu:") {
+        let mut set = Pageset {
+            cpu: lines.number("cpu:")? as u32,
+            count: lines.number("count:")?,
+            high: lines.number("high:")?,
+            batch: lines.number("batch:")?,
+            stat_threshold: None,
+        };
+        if lines.next_is("vm stats threshold:") {
+            set.stat_threshold = Some(lines.number("vm stats threshold:")?);
+        }
+        out.pagesets.push(set);
+    }
+    out.node_unreclaimable = lines.number("node_unreclaimable:")?;
+    out.start_pfn = lines.number("start_pfn:")?;
+    Ok(out)
+}
+
+impl fmt::Display for ZoneInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.zones.iter().try_for_each(|z| z.fmt(f))
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node {}, zone {:>8}", self.node, self.name)?;
+        if let Some(stats) = &self.node_stats {
+            write!(f, "\n  per-node stats")?;
+            counters(f, stats)?;
+        }
+        write!(f, "\n  pages free     {}", self.free)?;
+        for (label, value) in [
+            ("boost", self.boost),
+            ("min", self.min),
+            ("low", self.low),
+            ("high", self.high),
+            ("spanned", self.spanned),
+            ("present", self.present),
+            ("managed", self.managed),
+            ("cma", self.cma),
+        ] {
+            write!(f, "\n        {label:<8} {value}")?;
+        }
+        write!(f, "\n        protection: (")?;
+        for (i, pages) in self.protection.iter().enumerate() {
+            write!(f, "{}{pages}", if i == 0 { "" } else { ", " })?;
+        }
+        write!(f, ")")?;
+        if let Some(p) = &self.populated {
+            counters(f, &p.stats)?;
+            write!(f, "\n  pagesets")?;
+            for s in &p.pagesets {
+                write!(f, "\n    cpu: {}", s.cpu)?;
+                write!(f, "\n              count: {}", s.count)?;
+                write!(f, "\n              high:  {}", s.high)?;
+                write!(f, "\n              batch: {}", s.batch)?;
+                if let Some(t) = s.stat_threshold {
+                    write!(f, "\n  vm stats threshold: {t}")?;
+                }
+            }
+            write!(f, "\n  node_unreclaimable:  {}", p.node_unreclaimable)?;
+            write!(f, "\n  start_pfn:           {}", p.start_pfn)?;
+        }
+        writeln!(f)
+    }
+}
+
+fn counters(f: &mut fmt::Formatter<'_>, counters: &[Counter]) -> fmt::Result {
+    counters.iter().try_for_each(|(name, value)| write!(f, "\n      {name:<12} {value}"))
+}
