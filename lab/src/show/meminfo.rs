@@ -57,9 +57,10 @@ impl fmt::Display for MemInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Line { name, value, kib } in &self.lines {
             let unit = if *kib { " kB" } else { "" };
-            // Linux pads most labels to 16 columns and amounts to 8; these two were given their own widths.
+            // Linux pads most labels to 16 columns and amounts to 8; these were given their own widths.
             if name.starts_with("HugePages_") {
-                writeln!(f, "{name}:   {value:>5}{unit}")?;
+                let label = format!("{name}:");
+                writeln!(f, "{label:<19}{value:>5}{unit}")?;
             } else if name == "HardwareCorrupted" {
                 writeln!(f, "{name}: {value:>5}{unit}")?;
             } else {

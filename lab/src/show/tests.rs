@@ -88,7 +88,7 @@ Node 0, zone   Normal           19          483
 #[test]
 fn meminfo_pads_labels_and_amounts() {
     let text = "MemTotal:        2042380 kB\nVmallocTotal:   133143592960 kB\n\
-HardwareCorrupted:     0 kB\nHugePages_Total:   123456\n";
+HardwareCorrupted:     0 kB\nHugePages_Total:   123456\nHugePages_Free:        0\n";
     let info = meminfo::MemInfo::parse(text).unwrap();
     assert_eq!(info.get("MemTotal"), Some(2_042_380));
     assert_eq!(info.to_string(), text);
