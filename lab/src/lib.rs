@@ -5,5 +5,6 @@
 //! comparison, [`cli`] the command line.
 #![forbid(unsafe_code)]
 
+pub mod facts;
 pub mod fault;
 pub mod show;

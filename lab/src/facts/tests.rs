@@ -1,0 +1,82 @@
+use super::*;
+
+const LOG: &str = "\
+[    0.000000] cma: Reserved 16 MiB at 0xbf000000
+[    0.000000] MEMBLOCK configuration:
+[    0.000000]  memory size = 0x80000000 reserved size = 0x024e4588
+[    0.000000]  memory.cnt  = 0x1
+[    0.000000]  memory[0x0]\t[0x40000000-0xbfffffff], 0x80000000 bytes flags: 0x0
+[    0.000000] memblock_alloc_try_nid: 40 bytes align=0x4 nid=-1 from=0x0 max_addr=0x0 early_alloc+0x2c/0x58
+[    0.000000] Zone ranges:
+[    0.000000]   DMA      [mem 0x0000000040000000-0x000000006fffffff]
+[    0.000000]   Normal   empty
+[    0.000000] Movable zone start for each node
+[    0.000000]   Node 0: 0x0000000070000000
+[    0.000000] Early memory node ranges
+[    0.000000]   node   0: [mem 0x0000000040000000-0x00000000bfffffff]
+[    0.000000] mminit::pageflags_layout_nodezoneid Node/Zone ID: 32 -> 30
+[    0.000000] On node 0, zone DMA: 1 pages in unavailable ranges
+[    0.000000] On node 0, zone DMA: 97 pages in unavailable ranges
+[    0.000000] mminit::zonelist general 0:HighMem = 0:HighMem 0:DMA 
+[    0.000000] Built 1 zonelists, mobility grouping on.  Total pages: 522560
+[    0.000000] Kernel command line: console=ttyAMA0
+[    0.000000] software IO TLB: area num 2.
+";
+
+#[test]
+fn every_fact_has_a_key_that_names_the_decision() {
+    let facts = Facts::from_log(LOG);
+    for (key, value) in [
+        ("cma: Reserved # MiB at # #1", "cma: Reserved 16 MiB at 0xbf000000"),
+        ("memblock dump 1: memory[0x0]", "[0x40000000-0xbfffffff], 0x80000000 bytes flags: 0x0"),
+        ("memblock dump 1: memory size", "0x80000000 reserved size = 0x024e4588"),
+        ("zone DMA range", "[mem 0x0000000040000000-0x000000006fffffff]"),
+        ("zone Normal range", "empty"),
+        ("movable start of node 0", "0x0000000070000000"),
+        ("early memory node range #1", "0: [mem 0x0000000040000000-0x00000000bfffffff]"),
+        ("pageflags_layout_nodezoneid", "Node/Zone ID: 32 -> 30"),
+        ("holes of node 0, zone DMA #2", "97 pages in unavailable ranges"),
+        ("zonelist general 0:HighMem", "0:HighMem 0:DMA"),
+        ("zonelists", "Built 1 zonelists, mobility grouping on.  Total pages: 522560"),
+    ] {
+        assert_eq!(facts.get(key), Some(value), "{key}");
+    }
+}
+
+#[test]
+fn facts_below_the_command_line_are_late_and_a_log_without_memory_line_is_incomplete() {
+    let facts = Facts::from_log(LOG);
+    assert!(!facts.complete);
+    let late: Vec<_> = facts.list.iter().filter(|f| f.late).map(|f| f.value.as_str()).collect();
+    assert_eq!(late, ["software IO TLB: area num 2."]);
+    let whole = format!("{LOG}[    0.1] Memory: 2023080K/2097152K available\n");
+    assert!(Facts::from_log(&whole).complete);
+}
+
+#[test]
+fn timestamps_levels_and_loggers_are_taken_off() {
+    for line in [
+        "Zone ranges:",
+        "[    0.000000] Zone ranges:",
+        "<6>[    0.000000] Zone ranges:",
+        "<6>Zone ranges:\r",
+        "Nov 21 02:35:01 host kernel: [    0.000000] Zone ranges:",
+    ] {
+        assert_eq!(body(line), "Zone ranges:", "{line}");
+    }
+    assert_eq!(body("[mem 0x80000000-0xafffffff] available"), "[mem 0x80000000-0xafffffff] available");
+}
+
+#[test]
+fn a_shape_leaves_numbers_out_and_names_whole() {
+    assert_eq!(shape("e820: remove [mem 0x000a0000-0x000fffff] usable"), "e820: remove [mem #-#] usable");
+    assert_eq!(shape("cma: Failed to reserve 16 MiB"), "cma: Failed to reserve # MiB");
+    assert_eq!(shape("NODE_DATA(1) allocated"), "NODE_DATA(#) allocated");
+}
+
+#[test]
+fn groups_are_found_by_name() {
+    for group in Group::ALL {
+        assert_eq!(Group::from_name(group.name()), Some(group));
+    }
+}
