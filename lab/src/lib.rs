@@ -5,6 +5,7 @@
 //! comparison, [`cli`] the command line.
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod facts;
 pub mod fault;
 pub mod show;
