@@ -67,7 +67,7 @@ pub enum Firmware<'a> {
     /// A PC: the e820 map, and ACPI's tables for NUMA.
     Pc(Pc<'a>),
     /// Arm's older hand-over, a list of ATAGs.
-    Atags(crate::atags::Atags),
+    Atags(crate::atags::Atags<'a>),
 }
 
 /// What a PC's firmware says.

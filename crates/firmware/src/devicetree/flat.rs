@@ -1,0 +1,417 @@
+//! The flattened form itself: header, blocks, tokens, nodes and properties.
+//!
+//! [`Blob::parse`] checks the header and walks every token once; after it, reading never leaves the blob. Names and
+//! lookups follow what Linux does with libfdt rather than the Devicetree Specification: any name is accepted,
+//! properties after a node's first child are not seen, and a path component without a unit address matches a node
+//! with one.
+
+use super::DtError;
+use core::fmt;
+
+const MAGIC: u32 = 0xd00d_feed;
+/// Bytes of a version 16 header; version 17 adds the size of the structure block.
+const HEADER_V16: usize = 36;
+const HEADER_V17: usize = 40;
+
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROP: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+
+/// Reads a big-endian cell at `at`, if all of it is there.
+fn cell(bytes: &[u8], at: usize) -> Option<u32> {
+    let end = at.checked_add(4)?;
+    Some(u32::from_be_bytes(bytes.get(at..end)?.try_into().ok()?))
+}
+
+/// A length or position rounded up to whole cells.
+fn cells_up(n: usize) -> Option<usize> {
+    Some(n.checked_add(3)? & !3)
+}
+
+/// The blocks of a tree that [`Blob::parse`] has checked.
+#[derive(Clone, Copy)]
+pub(super) struct Blob<'a> {
+    reservations: &'a [u8],
+    structure: &'a [u8],
+    strings: &'a [u8],
+    total_size: u32,
+}
+
+impl fmt::Debug for Blob<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blob({} bytes)", self.total_size)
+    }
+}
+
+/// One token of the structure block.
+#[derive(Clone, Copy)]
+enum Token<'a> {
+    Begin(&'a str),
+    End,
+    Property(Property<'a>),
+    Nop,
+    Last,
+}
+
+impl<'a> Blob<'a> {
+    /// Checks the header and the whole structure block. Bytes beyond `totalsize` are ignored.
+    ///
+    /// # Errors
+    /// Any [`DtError`].
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, DtError> {
+        let short = DtError::TooShort { len_bytes: bytes.len() as u64, needed_bytes: HEADER_V16 as u64 };
+        let field = |i: usize| cell(bytes, i * 4).ok_or(short);
+        let magic = field(0)?;
+        if magic != MAGIC {
+            return Err(DtError::BadMagic { found: magic });
+        }
+        let total = field(1)?;
+        let (version, last_compatible) = (field(5)?, field(6)?);
+        if version < 16 || last_compatible > 17 || version < last_compatible {
+            return Err(DtError::UnsupportedVersion { version, last_compatible });
+        }
+        let header = if version >= 17 { HEADER_V17 } else { HEADER_V16 };
+        let blob = bytes
+            .get(..total as usize)
+            .ok_or(DtError::TooShort { len_bytes: bytes.len() as u64, needed_bytes: u64::from(total) })?;
+        if blob.len() < header {
+            return Err(DtError::TooShort { len_bytes: blob.len() as u64, needed_bytes: header as u64 });
+        }
+        let block = |name: &'static str, offset: u32, size: Option<u32>| {
+            let outside = DtError::BlockOutside { block: name, offset, size_bytes: size.unwrap_or(0), total };
+            let start = offset as usize;
+            let end = match size {
+                Some(size) => start.checked_add(size as usize).ok_or(outside)?,
+                None => blob.len(),
+            };
+            if start < header {
+                return Err(outside);
+            }
+            blob.get(start..end).ok_or(outside)
+        };
+        let struct_size = if version >= 17 { Some(field(9)?) } else { None };
+        let this = Self {
+            structure: block("structure", field(2)?, struct_size)?,
+            strings: block("strings", field(3)?, Some(field(8)?))?,
+            reservations: block("memory reservation", field(4)?, None)?,
+            total_size: total,
+        };
+        this.check_structure()?;
+        Ok(this)
+    }
+
+    /// `totalsize` of the header.
+    pub(super) fn total_size(&self) -> u32 {
+        self.total_size
+    }
+
+    /// The entries of the memory reservation block, up to the first of size 0 or the end of the blob.
+    pub(super) fn reservations(&self) -> impl Iterator<Item = (u64, u64)> + Clone + use<'a> {
+        let be = |b: &[u8]| b.iter().fold(0, |n: u64, b| n << 8 | u64::from(*b));
+        let (entries, _) = self.reservations.as_chunks::<16>();
+        entries.iter().map(move |e| (be(&e[..8]), be(&e[8..]))).take_while(|(_, size)| *size != 0)
+    }
+
+    /// The root node. A checked blob has one.
+    pub(super) fn root(&self) -> Node<'a> {
+        match self.first_token() {
+            Ok((Token::Begin(name), body)) => Node { blob: *self, name, body },
+            _ => Node { blob: *self, name: "", body: self.structure.len() },
+        }
+    }
+
+    /// Every node in the order of the blob, with its depth; the root comes first, at depth 0.
+    pub(super) fn nodes(&self) -> Nodes<'a> {
+        Nodes { blob: *self, at: 0, depth: 0 }
+    }
+
+    /// The first token that is not a NOP, and the offset after it.
+    fn first_token(&self) -> Result<(Token<'a>, usize), DtError> {
+        let mut at = 0;
+        loop {
+            match self.token(at)? {
+                (Token::Nop, next) => at = next,
+                found => return Ok(found),
+            }
+        }
+    }
+
+    fn check_structure(&self) -> Result<(), DtError> {
+        let (Token::Begin(_), mut at) = self.first_token()? else { return Err(DtError::NoRoot) };
+        let mut depth = 1_u32;
+        while depth > 0 {
+            let (token, next) = self.token(at)?;
+            match token {
+                Token::Begin(_) => depth += 1,
+                Token::End => depth -= 1,
+                Token::Last => return Err(DtError::Unclosed { offset: at as u32, depth }),
+                Token::Property(_) | Token::Nop => {}
+            }
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// The token at `at`, and the offset of the next one.
+    fn token(&self, at: usize) -> Result<(Token<'a>, usize), DtError> {
+        let offset = at as u32;
+        let cut = DtError::StructureCut { offset };
+        let tag = cell(self.structure, at).ok_or(cut)?;
+        let after = at + 4;
+        match tag {
+            BEGIN_NODE => {
+                let rest = self.structure.get(after..).ok_or(cut)?;
+                let len = rest.iter().position(|b| *b == 0).ok_or(cut)?;
+                let name = core::str::from_utf8(&rest[..len]).map_err(|_| DtError::BadNodeName { offset })?;
+                Ok((Token::Begin(name), after + cells_up(len + 1).ok_or(cut)?))
+            }
+            END_NODE => Ok((Token::End, after)),
+            NOP => Ok((Token::Nop, after)),
+            END => Ok((Token::Last, after)),
+            PROP => {
+                let len = cell(self.structure, after).ok_or(cut)? as usize;
+                let name_offset = cell(self.structure, after + 4).ok_or(cut)?;
+                let start = after + 8;
+                let end = start.checked_add(len).ok_or(cut)?;
+                let value = self
+                    .structure
+                    .get(start..end)
+                    .ok_or(DtError::ValueOutside { offset, len_bytes: len as u32 })?;
+                let name =
+                    self.string(name_offset).ok_or(DtError::BadPropertyName { offset, name_offset })?;
+                Ok((Token::Property(Property { name, value }), cells_up(end).ok_or(cut)?))
+            }
+            _ => Err(DtError::BadToken { offset, found: tag }),
+        }
+    }
+
+    fn string(&self, offset: u32) -> Option<&'a str> {
+        let rest = self.strings.get(offset as usize..)?;
+        let len = rest.iter().position(|b| *b == 0)?;
+        core::str::from_utf8(&rest[..len]).ok()
+    }
+}
+
+/// A node of the tree.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    blob: Blob<'a>,
+    name: &'a str,
+    /// Offset of the first token after the name.
+    body: usize,
+}
+
+impl fmt::Debug for Node<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Node").field(&self.name).finish()
+    }
+}
+
+impl<'a> Node<'a> {
+    /// The name with its unit address; empty for the root.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// The name up to the `@`.
+    pub fn base_name(&self) -> &'a str {
+        self.name.split('@').next().unwrap_or(self.name)
+    }
+
+    /// What follows the `@`.
+    pub fn unit_address(&self) -> Option<&'a str> {
+        self.name.split_once('@').map(|(_, unit)| unit)
+    }
+
+    /// Where the node stands in the blob: different for each node.
+    pub(super) fn position(&self) -> usize {
+        self.body
+    }
+
+    /// The properties in order, those before the first child.
+    pub fn properties(&self) -> impl Iterator<Item = Property<'a>> + Clone + use<'a> {
+        Properties { blob: self.blob, at: self.body }
+    }
+
+    /// The first property of that name.
+    pub fn property(&self, name: &str) -> Option<Property<'a>> {
+        self.properties().find(|p| p.name == name)
+    }
+
+    /// Whether there is a property of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.property(name).is_some()
+    }
+
+    /// The children in order.
+    pub fn children(&self) -> impl Iterator<Item = Node<'a>> + Clone + use<'a> {
+        Children { blob: self.blob, at: self.body, depth: 0 }
+    }
+
+    /// The first child that a path component names: equal in full, or, when `component` has no unit address, equal
+    /// up to the `@` (libfdt's rule).
+    pub fn child(&self, component: &str) -> Option<Node<'a>> {
+        let exact = component.contains('@');
+        self.children().find(|c| c.name == component || (!exact && c.base_name() == component))
+    }
+
+    /// The first child whose full name is `name` (the rule of Linux's unflattened tree).
+    pub fn child_exact(&self, name: &str) -> Option<Node<'a>> {
+        self.children().find(|c| c.name == name)
+    }
+
+    /// Linux's `of_fdt_device_is_available`: no `status`, or one of `ok` and `okay`.
+    pub fn is_available(&self) -> bool {
+        self.property("status").is_none_or(|s| s.is("ok") || s.is("okay"))
+    }
+
+    /// Whether `compatible` lists `name`. Linux compares without regard to case.
+    pub fn is_compatible(&self, name: &str) -> bool {
+        self.property("compatible")
+            .is_some_and(|p| p.strings().any(|s| s.eq_ignore_ascii_case(name.as_bytes())))
+    }
+}
+
+/// A property of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Property<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value, big-endian cells or text.
+    pub value: &'a [u8],
+}
+
+impl<'a> Property<'a> {
+    /// The first cell.
+    pub fn as_u32(&self) -> Option<u32> {
+        cell(self.value, 0)
+    }
+
+    /// All whole cells as one big-endian number, of which the low 64 bits are kept (`of_read_number`).
+    pub fn as_number(&self) -> u64 {
+        let (cells, _) = self.value.as_chunks::<4>();
+        number(cells)
+    }
+
+    /// The value up to the first NUL, or to its end, as text.
+    pub fn as_str(&self) -> Option<&'a str> {
+        core::str::from_utf8(self.strings().next()?).ok()
+    }
+
+    /// Whether the value, up to its first NUL, equals `text`.
+    pub fn is(&self, text: &str) -> bool {
+        self.strings().next().unwrap_or(b"") == text.as_bytes()
+    }
+
+    /// The NUL-terminated strings of the value; a last one may lack its NUL.
+    pub fn strings(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+        let value = match self.value {
+            [rest @ .., 0] => rest,
+            all => all,
+        };
+        let some = !self.value.is_empty();
+        value.split(|b| *b == 0).filter(move |_| some)
+    }
+}
+
+/// A big-endian number of any count of cells, cut to its low 64 bits.
+pub(super) fn number(cells: &[[u8; 4]]) -> u64 {
+    cells.iter().fold(0, |n: u64, c| n << 32 | u64::from(u32::from_be_bytes(*c)))
+}
+
+#[derive(Clone)]
+struct Properties<'a> {
+    blob: Blob<'a>,
+    at: usize,
+}
+
+impl<'a> Iterator for Properties<'a> {
+    type Item = Property<'a>;
+
+    fn next(&mut self) -> Option<Property<'a>> {
+        loop {
+            let (token, next) = self.blob.token(self.at).ok()?;
+            match token {
+                Token::Property(p) => {
+                    self.at = next;
+                    return Some(p);
+                }
+                Token::Nop => self.at = next,
+                Token::Begin(_) | Token::End | Token::Last => return None,
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Children<'a> {
+    blob: Blob<'a>,
+    at: usize,
+    /// How deep below the parent `at` is.
+    depth: u32,
+}
+
+impl<'a> Iterator for Children<'a> {
+    type Item = Node<'a>;
+
+    fn next(&mut self) -> Option<Node<'a>> {
+        loop {
+            let (token, next) = self.blob.token(self.at).ok()?;
+            match token {
+                Token::Begin(name) => {
+                    self.at = next;
+                    self.depth += 1;
+                    if self.depth == 1 {
+                        return Some(Node { blob: self.blob, name, body: next });
+                    }
+                }
+                // The end token stays in place, so that the iterator stays at its end.
+                Token::End => {
+                    self.depth = self.depth.checked_sub(1)?;
+                    self.at = next;
+                }
+                Token::Last => return None,
+                Token::Property(_) | Token::Nop => self.at = next,
+            }
+        }
+    }
+}
+
+/// Nodes in the blob's order.
+#[derive(Clone, Debug)]
+pub(super) struct Nodes<'a> {
+    blob: Blob<'a>,
+    at: usize,
+    depth: u32,
+}
+
+impl<'a> Iterator for Nodes<'a> {
+    type Item = (u32, Node<'a>);
+
+    fn next(&mut self) -> Option<(u32, Node<'a>)> {
+        loop {
+            let (token, next) = self.blob.token(self.at).ok()?;
+            match token {
+                Token::Begin(name) => {
+                    self.at = next;
+                    let depth = self.depth;
+                    self.depth += 1;
+                    return Some((depth, Node { blob: self.blob, name, body: next }));
+                }
+                Token::End => {
+                    self.depth = self.depth.checked_sub(1)?;
+                    if self.depth == 0 {
+                        // What follows the root's end is not part of the tree.
+                        self.at = self.blob.structure.len();
+                        return None;
+                    }
+                    self.at = next;
+                }
+                Token::Last => return None,
+                Token::Property(_) | Token::Nop => self.at = next,
+            }
+        }
+    }
+}
