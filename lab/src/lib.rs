@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod conform;
 pub mod facts;
 pub mod fault;
 pub mod show;

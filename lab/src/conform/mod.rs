@@ -1,0 +1,13 @@
+//! `conform`: boots the machine that a capture describes and compares, fact by fact, with what Linux did there.
+//!
+//! The groups `memory`, `zones`, `placements` and `layout` come from an end-to-end boot: our rendered log and the
+//! captured one are read by the same extractor ([`crate::facts`]). `watermarks` computes from the captured managed
+//! pages; `replay` executes the captured memblock calls again. A group whose files a capture lacks is left out.
+
+pub mod allow;
+pub mod compare;
+pub mod replay;
+pub mod report;
+
+#[cfg(test)]
+mod tests;
