@@ -1,0 +1,110 @@
+//! The stages that run the `pagewright` command as its users do.
+
+use super::Suite;
+use crate::stage::{Limit, Outcome};
+use std::path::Path;
+
+/// Builds the command.
+pub(super) fn build(suite: &mut Suite<'_>, _limit: Limit) -> Outcome {
+    match suite.pagewright() {
+        Ok(path) => {
+            Outcome::Passed(path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()))
+        }
+        Err(why) => Outcome::Failed(why),
+    }
+}
+
+/// Every shipped machine boots, in words and as JSON; bad input ends with code 2 and one line.
+pub(super) fn smoke(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    let program = match suite.pagewright() {
+        Ok(program) => program,
+        Err(why) => return Outcome::Failed(why),
+    };
+    let mut wrong = Vec::new();
+    let names = suite.project.machine_names();
+    let default = boot(suite, &program, &["boot"], limit);
+    wrong.extend(default.and_then(|text| booted(&text)).err());
+    for name in &names {
+        let boot_json = boot(suite, &program, &["boot", "--machine", name, "--json", "--quiet"], limit);
+        let checked = boot_json.and_then(|text| match serde_json::from_str::<serde_json::Value>(&text) {
+            Ok(value) if value.is_object() => Ok(()),
+            Ok(_) => Err("--json prints no object".to_owned()),
+            Err(e) => Err(format!("--json prints no JSON: {e}")),
+        });
+        wrong.extend(checked.err().map(|why| format!("{name}: {why}")));
+    }
+    let refused: [&[&str]; 4] = [
+        &["boot", "--machine", "no-such-machine"],
+        &["boot", "--dtb", "/no/such/file.dtb"],
+        &["boot", "--memory", "lots"],
+        &["show", "no-such-file"],
+    ];
+    for args in refused {
+        wrong.extend(
+            refuses(suite, &program, args, limit).err().map(|why| format!("{}: {why}", args.join(" "))),
+        );
+    }
+    if names.is_empty() {
+        wrong.push("machines/ describes no machine".into());
+    }
+    if wrong.is_empty() {
+        Outcome::Passed(format!(
+            "{} shipped machines boot, {} bad inputs are refused",
+            names.len(),
+            refused.len()
+        ))
+    } else {
+        Outcome::Failed(format!("{} checks failed\n{}", wrong.len(), wrong.join("\n")))
+    }
+}
+
+fn boot(suite: &Suite<'_>, program: &Path, args: &[&str], limit: Limit) -> Result<String, String> {
+    let cmd = suite.project.cmd(&program.to_string_lossy()).args(args);
+    let out = suite.run("smoke", cmd, limit).map_err(|_| "took too long".to_owned())?;
+    if out.ok() {
+        Ok(out.stdout)
+    } else {
+        Err(format!("exit code {:?}\n{}", out.code, crate::cmd::tail(&out.text, 20)))
+    }
+}
+
+/// A picture without colour (standard output is no terminal here), with the log's first and last words in it.
+fn booted(text: &str) -> Result<(), String> {
+    if text.contains('\u{1b}') {
+        return Err("boot writes colour to something that is no terminal".into());
+    }
+    match ["Zone ranges:", "Memory: "].iter().find(|wanted| !text.contains(**wanted)) {
+        Some(wanted) => Err(format!("boot's log has no line with {wanted:?}")),
+        None => Ok(()),
+    }
+}
+
+fn refuses(suite: &Suite<'_>, program: &Path, args: &[&str], limit: Limit) -> Result<(), String> {
+    let cmd = suite.project.cmd(&program.to_string_lossy()).args(args);
+    let out = suite.run("smoke", cmd, limit).map_err(|_| "took too long".to_owned())?;
+    match out.code {
+        Some(2) if !out.text.contains("panicked") => Ok(()),
+        code => Err(format!("exit code {code:?} instead of 2\n{}", crate::cmd::tail(&out.text, 10))),
+    }
+}
+
+/// `pagewright conform` over every captured machine at hand, and the allow list if there is one.
+pub(super) fn conformance(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    let captures = suite.project.captures();
+    if captures.is_empty() {
+        return Outcome::Missing(
+            "no captured machines: put folders with a dmesg.txt into tests/captures or name them in PAGEWRIGHT_CAPTURES"
+                .into(),
+        );
+    }
+    let program = match suite.pagewright() {
+        Ok(program) => program,
+        Err(why) => return Outcome::Failed(why),
+    };
+    let mut cmd = suite.project.cmd(&program.to_string_lossy()).arg("conform").args(&captures);
+    let allow = suite.project.path("docs/conformance-allow.txt");
+    if allow.is_file() {
+        cmd = cmd.arg("--allow").arg(&allow);
+    }
+    suite.judge("conformance", cmd, limit, &format!("{} captured machines are equal", captures.len()))
+}

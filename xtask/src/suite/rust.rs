@@ -1,0 +1,123 @@
+//! The stages that are cargo's own commands.
+
+use super::Suite;
+use crate::stage::{Limit, Outcome};
+use crate::tools;
+
+/// `cargo fmt --check` over the workspace.
+pub(super) fn fmt(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    if let Err(line) = tools::rustup_component(suite.project, "rustfmt", &["fmt", "--version"]) {
+        return Outcome::Missing(line);
+    }
+    let cmd = suite.project.cmd("cargo").args(["fmt", "--all", "--check"]);
+    suite.judge("fmt", cmd, limit, "formatted")
+}
+
+/// Clippy over every target, warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
+pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    if let Err(line) = tools::rustup_component(suite.project, "clippy", &["clippy", "--version"]) {
+        return Outcome::Missing(line);
+    }
+    let args = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    suite.judge("clippy", suite.project.cmd("cargo").args(args), limit, "no warnings")
+}
+
+/// The workspace's tests, under nextest where it is installed, else under `cargo test`.
+pub(super) fn tests(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    let nextest = tools::has_cargo_command("nextest");
+    let args: &[&str] = if nextest {
+        &[
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--status-level",
+            "fail",
+            "--show-progress",
+            "none",
+        ]
+    } else {
+        println!("   no cargo-nextest, taking cargo test: cargo install --locked cargo-nextest");
+        &["test", "--quiet", "--workspace", "--all-targets", "--no-fail-fast"]
+    };
+    let out = match suite.run("tests", suite.project.cmd("cargo").args(args), limit) {
+        Ok(out) => out,
+        Err(outcome) => return outcome,
+    };
+    let closing = if nextest { nextest_summary(&out.text) } else { libtest_summary(&out.text) };
+    suite.closing.clone_from(&closing);
+    match closing {
+        Some(line) if out.ok() => Outcome::Passed(line.trim().into()),
+        Some(line) => Outcome::Failed(format!("{}\n{}", line.trim(), crate::cmd::tail(&out.text, 300))),
+        None => Outcome::Failed(format!("no test ran\n{}", crate::cmd::tail(&out.text, 120))),
+    }
+}
+
+/// The line that nextest closes with.
+pub(super) fn nextest_summary(text: &str) -> Option<String> {
+    text.lines().rev().find(|line| line.trim_start().starts_with("Summary [")).map(str::to_owned)
+}
+
+/// One line for the many `test result:` lines of `cargo test`.
+pub(super) fn libtest_summary(text: &str) -> Option<String> {
+    let (mut passed, mut failed, mut any) = (0_u64, 0_u64, false);
+    for line in text.lines().filter(|line| line.starts_with("test result: ")) {
+        any = true;
+        let count = |word: &str| {
+            let before = line.split(word).next()?;
+            before.rsplit([' ', '.']).find(|part| !part.is_empty())?.parse::<u64>().ok()
+        };
+        passed += count(" passed").unwrap_or(0);
+        failed += count(" failed").unwrap_or(0);
+    }
+    any.then(|| format!("{passed} passed, {failed} failed"))
+}
+
+/// Doctests: nextest does not run them.
+pub(super) fn doctests(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    let cmd = suite.project.cmd("cargo").args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]);
+    match suite.run("doctests", cmd, limit) {
+        Err(outcome) => outcome,
+        Ok(out) if out.ok() => Outcome::Passed(libtest_summary(&out.text).unwrap_or_else(|| "none".into())),
+        Ok(out) => Outcome::Failed(format!("a doctest failed\n{}", crate::cmd::tail(&out.text, 120))),
+    }
+}
+
+/// The documentation of every library, private links checked.
+pub(super) fn rustdoc(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    let cmd = suite.project.cmd("cargo").args(["doc", "--quiet", "--workspace", "--no-deps", "--lib"]);
+    suite.judge("rustdoc", cmd.env("RUSTDOCFLAGS", "-D warnings"), limit, "no warnings")
+}
+
+/// Miri over the crates on whose memory safety the others rest.
+pub(super) fn miri(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    if let Err(line) = tools::miri(suite.project) {
+        return Outcome::Missing(line);
+    }
+    let runner: &[&str] = if tools::has_cargo_command("nextest") {
+        &[
+            "+nightly",
+            "miri",
+            "nextest",
+            "run",
+            "--no-fail-fast",
+            "--status-level",
+            "fail",
+            "--show-progress",
+            "none",
+        ]
+    } else {
+        &["+nightly", "miri", "test", "--quiet", "--no-fail-fast"]
+    };
+    let crates = ["--lib", "-p", "pagewright-memblock", "-p", "pagewright-page", "-p", "pagewright-zone"];
+    let cmd = suite.project.cmd("cargo").args(runner).args(crates);
+    // Property tests read the host's clock and working directory; a few cases each are enough under Miri.
+    let cmd = cmd.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "4");
+    match suite.run("miri", cmd, limit) {
+        Err(outcome) => outcome,
+        Ok(out) => match nextest_summary(&out.text).or_else(|| libtest_summary(&out.text)) {
+            Some(line) if out.ok() => Outcome::Passed(line.trim().into()),
+            _ => Outcome::Failed(format!("Miri failed\n{}", crate::cmd::tail(&out.text, 150))),
+        },
+    }
+}

@@ -1,0 +1,133 @@
+//! Tools that the stages need: each function makes one available or says in one line what is missing.
+
+use crate::cmd::{self, Cmd};
+use crate::project::Project;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long an installation may take.
+const INSTALL: Duration = Duration::from_secs(300);
+
+/// Whether `cargo NAME` exists.
+pub(crate) fn has_cargo_command(name: &str) -> bool {
+    Cmd::new("cargo").args([name, "--version"]).run().is_ok_and(|out| out.ok())
+}
+
+/// Makes `cargo NAME` available by installing `package` from crates.io.
+///
+/// # Errors
+/// One line naming the package.
+pub(crate) fn cargo_command(project: &Project, name: &str, package: &str) -> Result<(), String> {
+    if has_cargo_command(name) {
+        return Ok(());
+    }
+    println!("installing {package}, which takes some minutes");
+    let install = project.cmd("cargo").args(["install", "--locked", package]);
+    let out = install.limit(Duration::from_secs(1800)).run()?;
+    if out.ok() && has_cargo_command(name) {
+        return Ok(());
+    }
+    Err(format!("no {package}: cargo install --locked {package} ({})", last_line(&out.text)))
+}
+
+/// Makes a component of the project's toolchain available.
+///
+/// # Errors
+/// One line naming the component and the command that would install it.
+pub(crate) fn rustup_component(project: &Project, component: &str, probe: &[&str]) -> Result<(), String> {
+    if project.cmd("cargo").args(probe).run().is_ok_and(|out| out.ok()) {
+        return Ok(());
+    }
+    println!("   installing the rustup component {component}");
+    let add = project.cmd("rustup").args(["component", "add", component]).limit(INSTALL).run()?;
+    if add.ok() { Ok(()) } else { Err(format!("no {component}: rustup component add {component}")) }
+}
+
+/// Makes Miri available on the nightly toolchain, with its library built.
+///
+/// # Errors
+/// One line naming the commands that would install it.
+pub(crate) fn miri(project: &Project) -> Result<(), String> {
+    let how = "no Miri: rustup toolchain install nightly --component miri,rust-src";
+    let installed =
+        || project.cmd("cargo").args(["+nightly", "miri", "--version"]).run().is_ok_and(|out| out.ok());
+    if !installed() {
+        println!("   installing the nightly toolchain with Miri");
+        let install =
+            ["toolchain", "install", "nightly", "--profile", "minimal", "--component", "miri,rust-src"];
+        project.cmd("rustup").args(install).limit(INSTALL).run()?;
+        if !installed() {
+            return Err(how.into());
+        }
+    }
+    let setup = project.cmd("cargo").args(["+nightly", "miri", "setup"]).limit(INSTALL).run()?;
+    if setup.ok() { Ok(()) } else { Err(format!("{how} (cargo miri setup: {})", last_line(&setup.text))) }
+}
+
+/// Makes a Debian package available; `program` is a program of it, or `None` where only apt can tell.
+///
+/// # Errors
+/// One line naming the package.
+pub(crate) fn apt(package: &str, program: Option<&str>) -> Result<(), String> {
+    let there = || match program {
+        Some(program) => cmd::exists(program),
+        None => Cmd::new("dpkg-query").args(["-W", package]).run().is_ok_and(|out| out.ok()),
+    };
+    if there() {
+        return Ok(());
+    }
+    println!("   installing the Debian package {package}");
+    let install = || {
+        let install = ["install", "-y", "--no-install-recommends", package];
+        Cmd::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive").limit(INSTALL).run()
+    };
+    let missing = |_| format!("no {package}: apt-get install {package}");
+    if !install().map_err(missing)?.ok() {
+        // The lists may be older than the archive.
+        Cmd::new("apt-get").arg("update").limit(INSTALL).run().map_err(missing)?;
+        install().map_err(missing)?;
+    }
+    if there() { Ok(()) } else { Err(missing(String::new())) }
+}
+
+/// A Python program from PyPI, in an environment of its own below the target directory.
+///
+/// # Errors
+/// One line naming the package and what pip said.
+pub(crate) fn pypi(
+    project: &Project,
+    package: &str,
+    version: &str,
+    program: &str,
+) -> Result<PathBuf, String> {
+    let place = project.scratch("python")?.join(format!("{package}-{version}"));
+    let binary = place.join("bin").join(program);
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    println!("   installing {package} {version} from PyPI into {}", place.display());
+    let venv = || Cmd::new("python3").args(["-m", "venv", "--clear"]).arg(&place).limit(INSTALL).run();
+    if !venv().is_ok_and(|out| out.ok()) {
+        apt("python3-venv", None)?;
+        let out = venv()?;
+        if !out.ok() {
+            return Err(format!(
+                "no Python environment: apt-get install python3-venv ({})",
+                last_line(&out.text)
+            ));
+        }
+    }
+    let wanted = format!("{package}=={version}");
+    let pip = Cmd::new(place.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check"]);
+    let out = pip.arg(&wanted).limit(INSTALL).run()?;
+    if out.ok() && binary.is_file() {
+        return Ok(binary);
+    }
+    // Half an environment would look complete the next time.
+    drop(std::fs::remove_dir_all(&place));
+    Err(format!("no {package}: pip install {wanted} ({})", last_line(&out.text)))
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no output")
+}
