@@ -11,6 +11,7 @@
 
 mod chosen;
 mod cpus;
+mod dma;
 mod error;
 mod flat;
 mod memory;

@@ -6,10 +6,13 @@
 //! plus 4 for an end marker. The sizes of the two structures are those of kernels with CONFIG_OF_KOBJ and without
 //! CONFIG_OF_DYNAMIC; they were derived from the allocations that captured kernels logged, which they meet exactly.
 
-use super::{DeviceTree, Node, Property};
+use super::{DeviceTree, Node};
 
 /// Nodes at this depth or deeper are left out (FDT_MAX_DEPTH - 1).
 const MAX_DEPTH: u32 = 63;
+
+/// How many aliases one alias may lead through.
+const MAX_ALIAS_DEPTH: u32 = 8;
 
 /// Sizes of the kernel's structures, by the size of a pointer.
 struct Sizes {
@@ -82,7 +85,7 @@ impl<'a> DeviceTree<'a> {
             if matches!(p.name, "name" | "phandle" | "linux,phandle") {
                 return None;
             }
-            find_by_path(root, p)?;
+            find_by_path(root, p.as_str()?, MAX_ALIAS_DEPTH)?;
             let stem = p.name.trim_end_matches(|c: char| c.is_ascii_digit());
             let id = p.name[stem.len()..].parse::<i32>().ok()?.unsigned_abs();
             Some(AliasAllocation { stem, id, bytes: base + stem.len() as u64 + 1 })
@@ -95,32 +98,22 @@ fn unit_name_len(name: &str) -> u64 {
     name.rfind('@').unwrap_or(name.len()) as u64
 }
 
-/// Linux's `of_find_node_by_path` on an alias's value: exact names, options after a colon left out. A value that
-/// does not begin with `/` begins with another alias.
-fn find_by_path<'a>(root: Node<'a>, value: Property<'a>) -> Option<Node<'a>> {
-    // Aliases that name aliases: a loop would never end, so at most as many steps as real trees could mean.
-    const MAX_ALIASES: usize = 8;
-    let mut path = value.as_str()?;
-    let mut tail = "";
-    for _ in 0..MAX_ALIASES {
-        if path.starts_with('/') {
-            return walk(walk(root, path)?, tail);
-        }
-        let (alias, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
-        if !tail.is_empty() && !rest.is_empty() {
-            return None;
-        }
-        tail = if rest.is_empty() { tail } else { rest };
-        path = root.child_exact("aliases")?.property(alias)?.as_str()?;
+/// Linux's `of_find_node_by_path`: exact names; a path that does not begin with `/` begins with an alias, which ends
+/// at a colon anywhere in the path, else at the first `/`; options behind the colon are left out. Aliases that name
+/// aliases are followed `depth` times; Linux would follow a loop until its stack ends.
+fn find_by_path<'a>(root: Node<'a>, path: &str, depth: u32) -> Option<Node<'a>> {
+    let options = path.find(':');
+    let (start, rest) = if path.starts_with('/') {
+        (root, path)
+    } else {
+        let (alias, rest) = path.split_at(options.or_else(|| path.find('/')).unwrap_or(path.len()));
+        let value = root.child_exact("aliases")?.property(alias)?.as_str()?;
+        (find_by_path(root, value, depth.checked_sub(1)?)?, rest)
+    };
+    let rest = rest.split(':').next().unwrap_or(rest);
+    match rest.strip_prefix('/') {
+        None => Some(start),
+        Some("") if path == "/" => Some(root),
+        Some(names) => names.split('/').try_fold(start, |node, name| node.child_exact(name)),
     }
-    None
-}
-
-fn walk<'a>(node: Node<'a>, path: &str) -> Option<Node<'a>> {
-    let path = path.split(':').next().unwrap_or(path);
-    let Some(components) = path.strip_prefix('/') else { return Some(node) };
-    if components.is_empty() {
-        return Some(node);
-    }
-    components.split('/').try_fold(node, |node, c| node.child_exact(c))
 }
