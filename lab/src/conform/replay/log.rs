@@ -57,6 +57,8 @@ pub enum Item {
         call: Call,
         /// Linux's name of the caller.
         caller: String,
+        /// The line without the caller.
+        text: String,
     },
     /// A `MEMBLOCK configuration:` block, its lines as they stand there.
     Dump(Vec<String>),
@@ -102,7 +104,8 @@ pub fn parse(text: &str) -> Result<Vec<Logged>, Fault> {
             let parsed =
                 call(line).ok_or_else(|| Fault::line(i + 1, line, "a memblock call as Linux 6.1 logs it"))?;
             let (call, caller) = parsed;
-            out.push(Logged { line: i + 1, item: Item::Call { call, caller } });
+            let text = without_caller(line, &call).to_owned();
+            out.push(Logged { line: i + 1, item: Item::Call { call, caller, text } });
         }
     }
     Ok(out)
@@ -172,9 +175,21 @@ fn span(text: &str) -> Option<(Span, &str)> {
     let (first, last) = range.split_once('-')?;
     // An empty range at 0 ends at the largest address of its width, one below 0.
     let wraps = hex(first)? == 0 && last.len() > 2 && last[2..].bytes().all(|b| b == b'f');
-    let (start, last) = (hex(first)?, hex(last)?);
-    let len = if wraps { 0 } else { last.wrapping_sub(start).wrapping_add(1) };
+    let (start, wide, last) = (hex(first)?, last.len() > 10, hex(last)?);
+    let mut len = if wraps { 0 } else { last.wrapping_sub(start).wrapping_add(1) };
+    if !wide {
+        len &= u64::from(u32::MAX);
+    }
     Some((Span { start, len }, rest))
+}
+
+/// The line up to its last word; a doubling names no caller.
+fn without_caller<'a>(line: &'a str, call: &Call) -> &'a str {
+    let line = line.trim_end();
+    match (call, line.rsplit_once(' ')) {
+        (Call::Doubled { .. }, _) | (_, None) => line,
+        (_, Some((rest, _))) => rest,
+    }
 }
 
 /// The last word without `+offset/size` and without suffixes such as `.constprop.0`.

@@ -2,7 +2,7 @@ use super::*;
 
 fn one(line: &str) -> (Call, String) {
     match parse(line).unwrap().remove(0).item {
-        Item::Call { call, caller } => (call, caller),
+        Item::Call { call, caller, .. } => (call, caller),
         Item::Dump(_) => panic!("not a dump: {line}"),
     }
 }
@@ -62,6 +62,24 @@ fn an_empty_range_has_length_0_also_at_address_0() {
     ] {
         assert_eq!(one(line).0, Call::Free { span: Span { start, len: 0 } }, "{line}");
     }
+}
+
+#[test]
+fn a_range_may_wrap_around_the_width_of_an_address() {
+    for (line, len) in [
+        ("memblock_remove: [0x80000000-0x7ffffffe] x+0x1/0x2", u64::from(u32::MAX)),
+        ("memblock_remove: [0x0000800040000000-0x000080003ffffffe] x+0x1/0x2", u64::MAX),
+    ] {
+        let Call::Remove { span } = one(line).0 else { panic!("{line}") };
+        assert_eq!(span.len, len, "{line}");
+    }
+}
+
+#[test]
+fn the_text_of_a_call_is_the_line_without_its_caller() {
+    let line = "memblock_reserve: [0x00001000-0x00001fff] x+0x1/0x2";
+    let Item::Call { text, .. } = &parse(line).unwrap()[0].item else { panic!("{line}") };
+    assert_eq!(text, "memblock_reserve: [0x00001000-0x00001fff]");
 }
 
 #[test]

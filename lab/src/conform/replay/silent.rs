@@ -1,0 +1,67 @@
+//! State changes that Linux makes without a line in the log.
+
+use pagewright_addr::PhysRange;
+use pagewright_memblock::{Error, Event, Memblock, Set};
+
+/// Makes the change on `memblock`. Events that only tell of a failure change nothing.
+pub(super) fn apply(memblock: &mut Memblock<'_>, event: &Event) -> Result<(), Error> {
+    match *event {
+        Event::SetNode { range, which, nid, .. } => {
+            let nid = nid.map_or(-1, |n| i32::from(n.get()));
+            memblock.set_node_sized(range.start, size(&range), which, nid)
+        }
+        Event::SetFlag { range, flag, set, .. } => memblock.set_flag(range.start, size(&range), flag, set),
+        Event::CurrentLimit { limit, .. } => {
+            memblock.set_current_limit(limit);
+            Ok(())
+        }
+        Event::BottomUp { enable, .. } => {
+            memblock.set_bottom_up(enable);
+            Ok(())
+        }
+        Event::AllowResize { .. } => {
+            memblock.allow_resize();
+            Ok(())
+        }
+        Event::Trim { align, .. } => memblock.trim_memory(align),
+        Event::Capped { range, .. } => memblock.cap_memory_range(range),
+        Event::LimitEnforced { max, .. } => {
+            // The event tells where memory ends now, the operation wants to know how much of it there is.
+            let below = |r: &PhysRange| r.end.min(max).get().saturating_sub(r.start.get());
+            let kept = memblock.mem_ranges().map(|r| below(&r)).sum();
+            memblock.enforce_memory_limit(kept)
+        }
+        Event::FreeAll { .. } => memblock.free_all(&mut |_, _| ()).map(|_| ()),
+        Event::Discard { .. } => memblock.discard(&mut |_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// Calls that Linux logs but made before the log begins: the effect without the line.
+pub(super) fn apply_logged(memblock: &mut Memblock<'_>, event: &Event) -> Result<(), Error> {
+    match *event {
+        Event::Add { range, .. } => memblock.add_sized(range.start, size(&range)),
+        Event::AddNode { range, nid, flags, .. } => {
+            memblock.add_node_sized(range.start, size(&range), nid, flags)
+        }
+        Event::Remove { range, .. } => memblock.remove_sized(range.start, size(&range)),
+        Event::Reserve { range, .. } => memblock.reserve_sized(range.start, size(&range)),
+        Event::Free { range, .. } => memblock.phys_free_sized(range.start, size(&range)),
+        // An allocation's effect is in the reservation that follows.
+        _ => Ok(()),
+    }
+}
+
+/// The bytes of a range whose end may have wrapped around.
+fn size(range: &PhysRange) -> u64 {
+    range.end.get().wrapping_sub(range.start.get())
+}
+
+/// Whether an event changes a state on which later results depend.
+pub(super) fn matters(event: &Event) -> bool {
+    match event {
+        Event::Exhausted { .. } => false,
+        Event::SetNode { which, .. } => *which != Set::Physmem,
+        _ => !event.is_logged(),
+    }
+}
