@@ -1,0 +1,153 @@
+//! The 32 bytes that describe a frame.
+//!
+//! Every field has one atomic width in every state; what it means depends on the state in the word. Fields that
+//! the table leaves blank hold zero.
+//!
+//! | state | word's order | refcount | mapcount | owner | next, prev | data |
+//! |---|---|---|---|---|---|---|
+//! | Pristine | | | | | | |
+//! | Inner | | | | | | |
+//! | Tail | | | mappings of this tail | | next: the head | |
+//! | Free | of the block | | | | the free list | the zone's (migrate type) |
+//! | Pcp | of the block | | | | the per-CPU list | the zone's (migrate type) |
+//! | Owned | | 1 | | | the holder's | the holder's |
+//! | Reserved | | 1 | | | | |
+//! | Kernel | of the block | 1 + references | | the caller's | the caller's | the caller's |
+//! | Slab | of the slab | | | cache | partial, full list | free list head, in use, frozen |
+//! | PageTable | of the table | 1 | | address space | the table's siblings | entries in use |
+//! | Anon | of the compound | references, pins | mappings | anon root | LRU list | index; swap entry in the swap cache |
+//! | File | of the compound | references, pins | mappings | mapping | LRU list | index |
+//! | Device | of the compound | references, pins | mappings | pagemap | free to the driver | driver's |
+//! | Hugetlb | of the huge page | references | mappings | pool or mapping | pool list | index, reservation |
+//! | Movable | of the block | references | | operations | isolation list | driver's |
+//! | Offline, Guard, Poisoned | of the block | | | the caller's | | |
+//!
+//! Conventions, so that all zeroes is "nothing": counts are of what exists (a frame that no page table maps has a
+//! mapcount of 0, where Linux stores -1); a link is stored as the distance to its target, and 0 is no link.
+//! Pins count in refcount with Linux's bias of 1024. Node and zone are in the pageblock record, which
+//! `zone` keeps; CPU ids, cgroups, young and idle bits are side arrays.
+
+use crate::{FrameIdx, Word};
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// One frame's metadata. Reached through [`crate::PageMap`] only.
+#[repr(C, align(32))]
+pub struct PageMeta {
+    pub(crate) word: AtomicU32,
+    pub(crate) refcount: AtomicU32,
+    pub(crate) mapcount: AtomicU32,
+    pub(crate) owner: AtomicU32,
+    next: AtomicU32,
+    prev: AtomicU32,
+    pub(crate) data: AtomicU64,
+}
+
+const _: () = assert!(size_of::<PageMeta>() == 32);
+
+impl PageMeta {
+    /// Bytes of one slot.
+    pub const BYTES: u64 = size_of::<Self>() as u64;
+
+    /// Makes an inner frame or a token's head of a slot nobody else can reach in a conflicting way: the caller
+    /// holds the token.
+    pub(crate) fn set_word(&self, word: Word) {
+        self.word.store(word.bits(), Relaxed);
+    }
+
+    pub(crate) fn word(&self) -> Word {
+        Word::from_bits(self.word.load(Relaxed))
+    }
+
+    pub(crate) fn next(&self, own: FrameIdx) -> Option<FrameIdx> {
+        link(own, self.next.load(Relaxed))
+    }
+
+    pub(crate) fn prev(&self, own: FrameIdx) -> Option<FrameIdx> {
+        link(own, self.prev.load(Relaxed))
+    }
+
+    pub(crate) fn set_next(&self, own: FrameIdx, to: Option<FrameIdx>) {
+        self.next.store(distance(own, to), Relaxed);
+    }
+
+    pub(crate) fn set_prev(&self, own: FrameIdx, to: Option<FrameIdx>) {
+        self.prev.store(distance(own, to), Relaxed);
+    }
+}
+
+/// A link is the distance from its own frame, modulo 2^32: all 2^32 indices can be targets and zero is none.
+fn distance(own: FrameIdx, to: Option<FrameIdx>) -> u32 {
+    match to {
+        Some(to) => to.get().wrapping_sub(own.get()),
+        None => 0,
+    }
+}
+
+fn link(own: FrameIdx, distance: u32) -> Option<FrameIdx> {
+    if distance == 0 { None } else { Some(FrameIdx::new(own.get().wrapping_add(distance))) }
+}
+
+impl fmt::Debug for PageMeta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageMeta")
+            .field("word", &self.word())
+            .field("refcount", &self.refcount.load(Relaxed))
+            .field("mapcount", &self.mapcount.load(Relaxed))
+            .field("owner", &self.owner.load(Relaxed))
+            .field("data", &self.data.load(Relaxed))
+            .finish()
+    }
+}
+
+/// Whom a frame belongs to: a position in the owner's own table and that position's generation.
+///
+/// What it refers to (a slab cache, a mapping, an anon root) follows from the frame's state. A position that is used
+/// again gets another generation, so a stale handle does not match. Zero is nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(transparent)]
+pub struct OwnerHandle(u32);
+
+impl OwnerHandle {
+    /// Nobody.
+    pub const NONE: Self = Self(0);
+    /// Bits of the position; the rest is the generation.
+    pub const INDEX_BITS: u32 = 22;
+    /// Generations wrap within 1 to this.
+    pub const MAX_GENERATION: u32 = (1 << (u32::BITS - Self::INDEX_BITS)) - 1;
+
+    /// A handle, or `None` if a part is out of range. Generation 0 is reserved, so that no handle is zero.
+    pub const fn new(index: u32, generation: u32) -> Option<Self> {
+        if index >> Self::INDEX_BITS != 0 || generation == 0 || generation > Self::MAX_GENERATION {
+            return None;
+        }
+        Some(Self(index | (generation << Self::INDEX_BITS)))
+    }
+
+    /// The position in the owner's table.
+    pub const fn index(self) -> u32 {
+        self.0 & ((1 << Self::INDEX_BITS) - 1)
+    }
+
+    /// The generation, 0 for [`Self::NONE`].
+    pub const fn generation(self) -> u32 {
+        self.0 >> Self::INDEX_BITS
+    }
+
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}
+
+impl fmt::Debug for OwnerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NONE {
+            return f.write_str("OwnerHandle(none)");
+        }
+        write!(f, "OwnerHandle({}, generation {})", self.index(), self.generation())
+    }
+}

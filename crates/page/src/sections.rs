@@ -1,0 +1,143 @@
+//! The section table: which frame numbers have metadata, and where.
+//!
+//! A section here is a run of frame numbers with metadata at consecutive indices; holes between
+//! sections have none. Sections start and end at multiples of the alignment order (the largest buddy block), so the index
+//! and the frame number of any frame are congruent modulo such a block. Not to be confused with
+//! SPARSEMEM's fixed-size sections, which [`crate::model`] describes.
+
+use crate::{FrameIdx, MapError};
+use core::fmt;
+use pagewright_addr::{Order, Pfn, PfnRange};
+
+/// A run of frame numbers and the index of the first one's metadata.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    pfns: PfnRange,
+    base: u64,
+}
+
+impl Section {
+    /// An unused entry, to make room for a table.
+    pub const EMPTY: Self = Self { pfns: PfnRange::new(Pfn::ZERO, Pfn::ZERO), base: 0 };
+
+    /// The frame numbers.
+    pub const fn pfns(&self) -> PfnRange {
+        self.pfns
+    }
+
+    /// The index of the first frame's metadata.
+    pub const fn base(&self) -> FrameIdx {
+        FrameIdx::new(self.base as u32)
+    }
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {:#x}", self.pfns, self.base)
+    }
+}
+
+/// Sections in ascending order, of frame numbers and of indices alike.
+#[derive(Clone, Copy, Debug)]
+pub struct SectionTable<'a> {
+    sections: &'a [Section],
+    frames: u64,
+    align: Order,
+}
+
+impl<'a> SectionTable<'a> {
+    /// The most frames a map can have: what 32-bit indices reach, 16 TiB of 4 KiB frames.
+    pub const MAX_FRAMES: u64 = 1 << 32;
+
+    /// Lays out metadata for `ranges`, which ascend and do not overlap (as memblock's do).
+    ///
+    /// Each range grows to multiples of `2^align` frames; ranges that then touch share a section. `align` must be at
+    /// least the largest order of the buddy allocator that will run over the map.
+    ///
+    /// # Errors
+    /// - [`MapError::Unsorted`] if a range starts below the end of the one before.
+    /// - [`MapError::SectionsFull`] if `entries` is too short; one entry for each range always suffices.
+    /// - [`MapError::TooManyFrames`] beyond [`Self::MAX_FRAMES`] (more than 16 TiB at 4 KiB).
+    pub fn build<I>(entries: &'a mut [Section], ranges: I, align: Order) -> Result<Self, MapError>
+    where
+        I: IntoIterator<Item = PfnRange>,
+    {
+        let mut used = 0;
+        let mut frames = 0u64;
+        let mut last_end = Pfn::ZERO;
+        for range in ranges {
+            if range.is_empty() {
+                continue;
+            }
+            if range.start < last_end {
+                return Err(MapError::Unsorted { range, after: last_end });
+            }
+            last_end = range.end;
+            let mut pfns =
+                PfnRange::new(range.start.align_down(align.pages()), range.end.align_up(align.pages()));
+            if used > 0 {
+                let previous: &mut Section = &mut entries[used - 1];
+                if pfns.start <= previous.pfns.end {
+                    // Rounding made them touch: the section grows by what is new.
+                    let grown = pfns.end.get().saturating_sub(previous.pfns.end.get());
+                    previous.pfns.end = previous.pfns.end.max(pfns.end);
+                    frames = frames.saturating_add(grown);
+                    pfns = PfnRange::new(pfns.end, pfns.end);
+                }
+            }
+            if !pfns.is_empty() {
+                let capacity = entries.len();
+                let entry = entries.get_mut(used).ok_or(MapError::SectionsFull { capacity })?;
+                *entry = Section { pfns, base: frames };
+                used += 1;
+                frames = frames.saturating_add(pfns.len());
+            }
+            if frames > Self::MAX_FRAMES {
+                return Err(MapError::TooManyFrames { frames, limit: Self::MAX_FRAMES });
+            }
+        }
+        Ok(Self { sections: &entries[..used], frames, align })
+    }
+
+    /// How many frames have metadata, holes inside a section included.
+    pub const fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// The order up to which indices and frame numbers are congruent.
+    pub const fn align(&self) -> Order {
+        self.align
+    }
+
+    /// The sections.
+    pub const fn sections(&self) -> &'a [Section] {
+        self.sections
+    }
+
+    /// The index of a frame's metadata, or `None` if it has none. Logarithmic in the number of sections.
+    pub fn idx(&self, pfn: Pfn) -> Option<FrameIdx> {
+        let section = self.sections.get(self.sections.partition_point(|s| s.pfns.end <= pfn))?;
+        let offset = pfn.get().checked_sub(section.pfns.start.get())?;
+        Some(FrameIdx::new((section.base + offset) as u32))
+    }
+
+    /// The frame number at an index, or `None` past the last. Logarithmic in the number of sections.
+    pub fn pfn(&self, idx: FrameIdx) -> Option<Pfn> {
+        let index = u64::from(idx.get());
+        if index >= self.frames {
+            return None;
+        }
+        let after = self.sections.partition_point(|s| s.base <= index);
+        let section = self.sections.get(after.checked_sub(1)?)?;
+        Some(Pfn::new(section.pfns.start.get() + (index - section.base)))
+    }
+
+    /// How many frames from `pfn` on, at most `max`, have consecutive indices. 0 if `pfn` has no metadata.
+    pub fn run(&self, pfn: Pfn, max: u64) -> u64 {
+        let at = self.sections.partition_point(|s| s.pfns.end <= pfn);
+        match self.sections.get(at) {
+            Some(s) if s.pfns.contains(pfn) => (s.pfns.end.get() - pfn.get()).min(max),
+            _ => 0,
+        }
+    }
+}
