@@ -22,7 +22,7 @@ impl Memblock<'_> {
         self.memory.rewrite(|_, r| {
             let base = r.base.checked_next_multiple_of(align)?;
             let end = r.last() & !(align - 1);
-            (base < end).then_some(Region { base, size: end - base, ..r })
+            (base < end).then(|| Region { base, size: end - base, ..r })
         });
         Ok(())
     }
