@@ -9,6 +9,8 @@ mod bench;
 mod boards;
 mod cmd;
 mod fuzz;
+#[cfg(test)]
+mod ledger;
 mod names;
 mod project;
 mod soak;

@@ -2,7 +2,7 @@
 
 use super::Suite;
 use crate::stage::{Limit, Outcome};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Builds the command.
 pub(super) fn build(suite: &mut Suite<'_>, _limit: Limit) -> Outcome {
@@ -102,9 +102,38 @@ pub(super) fn conformance(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
         Err(why) => return Outcome::Failed(why),
     };
     let mut cmd = suite.project.cmd(&program.to_string_lossy()).arg("conform").args(&captures);
-    let allow = suite.project.path("docs/conformance-allow.txt");
-    if allow.is_file() {
-        cmd = cmd.arg("--allow").arg(&allow);
+    match accepted_differences(suite) {
+        Ok(Some(file)) => cmd = cmd.arg("--allow").arg(file),
+        Ok(None) => {}
+        Err(why) => return Outcome::Failed(why),
     }
     suite.judge("conformance", cmd, limit, &format!("{} captured machines are equal", captures.len()))
+}
+
+/// The accepted differences, taken out of docs/conformance.md so that they stand in one place; `None` if the list
+/// there is empty.
+fn accepted_differences(suite: &Suite<'_>) -> Result<Option<PathBuf>, String> {
+    let docs = suite.project.path("docs/conformance.md");
+    let text = std::fs::read_to_string(&docs).map_err(|e| format!("{}: {e}", docs.display()))?;
+    let list = fenced(&text, "conform-allow").ok_or("docs/conformance.md has no conform-allow block")?;
+    if list.trim().is_empty() {
+        return Ok(None);
+    }
+    let file = suite.project.scratch("conform")?.join("allow.txt");
+    std::fs::write(&file, list).map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(Some(file))
+}
+
+/// What stands in a document's fenced block of that kind.
+pub(super) fn fenced(markdown: &str, kind: &str) -> Option<String> {
+    let (_, rest) = markdown.split_once(&format!("\n```{kind}\n"))?;
+    let mut list = String::new();
+    for line in rest.lines() {
+        if line.trim_end() == "```" {
+            return Some(list);
+        }
+        list.push_str(line);
+        list.push('\n');
+    }
+    None
 }

@@ -1,5 +1,6 @@
 //! Facts about the list of stages and the runners' closing lines.
 
+use super::hosted::fenced;
 use super::rust::{libtest_summary, nextest_summary};
 use super::*;
 
@@ -32,4 +33,12 @@ fn cargo_test_results_add_up_to_one_line() {
                 test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n";
     assert_eq!(libtest_summary(text).unwrap(), "15 passed, 1 failed");
     assert_eq!(libtest_summary("running 0 tests"), None);
+}
+
+#[test]
+fn accepted_differences_are_read_from_their_block() {
+    let text = "Text.\n\n```conform-allow\na zones k -- why\n```\n\n```conform-allow\nlater\n```\n";
+    assert_eq!(fenced(text, "conform-allow").unwrap(), "a zones k -- why\n");
+    assert_eq!(fenced("\n```conform-allow\n```\n", "conform-allow").unwrap(), "");
+    assert_eq!(fenced("\n```conform-allow\nnever closed", "conform-allow"), None);
 }
