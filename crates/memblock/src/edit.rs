@@ -5,6 +5,7 @@
 //! `ULLONG_MAX` for "everything above"): the effect is cut at `PHYS_ADDR_MAX`, the log shows the wrapped sum.
 
 use crate::event::Event;
+use crate::grow::Place;
 use crate::{Error, Flags, Memblock, Phase, Set};
 use core::ops::Range;
 use pagewright_addr::{NodeId, PhysAddr, PhysRange};
@@ -14,7 +15,8 @@ impl Memblock<'_> {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::CannotGrow`] or [`Error::Injected`] if there is no slot for the region,
-    /// [`Error::TooWide`], and [`Error::WrongPhase`] after the hand-over.
+    /// [`Error::TooWide`], [`Error::WrongPhase`] after the hand-over, and [`Error::HoldsArray`] if a region
+    /// array lies there that a memory limit has cut off before.
     pub fn add(&mut self, range: PhysRange) -> Result<(), Error> {
         self.add_sized(range.start, range.len())
     }
@@ -111,7 +113,7 @@ impl Memblock<'_> {
     /// memblock after boot.
     ///
     /// # Errors
-    /// As [`Self::remove`].
+    /// As [`Self::remove`], and [`Error::HoldsArray`].
     pub fn phys_free(&mut self, range: PhysRange) -> Result<(), Error> {
         self.phys_free_sized(range.start, range.len())
     }
@@ -119,12 +121,13 @@ impl Memblock<'_> {
     /// [`Self::phys_free`] by base and size.
     ///
     /// # Errors
-    /// As [`Self::remove`].
+    /// As [`Self::phys_free`].
     pub fn phys_free_sized(&mut self, base: PhysAddr, size: u64) -> Result<(), Error> {
         if self.phase == Phase::Discarded {
             self.require_memblock("memblock_phys_free")?;
         }
         self.emit(Event::Free { range: self.shown(base, size), caller: self.caller });
+        self.spare_arrays(base, size, |_, _| true)?;
         self.remove_range(Set::Reserved, base, size)
     }
 
@@ -182,7 +185,7 @@ impl Memblock<'_> {
     pub fn set_flag(&mut self, base: PhysAddr, size: u64, flag: Flags, set: bool) -> Result<(), Error> {
         self.require_memblock(if set { "memblock_mark" } else { "memblock_clear" })?;
         self.emit(Event::SetFlag { range: self.shown(base, size), flag, set, caller: self.caller });
-        let inside = self.isolate_range(Set::Memory, base, size, None)?;
+        let inside = self.isolate_range(Set::Memory, base, size, Place::Anywhere)?;
         for r in &mut self.memory.slots[inside.clone()] {
             r.flags.set(flag, set);
         }
@@ -211,12 +214,30 @@ impl Memblock<'_> {
         if !self.config.numa {
             return Ok(());
         }
-        let inside = self.isolate_range(which, base, size, None)?;
+        let inside = self.isolate_range(which, base, size, Place::Anywhere)?;
         let set = self.set_mut(which)?;
         for r in &mut set.slots[inside.clone()] {
             r.nid = nid;
         }
         set.merge(inside);
+        Ok(())
+    }
+
+    /// Refuses a range with a grown array in it, if `exposed` says that the array would end up in free memory.
+    pub(crate) fn spare_arrays(
+        &self,
+        base: PhysAddr,
+        size: u64,
+        exposed: impl Fn(u64, u64) -> bool,
+    ) -> Result<(), Error> {
+        let (start, end) = self.cap(base, size)?;
+        for set in [Set::Memory, Set::Reserved, Set::Physmem] {
+            let Some(block) = self.set(set).and_then(|s| s.block) else { continue };
+            let (first, last) = (block.start.get(), block.end.get());
+            if first < end && start < last && exposed(first, last) {
+                return Err(Error::HoldsArray { set });
+            }
+        }
         Ok(())
     }
 
@@ -230,6 +251,9 @@ impl Memblock<'_> {
         flags: Flags,
     ) -> Result<(), Error> {
         let (start, end) = self.cap(base, size)?;
+        if which == Set::Memory {
+            self.spare_arrays(base, size, |start, end| !self.is_reserved_throughout(start, end))?;
+        }
         let set = self.set_mut(which)?;
         if start >= end {
             return Ok(());
@@ -240,13 +264,13 @@ impl Memblock<'_> {
         }
         let needed = set.live().len() + missing;
         // A grown array must not land in what is being reserved. Memory that is being added is not there yet.
-        let avoid = (which == Set::Reserved).then_some((start, end));
-        self.make_room(which, needed, avoid)?;
+        let place = if which == Set::Reserved { Place::Outside(start, end) } else { Place::Anywhere };
+        self.make_room(which, needed, place)?;
         self.set_mut(which)?.insert(start, end, nid, flags);
         Ok(())
     }
 
-    /// Makes room for two splits and splits (`memblock_isolate_range`). `avoid` is kept clear of a grown array.
+    /// Makes room for two splits and splits (`memblock_isolate_range`). `place` is where a grown array may go.
     ///
     /// Like Linux, it insists on the room even when nothing needs a split.
     pub(crate) fn isolate_range(
@@ -254,7 +278,7 @@ impl Memblock<'_> {
         which: Set,
         base: PhysAddr,
         size: u64,
-        avoid: Option<(u64, u64)>,
+        place: Place,
     ) -> Result<Range<usize>, Error> {
         let (start, end) = self.cap(base, size)?;
         let set = self.set_mut(which)?;
@@ -262,16 +286,15 @@ impl Memblock<'_> {
             return Ok(0..0);
         }
         let needed = set.cnt + 2;
-        self.make_room(which, needed, avoid)?;
+        self.make_room(which, needed, place)?;
         Ok(self.set_mut(which)?.isolate(start, end))
     }
 
     /// Removes without a line in the log (`memblock_remove_range`).
     pub(crate) fn remove_range(&mut self, which: Set, base: PhysAddr, size: u64) -> Result<(), Error> {
-        // What is leaving the memory set is no place for a grown array. What is leaving the reserved set is not
-        // free yet, so the search does not find it anyway.
-        let avoid = if which == Set::Memory { Some(self.cap(base, size)?) } else { None };
-        let inside = self.isolate_range(which, base, size, avoid)?;
+        // What leaves a set is no place for a grown array: it is about to be no memory, or free.
+        let (start, end) = self.cap(base, size)?;
+        let inside = self.isolate_range(which, base, size, Place::Outside(start, end))?;
         self.set_mut(which)?.delete(inside);
         Ok(())
     }

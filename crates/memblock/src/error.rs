@@ -74,6 +74,12 @@ pub enum Error {
         /// The address.
         addr: PhysAddr,
     },
+    /// Memory that a grown region array lies in would become free while the array is in use. (Linux does what it
+    /// is told, and then hands out its own table.)
+    HoldsArray {
+        /// Whose array.
+        set: Set,
+    },
     /// `physmem` was named, but this memblock has none.
     NoPhysmem,
     /// [`Memblock::cap_memory_range`](crate::Memblock::cap_memory_range) before any memory was added.
@@ -106,6 +112,7 @@ impl fmt::Display for Error {
             Self::WrongPhase { operation, phase } => write!(f, "{operation} in the {phase}"),
             Self::BadAlign { align } => write!(f, "alignment {align:#x} is not a power of two"),
             Self::TooWide { addr } => write!(f, "address {addr:#x} does not fit the machine's phys_addr_t"),
+            Self::HoldsArray { set } => write!(f, "the {set} array lies in this range"),
             Self::NoPhysmem => f.write_str("this memblock has no physmem set"),
             Self::NoMemoryYet => f.write_str("no memory registered yet"),
             Self::BadCount { set, cnt, max } => {

@@ -27,6 +27,18 @@ pub trait RegionMemory<'a> {
     }
 }
 
+/// Where a grown array may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// Into any free memory.
+    Anywhere,
+    /// Not between these addresses: the operation is about to take them out of use (or, freeing, to give them
+    /// away).
+    Outside(u64, u64),
+    /// Only between these addresses: the operation is about to drop everything else.
+    Within(u64, u64),
+}
+
 /// A place for a larger array, found and claimed but not yet reserved.
 struct Growth<'a> {
     slots: &'a mut [Region],
@@ -38,14 +50,8 @@ struct Growth<'a> {
 const DOUBLE: &str = "memblock_double_array";
 
 impl<'a> Memblock<'a> {
-    /// Makes sure that `which` has room for `needed` regions. `avoid` is a range that the operation is about to
-    /// take out of use (reserve, or remove), where the new array must not go.
-    pub(crate) fn make_room(
-        &mut self,
-        which: Set,
-        needed: usize,
-        avoid: Option<(u64, u64)>,
-    ) -> Result<(), Error> {
+    /// Makes sure that `which` has room for `needed` regions.
+    pub(crate) fn make_room(&mut self, which: Set, needed: usize, place: Place) -> Result<(), Error> {
         let set = self.set_mut(which)?;
         let (max, owned) = (set.max(), set.block.is_some());
         if needed <= max {
@@ -57,15 +63,15 @@ impl<'a> Memblock<'a> {
         // The array's own reservation takes a slot of the reserved set, and freeing the old one may take two.
         let own = 1 + 2 * usize::from(owned);
         if which == Set::Reserved {
-            let growth = self.find_growth(which, needed + own, avoid)?;
+            let growth = self.find_growth(which, needed + own, place)?;
             self.commit_growth(which, growth, None);
             return Ok(());
         }
-        let growth = self.find_growth(which, needed, avoid)?;
+        let growth = self.find_growth(which, needed, place)?;
         let reserved = if self.reserved.cnt + own > self.reserved.max() {
             let taken = (growth.block.start.get(), growth.block.end.get());
             let own = own + 1 + 2 * usize::from(self.reserved.block.is_some());
-            match self.find_growth(Set::Reserved, self.reserved.cnt + own, Some(taken)) {
+            match self.find_growth(Set::Reserved, self.reserved.cnt + own, Place::Outside(taken.0, taken.1)) {
                 Ok(reserved) => Some(reserved),
                 Err(e) => {
                     self.release(growth.block, growth.slots);
@@ -86,19 +92,14 @@ impl<'a> Memblock<'a> {
     }
 
     /// Finds and claims a place for an array of `needed` regions or more. Changes nothing.
-    fn find_growth(
-        &mut self,
-        which: Set,
-        needed: usize,
-        avoid: Option<(u64, u64)>,
-    ) -> Result<Growth<'a>, Error> {
+    fn find_growth(&mut self, which: Set, needed: usize, place: Place) -> Result<Growth<'a>, Error> {
         self.count_allocation()?;
         let max = self.set_mut(which)?.max();
         let mut new_max = max.saturating_mul(2).max(2);
         while new_max < needed {
             new_max = new_max.saturating_mul(2);
         }
-        let growth = self.place_array(new_max, avoid).and_then(|block| {
+        let growth = self.place_array(new_max, place).and_then(|block| {
             let slots = self.region_memory.as_mut()?.claim(block, new_max)?;
             let slots = slots.get_mut(..new_max)?;
             Some(Growth { slots, new_max, block })
@@ -109,19 +110,21 @@ impl<'a> Memblock<'a> {
         })
     }
 
-    /// The highest free place below the current limit, first above `avoid`, then below it. (With bottom-up
-    /// allocation, the lowest.)
-    fn place_array(&self, new_max: usize, avoid: Option<(u64, u64)>) -> Option<PhysRange> {
+    /// The highest free place below the current limit (with bottom-up allocation, the lowest). Of what is
+    /// outside a range, first what is above it, then what is below.
+    fn place_array(&self, new_max: usize, place: Place) -> Option<PhysRange> {
         let page = self.config.page_shift.bytes();
         let size = self.region_bytes.checked_mul(new_max as u64)?.checked_next_multiple_of(page)?;
-        let (start, end) = avoid.unwrap_or((0, 0));
-        let mut at = self.find_mirrored_first(size, page, end, self.current_limit);
-        // An end of 0 or 1 would mean the current limit, and the first page is never handed out anyway.
-        let below = start.min(self.current_limit);
-        if at.is_none() && below > page {
-            at = self.find_mirrored_first(size, page, 0, below);
-        }
-        let at = at?;
+        let limit = self.current_limit;
+        let find = |start: u64, end: u64| {
+            // An end of 0 or 1 would mean the current limit, and the first page is never handed out anyway.
+            if end > page { self.find_mirrored_first(size, page, start, end) } else { None }
+        };
+        let at = match place {
+            Place::Anywhere => find(0, limit),
+            Place::Outside(start, end) => find(end, limit).or_else(|| find(0, start.min(limit))),
+            Place::Within(start, end) => find(start, end.min(limit)),
+        }?;
         Some(PhysRange::from_len(PhysAddr::new(at), size))
     }
 

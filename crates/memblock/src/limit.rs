@@ -1,6 +1,7 @@
 //! Shortening memory: trim to pages, enforce `mem=`, cap to a range.
 
 use crate::event::Event;
+use crate::grow::Place;
 use crate::{Error, Flags, Memblock, Region, Set};
 use pagewright_addr::{PhysAddr, PhysRange};
 
@@ -65,7 +66,8 @@ impl Memblock<'_> {
     /// A NOMAP region that crosses the range's border stays as two regions until something else is merged.
     ///
     /// # Errors
-    /// [`Error::NoMemoryYet`] if there is no memory; as [`Self::remove`] otherwise.
+    /// [`Error::NoMemoryYet`] if there is no memory; [`Error::HoldsArray`] if a region array lies in unmapped
+    /// memory outside the range; as [`Self::remove`] otherwise.
     pub fn cap_memory_range(&mut self, range: PhysRange) -> Result<(), Error> {
         self.require_memblock("memblock_cap_memory_range")?;
         let (base, size) = (range.start, range.len());
@@ -78,7 +80,12 @@ impl Memblock<'_> {
         }
         self.emit(Event::Capped { range: self.shown(base, size), caller: self.caller });
         let (start, end) = self.cap(base, size)?;
-        let inside = self.isolate_range(Set::Memory, base, size, None)?;
+        // NOMAP memory stays and its reservations go: no array may be left without one.
+        self.spare_arrays(PhysAddr::ZERO, u64::MAX, |first, last| {
+            let outside = first < start || end < last;
+            outside && self.memory.overlapping(first, last).any(|r| r.flags.contains(Flags::NOMAP))
+        })?;
+        let inside = self.isolate_range(Set::Memory, base, size, Place::Within(start, end))?;
         self.memory.rewrite(|i, r| (inside.contains(&i) || r.flags.contains(Flags::NOMAP)).then_some(r));
         self.memory.unmerged = true;
         self.reserved.cut_below(start);

@@ -69,6 +69,18 @@ impl Memblock<'_> {
         set.live().get(set.first_above(range.start.get())).is_some_and(|r| r.base < end)
     }
 
+    /// Whether every byte of `start..end` is reserved.
+    pub(crate) fn is_reserved_throughout(&self, start: u64, end: u64) -> bool {
+        let mut at = start;
+        for r in &self.reserved.live()[self.reserved.first_above(start)..] {
+            if at >= end || r.base > at {
+                break;
+            }
+            at = r.last();
+        }
+        at >= end
+    }
+
     /// The frames of the memory region that holds frame `pfn`, and its node (`memblock_search_pfn_nid`).
     ///
     /// The frames run from the one that holds the region's first byte to the one that holds its end.

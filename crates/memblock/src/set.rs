@@ -79,6 +79,11 @@ impl<'a> RegionSet<'a> {
         self.live().partition_point(|r| r.last() <= addr)
     }
 
+    /// The regions that overlap `base..end`.
+    pub(crate) fn overlapping(&self, base: u64, end: u64) -> impl Iterator<Item = &Region> {
+        self.live()[self.first_above(base)..].iter().take_while(move |r| r.base < end)
+    }
+
     /// The regions that overlap `base..end`, and how many gaps between them `base..end` would fill.
     fn overlap(&self, base: u64, end: u64) -> (Range<usize>, usize) {
         let live = self.live();

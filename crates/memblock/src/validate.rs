@@ -1,9 +1,10 @@
 //! Memblock's invariants, checked.
 
-use crate::region::Flags;
+use crate::iter::FreeRanges;
 use crate::set::RegionSet;
-use crate::{Memblock, Phase, Set};
+use crate::{Flags, Memblock, Phase, Set};
 use core::fmt;
+use pagewright_addr::PhysRange;
 
 /// An invariant that does not hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +64,7 @@ pub enum Violation {
         /// The sum of the regions' sizes.
         sum: u64,
     },
-    /// Memory that a grown array lies in is not reserved.
+    /// Some of the memory that a grown array lies in is free.
     ArrayNotReserved {
         /// Whose array.
         set: Set,
@@ -83,7 +84,7 @@ impl fmt::Display for Violation {
                 write!(f, "{set}: total_size is {stored:#x}, the regions sum up to {sum:#x}")
             }
             Self::ArrayNotReserved { set } => {
-                write!(f, "the {set} array lies in memory that is not reserved")
+                write!(f, "the {set} array lies in free memory")
             }
         }
     }
@@ -92,7 +93,7 @@ impl fmt::Display for Violation {
 impl core::error::Error for Violation {}
 
 impl Memblock<'_> {
-    /// Checks every invariant: order, merging, sizes, flags, totals, and that grown arrays are reserved.
+    /// Checks every invariant: order, merging, sizes, flags, totals, and that grown arrays are not in free memory.
     ///
     /// # Errors
     /// The first [`Violation`] found.
@@ -137,21 +138,16 @@ impl Memblock<'_> {
             return Err(Violation::Total { set: which, stored: s.total, sum });
         }
         match s.block {
-            Some(b) if !self.block_is_reserved(b.start.get(), b.end.get()) => {
-                Err(Violation::ArrayNotReserved { set: which })
-            }
+            Some(b) if self.is_partly_free(b) => Err(Violation::ArrayNotReserved { set: which }),
             _ => Ok(()),
         }
     }
 
-    fn block_is_reserved(&self, start: u64, end: u64) -> bool {
-        let mut at = start;
-        for r in &self.reserved.live()[self.reserved.first_above(start)..] {
-            if at >= end || r.base > at {
-                break;
-            }
-            at = r.last();
-        }
-        at >= end
+    /// Whether some of `range` is memory, of whatever kind, and not reserved.
+    fn is_partly_free(&self, range: PhysRange) -> bool {
+        let all = Flags::HOTPLUG | Flags::NOMAP | Flags::DRIVER_MANAGED;
+        let (memory, reserved) = (self.memory.live(), self.reserved.live());
+        let (start, end) = (range.start.get(), range.end.get());
+        FreeRanges::new(memory, reserved, self.filter(None, all), start, end).next().is_some()
     }
 }

@@ -255,3 +255,21 @@ fn more_than_twice_the_room_comes_in_one_step() {
         .collect();
     assert_eq!(doubled, [32]);
 }
+
+#[test]
+fn the_memory_of_an_array_in_use_does_not_become_free() {
+    let (places, mut rest) = (Places::new(), vec![Region::default(); 1024]);
+    let mut store = Store::new(&mut rest, &places);
+    full!(m, &Quiet, 4, 128, &mut store);
+    m.allow_resize();
+    m.reserve(span(RAM + MIB, PAGE)).unwrap();
+    let array = places.claimed()[0];
+    let refused = Err(Error::HoldsArray { set: Set::Reserved });
+    assert_eq!(m.phys_free(array), refused);
+    assert_eq!(m.phys_free(span(RAM, 1 << 30)), refused);
+    m.enforce_memory_limit(512 * MIB).unwrap();
+    m.validate().unwrap();
+    assert_eq!(m.add(array), refused, "its reservation went with the memory");
+    m.add(span(RAM + 512 * MIB, MIB)).unwrap();
+    m.validate().unwrap();
+}
