@@ -47,4 +47,44 @@ impl<'a> DeviceTree<'a> {
             enable_method: n.property("enable-method").and_then(|p| p.as_str()),
         })
     }
+
+    /// How many processor numbers arm64 hands out: one more than the highest possible processor's (`nr_cpu_ids`).
+    ///
+    /// The boot processor, taken to be the first with a hardware id, is number 0. Every other node takes a number in
+    /// order, also one with a bad or repeated id; possible are those with an enable method that the kernel knows.
+    pub fn possible_cpus_arm64(&self, nr_cpus: u32) -> u32 {
+        const MPIDR_BITS: u64 = 0xff_00ff_ffff;
+        let valid = |c: &CpuNode<'_>| c.reg.filter(|r| r & !MPIDR_BITS == 0);
+        let Some(boot) = self.cpus().find_map(|c| valid(&c)) else { return 1 };
+        let mut boot_seen = false;
+        let (mut next, mut possible) = (1, 1);
+        for (at, cpu) in self.cpus().enumerate() {
+            let id = valid(&cpu);
+            if id == Some(boot) && !boot_seen {
+                boot_seen = true;
+                continue;
+            }
+            let number = next;
+            next += 1;
+            let repeated = id == Some(boot) || self.cpus().take(at).any(|c| valid(&c) == id);
+            let known = matches!(cpu.enable_method, Some("psci" | "spin-table"));
+            if id.is_some() && !repeated && known && number < nr_cpus {
+                possible = number + 1;
+            }
+        }
+        possible
+    }
+
+    /// How many processors are possible on arm: all nodes, unless one has a bad or repeated hardware id, which makes
+    /// Linux ignore the tree's list.
+    pub fn possible_cpus_arm(&self, nr_cpus: u32) -> u32 {
+        const MPIDR_BITS: u64 = 0xff_ffff;
+        let valid = |(at, c): (usize, CpuNode<'_>)| {
+            c.reg.is_some_and(|r| r & !MPIDR_BITS == 0) && self.cpus().take(at).all(|e| e.reg != c.reg)
+        };
+        if !self.cpus().enumerate().all(valid) {
+            return 1;
+        }
+        (self.cpus().count() as u32).clamp(1, nr_cpus.max(1))
+    }
 }

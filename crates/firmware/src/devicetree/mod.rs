@@ -18,6 +18,7 @@ mod memory;
 mod numa;
 mod region;
 mod reserved;
+mod translate;
 mod unflatten;
 
 use flat::Blob;
@@ -28,7 +29,7 @@ pub use cpus::CpuNode;
 pub use error::{DtError, PropertyError, PropertyProblem};
 pub use flat::{Node, Property};
 pub use memory::MemoryBank;
-pub use numa::{Distances, NumaMemory};
+pub use numa::{Distances, NumaMemory, NumaRegions};
 pub use region::{Region, Regions};
 pub use reserved::{ReservedKind, ReservedNode, ReservedNodeError, ReservedRootError};
 pub use unflatten::AliasAllocation;

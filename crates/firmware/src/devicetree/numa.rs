@@ -3,7 +3,9 @@
 //! Linux reads them from the unflattened tree (`of_numa_init`), by other rules than the early scan: memory nodes
 //! count anywhere in the tree and even when disabled, and only their `reg` is looked at.
 
-use super::{DeviceTree, Node, PropertyError, PropertyProblem, Regions};
+use super::flat::Blob;
+use super::translate::Path;
+use super::{DeviceTree, Node, PropertyError, PropertyProblem, Region};
 
 /// The memory of one node of the tree that has a `numa-node-id`.
 #[derive(Clone, Debug)]
@@ -12,8 +14,27 @@ pub struct NumaMemory<'a> {
     pub name: &'a str,
     /// `numa-node-id`.
     pub node: u32,
-    /// The pairs of `reg`.
-    pub regions: Regions<'a>,
+    /// The pairs of `reg`, at least one.
+    pub regions: NumaRegions<'a>,
+}
+
+/// The pairs of a memory node's `reg` as physical addresses, up to the first that its buses do not map.
+#[derive(Clone, Debug)]
+pub struct NumaRegions<'a> {
+    blob: Blob<'a>,
+    node: Node<'a>,
+    index: usize,
+}
+
+impl Iterator for NumaRegions<'_> {
+    type Item = Region;
+
+    fn next(&mut self) -> Option<Region> {
+        // The path is searched anew for each pair: there are few, and a path is too large to be kept.
+        let region = Path::to(&self.blob, self.node.position())?.register(self.index)?;
+        self.index += 1;
+        Some(region)
+    }
 }
 
 /// The triples of a distance matrix, (from, to, distance), in order.
@@ -58,13 +79,12 @@ impl<'a> DeviceTree<'a> {
     pub fn numa_memory(
         &self,
     ) -> impl Iterator<Item = Result<NumaMemory<'a>, PropertyError<'a>>> + Clone + use<'a> {
-        let cells = self.root_cells();
+        let blob = self.blob;
         let is_memory = |n: &Node<'a>| n.property("device_type").is_some_and(|t| t.is("memory"));
         self.blob.nodes().map(|(_, n)| n).filter(is_memory).filter_map(move |n| {
             let id = numa_node_id(&n)?;
             Some(id.and_then(|node| {
-                let reg = n.property("reg");
-                let regions = Regions::new(reg.map_or(&[], |p| p.value), cells);
+                let regions = NumaRegions { blob, node: n, index: 0 };
                 if regions.clone().next().is_none() {
                     let problem = PropertyProblem::Missing;
                     return Err(PropertyError { node: n.name(), property: "reg", problem });
