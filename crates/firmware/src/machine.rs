@@ -129,8 +129,31 @@ pub struct KernelImage {
     pub brk_used: u64,
     /// arm64: the virtual address of the image (`KIMAGE_VADDR` + offset); 0 elsewhere.
     pub virt: u64,
-    /// Where the data that is freed last, the initial page tables (`init_pg_dir`..`init_pg_end`, arm64), lies.
+    /// The page tables that the head code fills (`init_pg_dir`..`init_pg_end`, arm64), freed by `paging_init`.
     pub init_pg_dir: PhysRange,
+    /// Code that runs while the MMU is switched (`__idmap_text_start`..`__idmap_text_end`, arm and arm64).
+    pub idmap_text: PhysRange,
+    /// Bytes between the image's load address (`_text`) and `text_start` (`_stext`): arm64's header, 64 KiB.
+    pub head_len: u64,
+}
+
+impl KernelImage {
+    /// The image's load address, `_text`.
+    pub fn load_start(&self) -> PhysAddr {
+        self.text_start.saturating_sub(self.head_len)
+    }
+}
+
+impl<'a> Machine<'a> {
+    /// The command line in force: the machine's own, else the one of the device tree or the tag list, else empty.
+    pub fn command_line(&self) -> CommandLine<'a> {
+        let firmware = || match &self.firmware {
+            Firmware::DeviceTree { tree, .. } => tree.chosen().bootargs,
+            Firmware::Atags(tags) => tags.cmdline,
+            Firmware::Pc(_) => None,
+        };
+        self.cmdline.unwrap_or_else(|| CommandLine::new(firmware().unwrap_or("")))
+    }
 }
 
 /// Sizes in bytes that follow from the kernel build and shape where early allocations land.
@@ -148,6 +171,9 @@ pub struct BuildFacts {
     pub percpu_dynamic: u32,
     /// Bytes of the real-mode trampoline blob (x86).
     pub real_mode_blob: u32,
+    /// i386: the virtual address where vmalloc space ends (VMALLOC_END), below the persistent kmaps, the LDT remap,
+    /// the CPU entry areas and the fixmap, whose sizes follow from the build. 0 elsewhere.
+    pub vmalloc_end: u32,
 }
 
 /// Processors.
