@@ -8,6 +8,7 @@ pub mod allow;
 pub mod compare;
 pub mod replay;
 pub mod report;
+pub mod watermarks;
 
 #[cfg(test)]
 mod tests;
