@@ -51,16 +51,19 @@
 #[cfg(any(test, doc))]
 extern crate std;
 
+mod extents;
 pub mod flags_layout;
 mod frames;
 mod idx;
 mod map;
 pub mod meta;
+pub mod model;
 mod pristine;
 mod sections;
 mod storage;
 mod word;
 
+pub use extents::{ExtentViolation, PristineExtents};
 pub use frames::{Frames, Reserved};
 pub use idx::FrameIdx;
 pub use map::{MapError, PageMap};

@@ -1,5 +1,10 @@
 //! Tokens and blocks, state by state.
 
+mod extents;
+mod property;
+mod sections;
+mod threads;
+
 use super::*;
 use pagewright_addr::{Order, Pfn, PfnRange};
 use std::panic::{AssertUnwindSafe, catch_unwind};
