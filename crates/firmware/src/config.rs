@@ -1,8 +1,22 @@
 //! The kernel configuration: which kernel is modelled.
 //!
-//! [`KernelConfig`] holds one field for each choice that changes a fact of memory set-up, with Linux 6.1's default
-//! for the architecture; [`KernelConfig::apply`] reads a `.config` over it. Combinations that cannot exist, or that
-//! are not modelled, are refused by name.
+//! [`KernelConfig`] holds one field for each choice that changes a fact of memory set-up. Defaults are those of
+//! Debian's 6.1 kernels ([`KernelConfig::debian`]); [`KernelConfig::apply`] reads a `.config` over them. Combinations
+//! that cannot exist, or that are not modelled, are refused by name ([`KernelConfig::validate`]). What follows from the
+//! choices (the order of a pageblock, the size of a section, ...) is a method here and nowhere else.
+
+mod apply;
+mod build;
+mod debian;
+mod derived;
+mod symbols;
+mod validate;
+
+pub use apply::{ConfigError, ConfigErrorKind, arch_of};
+pub use debian::Flavour;
+pub use derived::ZoneType;
+pub use symbols::{Effect, effect};
+pub use validate::Refusal;
 
 use crate::machine::Arch;
 use pagewright_addr::PageShift;
@@ -94,9 +108,17 @@ pub struct KernelConfig {
     pub physical_start: u32,
     /// CONFIG_PHYSICAL_ALIGN (x86).
     pub physical_align: u32,
-    /// CONFIG_CRASH_DUMP / CONFIG_KEXEC_CORE: `crashkernel=` is honoured.
+    /// CONFIG_KEXEC_CORE: `crashkernel=` is honoured.
     pub kexec_core: bool,
-    /// CONFIG_SLAB_FREELIST_RANDOM and CONFIG_SHUFFLE_PAGE_ALLOCATOR.
+    /// CONFIG_CRASH_DUMP: `elfcorehdr=` is.
+    pub crash_dump: bool,
+    /// CONFIG_NUMA_BALANCING: page flags keep the last CPU and task.
+    pub numa_balancing: bool,
+    /// CONFIG_MEMORY_FAILURE: page flags have a bit for bad memory.
+    pub memory_failure: bool,
+    /// CONFIG_PAGE_IDLE_FLAG: page flags have two bits for it on 64-bit kernels.
+    pub page_idle_flag: bool,
+    /// CONFIG_SHUFFLE_PAGE_ALLOCATOR.
     pub shuffle_page_allocator: bool,
     /// CONFIG_HIGHPTE.
     pub highpte: bool,
@@ -164,3 +186,6 @@ pub enum Thp {
     /// Built, `always` by default.
     Always,
 }
+
+#[cfg(test)]
+mod tests;

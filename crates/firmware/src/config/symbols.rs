@@ -1,0 +1,160 @@
+//! The symbols of a `.config` that are known here.
+
+/// What a symbol does to the model.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Effect {
+    /// It sets a field of the configuration.
+    Field,
+    /// It is a real choice, but changes no fact that is modelled.
+    NoEffect,
+    /// Not known here; a `.config` has thousands of these.
+    Unknown,
+}
+
+/// Symbols (without `CONFIG_`) that set fields.
+const FIELDS: &[&str] = &[
+    "ARCH_FORCE_MAX_ORDER",
+    "ARCH_KEEP_MEMBLOCK",
+    "ARM",
+    "ARM64",
+    "ARM64_16K_PAGES",
+    "ARM64_4K_PAGES",
+    "ARM64_64K_PAGES",
+    "ARM64_PA_BITS",
+    "ARM64_PA_BITS_48",
+    "ARM64_PA_BITS_52",
+    "ARM64_VA_BITS",
+    "ARM64_VA_BITS_36",
+    "ARM64_VA_BITS_39",
+    "ARM64_VA_BITS_42",
+    "ARM64_VA_BITS_47",
+    "ARM64_VA_BITS_48",
+    "ARM64_VA_BITS_52",
+    "ARM_LPAE",
+    "CMA",
+    "CMA_ALIGNMENT",
+    "CMA_AREAS",
+    "CMA_SIZE_MBYTES",
+    "CMA_SIZE_PERCENTAGE",
+    "CMA_SIZE_SEL_MAX",
+    "CMA_SIZE_SEL_MBYTES",
+    "CMA_SIZE_SEL_MIN",
+    "CMA_SIZE_SEL_PERCENTAGE",
+    "COMPACTION",
+    "CRASH_DUMP",
+    "DEFERRED_STRUCT_PAGE_INIT",
+    "DISCONTIGMEM",
+    "DMA_CMA",
+    "DMA_PERNUMA_CMA",
+    "FLATMEM",
+    "HIGHMEM",
+    "HIGHMEM4G",
+    "HIGHMEM64G",
+    "HIGHPTE",
+    "HUGETLBFS",
+    "HUGETLB_PAGE",
+    "INIT_ON_ALLOC_DEFAULT_ON",
+    "INIT_ON_FREE_DEFAULT_ON",
+    "KASAN",
+    "KEXEC",
+    "KEXEC_CORE",
+    "LOG_BUF_SHIFT",
+    "LRU_GEN",
+    "MEMCG",
+    "MEMORY_FAILURE",
+    "MEMORY_HOTPLUG",
+    "MEMORY_ISOLATION",
+    "MEMTEST",
+    "NODES_SHIFT",
+    "NOHIGHMEM",
+    "NR_CPUS",
+    "NUMA",
+    "NUMA_BALANCING",
+    "NUMA_EMU",
+    "PAGE_IDLE_FLAG",
+    "PAGE_OFFSET",
+    "PAGE_TABLE_ISOLATION",
+    "PGTABLE_LEVELS",
+    "PHYSICAL_ALIGN",
+    "PHYSICAL_START",
+    "RANDOMIZE_BASE",
+    "RODATA_FULL_DEFAULT_ENABLED",
+    "SHUFFLE_PAGE_ALLOCATOR",
+    "SLAB",
+    "SLOB",
+    "SLUB",
+    "SMP",
+    "SPARSEMEM",
+    "SPARSEMEM_EXTREME",
+    "SPARSEMEM_VMEMMAP",
+    "STRICT_KERNEL_RWX",
+    "SWAP",
+    "THUMB2_KERNEL",
+    "TRANSPARENT_HUGEPAGE",
+    "TRANSPARENT_HUGEPAGE_ALWAYS",
+    "TRANSPARENT_HUGEPAGE_MADVISE",
+    "UNMAP_KERNEL_AT_EL0",
+    "VMSPLIT_1G",
+    "VMSPLIT_2G",
+    "VMSPLIT_2G_OPT",
+    "VMSPLIT_3G",
+    "VMSPLIT_3G_OPT",
+    "X86_32",
+    "X86_5LEVEL",
+    "X86_64",
+    "X86_PAE",
+    "ZONE_DEVICE",
+    "ZONE_DMA",
+    "ZONE_DMA32",
+];
+
+/// Symbols about memory that change nothing modelled. The reason is one of three: a later part of the system will have
+/// its own switch (KSM, ZSWAP, SLUB's internals), the symbol only says that something else is on, or its effect is a
+/// figure that the machine description gives (KFENCE's pool, the percpu area's alignment).
+const NO_EFFECT: &[&str] = &[
+    "64BIT",
+    "ACPI_NUMA",
+    "AMD_NUMA",
+    "ARM_MODULE_PLTS",
+    "ARM_PATCH_PHYS_VIRT",
+    "ARM_THUMB",
+    "CPU_CACHE_VIPT",
+    "DEBUG_PAGEALLOC",
+    "KFENCE",
+    "KSM",
+    "KUSER_HELPERS",
+    "LRU_GEN_ENABLED",
+    "MEMORY_HOTREMOVE",
+    "MIGRATION",
+    "NEED_PER_CPU_EMBED_FIRST_CHUNK",
+    "NEED_PER_CPU_PAGE_FIRST_CHUNK",
+    "PAGE_REPORTING",
+    "PCPU_DEV_REFCNT",
+    "PTDUMP_DEBUGFS",
+    "RANDOMIZE_MEMORY",
+    "RANDOMIZE_MEMORY_PHYSICAL_PADDING",
+    "SECTION_MISMATCH_WARN_ONLY",
+    "SLAB_FREELIST_HARDENED",
+    "SLAB_FREELIST_RANDOM",
+    "SLAB_MERGE_DEFAULT",
+    "SLUB_CPU_PARTIAL",
+    "SLUB_DEBUG",
+    "THREAD_INFO_IN_TASK",
+    "VMAP_STACK",
+    "X86_64_ACPI_NUMA",
+    "X86_MPPARSE",
+    "ZRAM",
+    "ZSWAP",
+];
+
+/// What the symbol of this name (with or without `CONFIG_`) does to the model.
+pub fn effect(symbol: &str) -> Effect {
+    let name = symbol.strip_prefix("CONFIG_").unwrap_or(symbol);
+    if FIELDS.contains(&name) {
+        Effect::Field
+    } else if NO_EFFECT.contains(&name) {
+        Effect::NoEffect
+    } else {
+        Effect::Unknown
+    }
+}
