@@ -85,6 +85,12 @@ pub struct Pc<'a> {
     pub efi: &'a [crate::efi::EfiEntry],
     /// Ranges of `struct setup_data` entries from the boot loader.
     pub setup_data: &'a [PhysRange],
+    /// IO APICs in the MADT.
+    pub io_apics: u32,
+    /// Processors that the MADT lists but that are not there yet, and may come.
+    pub hotplug_cpus: u32,
+    /// Whether there is an HPET table.
+    pub hpet: bool,
     /// The top of conventional memory as the BIOS data area says (EBDA start), used for the low reserve.
     pub ebda: Option<PhysAddr>,
 }

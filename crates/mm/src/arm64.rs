@@ -1,0 +1,276 @@
+//! arm64: `setup_arch` from the device tree to zones, and what follows of it in `start_kernel`.
+//!
+//! Sources: Documentation/arm64/booting and memory, the Arm ARM for address sizes, and the behaviour that captured
+//! boots show.
+
+use crate::boot::{Boot, info, warning};
+use crate::census::Leaves;
+use crate::error::BootError;
+use crate::sink::Phase;
+use crate::{cma, crash, early, fdt, free_area, numa, percpu, reserved_mem, sparse};
+use pagewright_addr::{Pfn, PhysAddr, PhysRange};
+use pagewright_firmware::devicetree::DeviceTree;
+use pagewright_memblock::Set;
+use pagewright_zone::ZoneKind;
+
+/// `setup_arch`.
+///
+/// # Errors
+/// See [`BootError`].
+pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let tree = fdt::setup_machine_fdt(b)?;
+    b.phase(Phase::EarlyParams);
+    fdt::efi_init(b)?;
+    b.phase(Phase::Memblock);
+    arm64_memblock_init(b, &tree)?;
+    b.phase(Phase::PagingInit);
+    paging_init(b)?;
+    fdt::unflatten_device_tree(b, &tree)?;
+    b.phase(Phase::BootmemInit);
+    bootmem_init(b, &tree)?;
+    b.phase(Phase::SetupArch);
+    request_standard_resources(b)
+}
+
+/// Bytes that the linear map can cover: half of the kernel's address space.
+fn linear_region_size(b: &Boot<'_>) -> u64 {
+    1 << (b.machine.config.va_bits - 1)
+}
+
+/// ARM64_MEMSTART_ALIGN: what one entry above the leaf blocks covers, and no less than a section of the memory map.
+fn memstart_align(b: &Boot<'_>) -> u64 {
+    let shift = b.machine.config.page_shift.get();
+    let block = if shift == 12 { 30 } else { 2 * shift - 3 + if shift == 14 { 5 } else { 0 } };
+    1 << block.max(b.machine.config.section_size_bits())
+}
+
+/// `arm64_memblock_init`: limits memory to what the linear map reaches and reserves what is in use.
+fn arm64_memblock_init<'a>(b: &mut Boot<'a>, tree: &DeviceTree<'a>) -> Result<(), BootError> {
+    let image = b.machine.image;
+    let reach = linear_region_size(b);
+    b.mb.set_caller("arm64_memblock_init");
+    // Nothing above what the processor can address.
+    b.mb.remove_sized(PhysAddr::new(1 << b.machine.config.pa_bits), u64::MAX)?;
+    if b.mb.regions(Set::Memory).is_empty() {
+        return Err(BootError::NoMemory { empty_node: false });
+    }
+    let align = memstart_align(b);
+    b.memstart = b.mb.start_of_dram().align_down(align);
+    if b.mb.end_of_dram().get() - b.memstart.get() > reach {
+        warning!(b, "Memory doesn't fit in the linear mapping, VA_BITS too small");
+    }
+    // The kernel image must stay reachable: cut above it, then, if that was not enough, below.
+    let top = b.memstart.saturating_add(reach).max(image.end);
+    b.mb.remove_sized(top, u64::MAX)?;
+    if b.memstart.saturating_add(reach) < b.mb.end_of_dram() {
+        b.memstart = PhysAddr::new(b.mb.end_of_dram().get() - reach).align_up(align);
+        b.mb.remove(PhysRange::new(PhysAddr::ZERO, b.memstart))?;
+    }
+    if let Some(limit) = b.params.mem_limit() {
+        b.mb.mem_limit_remove_map(limit & !(b.page_bytes() - 1))?;
+        b.mb.add(PhysRange::new(image.load_start(), image.end))?;
+    }
+    let mut initrd = fdt::initrd(b, tree);
+    if let Some(range) = initrd {
+        let page = b.page_bytes();
+        let whole = PhysRange::new(range.start.align_down(page), range.end.align_up(page));
+        let start = b.mb.start_of_dram();
+        if whole.start < start || whole.end > start.saturating_add(reach) {
+            warning!(
+                b,
+                "initrd not fully accessible via the linear mapping -- please check your bootloader ..."
+            );
+            initrd = None;
+        } else {
+            b.mb.add(whole)?;
+            b.mb.clear_nomap(whole)?;
+            b.mb.reserve(whole)?;
+        }
+    }
+    b.initrd = initrd;
+    randomize_linear_region(b, reach, align);
+    b.mb.set_caller("arm64_memblock_init");
+    b.mb.reserve(PhysRange::new(image.text_start, image.end))?;
+    reserved_mem::scan(b, tree)?;
+    b.high_memory = b.mb.end_of_dram();
+    Ok(())
+}
+
+/// Moves the start of the linear map by a random multiple of its alignment, if there is room and a seed.
+fn randomize_linear_region(b: &mut Boot<'_>, reach: u64, align: u64) {
+    let Some(seed) = b.machine.seed.filter(|_| b.machine.config.randomize_base && !b.params.nokaslr) else { return };
+    let parange = 1u64 << b.machine.cpus.phys_bits.clamp(32, 52);
+    let span = reach.saturating_sub(parange);
+    if span >= align {
+        let steps = span / align;
+        let step = (steps * (seed & 0xffff)) >> 16;
+        b.memstart = PhysAddr::new(b.memstart.get().wrapping_sub(align.wrapping_mul(step)));
+    }
+}
+
+/// `paging_init`: the kernel's page tables, one memblock page for each.
+fn paging_init(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let image = b.machine.image;
+    // Text, read-only data, init text, init data, data: each from its own call, with its own permissions.
+    let virt = |p: PhysAddr| image.virt.wrapping_add(p.get().wrapping_sub(image.text_start.get()));
+    let segments = [
+        (image.text_start, image.text_end),
+        (image.text_end, image.init_begin),
+        (image.init_begin, image.inittext_end),
+        (image.inittext_end, image.data_start),
+        (image.data_start, image.end),
+    ];
+    for (start, end) in segments {
+        let len = end.get().saturating_sub(start.get());
+        early_pgtables(b, virt(start), start.get(), len, Leaves::Blocks(1))?;
+    }
+    map_mem(b)?;
+    // The tables that the head code made are not needed any more.
+    b.mb.set_caller("paging_init");
+    b.mb.phys_free(image.init_pg_dir)?;
+    b.mb.allow_resize();
+    create_idmap(b)
+}
+
+/// `map_mem`: the linear map, in pages where permissions may change later.
+fn map_mem(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let image = b.machine.image;
+    let largest = if b.machine.config.page_shift.get() == 12 { 2 } else { 1 };
+    let paged = b.can_set_direct_map()
+        || b.machine.cpus.force_pte_mapping
+        || (b.params.crashkernel.is_some() && b.machine.config.kexec_core);
+    let leaves = if paged { Leaves::Pages } else { Leaves::Blocks(largest) };
+    let offset = 0u64.wrapping_sub(1 << b.machine.config.va_bits).wrapping_sub(b.memstart.get());
+    // The image's text is left out and mapped by itself, read-only for all but the boot processor's alternatives.
+    let kernel = PhysRange::new(image.text_start, image.init_begin);
+    b.mb.mark_nomap(kernel)?;
+    let mut i = 0;
+    loop {
+        let next = b.mb.mem_ranges().nth(i);
+        let Some(range) = next else { break };
+        i += 1;
+        if range.is_empty() {
+            break;
+        }
+        early_pgtables(b, range.start.get().wrapping_add(offset), range.start.get(), range.len(), leaves)?;
+    }
+    early_pgtables(
+        b,
+        kernel.start.get().wrapping_add(offset),
+        kernel.start.get(),
+        kernel.len(),
+        Leaves::Blocks(largest),
+    )?;
+    b.mb.clear_nomap(kernel)?;
+    Ok(())
+}
+
+/// Takes a page for each table that a mapping needs (`early_pgtable_alloc`).
+fn early_pgtables(b: &mut Boot<'_>, virt: u64, phys: u64, len: u64, leaves: Leaves) -> Result<(), BootError> {
+    let tables = b.tables.map(virt, phys, len, leaves)?;
+    take_tables(b, tables)
+}
+
+fn take_tables(b: &mut Boot<'_>, tables: u64) -> Result<(), BootError> {
+    let page = b.page_bytes();
+    b.mb.set_caller("early_pgtable_alloc");
+    for _ in 0..tables {
+        // MEMBLOCK_ALLOC_NOLEAKTRACE stands for "accessible, and no leak tracing".
+        b.mb.phys_alloc_range(page, page, PhysAddr::ZERO, PhysAddr::new(1))?;
+    }
+    Ok(())
+}
+
+/// `create_idmap`: the identity map of the code that runs while the MMU is switched, and of the flag that KPTI's
+/// conversion needs.
+fn create_idmap(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let c = &b.machine.config;
+    let image = b.machine.image;
+    let bits = c.page_shift.get() - 3;
+    let mut tree = crate::census::Census::new(c.page_shift.get(), bits, c.pgtable_levels);
+    let text = image.idmap_text;
+    let mut tables = tree.map(text.start.get(), text.start.get(), text.len().max(1), Leaves::Pages)?;
+    if c.page_table_isolation {
+        let flag = image.data_start.get();
+        tables += tree.map(flag, flag, 4, Leaves::Pages)?;
+    }
+    take_tables(b, tables)
+}
+
+/// `max_zone_phys`: the end of memory that `bits` of address reach, seen from where RAM starts.
+fn max_zone_phys(b: &Boot<'_>, bits: u32) -> PhysAddr {
+    let start = b.mb.start_of_dram().get();
+    let mask = if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
+    let mask = if start > u64::from(u32::MAX) {
+        u64::MAX
+    } else if start > mask {
+        u64::from(u32::MAX)
+    } else {
+        mask
+    };
+    PhysAddr::new(mask.min(b.mb.end_of_dram().get() - 1).saturating_add(1))
+}
+
+/// `bootmem_init`: nodes, sections, zones, CMA and the crash kernel.
+fn bootmem_init(b: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootError> {
+    crate::memtest::early_memtest(b)?;
+    numa::arch_numa_init(b, tree)?;
+    crate::hugetlb::cma_reserve(b)?;
+    sparse::sparse_init(b)?;
+    zone_sizes_init(b, tree)?;
+    cma::dma_contiguous_reserve(b, b.dma_limit)?;
+    if b.machine.config.kexec_core {
+        crash::reserve_arm64(b, b.dma_limit)?;
+    }
+    b.dump_memblock();
+    Ok(())
+}
+
+fn zone_sizes_init(b: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootError> {
+    let shift = b.machine.config.page_shift;
+    let mut max = [Pfn::ZERO; ZoneKind::COUNT];
+    let dma32 = max_zone_phys(b, 32);
+    b.dma_limit = PhysAddr::ZERO;
+    if b.machine.config.zone_dma {
+        // The narrowest bus decides, but no zone is needed above 32 bits.
+        let bits = (u64::BITS - tree.dma_max_cpu_address().leading_zeros()).min(32);
+        b.dma_limit = max_zone_phys(b, bits);
+        max[ZoneKind::Dma.index()] = b.dma_limit.pfn(shift);
+    }
+    if b.machine.config.zone_dma32 {
+        max[ZoneKind::Dma32.index()] = dma32.pfn(shift);
+    }
+    if b.dma_limit == PhysAddr::ZERO {
+        b.dma_limit = if b.machine.config.zone_dma32 { dma32 } else { PhysAddr::new(1 << b.machine.config.pa_bits) };
+    }
+    max[ZoneKind::Normal.index()] = b.mb.end_of_dram().pfn(shift);
+    free_area::free_area_init(b, max, 0)
+}
+
+/// One resource for each memory region.
+fn request_standard_resources(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let regions = b.mb.regions(Set::Memory).len() as u64;
+    b.mb.set_caller("setup_arch");
+    let line = b.cache_line();
+    b.alloc(regions * 64, line)?;
+    Ok(())
+}
+
+/// The first chunk, grouped by node.
+pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let cpus = fdt::cpu_places(b)?;
+    let sizes = percpu::sizes(b);
+    let grouped = b.machine.config.numa;
+    b.percpu = Some(percpu::embed_first_chunk(b, sizes, &cpus, grouped)?);
+    Ok(())
+}
+
+/// `mem_init`.
+pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let shift = b.machine.config.page_shift;
+    if b.mb.end_of_dram().pfn(shift) > b.dma_limit.pfn(shift) {
+        early::swiotlb_init(b, PhysAddr::new(b.dma_limit.get() - 1))?;
+    }
+    info!(b, "mem auto-init: {}", b.auto_init_text());
+    Ok(())
+}

@@ -1,0 +1,360 @@
+//! The boot: what every architecture shares, in `start_kernel`'s order.
+//!
+//! [`boot`] takes a machine and the memory for its tables (a [`Workspace`]) and goes through Linux's phases: the
+//! architecture's `setup_arch` first (modules [`crate::arm64`], [`crate::arm`], [`crate::x86`]), then what is common.
+//! [`Boot`] is the state in between: memblock, the command line, and what earlier steps decided. Each step says what
+//! it did to the [`EventSink`].
+
+use crate::census::Census;
+use crate::cma::CmaArea;
+use crate::crash::CrashKernel;
+use crate::error::BootError;
+use crate::numa::{Distances, NodeData};
+use crate::reserved_mem::Verdicts;
+use crate::sink::{EventSink, Phase};
+use crate::text::Pa;
+use crate::{early, percpu};
+use arrayvec::ArrayVec;
+use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_firmware::cmdline::{CommandLine, Params};
+use pagewright_firmware::config::MemoryModel;
+use pagewright_firmware::{Arch, Machine};
+use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
+use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
+use pagewright_zone::NodeMask;
+
+/// Memory that the caller lends to a boot.
+pub struct Workspace<'a> {
+    /// memblock's first array of memory regions (INIT_MEMBLOCK_MEMORY_REGIONS of them in Linux).
+    pub memory: &'a mut [Region],
+    /// memblock's first array of reservations (INIT_MEMBLOCK_RESERVED_REGIONS).
+    pub reserved: &'a mut [Region],
+    /// Where larger arrays come from; without, the first ones must do.
+    pub region_memory: Option<&'a mut dyn RegionMemory<'a>>,
+    /// Room for the memory ranges that zones are computed from: as many as there can be memory regions.
+    pub ranges: &'a mut [MemRange],
+    /// Room for the nodes, indexed by node number.
+    pub nodes: &'a mut [NodeLayout],
+}
+
+/// A boot under way.
+pub struct Boot<'a> {
+    /// The machine.
+    pub machine: &'a Machine<'a>,
+    /// The command line in force.
+    pub cmdline: CommandLine<'a>,
+    /// The same, parsed.
+    pub params: Params<'a>,
+    /// Early memory.
+    pub mb: Memblock<'a>,
+    /// Who listens.
+    pub sink: &'a dyn EventSink,
+    /// Contiguous areas so far.
+    pub cma: ArrayVec<CmaArea, 64>,
+    /// Pages in them.
+    pub total_cma_pages: u64,
+    /// The crash kernel's reservation.
+    pub crash: CrashKernel,
+    /// What came of each reserved-memory node.
+    pub reserved_mem: Verdicts,
+    /// Distances between nodes.
+    pub distances: Distances,
+    /// Nodes that can exist (N_POSSIBLE).
+    pub nodes_possible: NodeMask,
+    /// Nodes that exist (N_ONLINE).
+    pub nodes_online: NodeMask,
+    /// NUMA was switched off or not found: every CPU is on node 0.
+    pub numa_off: bool,
+    /// End of the memory that the kernel maps permanently (`__pa(high_memory - 1) + 1`).
+    pub high_memory: PhysAddr,
+    /// Which page tables of the kernel exist.
+    pub tables: Census,
+    /// Where the linear map starts in physical memory (`memstart_addr`, `PHYS_OFFSET`).
+    pub memstart: PhysAddr,
+    /// The initial RAM disk, if it is usable.
+    pub initrd: Option<PhysRange>,
+    /// End of memory that the narrowest DMA can reach (`arm64_dma_phys_limit`, `arm_dma_limit + 1`).
+    pub dma_limit: PhysAddr,
+    /// Sections present (SPARSEMEM).
+    pub present_sections: u64,
+    /// Where memory maps were placed.
+    pub memmap_areas: ArrayVec<PhysRange, 256>,
+    /// The per-CPU first chunk.
+    pub percpu: Option<percpu::AllocInfo>,
+    /// Nodes and zones, once computed.
+    pub layout: Option<Layout<'a>>,
+    /// How `page->flags` is divided.
+    pub page_flags: Option<pagewright_page::flags_layout::PageFlagsLayout>,
+    /// `nr_kernel_pages`: pages that size hash tables.
+    pub nr_kernel_pages: u64,
+    /// `nr_all_pages`.
+    pub nr_all_pages: u64,
+    /// The node of each CPU by number, where the firmware says (x86).
+    pub(crate) cpu_nodes: ArrayVec<NodeId, 512>,
+    pub(crate) log_buf_done: bool,
+    pub(crate) node_data: NodeData,
+    pub(crate) ranges: Option<&'a mut [MemRange]>,
+    pub(crate) nodes: Option<&'a mut [NodeLayout]>,
+}
+
+/// A line at info level.
+macro_rules! info {
+    ($boot:expr, $($text:tt)*) => {
+        $boot.sink.line($crate::sink::Level::Info, format_args!($($text)*))
+    };
+}
+/// A line at warning level.
+macro_rules! warning {
+    ($boot:expr, $($text:tt)*) => {
+        $boot.sink.line($crate::sink::Level::Warning, format_args!($($text)*))
+    };
+}
+/// A line at debug level.
+macro_rules! debug {
+    ($boot:expr, $($text:tt)*) => {
+        $boot.sink.line($crate::sink::Level::Debug, format_args!($($text)*))
+    };
+}
+pub(crate) use {debug, info, warning};
+
+impl<'a> Boot<'a> {
+    pub(crate) fn new(
+        machine: &'a Machine<'a>,
+        ws: Workspace<'a>,
+        sink: &'a dyn EventSink,
+    ) -> Result<Self, BootError> {
+        let config = &machine.config;
+        let cmdline = machine.command_line();
+        let width = if wide_phys(machine) { AddrWidth::Bits64 } else { AddrWidth::Bits32 };
+        let mut mb = Memblock::new(
+            ws.memory,
+            ws.reserved,
+            memblock::Config {
+                width,
+                page_shift: config.page_shift,
+                cache_line: machine.cpus.cache_line.into(),
+                numa: config.numa,
+                keep_physmem: false,
+            },
+            sink,
+        );
+        if let Some(memory) = ws.region_memory {
+            mb.set_region_memory(memory);
+        }
+        if machine.arch == Arch::I386 && wide_phys(machine) {
+            // 64-bit words are aligned to four bytes there.
+            mb.set_region_bytes(20);
+        }
+        let bits = if long_bytes(machine.arch) == 8 || wide_phys(machine) && machine.arch == Arch::Arm { 9 } else { 10 };
+        let bits = if machine.arch == Arch::Arm64 { config.page_shift.get() - 3 } else { bits };
+        Ok(Self {
+            machine,
+            cmdline,
+            params: cmdline.parse_for(config).0,
+            mb,
+            sink,
+            cma: ArrayVec::new(),
+            total_cma_pages: 0,
+            crash: CrashKernel::default(),
+            reserved_mem: Verdicts::default(),
+            distances: Distances::default(),
+            nodes_possible: NodeMask::EMPTY,
+            nodes_online: NodeMask::EMPTY,
+            numa_off: false,
+            high_memory: PhysAddr::MAX,
+            tables: Census::new(config.page_shift.get(), bits, config.pgtable_levels),
+            memstart: PhysAddr::ZERO,
+            initrd: None,
+            dma_limit: PhysAddr::ZERO,
+            present_sections: 0,
+            memmap_areas: ArrayVec::new(),
+            percpu: None,
+            layout: None,
+            page_flags: None,
+            nr_kernel_pages: 0,
+            nr_all_pages: 0,
+            cpu_nodes: ArrayVec::new(),
+            log_buf_done: false,
+            node_data: NodeData::new(),
+            ranges: Some(ws.ranges),
+            nodes: Some(ws.nodes),
+        })
+    }
+
+    /// Enters a phase.
+    pub(crate) fn phase(&self, phase: Phase) {
+        self.sink.phase(phase, &self.mb);
+    }
+
+    /// `memblock_alloc`: anywhere below the current limit.
+    pub(crate) fn alloc(&mut self, bytes: u64, align: u64) -> Result<PhysAddr, memblock::Error> {
+        self.mb.alloc(bytes, align)
+    }
+
+    /// Bytes of a page.
+    pub fn page_bytes(&self) -> u64 {
+        self.machine.config.page_shift.bytes()
+    }
+
+    /// Bytes that one entry of a PMD maps.
+    pub fn pmd_bytes(&self) -> u64 {
+        let shift = self.machine.config.page_shift.get();
+        match self.machine.arch {
+            Arch::Arm64 => 1 << (2 * shift - 3),
+            Arch::X86_64 => 2 << 20,
+            Arch::Arm | Arch::I386 if wide_phys(self.machine) => 2 << 20,
+            Arch::Arm => 2 << 20,
+            Arch::I386 => 4 << 20,
+        }
+    }
+
+    /// Bytes of an `unsigned long`.
+    pub fn long_bytes(&self) -> u64 {
+        long_bytes(self.machine.arch)
+    }
+
+    /// SMP_CACHE_BYTES.
+    pub fn cache_line(&self) -> u64 {
+        self.machine.cpus.cache_line.into()
+    }
+
+    /// Whether `phys_addr_t` has 64 bits.
+    pub fn phys_addr_is_64bit(&self) -> bool {
+        wide_phys(self.machine)
+    }
+
+    /// PHYS_ADDR_MAX.
+    pub fn phys_addr_max(&self) -> PhysAddr {
+        if self.phys_addr_is_64bit() { PhysAddr::MAX } else { PhysAddr::new(u32::MAX.into()) }
+    }
+
+    /// An address in the log's `%pa` wording.
+    pub fn pa(&self, at: PhysAddr) -> Pa {
+        Pa { at, wide: self.phys_addr_is_64bit() }
+    }
+
+    /// `__pa(MAX_DMA_ADDRESS)`: where allocations that need not be DMA-able begin.
+    pub fn max_dma_address(&self) -> PhysAddr {
+        match self.machine.arch {
+            Arch::X86_64 | Arch::I386 => PhysAddr::new(16 << 20),
+            Arch::Arm64 => self.memstart,
+            // No DMA zone of its own: the top of the virtual address space.
+            Arch::Arm => {
+                let offset = u64::from(self.machine.config.page_offset);
+                self.memstart.saturating_add(u64::from(u32::MAX) - offset)
+            }
+        }
+    }
+
+    /// MAX_PHYSMEM_BITS as it is at run time.
+    pub fn max_physmem_bits(&self) -> u8 {
+        match self.machine.arch {
+            Arch::X86_64 if self.machine.cpus.la57 => 52,
+            Arch::X86_64 => 46,
+            _ => self.machine.config.max_physmem_bits() as u8,
+        }
+    }
+
+    /// Bytes of the virtually contiguous memory map for one section.
+    pub fn vmemmap_section_stride(&self) -> u64 {
+        let c = &self.machine.config;
+        (1u64 << (c.section_size_bits() - c.page_shift.get())) * u64::from(self.machine.build.struct_page)
+    }
+
+    /// The virtual address of the `struct page` of frame 0.
+    pub fn vmemmap_base(&self) -> u64 {
+        match self.machine.arch {
+            Arch::Arm64 => {
+                let c = &self.machine.config;
+                // VMEMMAP_START lies `VA bits - (page shift - 6)` below the top; it maps the frame at memstart.
+                let start = 0u64.wrapping_sub(1 << (u32::from(c.va_bits) - (c.page_shift.get() - 6)));
+                start.wrapping_sub((self.memstart.get() >> c.page_shift.get()) * 64)
+            }
+            _ if self.machine.cpus.la57 => 0xffd4_0000_0000_0000,
+            _ => 0xffff_ea00_0000_0000,
+        }
+    }
+
+    /// Where a node's `pg_data_t` lies; the start of memory when it is part of the image.
+    pub(crate) fn node_data_at(&self, nid: NodeId) -> PhysAddr {
+        self.node_data.iter().find(|(n, _)| *n == nid).map_or(PhysAddr::ZERO, |(_, r)| r.start)
+    }
+
+    pub(crate) fn set_node_data(&mut self, nid: NodeId, range: PhysRange) {
+        // A node beyond the table only loses the hint where its usage maps should lie.
+        let _ = self.node_data.try_push((nid, range));
+    }
+
+    /// Whether a node is online and has its data.
+    pub(crate) fn node_has_data(&self, nid: NodeId) -> bool {
+        self.nodes_online.contains(nid)
+    }
+
+    /// The node that an address belongs to.
+    pub(crate) fn node_of(&self, at: PhysAddr) -> Option<NodeId> {
+        let pfn = at.pfn(self.machine.config.page_shift);
+        self.mb.mem_pfn_ranges(None).find(|(r, _)| r.contains(pfn)).and_then(|(_, n)| n)
+    }
+
+    /// How many nodes have memory (N_MEMORY).
+    pub(crate) fn nodes_with_memory(&self) -> usize {
+        self.layout.as_ref().map_or(1, |l| l.memory_nodes.len())
+    }
+
+    /// Whether the memory model has sections.
+    pub(crate) fn is_sparse(&self) -> bool {
+        matches!(self.machine.config.memory_model, MemoryModel::Sparse | MemoryModel::SparseVmemmap)
+    }
+}
+
+/// Bytes of an `unsigned long` on an architecture.
+pub(crate) const fn long_bytes(arch: Arch) -> u64 {
+    match arch {
+        Arch::X86_64 | Arch::Arm64 => 8,
+        Arch::Arm | Arch::I386 => 4,
+    }
+}
+
+/// Whether `phys_addr_t` has 64 bits.
+pub(crate) const fn wide_phys(machine: &Machine<'_>) -> bool {
+    long_bytes(machine.arch) == 8 || machine.config.lpae
+}
+
+/// Boots a machine to a running page allocator.
+///
+/// # Errors
+/// [`BootError`] says what stopped it; nothing outside the workspace has changed then.
+pub fn boot<'a>(
+    machine: &'a Machine<'a>,
+    ws: Workspace<'a>,
+    sink: &'a dyn EventSink,
+) -> Result<Boot<'a>, BootError> {
+    let mut b = Boot::new(machine, ws, sink)?;
+    b.phase(Phase::Firmware);
+    match machine.arch {
+        Arch::Arm64 => crate::arm64::setup_arch(&mut b)?,
+        Arch::Arm => crate::arm::setup_arch(&mut b)?,
+        Arch::X86_64 | Arch::I386 => crate::x86::setup_arch(&mut b)?,
+    }
+    b.phase(Phase::PerCpu);
+    early::setup_command_line(&mut b)?;
+    match machine.arch {
+        Arch::Arm64 => crate::arm64::setup_per_cpu_areas(&mut b)?,
+        Arch::Arm => crate::arm::setup_per_cpu_areas(&mut b)?,
+        Arch::X86_64 | Arch::I386 => crate::x86::setup_per_cpu_areas(&mut b)?,
+    }
+    b.phase(Phase::StartKernel);
+    crate::zonelists::build_all_zonelists(&mut b)?;
+    info!(b, "Kernel command line: {}", b.cmdline.text);
+    early::print_unknown_bootoptions(&mut b)?;
+    early::setup_log_buf(&mut b, false)?;
+    early::vfs_caches_init_early(&mut b)?;
+    b.phase(Phase::MemInit);
+    match machine.arch {
+        Arch::Arm64 => crate::arm64::mem_init(&mut b)?,
+        Arch::Arm => crate::arm::mem_init(&mut b)?,
+        Arch::X86_64 | Arch::I386 => crate::x86::mem_init(&mut b)?,
+    }
+    b.phase(Phase::Running);
+    Ok(b)
+}

@@ -1,0 +1,177 @@
+//! What `start_kernel` takes from memblock outside `setup_arch`: copies of the command line, the log buffer, the
+//! early hash tables, the bounce buffers.
+
+use crate::boot::{Boot, info, warning};
+use crate::error::BootError;
+use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::Arch;
+
+/// `setup_command_line`: one copy to keep, one to tear apart while parsing.
+pub(crate) fn setup_command_line(boot: &mut Boot<'_>) -> Result<(), BootError> {
+    let line = boot.cache_line();
+    let bytes = boot.cmdline.text.len() as u64 + 1;
+    boot.mb.set_caller("start_kernel");
+    boot.alloc(bytes, line)?;
+    boot.alloc(bytes, line)?;
+    Ok(())
+}
+
+/// `print_unknown_bootoptions`: what no handler took goes to user space, and is said so.
+pub(crate) fn print_unknown_bootoptions(boot: &mut Boot<'_>) -> Result<(), BootError> {
+    if boot.params.unknown.is_empty() {
+        return Ok(());
+    }
+    let line = boot.cache_line();
+    let bytes = boot.params.unknown.message_bytes();
+    boot.mb.set_caller("start_kernel");
+    let at = boot.alloc(bytes, line)?;
+    info!(boot, "{}", boot.params.unknown);
+    boot.mb.phys_free(PhysRange::from_len(at, bytes))?;
+    Ok(())
+}
+
+/// Bytes that each possible CPU beyond the first adds to the log (CONFIG_LOG_CPU_MAX_BUF_SHIFT of 12).
+const LOG_PER_CPU: u64 = 1 << 12;
+/// A record of the log is assumed to take this many bytes as a shift (PRB_AVGBITS).
+const LOG_AVERAGE_SHIFT: u32 = 5;
+/// `sizeof(struct printk_info)`.
+const PRINTK_INFO: u64 = 88;
+
+/// `setup_log_buf`: a larger log when `log_buf_len=` asks for one or many CPUs will fill it. x86 does so early, once
+/// memory can be had, for what the command line asks.
+pub(crate) fn setup_log_buf(boot: &mut Boot<'_>, early: bool) -> Result<(), BootError> {
+    if boot.log_buf_done {
+        return Ok(());
+    }
+    let built_in = 1u64 << boot.machine.config.log_buf_shift;
+    let mut len = boot.params.log_buf_len.filter(|l| *l > 0).map_or(0, |l| {
+        let rounded = l.checked_next_power_of_two().unwrap_or(1 << 31).min(1 << 31);
+        if rounded > built_in { rounded } else { 0 }
+    });
+    if len == 0 && !early {
+        let extra = u64::from(boot.machine.cpus.possible.saturating_sub(1)) * LOG_PER_CPU;
+        if extra > built_in / 2 {
+            info!(boot, "printk: log_buf_len individual max cpu contribution: {LOG_PER_CPU} bytes");
+            info!(boot, "printk: log_buf_len total cpu_extra contributions: {extra} bytes");
+            info!(boot, "printk: log_buf_len min size: {built_in} bytes");
+            len = (extra + built_in).next_power_of_two();
+        }
+    }
+    if len == 0 {
+        return Ok(());
+    }
+    let records = len >> LOG_AVERAGE_SHIFT;
+    let long = boot.long_bytes();
+    boot.mb.set_caller("setup_log_buf");
+    // The text, one descriptor and one info for each record; failing any of them keeps the built-in buffer.
+    let parts = [len, records * 3 * long, records * PRINTK_INFO];
+    let mut taken: arrayvec::ArrayVec<PhysRange, 3> = arrayvec::ArrayVec::new();
+    for bytes in parts {
+        match boot.alloc(bytes, long) {
+            Ok(at) => taken.push(PhysRange::from_len(at, bytes)),
+            Err(_) => {
+                warning!(boot, "printk: log_buf_len: {len} bytes not available");
+                for range in taken {
+                    boot.mb.phys_free(range)?;
+                }
+                return Ok(());
+            }
+        }
+    }
+    boot.log_buf_done = true;
+    info!(boot, "printk: log_buf_len: {len} bytes");
+    Ok(())
+}
+
+/// A hash table sized from memory (`alloc_large_system_hash` with HASH_EARLY): `scale` is the shift from bytes of
+/// memory to entries.
+fn large_system_hash(boot: &mut Boot<'_>, name: &str, scale: u32, wanted: Option<u64>) -> Result<(), BootError> {
+    let bucket = boot.long_bytes();
+    let page_shift = boot.machine.config.page_shift.get();
+    let mut entries = match wanted.filter(|w| *w > 0) {
+        Some(w) => w,
+        None => {
+            let mut pages = boot.nr_kernel_pages;
+            if page_shift < 20 {
+                pages = pages.next_multiple_of(1 << (20 - page_shift));
+            }
+            let mut scale = scale;
+            if bucket == 8 {
+                // Very large machines: one entry for each four times as much memory, from 64 GiB on.
+                let mut adapt = (64u64 << 30) >> page_shift;
+                while adapt < pages {
+                    adapt <<= 2;
+                    scale += 1;
+                }
+            }
+            let e = if scale > page_shift { pages >> (scale - page_shift) } else { pages << (page_shift - scale) };
+            if e * bucket < boot.page_bytes() { boot.page_bytes() / bucket } else { e }
+        }
+    };
+    entries = entries.checked_next_power_of_two().unwrap_or(1 << 31);
+    let max = ((boot.nr_all_pages << page_shift) >> 4) / bucket;
+    entries = entries.min(max.min(0x8000_0000)).max(1);
+    let mut log2 = entries.ilog2();
+    let line = boot.cache_line();
+    boot.mb.set_caller("alloc_large_system_hash");
+    loop {
+        let bytes = bucket << log2;
+        if boot.alloc(bytes, line).is_ok() {
+            let order = bytes.ilog2() as i32 - page_shift as i32;
+            info!(boot, "{name} hash table entries: {} (order: {order}, {bytes} bytes, linear)", 1u64 << log2);
+            return Ok(());
+        }
+        if bytes <= boot.page_bytes() {
+            return Err(BootError::Unsupported { what: "a machine too small for its early hash tables" });
+        }
+        log2 -= 1;
+    }
+}
+
+/// `vfs_caches_init_early`: the dentry and inode tables, unless they are to be spread over the nodes later.
+pub(crate) fn vfs_caches_init_early(boot: &mut Boot<'_>) -> Result<(), BootError> {
+    let default = boot.machine.config.numa && boot.long_bytes() == 8;
+    let spread = boot.params.hashdist.unwrap_or(default) && boot.nodes_with_memory() > 1;
+    if spread {
+        return Ok(());
+    }
+    let (dentries, inodes) = (boot.params.dhash_entries, boot.params.ihash_entries);
+    large_system_hash(boot, "Dentry cache", 13, dentries)?;
+    large_system_hash(boot, "Inode-cache", 14, inodes)
+}
+
+/// IO_TLB_DEFAULT_SIZE.
+const IO_TLB_BYTES: u64 = 64 << 20;
+/// One slot of the bounce buffer, as a shift (IO_TLB_SHIFT).
+const IO_TLB_SHIFT: u32 = 11;
+/// `sizeof(struct io_tlb_slot)` and `sizeof(struct io_tlb_area)` on 64-bit kernels.
+const IO_TLB_SLOT: u64 = 24;
+const IO_TLB_AREA: u64 = 16;
+
+/// `swiotlb_init`: bounce buffers for devices that cannot reach all memory. `low_limit` is the highest address
+/// they may end at.
+pub(crate) fn swiotlb_init(boot: &mut Boot<'_>, low_limit: PhysAddr) -> Result<(), BootError> {
+    let page = boot.page_bytes();
+    let line = boot.cache_line();
+    let areas = u64::from(boot.machine.cpus.possible.max(1)).next_power_of_two();
+    let slots = boot.params.swiotlb.slabs.unwrap_or(IO_TLB_BYTES >> IO_TLB_SHIFT).max(1);
+    let slots = slots.next_multiple_of(128);
+    info!(boot, "software IO TLB: area num {areas}.");
+    let bytes = (slots << IO_TLB_SHIFT).next_multiple_of(page);
+    boot.mb.set_caller("swiotlb_init_remap");
+    let Ok(at) = boot.mb.alloc_try_nid(bytes, page, PhysAddr::ZERO, low_limit, None) else {
+        warning!(boot, "software IO TLB: swiotlb_init_remap: failed to allocate tlb structure");
+        return Ok(());
+    };
+    boot.alloc((slots * IO_TLB_SLOT).next_multiple_of(page), page)?;
+    boot.alloc(areas * IO_TLB_AREA, line)?;
+    let width = if boot.machine.arch == Arch::Arm { 10 } else { 18 };
+    info!(
+        boot,
+        "software IO TLB: mapped [mem {:#0width$x}-{:#0width$x}] ({}MB)",
+        at,
+        at.saturating_add(bytes - 1),
+        bytes >> 20
+    );
+    Ok(())
+}

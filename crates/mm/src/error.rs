@@ -1,0 +1,74 @@
+//! What can stop a boot.
+
+use core::fmt;
+
+/// A boot that cannot go on. Where Linux would panic or hang, this says why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BootError {
+    /// The firmware describes no memory at all. `unit_address` says that a device tree has a memory node which the
+    /// boot loader is expected to fill.
+    NoMemory {
+        /// Whether a memory node exists, but is empty.
+        empty_node: bool,
+    },
+    /// memblock refused something that the boot cannot do without.
+    Memblock(pagewright_memblock::Error),
+    /// More of something than the library's tables hold.
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many fit.
+        limit: u64,
+    },
+    /// The kernel image does not lie in memory.
+    ImageOutsideMemory,
+    /// The machine and the boot path do not fit together.
+    Unsupported {
+        /// What is not modelled.
+        what: &'static str,
+    },
+    /// More RAM than 32-bit frame indices can name (16 TiB with 4 KiB pages).
+    TooMuchMemory {
+        /// Frames of RAM.
+        frames: u64,
+    },
+    /// The page flags of this configuration do not fit a word.
+    PageFlags(pagewright_page::flags_layout::LayoutError),
+    /// The zone set-up refused the memory ranges.
+    Zones(pagewright_zone::layout::LayoutError),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory { empty_node: true } => f.write_str(
+                "the device tree's memory node is empty (the boot loader fills it): give the memory with --memory SIZE[@ADDRESS]",
+            ),
+            Self::NoMemory { empty_node: false } => f.write_str("the firmware describes no memory"),
+            Self::Memblock(e) => write!(f, "memblock: {e}"),
+            Self::TooMany { what, limit } => write!(f, "too many {what}: at most {limit} fit"),
+            Self::ImageOutsideMemory => f.write_str("the kernel image does not lie in memory"),
+            Self::Unsupported { what } => write!(f, "not modelled: {what}"),
+            Self::TooMuchMemory { frames } => {
+                write!(f, "{frames} page frames of RAM: 32-bit frame indices reach 4294967295")
+            }
+            Self::PageFlags(e) => write!(f, "page flags: {e}"),
+            Self::Zones(e) => write!(f, "zones: {e}"),
+        }
+    }
+}
+
+impl core::error::Error for BootError {}
+
+impl From<pagewright_memblock::Error> for BootError {
+    fn from(e: pagewright_memblock::Error) -> Self {
+        Self::Memblock(e)
+    }
+}
+
+impl From<crate::census::CensusFull> for BootError {
+    fn from(_: crate::census::CensusFull) -> Self {
+        Self::TooMany { what: "separately mapped regions", limit: 512 }
+    }
+}

@@ -1,0 +1,142 @@
+//! What arm and arm64 share of the device tree: the early scan, the initrd, the unflattened copy, the processors.
+
+use crate::boot::{Boot, info, warning};
+use crate::error::BootError;
+use crate::percpu::{CpuPlace, MAX_CPUS};
+use arrayvec::ArrayVec;
+use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_firmware::devicetree::DeviceTree;
+use pagewright_firmware::{Arch, Firmware};
+use pagewright_memblock::{Flags, Set};
+
+/// `setup_machine_fdt` and `early_init_dt_scan`: the tree itself is reserved, its memory nodes are added.
+///
+/// # Errors
+/// [`BootError::NoMemory`] when no node gives memory.
+pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, BootError> {
+    let Firmware::DeviceTree { tree, at, memory, .. } = &b.machine.firmware else {
+        return Err(BootError::Unsupported { what: "this architecture without a device tree" });
+    };
+    let tree = tree.clone();
+    b.mb.set_caller("early_init_dt_add_memory_arch");
+    if memory.is_empty() {
+        for bank in tree.memory_banks() {
+            add_memory(b, bank.range)?;
+            if bank.hotpluggable {
+                b.mb.mark_hotplug(bank.range)?;
+            }
+        }
+    } else {
+        for range in memory.iter() {
+            add_memory(b, *range)?;
+        }
+    }
+    if b.mb.regions(Set::Memory).is_empty() {
+        return Err(BootError::NoMemory { empty_node: tree.memory_nodes().next().is_some() });
+    }
+    // A crash kernel uses only what it was given.
+    let usable = tree.chosen().usable_memory_ranges;
+    if let Some(first) = usable.first() {
+        b.mb.set_caller("early_init_dt_check_for_usable_mem_range");
+        b.mb.cap_memory_range(first.range())?;
+        for more in &usable[1..] {
+            b.mb.add(more.range())?;
+        }
+    }
+    if let Some(at) = at
+        && b.machine.arch == Arch::Arm64
+    {
+        b.mb.set_caller("setup_machine_fdt");
+        b.mb.reserve(PhysRange::from_len(*at, tree.total_size()))?;
+    }
+    if let Some(model) = tree.model() {
+        match b.machine.arch {
+            Arch::Arm64 => info!(b, "Machine model: {model}"),
+            _ => info!(b, "OF: fdt: Machine model: {model}"),
+        }
+    }
+    Ok(tree)
+}
+
+/// `early_init_dt_add_memory_arch`: whole pages, below what physical addresses can hold.
+fn add_memory(b: &mut Boot<'_>, range: PhysRange) -> Result<(), BootError> {
+    let page = b.page_bytes();
+    if range.len() < page - (range.start.get() & (page - 1)) {
+        warning!(b, "Ignoring memory block 0x{:x} - 0x{:x}", range.start, range.end);
+        return Ok(());
+    }
+    let whole = PhysRange::new(range.start.align_up(page), range.end.align_down(page));
+    let max = b.max_phys_addr();
+    if whole.start > max {
+        warning!(b, "Ignoring memory block 0x{:x} - 0x{:x}", whole.start, whole.end);
+        return Ok(());
+    }
+    let mut end = whole.end;
+    if end.get() - 1 > max.get() {
+        warning!(b, "Ignoring memory range 0x{:x} - 0x{:x}", max.saturating_add(1), end);
+        end = max.saturating_add(1);
+    }
+    b.mb.add(PhysRange::new(whole.start, end))?;
+    Ok(())
+}
+
+/// An EFI memory map replaces the tree's memory (`efi_init`).
+pub(crate) fn efi_init(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let Firmware::DeviceTree { efi, .. } = &b.machine.firmware else { return Ok(()) };
+    if efi.is_empty() {
+        info!(b, "efi: UEFI not found.");
+        return Ok(());
+    }
+    let page = b.page_bytes();
+    b.mb.set_caller("reserve_regions");
+    b.mb.remove_sized(PhysAddr::ZERO, u64::MAX)?;
+    for e in efi.iter().filter(|e| e.is_memory()) {
+        let range = PhysRange::new(e.range.start.align_down(page), e.range.end.align_up(page));
+        add_memory(b, range)?;
+        if !e.is_usable(false) {
+            b.mb.set_flag(range.start, range.len(), Flags::NOMAP, true)?;
+        }
+        if e.is_kept() {
+            b.mb.reserve(range)?;
+        }
+    }
+    Ok(())
+}
+
+/// The initial RAM disk: what the machine says, else the tree.
+pub(crate) fn initrd(b: &Boot<'_>, tree: &DeviceTree<'_>) -> Option<PhysRange> {
+    b.machine.initrd.or_else(|| tree.chosen().initrd).filter(|r| !r.is_empty())
+}
+
+/// `unflatten_device_tree`: one block for the tree, one allocation for each alias.
+pub(crate) fn unflatten_device_tree(b: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootError> {
+    let long = b.long_bytes();
+    b.mb.set_caller("early_init_dt_alloc_memory_arch");
+    b.alloc(tree.unflattened_size(long as u32), long)?;
+    for alias in tree.alias_allocations(long as u32) {
+        b.alloc(alias.bytes, long)?;
+    }
+    Ok(())
+}
+
+/// The possible CPUs with their nodes.
+pub(crate) fn cpu_places(b: &Boot<'_>) -> Result<ArrayVec<CpuPlace, MAX_CPUS>, BootError> {
+    let mut out = ArrayVec::new();
+    let tree = match &b.machine.firmware {
+        Firmware::DeviceTree { tree, .. } => Some(tree),
+        _ => None,
+    };
+    for cpu in 0..b.machine.cpus.possible {
+        let node = tree
+            .filter(|_| b.machine.config.numa && !b.numa_off)
+            .and_then(|t| t.cpus().nth(cpu as usize))
+            .and_then(|c| c.node)
+            .and_then(|n| u16::try_from(n).ok())
+            .and_then(NodeId::new)
+            .filter(|n| b.nodes_online.contains(*n));
+        let node = if b.machine.config.numa { Some(node.unwrap_or(NodeId::ZERO)) } else { None };
+        out.try_push(CpuPlace { cpu, node })
+            .map_err(|_| BootError::TooMany { what: "possible CPUs", limit: MAX_CPUS as u64 })?;
+    }
+    Ok(out)
+}

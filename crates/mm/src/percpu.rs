@@ -1,0 +1,340 @@
+//! The per-CPU first chunk: `pcpu_build_alloc_info`, `pcpu_embed_first_chunk`, `pcpu_setup_first_chunk`.
+//!
+//! CPUs that are near each other form a group; a group's units lie together in its node's memory. The layout is
+//! computed first ([`AllocInfo`]), then placed through memblock in Linux's order, and the unused tail of each unit is
+//! given back. The helper structures whose sizes shape where later allocations land (`struct pcpu_chunk`, bitmaps,
+//! block metadata) are allocated with the sizes the modelled kernel has.
+//!
+//! Sources: Documentation of the percpu allocator (mm/percpu's overview in the kernel docs), and the layouts that
+//! `pcpu-alloc:` lines show.
+
+use crate::boot::{Boot, info};
+use crate::error::BootError;
+use arrayvec::ArrayVec;
+use core::fmt;
+use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_firmware::Arch;
+
+/// The most groups (nodes with CPUs) that a layout can hold.
+pub const MAX_GROUPS: usize = 64;
+/// The most possible CPUs that a layout can hold.
+pub const MAX_CPUS: usize = 512;
+
+/// PCPU_MIN_UNIT_SIZE: no unit is smaller than 32 KiB.
+const MIN_UNIT: u64 = 32 << 10;
+/// PERCPU_DYNAMIC_EARLY_SIZE: dynamic space needed before slabs exist. Larger reserves make it moot.
+const DYNAMIC_EARLY: u64 = 20 << 10;
+/// PCPU_MIN_ALLOC_SIZE: one bit of an allocation map stands for this many bytes.
+const MIN_ALLOC: u64 = 4;
+/// `sizeof(struct pcpu_block_md)`.
+const BLOCK_MD: u64 = 32;
+
+/// A CPU in the layout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CpuPlace {
+    /// The CPU's number.
+    pub cpu: u32,
+    /// Its node, if the machine has nodes.
+    pub node: Option<NodeId>,
+}
+
+/// The computed layout of the first chunk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AllocInfo {
+    /// Bytes of static data.
+    pub static_size: u64,
+    /// Bytes reserved for modules.
+    pub reserved_size: u64,
+    /// Bytes for dynamic allocation, including what rounding added.
+    pub dyn_size: u64,
+    /// Bytes from one unit to the next.
+    pub unit_size: u64,
+    /// The granularity of allocation: PAGE_SIZE, or PMD_SIZE on x86_64.
+    pub atom_size: u64,
+    /// Bytes of one allocation, a multiple of `atom_size` that holds a whole number of units.
+    pub alloc_size: u64,
+    /// The groups: each the CPUs in its units, padded with `None` to a whole number of allocations.
+    pub groups: ArrayVec<Group, MAX_GROUPS>,
+}
+
+/// CPUs whose units lie together.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Group {
+    /// First CPU in CPU order; the group's memory comes from its node.
+    pub first: u32,
+    /// Its node.
+    pub node: Option<NodeId>,
+    /// The CPUs, in order.
+    pub cpus: ArrayVec<u32, MAX_CPUS>,
+    /// Units, a multiple of the units in one allocation.
+    pub units: u32,
+    /// Where the group was placed; filled in by the boot.
+    pub base: PhysAddr,
+}
+
+/// What the layout is computed from, all sizes in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Static data.
+    pub fixed: u64,
+    /// Reserved for modules.
+    pub reserved: u64,
+    /// Wanted for dynamic allocation.
+    pub dynamic: u64,
+    /// Granularity of allocation.
+    pub atom: u64,
+    /// The page size.
+    pub page: u64,
+}
+
+impl AllocInfo {
+    /// Computes the layout (`pcpu_build_alloc_info`). `far(a, b)` says that two nodes are not local to each other;
+    /// CPUs share a group unless their nodes are.
+    ///
+    /// # Errors
+    /// [`BootError::TooMany`] for more groups than [`MAX_GROUPS`] or CPUs than [`MAX_CPUS`].
+    pub fn build(sizes: Sizes, cpus: &[CpuPlace], grouped: bool) -> Result<Self, BootError> {
+        let sum = (sizes.fixed + sizes.reserved + sizes.dynamic.max(DYNAMIC_EARLY)).next_multiple_of(sizes.page);
+        let min_unit = sum.max(MIN_UNIT.next_multiple_of(sizes.page));
+        let alloc_size = min_unit.next_multiple_of(sizes.atom);
+        let fits = |upa: u64| alloc_size.is_multiple_of(upa) && (alloc_size / upa).is_multiple_of(sizes.page);
+        let mut max_upa = alloc_size / min_unit;
+        while !fits(max_upa) {
+            max_upa -= 1;
+        }
+        let mut groups: ArrayVec<Group, MAX_GROUPS> = ArrayVec::new();
+        for place in cpus {
+            let found = groups.iter_mut().find(|g| !grouped || g.node == place.node);
+            let group = match found {
+                Some(g) => g,
+                None => {
+                    let g = Group { first: place.cpu, node: place.node, ..Group::default() };
+                    groups.try_push(g).map_err(|_| BootError::TooMany {
+                        what: "per-CPU groups",
+                        limit: MAX_GROUPS as u64,
+                    })?;
+                    groups.last_mut().unwrap_or_else(|| unreachable!("just pushed"))
+                }
+            };
+            group
+                .cpus
+                .try_push(place.cpu)
+                .map_err(|_| BootError::TooMany { what: "possible CPUs", limit: MAX_CPUS as u64 })?;
+        }
+        let upa = best_units_per_alloc(&groups, cpus.len() as u64, max_upa, fits);
+        for g in &mut groups {
+            g.units = (g.cpus.len() as u64).next_multiple_of(upa) as u32;
+        }
+        Ok(Self {
+            static_size: sizes.fixed,
+            reserved_size: sizes.reserved,
+            dyn_size: sum - sizes.fixed - sizes.reserved,
+            unit_size: alloc_size / upa,
+            atom_size: sizes.atom,
+            alloc_size,
+            groups,
+        })
+    }
+
+    /// Bytes of a unit that are in use; the rest is given back.
+    pub fn size_sum(&self) -> u64 {
+        self.static_size + self.reserved_size + self.dyn_size
+    }
+
+    /// Units of all groups.
+    pub fn units(&self) -> u32 {
+        self.groups.iter().map(|g| g.units).sum()
+    }
+
+    /// Units in one allocation.
+    pub fn units_per_alloc(&self) -> u64 {
+        self.alloc_size / self.unit_size
+    }
+}
+
+/// The largest number of units in an allocation that wastes at most a third of the CPUs' units and does not need
+/// more allocations than a smaller number would.
+fn best_units_per_alloc(groups: &[Group], cpus: u64, max_upa: u64, fits: impl Fn(u64) -> bool) -> u64 {
+    let (mut best, mut last_allocs) = (max_upa, u64::MAX);
+    for upa in (1..=max_upa).rev().filter(|&u| fits(u)) {
+        let allocs: u64 = groups.iter().map(|g| (g.cpus.len() as u64).div_ceil(upa)).sum();
+        let wasted = allocs * upa - cpus;
+        if wasted > cpus / 3 {
+            continue;
+        }
+        if allocs > last_allocs {
+            break;
+        }
+        (last_allocs, best) = (allocs, upa);
+    }
+    best
+}
+
+/// The `pcpu-alloc:` lines after the first: groups with their CPUs, by allocation.
+struct Map<'i>(&'i AllocInfo);
+
+impl fmt::Display for Map<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let upa = self.0.units_per_alloc() as usize;
+        let cpus = self.0.groups.iter().flat_map(|g| g.cpus.iter()).max().copied().unwrap_or(0);
+        let width = digits(cpus);
+        let gwidth = digits(self.0.groups.len() as u32 - 1);
+        // Linux breaks the line before an allocation that would pass 70 columns.
+        let apl = (60usize.saturating_sub(0) / (gwidth + upa * (width + 1) + 3)).max(1);
+        let apl = 1usize << apl.ilog2();
+        let mut alloc = 0usize;
+        for (gi, g) in self.0.groups.iter().enumerate() {
+            for block in 0..g.units as usize / upa {
+                if alloc.is_multiple_of(apl) {
+                    if alloc > 0 {
+                        f.write_str("\n")?;
+                    }
+                    f.write_str("pcpu-alloc: ")?;
+                }
+                write!(f, "[{gi:0gwidth$}] ")?;
+                for unit in block * upa..(block + 1) * upa {
+                    match g.cpus.get(unit) {
+                        Some(cpu) => write!(f, "{cpu:0width$} ")?,
+                        None => write!(f, "{:-<width$} ", "")?,
+                    }
+                }
+                alloc += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn digits(n: u32) -> usize {
+    n.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
+/// Places the first chunk (`pcpu_embed_first_chunk` and `pcpu_setup_first_chunk`).
+///
+/// # Errors
+/// Whatever memblock refuses, and layouts too large for the library's tables.
+pub fn embed_first_chunk(
+    boot: &mut Boot<'_>,
+    sizes: Sizes,
+    cpus: &[CpuPlace],
+    grouped: bool,
+) -> Result<AllocInfo, BootError> {
+    let mut ai = AllocInfo::build(sizes, cpus, grouped)?;
+    let long = boot.long_bytes();
+    let line = u64::from(boot.machine.cpus.cache_line);
+    let page = sizes.page;
+
+    boot.mb.set_caller("pcpu_build_alloc_info");
+    // The description itself: a head, one record for each group, one CPU number for each unit.
+    let record = 3 * long;
+    let head = 8 * long;
+    let ai_bytes = (head + record * ai.groups.len() as u64).next_multiple_of(4) + u64::from(ai.units()) * 4;
+    let ai_bytes = ai_bytes.next_multiple_of(page);
+    let ai_at = boot.alloc(ai_bytes, page)?;
+    boot.mb.set_caller("pcpu_embed_first_chunk");
+    let areas_bytes = (ai.groups.len() as u64 * long).next_multiple_of(page);
+    let areas_at = boot.alloc(areas_bytes, line)?;
+
+    let goal = boot.max_dma_address();
+    boot.mb.set_caller("pcpu_fc_alloc");
+    for g in &mut ai.groups {
+        let bytes = u64::from(g.units) * ai.unit_size;
+        g.base = match g.node.filter(|n| grouped && boot.node_has_data(*n)) {
+            Some(node) => {
+                boot.mb.alloc_try_nid(bytes, ai.atom_size, goal, PhysAddr::ZERO, Some(node))?
+            }
+            None => boot.mb.alloc_from(bytes, ai.atom_size, goal)?,
+        };
+    }
+    boot.mb.set_caller("pcpu_embed_first_chunk");
+    let used = ai.size_sum();
+    for g in &ai.groups {
+        for unit in 0..g.units {
+            let at = g.base.saturating_add(u64::from(unit) * ai.unit_size);
+            if g.cpus.get(unit as usize).is_some() {
+                boot.mb.phys_free(PhysRange::from_len(at.saturating_add(used), ai.unit_size - used))?;
+            } else {
+                boot.mb.phys_free(PhysRange::from_len(at, ai.unit_size))?;
+            }
+        }
+    }
+    info!(
+        boot,
+        "percpu: Embedded {} pages/cpu s{} r{} d{} u{}",
+        used / page,
+        ai.static_size,
+        ai.reserved_size,
+        ai.dyn_size,
+        ai.unit_size
+    );
+    setup_first_chunk(boot, &ai, sizes, cpus.len() as u64)?;
+    boot.mb.set_caller("pcpu_embed_first_chunk");
+    boot.mb.phys_free(PhysRange::from_len(ai_at, ai_bytes))?;
+    boot.mb.phys_free(PhysRange::from_len(areas_at, areas_bytes))?;
+    Ok(ai)
+}
+
+fn setup_first_chunk(boot: &mut Boot<'_>, ai: &AllocInfo, sizes: Sizes, cpus: u64) -> Result<(), BootError> {
+    let long = boot.long_bytes();
+    let line = u64::from(boot.machine.cpus.cache_line);
+    let groups = ai.groups.len() as u64;
+    boot.mb.set_caller("pcpu_setup_first_chunk");
+    for bytes in [groups * long, groups * long, cpus * 4, cpus * long] {
+        boot.alloc(bytes, line)?;
+    }
+    boot.sink.line(
+        crate::sink::Level::Debug,
+        format_args!(
+            "pcpu-alloc: s{} r{} d{} u{} alloc={}*{}",
+            ai.static_size,
+            ai.reserved_size,
+            ai.dyn_size,
+            ai.unit_size,
+            ai.alloc_size / ai.atom_size,
+            ai.atom_size
+        ),
+    );
+    boot.sink.line(crate::sink::Level::Debug, format_args!("{}", Map(ai)));
+    // One list of chunks for each size class: classes are powers of two from 32 bytes, and three special lists.
+    boot.alloc(chunk_lists(ai.unit_size) * 2 * long, line)?;
+    let base = ai.static_size;
+    if ai.reserved_size > 0 {
+        alloc_first_chunk(boot, base, ai.reserved_size, sizes.page)?;
+    }
+    alloc_first_chunk(boot, base + ai.reserved_size, ai.dyn_size, sizes.page)
+}
+
+/// How many chunk lists there are for a unit size (`pcpu_nr_slots`).
+fn chunk_lists(unit_size: u64) -> u64 {
+    let highest_bit = u64::from(u64::BITS - unit_size.leading_zeros());
+    highest_bit.saturating_sub(5).saturating_add(2).max(1) + 4
+}
+
+/// The bookkeeping of one first chunk that serves `[offset, offset + bytes)` of a unit.
+fn alloc_first_chunk(boot: &mut Boot<'_>, offset: u64, bytes: u64, page: u64) -> Result<(), BootError> {
+    let long = boot.long_bytes();
+    let line = u64::from(boot.machine.cpus.cache_line);
+    let pages = (offset % page + bytes).next_multiple_of(page) / page;
+    let bitmap = |bits: u64| bits.div_ceil(long * 8) * long;
+    let bits = pages * page / MIN_ALLOC;
+    // struct pcpu_chunk without its bitmap of populated pages.
+    let head = if long == 8 { 136 } else { 92 };
+    boot.mb.set_caller("pcpu_alloc_first_chunk");
+    for size in [head + bitmap(pages), bitmap(bits), bitmap(bits + 1), pages * BLOCK_MD] {
+        boot.alloc(size, line)?;
+    }
+    Ok(())
+}
+
+/// Sizes of the first chunk for the machine being booted.
+pub(crate) fn sizes(boot: &Boot<'_>) -> Sizes {
+    let b = &boot.machine.build;
+    let page = boot.page_bytes();
+    Sizes {
+        fixed: b.percpu_static.into(),
+        reserved: b.percpu_reserved.into(),
+        dynamic: b.percpu_dynamic.into(),
+        atom: if boot.machine.arch == Arch::X86_64 { 2 << 20 } else { page },
+        page,
+    }
+}

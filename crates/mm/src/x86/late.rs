@@ -1,0 +1,193 @@
+//! The rest of x86's `setup_arch`, its per-CPU areas and `mem_init`.
+
+use super::{MAX_DMA32_PFN, PAGE, X86};
+use crate::boot::{Boot, info};
+use crate::error::BootError;
+use crate::percpu::{CpuPlace, MAX_CPUS};
+use crate::{early, percpu};
+use arrayvec::ArrayVec;
+use pagewright_addr::{NodeId, Pfn, PhysAddr};
+use pagewright_firmware::Arch;
+use pagewright_firmware::e820::E820Kind;
+
+/// `sizeof(struct resource)`.
+fn resource_bytes(b: &Boot<'_>) -> u64 {
+    // Four addresses and words, then four pointers; resource_size_t has 64 bits with PAE.
+    match b.machine.arch {
+        Arch::X86_64 => 64,
+        _ if b.machine.config.lpae => 40,
+        _ => 32,
+    }
+}
+
+/// What is allocated between the zones and the end of `setup_arch`: ACPI, IO APICs, resources of the e820 map.
+pub(super) fn rest_of_setup_arch(b: &mut Boot<'_>, x: &X86<'_>) -> Result<(), BootError> {
+    let line = b.cache_line();
+    let resource = resource_bytes(b);
+    if x.pc.hpet {
+        b.mb.set_caller("acpi_parse_hpet");
+        b.alloc(resource + 9, line)?;
+    }
+    info!(b, "smpboot: Allowing {} CPUs, {} hotplug CPUs", b.machine.cpus.possible, x.pc.hotplug_cpus);
+    online_cpu_nodes(b);
+    if x.pc.io_apics > 0 {
+        b.mb.set_caller("io_apic_init_mappings");
+        b.alloc(u64::from(x.pc.io_apics) * (resource + 11), line)?;
+    }
+    b.mb.set_caller("e820__reserve_resources");
+    b.alloc(x.e820.entries().len() as u64 * resource, line)?;
+    b.mb.set_caller("firmware_map_add_early");
+    let entry = if b.machine.arch == Arch::X86_64 { 104 } else { 64 };
+    for _ in 0..x.firmware_entries {
+        b.alloc(entry, line)?;
+    }
+    register_nosave_regions(b, x)?;
+    pci_gap(b, x);
+    info!(b, "Booting paravirtualized kernel on bare hardware");
+    Ok(())
+}
+
+/// `init_cpu_to_node`: a node that has CPUs is online even without memory.
+fn online_cpu_nodes(b: &mut Boot<'_>) {
+    let nodes: ArrayVec<NodeId, 512> = b.cpu_nodes.iter().copied().take(b.machine.cpus.possible as usize).collect();
+    for nid in nodes {
+        b.nodes_online.insert(nid);
+    }
+}
+
+/// `e820__register_nosave_regions`: gaps between RAM that hibernation must not touch.
+fn register_nosave_regions(b: &mut Boot<'_>, x: &X86<'_>) -> Result<(), BootError> {
+    let long = b.long_bytes();
+    let line = b.cache_line();
+    let shift = b.machine.config.page_shift;
+    b.mb.set_caller("register_nosave_region");
+    let mut pfn = Pfn::ZERO;
+    let limit = if b.machine.arch == Arch::X86_64 { x.max_pfn } else { x.max_low_pfn };
+    let mut last: Option<(Pfn, Pfn)> = None;
+    for e in x.e820.iter() {
+        let start = e.start.pfn_up(shift);
+        if pfn < start {
+            nosave(b, &mut last, pfn, start, 4 * long, line)?;
+        }
+        pfn = e.end().pfn(shift);
+        if e.kind != E820Kind::Ram && e.kind != E820Kind::ReservedKern {
+            nosave(b, &mut last, start, pfn, 4 * long, line)?;
+        }
+        if pfn >= limit {
+            break;
+        }
+    }
+    if let Some((start, end)) = last {
+        say_nosave(b, start, end);
+    }
+    Ok(())
+}
+
+/// A region that follows the last one directly extends it.
+fn nosave(
+    b: &mut Boot<'_>,
+    last: &mut Option<(Pfn, Pfn)>,
+    start: Pfn,
+    end: Pfn,
+    bytes: u64,
+    line: u64,
+) -> Result<(), BootError> {
+    if start >= end {
+        return Ok(());
+    }
+    if let Some((_, last_end)) = last
+        && *last_end == start
+    {
+        *last_end = end;
+        return Ok(());
+    }
+    if let Some((s, e)) = *last {
+        say_nosave(b, s, e);
+    }
+    b.alloc(bytes, line)?;
+    *last = Some((start, end));
+    Ok(())
+}
+
+fn say_nosave(b: &Boot<'_>, start: Pfn, end: Pfn) {
+    info!(
+        b,
+        "PM: hibernation: Registered nosave memory: [mem {:#010x}-{:#010x}]",
+        start.get() * PAGE,
+        end.get() * PAGE - 1
+    );
+}
+
+/// `e820__setup_pci_gap`: the largest hole below 4 GiB.
+fn pci_gap(b: &Boot<'_>, x: &X86<'_>) {
+    let mut last = 1u64 << 32;
+    let mut size = 0x40_0000;
+    let mut start = 0;
+    for e in x.e820.entries().iter().rev() {
+        let (s, end) = (e.start.get(), e.end().get());
+        if last > end && last - end >= size {
+            (size, start) = (last - end, end);
+        }
+        last = last.min(s);
+    }
+    if start > 0 {
+        info!(b, "[mem {:#010x}-{:#010x}] available for PCI devices", start, start + size - 1);
+    }
+}
+
+fn cpu_places(b: &Boot<'_>) -> Result<ArrayVec<CpuPlace, MAX_CPUS>, BootError> {
+    let mut out = ArrayVec::new();
+    for cpu in 0..b.machine.cpus.possible {
+        let node = b.cpu_nodes.get(cpu as usize).copied();
+        // Without a table, CPUs go round the nodes that have memory.
+        let node = node.or_else(|| {
+            let online = b.nodes_online.len().max(1);
+            b.nodes_online.iter().nth(cpu as usize % online)
+        });
+        out.try_push(CpuPlace { cpu, node: node.filter(|_| b.machine.config.numa) })
+            .map_err(|_| BootError::TooMany { what: "possible CPUs", limit: MAX_CPUS as u64 })?;
+    }
+    Ok(out)
+}
+
+/// `setup_per_cpu_areas`.
+pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let cpus = cpu_places(b)?;
+    let nodes = b.nodes_possible.iter().last().map_or(1, |n| n.index() + 1);
+    let possible = b.machine.cpus.possible;
+    info!(
+        b,
+        "setup_percpu: NR_CPUS:{} nr_cpumask_bits:{possible} nr_cpu_ids:{possible} nr_node_ids:{nodes}",
+        b.machine.config.nr_cpus
+    );
+    let sizes = percpu::sizes(b);
+    let grouped = b.machine.config.numa;
+    b.percpu = Some(percpu::embed_first_chunk(b, sizes, &cpus, grouped)?);
+    if b.machine.config.numa {
+        // With many possible CPUs masks lie outside the kernel's data: one for each node, then four that track
+        // CPUs as they come up.
+        let line = b.cache_line();
+        let mask = u64::from(possible).div_ceil(64) * 8;
+        b.mb.set_caller("alloc_bootmem_cpumask_var");
+        for _ in 0..nodes + 4 {
+            b.alloc(mask, line)?;
+        }
+    }
+    Ok(())
+}
+
+/// `mem_init`, and the tables of the CPU entry area that `trap_init` makes just before.
+pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
+    if b.machine.arch == Arch::X86_64 {
+        b.mb.set_caller("spp_getpage");
+        for _ in 0..3 {
+            b.alloc(PAGE, PAGE)?;
+        }
+    }
+    info!(b, "mem auto-init: {}", b.auto_init_text());
+    let shift = b.machine.config.page_shift;
+    if b.machine.arch == Arch::X86_64 && b.mb.end_of_dram().pfn(shift) > MAX_DMA32_PFN {
+        early::swiotlb_init(b, PhysAddr::new(u32::MAX.into()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! `init_mem_mapping`: which page tables the direct map takes, and from where.
+//!
+//! The first tables come from the brk area inside the image; once that is used up, or would be mapped by the very
+//! tables in question, they come from memory that is mapped already. The direct map therefore grows from the top
+//! down, in steps that get larger as more memory becomes usable.
+
+use super::{ISA_END, PAGE, X86};
+use crate::boot::{Boot, info};
+use crate::census::{Census, Leaves};
+use crate::error::BootError;
+use arrayvec::ArrayVec;
+use pagewright_addr::{Pfn, PfnRange, PhysAddr, PhysRange};
+use pagewright_firmware::Arch;
+
+/// What is mapped so far.
+#[derive(Default)]
+pub(super) struct Mapped {
+    /// One past the last mapped frame (`max_pfn_mapped`).
+    pub(super) max_pfn: Pfn,
+    /// The same below 4 GiB (`max_low_pfn_mapped`).
+    pub(super) max_low_pfn: Pfn,
+    /// The lowest frame from which page tables may come now.
+    min_pfn: Pfn,
+    ranges: ArrayVec<PfnRange, 256>,
+    /// Pages of the brk buffer in use.
+    brk_used: u64,
+}
+
+impl Mapped {
+    /// Whether all these frames are mapped (`pfn_range_is_mapped`).
+    pub(super) fn contains(&self, pfns: PfnRange) -> bool {
+        self.ranges.iter().any(|r| r.contains_range(&pfns))
+    }
+
+    fn add(&mut self, pfns: PfnRange) {
+        self.max_pfn = self.max_pfn.max(pfns.end);
+        if pfns.start < super::MAX_DMA32_PFN {
+            self.max_low_pfn = self.max_low_pfn.max(pfns.end.min(super::MAX_DMA32_PFN));
+        }
+        match self.ranges.iter_mut().find(|r| r.end == pfns.start || r.start == pfns.end) {
+            Some(r) => (r.start, r.end) = (r.start.min(pfns.start), r.end.max(pfns.end)),
+            None => drop(self.ranges.try_push(pfns)),
+        }
+        self.ranges.sort_unstable_by_key(|r| r.start);
+        let mut merged: ArrayVec<PfnRange, 256> = ArrayVec::new();
+        for r in self.ranges.drain(..) {
+            match merged.last_mut() {
+                Some(last) if last.end >= r.start => last.end = last.end.max(r.end),
+                _ => merged.push(r),
+            }
+        }
+        self.ranges = merged;
+    }
+}
+
+/// Pages of the brk buffer that early tables may use (INIT_PGD_PAGE_COUNT): three or four tables for each of two
+/// mappings, twice that where the map's base is randomised.
+fn brk_pages(b: &Boot<'_>) -> u64 {
+    let tables = if b.machine.config.pgtable_levels == 5 { 4 } else { 3 };
+    if b.machine.arch == Arch::X86_64 && b.machine.config.randomize_base { 4 * tables } else { 2 * tables }
+}
+
+/// The end of the area that i386's head code maps: the image with its brk area and the tables for low memory.
+pub(super) fn initial_pages_mapped(b: &Boot<'_>) -> PhysAddr {
+    let c = &b.machine.config;
+    // KERNEL_IMAGE_SIZE; the brk area keeps room for tables that map that much, for the direct map's first tables
+    // and for the DMI strings.
+    const IMAGE: u64 = 512 << 20;
+    let entries = if c.lpae { 512 } else { 1024 };
+    let low = (u64::from(u32::MAX) + 1 - u64::from(c.page_offset)) / PAGE;
+    let beyond = (low / entries) * PAGE;
+    let brk = ((IMAGE + beyond) / PAGE / entries) * PAGE + brk_pages(b) * PAGE + (64 << 10);
+    b.machine.image.end.saturating_add(brk + beyond).align_up(b.pmd_bytes())
+}
+
+/// Where vmalloc space ends on i386.
+pub(super) fn vmalloc_end_i386(b: &Boot<'_>) -> u64 {
+    b.machine.build.vmalloc_end.into()
+}
+
+fn gbpages(b: &Boot<'_>) -> bool {
+    b.machine.arch == Arch::X86_64 && b.machine.cpus.gbpages && b.params.gbpages.unwrap_or(true)
+}
+
+/// Maps all memory (`init_mem_mapping`).
+pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
+    let levels = match (b.machine.arch, b.machine.cpus.la57) {
+        (Arch::X86_64, true) => 5,
+        (Arch::X86_64, false) => 4,
+        _ => b.machine.config.pgtable_levels,
+    };
+    let bits = if b.machine.arch == Arch::I386 && !b.machine.config.lpae { 10 } else { 9 };
+    b.tables = Census::new(12, bits, levels);
+    if gbpages(b) {
+        info!(b, "Using GB pages for direct mapping");
+    }
+    let shift = b.machine.config.page_shift;
+    let end = if b.machine.arch == Arch::X86_64 { x.max_pfn } else { x.max_low_pfn }.phys(shift);
+    init_memory_mapping(b, x, PhysRange::new(PhysAddr::ZERO, ISA_END), true)?;
+    if b.mb.bottom_up() {
+        let kernel_end = b.machine.image.end;
+        bottom_up(b, x, PhysRange::new(kernel_end, end))?;
+        bottom_up(b, x, PhysRange::new(ISA_END, kernel_end))?;
+    } else {
+        top_down(b, x, PhysRange::new(ISA_END, end))?;
+    }
+    crate::memtest::early_memtest(b)
+}
+
+/// How much larger the next step is: a table of leaf entries maps 512 times its size, and one half of that is safe.
+fn next_step(step: u64, pmd_bytes: u64) -> u64 {
+    step << (pmd_bytes.ilog2() - 12 - 1)
+}
+
+fn top_down(b: &mut Boot<'_>, x: &mut X86<'_>, map: PhysRange) -> Result<(), BootError> {
+    let block = b.pmd_bytes();
+    let shift = b.machine.config.page_shift;
+    // A first block at the top, so that there is mapped memory for tables.
+    b.mb.set_caller("init_mem_mapping");
+    let real_end = match b.mb.phys_alloc_range(block, block, map.start, map.end) {
+        Ok(at) => {
+            b.mb.phys_free(PhysRange::from_len(at, block))?;
+            at.saturating_add(block)
+        }
+        Err(_) => map.start.align_up(block).max(map.end.align_down(block)),
+    };
+    x.mapped.max_pfn = Pfn::ZERO;
+    x.mapped.min_pfn = real_end.pfn(shift);
+    let (mut step, mut mapped, mut last) = (block, 0, real_end);
+    while last > map.start {
+        let start = if last.get() > step {
+            PhysAddr::new(last.get() - 1).align_down(step).max(map.start)
+        } else {
+            map.start
+        };
+        mapped += init_range(b, x, PhysRange::new(start, last))?;
+        last = start;
+        x.mapped.min_pfn = last.pfn(shift);
+        if mapped >= step {
+            step = next_step(step, block);
+        }
+    }
+    if real_end < map.end {
+        init_range(b, x, PhysRange::new(real_end, map.end))?;
+    }
+    Ok(())
+}
+
+fn bottom_up(b: &mut Boot<'_>, x: &mut X86<'_>, map: PhysRange) -> Result<(), BootError> {
+    let shift = b.machine.config.page_shift;
+    let (mut step, mut mapped, mut start) = (b.pmd_bytes(), 0, map.start);
+    x.mapped.min_pfn = start.pfn(shift);
+    while start < map.end {
+        let room = map.end.get() - start.get();
+        let next = if room > step { start.saturating_add(1).align_up(step).min(map.end) } else { map.end };
+        mapped += init_range(b, x, PhysRange::new(start, next))?;
+        start = next;
+        if mapped >= step {
+            step = next_step(step, b.pmd_bytes());
+        }
+    }
+    Ok(())
+}
+
+/// Maps the RAM inside a range (`init_range_memory_mapping`); returns its bytes.
+fn init_range(b: &mut Boot<'_>, x: &mut X86<'_>, range: PhysRange) -> Result<u64, BootError> {
+    let shift = b.machine.config.page_shift;
+    let brk = PhysRange::from_len(
+        b.machine.image.end.saturating_add(x.mapped.brk_used * PAGE),
+        brk_pages(b).saturating_sub(x.mapped.brk_used) * PAGE,
+    );
+    let mut mapped = 0;
+    let mut i = 0;
+    loop {
+        let next = b.mb.mem_pfn_ranges(None).nth(i);
+        let Some((pfns, _)) = next else { break };
+        i += 1;
+        let part = pfns.bytes(shift).intersection(&range);
+        if part.is_empty() {
+            continue;
+        }
+        // Tables that lie in what they are about to map cannot be written yet.
+        let can_use_brk = part.start.max(brk.start) >= part.end.min(brk.end);
+        init_memory_mapping(b, x, part, can_use_brk)?;
+        mapped += part.len();
+    }
+    Ok(mapped)
+}
+
+/// Maps one range with the largest pages that fit (`init_memory_mapping`).
+fn init_memory_mapping(
+    b: &mut Boot<'_>,
+    x: &mut X86<'_>,
+    range: PhysRange,
+    can_use_brk: bool,
+) -> Result<(), BootError> {
+    let shift = b.machine.config.page_shift;
+    for (part, leaves) in split(b, range) {
+        let offset = direct_map_base(b);
+        let tables = b.tables.map(offset.wrapping_add(part.start.get()), part.start.get(), part.len(), leaves)?;
+        for _ in 0..tables {
+            take_table(b, x, can_use_brk)?;
+        }
+    }
+    x.mapped.add(range.frames_inside(shift));
+    Ok(())
+}
+
+fn direct_map_base(b: &Boot<'_>) -> u64 {
+    match b.machine.arch {
+        Arch::X86_64 if b.machine.cpus.la57 => 0xff11_0000_0000_0000,
+        Arch::X86_64 => 0xffff_8880_0000_0000,
+        _ => b.machine.config.page_offset.into(),
+    }
+}
+
+/// `alloc_low_pages`: from the brk buffer, or from memory that is mapped.
+fn take_table(b: &mut Boot<'_>, x: &mut X86<'_>, can_use_brk: bool) -> Result<(), BootError> {
+    if can_use_brk && x.mapped.brk_used < brk_pages(b) {
+        x.mapped.brk_used += 1;
+        return Ok(());
+    }
+    let shift = b.machine.config.page_shift;
+    if x.mapped.min_pfn < x.mapped.max_pfn {
+        b.mb.set_caller("alloc_low_pages");
+        let (min, max) = (x.mapped.min_pfn.phys(shift), x.mapped.max_pfn.phys(shift));
+        if b.mb.phys_alloc_range(PAGE, PAGE, min, max).is_ok() {
+            return Ok(());
+        }
+    }
+    if can_use_brk {
+        return Ok(());
+    }
+    Err(BootError::Unsupported { what: "a direct map whose page tables find no mapped memory" })
+}
+
+/// The parts of a range by page size (`split_mem_range`): small pages up to the first large boundary, large ones up
+/// to the first huge boundary, and down again. A part that memory surrounds on all sides of a large page is mapped
+/// with that page whole.
+fn split(b: &Boot<'_>, range: PhysRange) -> ArrayVec<(PhysRange, Leaves), 5> {
+    let mut out = ArrayVec::new();
+    let pmd = b.pmd_bytes();
+    let pud = 1u64 << 30;
+    let huge = gbpages(b);
+    let mut push = |start: PhysAddr, end: PhysAddr, level: u8| {
+        if start < end {
+            out.push((PhysRange::new(start, end), if level == 0 { Leaves::Pages } else { Leaves::Blocks(level) }));
+        }
+    };
+    let (start, end) = (range.start, range.end);
+    // i386 maps the first large page in small ones: parts of it have other attributes.
+    let head_floor = if b.machine.arch == Arch::I386 && start == PhysAddr::ZERO { pmd } else { 0 };
+    let head_end = start.align_up(pmd).max(PhysAddr::new(head_floor)).min(end);
+    push(start, head_end, 0);
+    let mut at = head_end;
+    if huge {
+        let large_end = at.align_up(pud).min(end.align_down(pmd)).max(at);
+        push(at, large_end, 1);
+        at = large_end;
+        let huge_end = end.align_down(pud).max(at);
+        push(at, huge_end, 2);
+        at = huge_end;
+    }
+    let tail = end.align_down(pmd).max(at);
+    push(at, tail, 1);
+    push(tail, end, 0);
+    for (part, leaves) in &mut out {
+        widen(b, part, leaves, huge);
+    }
+    out
+}
+
+/// `adjust_range_page_size_mask`.
+fn widen(b: &Boot<'_>, part: &mut PhysRange, leaves: &mut Leaves, huge: bool) {
+    let shift = b.machine.config.page_shift;
+    for (level, bytes) in [(1u8, b.pmd_bytes()), (2, 1 << 30)] {
+        let have = match leaves {
+            Leaves::Pages => 0,
+            Leaves::Blocks(l) => *l,
+        };
+        if have >= level || (level == 2 && !huge) {
+            continue;
+        }
+        let whole = PhysRange::new(part.start.align_down(bytes), part.end.align_up(bytes));
+        if b.machine.arch == Arch::I386 && whole.end.pfn(shift) > b.high_memory.pfn(shift) {
+            continue;
+        }
+        if b.mb.is_region_memory(whole) {
+            *part = whole;
+            *leaves = Leaves::Blocks(level);
+        }
+    }
+}
