@@ -28,8 +28,10 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     let mut crashed = Vec::new();
     for target in targets {
         println!("== {target} for {} s", options.seconds);
-        let cmd =
-            project.cmd("cargo").args(["+nightly", "fuzz", "run", "--fuzz-dir"]).arg(project.path("fuzz"));
+        let cmd = project
+            .cmd("cargo")
+            .args(["+nightly", "fuzz", "run", "--features", "libfuzzer", "--fuzz-dir"])
+            .arg(project.path("fuzz"));
         let limit = format!("-max_total_time={}", options.seconds);
         let cmd = cmd.args([target.as_str(), "--", limit.as_str(), "-timeout=10"]).echo(true);
         // Building comes on top of the fuzzing time.

@@ -73,6 +73,9 @@ fn fetch(scratch: &Path, wanted: &Wanted) -> Result<Package, String> {
     if !out.ok() {
         return Err(format!("cannot unpack {}: {}", package.display(), tail(&out.text, 1)));
     }
+    // The modules are most of it, and of no use here.
+    let modules = unpacked.join("lib/modules");
+    std::fs::remove_dir_all(&modules).map_err(|e| format!("{}: {e}", modules.display()))?;
     std::fs::write(&complete, "").map_err(|e| format!("{}: {e}", complete.display()))?;
     // The archive is as large as what was unpacked, and no longer of use.
     std::fs::remove_file(&package).map_err(|e| format!("{}: {e}", package.display()))?;

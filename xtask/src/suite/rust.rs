@@ -4,13 +4,19 @@ use super::Suite;
 use crate::stage::{Limit, Outcome};
 use crate::tools;
 
-/// `cargo fmt --check` over the workspace.
+/// `cargo fmt --check` over the workspace and the fuzz targets beside it.
 pub(super) fn fmt(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     if let Err(line) = tools::rustup_component(suite.project, "rustfmt", &["fmt", "--version"]) {
         return Outcome::Missing(line);
     }
-    let cmd = suite.project.cmd("cargo").args(["fmt", "--all", "--check"]);
-    suite.judge("fmt", cmd, limit, "formatted")
+    let manifest = suite.project.path("fuzz/Cargo.toml");
+    let fmt = || suite.project.cmd("cargo").args(["fmt", "--all", "--check"]);
+    match suite.judge("fmt", fmt(), limit, "formatted") {
+        Outcome::Passed(_) => {
+            suite.judge("fmt", fmt().arg("--manifest-path").arg(manifest), limit, "formatted")
+        }
+        other => other,
+    }
 }
 
 /// Clippy over every target, warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
