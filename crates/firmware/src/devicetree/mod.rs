@@ -5,7 +5,7 @@
 //! panic. Nothing is judged here that needs the state of memory: whether a range fits, overlaps or wraps is the boot
 //! path's business, and [`Region`] keeps the numbers as they stand.
 //!
-//! The reader is this module's own ([`flat`](self)): Linux accepts names that the specification forbids (longer than
+//! The reader is this module's own: Linux accepts names that the specification forbids (longer than
 //! 31 bytes, as in `__symbols__`), takes one address cell where the specification says two, and ends the reservation
 //! block at the first size of 0; a validating reader refuses or misreads trees that boot.
 
@@ -15,6 +15,7 @@ mod dma;
 mod error;
 mod flat;
 mod memory;
+mod node;
 mod numa;
 mod region;
 mod reserved;
@@ -27,8 +28,9 @@ use pagewright_addr::{PhysAddr, PhysRange};
 pub use chosen::Chosen;
 pub use cpus::CpuNode;
 pub use error::{DtError, PropertyError, PropertyProblem};
-pub use flat::{Node, Property};
+
 pub use memory::MemoryBank;
+pub use node::{Node, Property};
 pub use numa::{Distances, NumaMemory, NumaRegions};
 pub use region::{Region, Regions};
 pub use reserved::{ReservedKind, ReservedNode, ReservedNodeError, ReservedRootError};
