@@ -9,4 +9,5 @@ pub mod capture;
 pub mod conform;
 pub mod facts;
 pub mod fault;
+pub mod machine;
 pub mod show;

@@ -1,1 +1,170 @@
 //! From what a capture says to the machine that was booted: inputs only, never what the kernel made of them.
+//!
+//! Lines of the log that repeat what firmware and boot loader handed over (the e820 map, where ACPI tables lie, the
+//! RAM disk, the command line, the number of processors) are inputs; so are facts of the kernel image (where its
+//! sections lie, the size of its static per-CPU data), which a capture holds in `iomem.txt` and
+//! `kernel_symbols.txt`.
+
+mod image;
+pub mod pc;
+
+use super::Capture;
+use crate::fault::Fault;
+use crate::machine::{OwnedFirmware, OwnedMachine, after_initrd};
+use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::config::{Flavour, KernelConfig};
+use pagewright_firmware::devicetree::DeviceTree;
+use pagewright_firmware::dmesg::{Banner, Line, classify};
+use pagewright_firmware::efi::EfiEntry;
+use pagewright_firmware::{Arch, BuildFacts, Cpus};
+
+/// What the log says about the machine as a whole.
+#[derive(Default)]
+pub(super) struct LogInputs<'a> {
+    banner: Option<Banner<'a>>,
+    cmdline: Option<&'a str>,
+    gbpages: bool,
+    max_arch_pfn: Option<u64>,
+    vipt_aliasing: bool,
+    percpu_static: Option<u32>,
+    efi: Vec<EfiEntry>,
+}
+
+impl<'a> LogInputs<'a> {
+    fn read(dmesg: &'a str) -> Self {
+        let mut out = Self::default();
+        for line in dmesg.lines() {
+            match classify(line) {
+                Line::Banner(banner) => _ = out.banner.get_or_insert(banner),
+                // The command line in full; x86 prints the boot loader's earlier, under a shorter name.
+                Line::CommandLine(text) if line.contains("Kernel command line: ") => out.cmdline = Some(text),
+                Line::CommandLine(text) => _ = out.cmdline.get_or_insert(text),
+                Line::GbPages => out.gbpages = true,
+                Line::LastPfn { max_arch_pfn, .. } => out.max_arch_pfn = Some(max_arch_pfn),
+                Line::PerCpu(percpu) => out.percpu_static = Some(percpu.static_bytes),
+                Line::Efi(entry) => out.efi.push(entry),
+                Line::Other(text) if text.starts_with("CPU: ") => {
+                    // `nonaliasing` is another word.
+                    out.vipt_aliasing |= text.contains("VIPT aliasing data cache");
+                }
+                _ => {}
+            }
+        }
+        out
+    }
+}
+
+/// The configuration of the Debian kernel that the banner names, or of the one nearest to it.
+fn debian_config(arch: Arch, banner: &Banner<'_>) -> KernelConfig {
+    let flavour = banner.flavour().and_then(Flavour::from_name).unwrap_or(match (arch, banner.is_pae()) {
+        (Arch::X86_64, _) => Flavour::Amd64,
+        (Arch::Arm64, _) => Flavour::Arm64,
+        (Arch::Arm, false) => Flavour::Armmp,
+        (Arch::Arm, true) => Flavour::ArmmpLpae,
+        (Arch::I386, false) => Flavour::I686,
+        (Arch::I386, true) => Flavour::I686Pae,
+    });
+    KernelConfig::debian(flavour)
+}
+
+/// 5-level paging reaches 52 bits of physical address, 4-level paging 46.
+const LA57_ARCH_PFN: u64 = 1 << (52 - 12);
+
+impl Capture {
+    /// The machine that this capture was taken on.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names what is missing: the banner, the memory map or device tree, the kernel image.
+    pub fn machine(&self) -> Result<OwnedMachine, Fault> {
+        let log = LogInputs::read(&self.dmesg);
+        let place = || format!("{}/dmesg.txt", self.dir.display());
+        let banner = log
+            .banner
+            .ok_or_else(|| Fault::new("no `Linux version` line", place(), "a log from the first line on"))?;
+        let arch = banner.arch().ok_or_else(|| {
+            let what = format!("kernel `{}` names no architecture", banner.release);
+            Fault::new(what, place(), "amd64, arm64, armmp or 686 in the release")
+        })?;
+        let config = debian_config(arch, &banner);
+        let mut build = BuildFacts::for_config(&config);
+        if let Some(bytes) = self.percpu_static(&log) {
+            build.percpu_static = bytes;
+        }
+        let cpus = Cpus {
+            gbpages: log.gbpages,
+            la57: log.max_arch_pfn == Some(LA57_ARCH_PFN),
+            vipt_aliasing: log.vipt_aliasing,
+            ..Cpus::default()
+        };
+        let mut machine = OwnedMachine {
+            name: self.name.clone(),
+            arch,
+            config,
+            image: image::image(self, arch, &config)?,
+            build,
+            firmware: OwnedFirmware::Atags(Vec::new()),
+            initrd: None,
+            cmdline: log.cmdline.or(self.cmdline.as_deref()).map(str::to_owned),
+            cpus,
+            seed: None,
+        };
+        match arch {
+            Arch::X86_64 | Arch::I386 => self.pc_inputs(&mut machine)?,
+            Arch::Arm64 | Arch::Arm => self.tree_inputs(&mut machine, &log)?,
+        }
+        Ok(machine)
+    }
+
+    /// The size of the kernel's static per-CPU data: by its symbols, else as the kernel prints it.
+    fn percpu_static(&self, log: &LogInputs<'_>) -> Option<u32> {
+        let symbol = |name| self.symbols.as_ref()?.get(name);
+        let by_symbols = symbol("__per_cpu_end")
+            .zip(symbol("__per_cpu_start"))
+            .and_then(|(end, start)| u32::try_from(end.checked_sub(start)?).ok());
+        by_symbols.or(log.percpu_static)
+    }
+
+    fn tree_inputs(&self, machine: &mut OwnedMachine, log: &LogInputs<'_>) -> Result<(), Fault> {
+        let file = self.dir.join("machine.dtb");
+        let Some(dtb) = &self.dtb else {
+            return Err(Fault::new(
+                "no machine.dtb",
+                self.dir.display().to_string(),
+                "the machine's device tree",
+            ));
+        };
+        let tree = DeviceTree::parse(dtb)
+            .map_err(|e| Fault::new(e.to_string(), file.display().to_string(), "a flattened device tree"))?;
+        let chosen = tree.chosen();
+        // The tree that the kernel saw has the command line in it.
+        if chosen.bootargs.is_some() {
+            machine.cmdline = None;
+        }
+        let cpus = tree.cpus().count() as u32;
+        machine.cpus.possible = cpus.clamp(1, machine.config.nr_cpus);
+        let at = chosen.initrd.map(|r| after_initrd(machine.arch, r.end));
+        machine.firmware = OwnedFirmware::DeviceTree {
+            dtb: dtb.clone(),
+            at: at.or_else(|| self.reserved_of_len(tree.total_size())),
+            memory: Vec::new(),
+            efi: log.efi.clone(),
+        };
+        Ok(())
+    }
+
+    /// Without a RAM disk before it, the device tree is told by its length among what memblock lists as reserved.
+    fn reserved_of_len(&self, len: u64) -> Option<PhysAddr> {
+        let files = [&self.memblock_reserved, &self.memblock_memory];
+        let regions = files.into_iter().flatten().flat_map(|f| &f.regions);
+        let of_len = |&&(start, last): &&(u64, u64)| last.wrapping_sub(start).wrapping_add(1) == len;
+        regions.clone().find(of_len).map(|&(start, _)| PhysAddr::new(start))
+    }
+}
+
+/// A half-open range from first and last byte.
+pub(super) fn inclusive(start: u64, last: u64) -> PhysRange {
+    PhysRange::new(PhysAddr::new(start), PhysAddr::new(last.saturating_add(1)))
+}
+
+#[cfg(test)]
+mod tests;

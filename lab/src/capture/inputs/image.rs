@@ -1,0 +1,167 @@
+//! Where the kernel image lies: `/proc/iomem` has the physical ranges, the symbols tell sections apart.
+
+use super::super::Capture;
+use crate::fault::Fault;
+use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::config::KernelConfig;
+use pagewright_firmware::dmesg::{Line, classify};
+use pagewright_firmware::{Arch, KernelImage};
+
+const PAGE: u64 = 4096;
+const MIB: u64 = 1 << 20;
+
+/// The image of the captured kernel.
+pub(super) fn image(capture: &Capture, arch: Arch, config: &KernelConfig) -> Result<KernelImage, Fault> {
+    let find = |name: &str| {
+        let resource = capture.iomem.as_ref().and_then(|io| io.named(name).next());
+        resource.map(|r| super::inclusive(r.start, r.last))
+    };
+    let code = find("Kernel code").filter(|r| r.start.get() != 0);
+    let data = find("Kernel data");
+    let (Some(code), Some(data)) = (code, data) else {
+        let place = capture.dir.join("iomem.txt");
+        let expected = "`Kernel code` and `Kernel data` with their addresses (read as root)";
+        return Err(Fault::new(
+            "where the kernel image lies is not told",
+            place.display().to_string(),
+            expected,
+        ));
+    };
+    let parts = Parts { capture, code, data };
+    Ok(match arch {
+        Arch::Arm64 => parts.arm64(config),
+        Arch::Arm => parts.arm(),
+        Arch::X86_64 | Arch::I386 => parts.x86(find("Kernel rodata"), find("Kernel bss")),
+    })
+}
+
+struct Parts<'a> {
+    capture: &'a Capture,
+    code: PhysRange,
+    data: PhysRange,
+}
+
+impl Parts<'_> {
+    fn symbol(&self, names: &[&str]) -> Option<u64> {
+        self.capture.symbols.as_ref()?.any(names)
+    }
+
+    /// Physical addresses of symbols, when `phys` is the physical address of the virtual address `virt`.
+    fn translate(&self, virt: u64, phys: PhysAddr) -> impl Fn(&[&str]) -> Option<PhysAddr> + '_ {
+        let offset = phys.get().wrapping_sub(virt);
+        move |names| self.symbol(names).map(|v| PhysAddr::new(v.wrapping_add(offset)))
+    }
+
+    /// `Kernel code` is `_stext` up to `__init_begin`, `Kernel data` `_sdata` up to `_end`.
+    fn arm64(&self, config: &KernelConfig) -> KernelImage {
+        let (code, data) = (self.code, self.data);
+        // The image is loaded at a multiple of 2 MiB; its header, padded to a segment, comes before the text.
+        let head_len = code.start.get() % (2 * MIB);
+        let base = 0u64.wrapping_sub(1 << (config.va_bits.max(1) - 1)).wrapping_add(128 * MIB);
+        let virt = self.symbol(&["_stext"]).unwrap_or(base + head_len);
+        let phys = self.translate(virt, code.start);
+        let init_begin = phys(&["__init_begin", "__inittext_begin", "_sinittext"]).unwrap_or(code.end);
+        let inittext_end = phys(&["__inittext_end", "_einittext"]).unwrap_or(init_begin);
+        let tables = init_tables(virt, virt.wrapping_add(data.end.get() - code.start.get()), config);
+        KernelImage {
+            text_start: code.start,
+            text_end: phys(&["_etext"]).unwrap_or(init_begin),
+            rodata_end: init_begin,
+            init_begin,
+            // Segments are 64 KiB apart.
+            inittext_end: inittext_end.align_up(16 * PAGE),
+            init_end: data.start,
+            data_start: data.start,
+            data_end: data.end,
+            bss_start: data.end,
+            bss_end: data.end,
+            end: data.end,
+            virt,
+            init_pg_dir: PhysRange::new(data.end.saturating_sub(tables * PAGE), data.end),
+            idmap_text: range(phys(&["__idmap_text_start"]), phys(&["__idmap_text_end"])),
+            head_len,
+            brk_used: 0,
+        }
+    }
+
+    /// `Kernel code` is `_text` up to `__init_begin`, `Kernel data` `_sdata` up to `_end`; `_stext` comes after the
+    /// initial code of the head.
+    fn arm(&self) -> KernelImage {
+        let (code, data) = (self.code, self.data);
+        // Init text starts on a page of its own right after the code.
+        let init_virt = self.symbol(&["__init_begin", "_sinittext"]).map(|v| v & !(PAGE - 1));
+        let phys = self.translate(init_virt.unwrap_or(0), code.end);
+        let known = |names: &[&str]| init_virt.and_then(|_| phys(names));
+        let text_start = known(&["_stext"]).unwrap_or(code.start.align_up(MIB));
+        KernelImage {
+            text_start,
+            text_end: known(&["_etext"]).unwrap_or(code.end),
+            rodata_end: code.end,
+            init_begin: code.end,
+            inittext_end: known(&["_einittext"]).unwrap_or(code.end),
+            init_end: data.start,
+            data_start: data.start,
+            data_end: data.end,
+            bss_start: data.end,
+            bss_end: data.end,
+            end: data.end,
+            idmap_text: range(known(&["__idmap_text_start"]), known(&["__idmap_text_end"])),
+            head_len: text_start.get() - code.start.get().min(text_start.get()),
+            ..KernelImage::default()
+        }
+    }
+
+    /// Each section has a line of its own; the brk area follows the image.
+    fn x86(&self, rodata: Option<PhysRange>, bss: Option<PhysRange>) -> KernelImage {
+        let (code, data) = (self.code, self.data);
+        let bss = bss.unwrap_or(PhysRange::new(data.end, data.end));
+        let phys = self.translate(self.symbol(&["_text", "_stext"]).unwrap_or(0), code.start);
+        let known = |names: &[&str]| self.symbol(names).and_then(|_| phys(names));
+        let init_begin = known(&["__init_begin"]).unwrap_or(data.end.align_up(PAGE));
+        let end = known(&["__end_of_kernel_reserve"]).unwrap_or(bss.end.align_up(PAGE));
+        KernelImage {
+            text_start: code.start,
+            text_end: code.end,
+            rodata_end: rodata.map_or(data.start, |r| r.end),
+            init_begin,
+            inittext_end: known(&["_einittext"]).unwrap_or(init_begin),
+            init_end: known(&["__init_end"]).unwrap_or(bss.start),
+            data_start: data.start,
+            data_end: data.end,
+            bss_start: bss.start,
+            bss_end: bss.end,
+            end,
+            brk_used: brk_used(&self.capture.dmesg, end),
+            ..KernelImage::default()
+        }
+    }
+}
+
+/// The brk area's use is a property of the kernel build: how much its early code takes. The kernel reserves it in
+/// one call, right behind the image.
+fn brk_used(dmesg: &str, image_end: PhysAddr) -> u64 {
+    let used = dmesg.lines().find_map(|line| match classify(line) {
+        Line::MemblockReserve { range, caller: "setup_arch" } if range.start == image_end => {
+            Some(range.len())
+        }
+        _ => None,
+    });
+    used.unwrap_or(0)
+}
+
+/// Pages of `init_pg_dir`, which the linker puts at the very end of the image: one top table, and for each level
+/// below it down to 2 MiB blocks as many as the image spans, plus one in case it is moved.
+fn init_tables(start: u64, end: u64, config: &KernelConfig) -> u64 {
+    let page_shift = config.page_shift.get();
+    let bits = page_shift - 3;
+    let spare = u64::from(config.randomize_base);
+    // With 4 KiB pages the image is mapped by blocks, one level less than the full tree.
+    let levels = u32::from(config.pgtable_levels) - u32::from(page_shift == 12);
+    let entries = |shift: u32| ((end - 1) >> shift) - (start >> shift) + 1 + spare;
+    let leaf_shift = if page_shift == 12 { page_shift + bits } else { page_shift };
+    1 + (1..levels).map(|level| entries(leaf_shift + bits * level)).sum::<u64>()
+}
+
+fn range(start: Option<PhysAddr>, end: Option<PhysAddr>) -> PhysRange {
+    start.zip(end).map(|(s, e)| PhysRange::new(s, e)).unwrap_or_default()
+}
