@@ -19,13 +19,26 @@ pub(super) fn fmt(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     }
 }
 
-/// Clippy over every target, warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
+/// Clippy over every target (those of `fuzz/` too), warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
 pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     if let Err(line) = tools::rustup_component(suite.project, "clippy", &["clippy", "--version"]) {
         return Outcome::Missing(line);
     }
-    let args = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    suite.judge("clippy", suite.project.cmd("cargo").args(args), limit, "no warnings")
+    let lint = |args: &[&str]| {
+        let cmd = suite.project.cmd("cargo").args(["clippy", "--quiet", "--all-targets"]).args(args);
+        cmd.args(["--", "-D", "warnings"])
+    };
+    match suite.judge("clippy", lint(&["--workspace"]), limit, "no warnings") {
+        Outcome::Passed(_) => {}
+        other => return other,
+    }
+    let target = match suite.project.scratch("fuzz-target") {
+        Ok(target) => target,
+        Err(why) => return Outcome::Failed(why),
+    };
+    let manifest = suite.project.path("fuzz/Cargo.toml");
+    let fuzz = lint(&["--manifest-path", &manifest.to_string_lossy()]).env("CARGO_TARGET_DIR", target);
+    suite.judge("clippy", fuzz, limit, "no warnings")
 }
 
 /// The workspace's tests, under nextest where it is installed, else under `cargo test`.
