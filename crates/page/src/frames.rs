@@ -15,7 +15,7 @@ use pagewright_addr::Order;
 /// # Invariants
 /// No other token covers these frames and no state word in them says that a block of them is free or deposited: the
 /// first word is [`crate::State::Owned`], the others are [`crate::State::Inner`]. The first frame's reference count
-/// is 1 unless somebody took more references. Established by [`Self::mint`], whose callers
+/// is 1 unless somebody took more references. Established by `mint`, whose callers
 /// consumed a token or moved a head out of a free or deposited state.
 #[must_use = "dropping it leaks the frames"]
 pub struct Frames<'a> {

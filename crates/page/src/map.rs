@@ -246,6 +246,14 @@ impl<'a> PageMap<'a> {
         Word::from_bits(self.slot(idx).word.fetch_and(!flags.bits(), AcqRel)).flags()
     }
 
+    /// Whether the token is for frames of this map, and not of another one. A direct map asks this before it
+    /// gives memory for a token.
+    #[inline]
+    pub fn owns(&self, frames: &Frames<'_>) -> bool {
+        let theirs: *const PageMeta = &frames.slots()[0];
+        self.slots.get(frames.start().index()).is_some_and(|ours| core::ptr::eq(ours, theirs))
+    }
+
     /// Makes an aligned block of a power of two free: its head gets [`State::Free`] and the token is gone.
     ///
     /// Links and `data` are as the caller left them; put the block on a list before or after, under the same lock.
@@ -388,10 +396,9 @@ impl<'a> PageMap<'a> {
     #[inline]
     #[track_caller]
     fn owned_head(&self, frames: &Frames<'a>) -> &'a PageMeta {
-        let theirs = &frames.slots()[0];
-        match self.slots.get(frames.start().index()) {
-            Some(ours) if core::ptr::eq(ours, theirs) => ours,
-            _ => panic!("{frames:?} belongs to another map"),
+        if !self.owns(frames) {
+            panic!("{frames:?} belongs to another map");
         }
+        &frames.slots()[0]
     }
 }

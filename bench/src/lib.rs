@@ -1,0 +1,7 @@
+//! Measurements of Pagewright's paths.
+//!
+//! Instruction counts come from callgrind: a benchmark's program runs itself under valgrind, once for each measured
+//! function, and collects only while that function runs. Counts repeat exactly for one compiler; they are
+//! reported, and no test asserts them.
+
+pub mod callgrind;
