@@ -8,18 +8,34 @@ use std::time::Duration;
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Arguments for `cargo bench` (a filter, or the options of one benchmark)
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// Programs of bench/; all of them if none is named
+    programs: Vec<String>,
+    /// Arguments for the programs
+    #[arg(last = true)]
     rest: Vec<String>,
 }
 
-/// Runs the benchmarks of `bench/`.
+/// Runs the programs of `bench/` one after the other.
 ///
 /// # Errors
-/// One line: what is missing, or that a benchmark did not end well.
+/// One line: what is missing, or which programs did not end well.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
+    // Instructions are counted by callgrind.
     tools::apt("valgrind", Some("valgrind"))?;
-    let cmd = project.cmd("cargo").args(["bench", "--package", "pagewright-bench"]).args(&options.rest);
-    let out = cmd.echo(true).limit(Duration::from_secs(3600)).run()?;
-    if out.ok() { Ok(()) } else { Err("cargo bench did not end well".into()) }
+    let programs = if options.programs.is_empty() {
+        project.sources_in("bench/src/bin")?
+    } else {
+        options.programs.clone()
+    };
+    let mut failed = Vec::new();
+    for program in programs {
+        println!("== {program}");
+        let args =
+            ["run", "--quiet", "--release", "--package", "pagewright-bench", "--bin", program.as_str(), "--"];
+        let cmd = project.cmd("cargo").args(args).args(&options.rest);
+        if !cmd.echo(true).limit(Duration::from_secs(3600)).run()?.ok() {
+            failed.push(program);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("did not end well: {}", failed.join(", "))) }
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz`: the targets of `fuzz/` under cargo-fuzz, with coverage guidance.
 //!
-//! What a long run finds worth keeping goes into `fuzz/corpus/`, which the `corpus` stage of `cargo xtask test`
-//! replays without a fuzzer.
+//! Inputs that reach new code are kept below the target directory and are where the next run starts. An input worth
+//! keeping for good (a crash that was mended) is copied by hand into `fuzz/corpus/`, which the `corpus` stage of
+//! `cargo xtask test` replays without a fuzzer.
 
 use crate::project::Project;
 use crate::tools;
@@ -24,16 +25,24 @@ pub(crate) struct Options {
 /// One line: what is missing, or which targets crashed (the input lies below `fuzz/artifacts/`).
 pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     tools::cargo_command(project, "fuzz", "cargo-fuzz")?;
-    let targets = if options.targets.is_empty() { all_targets(project)? } else { options.targets.clone() };
+    let targets = if options.targets.is_empty() {
+        project.sources_in("fuzz/fuzz_targets")?
+    } else {
+        options.targets.clone()
+    };
     let mut crashed = Vec::new();
     for target in targets {
         println!("== {target} for {} s", options.seconds);
-        let cmd = project
-            .cmd("cargo")
-            .args(["+nightly", "fuzz", "run", "--features", "libfuzzer", "--fuzz-dir"])
-            .arg(project.path("fuzz"));
-        let limit = format!("-max_total_time={}", options.seconds);
-        let cmd = cmd.args([target.as_str(), "--", limit.as_str(), "-timeout=10"]).echo(true);
+        let found = project.scratch(&format!("fuzz-corpus/{target}"))?;
+        let cmd =
+            project.cmd("cargo").args(["+nightly", "fuzz", "run", "--features", "libfuzzer", "--fuzz-dir"]);
+        // libFuzzer writes what it finds into the first folder and only reads the second.
+        let cmd = cmd
+            .arg(project.path("fuzz"))
+            .arg(&target)
+            .arg(&found)
+            .arg(project.path("fuzz/corpus").join(&target));
+        let cmd = cmd.args(["--", &format!("-max_total_time={}", options.seconds), "-timeout=10"]).echo(true);
         // Building comes on top of the fuzzing time.
         if !cmd.limit(Duration::from_secs(options.seconds + 900)).run()?.ok() {
             crashed.push(target);
@@ -44,17 +53,4 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     } else {
         Err(format!("crashed: {}; see fuzz/artifacts/", crashed.join(", ")))
     }
-}
-
-/// The targets that `fuzz/fuzz_targets/` holds.
-fn all_targets(project: &Project) -> Result<Vec<String>, String> {
-    let dir = project.path("fuzz/fuzz_targets");
-    let entries = std::fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter(|e| e.path().extension().is_some_and(|x| x == "rs"))
-        .filter_map(|e| e.path().file_stem().map(|s| s.to_string_lossy().into_owned()))
-        .collect();
-    names.sort();
-    if names.is_empty() { Err(format!("{} holds no target", dir.display())) } else { Ok(names) }
 }

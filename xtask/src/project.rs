@@ -44,6 +44,18 @@ impl Project {
         Cmd::new(program).dir(&self.root)
     }
 
+    /// The names of the Rust files in a folder of the work tree, without their ending.
+    pub(crate) fn sources_in(&self, relative: &str) -> Result<Vec<String>, String> {
+        let dir = self.path(relative);
+        let entries = std::fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        let sources =
+            entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|x| x == "rs"));
+        let mut names: Vec<String> =
+            sources.filter_map(|p| p.file_stem().map(|s| s.to_string_lossy().into_owned())).collect();
+        names.sort();
+        if names.is_empty() { Err(format!("{} holds no program", dir.display())) } else { Ok(names) }
+    }
+
     /// Builds the `pagewright` command with optimisation and returns where it is.
     pub(crate) fn pagewright(&self) -> Result<PathBuf, String> {
         let build = self.cmd("cargo").args(["build", "--release", "--package", "pagewright-lab"]);
