@@ -8,8 +8,8 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pagewright_addr::{PhysAddr, PhysRange};
 
-/// How many banks of memory a list may have.
-pub const MAX_BANKS: usize = 32;
+/// How many banks of memory a list may have: as many as kernels of the time of ATAGs kept (NR_BANKS).
+pub const MAX_BANKS: usize = 8;
 
 const NONE: u32 = 0;
 const CORE: u32 = 0x5441_0001;
