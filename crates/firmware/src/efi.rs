@@ -5,6 +5,7 @@
 
 mod text;
 
+use crate::e820::E820Kind;
 use pagewright_addr::PhysRange;
 
 pub use text::{EfiLineError, parse_dmesg_line};
@@ -125,25 +126,6 @@ pub struct EfiEntry {
     pub range: PhysRange,
 }
 
-/// What an x86 kernel enters into its e820 map for a descriptor (`do_add_efi_memmap`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum EfiE820 {
-    /// Usable memory.
-    Ram,
-    /// Reserved.
-    Reserved,
-    /// ACPI tables.
-    Acpi,
-    /// ACPI non-volatile storage.
-    Nvs,
-    /// Unusable.
-    Unusable,
-    /// Persistent memory.
-    Pmem,
-    /// Memory with a specific purpose, kept for its driver.
-    SoftReserved,
-}
-
 impl EfiEntry {
     fn has(&self, bits: u64) -> bool {
         self.attributes & bits != 0
@@ -176,24 +158,24 @@ impl EfiEntry {
         self.is_memory() && self.kind == EfiKind::AcpiReclaim
     }
 
-    /// x86: the e820 type of the descriptor.
-    pub fn e820(&self, soft_reserve: bool) -> EfiE820 {
+    /// x86: the type that the kernel enters into its e820 map for the descriptor (`do_add_efi_memmap`).
+    pub fn e820(&self, soft_reserve: bool) -> E820Kind {
         use EfiKind::*;
         match self.kind {
             LoaderCode | LoaderData | BootServicesCode | BootServicesData | Conventional => {
                 if soft_reserve && self.has(attribute::SP) {
-                    EfiE820::SoftReserved
+                    E820Kind::SoftReserved
                 } else if self.has(attribute::WB) {
-                    EfiE820::Ram
+                    E820Kind::Ram
                 } else {
-                    EfiE820::Reserved
+                    E820Kind::Reserved
                 }
             }
-            AcpiReclaim => EfiE820::Acpi,
-            AcpiNvs => EfiE820::Nvs,
-            Unusable => EfiE820::Unusable,
-            Persistent => EfiE820::Pmem,
-            _ => EfiE820::Reserved,
+            AcpiReclaim => E820Kind::Acpi,
+            AcpiNvs => E820Kind::Nvs,
+            Unusable => E820Kind::Unusable,
+            Persistent => E820Kind::Pmem,
+            _ => E820Kind::Reserved,
         }
     }
 

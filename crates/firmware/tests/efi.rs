@@ -1,7 +1,8 @@
 //! EFI memory maps: the kernel's lines, and what the boot path makes of a descriptor.
 
 use pagewright_addr::{PhysAddr, PhysRange};
-use pagewright_firmware::efi::{EfiE820, EfiEntry, EfiKind, EfiLineError, attribute, parse_dmesg_line};
+use pagewright_firmware::e820::E820Kind;
+use pagewright_firmware::efi::{EfiEntry, EfiKind, EfiLineError, attribute, parse_dmesg_line};
 use proptest::prelude::*;
 
 const CACHED: u64 = attribute::WB | attribute::WT | attribute::WC | attribute::UC;
@@ -161,17 +162,17 @@ fn on_x86_types_become_e820_types() {
     use EfiKind::*;
     let of = |kind, attributes| entry(kind, attributes, 0, 0x1000).e820(true);
     for kind in [LoaderCode, LoaderData, BootServicesCode, BootServicesData, Conventional] {
-        assert_eq!(of(kind, CACHED), EfiE820::Ram);
-        assert_eq!(of(kind, attribute::UC), EfiE820::Reserved);
-        assert_eq!(of(kind, CACHED | attribute::SP), EfiE820::SoftReserved);
-        assert_eq!(entry(kind, CACHED | attribute::SP, 0, 0x1000).e820(false), EfiE820::Ram);
+        assert_eq!(of(kind, CACHED), E820Kind::Ram);
+        assert_eq!(of(kind, attribute::UC), E820Kind::Reserved);
+        assert_eq!(of(kind, CACHED | attribute::SP), E820Kind::SoftReserved);
+        assert_eq!(entry(kind, CACHED | attribute::SP, 0, 0x1000).e820(false), E820Kind::Ram);
     }
-    assert_eq!(of(AcpiReclaim, CACHED), EfiE820::Acpi);
-    assert_eq!(of(AcpiNvs, CACHED), EfiE820::Nvs);
-    assert_eq!(of(Unusable, CACHED), EfiE820::Unusable);
-    assert_eq!(of(Persistent, CACHED), EfiE820::Pmem);
+    assert_eq!(of(AcpiReclaim, CACHED), E820Kind::Acpi);
+    assert_eq!(of(AcpiNvs, CACHED), E820Kind::Nvs);
+    assert_eq!(of(Unusable, CACHED), E820Kind::Unusable);
+    assert_eq!(of(Persistent, CACHED), E820Kind::Pmem);
     for kind in [Reserved, RuntimeServicesCode, RuntimeServicesData, Mmio, MmioPort, PalCode, Other(99)] {
-        assert_eq!(of(kind, CACHED), EfiE820::Reserved);
+        assert_eq!(of(kind, CACHED), E820Kind::Reserved);
     }
 }
 
