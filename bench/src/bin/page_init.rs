@@ -24,10 +24,11 @@ struct Path {
     run: fn(PageMap<'_>, Pristine<'_>),
 }
 
-const PATHS: [Path; 3] = [
+const PATHS: [Path; 4] = [
     Path { name: "free", what: "pristine frames to free blocks of order 10", run: measured_free },
     Path { name: "reserved", what: "pristine frames to reserved ones", run: measured_reserved },
     Path { name: "split", what: "the same as free, in blocks of order 0 (worst case)", run: measured_split },
+    Path { name: "pair", what: "take and put one block of order 0, once for each frame", run: measured_pair },
 ];
 
 /// What the hand-over does with a range of memblock's free memory that will not stay pristine.
@@ -48,6 +49,14 @@ fn measured_reserved(_: PageMap<'_>, range: Pristine<'_>) {
 fn measured_split(map: PageMap<'_>, mut range: Pristine<'_>) {
     while !range.is_empty() {
         black_box(map.put_block(range.take_front(1).into_frames()));
+    }
+}
+
+#[inline(never)]
+fn measured_pair(map: PageMap<'_>, mut range: Pristine<'_>) {
+    let idx = map.put_block(range.take_front(1).into_frames());
+    for _ in 0..FRAMES_PER_GIB {
+        map.put_block(map.take_block(black_box(idx), Order::ZERO));
     }
 }
 

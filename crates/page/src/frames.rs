@@ -15,8 +15,8 @@ use pagewright_addr::Order;
 /// # Invariants
 /// No other token covers these frames and no state word in them says that a block of them is free or deposited: the
 /// first word is [`crate::State::Owned`], the others are [`crate::State::Inner`]. The first frame's reference count
-/// is 1 unless somebody took more references. Established by `mint`, whose callers
-/// consumed a token or moved a head out of a free or deposited state.
+/// is 1 unless somebody took more references. Established by `mint` and `from_parts`, whose
+/// callers consumed a token or moved a head out of a free or deposited state.
 #[must_use = "dropping it leaks the frames"]
 pub struct Frames<'a> {
     slots: &'a [PageMeta],
@@ -26,6 +26,7 @@ pub struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// Makes a token of `slots`, whose first is `head`, at index `start`. The caller has exclusive right to all of
     /// them and has made all but the first inner.
+    #[inline]
     pub(crate) fn mint(slots: &'a [PageMeta], head: &PageMeta, start: FrameIdx) -> Self {
         debug_assert!(core::ptr::eq(&slots[0], head));
         head.set_word(Word::OWNED);
@@ -45,11 +46,14 @@ impl<'a> Frames<'a> {
     }
 
     /// The order, if the frames are an aligned block of a power of two.
+    #[inline]
     pub fn order(&self) -> Option<Order> {
-        if !self.slots.len().is_power_of_two() {
+        // Never zero. Counting the bits instead takes a dozen instructions where the CPU has no instruction for it.
+        let len = self.slots.len();
+        if len & (len - 1) != 0 {
             return None;
         }
-        let order = Order::new(self.slots.len().trailing_zeros() as u8)?;
+        let order = Order::new(len.trailing_zeros() as u8)?;
         self.start.is_aligned(order).then_some(order)
     }
 
@@ -57,6 +61,7 @@ impl<'a> Frames<'a> {
     ///
     /// # Panics
     /// If either part would be empty.
+    #[inline]
     #[track_caller]
     pub fn split_at(self, n: u64) -> (Self, Self) {
         if n == 0 || n >= self.len() {
@@ -71,7 +76,9 @@ impl<'a> Frames<'a> {
         self.slots
     }
 
-    /// A token over `slots`, which are exactly the frames of tokens that the caller consumed.
+    /// A token over `slots`, to which the caller has exclusive right, and whose words and first reference count are
+    /// those of a token already.
+    #[inline]
     pub(crate) fn from_parts(slots: &'a [PageMeta], start: FrameIdx) -> Self {
         debug_assert!(slots[0].word() == Word::OWNED);
         Self { slots, start }

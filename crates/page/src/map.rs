@@ -289,8 +289,10 @@ impl<'a> PageMap<'a> {
         if slot.word.compare_exchange(from.bits(), to.bits(), Acquire, Relaxed).is_err() {
             wrong("no free block of the wanted order to take", idx, slot);
         }
+        // The exchange made the word that of a token's head.
+        slot.refcount.store(1, Relaxed);
         let start = idx.index();
-        Frames::mint(&self.slots[start..start + order.pages() as usize], slot, idx)
+        Frames::from_parts(&self.slots[start..start + order.pages() as usize], idx)
     }
 
     /// Joins a token of a whole block with its free buddy of the same order, which the caller has unlinked
@@ -388,8 +390,10 @@ impl<'a> PageMap<'a> {
             wrong("nothing deposited under this use and owner, or still referenced or mapped", idx, slot);
         }
         slot.owner.store(0, Relaxed);
+        // The exchange made the word that of a token's head.
+        slot.refcount.store(1, Relaxed);
         let start = idx.index();
-        Frames::mint(&self.slots[start..start + order.pages() as usize], slot, idx)
+        Frames::from_parts(&self.slots[start..start + order.pages() as usize], idx)
     }
 
     /// The head of a token's frames, once it is certain that the token is of this map.

@@ -49,34 +49,40 @@ impl PageMeta {
     /// Bytes of one slot.
     pub const BYTES: u64 = size_of::<Self>() as u64;
 
-    /// Makes an inner frame or a token's head of a slot nobody else can reach in a conflicting way: the caller
-    /// holds the token.
+    /// A plain store: the caller holds the token for this frame.
+    #[inline]
     pub(crate) fn set_word(&self, word: Word) {
         self.word.store(word.bits(), Relaxed);
     }
 
+    #[inline]
     pub(crate) fn word(&self) -> Word {
         Word::from_bits(self.word.load(Relaxed))
     }
 
+    #[inline]
     pub(crate) fn next(&self, own: FrameIdx) -> Option<FrameIdx> {
         link(own, self.next.load(Relaxed))
     }
 
+    #[inline]
     pub(crate) fn prev(&self, own: FrameIdx) -> Option<FrameIdx> {
         link(own, self.prev.load(Relaxed))
     }
 
+    #[inline]
     pub(crate) fn set_next(&self, own: FrameIdx, to: Option<FrameIdx>) {
         self.next.store(distance(own, to), Relaxed);
     }
 
+    #[inline]
     pub(crate) fn set_prev(&self, own: FrameIdx, to: Option<FrameIdx>) {
         self.prev.store(distance(own, to), Relaxed);
     }
 }
 
 /// A link is the distance from its own frame, modulo 2^32: all 2^32 indices can be targets and zero is none.
+#[inline]
 fn distance(own: FrameIdx, to: Option<FrameIdx>) -> u32 {
     match to {
         Some(to) => to.get().wrapping_sub(own.get()),
@@ -84,6 +90,7 @@ fn distance(own: FrameIdx, to: Option<FrameIdx>) -> u32 {
     }
 }
 
+#[inline]
 fn link(own: FrameIdx, distance: u32) -> Option<FrameIdx> {
     if distance == 0 { None } else { Some(FrameIdx::new(own.get().wrapping_add(distance))) }
 }

@@ -45,6 +45,7 @@ impl<'a> Pristine<'a> {
     }
 
     /// The first `n` frames and the rest; `n` is held at the length.
+    #[inline]
     pub fn split_at(self, n: u64) -> (Self, Self) {
         let cut = n.min(self.len());
         let (low, high) = self.slots.split_at(cut as usize);
@@ -52,6 +53,7 @@ impl<'a> Pristine<'a> {
     }
 
     /// Takes the first `n` frames (at most all) away from this token.
+    #[inline]
     pub fn take_front(&mut self, n: u64) -> Self {
         let empty: &'a [PageMeta] = &[];
         let whole = core::mem::replace(self, Self { slots: empty, start: 0 });
@@ -86,13 +88,12 @@ impl<'a> Pristine<'a> {
     ///
     /// # Panics
     /// If there is no frame.
+    #[inline]
     pub fn into_frames(self) -> Frames<'a> {
         let Some((head, inner)) = self.slots.split_first() else {
             panic!("no frames to initialise at index {:#x}", self.start);
         };
-        for slot in inner {
-            slot.set_word(Word::INNER);
-        }
+        fill_inner(inner);
         Frames::mint(self.slots, head, FrameIdx::new(self.start as u32))
     }
 
@@ -104,6 +105,14 @@ impl<'a> Pristine<'a> {
             slot.refcount.store(1, core::sync::atomic::Ordering::Relaxed);
         }
         Reserved::new(self.slots, self.start)
+    }
+}
+
+/// One store for each frame. Out of line, where the loop is unrolled whatever surrounds the call.
+#[inline(never)]
+fn fill_inner(slots: &[PageMeta]) {
+    for slot in slots {
+        slot.set_word(Word::INNER);
     }
 }
 

@@ -261,16 +261,6 @@ impl Word {
         if self.is(State::Free) { Some(self.order()) } else { None }
     }
 
-    /// Free block of `order` to owned; `None` if the word says anything else.
-    pub const fn take(self, order: Order) -> Option<Self> {
-        if self.0 == Self::free(order).0 { Some(Self::OWNED) } else { None }
-    }
-
-    /// Free block of `order` to the inside of the block that its lower buddy heads.
-    pub const fn absorb(self, order: Order) -> Option<Self> {
-        if self.0 == Self::free(order).0 { Some(Self::INNER) } else { None }
-    }
-
     /// Deposited under `usage` to owned, with the deposited order; flags are dropped.
     pub const fn withdraw(self, usage: Use) -> Option<(Self, Order)> {
         if self.is(usage.state()) { Some((Self::OWNED, self.order())) } else { None }

@@ -104,6 +104,16 @@ fn absorbing_the_lower_buddy_moves_the_head_down() {
 }
 
 #[test]
+fn the_largest_block_has_no_buddy_because_indices_may_skip_a_hole_there() {
+    with_map(2, |map, mut all| {
+        let low = all.take_front(16).into_frames();
+        map.put_block(all.into_frames());
+        assert!(panic_of(|| map.absorb_free(low)).contains("has no buddy"));
+        assert_eq!(map.free_order(FrameIdx::new(16)), Some(ALIGN));
+    });
+}
+
+#[test]
 fn taking_a_block_twice_panics_and_names_the_frame() {
     with_map(2, |map, mut all| {
         let _ = all.take_front(16);
