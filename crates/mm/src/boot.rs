@@ -22,6 +22,7 @@ use pagewright_firmware::{Arch, Machine};
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
 use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
 use pagewright_zone::NodeMask;
+use pagewright_zone::zonelist::ZoneLists;
 
 /// Memory that the caller lends to a boot.
 pub struct Workspace<'a> {
@@ -35,6 +36,8 @@ pub struct Workspace<'a> {
     pub ranges: &'a mut [MemRange],
     /// Room for the nodes, indexed by node number.
     pub nodes: &'a mut [NodeLayout],
+    /// Room for the zonelists: the square of the number of nodes is always enough.
+    pub zonelists: &'a mut [NodeId],
 }
 
 /// A boot under way.
@@ -83,6 +86,10 @@ pub struct Boot<'a> {
     pub percpu: Option<percpu::AllocInfo>,
     /// Nodes and zones, once computed.
     pub layout: Option<Layout<'a>>,
+    /// In which order nodes and zones are tried.
+    pub zonelists: Option<ZoneLists<'a>>,
+    /// Whether pages are grouped by mobility.
+    pub mobility_grouping: bool,
     /// How `page->flags` is divided.
     pub page_flags: Option<pagewright_page::flags_layout::PageFlagsLayout>,
     /// `nr_kernel_pages`: pages that size hash tables.
@@ -95,6 +102,7 @@ pub struct Boot<'a> {
     pub(crate) node_data: NodeData,
     pub(crate) ranges: Option<&'a mut [MemRange]>,
     pub(crate) nodes: Option<&'a mut [NodeLayout]>,
+    pub(crate) zonelist_room: Option<&'a mut [NodeId]>,
 }
 
 /// A line at info level.
@@ -178,6 +186,9 @@ impl<'a> Boot<'a> {
             node_data: NodeData::new(),
             ranges: Some(ws.ranges),
             nodes: Some(ws.nodes),
+            zonelist_room: Some(ws.zonelists),
+            zonelists: None,
+            mobility_grouping: true,
         })
     }
 

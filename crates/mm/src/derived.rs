@@ -8,16 +8,14 @@ impl Boot<'_> {
         self.sink.line(crate::sink::Level::Debug, format_args!("{}", self.mb.dump()));
     }
 
-    /// Whether permissions of the linear map may change page by page (`can_set_direct_map`): with `rodata=full`, or
-    /// when freed pages are to be unmapped.
+    /// Whether permissions of the linear map may change page by page (`can_set_direct_map`): with `rodata=full`.
     pub(crate) fn can_set_direct_map(&self) -> bool {
         use pagewright_firmware::cmdline::Rodata;
-        let full = match self.params.rodata {
+        match self.params.rodata {
             Some(Rodata::Full) => true,
             Some(Rodata::On | Rodata::Off) => false,
             None => self.machine.config.rodata_full,
-        };
-        full || self.params.debug_pagealloc == Some(true)
+        }
     }
 
     /// The largest physical address of the kernel configuration (MAX_PHYS_ADDR of the early device-tree scan).

@@ -4,7 +4,6 @@
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
 use pagewright_addr::{PhysAddr, PhysRange};
-use pagewright_firmware::Arch;
 
 /// `setup_command_line`: one copy to keep, one to tear apart while parsing.
 pub(crate) fn setup_command_line(boot: &mut Boot<'_>) -> Result<(), BootError> {
@@ -149,8 +148,8 @@ const IO_TLB_SLOT: u64 = 24;
 const IO_TLB_AREA: u64 = 16;
 
 /// `swiotlb_init`: bounce buffers for devices that cannot reach all memory. `low_limit` is the highest address
-/// they may end at.
-pub(crate) fn swiotlb_init(boot: &mut Boot<'_>, low_limit: PhysAddr) -> Result<(), BootError> {
+/// they may end at; `verbose` prints where they lie at once (x86 does so later).
+pub(crate) fn swiotlb_init(boot: &mut Boot<'_>, low_limit: PhysAddr, verbose: bool) -> Result<(), BootError> {
     let page = boot.page_bytes();
     let line = boot.cache_line();
     let areas = u64::from(boot.machine.cpus.possible.max(1)).next_power_of_two();
@@ -165,7 +164,10 @@ pub(crate) fn swiotlb_init(boot: &mut Boot<'_>, low_limit: PhysAddr) -> Result<(
     };
     boot.alloc((slots * IO_TLB_SLOT).next_multiple_of(page), page)?;
     boot.alloc(areas * IO_TLB_AREA, line)?;
-    let width = if boot.machine.arch == Arch::Arm { 10 } else { 18 };
+    if !verbose {
+        return Ok(());
+    }
+    let width = if boot.phys_addr_is_64bit() { 18 } else { 10 };
     info!(
         boot,
         "software IO TLB: mapped [mem {:#0width$x}-{:#0width$x}] ({}MB)",

@@ -33,6 +33,8 @@ pub enum BootError {
         /// Frames of RAM.
         frames: u64,
     },
+    /// The workspace has no room for the zonelists.
+    ZoneLists(pagewright_zone::zonelist::ZoneListError),
     /// The page flags of this configuration do not fit a word.
     PageFlags(pagewright_page::flags_layout::LayoutError),
     /// The zone set-up refused the memory ranges.
@@ -53,6 +55,7 @@ impl fmt::Display for BootError {
             Self::TooMuchMemory { frames } => {
                 write!(f, "{frames} page frames of RAM: 32-bit frame indices reach 4294967295")
             }
+            Self::ZoneLists(e) => write!(f, "zonelists: {e}"),
             Self::PageFlags(e) => write!(f, "page flags: {e}"),
             Self::Zones(e) => write!(f, "zones: {e}"),
         }

@@ -172,7 +172,7 @@ fn flags_inputs(boot: &Boot<'_>) -> flags_layout::Inputs {
     flags_layout::Inputs {
         bits_per_long: boot.long_bytes() as u32 * 8,
         nr_flags: c.nr_pageflags(),
-        sections_shift: c.sections_shift(boot.max_physmem_bits().into()),
+        sections_shift: if boot.is_sparse() { c.sections_shift(boot.max_physmem_bits().into()) } else { 0 },
         vmemmap: c.memory_model == MemoryModel::SparseVmemmap,
         nodes_shift: c.effective_nodes_shift(),
         max_nr_zones: c.max_nr_zones(),

@@ -187,7 +187,7 @@ pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     info!(b, "mem auto-init: {}", b.auto_init_text());
     let shift = b.machine.config.page_shift;
     if b.machine.arch == Arch::X86_64 && b.mb.end_of_dram().pfn(shift) > MAX_DMA32_PFN {
-        early::swiotlb_init(b, PhysAddr::new(u32::MAX.into()))?;
+        early::swiotlb_init(b, PhysAddr::new(u32::MAX.into()), false)?;
     }
     Ok(())
 }

@@ -168,11 +168,13 @@ fn max_arch_pfn(b: &Boot<'_>) -> u64 {
 
 /// Bytes kept for vmalloc, fixmap and the like on i386 (VMALLOC_RESERVE), unless `vmalloc=` says otherwise.
 const VMALLOC_RESERVE: u64 = 128 * MIB;
+/// The gap between low memory and vmalloc space, added to what `vmalloc=` asks for.
+const VMALLOC_OFFSET: u64 = 8 * MIB;
 
 /// `find_low_pfn_range`: what the kernel can map permanently, and what is high memory.
 fn find_low_pfn_range(b: &mut Boot<'_>, x: &mut X86<'_>) {
     // MAXMEM: the kernel's address space less what is kept at its end.
-    let kept = b.params.vmalloc.unwrap_or(VMALLOC_RESERVE);
+    let kept = b.params.vmalloc.map_or(VMALLOC_RESERVE, |v| v.saturating_add(VMALLOC_OFFSET));
     let top = mapping::vmalloc_end_i386(b).saturating_sub(u64::from(b.machine.config.page_offset));
     let max_low = Pfn::new(top.saturating_sub(kept) / PAGE);
     let highmem = b.params.highmem.map(|h| h / PAGE);
@@ -266,7 +268,7 @@ fn initmem_init(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
         return numa::x86_numa_init(b, x);
     }
     if b.machine.arch == Arch::I386 {
-        if b.machine.config.highmem && x.max_pfn > x.max_low_pfn {
+        if b.machine.config.highmem {
             info!(b, "{}MB HIGHMEM available.", ((x.max_pfn.get() - x.max_low_pfn.get()) * PAGE) >> 20);
         }
     }
