@@ -83,7 +83,7 @@ impl<'a> Reader<'a, '_> {
         if matches!(&*name, "init" | "rdinit") && param.value.is_some() {
             self.params.unknown.init_named();
         }
-        if !is_known(&name, param.value.is_some(), self.config) {
+        if !is_known(&name, param.value, self.config) {
             return Outcome::Refused;
         }
         let readers = [Self::read_memory, Self::read_huge, Self::read_numa, Self::read_switch];

@@ -41,6 +41,8 @@ pub struct Params<'a> {
     pub numa_balancing: Option<bool>,
     /// `vmalloc=` on 32-bit kernels, bytes as written.
     pub vmalloc: Option<u64>,
+    /// `reservetop=` on i386, bytes at the top of the virtual address space.
+    pub reservetop: Option<u64>,
     /// `highmem=` on i386, bytes.
     pub highmem: Option<u64>,
     /// The huge page family, in order.
@@ -63,10 +65,6 @@ pub struct Params<'a> {
     pub init_on_free: Option<bool>,
     /// `page_poison=`.
     pub page_poison: Option<bool>,
-    /// `debug_pagealloc=`.
-    pub debug_pagealloc: Option<bool>,
-    /// `debug_guardpage_minorder=`.
-    pub debug_guardpage_minorder: Option<u64>,
     /// `page_alloc.shuffle=`.
     pub shuffle: Option<bool>,
     /// `rodata=`.
@@ -135,10 +133,6 @@ pub struct Params<'a> {
     pub keep_initrd: bool,
     /// `elfcorehdr=`.
     pub elfcorehdr: Option<ElfCoreHeader>,
-    /// `memory_corruption_check=` (x86).
-    pub memory_corruption_check: Option<bool>,
-    /// `memory_corruption_check_size=` (x86), bytes.
-    pub memory_corruption_check_size: Option<u64>,
     /// `disable_mtrr_trim` (x86).
     pub disable_mtrr_trim: bool,
     /// Those that go to init.

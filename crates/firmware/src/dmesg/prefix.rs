@@ -16,10 +16,12 @@ pub fn strip_prefix(line: &str) -> &str {
             text = rest;
         }
     }
-    if let Some((level, rest)) = text.strip_prefix('<').and_then(|t| t.split_once('>')) {
-        if !level.is_empty() && level.bytes().all(|b| b.is_ascii_digit()) {
-            text = rest;
-        }
+    let level = text.strip_prefix('<').and_then(|t| t.split_once('>'));
+    if let Some((level, rest)) = level
+        && !level.is_empty()
+        && level.bytes().all(|b| b.is_ascii_digit())
+    {
+        text = rest;
     }
     while let Some((stamp, rest)) = text.trim_start().strip_prefix('[').and_then(|t| t.split_once(']')) {
         if !is_stamp(stamp) {

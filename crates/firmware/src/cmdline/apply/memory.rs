@@ -11,12 +11,11 @@ use pagewright_addr::{PhysAddr, PhysRange};
 impl<'a> Reader<'a, '_> {
     pub(super) fn read_memory(&mut self, name: &str, param: &Param<'a>) -> Outcome {
         let value = param.value;
-        let is_32bit = matches!(self.config.arch, Arch::Arm | Arch::I386);
         match name {
             "mem" => self.read_mem(param),
-            "memmap" if self.is_x86() => self.read_memmap(param),
-            "cma" if self.config.cma.is_some() => self.read_cma(param),
-            "cma_pernuma" if self.config.pernuma_cma => {
+            "memmap" => self.read_memmap(param),
+            "cma" => self.read_cma(param),
+            "cma_pernuma" => {
                 let Some(value) = value else { return Outcome::Malformed };
                 self.params.cma_pernuma = Some(memparse(value).0);
                 Outcome::Taken
@@ -29,27 +28,24 @@ impl<'a> Reader<'a, '_> {
                 read_amount(&mut self.params.kernelcore, value)
             }
             "movablecore" => read_amount(&mut self.params.movablecore, value),
-            "vmalloc" if is_32bit => {
+            "vmalloc" => {
                 let Some(value) = value else { return Outcome::Malformed };
                 self.params.vmalloc = Some(memparse(value).0);
                 Outcome::Taken
             }
-            "highmem" if self.config.arch == Arch::I386 && self.config.highmem => {
+            "reservetop" => {
+                let Some(value) = value else { return Outcome::Malformed };
+                self.params.reservetop = Some(memparse(value).0);
+                Outcome::Taken
+            }
+            "highmem" => {
                 let Some(value) = value else { return Outcome::Malformed };
                 self.params.highmem = Some(memparse(value).0);
                 Outcome::Taken
             }
             "initrd" | "initrdmem" => self.read_initrd(param),
-            "elfcorehdr" if self.config.crash_dump => self.read_elfcorehdr(param),
+            "elfcorehdr" => self.read_elfcorehdr(param),
             "log_buf_len" => self.read_log_buf_len(param),
-            "memory_corruption_check_size" if self.is_x86() => {
-                let Some(value) = value else { return Outcome::Malformed };
-                let (size, rest) = memparse(value);
-                if rest.is_empty() {
-                    self.params.memory_corruption_check_size = Some(size);
-                }
-                Outcome::Taken
-            }
             _ => Outcome::NotRead,
         }
     }
@@ -86,7 +82,7 @@ impl<'a> Reader<'a, '_> {
     /// Each item of the list edits the map at its turn; one that cannot be read is skipped, with those after it still
     /// taken.
     fn read_memmap(&mut self, param: &Param<'a>) -> Outcome {
-        let Some(value) = param.value else { return Outcome::Malformed };
+        let Some(value) = param.value else { return Outcome::Taken };
         for item in value.split(',') {
             match memmap_item(item) {
                 Some((edit, rest)) => {

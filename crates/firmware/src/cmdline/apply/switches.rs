@@ -20,10 +20,6 @@ impl<'a> Reader<'a, '_> {
             "init_on_alloc" => return early_bool(&mut params.init_on_alloc, param.value),
             "init_on_free" => return early_bool(&mut params.init_on_free, param.value),
             "page_poison" => return early_bool(&mut params.page_poison, param.value),
-            "debug_pagealloc" => return early_bool(&mut params.debug_pagealloc, param.value),
-            "debug_guardpage_minorder" => {
-                params.debug_guardpage_minorder = param.value.map(|v| strtoull(v).0);
-            }
             "page_alloc.shuffle" => params.shuffle = parse_bool(param.value.unwrap_or("1")),
             "rodata" => self.read_rodata(param),
             "kpti" => {
@@ -65,9 +61,6 @@ impl<'a> Reader<'a, '_> {
             }
             "noinitrd" if bare => params.noinitrd = true,
             "keepinitrd" | "retain_initrd" if bare => params.keep_initrd = true,
-            "memory_corruption_check" => {
-                params.memory_corruption_check = param.value.map(|v| strtoull(v).0 != 0);
-            }
             "disable_mtrr_trim" => params.disable_mtrr_trim = true,
             _ => return Outcome::NotRead,
         }
