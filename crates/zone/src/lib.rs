@@ -11,6 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod buddy;
 mod kind;
 pub mod layout;
 pub mod watermark;

@@ -37,6 +37,29 @@ fn for_each_piece(layout: &Layout<'_>, f: &mut dyn FnMut(&MemRange, &ZoneLayout,
     }
 }
 
+/// See [`Layout::for_each_zone_memory`].
+pub(super) fn for_each_zone_memory(layout: &Layout<'_>, f: &mut dyn FnMut(NodeId, ZoneKind, PfnRange)) {
+    for r in layout.ranges {
+        let node = &layout.nodes[r.nid.index()];
+        let movable = node.zone(ZoneKind::Movable).pfns();
+        let mirror = layout.cfg.mirrored_kernelcore() && r.flags.contains(MemFlags::MIRROR);
+        for zone in node.populated() {
+            let mut piece = r.pfns.intersection(&zone.pfns());
+            // Overlapping zones: Movable has what is not mirrored, the other what is.
+            if layout.cfg.mirrored_kernelcore() && piece.overlaps(&movable) {
+                match (zone.kind, mirror) {
+                    (ZoneKind::Movable, true) => continue,
+                    (ZoneKind::Movable, false) | (_, true) => {}
+                    (_, false) => piece.end = piece.end.min(movable.start),
+                }
+            }
+            if !piece.is_empty() {
+                f(r.nid, zone.kind, piece);
+            }
+        }
+    }
+}
+
 /// Finds `first_deferred_pfn` of each node.
 ///
 /// Only the zone that reaches the node's end is deferred, and there only past the first section's worth of frames, at

@@ -238,6 +238,11 @@ impl Layout<'_> {
         memmap::zone_of(self, pfn)
     }
 
+    /// Calls `f` with each run of memory that belongs to one zone, in address order and without overlap.
+    pub fn for_each_zone_memory(&self, f: &mut dyn FnMut(NodeId, ZoneKind, PfnRange)) {
+        memmap::for_each_zone_memory(self, f);
+    }
+
     /// Calls `f` for each hole that gets metadata, in `memmap_init`'s order ("pages in unavailable ranges").
     pub fn for_each_unavailable(&self, f: &mut dyn FnMut(UnavailableRange)) {
         memmap::for_each_unavailable(self, f);

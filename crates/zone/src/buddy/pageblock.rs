@@ -1,0 +1,275 @@
+//! Pageblock records: the zone and migrate type of every block of `pageblock_order`.
+//!
+//! One 32-bit record for each pageblock of the metadata array, in memory that the caller brings. A record is written
+//! under the lock of the zone that owns the block; readers see a whole record or its predecessor. Where two zones
+//! share a pageblock (a limit that is not aligned), the record says so and a table of zone pieces decides; the
+//! zone that begins inside the block keeps a migrate type of its own, as Linux's per-zone bitmaps do.
+
+use super::{BuddyZone, MigrateType, ZoneId};
+use crate::ZoneKind;
+use crate::layout::Layout;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use pagewright_addr::{NodeId, Order, Pfn};
+use pagewright_page::{FrameIdx, PageMap};
+
+/// Frames of one zone with consecutive indices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZonePiece {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) zone: ZoneId,
+}
+
+impl ZonePiece {
+    /// An unused entry, to make room for a table.
+    pub const EMPTY: Self = Self { start: 0, end: 0, zone: ZoneId(0) };
+}
+
+/// Why pageblock records could not be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageblockError {
+    /// Too few records.
+    RecordsTooShort {
+        /// How many there are.
+        len: usize,
+        /// How many are needed: [`Pageblocks::required_records`].
+        required: usize,
+    },
+    /// Too few entries for zone pieces; two more than there are memory ranges in all zones always suffice.
+    PiecesFull {
+        /// How many there are.
+        capacity: usize,
+    },
+    /// A zone of the layout that is not among the buddy's zones.
+    NoZone {
+        /// The zone's node.
+        nid: NodeId,
+        /// Its kind.
+        kind: ZoneKind,
+    },
+    /// Memory of the layout that the page map has no metadata for.
+    NoMetadata {
+        /// The first such frame.
+        pfn: Pfn,
+    },
+}
+
+impl fmt::Display for PageblockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::RecordsTooShort { len, required } => {
+                write!(f, "room for {len} pageblock records, {required} are needed")
+            }
+            Self::PiecesFull { capacity } => write!(f, "more zone pieces than the table's {capacity}"),
+            Self::NoZone { nid, kind } => write!(f, "zone {kind} of node {nid} has memory but no buddy"),
+            Self::NoMetadata { pfn } => write!(f, "frame {pfn:#x} is memory without metadata"),
+        }
+    }
+}
+
+impl core::error::Error for PageblockError {}
+
+/// ```text
+///  31        16 15     7   6      5..3        2..0
+/// +------------+--------+-------+-----------+-----------+
+/// | zone id +1 |   0    | mixed | upper's   | migrate   |
+/// |            |        |       | type      | type      |
+/// +------------+--------+-------+-----------+-----------+
+/// ```
+/// All zeroes is a block without memory.
+#[derive(Clone, Copy)]
+struct Record(u32);
+
+impl Record {
+    const MIXED: u32 = 1 << 6;
+
+    fn zone(self) -> Option<ZoneId> {
+        (self.0 >> 16).checked_sub(1).map(|z| ZoneId(z as u16))
+    }
+
+    fn with_zone(self, zone: ZoneId) -> Self {
+        Self((self.0 & 0xffff) | (u32::from(zone.0) + 1) << 16)
+    }
+
+    fn is_mixed(self) -> bool {
+        self.0 & Self::MIXED != 0
+    }
+
+    fn migrate(self, upper: bool) -> MigrateType {
+        let bits = self.0 >> if upper { 3 } else { 0 } & 7;
+        MigrateType::from_index(bits as usize).unwrap_or(MigrateType::Unmovable)
+    }
+
+    fn with_migrate(self, upper: bool, to: MigrateType) -> Self {
+        let shift = if upper { 3 } else { 0 };
+        Self((self.0 & !(7 << shift)) | (to as u32) << shift)
+    }
+}
+
+/// The records of one machine. Copied freely; see the module's head for who may write.
+#[derive(Clone, Copy)]
+pub struct Pageblocks<'a> {
+    records: &'a [AtomicU32],
+    pieces: &'a [ZonePiece],
+    order: Order,
+}
+
+impl fmt::Debug for Pageblocks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pageblocks")
+            .field("order", &self.order)
+            .field("pieces", &self.pieces)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Pageblocks<'a> {
+    /// How many records a map needs.
+    pub fn required_records(map: &PageMap<'_>, order: Order) -> usize {
+        (map.len() >> order.get()) as usize + 1
+    }
+
+    /// Writes the records of a machine: the zone of each block, and Movable for every block whose first frame is
+    /// memory (`memmap_init_range` sets the type when it meets a block's first frame; a block that begins in a
+    /// hole stays Unmovable).
+    ///
+    /// `zones` are all populated zones; their places are their [`ZoneId`]s. Records and pieces need no particular
+    /// content before.
+    ///
+    /// # Errors
+    /// [`PageblockError`], for a table that is too short, a missing zone, or memory without metadata.
+    pub fn build(
+        layout: &Layout<'_>,
+        map: &PageMap<'_>,
+        order: Order,
+        zones: &[BuddyZone<'_, '_>],
+        records: &'a [AtomicU32],
+        pieces: &'a mut [ZonePiece],
+    ) -> Result<Self, PageblockError> {
+        let (len, required) = (records.len(), Self::required_records(map, order));
+        let Some(records) = records.get(..required) else {
+            return Err(PageblockError::RecordsTooShort { len, required });
+        };
+        for record in records {
+            record.store(0, Relaxed);
+        }
+        let mut used = 0;
+        let mut error = None;
+        layout.for_each_zone_memory(&mut |nid, kind, pfns| {
+            let Some(zone) = zones.iter().position(|z| z.nid() == nid && z.kind() == kind) else {
+                error = error.or(Some(PageblockError::NoZone { nid, kind }));
+                return;
+            };
+            let mut pfn = pfns.start;
+            while pfn < pfns.end && error.is_none() {
+                let run = map.sections().run(pfn, pfns.end.get() - pfn.get());
+                let Some(start) = map.idx(pfn).map(|i| u64::from(i.get())).filter(|_| run > 0) else {
+                    error = Some(PageblockError::NoMetadata { pfn });
+                    return;
+                };
+                let piece = ZonePiece { start, end: start + run, zone: ZoneId(zone as u16) };
+                error = push(pieces, &mut used, piece).err();
+                mark(records, order, &piece);
+                pfn = pfn.saturating_add(run);
+            }
+        });
+        match error {
+            Some(e) => Err(e),
+            None => Ok(Self { records, pieces: &pieces[..used], order }),
+        }
+    }
+
+    /// `pageblock_order`.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// The memory of all zones, by index.
+    pub fn pieces(&self) -> &'a [ZonePiece] {
+        self.pieces
+    }
+
+    fn record(&self, idx: FrameIdx) -> Record {
+        Record(self.records.get(idx.index() >> self.order.get()).map_or(0, |r| r.load(Relaxed)))
+    }
+
+    /// The zone of a frame; `None` for a frame that is in no zone's memory.
+    pub fn zone_of(&self, idx: FrameIdx) -> Option<ZoneId> {
+        let record = self.record(idx);
+        if record.is_mixed() { self.piece_at(u64::from(idx.get())).map(|p| p.zone) } else { record.zone() }
+    }
+
+    fn piece_at(&self, index: u64) -> Option<&ZonePiece> {
+        let at = self.pieces.partition_point(|p| p.end <= index);
+        self.pieces.get(at).filter(|p| p.start <= index)
+    }
+
+    /// How many frames from `idx` on, at most `max`, are in the same zone without a gap. 0 if the frame is in none.
+    pub fn run(&self, idx: FrameIdx, max: u64) -> u64 {
+        let mut index = u64::from(idx.get());
+        let Some(first) = self.piece_at(index) else { return 0 };
+        let (zone, from) = (first.zone, index);
+        // Ranges of different flags touch, and belong together here.
+        while let Some(piece) = self.piece_at(index).filter(|p| p.zone == zone) {
+            index = piece.end;
+            if index - from >= max {
+                return max;
+            }
+        }
+        index - from
+    }
+
+    /// Whether the frame is in the upper one of two zones that share the pageblock.
+    fn is_upper(&self, record: Record, idx: FrameIdx) -> bool {
+        record.is_mixed() && self.zone_of(idx) != record.zone()
+    }
+
+    /// The migrate type of the frame's pageblock (`get_pageblock_migratetype`).
+    pub fn migrate_type(&self, idx: FrameIdx) -> MigrateType {
+        let record = self.record(idx);
+        record.migrate(self.is_upper(record, idx))
+    }
+
+    /// Sets the migrate type of the frame's pageblock (`set_pageblock_migratetype`). The caller holds the zone.
+    pub fn set_migrate_type(&self, idx: FrameIdx, to: MigrateType) {
+        let record = self.record(idx);
+        let upper = self.is_upper(record, idx);
+        if let Some(slot) = self.records.get(idx.index() >> self.order.get()) {
+            // Two zones that share the block write different bits, each under its own lock.
+            let _ = slot.fetch_update(Relaxed, Relaxed, |bits| Some(Record(bits).with_migrate(upper, to).0));
+        }
+    }
+}
+
+/// Appends a piece, or lengthens the last one if the zone goes on.
+fn push(pieces: &mut [ZonePiece], used: &mut usize, piece: ZonePiece) -> Result<(), PageblockError> {
+    if let Some(last) = used.checked_sub(1).map(|i| &mut pieces[i])
+        && last.zone == piece.zone
+        && last.end == piece.start
+    {
+        last.end = piece.end;
+        return Ok(());
+    }
+    let capacity = pieces.len();
+    *pieces.get_mut(*used).ok_or(PageblockError::PiecesFull { capacity })? = piece;
+    *used += 1;
+    Ok(())
+}
+
+/// Writes the records of the blocks that a piece touches.
+fn mark(records: &[AtomicU32], order: Order, piece: &ZonePiece) {
+    for block in piece.start >> order.get()..=(piece.end - 1) >> order.get() {
+        let Some(slot) = records.get(block as usize) else { return };
+        let mut record = Record(slot.load(Relaxed));
+        match record.zone() {
+            None => record = record.with_zone(piece.zone),
+            Some(zone) if zone != piece.zone => record = Record(record.0 | Record::MIXED),
+            Some(_) => {}
+        }
+        if block << order.get() >= piece.start {
+            record = record.with_migrate(false, MigrateType::Movable);
+        }
+        slot.store(record.0, Relaxed);
+    }
+}

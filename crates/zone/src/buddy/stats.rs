@@ -1,0 +1,45 @@
+//! What /proc/buddyinfo and /proc/pagetypeinfo show.
+
+use super::{Buddy, MigrateType, ZoneId};
+use pagewright_addr::Order;
+use pagewright_page::FrameIdx;
+
+/// A count for each migrate type, by [`MigrateType::index`].
+pub type MigrateCounts = [u64; MigrateType::COUNT];
+
+impl Buddy<'_, '_, '_> {
+    /// Free blocks of an order and type in a zone, untouched ones included.
+    pub fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
+        let Some(z) = self.zones.get(zone.index()) else { return 0 };
+        let untouched = if order == self.largest && migrate == MigrateType::Movable {
+            z.extents.frames() >> order.get()
+        } else {
+            0
+        };
+        z.list(order, migrate).count + untouched
+    }
+
+    /// Free blocks of an order in a zone (`free_area[order].nr_free`).
+    pub fn free_blocks(&self, zone: ZoneId, order: Order) -> u64 {
+        MigrateType::ALL.iter().map(|&m| self.free_blocks_of(zone, order, m)).sum()
+    }
+
+    /// How many pageblocks of a zone are of each type. A block counts for the zone of its first frame; a zone that
+    /// begins inside a block counts that block by its own type.
+    pub fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts {
+        let block = self.blocks.order().pages();
+        let mut counts = [0; MigrateType::COUNT];
+        let mut last = None;
+        for piece in self.blocks.pieces().iter().filter(|p| p.zone == zone) {
+            for at in (piece.start & !(block - 1)..piece.end).step_by(block as usize) {
+                // Two pieces of a zone may share a block.
+                if last != Some(at) {
+                    let inside = FrameIdx::new(at.max(piece.start) as u32);
+                    counts[self.blocks.migrate_type(inside).index()] += 1;
+                    last = Some(at);
+                }
+            }
+        }
+        counts
+    }
+}

@@ -1,0 +1,133 @@
+//! Fallback between migrate types.
+
+use super::*;
+use MigrateType::{Movable, Reclaimable, Unmovable};
+
+#[test]
+fn an_unmovable_allocation_takes_over_a_large_block_with_its_pageblocks() {
+    let mut buddy = boot(&Machine::flat(64));
+    let page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
+    assert_eq!(pfn_of(&buddy, &page), 0);
+    // A whole largest block changed type: four pageblocks.
+    assert_eq!(buddy.pageblock_counts(FIRST)[..3], [4, 4, 0]);
+    assert_eq!(buddy.free_blocks_of(FIRST, order(4), Unmovable), 1);
+    assert_eq!(buddy.free_blocks_of(FIRST, order(5), Movable), 1);
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn the_next_such_allocation_needs_no_fallback() {
+    let mut buddy = boot(&Machine::flat(64));
+    let _one = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
+    let before = buddy.pageblock_counts(FIRST);
+    let _two = buddy.alloc(FIRST, Request::unmovable(order(3))).unwrap();
+    assert_eq!(buddy.pageblock_counts(FIRST), before);
+}
+
+#[test]
+fn of_equal_blocks_reclaimable_prefers_the_unmovable_one() {
+    let mut buddy = boot(&Machine::flat(64));
+    let unmovable = buddy.alloc(FIRST, Request::unmovable(order(5))).unwrap();
+    buddy.free(unmovable);
+    assert_eq!(buddy.free_blocks_of(FIRST, order(5), Unmovable), 1);
+    let reclaimable = buddy.alloc(FIRST, Request::reclaimable(Order::ZERO)).unwrap();
+    assert_eq!(pfn_of(&buddy, &reclaimable), 0);
+    assert_eq!(buddy.pageblock_counts(FIRST)[..3], [0, 4, 4]);
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn a_larger_block_beats_a_better_type() {
+    let mut buddy = boot(&Machine::flat(64));
+    let _unmovable = buddy.alloc(FIRST, Request::unmovable(order(4))).unwrap();
+    let reclaimable = buddy.alloc(FIRST, Request::reclaimable(Order::ZERO)).unwrap();
+    // 16..32 is free and Unmovable, but 32..64 is larger.
+    assert_eq!(pfn_of(&buddy, &reclaimable), 32);
+}
+
+/// Takes everything as movable pages and gives some frames back, so that free memory is scattered.
+fn scattered(machine: &Machine, free: &[u64]) -> (TestBuddy, Vec<Frames<'static>>) {
+    let mut buddy = boot(machine);
+    let mut kept = Vec::new();
+    let pages: Vec<_> =
+        core::iter::from_fn(|| buddy.alloc(FIRST, Request::movable(Order::ZERO)).ok()).collect();
+    for page in pages {
+        if free.contains(&pfn_of(&buddy, &page)) { buddy.free(page) } else { kept.push(page) }
+    }
+    (buddy, kept)
+}
+
+#[test]
+fn a_pageblock_that_is_half_free_is_claimed_as_a_whole() {
+    // Of the pageblock 8..16, four frames are free, none next to another.
+    let (mut buddy, _kept) = scattered(&Machine::flat(32), &[8, 10, 12, 14]);
+    let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
+    assert_eq!(buddy.pageblock_counts(FIRST)[..3], [1, 3, 0]);
+    assert_eq!(buddy.free_blocks_of(FIRST, order(0), Unmovable), 3);
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn memory_in_use_that_may_be_unmovable_counts_as_alike() {
+    // Three of eight are free; of the five others none is on an LRU list, so all may be the kernel's.
+    let (mut buddy, _kept) = scattered(&Machine::flat(32), &[8, 10, 12]);
+    let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
+    assert_eq!(buddy.pageblock_counts(FIRST)[..3], [1, 3, 0]);
+}
+
+#[test]
+fn a_pageblock_full_of_user_pages_keeps_its_type_but_lends_its_free_pages() {
+    let (mut buddy, kept) = scattered(&Machine::flat(32), &[8, 10, 12]);
+    for page in &kept {
+        buddy.map().set_flags(page.start(), pagewright_page::PageFlags::LRU);
+    }
+    let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
+    assert_eq!(buddy.pageblock_counts(FIRST)[..3], [0, 4, 0]);
+    assert_eq!(buddy.free_blocks_of(FIRST, order(0), Unmovable), 2);
+    assert_eq!(buddy.free_blocks_of(FIRST, order(0), Movable), 0);
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn a_movable_allocation_takes_the_smallest_foreign_block_and_leaves_the_rest() {
+    let mut buddy = boot(&Machine::flat(32));
+    let all = buddy.alloc(FIRST, Request::unmovable(order(5))).unwrap();
+    let (page, rest) = all.split_at(1);
+    let (middle, high) = rest.split_at(15);
+    drop(high);
+    buddy.free(page);
+    drop(middle.split_at(3).0);
+    assert_eq!(free_blocks(&buddy, FIRST), [1, 0, 0, 0, 0, 0]);
+    let page = buddy.alloc(FIRST, Request::movable(Order::ZERO)).unwrap();
+    assert_eq!(pfn_of(&buddy, &page), 0);
+    assert_eq!(buddy.pageblock_counts(FIRST)[..3], [4, 0, 0], "no pageblock changed its type");
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn no_fragment_refuses_foreign_blocks_below_a_pageblock() {
+    let (mut buddy, _kept) = scattered(&Machine::flat(32), &[8, 9, 10, 11]);
+    let careful = Request { no_fragment: true, ..Request::unmovable(Order::ZERO) };
+    assert!(buddy.alloc(FIRST, careful).is_err());
+    buddy.validate().unwrap();
+    let (mut buddy, _kept) = scattered(&Machine::flat(32), &[8, 9, 10, 11, 12, 13, 14, 15]);
+    assert!(buddy.alloc(FIRST, careful).is_ok());
+}
+
+#[test]
+fn a_pageblock_cut_by_the_zone_end_is_never_claimed() {
+    // The zone ends at frame 28, in the middle of the pageblock 24..32.
+    let machine = Machine { memory: std::vec![(0, 0, 28)], ..Machine::flat(0) };
+    let (mut buddy, _kept) = scattered(&machine, &[24, 26]);
+    let _page = buddy.alloc(FIRST, Request::reclaimable(Order::ZERO)).unwrap();
+    assert_eq!(buddy.pageblock_counts(FIRST)[Reclaimable.index()], 0);
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn fallback_orders_are_those_of_linux() {
+    assert_eq!(Unmovable.fallbacks(), [Reclaimable, Movable]);
+    assert_eq!(Movable.fallbacks(), [Reclaimable, Unmovable]);
+    assert_eq!(Reclaimable.fallbacks(), [Unmovable, Movable]);
+    assert!(MigrateType::Cma.fallbacks().is_empty());
+}

@@ -1,0 +1,167 @@
+//! Checks of the buddy allocator's invariants, for tests and for the suspicious.
+
+use super::{Buddy, MigrateType, ZoneId};
+use core::fmt;
+use pagewright_addr::Order;
+use pagewright_page::{ExtentViolation, FrameIdx};
+
+/// An invariant that does not hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Violation {
+    /// A list entry that is no free block of the list's order, of another zone, badly aligned, or with a wrong type
+    /// or link.
+    Entry {
+        /// The zone.
+        zone: ZoneId,
+        /// The list's order.
+        order: Order,
+        /// The list's type.
+        migrate: MigrateType,
+        /// The entry.
+        idx: FrameIdx,
+    },
+    /// A list with more or fewer entries than its counter says.
+    Length {
+        /// The zone.
+        zone: ZoneId,
+        /// The list's order.
+        order: Order,
+        /// The list's type.
+        migrate: MigrateType,
+        /// The counter.
+        counted: u64,
+        /// Entries found, one too many at most.
+        found: u64,
+    },
+    /// Two free buddies that should have been merged.
+    Unmerged {
+        /// The lower one.
+        idx: FrameIdx,
+        /// Their order.
+        order: Order,
+    },
+    /// A zone's free pages differ from what its lists add up to, or exceed what it manages.
+    Pages {
+        /// The zone.
+        zone: ZoneId,
+        /// What the counter says.
+        counted: u64,
+        /// What the lists add up to.
+        summed: u64,
+    },
+    /// The map knows more or fewer free blocks than the lists hold.
+    Lost {
+        /// Free blocks in the map.
+        in_map: u64,
+        /// Free blocks in lists.
+        in_lists: u64,
+    },
+    /// A zone's extents are wrong.
+    Extents {
+        /// The zone.
+        zone: ZoneId,
+        /// How.
+        what: ExtentViolation,
+    },
+    /// An extent that is not made of whole blocks of the largest order in its zone.
+    RaggedExtent {
+        /// The zone.
+        zone: ZoneId,
+        /// The extent's first frame.
+        start: u64,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "buddy invariant broken: {self:?}")
+    }
+}
+
+impl core::error::Error for Violation {}
+
+impl Buddy<'_, '_, '_> {
+    /// Checks every list, counter and extent, and every frame of the map.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn validate(&self) -> Result<(), Violation> {
+        let mut in_lists = 0;
+        for at in 0..self.zones.len() {
+            in_lists += self.validate_zone(ZoneId(at as u16))?;
+        }
+        let mut in_map = 0;
+        let mut at = 0;
+        while at < self.map.len() {
+            let order = self.map.free_order(FrameIdx::new(at as u32));
+            in_map += u64::from(order.is_some());
+            at += order.map_or(1, Order::pages);
+        }
+        if in_map == in_lists { Ok(()) } else { Err(Violation::Lost { in_map, in_lists }) }
+    }
+
+    /// Returns how many blocks the zone's lists hold.
+    fn validate_zone(&self, zone: ZoneId) -> Result<u64, Violation> {
+        let z = &self.zones[zone.index()];
+        z.extents.validate().map_err(|what| Violation::Extents { zone, what })?;
+        let mut free = z.extents.frames();
+        for extent in z.extents.iter() {
+            let (start, len) = (extent.start, extent.end - extent.start);
+            let idx = FrameIdx::new(start as u32);
+            let whole = (start | len) & (self.largest.pages() - 1) == 0;
+            if !whole || self.blocks.zone_of(idx) != Some(zone) || self.blocks.run(idx, len) != len {
+                return Err(Violation::RaggedExtent { zone, start });
+            }
+        }
+        let mut blocks = 0;
+        for order in (0..=self.largest.get()).filter_map(Order::new) {
+            for migrate in MigrateType::ALL {
+                let count = self.validate_list(zone, order, migrate)?;
+                blocks += count;
+                if migrate != MigrateType::Isolate {
+                    free += count * order.pages();
+                }
+            }
+        }
+        let counted = z.free_pages();
+        if counted != free || counted + z.isolated_pages() > z.managed_pages() {
+            return Err(Violation::Pages { zone, counted, summed: free });
+        }
+        Ok(blocks)
+    }
+
+    fn validate_list(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> Result<u64, Violation> {
+        let list = self.zones[zone.index()].list(order, migrate);
+        let (mut next, mut prev, mut found) = (list.head, None, 0);
+        while let Some(idx) = next {
+            found += 1;
+            let sound = self.map.free_order(idx) == Some(order)
+                && idx.is_aligned(order)
+                && self.map.data(idx) == migrate as u64
+                && self.map.prev(idx) == prev
+                && self.blocks.zone_of(idx) == Some(zone);
+            if !sound {
+                return Err(Violation::Entry { zone, order, migrate, idx });
+            }
+            if found > list.count {
+                break;
+            }
+            let buddy = idx.buddy(order);
+            if order < self.largest && self.is_free_buddy(zone, buddy, order) && self.could_merge(idx, order)
+            {
+                return Err(Violation::Unmerged { idx: idx.min(buddy), order });
+            }
+            (prev, next) = (next, self.map.next(idx));
+        }
+        if found == list.count {
+            Ok(found)
+        } else {
+            Err(Violation::Length { zone, order, migrate, counted: list.count, found })
+        }
+    }
+
+    fn could_merge(&self, idx: FrameIdx, order: Order) -> bool {
+        let (one, other) = (self.blocks.migrate_type(idx), self.blocks.migrate_type(idx.buddy(order)));
+        order < self.blocks.order() || one == other || (one.is_mergeable() && other.is_mergeable())
+    }
+}

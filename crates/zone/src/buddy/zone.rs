@@ -1,0 +1,179 @@
+//! One zone's free lists, and the counts that go with them.
+//!
+//! A free block is linked into the list of its order and migrate type through the links of its first frame; the list's
+//! type is kept in that frame's `data`. Whoever calls holds the zone exclusively.
+
+use super::MigrateType;
+use crate::ZoneKind;
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::{FrameIdx, PageMap, Pristine, PristineExtents};
+
+/// A free list: first and last block, and how many there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    pub(super) head: Option<FrameIdx>,
+    tail: Option<FrameIdx>,
+    pub(super) count: u64,
+}
+
+/// Where in a list a block goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// Next to be allocated: it is likely warm in the cache.
+    Head,
+    /// Last to be allocated: its buddy may become free soon, or it was freed while booting.
+    Tail,
+}
+
+/// A zone as the buddy allocator sees it: free lists by order and migrate type, extents of untouched memory, counts.
+#[derive(Debug)]
+pub struct BuddyZone<'s, 'a> {
+    nid: NodeId,
+    kind: ZoneKind,
+    lists: [[List; MigrateType::COUNT]; Order::LIMIT],
+    pub(super) extents: PristineExtents<'s, 'a>,
+    /// Frame indices from the first to past the last piece of the zone.
+    pub(super) span: (u64, u64),
+    pub(super) managed: u64,
+    pub(super) cma: u64,
+    free: u64,
+    free_cma: u64,
+    isolated: u64,
+}
+
+impl<'s, 'a> BuddyZone<'s, 'a> {
+    /// An empty zone. `extents` is room for runs of memory whose metadata nobody has written yet, best one for each
+    /// free range that memblock hands over; without room, memory is initialised as it comes.
+    pub fn new(nid: NodeId, kind: ZoneKind, extents: &'s mut [Option<Pristine<'a>>]) -> Self {
+        Self {
+            nid,
+            kind,
+            lists: [[List { head: None, tail: None, count: 0 }; MigrateType::COUNT]; Order::LIMIT],
+            extents: PristineExtents::new(extents),
+            span: (u64::MAX, 0),
+            managed: 0,
+            cma: 0,
+            free: 0,
+            free_cma: 0,
+            isolated: 0,
+        }
+    }
+
+    /// The zone's node.
+    pub fn nid(&self) -> NodeId {
+        self.nid
+    }
+
+    /// The zone's kind.
+    pub fn kind(&self) -> ZoneKind {
+        self.kind
+    }
+
+    /// Pages given to the buddy allocator so far, free or not (`managed_pages`).
+    pub fn managed_pages(&self) -> u64 {
+        self.managed
+    }
+
+    /// Pages in CMA areas (`cma_pages`).
+    pub fn cma_pages(&self) -> u64 {
+        self.cma
+    }
+
+    /// Free pages that can be allocated (NR_FREE_PAGES): isolated ones are not in it.
+    pub fn free_pages(&self) -> u64 {
+        self.free + self.extents.frames()
+    }
+
+    /// Free pages in CMA pageblocks (NR_FREE_CMA_PAGES).
+    pub fn free_cma_pages(&self) -> u64 {
+        self.free_cma
+    }
+
+    /// Free pages in isolated pageblocks.
+    pub fn isolated_pages(&self) -> u64 {
+        self.isolated
+    }
+
+    /// Runs of free memory whose metadata has not been written; part of every count of free blocks.
+    pub fn extents(&self) -> &PristineExtents<'s, 'a> {
+        &self.extents
+    }
+
+    pub(super) fn list(&self, order: Order, migrate: MigrateType) -> &List {
+        &self.lists[order.index()][migrate.index()]
+    }
+
+    /// Links a free block, which the map already knows as free.
+    pub(super) fn link(
+        &mut self,
+        map: &PageMap<'a>,
+        idx: FrameIdx,
+        order: Order,
+        to: MigrateType,
+        place: Place,
+    ) {
+        let list = &mut self.lists[order.index()][to.index()];
+        map.set_data(idx, to as u64);
+        match place {
+            Place::Head => {
+                map.set_prev(idx, None);
+                map.set_next(idx, list.head);
+                match list.head {
+                    Some(old) => map.set_prev(old, Some(idx)),
+                    None => list.tail = Some(idx),
+                }
+                list.head = Some(idx);
+            }
+            Place::Tail => {
+                map.set_next(idx, None);
+                map.set_prev(idx, list.tail);
+                match list.tail {
+                    Some(old) => map.set_next(old, Some(idx)),
+                    None => list.head = Some(idx),
+                }
+                list.tail = Some(idx);
+            }
+        }
+        list.count += 1;
+        self.count(order, to, true);
+    }
+
+    /// Unlinks a free block, and says in which type's list it was.
+    ///
+    /// # Panics
+    /// If the frame's `data` names no migrate type: the frame is in no free list.
+    pub(super) fn unlink(&mut self, map: &PageMap<'a>, idx: FrameIdx, order: Order) -> MigrateType {
+        let data = map.data(idx);
+        let Some(from) = MigrateType::from_index(data as usize) else {
+            panic!("free block at frame index {idx} is in no list: migrate type {data}");
+        };
+        let list = &mut self.lists[order.index()][from.index()];
+        let (next, prev) = (map.next(idx), map.prev(idx));
+        match prev {
+            Some(p) => map.set_next(p, next),
+            None => list.head = next,
+        }
+        match next {
+            Some(n) => map.set_prev(n, prev),
+            None => list.tail = prev,
+        }
+        list.count -= 1;
+        map.set_next(idx, None);
+        map.set_prev(idx, None);
+        map.set_data(idx, 0);
+        self.count(order, from, false);
+        from
+    }
+
+    fn count(&mut self, order: Order, migrate: MigrateType, add: bool) {
+        let apply = |n: &mut u64| *n = if add { *n + order.pages() } else { *n - order.pages() };
+        if migrate == MigrateType::Isolate {
+            apply(&mut self.isolated);
+            return;
+        }
+        apply(&mut self.free);
+        if migrate == MigrateType::Cma {
+            apply(&mut self.free_cma);
+        }
+    }
+}
