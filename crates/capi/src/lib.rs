@@ -1,1 +1,69 @@
-//! Placeholder until the first code lands.
+//! Linux 6.1's memblock as a C library: `libpagewright_capi.a` and `include/pagewright/memblock.h`.
+//!
+//! C code gets the functions `memblock_*` and the global variable `memblock` with the kernel's layout, and may
+//! read and write the variable directly (`memblock.memory.cnt`, `.regions[]`, `.current_limit`, `.bottom_up`).
+//! Behind them is the one implementation in `pagewright-memblock`: each call runs a
+//! [`Memblock`](pagewright_memblock::Memblock) on a view of C's variable and writes back what changed, so nothing
+//! is cached between calls.
+//!
+//! # What the program provides
+//! - One symbol, as for Linux's own memblock: `bool movable_node_enabled`.
+//! - [`pagewright_memblock_options`], a variable with sensible contents: the kernel configuration (NUMA,
+//!   `MAX_NUMNODES`, page size), whether to log, and hooks for what lies outside memblock (printing, giving
+//!   pages to an allocator, the slab phase). All hooks may stay null.
+//! - One thread at a time, as at boot. Hooks must not call back into memblock.
+//!
+//! # Differences from Linux
+//! - Addresses are 64 bits and so are pointers. A region always has room for its node; without `CONFIG_NUMA`
+//!   that room is C's padding. Such a program should say so in the options, since the library cannot know.
+//! - Log lines name no caller.
+//! - Once the slab allocator is up (see [`Options::slab_alloc`]), region arrays do not grow any more.
+//! - `reset_all_zones_managed_pages`, `physmem` and the walks over zones belong to code that this library does
+//!   not have.
+//!
+//! # Linux's own tests
+//! `cargo xtask test` links Linux's `tools/testing/memblock` with this library instead of its memblock object.
+//!
+//! ```
+//! use pagewright_capi::*;
+//!
+//! // A C program does the same through the header.
+//! #[unsafe(no_mangle)]
+//! static mut movable_node_enabled: bool = false;
+//!
+//! assert_eq!(memblock_add(0x4000_0000, 0x1000_0000), 0);
+//! assert_eq!(memblock_phys_alloc_range(4096, 4096, 0, 0), 0x4fff_f000);
+//! ```
+#![cfg_attr(not(feature = "std"), no_std)]
+#![allow(non_camel_case_types, non_upper_case_globals, reason = "the names are C's")]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("struct memblock has the layout of 64-bit kernels here");
+
+mod alloc;
+mod edit;
+mod free;
+mod global;
+mod layout;
+mod print;
+mod query;
+mod walk;
+
+pub use alloc::*;
+pub use edit::*;
+pub use free::*;
+pub use global::{
+    max_low_pfn, max_pfn, max_possible_pfn, memblock, min_low_pfn, mirrored_kernelcore,
+    pagewright_memblock_options,
+};
+pub use layout::{Options, memblock_t, memblock_type, phys_addr_t};
+pub use query::*;
+pub use walk::*;
+
+#[cfg(not(feature = "std"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}

@@ -66,7 +66,7 @@ impl Memblock<'_> {
         let start = start.max(self.config.page_shift.bytes());
         let end = end.max(start);
         let (memory, reserved) = (self.memory.live(), self.reserved.live());
-        let mut free = FreeRanges::new(memory, reserved, self.filter(nid, flags), start, end);
+        let mut free = FreeRanges::new(memory, reserved, Some(self.filter(nid, flags)), start, end);
         if self.bottom_up {
             while let Some((lo, hi, _)) = free.next_raw() {
                 let at = lo.checked_next_multiple_of(align);

@@ -1,7 +1,6 @@
 //! Memblock's state as text: the boot log's dump and the files under debugfs.
 
 use crate::event::Addr;
-use crate::region::node_from_number;
 use crate::set::RegionSet;
 use crate::{Memblock, Set};
 use core::fmt;
@@ -33,11 +32,8 @@ impl Dump<'_, '_> {
         for (i, r) in set.counted().iter().enumerate() {
             let last = r.base.wrapping_add(r.size).wrapping_sub(1);
             write!(f, "\n {which}[{i:#x}]\t[{}-{}], {} bytes", addr(r.base), addr(last), addr(r.size))?;
-            if self.0.config.numa
-                && r.nid != self.0.max_numnodes
-                && let Some(nid) = node_from_number(r.nid)
-            {
-                write!(f, " on node {nid}")?;
+            if self.0.config.numa && r.nid != self.0.max_numnodes {
+                write!(f, " on node {}", r.nid)?;
             }
             write!(f, " flags: {:#x}", r.flags.bits())?;
         }

@@ -40,7 +40,8 @@ impl Filter {
 pub struct FreeRanges<'m> {
     memory: &'m [Region],
     reserved: &'m [Region],
-    filter: Filter,
+    /// Which regions of `memory` count; all without one.
+    filter: Option<Filter>,
     /// What is left of the window.
     lo: u64,
     hi: u64,
@@ -54,7 +55,7 @@ impl<'m> FreeRanges<'m> {
     pub(crate) fn new(
         memory: &'m [Region],
         reserved: &'m [Region],
-        filter: Filter,
+        filter: Option<Filter>,
         lo: u64,
         hi: u64,
     ) -> Self {
@@ -65,13 +66,22 @@ impl<'m> FreeRanges<'m> {
         Self { memory, reserved, filter, lo, hi, front, back }
     }
 
-    pub(crate) fn next_raw(&mut self) -> Option<(u64, u64, i32)> {
+    fn shows(&self, m: &Region) -> bool {
+        self.filter.is_none_or(|f| f.shows(m))
+    }
+
+    fn node(&self, m: &Region) -> i32 {
+        self.filter.map_or(m.nid, |f| f.node(m))
+    }
+
+    /// The next range from below: start, end, and the node's number as stored.
+    pub fn next_raw(&mut self) -> Option<(u64, u64, i32)> {
         while let Some(m) = self.memory.get(self.front.0) {
             let start = m.base.max(self.lo);
             if start >= self.hi {
                 return None;
             }
-            if start >= m.last() || !self.filter.shows(m) {
+            if start >= m.last() || !self.shows(m) {
                 self.front.0 += 1;
                 continue;
             }
@@ -87,18 +97,19 @@ impl<'m> FreeRanges<'m> {
                 end = end.min(r.base);
             }
             self.lo = end;
-            return Some((start, end, self.filter.node(m)));
+            return Some((start, end, self.node(m)));
         }
         None
     }
 
-    pub(crate) fn next_back_raw(&mut self) -> Option<(u64, u64, i32)> {
+    /// The next range from above, as [`Self::next_raw`].
+    pub fn next_back_raw(&mut self) -> Option<(u64, u64, i32)> {
         while let Some(m) = self.back.0.checked_sub(1).and_then(|i| self.memory.get(i)) {
             let end = m.last().min(self.hi);
             if end <= self.lo {
                 return None;
             }
-            if end <= m.base || !self.filter.shows(m) {
+            if end <= m.base || !self.shows(m) {
                 self.back.0 -= 1;
                 continue;
             }
@@ -115,7 +126,7 @@ impl<'m> FreeRanges<'m> {
                 start = start.max(r.last());
             }
             self.hi = start;
-            return Some((start, end, self.filter.node(m)));
+            return Some((start, end, self.node(m)));
         }
         None
     }
@@ -160,7 +171,7 @@ impl Memblock<'_> {
     /// hot-pluggable, unless `flags` ask for it; `MIRROR` in `flags` leaves out all that is not mirrored.
     pub fn free_ranges(&self, nid: Option<NodeId>, flags: Flags) -> FreeRanges<'_> {
         let (memory, reserved) = (self.memory.live(), self.reserved.live());
-        FreeRanges::new(memory, reserved, self.filter(nid, flags), 0, u64::MAX)
+        FreeRanges::new(memory, reserved, Some(self.filter(nid, flags)), 0, u64::MAX)
     }
 
     /// All memory that is mapped (`for_each_mem_range`): without the `NOMAP` regions, one range for each region.
@@ -176,9 +187,23 @@ impl Memblock<'_> {
 
     /// The firmware's RAM that is not in `without`, if given (`for_each_physmem_range`).
     pub fn physmem_ranges(&self, without: Option<Set>) -> impl DoubleEndedIterator<Item = PhysRange> {
-        let all = Flags::HOTPLUG | Flags::NOMAP | Flags::DRIVER_MANAGED;
         let (of, without) = (self.regions(Set::Physmem), without.map_or(&[][..], |s| self.regions(s)));
-        FreeRanges::new(of, without, self.filter(None, all), 0, u64::MAX).map(|(range, _)| range)
+        FreeRanges::new(of, without, None, 0, u64::MAX).map(|(range, _)| range)
+    }
+
+    /// The parts of `of` that are not in `without`, inside a window (`__next_mem_range` for any two sets).
+    ///
+    /// Both slices must be sorted and free of overlaps. `only` limits it to a node and by flags as
+    /// [`Self::free_ranges`] does; without it all regions count.
+    pub fn ranges_outside<'m>(
+        &self,
+        of: &'m [Region],
+        without: &'m [Region],
+        only: Option<(Option<NodeId>, Flags)>,
+        window: PhysRange,
+    ) -> FreeRanges<'m> {
+        let filter = only.map(|(nid, flags)| self.filter(nid, flags));
+        FreeRanges::new(of, without, filter, window.start.get(), window.end.get())
     }
 
     /// The whole frames of each memory region, whatever its flags (`for_each_mem_pfn_range`).

@@ -145,9 +145,8 @@ impl Memblock<'_> {
 
     /// Whether some of `range` is memory, of whatever kind, and not reserved.
     fn is_partly_free(&self, range: PhysRange) -> bool {
-        let all = Flags::HOTPLUG | Flags::NOMAP | Flags::DRIVER_MANAGED;
         let (memory, reserved) = (self.memory.live(), self.reserved.live());
         let (start, end) = (range.start.get(), range.end.get());
-        FreeRanges::new(memory, reserved, self.filter(None, all), start, end).next().is_some()
+        FreeRanges::new(memory, reserved, None, start, end).next().is_some()
     }
 }
