@@ -64,11 +64,15 @@ impl<'a> DeviceTree<'a> {
                 boot_seen = true;
                 continue;
             }
+            // Numbers beyond the limit change nothing, so that the search for repeated ids stays short.
             let number = next;
             next += 1;
+            if number >= nr_cpus {
+                break;
+            }
             let repeated = id == Some(boot) || self.cpus().take(at).any(|c| valid(&c) == id);
             let known = matches!(cpu.enable_method, Some("psci" | "spin-table"));
-            if id.is_some() && !repeated && known && number < nr_cpus {
+            if id.is_some() && !repeated && known {
                 possible = number + 1;
             }
         }
@@ -82,9 +86,11 @@ impl<'a> DeviceTree<'a> {
         let valid = |(at, c): (usize, CpuNode<'_>)| {
             c.reg.is_some_and(|r| r & !MPIDR_BITS == 0) && self.cpus().take(at).all(|e| e.reg != c.reg)
         };
-        if !self.cpus().enumerate().all(valid) {
+        // Linux stops at the first node beyond the limit.
+        let looked_at = (nr_cpus as usize).saturating_add(1);
+        if !self.cpus().take(looked_at).enumerate().all(valid) {
             return 1;
         }
-        (self.cpus().count() as u32).clamp(1, nr_cpus.max(1))
+        (self.cpus().take(looked_at).count() as u32).clamp(1, nr_cpus.max(1))
     }
 }

@@ -16,7 +16,7 @@ pub struct MemoryBank {
     pub node: Option<u32>,
 }
 
-fn is_memory(node: &Node<'_>) -> bool {
+pub(super) fn is_memory(node: &Node<'_>) -> bool {
     node.property("device_type").is_some_and(|t| t.is("memory"))
 }
 

@@ -4,8 +4,9 @@
 //! count anywhere in the tree and even when disabled, and only their `reg` is looked at.
 
 use super::flat::Blob;
-use super::translate::Path;
-use super::{DeviceTree, Node, PropertyError, PropertyProblem, Region};
+use super::memory::is_memory;
+use super::translate::{Path, translatable};
+use super::{DeviceTree, Node, PropertyError, PropertyProblem, Region, Regions};
 
 /// The memory of one node of the tree that has a `numa-node-id`.
 #[derive(Clone, Debug)]
@@ -20,20 +21,28 @@ pub struct NumaMemory<'a> {
 
 /// The pairs of a memory node's `reg` as physical addresses, up to the first that its buses do not map.
 #[derive(Clone, Debug)]
-pub struct NumaRegions<'a> {
-    blob: Blob<'a>,
-    node: Node<'a>,
-    index: usize,
+pub struct NumaRegions<'a>(Place<'a>);
+
+#[derive(Clone, Debug)]
+enum Place<'a> {
+    /// A child of the root: its addresses are physical.
+    Root(Regions<'a>),
+    /// A node on a bus. The path to it is searched anew for each pair, since it is too large to be kept.
+    Bus { blob: Blob<'a>, node: Node<'a>, index: usize },
 }
 
 impl Iterator for NumaRegions<'_> {
     type Item = Region;
 
     fn next(&mut self) -> Option<Region> {
-        // The path is searched anew for each pair: there are few, and a path is too large to be kept.
-        let region = Path::to(&self.blob, self.node.position())?.register(self.index)?;
-        self.index += 1;
-        Some(region)
+        match &mut self.0 {
+            Place::Root(regions) => regions.next(),
+            Place::Bus { blob, node, index } => {
+                let region = Path::to(blob, node.position())?.register(*index)?;
+                *index += 1;
+                Some(region)
+            }
+        }
     }
 }
 
@@ -79,12 +88,17 @@ impl<'a> DeviceTree<'a> {
     pub fn numa_memory(
         &self,
     ) -> impl Iterator<Item = Result<NumaMemory<'a>, PropertyError<'a>>> + Clone + use<'a> {
-        let blob = self.blob;
-        let is_memory = |n: &Node<'a>| n.property("device_type").is_some_and(|t| t.is("memory"));
-        self.blob.nodes().map(|(_, n)| n).filter(is_memory).filter_map(move |n| {
+        let (blob, cells) = (self.blob, self.root_cells());
+        let nodes = self.blob.nodes().filter(|(_, n)| is_memory(n));
+        nodes.filter_map(move |(depth, n)| {
             let id = numa_node_id(&n)?;
             Some(id.and_then(|node| {
-                let regions = NumaRegions { blob, node: n, index: 0 };
+                let regions = NumaRegions(match n.property("reg") {
+                    Some(reg) if depth == 1 && translatable(cells) => {
+                        Place::Root(Regions::new(reg.value, cells))
+                    }
+                    _ => Place::Bus { blob, node: n, index: 0 },
+                });
                 if regions.clone().next().is_none() {
                     let problem = PropertyProblem::Missing;
                     return Err(PropertyError { node: n.name(), property: "reg", problem });

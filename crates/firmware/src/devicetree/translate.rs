@@ -96,7 +96,7 @@ struct BusAddress {
 }
 
 /// Whether Linux translates between buses of such cell counts (OF_CHECK_COUNTS).
-fn countable(cells: CellCounts) -> bool {
+pub(super) fn translatable(cells: CellCounts) -> bool {
     (1..=MAX_CELLS).contains(&cells.address) && cells.size > 0
 }
 
@@ -147,11 +147,11 @@ impl<'a> Path<'a> {
     /// no translation (OF_BAD_ADDR).
     pub(super) fn translate(&self, start: &[[u8; 4]], property: &str) -> Option<u64> {
         let above = self.levels.get(..self.len.checked_sub(1)?)?;
-        above.last().filter(|bus| countable(bus.children))?;
+        above.last().filter(|bus| translatable(bus.children))?;
         let mut address = BusAddress { value: number(start), space: pci_space(start.first()) };
         for pair in above.windows(2).rev() {
             let [parent, bus] = pair else { return None };
-            if !countable(parent.children) {
+            if !translatable(parent.children) {
                 return None;
             }
             match bus.node.property(property) {
