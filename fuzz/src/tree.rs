@@ -28,7 +28,13 @@ pub fn dtb(data: &[u8]) {
     }
     shown(tree.chosen());
     tree.cpus().take(ENOUGH).for_each(shown);
-    tree.numa_memory().take(ENOUGH).for_each(shown);
+    shown((tree.possible_cpus_arm64(256), tree.possible_cpus_arm(32), tree.dma_max_cpu_address()));
+    for memory in tree.numa_memory().take(ENOUGH) {
+        match memory {
+            Ok(memory) => memory.regions.take(64).for_each(shown),
+            Err(error) => said(error),
+        }
+    }
     if let Some(distances) = tree.distances() {
         shown(distances.first_invalid());
         distances.take(ENOUGH).for_each(shown);
