@@ -14,12 +14,19 @@ pub struct Fault {
     pub place: String,
     /// What would have been right.
     pub expected: String,
+    /// Whether something is not there at all, rather than there and wrong.
+    pub missing: bool,
 }
 
 impl Fault {
     /// A fault from its three parts.
     pub fn new(what: impl Into<String>, place: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { what: what.into(), place: place.into(), expected: expected.into() }
+        Self { what: what.into(), place: place.into(), expected: expected.into(), missing: false }
+    }
+
+    /// A fault about something that is not there.
+    pub fn missing(what: impl Into<String>, place: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { missing: true, ..Self::new(what, place, expected) }
     }
 
     /// A fault in line `number` (counted from 1) of a text, quoting it.

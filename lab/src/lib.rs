@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod cli;
 pub mod conform;
 pub mod facts;
 pub mod fault;
 pub mod machine;
+pub mod run;
 pub mod show;

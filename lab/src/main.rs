@@ -1,3 +1,7 @@
 //! The `pagewright` command; see the library for what it does.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pagewright_lab::cli::run()
+}

@@ -78,9 +78,9 @@ impl Capture {
     pub fn machine(&self) -> Result<OwnedMachine, Fault> {
         let log = LogInputs::read(&self.dmesg);
         let place = || format!("{}/dmesg.txt", self.dir.display());
-        let banner = log
-            .banner
-            .ok_or_else(|| Fault::new("no `Linux version` line", place(), "a log from the first line on"))?;
+        let banner = log.banner.ok_or_else(|| {
+            Fault::missing("no `Linux version` line", place(), "a log from the first line on")
+        })?;
         let arch = banner.arch().ok_or_else(|| {
             let what = format!("kernel `{}` names no architecture", banner.release);
             Fault::new(what, place(), "amd64, arm64, armmp or 686 in the release")
@@ -127,7 +127,7 @@ impl Capture {
     fn tree_inputs(&self, machine: &mut OwnedMachine, log: &LogInputs<'_>) -> Result<(), Fault> {
         let file = self.dir.join("machine.dtb");
         let Some(dtb) = &self.dtb else {
-            return Err(Fault::new(
+            return Err(Fault::missing(
                 "no machine.dtb",
                 self.dir.display().to_string(),
                 "the machine's device tree",

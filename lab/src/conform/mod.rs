@@ -6,6 +6,7 @@
 
 pub mod allow;
 pub mod compare;
+pub mod machine;
 pub mod replay;
 pub mod report;
 pub mod watermarks;

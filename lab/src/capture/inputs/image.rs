@@ -21,7 +21,7 @@ pub(super) fn image(capture: &Capture, arch: Arch, config: &KernelConfig) -> Res
     let (Some(code), Some(data)) = (code, data) else {
         let place = capture.dir.join("iomem.txt");
         let expected = "`Kernel code` and `Kernel data` with their addresses (read as root)";
-        return Err(Fault::new(
+        return Err(Fault::missing(
             "where the kernel image lies is not told",
             place.display().to_string(),
             expected,

@@ -82,7 +82,7 @@ impl Capture {
         let PcLog { mut pc, initrd, mut possible_cpus } =
             PcLog::read(&self.dmesg).map_err(|f| f.within(&place))?;
         if pc.e820.is_empty() {
-            return Err(Fault::new("no BIOS-e820 line", place, "the firmware's memory map"));
+            return Err(Fault::missing("no BIOS-e820 line", place, "the firmware's memory map"));
         }
         let table = |name: &str| self.acpi.get(name).map(|bytes| (self.dir.join(name), bytes));
         if let Some((path, bytes)) = table("SRAT") {

@@ -6,8 +6,9 @@ use super::state::Start;
 use super::{Ours, silent};
 use crate::conform::compare::Tally;
 use crate::facts::Group;
+use crate::run::{SPARE_SLOTS, SpareSlots};
 use pagewright_addr::{NodeId, PhysAddr, PhysRange};
-use pagewright_memblock::{AddrWidth, Error, Event, Memblock, Region, RegionMemory, Set, Sink};
+use pagewright_memblock::{AddrWidth, Error, Event, Memblock, Region, Set, Sink};
 use std::cell::RefCell;
 use std::mem;
 
@@ -42,7 +43,7 @@ pub fn replay(
     let sink = Collector::default();
     let mut arrays = start.arrays();
     let mut spare = vec![Region::default(); SPARE_SLOTS];
-    let mut growth = Spare { rest: &mut spare };
+    let mut growth = SpareSlots::new(&mut spare);
     let mut memblock = start.memblock(&mut arrays, &sink)?;
     memblock.set_region_memory(&mut growth);
     let mut engine = Engine {
@@ -60,22 +61,6 @@ pub fn replay(
     }
     engine.finish(finals);
     Ok(engine.out)
-}
-
-/// Slots for arrays that grow during the replay.
-const SPARE_SLOTS: usize = 1 << 16;
-
-/// Hands out slots for grown arrays; the modelled addresses do not matter to it.
-struct Spare<'a> {
-    rest: &'a mut [Region],
-}
-
-impl<'a> RegionMemory<'a> for Spare<'a> {
-    fn claim(&mut self, _: PhysRange, slots: usize) -> Option<&'a mut [Region]> {
-        let (claimed, rest) = mem::take(&mut self.rest).split_at_mut_checked(slots)?;
-        self.rest = rest;
-        Some(claimed)
-    }
 }
 
 /// Keeps the events of the call in progress.

@@ -1,0 +1,63 @@
+//! `pagewright conform DIR...`
+
+use super::{Outcome, colour, print};
+use crate::capture::{self, Capture};
+use crate::conform::allow::Allow;
+use crate::conform::machine::conform;
+use crate::conform::report::{Differences, Report};
+use crate::fault::Fault;
+use std::fs;
+use std::path::PathBuf;
+
+/// Arguments of `conform`.
+#[derive(clap::Args, Debug)]
+pub(super) struct ConformArgs {
+    /// Captured machines: directories with a dmesg.txt, or folders of such directories.
+    #[arg(required = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// Accepted differences: lines of `<machine> <group> <key> -- <reason>`.
+    #[arg(long, value_name = "FILE")]
+    allow: Option<PathBuf>,
+    /// Print one JSON document instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Also list what the replay took from the boot path, accepted differences, and why groups are left out.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &ConformArgs) -> Result<Outcome, Fault> {
+    let allow = match &args.allow {
+        Some(path) => read_allow(path)?,
+        None => Allow::default(),
+    };
+    let found = capture::find(&args.dirs)?;
+    let mut report = Report::default();
+    for dir in &found.captures {
+        let mut machine = conform(&Capture::read(dir)?)?;
+        if !args.verbose {
+            machine.silent_changes.clear();
+        }
+        report.machines.push(machine);
+    }
+    report.judge(&allow);
+    if args.json {
+        let text = serde_json::to_string_pretty(&report);
+        print(format_args!("{}\n", text.map_err(|e| Fault::new(e.to_string(), "JSON", ""))?))?;
+    } else {
+        print(format_args!("{}\n", report.table(colour())))?;
+        print(Differences { report: &report, verbose: args.verbose })?;
+        for path in &found.passed_over {
+            print(format_args!("passed over: {} (no dmesg.txt)\n", path.display()))?;
+        }
+    }
+    Ok(if report.differs() { Outcome::Differs } else { Outcome::Fine })
+}
+
+fn read_allow(path: &std::path::Path) -> Result<Allow, Fault> {
+    let shown = path.display().to_string();
+    let text = fs::read_to_string(path)
+        .map_err(|e| Fault::new(e.to_string(), &shown, "a file of accepted differences"))?;
+    Allow::parse(&text).map_err(|f| f.within(shown))
+}

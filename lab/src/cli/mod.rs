@@ -1,0 +1,62 @@
+//! The command line: what can be asked, and how the answer leaves.
+//!
+//! Exit codes: 0 fine, 1 facts differ, 2 bad usage or bad input (one line on standard error: where, what, what was
+//! expected).
+
+mod conform;
+
+use crate::fault::Fault;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Linux's memory management as a library: boot a described machine, look at it, compare it with real ones.
+#[derive(Parser, Debug)]
+#[command(name = "pagewright", version, about, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Boot the machines that were captured and compare every fact with what Linux did there.
+    Conform(conform::ConformArgs),
+}
+
+/// What a command that did not fail has to say about the facts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    Fine,
+    Differs,
+}
+
+/// Parses the command line, runs the command, and turns its outcome into an exit code.
+pub fn run() -> ExitCode {
+    // Clap prints usage errors itself and exits with 2.
+    let args = Args::parse();
+    let result = match &args.command {
+        Command::Conform(args) => conform::run(args),
+    };
+    match result {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Differs) => ExitCode::from(1),
+        Err(fault) => {
+            anstream::eprintln!("pagewright: {fault}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes to standard output. A closed pipe (`pagewright boot | head`) is no error.
+fn print(text: impl std::fmt::Display) -> Result<(), Fault> {
+    use std::io::{ErrorKind, Write};
+    match write!(anstream::stdout(), "{text}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Fault::new(e.to_string(), "standard output", "")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether standard output shows colours.
+fn colour() -> bool {
+    anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+}

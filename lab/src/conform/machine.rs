@@ -1,0 +1,178 @@
+//! One machine: boots it and compares all groups that its files allow.
+
+use super::compare::{Tally, compare};
+use super::replay::{self, Finals};
+use super::report::MachineReport;
+use super::watermarks::{Kernel, watermarks};
+use crate::capture::Capture;
+use crate::facts::{Facts, Group};
+use crate::fault::Fault;
+use crate::machine::OwnedMachine;
+use crate::run::{self, LogOptions, Recorder};
+use crate::show::zoneinfo;
+use pagewright::Boot;
+use pagewright_firmware::cmdline::ThpParam;
+use pagewright_firmware::config::Thp;
+use pagewright_memblock::Set;
+use pagewright_zone::ZoneKind;
+
+/// The groups that need a boot.
+const BOOTED: [Group; 4] = [Group::Memory, Group::Zones, Group::Placements, Group::Layout];
+
+/// Compares one captured machine with our boot of it.
+///
+/// # Errors
+/// A [`Fault`] if a file of the capture is there but cannot be read. A file that is not there leaves groups out.
+pub fn conform(capture: &Capture) -> Result<MachineReport, Fault> {
+    let mut report = MachineReport { machine: capture.name.clone(), ..MachineReport::default() };
+    let machine = match capture.machine() {
+        Ok(machine) => machine,
+        Err(fault) if fault.missing => {
+            for group in Group::ALL {
+                report.left_out.insert(group, fault.to_string());
+            }
+            return Ok(report);
+        }
+        Err(fault) => return Err(fault),
+    };
+    let booted =
+        run::boot(&machine, |boot, record| compare_all(capture, &machine, boot, record, &mut report), |_| ());
+    match booted {
+        Ok(compared) => compared?,
+        Err(fault) => our_boot_stopped(&mut report, &fault),
+    }
+    Ok(report)
+}
+
+/// Linux booted this machine: not doing so is the difference.
+fn our_boot_stopped(report: &mut MachineReport, fault: &Fault) {
+    let mut tally = Tally::default();
+    tally.check(Group::Memory, "boot", Some("boots".to_owned()), Some(fault.to_string()));
+    report.groups.insert(Group::Memory, tally);
+    for group in Group::ALL.into_iter().filter(|g| *g != Group::Memory) {
+        report.left_out.insert(group, "our boot stopped".to_owned());
+    }
+}
+
+fn compare_all(
+    capture: &Capture,
+    machine: &OwnedMachine,
+    boot: &Boot<'_>,
+    record: &Recorder,
+    report: &mut MachineReport,
+) -> Result<(), Fault> {
+    let captured = Facts::from_log(&capture.dmesg);
+    let ours = Facts::from_log(&record.log(&LogOptions::of(&boot.params)));
+    for group in BOOTED {
+        report.groups.insert(group, compare(group, &captured, &ours));
+    }
+    let add = |report: &mut MachineReport, group, tally| report.groups.entry(group).or_default().add(tally);
+    add(report, Group::Memory, memory_file(capture, boot));
+    add(report, Group::Placements, crash_kernel(capture, boot));
+    match &capture.zoneinfo {
+        Some(info) => {
+            let (zones, cma) = zone_files(info, boot);
+            add(report, Group::Zones, zones);
+            add(report, Group::Placements, cma);
+        }
+        None => _ = report.left_out.insert(Group::Watermarks, "no zoneinfo.txt".to_owned()),
+    }
+    let kernel = Kernel {
+        page_shift: machine.config.page_shift,
+        pageblock_pages: 1 << machine.config.pageblock_order(),
+        huge_pages: huge_pages(boot),
+        image_start: machine.image.text_start,
+        initrd_start: boot.initrd.map(|r| r.start),
+    };
+    if let Some(tally) = watermarks(capture, &kernel) {
+        report.groups.insert(Group::Watermarks, tally);
+    }
+    replay_group(capture, record, report)
+}
+
+/// Whether khugepaged starts: built in, and neither switched off nor left to the machine's size, which is judged
+/// with the watermarks.
+fn huge_pages(boot: &Boot<'_>) -> bool {
+    boot.machine.config.thp != Thp::Off && boot.params.transparent_hugepage != Some(ThpParam::Never)
+}
+
+/// `memblock/memory`, on kernels that keep it.
+fn memory_file(capture: &Capture, boot: &Boot<'_>) -> Tally {
+    let mut tally = Tally::default();
+    let Some(captured) = &capture.memblock_memory else { return tally };
+    let (captured, ours) = (captured.to_string(), boot.mb.debugfs(Set::Memory).to_string());
+    lines(&mut tally, Group::Memory, "memblock/memory", &captured, &ours);
+    tally
+}
+
+fn lines(tally: &mut Tally, group: Group, what: &str, captured: &str, ours: &str) {
+    for n in 0..captured.lines().count().max(ours.lines().count()) {
+        let line = |text: &str| text.lines().nth(n).map(|l| l.trim().to_owned());
+        tally.check(group, &format!("{what} line {}", n + 1), line(captured), line(ours));
+    }
+}
+
+/// The crash kernel's place as `/proc/iomem` shows it.
+fn crash_kernel(capture: &Capture, boot: &Boot<'_>) -> Tally {
+    let mut tally = Tally::default();
+    let Some(iomem) = &capture.iomem else { return tally };
+    let show = |start: u64, last: u64| format!("{start:08x}-{last:08x}");
+    let mut ours: Vec<_> = [boot.crash.main, boot.crash.low].into_iter().flatten().collect();
+    ours.sort_by_key(|r| r.start);
+    let captured: Vec<_> = iomem.named("Crash kernel").map(|r| show(r.start, r.last)).collect();
+    let ours: Vec<_> = ours.iter().map(|r| show(r.start.get(), r.end.get() - 1)).collect();
+    for n in 0..captured.len().max(ours.len()) {
+        let key = format!("crash kernel #{}", n + 1);
+        tally.check(Group::Placements, &key, captured.get(n).cloned(), ours.get(n).cloned());
+    }
+    tally
+}
+
+/// Spanned, present and first frame of each zone; and the pages in CMA areas.
+fn zone_files(info: &zoneinfo::ZoneInfo, boot: &Boot<'_>) -> (Tally, Tally) {
+    let (mut zones, mut cma) = (Tally::default(), Tally::default());
+    let Some(layout) = &boot.layout else { return (zones, cma) };
+    for zone in &info.zones {
+        let kind = ZoneKind::ALL.into_iter().find(|k| k.name() == zone.name);
+        let node = layout.nodes().get(zone.node as usize);
+        let ours = kind.zip(node).map(|(kind, node)| node.zone(kind));
+        let mut check = |what: &str, captured: u64, ours: Option<u64>| {
+            let key = format!("node {} zone {} {what}", zone.node, zone.name);
+            zones.check(Group::Zones, &key, Some(captured.to_string()), ours.map(|v| v.to_string()));
+        };
+        check("spanned", zone.spanned, ours.map(|z| z.spanned));
+        check("present", zone.present, ours.map(|z| z.present));
+        if let Some(populated) = &zone.populated {
+            check("start_pfn", populated.start_pfn, ours.map(|z| z.start_pfn.get()));
+        }
+        let pages = ours.map(|z| {
+            let span = z.pfns().bytes(boot.machine.config.page_shift);
+            let inside = boot.cma.iter().map(|area| area.range.intersection(&span).len());
+            inside.sum::<u64>() / boot.machine.config.page_shift.bytes()
+        });
+        let key = format!("node {} zone {} cma", zone.node, zone.name);
+        cma.check(Group::Placements, &key, Some(zone.cma.to_string()), pages.map(|p| p.to_string()));
+    }
+    (zones, cma)
+}
+
+fn replay_group(capture: &Capture, record: &Recorder, report: &mut MachineReport) -> Result<(), Fault> {
+    let place = capture.dir.join("dmesg.txt");
+    let calls = replay::log::parse(&capture.dmesg).map_err(|f| f.within(place.display()))?;
+    if calls.is_empty() {
+        report.left_out.insert(Group::Replay, "no memblock call in dmesg.txt (memblock=debug)".to_owned());
+        return Ok(());
+    }
+    let Some((start, ours)) = record.replay_input() else {
+        report.left_out.insert(Group::Replay, "our boot made no memblock call".to_owned());
+        return Ok(());
+    };
+    let text = |file: &Option<crate::show::memblock::Regions>| file.as_ref().map(ToString::to_string);
+    let (memory, reserved) = (text(&capture.memblock_memory), text(&capture.memblock_reserved));
+    let finals = Finals { memory: memory.as_deref(), reserved: reserved.as_deref() };
+    let outcome = replay::replay(&start, &ours, &calls, finals)
+        .map_err(|e| Fault::new(e.to_string(), place.display().to_string(), ""))?;
+    report.groups.insert(Group::Replay, outcome.tally);
+    report.silent_changes = outcome.silent;
+    Ok(())
+}
