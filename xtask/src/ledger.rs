@@ -1,6 +1,7 @@
 //! The ledger of unsafe in ARCHITECTURE.md is complete, and has no row too many.
 //!
-//! A test, not a command: a reviewer should meet every file with `unsafe` in it in one table, with the reason.
+//! A test, not a command: a reviewer should meet every file with `unsafe` in it in one table, with the reason. A row
+//! that ends with a slash stands for all files below that folder.
 
 use crate::project::Project;
 use std::collections::BTreeSet;
@@ -47,9 +48,11 @@ fn every_file_with_unsafe_is_in_the_ledger() {
         files(project.root(), &project.path(place), &mut found);
     }
     let listed = ledger(&std::fs::read_to_string(project.path("ARCHITECTURE.md")).unwrap());
-    let missing: Vec<_> = found.difference(&listed).collect();
+    let covers =
+        |row: &String, file: &String| row == file || (row.ends_with('/') && file.starts_with(row.as_str()));
+    let missing: Vec<_> = found.iter().filter(|file| !listed.iter().any(|row| covers(row, file))).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md's ledger of unsafe lacks {missing:?}");
-    let gone: Vec<_> = listed.difference(&found).collect();
+    let gone: Vec<_> = listed.iter().filter(|row| !found.iter().any(|file| covers(row, file))).collect();
     assert!(gone.is_empty(), "ARCHITECTURE.md's ledger lists files without unsafe: {gone:?}");
 }
 
