@@ -19,7 +19,7 @@ pub(crate) fn run(project: &Project) -> Result<(), String> {
             continue;
         }
         let cmd = project.cmd("cargo").args(["deny", "--all-features", "--manifest-path"]).arg(&manifest);
-        let cmd = cmd.args(["check", "--config"]).arg(project.path("deny.toml"));
+        let cmd = cmd.arg("--config").arg(project.path("deny.toml")).arg("check");
         let cmd = cmd.args(["bans", "licenses", "sources"]).echo(true).limit(Duration::from_secs(300));
         if !cmd.run()?.ok() {
             return Err(format!("cargo deny finds fault with {}", manifest.display()));
