@@ -98,6 +98,8 @@ pub struct Boot<'a> {
     pub nr_all_pages: u64,
     /// The node of each CPU by number, where the firmware says (x86).
     pub(crate) cpu_nodes: ArrayVec<NodeId, 512>,
+    /// x86: what the direct map covers and where its tables come from.
+    pub(crate) x86_mapped: Option<crate::x86::Mapped>,
     pub(crate) log_buf_done: bool,
     pub(crate) node_data: NodeData,
     pub(crate) ranges: Option<&'a mut [MemRange]>,
@@ -182,6 +184,7 @@ impl<'a> Boot<'a> {
             nr_kernel_pages: 0,
             nr_all_pages: 0,
             cpu_nodes: ArrayVec::new(),
+            x86_mapped: None,
             log_buf_done: false,
             node_data: NodeData::new(),
             ranges: Some(ws.ranges),

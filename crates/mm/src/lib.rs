@@ -19,6 +19,7 @@ pub mod early;
 pub mod error;
 pub mod fdt;
 pub mod free_area;
+mod heapsort;
 pub mod hugetlb;
 pub mod memtest;
 pub mod numa;

@@ -188,8 +188,8 @@ fn init_reserved_mem<'a>(
     boot: &mut Boot<'a>,
     entries: &mut ArrayVec<Entry<'a>, MAX_RESERVED_REGIONS>,
 ) -> Result<(), BootError> {
-    // Sorted by address, dynamic regions (still at zero) first; among those, and among equal addresses, larger sizes
-    // come last. The order decides who is placed first.
+    // Sorted by address, dynamic regions (still at zero) first. Those have equal keys, and who is placed first among
+    // them follows from the sorting algorithm.
     sort_by_address(entries);
     check_overlaps(boot, entries);
     for i in 0..entries.len() {
@@ -206,7 +206,7 @@ fn init_reserved_mem<'a>(
 }
 
 fn sort_by_address(entries: &mut [Entry<'_>]) {
-    entries.sort_unstable_by_key(|e| (e.range.start, e.range.len(), e.verdict));
+    crate::heapsort::sort_by_key(entries, |e| (e.range.start, e.range.len()));
 }
 
 fn check_overlaps(boot: &Boot<'_>, entries: &[Entry<'_>]) {

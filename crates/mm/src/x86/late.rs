@@ -183,6 +183,9 @@ pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
         for _ in 0..3 {
             b.alloc(PAGE, PAGE)?;
         }
+    } else if let Some(mut mapped) = b.x86_mapped.take() {
+        let areas = super::mapping::i386_entry_areas(b);
+        super::mapping::extra_tables(b, &mut mapped, areas)?;
     }
     info!(b, "mem auto-init: {}", b.auto_init_text());
     let shift = b.machine.config.page_shift;

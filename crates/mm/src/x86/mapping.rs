@@ -13,8 +13,8 @@ use pagewright_addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
 
 /// What is mapped so far.
-#[derive(Default)]
-pub(super) struct Mapped {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mapped {
     /// One past the last mapped frame (`max_pfn_mapped`).
     pub(super) max_pfn: Pfn,
     /// The same below 4 GiB (`max_low_pfn_mapped`).
@@ -94,6 +94,11 @@ pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), 
     if gbpages(b) {
         info!(b, "Using GB pages for direct mapping");
     }
+    if b.machine.arch == Arch::I386 {
+        // The head code's tables stay in use.
+        let base = direct_map_base(b);
+        b.tables.map(base, 0, initial_pages_mapped(b).get(), Leaves::Pages)?;
+    }
     let shift = b.machine.config.page_shift;
     let end = if b.machine.arch == Arch::X86_64 { x.max_pfn } else { x.max_low_pfn }.phys(shift);
     init_memory_mapping(b, x, PhysRange::new(PhysAddr::ZERO, ISA_END), true)?;
@@ -104,7 +109,47 @@ pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), 
     } else {
         top_down(b, x, PhysRange::new(ISA_END, end))?;
     }
+    if b.machine.arch == Arch::I386 {
+        let fixmap = i386_fixmap(b);
+        extra_tables(b, &mut x.mapped, fixmap)?;
+    }
     crate::memtest::early_memtest(b)
+}
+
+/// Tables of i386 for addresses outside the direct map (`page_table_range_init`, `populate_extra_pte`).
+pub(super) fn extra_tables(b: &mut Boot<'_>, m: &mut Mapped, virt: core::ops::Range<u64>) -> Result<(), BootError> {
+    // Not congruent to any address: leaf tables all the way.
+    let tables = b.tables.map(virt.start, virt.start + PAGE, virt.end - virt.start, Leaves::Pages)?;
+    for _ in 0..tables {
+        take_table(b, m, true)?;
+    }
+    Ok(())
+}
+
+/// Pages of the fixed mappings of i386: early ioremaps, IO APICs, local kmaps of each CPU.
+const FIXMAP_SHARED_PAGES: u64 = 662;
+/// Pages of local kmaps (KM_MAX_IDX) for each possible CPU.
+const FIXMAP_CPU_PAGES: u64 = 16;
+/// Pages of one CPU entry area.
+const ENTRY_AREA_PAGES: u64 = 45;
+
+/// The fixed mappings, at the very top.
+fn i386_fixmap(b: &Boot<'_>) -> core::ops::Range<u64> {
+    let top = 0xffff_f000;
+    let pages = FIXMAP_SHARED_PAGES + FIXMAP_CPU_PAGES * u64::from(b.machine.config.nr_cpus);
+    (top - pages * PAGE) & !(b.pmd_bytes() - 1)..1 << 32
+}
+
+/// The persistent kmaps, one table above the end of vmalloc space.
+pub(super) fn i386_pkmap(b: &Boot<'_>) -> core::ops::Range<u64> {
+    let base = vmalloc_end_i386(b) + 2 * PAGE;
+    base..base + PAGE * if b.machine.config.lpae { 512 } else { 1024 }
+}
+
+/// The CPU entry areas, two tables above the persistent kmaps.
+pub(super) fn i386_entry_areas(b: &Boot<'_>) -> core::ops::Range<u64> {
+    let base = vmalloc_end_i386(b) + 2 * PAGE + 2 * b.pmd_bytes();
+    base..base + (ENTRY_AREA_PAGES * u64::from(b.machine.config.nr_cpus) + 1) * PAGE
 }
 
 /// How much larger the next step is: a table of leaf entries maps 512 times its size, and one half of that is safe.
@@ -199,7 +244,7 @@ fn init_memory_mapping(
         let offset = direct_map_base(b);
         let tables = b.tables.map(offset.wrapping_add(part.start.get()), part.start.get(), part.len(), leaves)?;
         for _ in 0..tables {
-            take_table(b, x, can_use_brk)?;
+            take_table(b, &mut x.mapped, can_use_brk)?;
         }
     }
     x.mapped.add(range.frames_inside(shift));
@@ -215,15 +260,15 @@ fn direct_map_base(b: &Boot<'_>) -> u64 {
 }
 
 /// `alloc_low_pages`: from the brk buffer, or from memory that is mapped.
-fn take_table(b: &mut Boot<'_>, x: &mut X86<'_>, can_use_brk: bool) -> Result<(), BootError> {
-    if can_use_brk && x.mapped.brk_used < brk_pages(b) {
-        x.mapped.brk_used += 1;
+fn take_table(b: &mut Boot<'_>, m: &mut Mapped, can_use_brk: bool) -> Result<(), BootError> {
+    if can_use_brk && m.brk_used < brk_pages(b) {
+        m.brk_used += 1;
         return Ok(());
     }
     let shift = b.machine.config.page_shift;
-    if x.mapped.min_pfn < x.mapped.max_pfn {
+    if m.min_pfn < m.max_pfn {
         b.mb.set_caller("alloc_low_pages");
-        let (min, max) = (x.mapped.min_pfn.phys(shift), x.mapped.max_pfn.phys(shift));
+        let (min, max) = (m.min_pfn.phys(shift), m.max_pfn.phys(shift));
         if b.mb.phys_alloc_range(PAGE, PAGE, min, max).is_ok() {
             return Ok(());
         }

@@ -10,6 +10,7 @@ mod mapping;
 mod numa;
 
 pub(crate) use late::{mem_init, setup_per_cpu_areas};
+pub(crate) use mapping::Mapped;
 
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
@@ -101,10 +102,16 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
         crate::crash::reserve_x86(b)?;
     }
     let dma_reserve = if machine.arch == Arch::X86_64 { find_dma_reserve(b) } else { 0 };
+    if machine.arch == Arch::I386 && machine.config.highmem {
+        let pkmap = mapping::i386_pkmap(b);
+        mapping::extra_tables(b, &mut x.mapped, pkmap)?;
+    }
     sparse::sparse_init(b)?;
     zone_sizes_init(b, &x, dma_reserve)?;
     b.phase(Phase::SetupArch);
-    late::rest_of_setup_arch(b, &x)
+    late::rest_of_setup_arch(b, &x)?;
+    b.x86_mapped = Some(x.mapped);
+    Ok(())
 }
 
 /// `early_reserve_memory`: what is in use before anyone asks. Not logged: the command line is not parsed yet.
