@@ -12,7 +12,7 @@ fn a_sysctl_file_with_log_lines_in_it_still_has_its_value() {
 #[test]
 fn cpu_lists_have_numbers_and_ranges() {
     assert_eq!(cpulist("0-2,8\n").unwrap(), [0, 1, 2, 8]);
-    assert_eq!(cpulist("\n").unwrap(), []);
+    assert!(cpulist("\n").unwrap().is_empty());
     for bad in ["x", "3-1", "0-99999999", "1-"] {
         assert!(cpulist(bad).is_err(), "{bad}");
     }

@@ -87,7 +87,7 @@ fn compare_all(
     if let Some(tally) = watermarks(capture, &kernel) {
         report.groups.insert(Group::Watermarks, tally);
     }
-    replay_group(capture, record, report)
+    replay_group(capture, record, !captured.complete, report)
 }
 
 /// Whether khugepaged starts: built in, and neither switched off nor left to the machine's size, which is judged
@@ -156,7 +156,12 @@ fn zone_files(info: &zoneinfo::ZoneInfo, boot: &Boot<'_>) -> (Tally, Tally) {
     (zones, cma)
 }
 
-fn replay_group(capture: &Capture, record: &Recorder, report: &mut MachineReport) -> Result<(), Fault> {
+fn replay_group(
+    capture: &Capture,
+    record: &Recorder,
+    log_has_gap: bool,
+    report: &mut MachineReport,
+) -> Result<(), Fault> {
     let place = capture.dir.join("dmesg.txt");
     let calls = replay::log::parse(&capture.dmesg).map_err(|f| f.within(place.display()))?;
     if calls.is_empty() {
@@ -169,7 +174,7 @@ fn replay_group(capture: &Capture, record: &Recorder, report: &mut MachineReport
     };
     let text = |file: &Option<crate::show::memblock::Regions>| file.as_ref().map(ToString::to_string);
     let (memory, reserved) = (text(&capture.memblock_memory), text(&capture.memblock_reserved));
-    let finals = Finals { memory: memory.as_deref(), reserved: reserved.as_deref() };
+    let finals = Finals { memory: memory.as_deref(), reserved: reserved.as_deref(), log_has_gap };
     let outcome = replay::replay(&start, &ours, &calls, finals)
         .map_err(|e| Fault::new(e.to_string(), place.display().to_string(), ""))?;
     report.groups.insert(Group::Replay, outcome.tally);

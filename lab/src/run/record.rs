@@ -78,6 +78,7 @@ impl Recorder {
         let ours = entries[first..].iter().filter_map(|e| match e {
             Entry::Memblock(event) => Some(Ours::Event(*event)),
             Entry::Line(_, text) if text.starts_with("MEMBLOCK configuration:") => Some(Ours::Dump),
+            Entry::Line(_, text) if text.starts_with("Kernel command line:") => Some(Ours::CommandLine),
             _ => None,
         });
         Some((start, ours.collect()))

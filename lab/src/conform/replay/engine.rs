@@ -19,6 +19,8 @@ pub struct Finals<'a> {
     pub memory: Option<&'a str>,
     /// `memblock/reserved`.
     pub reserved: Option<&'a str>,
+    /// Whether the log has lost lines below the command line; what our boot does there is done instead.
+    pub log_has_gap: bool,
 }
 
 /// What came of a replay.
@@ -53,6 +55,10 @@ pub fn replay(
         ours,
         partners: align(&our_keys(ours), &captured.iter().map(|l| key_of(&l.item)).collect::<Vec<_>>()),
         next_ours: 0,
+        fill_gaps_from: match finals.log_has_gap {
+            true => ours.iter().position(|o| *o == Ours::CommandLine).unwrap_or(ours.len()),
+            false => ours.len(),
+        },
         out: Outcome::default(),
     };
     let mut i = 0;
@@ -84,6 +90,8 @@ struct Engine<'a, 'o> {
     partners: Vec<Option<usize>>,
     /// Our first entry whose silent changes have not been made yet.
     next_ours: usize,
+    /// From this entry of ours on, calls without a partner stand in for lost lines.
+    fill_gaps_from: usize,
     out: Outcome,
 }
 
@@ -119,20 +127,26 @@ impl Engine<'_, '_> {
 
     /// Makes our silent changes up to entry `until`.
     fn silent_changes(&mut self, until: usize, line: usize) {
-        let from = self.next_ours;
-        for entry in &self.ours[from.min(until)..until] {
+        let from = self.next_ours.min(until);
+        for (j, entry) in self.ours.iter().enumerate().take(until).skip(from) {
             let Ours::Event(event) = entry else { continue };
-            if !silent::matters(event) {
+            let lost = event.is_logged() && j >= self.fill_gaps_from && !self.partners.contains(&Some(j));
+            let (result, why) = if lost {
+                (silent::apply_logged(&mut self.memblock, event), "lost line ")
+            } else if silent::matters(event) {
+                (silent::apply(&mut self.memblock, event), "")
+            } else {
                 continue;
-            }
-            let result = silent::apply(&mut self.memblock, event);
-            let mut text = format!("before line {line}: {}", event.line(self.width));
+            };
+            let place =
+                if line == usize::MAX { "at the end".to_owned() } else { format!("before line {line}") };
+            let mut text = format!("{place}: {why}{}", event.line(self.width));
             if let Err(e) = result {
                 text += &format!(" (failed: {e})");
             }
             self.out.silent.push(text);
         }
-        self.next_ours = from.max(until);
+        self.next_ours = self.next_ours.max(until);
         self.sink.events.borrow_mut().clear();
     }
 
@@ -303,6 +317,7 @@ fn our_keys(ours: &[Ours]) -> Vec<String> {
     let mut silent = 0;
     let key = |entry: &Ours| match entry {
         Ours::Dump => "dump".to_owned(),
+        Ours::CommandLine => "command line".to_owned(),
         Ours::Event(event) if event.is_logged() => {
             let line = event.line(width).to_string();
             let name = line.split(':').next().unwrap_or_default();

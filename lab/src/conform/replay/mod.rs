@@ -4,7 +4,7 @@
 //! our boot's calls each one corresponds to, [`engine`] executes and compares. Every logged call is executed with
 //! its logged arguments and must print what Linux printed: allocations must land at the logged address. What
 //! Linux changes without a line (nodes, limits, marks) comes from our boot, at the place where it stands between
-//! the calls there, and is listed.
+//! the calls there, and is listed; so are calls that our boot makes where the captured log has lost lines.
 
 pub mod align;
 pub mod engine;
@@ -24,6 +24,8 @@ pub enum Ours {
     Event(Event),
     /// The boot printed a `MEMBLOCK configuration:` block.
     Dump,
+    /// The boot printed `Kernel command line:`. A log whose early buffer was too small has lost lines below it.
+    CommandLine,
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! State changes that Linux makes without a line in the log.
 
-use pagewright_addr::PhysRange;
+use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_memblock::{Error, Event, Memblock, Set};
 
 /// Makes the change on `memblock`. Events that only tell of a failure change nothing.
 pub(super) fn apply(memblock: &mut Memblock<'_>, event: &Event) -> Result<(), Error> {
     match *event {
-        Event::SetNode { range, which, nid, .. } => {
-            let nid = nid.map_or(-1, |n| i32::from(n.get()));
-            memblock.set_node_sized(range.start, size(&range), which, nid)
-        }
+        // Without a node the regions lose theirs, whatever number this kernel marks that with.
+        Event::SetNode { range, which, nid, .. } => memblock.set_node(whole(range), which, nid),
         Event::SetFlag { range, flag, set, .. } => memblock.set_flag(range.start, size(&range), flag, set),
         Event::CurrentLimit { limit, .. } => {
             memblock.set_current_limit(limit);
@@ -55,6 +53,12 @@ pub(super) fn apply_logged(memblock: &mut Memblock<'_>, event: &Event) -> Result
 /// The bytes of a range whose end may have wrapped around.
 fn size(range: &PhysRange) -> u64 {
     range.end.get().wrapping_sub(range.start.get())
+}
+
+/// A range whose end did not wrap: where it did, all from its start on is meant.
+fn whole(range: PhysRange) -> PhysRange {
+    let end = if range.end < range.start { PhysAddr::MAX } else { range.end };
+    PhysRange::new(range.start, end)
 }
 
 /// Whether an event changes a state on which later results depend.

@@ -124,8 +124,11 @@ fn a_failed_allocation_prints_no_reservation_on_either_side() {
 #[test]
 fn files_after_boot_are_compared_line_by_line() {
     let memory = "   0: 0x0000000040000000..0x000000007fffffff\n";
-    let finals =
-        Finals { memory: Some(memory), reserved: Some("   0: 0x0000000040000000..0x0000000040000fff\n") };
+    let finals = Finals {
+        memory: Some(memory),
+        reserved: Some("   0: 0x0000000040000000..0x0000000040000fff\n"),
+        ..Finals::default()
+    };
     let line = "memblock_reserve: [0x0000000040000000-0x0000000040001fff] x+0x1/0x2\n";
     let outcome = replay(&ram(), &[], &log::parse(line).unwrap(), finals).unwrap();
     assert_eq!(keys(&outcome), ["memblock/reserved after boot, line 1"]);
@@ -179,12 +182,53 @@ fn the_start_state_has_what_our_boot_did_before_the_log_begins() {
     let (early, late) = ours.split_at(cut.unwrap() + 1);
     let early = early.iter().filter_map(|o| match o {
         Ours::Event(event) => Some(event),
-        Ours::Dump => None,
+        _ => None,
     });
     let start = ram().after(early).unwrap();
     assert_eq!(start.current_limit, PhysAddr::new(0x6000_0000));
     // The first three lines are the early calls.
     let log: String = log.lines().skip(3).map(|l| format!("{l}\n")).collect();
     let outcome = replay(&start, late, &log::parse(&log).unwrap(), Finals::default()).unwrap();
+    assert_eq!(outcome.tally.differences, []);
+}
+
+#[test]
+fn where_the_log_has_lost_lines_our_boot_stands_in() {
+    let recorder = Recorder::default();
+    let start = ram();
+    let mut arrays = start.arrays();
+    let mut memblock = start.memblock(&mut arrays, &recorder).unwrap();
+    memblock.reserve(range(0x4000_0000, 0x1000)).unwrap();
+    recorder.ours.borrow_mut().push(Ours::CommandLine);
+    memblock.alloc(0x1000, 0x1000).unwrap();
+    memblock.phys_free(range(0x4000_0000, 0x1000)).unwrap();
+    let log = recorder.log.take();
+    let kept: Vec<_> = log.lines().filter(|l| !l.contains("alloc")).collect();
+    assert_eq!(kept.len(), 2);
+    let reserved = memblock.debugfs(Set::Reserved).to_string();
+    let calls = log::parse(&kept.join("\n")).unwrap();
+    let ours = recorder.ours.take();
+    let run = |log_has_gap| {
+        let finals = Finals { reserved: Some(&reserved), log_has_gap, ..Finals::default() };
+        replay(&start, &ours, &calls, finals).unwrap()
+    };
+    assert_eq!(run(true).tally.differences, []);
+    assert!(run(true).silent.iter().any(|s| s.contains("lost line memblock_reserve")));
+    assert_eq!(run(false).tally.differences.len(), 1);
+}
+
+#[test]
+fn taking_nodes_away_shows_in_a_dump_as_no_node() {
+    let start = ram();
+    let recorder = Recorder::default();
+    let mut arrays = start.arrays();
+    let mut memblock = start.memblock(&mut arrays, &recorder).unwrap();
+    memblock.set_node(PhysRange::new(PhysAddr::ZERO, PhysAddr::MAX), Set::Reserved, None).unwrap();
+    memblock.reserve(range(0x4000_0000, 0x1000)).unwrap();
+    memblock.set_node(PhysRange::new(PhysAddr::ZERO, PhysAddr::MAX), Set::Reserved, None).unwrap();
+    recorder.ours.borrow_mut().push(Ours::Dump);
+    let log = format!("{}{}\n", recorder.log.take(), memblock.dump());
+    let outcome =
+        replay(&start, &recorder.ours.take(), &log::parse(&log).unwrap(), Finals::default()).unwrap();
     assert_eq!(outcome.tally.differences, []);
 }
