@@ -46,7 +46,7 @@ pub enum CoreAmount {
 /// Which frames have metadata (`pfn_valid`): follows from the memory model and the architecture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PfnValidity {
-    /// Every frame of a block of `pages` frames (a power of two) that holds some memory. SPARSEMEM: the section.
+    /// Every frame of a block of `pages` frames (a power of two, at least a pageblock) that holds some memory. SPARSEMEM: the section.
     /// arm's FLATMEM: the pageblock, because the memory map between is freed.
     Blocks {
         /// Frames in a block.
@@ -130,11 +130,11 @@ impl LayoutConfig {
             });
         }
         let block = match self.pfn_valid {
-            PfnValidity::Blocks { pages } => pages,
-            PfnValidity::Flat { .. } | PfnValidity::NodeSpans => 1,
+            PfnValidity::Blocks { pages } => Some(pages),
+            PfnValidity::Flat { .. } | PfnValidity::NodeSpans => None,
         };
-        for pages in [Some(block), self.section_pages].into_iter().flatten() {
-            if !pages.is_power_of_two() {
+        for pages in [block, self.section_pages].into_iter().flatten() {
+            if !pages.is_power_of_two() || pages < self.pageblock_pages() {
                 return Err(LayoutError::Block { pages });
             }
         }
@@ -175,7 +175,7 @@ pub enum LayoutError {
         /// The configuration's `pageblock_order`.
         pageblock_order: u8,
     },
-    /// A section or validity block whose size is not a power of two.
+    /// A section or validity block whose size is not a power of two, or less than a pageblock.
     Block {
         /// Its size in pages.
         pages: u64,
@@ -219,7 +219,9 @@ impl fmt::Display for LayoutError {
             Self::Orders { max_order, pageblock_order } => {
                 write!(f, "pageblock order {pageblock_order} does not fit MAX_ORDER {max_order}")
             }
-            Self::Block { pages } => write!(f, "a block of {pages} pages is not a power of two"),
+            Self::Block { pages } => {
+                write!(f, "a block of {pages} pages is no power of two of at least a pageblock")
+            }
             Self::DeferredWithoutSections => f.write_str("deferred page initialisation needs SPARSEMEM"),
             Self::EmptyRange { index } => write!(f, "memory range {index} has no frames"),
             Self::Unsorted { index } => write!(f, "memory range {index} starts before the previous one ends"),

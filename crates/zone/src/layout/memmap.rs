@@ -127,8 +127,8 @@ fn valid_pages(layout: &Layout<'_>, hole: &PfnRange) -> u64 {
     let by_block = |r: PfnRange| PfnRange::new(r.start.align_up(block), r.end.align_up(block));
     match layout.cfg.pfn_valid {
         PfnValidity::Blocks { pages } => {
-            // Blocks are at least as large as pageblocks wherever Linux has them.
-            let grain = pages.max(block);
+            // At least a pageblock (checked), so a pageblock's first frame answers for all of it here too.
+            let grain = pages;
             let mut counted = hole.start;
             let first = layout.ranges.partition_point(|r| r.pfns.end.align_up(grain) <= hole.start);
             let touching = layout.ranges[first..].iter().map(|r| {

@@ -96,8 +96,55 @@ fn a_token_across_zones_is_given_back_to_each() {
     assert_eq!((buddy.zones()[0].managed_pages(), buddy.zones()[1].managed_pages()), (32, 32));
 }
 
+#[test]
+fn a_reserved_range_across_an_unaligned_zone_end_is_cut_there() {
+    let machine = Machine { dma_end: 20, reserved: std::vec![(16, 24)], ..Machine::flat(64) };
+    let (mut buddy, reserved) = boot_all(&machine);
+    buddy.free_reserved(reserved);
+    buddy.validate().unwrap();
+    assert_eq!((buddy.zones()[0].free_pages(), buddy.zones()[1].free_pages()), (20, 44));
+}
+
+#[test]
+fn blocks_whose_pageblock_is_not_movable_are_initialised_at_once() {
+    let machine = Machine { reserved: std::vec![(0, 1)], ..Machine::flat(64) };
+    let (buddy, _reserved) = boot_after(&machine, |buddy| {
+        buddy.pageblocks().set_migrate_type(FrameIdx::new(32), MigrateType::Unmovable);
+    });
+    buddy.validate().unwrap();
+    assert_eq!(buddy.zones()[0].extents().frames(), 0);
+    assert_eq!(buddy.free_blocks_of(FIRST, order(5), MigrateType::Unmovable), 1);
+}
+
+#[test]
+fn a_page_whose_pair_may_soon_merge_is_used_last() {
+    let mut buddy = boot(&Machine::flat(32));
+    let mut pages: Vec<_> =
+        core::iter::from_fn(|| buddy.alloc(FIRST, Request::movable(Order::ZERO)).ok()).collect();
+    let mut free = |buddy: &mut TestBuddy, pfn: u64| {
+        let at = pages.iter().position(|p| pfn_of(buddy, p) == pfn).unwrap();
+        buddy.free(pages.swap_remove(at));
+    };
+    // 2 and 3 merge; 16 and 20 are alone; 0 comes last, but only 1 keeps it from a block of four.
+    for pfn in [2, 3, 16, 20, 0] {
+        free(&mut buddy, pfn);
+    }
+    let order_of_use: Vec<_> = (0..3)
+        .map(|_| {
+            let page = buddy.alloc(FIRST, Request::movable(Order::ZERO)).unwrap();
+            pfn_of(&buddy, &page)
+        })
+        .collect();
+    assert_eq!(order_of_use, [20, 16, 0]);
+}
+
 /// As `boot`, for a machine with one reserved range, whose token is kept.
 fn boot_all(machine: &Machine) -> (TestBuddy, Reserved<'static>) {
+    boot_after(machine, |_| {})
+}
+
+/// The same, with something done before the buddy gets its first memory.
+fn boot_after(machine: &Machine, before: impl FnOnce(&mut TestBuddy)) -> (TestBuddy, Reserved<'static>) {
     let (start, end) = machine.reserved[0];
     // Boot without the range being handed over: as if memblock had no such memory, then mark it.
     let ranges = leak(std::vec![MemRange { pfns: pfns(0, 64), nid: NodeId::ZERO, flags: MemFlags::empty() }]);
@@ -108,7 +155,8 @@ fn boot_all(machine: &Machine) -> (TestBuddy, Reserved<'static>) {
         SectionTable::build(leak(std::vec![Section::EMPTY; 1]), [pfns(0, 64)], order(LARGEST)).unwrap();
     let slots: &mut Vec<PageMeta> = Box::leak(Box::new(Vec::with_capacity(64)));
     let (map, mut all) = PageMap::new(PageStorage::zero(slots.spare_capacity_mut()), table).unwrap();
-    let mut buddy = empty(layout, map, 4);
+    let mut buddy = empty(machine, layout, map);
+    before(&mut buddy);
     buddy.free_boot(all.take_front(start));
     let reserved = all.take_front(end - start).into_reserved();
     buddy.free_boot(all);

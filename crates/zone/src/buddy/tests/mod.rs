@@ -39,6 +39,8 @@ struct Machine {
     dma_end: u64,
     /// Slots for extents in each zone.
     extents: usize,
+    /// The pageblock order.
+    pageblock: u8,
 }
 
 impl Machine {
@@ -49,6 +51,7 @@ impl Machine {
             cma: Vec::new(),
             dma_end: 0,
             extents: 8,
+            pageblock: PAGEBLOCK,
         }
     }
 
@@ -72,7 +75,7 @@ impl Machine {
             section_pages: None,
             pfn_valid: PfnValidity::Blocks { pages: 1 << LARGEST },
             max_order: LARGEST + 1,
-            pageblock_order: PAGEBLOCK,
+            pageblock_order: self.pageblock,
             dma_reserve: 0,
             deferred: false,
         }
@@ -105,27 +108,28 @@ fn boot(machine: &Machine) -> TestBuddy {
     let table = SectionTable::build(sections, ranges.iter().map(|r| r.pfns), order(LARGEST)).unwrap();
     let slots: &mut Vec<PageMeta> = Box::leak(Box::new(Vec::with_capacity(table.frames() as usize)));
     let (map, all) = PageMap::new(PageStorage::zero(slots.spare_capacity_mut()), table).unwrap();
-    let mut buddy = empty(layout, map, machine.extents);
+    let mut buddy = empty(machine, layout, map);
     hand_over(machine, layout, &mut buddy, all);
     buddy
 }
 
-fn empty(layout: &'static Layout<'static>, map: PageMap<'static>, extents: usize) -> TestBuddy {
+fn empty(machine: &Machine, layout: &'static Layout<'static>, map: PageMap<'static>) -> TestBuddy {
+    let pageblock = order(machine.pageblock);
     let zones: Vec<_> = layout
         .nodes()
         .iter()
         .flat_map(|n| n.populated().map(move |z| (n.nid, z.kind)))
         .map(|(nid, kind)| {
-            let slots: Vec<Option<Pristine<'static>>> = (0..extents).map(|_| None).collect();
+            let slots: Vec<Option<Pristine<'static>>> = (0..machine.extents).map(|_| None).collect();
             BuddyZone::new(nid, kind, leak(slots))
         })
         .collect();
     let zones = leak(zones);
-    let count = Pageblocks::required_records(&map, order(PAGEBLOCK));
+    let count = Pageblocks::required_records(&map, pageblock);
     // Whatever was in the memory before must not matter.
     let records = leak((0..count).map(|_| AtomicU32::new(0xdead_beef)).collect());
     let pieces = leak(std::vec![ZonePiece::EMPTY; layout.ranges().len() + 2]);
-    let blocks = Pageblocks::build(layout, &map, order(PAGEBLOCK), zones, records, pieces).unwrap();
+    let blocks = Pageblocks::build(layout, &map, pageblock, zones, records, pieces).unwrap();
     Buddy::new(map, blocks, zones, order(LARGEST), true).unwrap()
 }
 

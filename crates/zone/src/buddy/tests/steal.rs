@@ -57,13 +57,70 @@ fn scattered(machine: &Machine, free: &[u64]) -> (TestBuddy, Vec<Frames<'static>
     (buddy, kept)
 }
 
+fn mark_as_user_pages(buddy: &TestBuddy, pages: &[Frames<'_>]) {
+    for page in pages {
+        buddy.map().set_flags(page.start(), pagewright_page::PageFlags::LRU);
+    }
+}
+
 #[test]
 fn a_pageblock_that_is_half_free_is_claimed_as_a_whole() {
-    // Of the pageblock 8..16, four frames are free, none next to another.
-    let (mut buddy, _kept) = scattered(&Machine::flat(32), &[8, 10, 12, 14]);
+    // Of the pageblock 8..16, four frames are free, none next to another, and the others are no reason to claim it.
+    let (mut buddy, kept) = scattered(&Machine::flat(32), &[8, 10, 12, 14]);
+    mark_as_user_pages(&buddy, &kept);
     let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
     assert_eq!(buddy.pageblock_counts(FIRST)[..3], [1, 3, 0]);
     assert_eq!(buddy.free_blocks_of(FIRST, order(0), Unmovable), 3);
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn frames_of_another_zone_in_the_pageblock_are_left_alone() {
+    // The pageblock 0..8 is shared by two nodes, of which the first goes on behind.
+    let memory = std::vec![(0, 0, 4), (1, 4, 8), (0, 8, 32)];
+    let (mut buddy, _kept) = scattered(&Machine { memory, ..Machine::flat(0) }, &[0, 2]);
+    let second = buddy.find(NodeId::new(1).unwrap(), ZoneKind::Normal).unwrap();
+    let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
+    assert_eq!(buddy.zones()[second.index()].free_pages(), 4);
+    buddy.validate().unwrap();
+}
+
+#[test]
+fn frames_below_the_zone_start_do_not_count() {
+    // DMA has 0..4 of the pageblock 0..8, full of user pages.
+    let mut buddy = boot(&Machine { dma_end: 4, ..Machine::flat(32) });
+    let normal = buddy.find(NodeId::ZERO, ZoneKind::Normal).unwrap();
+    let mut kept = Vec::new();
+    for zone in [FIRST, normal] {
+        kept.extend(core::iter::from_fn(|| buddy.alloc(zone, Request::movable(Order::ZERO)).ok()));
+    }
+    let (free, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|p| pfn_of(&buddy, p) == 4);
+    let user: Vec<_> = kept.into_iter().filter(|p| pfn_of(&buddy, p) < 6).collect();
+    mark_as_user_pages(&buddy, &user);
+    buddy.pageblocks().set_migrate_type(FrameIdx::new(4), Movable);
+    free.into_iter().for_each(|p| buddy.free(p));
+    let _page = buddy.alloc(normal, Request::unmovable(Order::ZERO)).unwrap();
+    assert_eq!(buddy.pageblocks().migrate_type(FrameIdx::new(4)), Unmovable);
+    assert_eq!(
+        buddy.pageblocks().migrate_type(FrameIdx::new(3)),
+        Movable,
+        "the lower zone's share is its own"
+    );
+}
+
+#[test]
+fn a_movable_allocation_that_cannot_have_the_pageblock_splits_the_smallest_block() {
+    let mut buddy = boot(&Machine { pageblock: 4, ..Machine::flat(32) });
+    let pages: Vec<_> =
+        core::iter::from_fn(|| buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).ok()).collect();
+    for page in pages {
+        if [4, 5, 16].contains(&pfn_of(&buddy, &page)) {
+            buddy.free(page);
+        }
+    }
+    assert_eq!(free_blocks(&buddy, FIRST)[..2], [1, 1]);
+    let page = buddy.alloc(FIRST, Request::movable(Order::ZERO)).unwrap();
+    assert_eq!(pfn_of(&buddy, &page), 16);
     buddy.validate().unwrap();
 }
 
@@ -78,9 +135,7 @@ fn memory_in_use_that_may_be_unmovable_counts_as_alike() {
 #[test]
 fn a_pageblock_full_of_user_pages_keeps_its_type_but_lends_its_free_pages() {
     let (mut buddy, kept) = scattered(&Machine::flat(32), &[8, 10, 12]);
-    for page in &kept {
-        buddy.map().set_flags(page.start(), pagewright_page::PageFlags::LRU);
-    }
+    mark_as_user_pages(&buddy, &kept);
     let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
     assert_eq!(buddy.pageblock_counts(FIRST)[..3], [0, 4, 0]);
     assert_eq!(buddy.free_blocks_of(FIRST, order(0), Unmovable), 2);

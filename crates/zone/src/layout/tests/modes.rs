@@ -196,6 +196,12 @@ fn input_that_breaks_the_rules_is_refused_by_name() {
     assert!(matches!(free_area_init(orders, &[], &mut nodes), Err(LayoutError::Orders { .. })));
     let deferred = LayoutConfig { section_pages: None, ..cfg.clone() };
     assert!(matches!(free_area_init(deferred, &[], &mut nodes), Err(LayoutError::DeferredWithoutSections)));
+    let small = LayoutConfig { pfn_valid: PfnValidity::Blocks { pages: 256 }, ..cfg.clone() };
+    assert_eq!(
+        free_area_init(small, &[], &mut nodes).unwrap_err(),
+        LayoutError::Block { pages: 256 },
+        "a pageblock has 512"
+    );
     let room = LayoutConfig { possible: mask(2), ..cfg };
     assert!(matches!(free_area_init(room, &[], &mut nodes), Err(LayoutError::NoRoomForNode { .. })));
 }
