@@ -52,6 +52,7 @@ fn by_configuration(name: &str, value: Option<&str>, config: &KernelConfig) -> O
         "hugepages" | "hugepagesz" | "default_hugepagesz" => late && config.hugetlb,
         "hugetlb_free_vmemmap" => config.hugetlb && config.arch == Arch::X86_64,
         "transparent_hugepage" => late && config.thp != Thp::Off,
+        "page_alloc.shuffle" => config.shuffle_page_allocator,
         "movable_node" => config.memory_hotplug,
         "memhp_default_state" => late && config.memory_hotplug,
         "numa" => config.numa,
