@@ -1,6 +1,7 @@
 //! Reading a `.config`.
 
 mod choices;
+mod settle;
 
 use super::{KernelConfig, Refusal};
 use crate::machine::Arch;

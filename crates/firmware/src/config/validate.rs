@@ -244,6 +244,11 @@ impl KernelConfig {
             "DMA_PERNUMA_CMA",
             "NUMA and DMA_CMA",
         );
+        check.needs(
+            self.page_table_isolation && !(self.is_64bit() || self.is_x86() && self.lpae),
+            "PAGE_TABLE_ISOLATION",
+            "a 64-bit kernel or X86_PAE",
+        );
         check.needs(self.highpte && !self.highmem, "HIGHPTE", "HIGHMEM");
         check.needs(self.rodata_full && self.arch != Arch::Arm64, "RODATA_FULL_DEFAULT_ENABLED", "arm64");
         check.needs(

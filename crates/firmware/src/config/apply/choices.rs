@@ -2,14 +2,16 @@
 //! what follows from it), so they are gathered first and settled at the end.
 
 use super::ConfigErrorKind;
+use super::settle::all_off;
 use crate::cmdline::strtoull;
-use crate::config::{CmaConfig, CmaSize, KernelConfig, MemoryModel, Slab, Thp};
+use crate::config::{KernelConfig, Slab};
 use crate::machine::Arch;
+use arrayvec::ArrayVec;
 use pagewright_addr::PageShift;
 
 /// The choice CMA_SIZE_SEL_*.
 #[derive(Clone, Copy)]
-enum CmaSelect {
+pub(super) enum CmaSelect {
     Mbytes,
     Percentage,
     Min,
@@ -18,29 +20,32 @@ enum CmaSelect {
 
 /// A configuration being read.
 pub(super) struct Choices {
-    config: KernelConfig,
+    pub(super) config: KernelConfig,
     /// Fields that the text states, which then do not follow from others.
-    levels_given: bool,
-    offset_given: bool,
-    order_given: bool,
-    va_given: bool,
-    split: Option<u32>,
-    flat: Option<bool>,
-    discontig: Option<bool>,
-    sparse: Option<bool>,
-    vmemmap: Option<bool>,
-    cma: Option<bool>,
-    dma_cma: Option<bool>,
-    cma_select: Option<CmaSelect>,
-    cma_mbytes: Option<u32>,
-    cma_percentage: Option<u8>,
-    cma_alignment: Option<u8>,
-    cma_areas: Option<u8>,
-    thp: Option<bool>,
-    thp_always: Option<bool>,
-    highmem_choice: Option<bool>,
-    nodes_shift_given: bool,
-    nr_cpus_given: bool,
+    pub(super) levels_given: bool,
+    pub(super) offset_given: bool,
+    pub(super) order_given: bool,
+    pub(super) va_given: bool,
+    pub(super) split: Option<u32>,
+    pub(super) flat: Option<bool>,
+    pub(super) discontig: Option<bool>,
+    pub(super) sparse: Option<bool>,
+    pub(super) vmemmap: Option<bool>,
+    pub(super) cma: Option<bool>,
+    pub(super) dma_cma: Option<bool>,
+    pub(super) cma_select: Option<CmaSelect>,
+    pub(super) cma_mbytes: Option<u32>,
+    pub(super) cma_percentage: Option<u8>,
+    pub(super) cma_alignment: Option<u8>,
+    pub(super) cma_areas: Option<u8>,
+    pub(super) thp: Option<bool>,
+    pub(super) thp_always: Option<bool>,
+    pub(super) highmem_choice: Option<bool>,
+    pub(super) page_size_given: bool,
+    pub(super) nodes_shift_given: bool,
+    pub(super) nr_cpus_given: bool,
+    /// Switches that the text turns on; they do not go off by themselves.
+    pub(super) stated: ArrayVec<&'static str, 64>,
 }
 
 type Outcome = Result<(), ConfigErrorKind>;
@@ -86,8 +91,10 @@ impl Choices {
             thp: complete.then_some(false),
             thp_always: None,
             highmem_choice: None,
+            page_size_given: false,
             nodes_shift_given: false,
             nr_cpus_given: false,
+            stated: ArrayVec::new(),
         }
     }
 
@@ -145,6 +152,10 @@ impl Choices {
             _ => return Ok(false),
         };
         *field = yes(symbol, value)?;
+        if *field && !self.stated.contains(&symbol) {
+            // There is room for each symbol once.
+            let _ = self.stated.try_push(symbol);
+        }
         Ok(true)
     }
 
@@ -234,6 +245,7 @@ impl Choices {
         if value != "y" {
             return Ok(());
         }
+        self.page_size_given |= matches!(name, "ARM64_4K_PAGES" | "ARM64_16K_PAGES" | "ARM64_64K_PAGES");
         match name {
             "SLUB" => c.slab = Slab::Slub,
             "SLAB" => c.slab = Slab::Slab,
@@ -269,153 +281,5 @@ impl Choices {
             return Err(ConfigErrorKind::Arch { found, expected });
         }
         Ok(())
-    }
-
-    /// Makes fields of what was gathered.
-    pub(super) fn settle(mut self) -> KernelConfig {
-        self.settle_model();
-        self.settle_cma();
-        let c = &mut self.config;
-        if let Some(on) = self.highmem_choice {
-            c.highmem = on;
-        }
-        if !c.highmem {
-            c.highpte = false;
-        }
-        if self.thp == Some(false) {
-            c.thp = Thp::Off;
-        } else if let Some(always) = self.thp_always {
-            c.thp = if always { Thp::Always } else { Thp::Madvise };
-        } else if self.thp == Some(true) && c.thp == Thp::Off {
-            c.thp = Thp::Madvise;
-        }
-        if let (Some(split), false) = (self.split, self.offset_given) {
-            c.page_offset = split;
-        }
-        if !c.smp && !self.nr_cpus_given {
-            c.nr_cpus = 1;
-        }
-        if c.numa && !self.nodes_shift_given && c.nodes_shift == 0 {
-            c.nodes_shift = if c.arch == Arch::X86_64 { 6 } else { 4 };
-        }
-        if !self.order_given && c.arch == Arch::Arm64 {
-            // Kconfig's default: the largest block is as large as a huge page needs, at least 4 MiB.
-            c.max_order = match c.page_shift.get() {
-                16 => 14,
-                14 => 12,
-                _ => 11,
-            };
-        }
-        if !self.levels_given {
-            c.pgtable_levels = c.natural_pgtable_levels();
-        }
-        match c.arch {
-            Arch::Arm => c.pa_bits = if c.lpae { 40 } else { 32 },
-            Arch::I386 => c.pa_bits = if c.lpae { 36 } else { 32 },
-            Arch::X86_64 | Arch::Arm64 => {}
-        }
-        self.config
-    }
-
-    fn settle_model(&mut self) {
-        let c = &mut self.config;
-        let was_sparse = matches!(c.memory_model, MemoryModel::Sparse | MemoryModel::SparseVmemmap);
-        if self.discontig == Some(true) {
-            c.memory_model = MemoryModel::Discontig;
-        } else if self.flat == Some(true) {
-            c.memory_model = MemoryModel::Flat;
-        } else if self.sparse == Some(true)
-            || was_sparse && self.vmemmap.is_some()
-            || self.vmemmap == Some(true)
-        {
-            c.memory_model = match (self.vmemmap, c.memory_model) {
-                (Some(true), _) | (None, MemoryModel::SparseVmemmap) => MemoryModel::SparseVmemmap,
-                _ => MemoryModel::Sparse,
-            };
-        }
-        if !c.is_sparse() {
-            c.sparsemem_extreme = false;
-        }
-    }
-
-    fn settle_cma(&mut self) {
-        let given = self.cma_mbytes.is_some() || self.cma_select.is_some() || self.cma_alignment.is_some();
-        let old = self.config.cma;
-        let on = match (self.cma, self.dma_cma) {
-            (Some(false), _) | (_, Some(false)) => false,
-            (_, Some(true)) => true,
-            _ => old.is_some() || given,
-        };
-        // Kconfig's defaults: 16 MiB, order 8, 7 areas (19 with NUMA).
-        let areas = if self.config.numa { 19 } else { 7 };
-        let old = old.unwrap_or(CmaConfig { size: CmaSize::Mbytes(16), alignment: 8, areas });
-        let (old_select, old_mbytes, old_percentage) = match old.size {
-            CmaSize::Mbytes(m) => (CmaSelect::Mbytes, m, 10),
-            CmaSize::Percentage(p) => (CmaSelect::Percentage, 16, p),
-            CmaSize::Min(m, p) => (CmaSelect::Min, m, p),
-            CmaSize::Max(m, p) => (CmaSelect::Max, m, p),
-        };
-        let mbytes = self.cma_mbytes.unwrap_or(old_mbytes);
-        let percentage = self.cma_percentage.unwrap_or(old_percentage);
-        let size = match self.cma_select.unwrap_or(old_select) {
-            CmaSelect::Mbytes => CmaSize::Mbytes(mbytes),
-            CmaSelect::Percentage => CmaSize::Percentage(percentage),
-            CmaSelect::Min => CmaSize::Min(mbytes, percentage),
-            CmaSelect::Max => CmaSize::Max(mbytes, percentage),
-        };
-        let alignment = self.cma_alignment.unwrap_or(old.alignment);
-        let areas = self.cma_areas.unwrap_or(old.areas);
-        self.config.cma = on.then_some(CmaConfig { size, alignment, areas });
-        if !on {
-            self.config.pernuma_cma = false;
-        }
-    }
-}
-
-/// The same architecture with every switch off and every number at what a kernel has that does not say.
-fn all_off(config: KernelConfig) -> KernelConfig {
-    let defaults = KernelConfig::for_arch(config.arch);
-    KernelConfig {
-        va_bits: if config.arch == Arch::X86_64 { 48 } else { defaults.va_bits },
-        pa_bits: if config.arch == Arch::X86_64 { 46 } else { defaults.pa_bits },
-        max_order: 11,
-        nr_cpus: 1,
-        nodes_shift: 0,
-        sparsemem_extreme: false,
-        numa: false,
-        numa_emu: false,
-        zone_dma: false,
-        zone_dma32: false,
-        highmem: false,
-        zone_device: false,
-        pernuma_cma: false,
-        deferred_struct_page_init: false,
-        lpae: false,
-        thumb2: false,
-        hugetlb: false,
-        smp: false,
-        strict_kernel_rwx: false,
-        rodata_full: false,
-        randomize_base: false,
-        memory_hotplug: false,
-        keep_memblock: false,
-        lru_gen: false,
-        swap: false,
-        memcg: false,
-        compaction: false,
-        memory_isolation: false,
-        init_on_alloc: false,
-        init_on_free: false,
-        page_table_isolation: false,
-        kexec_core: false,
-        crash_dump: false,
-        numa_balancing: false,
-        memory_failure: false,
-        page_idle_flag: false,
-        shuffle_page_allocator: false,
-        highpte: false,
-        kasan: false,
-        memtest: false,
-        ..defaults
     }
 }
