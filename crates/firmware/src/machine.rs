@@ -113,6 +113,8 @@ pub struct KernelImage {
     pub text_start: PhysAddr,
     /// `_etext`.
     pub text_end: PhysAddr,
+    /// `__start_rodata` (arm64 and arm: `_etext`, where it begins).
+    pub rodata_start: PhysAddr,
     /// Read-only data up to `__init_begin` (arm64: `__end_rodata`).
     pub rodata_end: PhysAddr,
     /// `__init_begin`.

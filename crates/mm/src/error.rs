@@ -35,6 +35,11 @@ pub enum BootError {
     },
     /// The workspace has no room for the zonelists.
     ZoneLists(pagewright_zone::zonelist::ZoneListError),
+    /// The caller's space for the page allocator is too small.
+    Space {
+        /// For what.
+        what: &'static str,
+    },
     /// The page flags of this configuration do not fit a word.
     PageFlags(pagewright_page::flags_layout::LayoutError),
     /// The zone set-up refused the memory ranges.
@@ -56,6 +61,7 @@ impl fmt::Display for BootError {
                 write!(f, "{frames} page frames of RAM: 32-bit frame indices reach 4294967295")
             }
             Self::ZoneLists(e) => write!(f, "zonelists: {e}"),
+            Self::Space { what } => write!(f, "the space lent to the page allocator is too small for {what}"),
             Self::PageFlags(e) => write!(f, "page flags: {e}"),
             Self::Zones(e) => write!(f, "zones: {e}"),
         }

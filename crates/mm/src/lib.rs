@@ -25,6 +25,7 @@ pub mod memtest;
 pub mod numa;
 pub mod percpu;
 pub mod reserved_mem;
+pub mod running;
 pub mod sink;
 pub mod sparse;
 pub mod text;
@@ -33,4 +34,5 @@ pub mod zonelists;
 
 pub use boot::{Boot, Workspace, boot};
 pub use error::BootError;
+pub use running::{Running, Space, hand_over};
 pub use sink::{EventSink, Level, Phase, Quiet};

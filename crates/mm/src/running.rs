@@ -1,0 +1,337 @@
+//! The hand-over: `memblock_free_all`, and the page allocator in service.
+//!
+//! Before it, memory comes from memblock; after it, from the buddy, and memblock refuses with an error that names the
+//! phase. [`hand_over`] walks all memory once, in address order: free ranges enter the buddy as untouched extents
+//! where they are whole blocks of the largest order; what is reserved is marked so; CMA areas, the initial RAM disk
+//! and the kernel's init sections are kept as tokens, because they are freed later in the boot. [`Running`] owns the
+//! result. Its steps follow the initcalls: CMA is activated, then watermarks are computed, then init memory is freed.
+
+use crate::boot::{Boot, debug, info};
+use crate::error::BootError;
+use crate::sink::Phase;
+use arrayvec::ArrayVec;
+use core::sync::atomic::AtomicU32;
+use pagewright_addr::{NodeId, Order, PfnRange, PhysRange};
+use pagewright_memblock::Flags;
+use pagewright_page::{PageMap, PageStorage, Pristine, Reserved, Section, SectionTable};
+use pagewright_zone::ZoneKind;
+use pagewright_zone::buddy::{Buddy, BuddyZone, Pageblocks, ZonePiece};
+use pagewright_zone::layout::NodeLayout;
+use pagewright_zone::watermark::{Cpus, Tunables, Watermarks, ZoneMarks, thp_is_on};
+
+/// Memory that the caller lends to the page allocator.
+pub struct Space<'z, 's, 'a> {
+    /// Metadata: [`metadata_frames`] slots.
+    pub metadata: PageStorage<'a>,
+    /// Room for the section table: as many as there are memory regions.
+    pub sections: &'a mut [Section],
+    /// Pageblock records: one for each pageblock of metadata, and one more.
+    pub records: &'a [AtomicU32],
+    /// Room for the pieces of zones: zones times memory regions is always enough.
+    pub pieces: &'a mut [ZonePiece],
+    /// Zones, in any state: as many as are populated.
+    pub zones: &'z mut [BuddyZone<'s, 'a>],
+    /// Room for runs of untouched memory, divided evenly among the zones.
+    pub extents: &'s mut [Option<Pristine<'a>>],
+    /// Room for the watermarks: one for each zone kind of each node.
+    pub marks: &'z mut [ZoneMarks],
+}
+
+/// Frames of metadata that a booted machine needs: its memory, rounded to the largest blocks.
+pub fn metadata_frames(boot: &Boot<'_>) -> u64 {
+    let block = 1u64 << (boot.machine.config.max_order - 1);
+    let mut frames = 0;
+    let mut end = pagewright_addr::Pfn::ZERO;
+    for (r, _) in boot.mb.mem_pfn_ranges(None).filter(|(r, _)| !r.is_empty()) {
+        let start = r.start.align_down(block).max(end);
+        let top = r.end.align_up(block);
+        frames += top.get().saturating_sub(start.get());
+        end = end.max(top);
+    }
+    frames
+}
+
+/// Zones with memory, in node order: how many [`Space::zones`] must hold.
+pub fn populated_zones(boot: &Boot<'_>) -> usize {
+    let nodes = boot.layout.as_ref().map_or(&[][..], |l| l.nodes());
+    nodes.iter().filter(|n| n.possible).map(|n| n.populated().count()).sum()
+}
+
+/// Why a reserved range was kept apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kept {
+    Cma,
+    InitSections,
+    Initrd,
+}
+
+/// A machine whose page allocator serves.
+pub struct Running<'z, 's, 'a> {
+    /// The page allocator's core.
+    pub buddy: Buddy<'z, 's, 'a>,
+    /// Watermarks, protection, per-CPU list sizes.
+    pub watermarks: Watermarks<'z>,
+    /// Pages that memblock had free (`totalram_pages` right after `mem_init`).
+    pub total_ram_at_init: u64,
+    kept: ArrayVec<(Kept, Reserved<'a>), 80>,
+}
+
+/// Ends memblock's time and starts the buddy's.
+///
+/// # Errors
+/// [`BootError::Space`] names what the space is too small for; memblock is untouched then.
+pub fn hand_over<'z, 's, 'a>(
+    boot: &mut Boot<'_>,
+    space: Space<'z, 's, 'a>,
+) -> Result<Running<'z, 's, 'a>, BootError> {
+    let Some(layout) = &boot.layout else {
+        return Err(BootError::Unsupported { what: "a hand-over before zones exist" });
+    };
+    let c = &boot.machine.config;
+    let small = |what| BootError::Space { what };
+    let largest = Order::new(c.max_order - 1).ok_or(small("orders"))?;
+    let pageblock = Order::new(c.pageblock_order() as u8).ok_or(small("orders"))?;
+    let ranges = layout.ranges().iter().map(|r| r.pfns);
+    let sections =
+        SectionTable::build(space.sections, ranges, largest).map_err(|_| small("the section table"))?;
+    let (map, mut rest) = PageMap::new(space.metadata, sections).map_err(|_| small("page metadata"))?;
+    let zones = fill_zones(layout.nodes(), space.zones, space.extents).ok_or(small("zones"))?;
+    let blocks = Pageblocks::build(layout, &map, pageblock, zones, space.records, space.pieces)
+        .map_err(|_| small("pageblock records"))?;
+    let mut buddy =
+        Buddy::new(map, blocks, zones, largest, boot.mobility_grouping).map_err(|_| small("zones"))?;
+
+    let special = special_ranges(boot);
+    let mut kept = ArrayVec::new();
+    let mut early_free = 0;
+    boot.mb.set_caller("memblock_free_all");
+    let total = boot.mb.free_all(&mut |pfns, nid| {
+        let Some(start) = buddy.map().idx(pfns.start).map(|i| u64::from(i.get())) else { return };
+        let before = rest.take_front(start - rest.start());
+        keep_reserved(&buddy, before, &special, &mut kept);
+        let free = rest.take_front(pfns.len());
+        early_free += early_part(layout.nodes(), pfns, nid);
+        buddy.free_boot(free);
+    })?;
+    keep_reserved(&buddy, rest, &special, &mut kept);
+
+    memory_line(boot, total, early_free);
+    let marks = fill_marks(boot, &buddy, space.marks).ok_or(small("watermarks"))?;
+    let tunables = boot.tunables();
+    let mut watermarks = Watermarks::new(tunables, marks);
+    watermarks.setup_boot_pagesets();
+    Ok(Running { buddy, watermarks, total_ram_at_init: total, kept })
+}
+
+fn fill_zones<'z, 's, 'a>(
+    nodes: &[NodeLayout],
+    zones: &'z mut [BuddyZone<'s, 'a>],
+    mut extents: &'s mut [Option<Pristine<'a>>],
+) -> Option<&'z mut [BuddyZone<'s, 'a>]> {
+    let populated = || {
+        nodes.iter().filter(|n| n.possible).flat_map(|n| n.populated().map(|z| (n.nid, z.kind)))
+    };
+    let count = populated().count();
+    let share = extents.len() / count.max(1);
+    let zones = zones.get_mut(..count)?;
+    for (slot, (nid, kind)) in zones.iter_mut().zip(populated()) {
+        let (mine, others) = extents.split_at_mut(share);
+        extents = others;
+        *slot = BuddyZone::new(nid, kind, mine);
+    }
+    Some(zones)
+}
+
+/// Reserved ranges that are freed or lent later.
+fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 72> {
+    let shift = boot.machine.config.page_shift;
+    let mut out: ArrayVec<(PfnRange, Kept), 72> = ArrayVec::new();
+    let mut add = |range: PhysRange, why| {
+        let frames = range.frames_inside(shift);
+        if !frames.is_empty() {
+            let _ = out.try_push((frames, why));
+        }
+    };
+    for area in &boot.cma {
+        add(area.range, Kept::Cma);
+    }
+    let image = &boot.machine.image;
+    add(PhysRange::new(image.init_begin, image.init_end), Kept::InitSections);
+    if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
+        // Whole pages are freed, also the last one.
+        let whole = initrd.frames_touched(shift);
+        add(whole.bytes(shift), Kept::Initrd);
+    }
+    out.sort_unstable_by_key(|(r, _)| r.start);
+    out
+}
+
+/// Marks memory as reserved; what is freed later stays at hand.
+fn keep_reserved<'a>(
+    buddy: &Buddy<'_, '_, 'a>,
+    mut part: Pristine<'a>,
+    special: &[(PfnRange, Kept)],
+    kept: &mut ArrayVec<(Kept, Reserved<'a>), 80>,
+) {
+    for (pfns, why) in special {
+        let index = |pfn| buddy.map().idx(pfn).map(|i| u64::from(i.get()));
+        let last = pfns.end.saturating_sub(1);
+        let (Some(start), Some(end)) = (index(pfns.start), index(last)) else { continue };
+        let (start, end) = (start.max(part.start()), (end + 1).min(part.end()));
+        if start >= end || kept.is_full() {
+            continue;
+        }
+        // Reserved for good: the token is dropped, the frames stay what they are.
+        drop(part.take_front(start - part.start()).into_reserved());
+        kept.push((*why, part.take_front(end - start).into_reserved()));
+    }
+    drop(part.into_reserved());
+}
+
+/// How much of a free range is initialised before the deferred initialisation runs.
+fn early_part(nodes: &[NodeLayout], pfns: PfnRange, nid: Option<NodeId>) -> u64 {
+    let node = nid.and_then(|n| nodes.get(n.index()));
+    match node.and_then(|n| n.first_deferred_pfn) {
+        Some(first) => pfns.end.min(first).get().saturating_sub(pfns.start.get()),
+        None => pfns.len(),
+    }
+}
+
+/// `mem_init_print_info`.
+fn memory_line(boot: &mut Boot<'_>, total: u64, available: u64) {
+    let shift = boot.machine.config.page_shift.get();
+    let kib = |pages: u64| pages << (shift - 10);
+    let bytes = |from: pagewright_addr::PhysAddr, to: pagewright_addr::PhysAddr| {
+        to.get().saturating_sub(from.get()) >> 10
+    };
+    let Some(layout) = &boot.layout else { return };
+    let present: u64 = layout.nodes().iter().map(|n| n.present).sum();
+    let image = &boot.machine.image;
+    let high: u64 = boot.high_pages();
+    let reserved = present.saturating_sub(total).saturating_sub(boot.total_cma_pages);
+    let highmem = Highmem(boot.machine.config.highmem.then_some(kib(high)));
+    info!(
+        boot,
+        "Memory: {}K/{}K available ({}K kernel code, {}K rwdata, {}K rodata, {}K init, {}K bss, {}K reserved, {}K cma-reserved{highmem})",
+        kib(available),
+        kib(present),
+        bytes(image.text_start, image.text_end),
+        bytes(image.data_start, image.data_end),
+        bytes(image.rodata_start, image.rodata_end),
+        bytes(image.init_begin, image.init_end),
+        bytes(image.bss_start, image.bss_end),
+        kib(reserved),
+        kib(boot.total_cma_pages),
+    );
+}
+
+struct Highmem(Option<u64>);
+
+impl core::fmt::Display for Highmem {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Some(kib) => write!(f, ", {kib}K highmem"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One entry for each zone kind of each online node.
+fn fill_marks<'z>(
+    boot: &Boot<'_>,
+    buddy: &Buddy<'_, '_, '_>,
+    marks: &'z mut [ZoneMarks],
+) -> Option<&'z mut [ZoneMarks]> {
+    let layout = boot.layout.as_ref()?;
+    let mut used = 0;
+    for node in layout.nodes().iter().filter(|n| n.possible && boot.nodes_online.contains(n.nid)) {
+        for kind in layout.config().zones.iter() {
+            let managed = buddy.find(node.nid, kind).map_or(0, |z| buddy.zones()[z.index()].managed_pages());
+            *marks.get_mut(used)? = ZoneMarks::new(node.nid, kind, managed, node.zone(kind).is_populated());
+            used += 1;
+        }
+    }
+    marks.get_mut(..used)
+}
+
+impl<'a> Running<'_, '_, 'a> {
+    /// The initcalls that bear on memory, in order: per-CPU lists, CMA activation, watermarks, the raise for
+    /// transparent huge pages; then the init sections and the RAM disk are given to the buddy.
+    ///
+    /// `nodes_of_cpus` counts the CPUs of each node.
+    pub fn initcalls(&mut self, boot: &Boot<'_>, cpus: &Cpus<'_>) {
+        boot.phase(Phase::Running);
+        self.watermarks.setup_per_cpu_pageset(cpus);
+        self.take_kept(Kept::Cma);
+        self.refresh_managed();
+        if let Some(kept) = self.watermarks.init_per_zone_wmark_min(cpus) {
+            info!(boot, "{kept}");
+        }
+        let c = &boot.machine.config;
+        let thp = !matches!(c.thp, pagewright_firmware::config::Thp::Off);
+        let total = self.managed_pages();
+        if thp && thp_is_on(total, c.page_shift) && boot.thp_enabled() {
+            self.watermarks.set_recommended_min_free_kbytes(cpus);
+        }
+        self.take_kept(Kept::Initrd);
+        if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
+            info!(boot, "Freeing initrd memory: {}K", initrd.len().next_multiple_of(boot.page_bytes()) >> 10);
+        }
+        self.take_kept(Kept::InitSections);
+        let image = &boot.machine.image;
+        debug!(
+            boot,
+            "Freeing unused kernel memory: {}K",
+            image.init_end.get().saturating_sub(image.init_begin.get()) >> 10
+        );
+        self.refresh_managed();
+    }
+
+    fn take_kept(&mut self, which: Kept) {
+        let mut stay = ArrayVec::new();
+        for (why, reserved) in self.kept.drain(..) {
+            match why {
+                w if w != which => stay.push((why, reserved)),
+                Kept::Cma => self.buddy.activate_cma(reserved),
+                Kept::InitSections | Kept::Initrd => self.buddy.free_reserved(reserved),
+            }
+        }
+        self.kept = stay;
+    }
+
+    /// Tells the watermarks how many pages each zone manages now.
+    fn refresh_managed(&mut self) {
+        for zone in self.buddy.zones() {
+            self.watermarks.set_managed(zone.nid(), zone.kind(), zone.managed_pages());
+        }
+    }
+
+    /// Pages that the page allocator manages in all zones.
+    pub fn managed_pages(&self) -> u64 {
+        self.buddy.zones().iter().map(BuddyZone::managed_pages).sum()
+    }
+}
+
+impl Boot<'_> {
+    /// What sysctls say at boot.
+    fn tunables(&self) -> Tunables {
+        let c = &self.machine.config;
+        let zones = crate::free_area::zone_set(self);
+        let movable = self.layout.as_ref().map_or(ZoneKind::Normal, |l| l.movable_zone());
+        Tunables::new(zones, movable, c.page_shift, 1 << c.pageblock_order())
+    }
+
+    /// Pages of free high memory (`totalhigh_pages` right after `mem_init`).
+    fn high_pages(&self) -> u64 {
+        let shift = self.machine.config.page_shift;
+        let high = self.high_memory.pfn(shift);
+        let above = |r: PfnRange| r.end.get().saturating_sub(r.start.max(high).get());
+        self.mb.free_ranges(None, Flags::empty()).map(|(r, _)| above(r.frames_inside(shift))).sum()
+    }
+
+    /// Whether transparent huge pages are on (`always` or `madvise`).
+    pub(crate) fn thp_enabled(&self) -> bool {
+        use pagewright_firmware::cmdline::ThpParam;
+        self.params.transparent_hugepage != Some(ThpParam::Never)
+    }
+}
