@@ -1,5 +1,9 @@
-//! An owned machine description: what [`pagewright_firmware::Machine`] borrows, kept together.
+//! An owned machine description: what [`pagewright_firmware::Machine`] borrows, kept together; and the ways to one:
+//! a shipped description, a device tree, a pasted log.
 
+pub mod description;
+pub mod dts;
+mod image;
 mod load;
 mod owned;
 

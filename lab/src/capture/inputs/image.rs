@@ -66,6 +66,7 @@ impl Parts<'_> {
         KernelImage {
             text_start: code.start,
             text_end: phys(&["_etext"]).unwrap_or(init_begin),
+            rodata_start: phys(&["_etext"]).unwrap_or(init_begin),
             rodata_end: init_begin,
             init_begin,
             // Segments are 64 KiB apart.
@@ -96,6 +97,7 @@ impl Parts<'_> {
         KernelImage {
             text_start,
             text_end: known(&["_etext"]).unwrap_or(code.end),
+            rodata_start: known(&["_etext"]).unwrap_or(code.end),
             rodata_end: code.end,
             init_begin: code.end,
             inittext_end: known(&["_einittext"]).unwrap_or(code.end),
@@ -122,6 +124,7 @@ impl Parts<'_> {
         KernelImage {
             text_start: code.start,
             text_end: code.end,
+            rodata_start: rodata.map_or(code.end, |r| r.start),
             rodata_end: rodata.map_or(data.start, |r| r.end),
             init_begin,
             inittext_end: known(&["_einittext"]).unwrap_or(init_begin),

@@ -1,0 +1,198 @@
+//! Kernel images for machines that are described without one: where the sections of Debian's 6.1 kernels lie.
+
+use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::config::KernelConfig;
+use pagewright_firmware::{Arch, KernelImage};
+
+/// Offsets of an image's sections from its load address (`_text`).
+struct Sections {
+    text: u64,
+    etext: u64,
+    rodata: u64,
+    rodata_end: u64,
+    init_begin: u64,
+    inittext_end: u64,
+    init_end: u64,
+    data: u64,
+    data_end: u64,
+    bss: u64,
+    bss_end: u64,
+    end: u64,
+    idmap: (u64, u64),
+    init_tables: u64,
+    brk_used: u64,
+}
+
+const ARM64: Sections = Sections {
+    text: 0x1_0000,
+    etext: 0xd0_0000,
+    rodata: 0xd0_0000,
+    rodata_end: 0x166_0000,
+    init_begin: 0x166_0000,
+    inittext_end: 0x16e_0000,
+    init_end: 0x1cb_0000,
+    data: 0x1cb_0000,
+    data_end: 0x201_0000,
+    bss: 0x201_0000,
+    bss_end: 0x201_0000,
+    end: 0x201_0000,
+    idmap: (0xcf_0000, 0xcf_0930),
+    init_tables: 0x5000,
+    brk_used: 0,
+};
+
+/// Offsets from the start of RAM: the head lies at 0x208000.
+const ARM: Sections = Sections {
+    text: 0x30_0000,
+    etext: 0xe0_0000,
+    rodata: 0xe0_0000,
+    rodata_end: 0x120_0000,
+    init_begin: 0x120_0000,
+    inittext_end: 0x128_aae8,
+    init_end: 0x140_0000,
+    data: 0x140_0000,
+    data_end: 0x160_7588,
+    bss: 0x160_7588,
+    bss_end: 0x160_7588,
+    end: 0x160_7588,
+    idmap: (0x30_0000, 0x30_00ac),
+    init_tables: 0,
+    brk_used: 0,
+};
+
+const ARM_LPAE: Sections = Sections {
+    text: 0x40_0000,
+    etext: 0x100_0000,
+    rodata: 0x100_0000,
+    rodata_end: 0x140_0000,
+    init_begin: 0x140_0000,
+    inittext_end: 0x148_db38,
+    init_end: 0x160_0000,
+    data: 0x160_0000,
+    data_end: 0x180_d288,
+    bss: 0x180_d288,
+    bss_end: 0x180_d288,
+    end: 0x180_d288,
+    idmap: (0x40_0000, 0x40_00ac),
+    ..ARM
+};
+
+const X86_64: Sections = Sections {
+    text: 0,
+    etext: 0xe0_1d32,
+    rodata: 0x100_0000,
+    rodata_end: 0x18e_b000,
+    init_begin: 0x204_4000,
+    inittext_end: 0x20e_7c04,
+    init_end: 0x230_6000,
+    data: 0x1a0_0000,
+    data_end: 0x1c4_8980,
+    bss: 0x231_0000,
+    bss_end: 0x340_0000,
+    end: 0x340_0000,
+    idmap: (0, 0),
+    init_tables: 0,
+    brk_used: 0x1_1000,
+};
+
+const I386: Sections = Sections {
+    etext: 0x91_bc80,
+    rodata: 0x91_c000,
+    rodata_end: 0xc3_9000,
+    init_begin: 0xd8_6000,
+    inittext_end: 0xdd_94d5,
+    init_end: 0xe7_2000,
+    data: 0xc3_9000,
+    data_end: 0xd7_0bc0,
+    bss: 0xe7_2000,
+    bss_end: 0xee_6000,
+    end: 0xee_6000,
+    brk_used: 0x1_0000,
+    ..X86_64
+};
+
+const I386_PAE: Sections = Sections {
+    etext: 0x93_3f00,
+    rodata: 0x93_4000,
+    rodata_end: 0xc5_1000,
+    init_begin: 0xda_4000,
+    inittext_end: 0xdf_9b6b,
+    init_end: 0xe9_4000,
+    data: 0xc5_2000,
+    data_end: 0xd8_e680,
+    bss: 0xe9_4000,
+    bss_end: 0xf0_b000,
+    end: 0xf0_b000,
+    brk_used: 0x1_9000,
+    ..X86_64
+};
+
+const MIB: u64 = 1 << 20;
+/// Where arm's head lies from the start of RAM (TEXT_OFFSET of a kernel for many platforms).
+const ARM_TEXT_OFFSET: u64 = 0x20_8000;
+
+/// The image of Debian's kernel of this configuration on a machine whose RAM starts at `ram`.
+pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
+    let (sections, base) = match (config.arch, config.lpae) {
+        // The first 2 MiB are the boot loader's.
+        (Arch::Arm64, _) => (&ARM64, ram.align_up(2 * MIB).saturating_add(2 * MIB)),
+        (Arch::Arm, false) => (&ARM, ram.align_up(2 * MIB)),
+        (Arch::Arm, true) => (&ARM_LPAE, ram.align_up(2 * MIB)),
+        (Arch::X86_64, _) => (&X86_64, physical_start(config)),
+        (Arch::I386, false) => (&I386, physical_start(config)),
+        (Arch::I386, true) => (&I386_PAE, physical_start(config)),
+    };
+    let at = |offset: u64| base.saturating_add(offset);
+    let s = sections;
+    KernelImage {
+        text_start: at(s.text),
+        text_end: at(s.etext),
+        rodata_start: at(s.rodata),
+        rodata_end: at(s.rodata_end),
+        init_begin: at(s.init_begin),
+        inittext_end: at(s.inittext_end),
+        init_end: at(s.init_end),
+        data_start: at(s.data),
+        data_end: at(s.data_end),
+        bss_start: at(s.bss),
+        bss_end: at(s.bss_end),
+        end: at(s.end),
+        brk_used: s.brk_used,
+        virt: match config.arch {
+            // KIMAGE_VADDR: above the modules, which take 128 MiB.
+            Arch::Arm64 => {
+                0u64.wrapping_sub(1 << (config.va_bits - 1)).wrapping_add(128 * MIB).wrapping_add(s.text)
+            }
+            _ => 0,
+        },
+        init_pg_dir: PhysRange::new(at(s.end - s.init_tables), at(s.end)),
+        idmap_text: PhysRange::new(at(s.idmap.0), at(s.idmap.1)),
+        head_len: match config.arch {
+            Arch::Arm => s.text - ARM_TEXT_OFFSET,
+            _ => s.text,
+        },
+    }
+}
+
+fn physical_start(config: &KernelConfig) -> PhysAddr {
+    PhysAddr::new(u64::from(config.physical_start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::image;
+    use pagewright_addr::PhysAddr;
+    use pagewright_firmware::config::{Flavour, KernelConfig};
+
+    #[test]
+    fn sections_of_every_image_are_in_order() {
+        for flavour in Flavour::ALL {
+            let i = image(&KernelConfig::debian(flavour), PhysAddr::new(0x4000_0000));
+            let order =
+                [i.load_start(), i.text_start, i.text_end, i.rodata_end, i.data_end, i.bss_end, i.end];
+            assert!(order.is_sorted(), "{}: {order:x?}", flavour.name());
+            assert!(i.init_begin < i.inittext_end && i.inittext_end <= i.init_end, "{}", flavour.name());
+            assert!(i.init_pg_dir.end <= i.end);
+        }
+    }
+}
