@@ -111,7 +111,9 @@ fn an_array_that_memblock_made_is_freed_when_it_grows_again() {
     m.allow_resize();
     for i in 0..200 {
         m.reserve(span(RAM + MIB + 2 * i * PAGE, PAGE)).unwrap();
-        m.validate().unwrap();
+        if i % 20 == 0 {
+            m.validate().unwrap();
+        }
     }
     let lines = log.lines(AddrWidth::Bits64);
     let i = lines.iter().position(|l| l.contains("doubled to 512")).unwrap();

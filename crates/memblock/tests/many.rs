@@ -4,12 +4,13 @@ mod common;
 use common::*;
 use pagewright_memblock::{Config, Memblock, Quiet, Region, Set};
 
-const MANY: u64 = if cfg!(miri) { 200 } else { 10_000 };
+const MANY: u64 = if cfg!(miri) { 40 } else { 10_000 };
 const STEP: u64 = 1 << 20;
 
 #[test]
 fn ten_thousand_regions_are_added_found_and_removed() {
-    let (mut a, mut b) = (vec![Region::default(); 20_002], vec![Region::default(); 20_002]);
+    let (mut a, mut b) =
+        (vec![Region::default(); 2 * MANY as usize + 2], vec![Region::default(); 2 * MANY as usize + 2]);
     let mut m = Memblock::new(&mut a, &mut b, Config::default(), &Quiet);
     m.add(span(0, (MANY + 1) * STEP)).unwrap();
     // From both sides in turn, so that inserting happens in the middle.
@@ -32,7 +33,7 @@ fn ten_thousand_regions_are_added_found_and_removed() {
 
 #[test]
 fn a_search_in_a_narrow_window_does_not_walk_from_the_far_end() {
-    let (mut a, mut b) = (vec![Region::default(); 4], vec![Region::default(); 20_002]);
+    let (mut a, mut b) = (vec![Region::default(); 4], vec![Region::default(); 2 * MANY as usize + 2]);
     let mut m = Memblock::new(&mut a, &mut b, Config::default(), &Quiet);
     m.add(span(0, (MANY + 1) * STEP)).unwrap();
     for i in 0..MANY {
@@ -48,7 +49,7 @@ fn a_search_in_a_narrow_window_does_not_walk_from_the_far_end() {
 #[test]
 fn arrays_grow_to_ten_thousand_regions() {
     let (mut a, mut b) = (vec![Region::default(); 4], vec![Region::default(); 128]);
-    let (places, mut rest) = (Places::new(), vec![Region::default(); 40_000]);
+    let (places, mut rest) = (Places::new(), vec![Region::default(); 8 * MANY as usize]);
     let mut store = Store::new(&mut rest, &places);
     let mut m = Memblock::new(&mut a, &mut b, Config::default(), &Quiet);
     m.set_region_memory(&mut store);

@@ -9,6 +9,9 @@ use pagewright_addr::{NodeId, PhysAddr};
 use pagewright_memblock::{Config, Error, Flags, Memblock, Quiet, Region, Set};
 use proptest::prelude::*;
 
+/// Operations in one case, at most.
+const STEPS: usize = if cfg!(miri) { 8 } else { 40 };
+
 const CELL: u64 = 256;
 const PAGE_CELLS: usize = (PAGE / CELL) as usize;
 const CELLS: usize = 24 * PAGE_CELLS;
@@ -397,15 +400,24 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Few under Miri, as many as the environment asks for, or enough to find what is wrong.
+fn cases() -> u32 {
+    match std::env::var_os("PROPTEST_CASES") {
+        _ if cfg!(miri) => 1,
+        Some(_) => ProptestConfig::default().cases,
+        None => 3000,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 3 } else { 3000 },
+        cases: cases(),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn memblock_does_what_the_naive_model_does(ops in prop::collection::vec(any_op(), 1..40)) {
+    fn memblock_does_what_the_naive_model_does(ops in prop::collection::vec(any_op(), 1..STEPS)) {
         let (mut a, mut b) = (vec![Region::default(); 512], vec![Region::default(); 512]);
         let mut m = Memblock::new(&mut a, &mut b, Config::default(), &Quiet);
         let mut model = Model::new();
@@ -419,7 +431,7 @@ proptest! {
     /// every refusal leaves everything as it was.
     #[test]
     fn arrays_that_grow_or_cannot_keep_the_state_whole(
-        ops in prop::collection::vec(any_op(), 1..40),
+        ops in prop::collection::vec(any_op(), 1..STEPS),
         grants in 0usize..6,
     ) {
         let (mut a, mut b) = ([Region::default(); 3], [Region::default(); 3]);
