@@ -128,7 +128,8 @@ pub(super) fn miri(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     } else {
         &["+nightly", "miri", "test", "--quiet", "--no-fail-fast"]
     };
-    let crates = ["--lib", "-p", "pagewright-memblock", "-p", "pagewright-page", "-p", "pagewright-zone"];
+    let crates =
+        ["--lib", "--tests", "-p", "pagewright-memblock", "-p", "pagewright-page", "-p", "pagewright-zone"];
     let cmd = suite.project.cmd("cargo").args(runner).args(crates);
     // Property tests read the host's clock and working directory; a few cases each are enough under Miri.
     let cmd = cmd.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "4");
