@@ -6,37 +6,66 @@
 //!
 //! # Protocol
 //! - A frame is handed around as a token: [`Frames`] out of [`Buddy::alloc`] and back into [`Buddy::free`],
-//!   [`Pristine`] or [`Reserved`] from the boot path. Only `pagewright-page` makes tokens, so a mistake here panics and
+//!   [`Pristine`](pagewright_page::Pristine) or [`Reserved`](pagewright_page::Reserved) from the
+//!   boot path. Only `pagewright-page` makes tokens, so a mistake here panics and
 //!   never hands a frame out twice.
 //! - `&mut Buddy` stands for holding every zone's lock; nothing here is reentrant.
 //! - Every allocation either returns a token or leaves all lists as they were; the n-th can be made to fail.
 //!
 //! # Untouched memory
-//! Whole blocks of the largest order that memblock hands over stay [`Pristine`]: they count as free, and a block's
+//! Whole blocks of the largest order that memblock hands over stay [`Pristine`](pagewright_page::Pristine): they count as free, and a block's
 //! metadata is written when an allocation needs it. As in Linux, where such blocks queue behind those in the list, the
 //! lowest is used first.
 //!
 //! ```
-//! use pagewright_addr::Order;
-//! use pagewright_zone::buddy::{AllocError, Buddy, Request};
+//! use core::sync::atomic::AtomicU32;
+//! use pagewright_addr::{NodeId, Order, PageShift, Pfn, PfnRange};
+//! use pagewright_page::{PageMap, PageMeta, PageStorage, Section, SectionTable};
+//! use pagewright_zone::buddy::{Buddy, BuddyZone, Pageblocks, Request, ZonePiece};
+//! use pagewright_zone::layout::{free_area_init, LayoutConfig, MemFlags, MemRange, NodeLayout};
+//! use pagewright_zone::ZoneKind;
 //!
-//! /// The largest block that a machine still has.
-//! fn largest(buddy: &mut Buddy<'_, '_, '_>, zone: pagewright_zone::buddy::ZoneId) -> Option<Order> {
-//!     (0..16).rev().filter_map(Order::new).find(|&order| {
-//!         let Ok(block) = buddy.alloc(zone, Request::movable(order)) else { return false };
-//!         buddy.free(block);
-//!         true
-//!     })
-//! }
+//! // One node with 64 MiB of RAM at 1 GiB: where are its zones?
+//! let ram = PfnRange::from_len(Pfn::new(0x4_0000), 1 << 14);
+//! let memory = [MemRange { pfns: ram, nid: NodeId::ZERO, flags: MemFlags::empty() }];
+//! let mut nodes = [NodeLayout::EMPTY; 1];
+//! let layout = free_area_init(LayoutConfig::one_node(PageShift::SHIFT_4K, ram.end), &memory, &mut nodes)?;
+//!
+//! // Metadata for its frames. No frame is in use, so all of it goes to the buddy.
+//! let (largest, pageblock) = (Order::new(10).unwrap(), Order::new(9).unwrap());
+//! let mut sections = [Section::EMPTY; 1];
+//! let table = SectionTable::build(&mut sections, [ram], largest)?;
+//! let mut slots = Vec::<PageMeta>::with_capacity(table.frames() as usize);
+//! let (map, all) = PageMap::new(PageStorage::zero(slots.spare_capacity_mut()), table)?;
+//!
+//! let mut extents = [None];
+//! let mut zones = [BuddyZone::new(NodeId::ZERO, ZoneKind::Normal, &mut extents)];
+//! let records: Vec<_> = (0..Pageblocks::required_records(&map, pageblock)).map(|_| AtomicU32::new(0)).collect();
+//! let mut pieces = [ZonePiece::EMPTY; 2];
+//! let blocks = Pageblocks::build(&layout, &map, pageblock, &zones, &records, &mut pieces)?;
+//! let mut buddy = Buddy::new(map, blocks, &mut zones, largest, true)?;
+//! buddy.free_boot(all);
+//!
+//! let zone = buddy.find(NodeId::ZERO, ZoneKind::Normal).unwrap();
+//! assert_eq!(buddy.free_blocks(zone, largest), 16);
+//! let page = buddy.alloc(zone, Request::movable(Order::ZERO))?;
+//! assert_eq!(map.pfn(page.start()), ram.start);
+//! assert_eq!(buddy.zones()[0].free_pages(), (1 << 14) - 1);
+//! buddy.free(page);
+//! assert_eq!(buddy.free_blocks(zone, largest), 16);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod error;
 mod fallback;
+mod free;
 mod migrate;
 mod pageblock;
 mod stats;
 mod validate;
 mod zone;
 
+pub use error::{AllocError, BuddyError};
 pub use migrate::MigrateType;
 pub use pageblock::{PageblockError, Pageblocks, ZonePiece};
 pub use stats::MigrateCounts;
@@ -44,10 +73,8 @@ pub use validate::Violation;
 pub use zone::BuddyZone;
 
 use crate::ZoneKind;
-use core::fmt;
 use pagewright_addr::{NodeId, Order};
-use pagewright_page::{FrameIdx, Frames, PageMap, Pristine, Reserved};
-use zone::Place;
+use pagewright_page::{Frames, PageMap};
 
 /// A zone's place in [`Buddy::zones`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -89,86 +116,6 @@ impl Request {
         Self { order, migrate: MigrateType::Reclaimable, cma: false, no_fragment: false }
     }
 }
-
-/// Why there is no block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AllocError {
-    /// No free block of the order or a larger one that the request may take.
-    NoMemory {
-        /// The order asked for.
-        order: Order,
-    },
-    /// No zone has blocks of this order.
-    TooLarge {
-        /// The order asked for.
-        order: Order,
-        /// The largest there is.
-        largest: Order,
-    },
-    /// There is no such zone.
-    NoZone {
-        /// What was asked for.
-        zone: ZoneId,
-    },
-    /// Fault injection: this allocation was told to fail.
-    Injected {
-        /// How many allocations had been asked for, this one included.
-        nth: u64,
-    },
-}
-
-impl fmt::Display for AllocError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NoMemory { order } => write!(f, "no free block of order {}", order.get()),
-            Self::TooLarge { order, largest } => {
-                write!(f, "order {} is beyond the largest, {}", order.get(), largest.get())
-            }
-            Self::NoZone { zone } => write!(f, "there is no zone {}", zone.0),
-            Self::Injected { nth } => write!(f, "allocation {nth} was made to fail"),
-        }
-    }
-}
-
-impl core::error::Error for AllocError {}
-
-/// Why a buddy allocator cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BuddyError {
-    /// The largest order is below the pageblock order, or above what the page map's sections are aligned to.
-    Orders {
-        /// The largest order.
-        largest: Order,
-        /// The pageblock order.
-        pageblock: Order,
-        /// The map's alignment.
-        align: Order,
-    },
-    /// A piece of memory belongs to a zone beyond the list of zones.
-    MissingZone {
-        /// The zone.
-        zone: ZoneId,
-        /// How many zones there are.
-        zones: usize,
-    },
-}
-
-impl fmt::Display for BuddyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Orders { largest, pageblock, align } => write!(
-                f,
-                "largest order {} must lie between the pageblock order {} and the map's alignment {}",
-                largest.get(),
-                pageblock.get(),
-                align.get()
-            ),
-            Self::MissingZone { zone, zones } => write!(f, "memory of zone {}, but {zones} zones", zone.0),
-        }
-    }
-}
-
-impl core::error::Error for BuddyError {}
 
 /// The buddy allocator of one machine.
 #[derive(Debug)]
@@ -278,177 +225,6 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
         }
         Err(last)
     }
-
-    /// Gives frames back, in whatever number and alignment: they are cut into the largest aligned blocks.
-    ///
-    /// # Panics
-    /// If a frame lies in no zone: whoever minted the token took it from a hole.
-    pub fn free(&mut self, frames: Frames<'a>) {
-        self.free_all(frames, None);
-    }
-
-    /// Memory that memblock had free (`memblock_free_all`). Whole blocks of the largest order stay untouched, the rest
-    /// is initialised and enters the lists.
-    ///
-    /// # Panics
-    /// As [`Self::free`].
-    pub fn free_boot(&mut self, mut memory: Pristine<'a>) {
-        while !memory.is_empty() {
-            let idx = FrameIdx::new(memory.start() as u32);
-            let run = self.blocks.run(idx, memory.len());
-            let zone = self.zone_or_panic(idx);
-            let part = memory.take_front(run);
-            self.zones[zone.index()].managed += run;
-            let (head, body, tail) = part.split_blocks(self.largest);
-            for rest in [head, tail] {
-                if !rest.is_empty() {
-                    self.free_all(rest.into_frames(), Some(Place::Tail));
-                }
-            }
-            self.keep_untouched(zone, body);
-        }
-    }
-
-    /// Memory that was reserved and is no longer needed: the initial RAM disk, init sections (`free_reserved_area`).
-    ///
-    /// # Panics
-    /// As [`Self::free`].
-    pub fn free_reserved(&mut self, memory: Reserved<'a>) {
-        if memory.is_empty() {
-            return;
-        }
-        let frames = memory.release();
-        self.manage(&frames, false);
-        self.free_all(frames, None);
-    }
-
-    /// Memory of a CMA area that is ready to lend (`init_cma_reserved_pageblock` for each of its blocks): its pageblocks
-    /// become [`MigrateType::Cma`] and enter the lists.
-    ///
-    /// # Panics
-    /// If the memory is not whole pageblocks, or as [`Self::free`].
-    pub fn activate_cma(&mut self, memory: Reserved<'a>) {
-        let block = self.blocks.order();
-        if memory.is_empty() || (memory.start() | memory.len()) & (block.pages() - 1) != 0 {
-            panic!("{memory:?} is no CMA area of whole pageblocks of order {}", block.get());
-        }
-        let frames = memory.release();
-        self.manage(&frames, true);
-        let mut rest = Some(frames);
-        while let Some(frames) = rest {
-            let (now, later) = split_front(frames, block.pages());
-            self.blocks.set_migrate_type(now.start(), MigrateType::Cma);
-            self.free_all(now, None);
-            rest = later;
-        }
-    }
-
-    /// Counts frames that become the buddy's.
-    fn manage(&mut self, frames: &Frames<'a>, cma: bool) {
-        let mut done = 0;
-        while done < frames.len() {
-            let idx = FrameIdx::new(frames.start().get() + done as u32);
-            let zone = self.zone_or_panic(idx);
-            let run = self.blocks.run(idx, frames.len() - done);
-            let zone = &mut self.zones[zone.index()];
-            zone.managed += run;
-            zone.cma += if cma { run } else { 0 };
-            done += run;
-        }
-    }
-
-    fn zone_or_panic(&self, idx: FrameIdx) -> ZoneId {
-        match self.blocks.zone_of(idx) {
-            Some(zone) => zone,
-            None => panic!("frame index {idx} lies in no zone's memory and cannot be freed"),
-        }
-    }
-
-    /// Keeps whole blocks as an extent as long as their first pageblock is Movable and there is room.
-    fn keep_untouched(&mut self, zone: ZoneId, mut body: Pristine<'a>) {
-        let step = self.largest.pages();
-        while !body.is_empty() {
-            let start = body.start();
-            let kind = |at: u64| self.blocks.migrate_type(FrameIdx::new(at as u32));
-            let movable =
-                (start..body.end()).step_by(step as usize).take_while(|&at| kind(at) == MigrateType::Movable);
-            let run = movable.count() as u64 * step;
-            let part = if run > 0 {
-                match self.zones[zone.index()].extents.insert(body.take_front(run)) {
-                    Ok(()) => continue,
-                    Err(no_room) => no_room,
-                }
-            } else {
-                body.take_front(step)
-            };
-            self.free_all(part.into_frames(), Some(Place::Tail));
-        }
-    }
-
-    /// Frees frames block by block; `place` overrides where each merged block goes.
-    fn free_all(&mut self, frames: Frames<'a>, place: Option<Place>) {
-        let mut rest = Some(frames);
-        while let Some(frames) = rest {
-            let start = frames.start();
-            let zone = self.zone_or_panic(start);
-            let run = self.blocks.run(start, frames.len());
-            let order =
-                (run.max(1).ilog2() as u8).min(start.get().trailing_zeros() as u8).min(self.largest.get());
-            let (block, later) = split_front(frames, 1 << order);
-            self.free_one(zone, block, Order::new(order).unwrap_or_default(), place);
-            rest = later;
-        }
-    }
-
-    /// `__free_one_page`: merges with the buddy as long as that is free, then links the result.
-    fn free_one(&mut self, zone: ZoneId, mut block: Frames<'a>, mut order: Order, place: Option<Place>) {
-        let migrate = self.blocks.migrate_type(block.start());
-        while order < self.largest {
-            let buddy = block.start().buddy(order);
-            if !self.is_free_buddy(zone, buddy, order) {
-                break;
-            }
-            if order >= self.blocks.order() {
-                // Pageblocks whose blocks must stay countable by type do not merge with others.
-                let other = self.blocks.migrate_type(buddy);
-                if migrate != other && !(migrate.is_mergeable() && other.is_mergeable()) {
-                    break;
-                }
-            }
-            self.zones[zone.index()].unlink(&self.map, buddy, order);
-            block = self.map.absorb_free(block);
-            order = Order::new(order.get() + 1).unwrap_or(self.largest);
-        }
-        let start = block.start();
-        let place = place.unwrap_or_else(|| self.place(zone, start, order));
-        let idx = self.map.put_block(block);
-        self.zones[zone.index()].link(&self.map, idx, order, migrate, place);
-    }
-
-    /// `page_is_buddy`.
-    fn is_free_buddy(&self, zone: ZoneId, idx: FrameIdx, order: Order) -> bool {
-        self.map.free_order(idx) == Some(order) && self.blocks.zone_of(idx) == Some(zone)
-    }
-
-    /// A block whose next larger buddy is free goes to the tail: left alone, the two may soon merge
-    /// (`buddy_merge_likely`).
-    fn place(&self, zone: ZoneId, start: FrameIdx, order: Order) -> Place {
-        if order.get() + 1 >= self.largest.get() {
-            return Place::Head;
-        }
-        let Some(up) = order.up() else { return Place::Head };
-        let higher = start.align_down(up);
-        if self.is_free_buddy(zone, higher.buddy(up), up) { Place::Tail } else { Place::Head }
-    }
-}
-
-/// The first `n` frames of a token, and what is left if anything is.
-fn split_front(frames: Frames<'_>, n: u64) -> (Frames<'_>, Option<Frames<'_>>) {
-    if n >= frames.len() {
-        return (frames, None);
-    }
-    let (front, rest) = frames.split_at(n);
-    (front, Some(rest))
 }
 
 #[cfg(test)]

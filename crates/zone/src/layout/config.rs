@@ -103,6 +103,32 @@ pub struct LayoutConfig {
 }
 
 impl LayoutConfig {
+    /// A plain machine: one node, all memory below `end` in ZONE_NORMAL, FLATMEM, largest blocks of order 10 and
+    /// pageblocks of order 9. A start for tests and small embedders; change what differs.
+    pub fn one_node(page_shift: PageShift, end: Pfn) -> Self {
+        let mut max_zone_pfn = [Pfn::ZERO; ZoneKind::COUNT];
+        max_zone_pfn[ZoneKind::Normal.index()] = end;
+        Self {
+            zones: ZoneSet::BASE,
+            max_zone_pfn,
+            kernelcore: CoreAmount::None,
+            movablecore: CoreAmount::None,
+            movable_node: false,
+            possible: NodeMask::only(NodeId::ZERO),
+            online: NodeMask::only(NodeId::ZERO),
+            page_shift,
+            bits_per_long: 64,
+            highmem: false,
+            struct_page_bytes: 64,
+            section_pages: None,
+            pfn_valid: PfnValidity::Flat { pfns: PfnRange::new(Pfn::ZERO, end) },
+            max_order: 11,
+            pageblock_order: 9,
+            dma_reserve: 0,
+            deferred: false,
+        }
+    }
+
     /// MAX_ORDER_NR_PAGES: frames in the largest buddy block.
     pub const fn max_order_pages(&self) -> u64 {
         1 << (self.max_order - 1)

@@ -5,7 +5,8 @@ use std::string::ToString;
 #[test]
 fn whole_largest_blocks_stay_untouched_until_they_are_needed() {
     let machine = Machine { reserved: std::vec![(0, 3)], ..Machine::flat(128) };
-    let mut buddy = boot(&machine);
+    let mut store = Store::default();
+    let mut buddy = store.boot(&machine);
     // Frames 3..32 are 1 + 4 + 8 + 16; three largest blocks are behind them.
     assert_eq!(free_blocks(&buddy, FIRST), [1, 0, 1, 1, 1, 3]);
     assert_eq!(buddy.zones()[0].extents().frames(), 96);
@@ -21,7 +22,8 @@ fn whole_largest_blocks_stay_untouched_until_they_are_needed() {
 
 #[test]
 fn without_room_for_extents_memory_is_initialised_as_it_comes() {
-    let buddy = boot(&Machine { extents: 0, ..Machine::flat(128) });
+    let mut store = Store::default();
+    let buddy = store.boot(&Machine { extents: 0, ..Machine::flat(128) });
     assert_eq!(buddy.zones()[0].extents().frames(), 0);
     assert_eq!(free_blocks(&buddy, FIRST), [0, 0, 0, 0, 0, 4]);
 }
@@ -29,7 +31,8 @@ fn without_room_for_extents_memory_is_initialised_as_it_comes() {
 #[test]
 fn the_smallest_block_that_fits_is_split() {
     let machine = Machine { reserved: std::vec![(0, 3)], ..Machine::flat(128) };
-    let mut buddy = boot(&machine);
+    let mut store = Store::default();
+    let mut buddy = store.boot(&machine);
     let page = buddy.alloc(FIRST, Request::movable(order(1))).unwrap();
     assert_eq!(pfn_of(&buddy, &page), 4);
     assert_eq!(free_blocks(&buddy, FIRST), [1, 1, 0, 1, 1, 3]);
@@ -38,7 +41,8 @@ fn the_smallest_block_that_fits_is_split() {
 
 #[test]
 fn everything_merges_again_when_everything_is_free() {
-    let mut buddy = boot(&Machine::flat(96));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(96));
     let mut pages: Vec<_> =
         core::iter::from_fn(|| buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).ok()).collect();
     assert_eq!(pages.len(), 96);
@@ -56,7 +60,8 @@ fn everything_merges_again_when_everything_is_free() {
 
 #[test]
 fn a_token_of_any_length_and_alignment_can_be_freed() {
-    let mut buddy = boot(&Machine::flat(64));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(64));
     let block = buddy.alloc(FIRST, Request::movable(order(5))).unwrap();
     let (low, rest) = block.split_at(3);
     let (middle, high) = rest.split_at(21);
@@ -72,7 +77,8 @@ fn a_token_of_any_length_and_alignment_can_be_freed() {
 #[test]
 fn blocks_of_different_zones_do_not_merge_even_inside_a_pageblock() {
     // DMA ends at frame 20, in the middle of the pageblock 16..24.
-    let mut buddy = boot(&Machine { dma_end: 20, ..Machine::flat(64) });
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine { dma_end: 20, ..Machine::flat(64) });
     let normal = buddy.find(NodeId::ZERO, ZoneKind::Normal).unwrap();
     assert_eq!(free_blocks(&buddy, FIRST), [0, 0, 1, 0, 1, 0]);
     assert_eq!(free_blocks(&buddy, normal), [0, 0, 1, 1, 0, 1]);
@@ -88,8 +94,8 @@ fn blocks_of_different_zones_do_not_merge_even_inside_a_pageblock() {
 #[test]
 fn a_token_across_zones_is_given_back_to_each() {
     let machine = Machine { dma_end: 32, reserved: std::vec![(24, 40)], ..Machine::flat(64) };
-    let all = boot_all(&machine);
-    let (mut buddy, reserved) = all;
+    let mut store = Store::default();
+    let (mut buddy, reserved) = boot_around(&mut store, &machine, |_| {});
     buddy.free_reserved(reserved);
     buddy.validate().unwrap();
     assert_eq!((buddy.zones()[0].free_pages(), buddy.zones()[1].free_pages()), (32, 32));
@@ -99,7 +105,8 @@ fn a_token_across_zones_is_given_back_to_each() {
 #[test]
 fn a_reserved_range_across_an_unaligned_zone_end_is_cut_there() {
     let machine = Machine { dma_end: 20, reserved: std::vec![(16, 24)], ..Machine::flat(64) };
-    let (mut buddy, reserved) = boot_all(&machine);
+    let mut store = Store::default();
+    let (mut buddy, reserved) = boot_around(&mut store, &machine, |_| {});
     buddy.free_reserved(reserved);
     buddy.validate().unwrap();
     assert_eq!((buddy.zones()[0].free_pages(), buddy.zones()[1].free_pages()), (20, 44));
@@ -108,7 +115,8 @@ fn a_reserved_range_across_an_unaligned_zone_end_is_cut_there() {
 #[test]
 fn blocks_whose_pageblock_is_not_movable_are_initialised_at_once() {
     let machine = Machine { reserved: std::vec![(0, 1)], ..Machine::flat(64) };
-    let (buddy, _reserved) = boot_after(&machine, |buddy| {
+    let mut store = Store::default();
+    let (buddy, _reserved) = boot_around(&mut store, &machine, |buddy| {
         buddy.pageblocks().set_migrate_type(FrameIdx::new(32), MigrateType::Unmovable);
     });
     buddy.validate().unwrap();
@@ -118,16 +126,14 @@ fn blocks_whose_pageblock_is_not_movable_are_initialised_at_once() {
 
 #[test]
 fn a_page_whose_pair_may_soon_merge_is_used_last() {
-    let mut buddy = boot(&Machine::flat(32));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(32));
     let mut pages: Vec<_> =
         core::iter::from_fn(|| buddy.alloc(FIRST, Request::movable(Order::ZERO)).ok()).collect();
-    let mut free = |buddy: &mut TestBuddy, pfn: u64| {
-        let at = pages.iter().position(|p| pfn_of(buddy, p) == pfn).unwrap();
-        buddy.free(pages.swap_remove(at));
-    };
     // 2 and 3 merge; 16 and 20 are alone; 0 comes last, but only 1 keeps it from a block of four.
     for pfn in [2, 3, 16, 20, 0] {
-        free(&mut buddy, pfn);
+        let at = pages.iter().position(|p| pfn_of(&buddy, p) == pfn).unwrap();
+        buddy.free(pages.swap_remove(at));
     }
     let order_of_use: Vec<_> = (0..3)
         .map(|_| {
@@ -138,24 +144,15 @@ fn a_page_whose_pair_may_soon_merge_is_used_last() {
     assert_eq!(order_of_use, [20, 16, 0]);
 }
 
-/// As `boot`, for a machine with one reserved range, whose token is kept.
-fn boot_all(machine: &Machine) -> (TestBuddy, Reserved<'static>) {
-    boot_after(machine, |_| {})
-}
-
-/// The same, with something done before the buddy gets its first memory.
-fn boot_after(machine: &Machine, before: impl FnOnce(&mut TestBuddy)) -> (TestBuddy, Reserved<'static>) {
+/// Boots a machine with one range of memory and one reserved range, whose token is kept; `before` runs when the buddy
+/// has no memory yet.
+fn boot_around<'x>(
+    store: &'x mut Store<'x>,
+    machine: &Machine,
+    before: impl FnOnce(&mut TestBuddy<'x>),
+) -> (TestBuddy<'x>, Reserved<'x>) {
     let (start, end) = machine.reserved[0];
-    // Boot without the range being handed over: as if memblock had no such memory, then mark it.
-    let ranges = leak(std::vec![MemRange { pfns: pfns(0, 64), nid: NodeId::ZERO, flags: MemFlags::empty() }]);
-    let nodes = leak(std::vec![NodeLayout::EMPTY; 1]);
-    let layout = crate::layout::free_area_init(machine.layout_config(), ranges, nodes).unwrap();
-    let layout = Box::leak(Box::new(layout));
-    let table =
-        SectionTable::build(leak(std::vec![Section::EMPTY; 1]), [pfns(0, 64)], order(LARGEST)).unwrap();
-    let slots: &mut Vec<PageMeta> = Box::leak(Box::new(Vec::with_capacity(64)));
-    let (map, mut all) = PageMap::new(PageStorage::zero(slots.spare_capacity_mut()), table).unwrap();
-    let mut buddy = empty(machine, layout, map);
+    let (mut buddy, _, mut all) = store.empty(machine);
     before(&mut buddy);
     buddy.free_boot(all.take_front(start));
     let reserved = all.take_front(end - start).into_reserved();
@@ -165,7 +162,8 @@ fn boot_after(machine: &Machine, before: impl FnOnce(&mut TestBuddy)) -> (TestBu
 
 #[test]
 fn a_pageblock_that_begins_in_a_hole_is_unmovable() {
-    let buddy = boot(&Machine { memory: std::vec![(0, 1, 64)], ..Machine::flat(0) });
+    let mut store = Store::default();
+    let buddy = store.boot(&Machine { memory: std::vec![(0, 1, 64)], ..Machine::flat(0) });
     assert_eq!(buddy.pageblock_counts(FIRST)[..2], [1, 7]);
     assert_eq!(buddy.free_blocks_of(FIRST, order(0), MigrateType::Unmovable), 1);
 }
@@ -173,7 +171,8 @@ fn a_pageblock_that_begins_in_a_hole_is_unmovable() {
 #[test]
 fn memory_of_two_nodes_stays_apart() {
     let machine = Machine { memory: std::vec![(0, 0, 16), (1, 16, 32), (0, 32, 64)], ..Machine::flat(0) };
-    let mut buddy = boot(&machine);
+    let mut store = Store::default();
+    let mut buddy = store.boot(&machine);
     let second = buddy.find(NodeId::new(1).unwrap(), ZoneKind::Normal).unwrap();
     assert_eq!(free_blocks(&buddy, FIRST), [0, 0, 0, 0, 1, 1]);
     assert_eq!(free_blocks(&buddy, second), [0, 0, 0, 0, 1, 0]);
@@ -189,7 +188,8 @@ fn memory_of_two_nodes_stays_apart() {
 
 #[test]
 fn cma_areas_lend_to_movable_allocations_only() {
-    let mut buddy = boot(&Machine { cma: std::vec![(16, 32)], ..Machine::flat(32) });
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine { cma: std::vec![(16, 32)], ..Machine::flat(32) });
     assert_eq!((buddy.zones()[0].cma_pages(), buddy.zones()[0].free_cma_pages()), (16, 16));
     assert_eq!(buddy.pageblock_counts(FIRST)[MigrateType::Cma.index()], 2);
     // They do not merge with the Movable block next to them.
@@ -209,7 +209,8 @@ fn cma_areas_lend_to_movable_allocations_only() {
 
 #[test]
 fn cma_is_used_first_once_it_is_most_of_what_is_free() {
-    let mut buddy = boot(&Machine { cma: std::vec![(32, 64)], ..Machine::flat(64) });
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine { cma: std::vec![(32, 64)], ..Machine::flat(64) });
     let mut own = 0;
     let mut pages = Vec::new();
     while buddy.zones()[0].free_cma_pages() == 32 {
@@ -223,7 +224,8 @@ fn cma_is_used_first_once_it_is_most_of_what_is_free() {
 
 #[test]
 fn the_nth_allocation_fails_on_request_and_changes_nothing() {
-    let mut buddy = boot(&Machine::flat(64));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(64));
     let before = free_blocks(&buddy, FIRST);
     buddy.fail_nth(2);
     let first = buddy.alloc(FIRST, Request::movable(order(2))).unwrap();
@@ -239,7 +241,8 @@ fn the_nth_allocation_fails_on_request_and_changes_nothing() {
 
 #[test]
 fn requests_that_no_zone_can_meet_are_refused() {
-    let mut buddy = boot(&Machine::flat(64));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(64));
     let err = buddy.alloc(FIRST, Request::movable(order(6))).unwrap_err();
     assert_eq!(err, AllocError::TooLarge { order: order(6), largest: order(5) });
     let nowhere = ZoneId(7);
@@ -300,7 +303,8 @@ fn tables_that_do_not_fit_are_refused_by_name() {
 #[test]
 fn an_unaligned_cma_area_is_a_bug_that_says_so() {
     let machine = Machine { dma_end: 32, reserved: std::vec![(25, 40)], ..Machine::flat(64) };
-    let (mut buddy, reserved) = boot_all(&machine);
+    let mut store = Store::default();
+    let (mut buddy, reserved) = boot_around(&mut store, &machine, |_| {});
     let panic = catch_unwind(AssertUnwindSafe(|| buddy.activate_cma(reserved))).unwrap_err();
     assert!(panic.downcast_ref::<std::string::String>().unwrap().contains("whole pageblocks"));
 }

@@ -11,8 +11,7 @@ use crate::layout::{CoreAmount, Layout, LayoutConfig, MemFlags, MemRange, NodeLa
 use crate::{NodeMask, ZoneKind, ZoneSet};
 use core::sync::atomic::AtomicU32;
 use pagewright_addr::{PageShift, Pfn, PfnRange};
-use pagewright_page::{PageMeta, PageStorage, Section, SectionTable};
-use std::boxed::Box;
+use pagewright_page::{FrameIdx, PageMeta, PageStorage, Pristine, Reserved, Section, SectionTable};
 use std::vec::Vec;
 
 const LARGEST: u8 = 5;
@@ -82,59 +81,70 @@ impl Machine {
     }
 }
 
-type TestBuddy = Buddy<'static, 'static, 'static>;
+type TestBuddy<'x> = Buddy<'x, 'x, 'x>;
 
-fn leak<T>(values: Vec<T>) -> &'static mut [T] {
-    Box::leak(values.into_boxed_slice())
+/// The memory of a machine's structures, which its buddy borrows.
+#[derive(Default)]
+struct Store<'x> {
+    ranges: Vec<MemRange>,
+    nodes: Vec<NodeLayout>,
+    layout: Option<Layout<'x>>,
+    sections: Vec<Section>,
+    slots: Vec<PageMeta>,
+    extents: Vec<Option<Pristine<'x>>>,
+    zones: Vec<BuddyZone<'x, 'x>>,
+    records: Vec<AtomicU32>,
+    pieces: Vec<ZonePiece>,
 }
 
-/// A machine's buddy after `memblock_free_all`, CMA areas active; the memory of the structures is leaked.
-fn boot(machine: &Machine) -> TestBuddy {
-    let ranges = leak(
-        machine
-            .memory
-            .iter()
-            .map(|&(nid, start, end)| MemRange {
-                pfns: pfns(start, end),
-                nid: NodeId::new(nid).unwrap(),
-                flags: MemFlags::empty(),
-            })
-            .collect(),
-    );
-    let nodes = leak(std::vec![NodeLayout::EMPTY; 4]);
-    let layout =
-        Box::leak(Box::new(crate::layout::free_area_init(machine.layout_config(), ranges, nodes).unwrap()));
-    let sections = leak(std::vec![Section::EMPTY; ranges.len()]);
-    let table = SectionTable::build(sections, ranges.iter().map(|r| r.pfns), order(LARGEST)).unwrap();
-    let slots: &mut Vec<PageMeta> = Box::leak(Box::new(Vec::with_capacity(table.frames() as usize)));
-    let (map, all) = PageMap::new(PageStorage::zero(slots.spare_capacity_mut()), table).unwrap();
-    let mut buddy = empty(machine, layout, map);
-    hand_over(machine, layout, &mut buddy, all);
-    buddy
-}
+impl<'x> Store<'x> {
+    /// A machine's buddy after `memblock_free_all`, CMA areas active.
+    fn boot(&'x mut self, machine: &Machine) -> TestBuddy<'x> {
+        let (mut buddy, layout, all) = self.empty(machine);
+        hand_over(machine, layout, &mut buddy, all);
+        buddy
+    }
 
-fn empty(machine: &Machine, layout: &'static Layout<'static>, map: PageMap<'static>) -> TestBuddy {
-    let pageblock = order(machine.pageblock);
-    let zones: Vec<_> = layout
-        .nodes()
-        .iter()
-        .flat_map(|n| n.populated().map(move |z| (n.nid, z.kind)))
-        .map(|(nid, kind)| {
-            let slots: Vec<Option<Pristine<'static>>> = (0..machine.extents).map(|_| None).collect();
-            BuddyZone::new(nid, kind, leak(slots))
-        })
-        .collect();
-    let zones = leak(zones);
-    let count = Pageblocks::required_records(&map, pageblock);
-    // Whatever was in the memory before must not matter.
-    let records = leak((0..count).map(|_| AtomicU32::new(0xdead_beef)).collect());
-    let pieces = leak(std::vec![ZonePiece::EMPTY; layout.ranges().len() + 2]);
-    let blocks = Pageblocks::build(layout, &map, pageblock, zones, records, pieces).unwrap();
-    Buddy::new(map, blocks, zones, order(LARGEST), true).unwrap()
+    /// A machine's buddy without any memory, and the token for all of it.
+    fn empty(&'x mut self, machine: &Machine) -> (TestBuddy<'x>, &'x Layout<'x>, Pristine<'x>) {
+        self.ranges.extend(machine.memory.iter().map(|&(nid, start, end)| MemRange {
+            pfns: pfns(start, end),
+            nid: NodeId::new(nid).unwrap(),
+            flags: MemFlags::empty(),
+        }));
+        self.nodes.resize(4, NodeLayout::EMPTY);
+        let layout = crate::layout::free_area_init(machine.layout_config(), &self.ranges, &mut self.nodes);
+        let layout: &'x Layout<'x> = self.layout.insert(layout.unwrap());
+
+        self.sections.resize(machine.memory.len(), Section::EMPTY);
+        let memory = layout.ranges().iter().map(|r| r.pfns);
+        let table = SectionTable::build(&mut self.sections, memory, order(LARGEST)).unwrap();
+        self.slots.reserve_exact(table.frames() as usize);
+        let (map, all) = PageMap::new(PageStorage::zero(self.slots.spare_capacity_mut()), table).unwrap();
+
+        let populated: Vec<_> =
+            layout.nodes().iter().flat_map(|n| n.populated().map(move |z| (n.nid, z.kind))).collect();
+        self.extents.resize_with(populated.len() * machine.extents, || None);
+        let mut rest = &mut self.extents[..];
+        for (nid, kind) in populated {
+            let (slots, others) = rest.split_at_mut(machine.extents);
+            self.zones.push(BuddyZone::new(nid, kind, slots));
+            rest = others;
+        }
+
+        let pageblock = order(machine.pageblock);
+        // Whatever was in the memory before must not matter.
+        let count = Pageblocks::required_records(&map, pageblock);
+        self.records.extend((0..count).map(|_| AtomicU32::new(0xdead_beef)));
+        self.pieces.resize(machine.memory.len() + 2, ZonePiece::EMPTY);
+        let (zones, pieces) = (&mut self.zones[..], &mut self.pieces[..]);
+        let blocks = Pageblocks::build(layout, &map, pageblock, zones, &self.records, pieces).unwrap();
+        (Buddy::new(map, blocks, zones, order(LARGEST), true).unwrap(), layout, all)
+    }
 }
 
 /// Walks the memory as `memblock_free_all` does: free runs go to the buddy, reserved frames are marked.
-fn hand_over(machine: &Machine, layout: &Layout<'_>, buddy: &mut TestBuddy, mut all: Pristine<'static>) {
+fn hand_over<'x>(machine: &Machine, layout: &Layout<'_>, buddy: &mut TestBuddy<'x>, mut all: Pristine<'x>) {
     let taken = |pfn: u64, list: &[(u64, u64)]| list.iter().any(|&(s, e)| s <= pfn && pfn < e);
     for range in layout.ranges() {
         let mut pfn = range.pfns.start.get();
@@ -157,11 +167,11 @@ fn hand_over(machine: &Machine, layout: &Layout<'_>, buddy: &mut TestBuddy, mut 
 }
 
 /// Free blocks by order, all types.
-fn free_blocks(buddy: &TestBuddy, zone: ZoneId) -> Vec<u64> {
+fn free_blocks(buddy: &TestBuddy<'_>, zone: ZoneId) -> Vec<u64> {
     (0..=LARGEST).map(|n| buddy.free_blocks(zone, order(n))).collect()
 }
 
-fn pfn_of(buddy: &TestBuddy, frames: &Frames<'_>) -> u64 {
+fn pfn_of(buddy: &TestBuddy<'_>, frames: &Frames<'_>) -> u64 {
     buddy.map().pfn(frames.start()).get()
 }
 

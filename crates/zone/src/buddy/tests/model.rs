@@ -19,7 +19,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(machine: &Machine, buddy: &TestBuddy) -> Self {
+    fn new(machine: &Machine, buddy: &TestBuddy<'_>) -> Self {
         let end = machine.memory.iter().map(|m| m.2).max().unwrap_or(0);
         let inside = |list: &[(u64, u64)], p: u64| list.iter().any(|&(s, e)| s <= p && p < e);
         let node = |p: u64| machine.memory.iter().find(|m| m.1 <= p && p < m.2).map(|m| m.0);
@@ -114,7 +114,7 @@ fn machine() -> impl Strategy<Value = Machine> {
     })
 }
 
-fn check(buddy: &TestBuddy, model: &Model) {
+fn check(buddy: &TestBuddy<'_>, model: &Model) {
     buddy.validate().unwrap();
     for (i, z) in buddy.zones().iter().enumerate() {
         let zone = ZoneId(i as u16);
@@ -126,10 +126,11 @@ fn check(buddy: &TestBuddy, model: &Model) {
 }
 
 fn run(machine: &Machine, steps: &[Step]) {
-    let mut buddy = boot(machine);
+    let mut store = Store::default();
+    let mut buddy = store.boot(machine);
     let mut model = Model::new(machine, &buddy);
     check(&buddy, &model);
-    let mut held: BTreeMap<u64, Frames<'static>> = BTreeMap::new();
+    let mut held: BTreeMap<u64, Frames<'_>> = BTreeMap::new();
     let mut fail_next = false;
     for step in steps {
         match *step {

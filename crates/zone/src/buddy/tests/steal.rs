@@ -5,7 +5,8 @@ use MigrateType::{Movable, Reclaimable, Unmovable};
 
 #[test]
 fn an_unmovable_allocation_takes_over_a_large_block_with_its_pageblocks() {
-    let mut buddy = boot(&Machine::flat(64));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(64));
     let page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
     assert_eq!(pfn_of(&buddy, &page), 0);
     // A whole largest block changed type: four pageblocks.
@@ -17,7 +18,8 @@ fn an_unmovable_allocation_takes_over_a_large_block_with_its_pageblocks() {
 
 #[test]
 fn the_next_such_allocation_needs_no_fallback() {
-    let mut buddy = boot(&Machine::flat(64));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(64));
     let _one = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
     let before = buddy.pageblock_counts(FIRST);
     let _two = buddy.alloc(FIRST, Request::unmovable(order(3))).unwrap();
@@ -26,7 +28,8 @@ fn the_next_such_allocation_needs_no_fallback() {
 
 #[test]
 fn of_equal_blocks_reclaimable_prefers_the_unmovable_one() {
-    let mut buddy = boot(&Machine::flat(64));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(64));
     let unmovable = buddy.alloc(FIRST, Request::unmovable(order(5))).unwrap();
     buddy.free(unmovable);
     assert_eq!(buddy.free_blocks_of(FIRST, order(5), Unmovable), 1);
@@ -38,7 +41,8 @@ fn of_equal_blocks_reclaimable_prefers_the_unmovable_one() {
 
 #[test]
 fn a_larger_block_beats_a_better_type() {
-    let mut buddy = boot(&Machine::flat(64));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(64));
     let _unmovable = buddy.alloc(FIRST, Request::unmovable(order(4))).unwrap();
     let reclaimable = buddy.alloc(FIRST, Request::reclaimable(Order::ZERO)).unwrap();
     // 16..32 is free and Unmovable, but 32..64 is larger.
@@ -46,8 +50,12 @@ fn a_larger_block_beats_a_better_type() {
 }
 
 /// Takes everything as movable pages and gives some frames back, so that free memory is scattered.
-fn scattered(machine: &Machine, free: &[u64]) -> (TestBuddy, Vec<Frames<'static>>) {
-    let mut buddy = boot(machine);
+fn scattered<'x>(
+    store: &'x mut Store<'x>,
+    machine: &Machine,
+    free: &[u64],
+) -> (TestBuddy<'x>, Vec<Frames<'x>>) {
+    let mut buddy = store.boot(machine);
     let mut kept = Vec::new();
     let pages: Vec<_> =
         core::iter::from_fn(|| buddy.alloc(FIRST, Request::movable(Order::ZERO)).ok()).collect();
@@ -57,7 +65,7 @@ fn scattered(machine: &Machine, free: &[u64]) -> (TestBuddy, Vec<Frames<'static>
     (buddy, kept)
 }
 
-fn mark_as_user_pages(buddy: &TestBuddy, pages: &[Frames<'_>]) {
+fn mark_as_user_pages(buddy: &TestBuddy<'_>, pages: &[Frames<'_>]) {
     for page in pages {
         buddy.map().set_flags(page.start(), pagewright_page::PageFlags::LRU);
     }
@@ -66,7 +74,8 @@ fn mark_as_user_pages(buddy: &TestBuddy, pages: &[Frames<'_>]) {
 #[test]
 fn a_pageblock_that_is_half_free_is_claimed_as_a_whole() {
     // Of the pageblock 8..16, four frames are free, none next to another, and the others are no reason to claim it.
-    let (mut buddy, kept) = scattered(&Machine::flat(32), &[8, 10, 12, 14]);
+    let mut store = Store::default();
+    let (mut buddy, kept) = scattered(&mut store, &Machine::flat(32), &[8, 10, 12, 14]);
     mark_as_user_pages(&buddy, &kept);
     let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
     assert_eq!(buddy.pageblock_counts(FIRST)[..3], [1, 3, 0]);
@@ -78,7 +87,8 @@ fn a_pageblock_that_is_half_free_is_claimed_as_a_whole() {
 fn frames_of_another_zone_in_the_pageblock_are_left_alone() {
     // The pageblock 0..8 is shared by two nodes, of which the first goes on behind.
     let memory = std::vec![(0, 0, 4), (1, 4, 8), (0, 8, 32)];
-    let (mut buddy, _kept) = scattered(&Machine { memory, ..Machine::flat(0) }, &[0, 2]);
+    let mut store = Store::default();
+    let (mut buddy, _kept) = scattered(&mut store, &Machine { memory, ..Machine::flat(0) }, &[0, 2]);
     let second = buddy.find(NodeId::new(1).unwrap(), ZoneKind::Normal).unwrap();
     let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
     assert_eq!(buddy.zones()[second.index()].free_pages(), 4);
@@ -88,7 +98,8 @@ fn frames_of_another_zone_in_the_pageblock_are_left_alone() {
 #[test]
 fn frames_below_the_zone_start_do_not_count() {
     // DMA has 0..4 of the pageblock 0..8, full of user pages.
-    let mut buddy = boot(&Machine { dma_end: 4, ..Machine::flat(32) });
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine { dma_end: 4, ..Machine::flat(32) });
     let normal = buddy.find(NodeId::ZERO, ZoneKind::Normal).unwrap();
     let mut kept = Vec::new();
     for zone in [FIRST, normal] {
@@ -110,7 +121,8 @@ fn frames_below_the_zone_start_do_not_count() {
 
 #[test]
 fn a_movable_allocation_that_cannot_have_the_pageblock_splits_the_smallest_block() {
-    let mut buddy = boot(&Machine { pageblock: 4, ..Machine::flat(32) });
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine { pageblock: 4, ..Machine::flat(32) });
     let pages: Vec<_> =
         core::iter::from_fn(|| buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).ok()).collect();
     for page in pages {
@@ -127,14 +139,16 @@ fn a_movable_allocation_that_cannot_have_the_pageblock_splits_the_smallest_block
 #[test]
 fn memory_in_use_that_may_be_unmovable_counts_as_alike() {
     // Three of eight are free; of the five others none is on an LRU list, so all may be the kernel's.
-    let (mut buddy, _kept) = scattered(&Machine::flat(32), &[8, 10, 12]);
+    let mut store = Store::default();
+    let (mut buddy, _kept) = scattered(&mut store, &Machine::flat(32), &[8, 10, 12]);
     let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
     assert_eq!(buddy.pageblock_counts(FIRST)[..3], [1, 3, 0]);
 }
 
 #[test]
 fn a_pageblock_full_of_user_pages_keeps_its_type_but_lends_its_free_pages() {
-    let (mut buddy, kept) = scattered(&Machine::flat(32), &[8, 10, 12]);
+    let mut store = Store::default();
+    let (mut buddy, kept) = scattered(&mut store, &Machine::flat(32), &[8, 10, 12]);
     mark_as_user_pages(&buddy, &kept);
     let _page = buddy.alloc(FIRST, Request::unmovable(Order::ZERO)).unwrap();
     assert_eq!(buddy.pageblock_counts(FIRST)[..3], [0, 4, 0]);
@@ -145,7 +159,8 @@ fn a_pageblock_full_of_user_pages_keeps_its_type_but_lends_its_free_pages() {
 
 #[test]
 fn a_movable_allocation_takes_the_smallest_foreign_block_and_leaves_the_rest() {
-    let mut buddy = boot(&Machine::flat(32));
+    let mut store = Store::default();
+    let mut buddy = store.boot(&Machine::flat(32));
     let all = buddy.alloc(FIRST, Request::unmovable(order(5))).unwrap();
     let (page, rest) = all.split_at(1);
     let (middle, high) = rest.split_at(15);
@@ -161,11 +176,13 @@ fn a_movable_allocation_takes_the_smallest_foreign_block_and_leaves_the_rest() {
 
 #[test]
 fn no_fragment_refuses_foreign_blocks_below_a_pageblock() {
-    let (mut buddy, _kept) = scattered(&Machine::flat(32), &[8, 9, 10, 11]);
+    let mut store = Store::default();
+    let (mut buddy, _kept) = scattered(&mut store, &Machine::flat(32), &[8, 9, 10, 11]);
     let careful = Request { no_fragment: true, ..Request::unmovable(Order::ZERO) };
     assert!(buddy.alloc(FIRST, careful).is_err());
     buddy.validate().unwrap();
-    let (mut buddy, _kept) = scattered(&Machine::flat(32), &[8, 9, 10, 11, 12, 13, 14, 15]);
+    let mut store = Store::default();
+    let (mut buddy, _kept) = scattered(&mut store, &Machine::flat(32), &[8, 9, 10, 11, 12, 13, 14, 15]);
     assert!(buddy.alloc(FIRST, careful).is_ok());
 }
 
@@ -173,7 +190,8 @@ fn no_fragment_refuses_foreign_blocks_below_a_pageblock() {
 fn a_pageblock_cut_by_the_zone_end_is_never_claimed() {
     // The zone ends at frame 28, in the middle of the pageblock 24..32.
     let machine = Machine { memory: std::vec![(0, 0, 28)], ..Machine::flat(0) };
-    let (mut buddy, _kept) = scattered(&machine, &[24, 26]);
+    let mut store = Store::default();
+    let (mut buddy, _kept) = scattered(&mut store, &machine, &[24, 26]);
     let _page = buddy.alloc(FIRST, Request::reclaimable(Order::ZERO)).unwrap();
     assert_eq!(buddy.pageblock_counts(FIRST)[Reclaimable.index()], 0);
     buddy.validate().unwrap();

@@ -1,0 +1,179 @@
+//! Freeing: memory from the boot path and tokens that come back, merged with their buddies.
+
+use super::zone::Place;
+use super::{Buddy, MigrateType, ZoneId};
+use pagewright_addr::Order;
+use pagewright_page::{FrameIdx, Frames, Pristine, Reserved};
+
+impl<'a> Buddy<'_, '_, 'a> {
+    /// Gives frames back, in whatever number and alignment: they are cut into the largest aligned blocks.
+    ///
+    /// # Panics
+    /// If a frame lies in no zone: whoever minted the token took it from a hole.
+    pub fn free(&mut self, frames: Frames<'a>) {
+        self.free_all(frames, None);
+    }
+
+    /// Memory that memblock had free (`memblock_free_all`). Whole blocks of the largest order stay untouched, the rest
+    /// is initialised and enters the lists.
+    ///
+    /// # Panics
+    /// As [`Self::free`].
+    pub fn free_boot(&mut self, mut memory: Pristine<'a>) {
+        while !memory.is_empty() {
+            let idx = FrameIdx::new(memory.start() as u32);
+            let run = self.blocks.run(idx, memory.len());
+            let zone = self.zone_or_panic(idx);
+            let part = memory.take_front(run);
+            self.zones[zone.index()].managed += run;
+            let (head, body, tail) = part.split_blocks(self.largest);
+            for rest in [head, tail] {
+                if !rest.is_empty() {
+                    self.free_all(rest.into_frames(), Some(Place::Tail));
+                }
+            }
+            self.keep_untouched(zone, body);
+        }
+    }
+
+    /// Memory that was reserved and is no longer needed: the initial RAM disk, init sections (`free_reserved_area`).
+    ///
+    /// # Panics
+    /// As [`Self::free`].
+    pub fn free_reserved(&mut self, memory: Reserved<'a>) {
+        if memory.is_empty() {
+            return;
+        }
+        let frames = memory.release();
+        self.manage(&frames, false);
+        self.free_all(frames, None);
+    }
+
+    /// Memory of a CMA area that is ready to lend (`init_cma_reserved_pageblock` for each of its blocks): its pageblocks
+    /// become [`MigrateType::Cma`] and enter the lists.
+    ///
+    /// # Panics
+    /// If the memory is not whole pageblocks, or as [`Self::free`].
+    pub fn activate_cma(&mut self, memory: Reserved<'a>) {
+        let block = self.blocks.order();
+        if memory.is_empty() || (memory.start() | memory.len()) & (block.pages() - 1) != 0 {
+            panic!("{memory:?} is no CMA area of whole pageblocks of order {}", block.get());
+        }
+        let frames = memory.release();
+        self.manage(&frames, true);
+        let mut rest = Some(frames);
+        while let Some(frames) = rest {
+            let (now, later) = split_front(frames, block.pages());
+            self.blocks.set_migrate_type(now.start(), MigrateType::Cma);
+            self.free_all(now, None);
+            rest = later;
+        }
+    }
+
+    /// Counts frames that become the buddy's.
+    fn manage(&mut self, frames: &Frames<'a>, cma: bool) {
+        let mut done = 0;
+        while done < frames.len() {
+            let idx = FrameIdx::new(frames.start().get() + done as u32);
+            let zone = self.zone_or_panic(idx);
+            let run = self.blocks.run(idx, frames.len() - done);
+            let zone = &mut self.zones[zone.index()];
+            zone.managed += run;
+            zone.cma += if cma { run } else { 0 };
+            done += run;
+        }
+    }
+
+    fn zone_or_panic(&self, idx: FrameIdx) -> ZoneId {
+        match self.blocks.zone_of(idx) {
+            Some(zone) => zone,
+            None => panic!("frame index {idx} lies in no zone's memory and cannot be freed"),
+        }
+    }
+
+    /// Keeps whole blocks as an extent as long as their first pageblock is Movable and there is room.
+    fn keep_untouched(&mut self, zone: ZoneId, mut body: Pristine<'a>) {
+        let step = self.largest.pages();
+        while !body.is_empty() {
+            let start = body.start();
+            let kind = |at: u64| self.blocks.migrate_type(FrameIdx::new(at as u32));
+            let movable =
+                (start..body.end()).step_by(step as usize).take_while(|&at| kind(at) == MigrateType::Movable);
+            let run = movable.count() as u64 * step;
+            let part = if run > 0 {
+                match self.zones[zone.index()].extents.insert(body.take_front(run)) {
+                    Ok(()) => continue,
+                    Err(no_room) => no_room,
+                }
+            } else {
+                body.take_front(step)
+            };
+            self.free_all(part.into_frames(), Some(Place::Tail));
+        }
+    }
+
+    /// Frees frames block by block; `place` overrides where each merged block goes.
+    fn free_all(&mut self, frames: Frames<'a>, place: Option<Place>) {
+        let mut rest = Some(frames);
+        while let Some(frames) = rest {
+            let start = frames.start();
+            let zone = self.zone_or_panic(start);
+            let run = self.blocks.run(start, frames.len());
+            let order =
+                (run.max(1).ilog2() as u8).min(start.get().trailing_zeros() as u8).min(self.largest.get());
+            let (block, later) = split_front(frames, 1 << order);
+            self.free_one(zone, block, Order::new(order).unwrap_or_default(), place);
+            rest = later;
+        }
+    }
+
+    /// `__free_one_page`: merges with the buddy as long as that is free, then links the result.
+    fn free_one(&mut self, zone: ZoneId, mut block: Frames<'a>, mut order: Order, place: Option<Place>) {
+        let migrate = self.blocks.migrate_type(block.start());
+        while order < self.largest {
+            let buddy = block.start().buddy(order);
+            if !self.is_free_buddy(zone, buddy, order) {
+                break;
+            }
+            if order >= self.blocks.order() {
+                // Pageblocks whose blocks must stay countable by type do not merge with others.
+                let other = self.blocks.migrate_type(buddy);
+                if migrate != other && !(migrate.is_mergeable() && other.is_mergeable()) {
+                    break;
+                }
+            }
+            self.zones[zone.index()].unlink(&self.map, buddy, order);
+            block = self.map.absorb_free(block);
+            order = Order::new(order.get() + 1).unwrap_or(self.largest);
+        }
+        let start = block.start();
+        let place = place.unwrap_or_else(|| self.place(zone, start, order));
+        let idx = self.map.put_block(block);
+        self.zones[zone.index()].link(&self.map, idx, order, migrate, place);
+    }
+
+    /// `page_is_buddy`.
+    pub(super) fn is_free_buddy(&self, zone: ZoneId, idx: FrameIdx, order: Order) -> bool {
+        self.map.free_order(idx) == Some(order) && self.blocks.zone_of(idx) == Some(zone)
+    }
+
+    /// A block whose next larger buddy is free goes to the tail: left alone, the two may soon merge
+    /// (`buddy_merge_likely`).
+    fn place(&self, zone: ZoneId, start: FrameIdx, order: Order) -> Place {
+        if order.get() + 1 >= self.largest.get() {
+            return Place::Head;
+        }
+        let Some(up) = order.up() else { return Place::Head };
+        let higher = start.align_down(up);
+        if self.is_free_buddy(zone, higher.buddy(up), up) { Place::Tail } else { Place::Head }
+    }
+}
+
+/// The first `n` frames of a token, and what is left if anything is.
+fn split_front(frames: Frames<'_>, n: u64) -> (Frames<'_>, Option<Frames<'_>>) {
+    if n >= frames.len() {
+        return (frames, None);
+    }
+    let (front, rest) = frames.split_at(n);
+    (front, Some(rest))
+}
