@@ -12,6 +12,7 @@ use crate::sink::Phase;
 use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicU32;
 use pagewright_addr::{NodeId, Order, PfnRange, PhysRange};
+use pagewright_firmware::Arch;
 use pagewright_memblock::Flags;
 use pagewright_page::{PageMap, PageStorage, Pristine, Reserved, Section, SectionTable};
 use pagewright_zone::ZoneKind;
@@ -61,6 +62,7 @@ pub fn populated_zones(boot: &Boot<'_>) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kept {
     Cma,
+    ImageGaps,
     InitSections,
     Initrd,
 }
@@ -144,7 +146,8 @@ fn fill_zones<'z, 's, 'a>(
 
 /// Reserved ranges that are freed or lent later.
 fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 72> {
-    let shift = boot.machine.config.page_shift;
+    let c = &boot.machine.config;
+    let shift = c.page_shift;
     let mut out: ArrayVec<(PfnRange, Kept), 72> = ArrayVec::new();
     let mut add = |range: PhysRange, why| {
         let frames = range.frames_inside(shift);
@@ -157,13 +160,23 @@ fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 72> {
     }
     let image = &boot.machine.image;
     add(PhysRange::new(image.init_begin, image.init_end), Kept::InitSections);
+    if boot.machine.arch == Arch::X86_64 && c.strict_kernel_rwx {
+        // Between text, read-only data and data lies what alignment to large pages left over.
+        add(PhysRange::new(image.text_end, image.rodata_start), Kept::ImageGaps);
+        add(PhysRange::new(image.rodata_end, image.data_start), Kept::ImageGaps);
+    }
     if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
-        // Whole pages are freed, also the last one.
-        let whole = initrd.frames_touched(shift);
-        add(whole.bytes(shift), Kept::Initrd);
+        add(freed_initrd(boot, initrd), Kept::Initrd);
     }
     out.sort_unstable_by_key(|(r, _)| r.start);
     out
+}
+
+/// What is freed of the initial RAM disk: whole pages only, but x86 had reserved the last one for itself.
+fn freed_initrd(boot: &Boot<'_>, initrd: PhysRange) -> PhysRange {
+    let shift = boot.machine.config.page_shift;
+    let x86 = matches!(boot.machine.arch, Arch::X86_64 | Arch::I386);
+    if x86 { initrd.frames_touched(shift) } else { initrd.frames_inside(shift) }.bytes(shift)
 }
 
 /// Marks memory as reserved; what is freed later stays at hand.
@@ -208,6 +221,7 @@ fn memory_line(boot: &mut Boot<'_>, total: u64, available: u64) {
     let present: u64 = layout.nodes().iter().map(|n| n.present).sum();
     let image = &boot.machine.image;
     let high: u64 = boot.high_pages();
+    let available = available.saturating_sub(vmalloc_tables(boot));
     let reserved = present.saturating_sub(total).saturating_sub(boot.total_cma_pages);
     let highmem = Highmem(boot.machine.config.highmem.then_some(kib(high)));
     info!(
@@ -223,6 +237,16 @@ fn memory_line(boot: &mut Boot<'_>, total: u64, available: u64) {
         kib(reserved),
         kib(boot.total_cma_pages),
     );
+}
+
+/// Pages that x86_64 takes from the buddy before it prints the line: the upper page tables of all vmalloc space
+/// (`preallocate_vmalloc_pages`), one for each entry of the top table: 32 TiB by 512 GiB, or 12800 TiB by 256 TiB.
+fn vmalloc_tables(boot: &Boot<'_>) -> u64 {
+    match (boot.machine.arch, boot.machine.cpus.la57) {
+        (Arch::X86_64, false) => 64,
+        (Arch::X86_64, true) => 50,
+        _ => 0,
+    }
 }
 
 struct Highmem(Option<u64>);
@@ -275,9 +299,10 @@ impl<'a> Running<'_, '_, 'a> {
         }
         self.take_kept(Kept::Initrd);
         if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
-            info!(boot, "Freeing initrd memory: {}K", initrd.len().next_multiple_of(boot.page_bytes()) >> 10);
+            info!(boot, "Freeing initrd memory: {}K", freed_initrd(boot, initrd).len() >> 10);
         }
         self.take_kept(Kept::InitSections);
+        self.take_kept(Kept::ImageGaps);
         let image = &boot.machine.image;
         debug!(
             boot,
@@ -293,7 +318,7 @@ impl<'a> Running<'_, '_, 'a> {
             match why {
                 w if w != which => stay.push((why, reserved)),
                 Kept::Cma => self.buddy.activate_cma(reserved),
-                Kept::InitSections | Kept::Initrd => self.buddy.free_reserved(reserved),
+                Kept::ImageGaps | Kept::InitSections | Kept::Initrd => self.buddy.free_reserved(reserved),
             }
         }
         self.kept = stay;

@@ -24,11 +24,13 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
+mod allocator;
 mod metadata;
 mod ram;
 mod zeroed;
 
 use core::fmt;
+pub use allocator::{HostedError, with_page_allocator};
 pub use metadata::Metadata;
 pub use ram::Ram;
 
