@@ -8,7 +8,7 @@ use crate::capture::Capture;
 use crate::facts::{Facts, Group};
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
-use crate::run::{self, LogOptions, Recorder};
+use crate::run::{self, Booted, LogOptions, Recorder};
 use crate::show::zoneinfo;
 use pagewright::Boot;
 use pagewright_firmware::cmdline::ThpParam;
@@ -35,8 +35,7 @@ pub fn conform(capture: &Capture) -> Result<MachineReport, Fault> {
         }
         Err(fault) => return Err(fault),
     };
-    let booted =
-        run::boot(&machine, |boot, record| compare_all(capture, &machine, boot, record, &mut report), |_| ());
+    let booted = run::boot(&machine, |booted| compare_all(capture, &machine, booted, &mut report), |_| ());
     match booted {
         Ok(compared) => compared?,
         Err(fault) => our_boot_stopped(&mut report, &fault),
@@ -57,10 +56,10 @@ fn our_boot_stopped(report: &mut MachineReport, fault: &Fault) {
 fn compare_all(
     capture: &Capture,
     machine: &OwnedMachine,
-    boot: &Boot<'_>,
-    record: &Recorder,
+    booted: &Booted<'_, '_, '_, '_, '_>,
     report: &mut MachineReport,
 ) -> Result<(), Fault> {
+    let Booted { boot, record, .. } = *booted;
     let captured = Facts::from_log(&capture.dmesg);
     let ours = Facts::from_log(&record.log(&LogOptions::of(&boot.params)));
     for group in BOOTED {
@@ -69,11 +68,13 @@ fn compare_all(
     let add = |report: &mut MachineReport, group, tally| report.groups.entry(group).or_default().add(tally);
     add(report, Group::Memory, memory_file(capture, boot));
     add(report, Group::Placements, crash_kernel(capture, boot));
+    add(report, Group::Managed, compare(Group::Managed, &captured, &ours));
     match &capture.zoneinfo {
         Some(info) => {
             let (zones, cma) = zone_files(info, boot);
             add(report, Group::Zones, zones);
             add(report, Group::Placements, cma);
+            add(report, Group::Managed, managed(info, booted));
         }
         None => _ = report.left_out.insert(Group::Watermarks, "no zoneinfo.txt".to_owned()),
     }
@@ -154,6 +155,25 @@ fn zone_files(info: &zoneinfo::ZoneInfo, boot: &Boot<'_>) -> (Tally, Tally) {
         cma.check(Group::Placements, &key, Some(zone.cma.to_string()), pages.map(|p| p.to_string()));
     }
     (zones, cma)
+}
+
+/// Managed pages of each zone with memory, the difference told in pages.
+fn managed(info: &zoneinfo::ZoneInfo, booted: &Booted<'_, '_, '_, '_, '_>) -> Tally {
+    let mut tally = Tally::default();
+    for zone in info.zones.iter().filter(|z| z.populated.is_some()) {
+        let mut zones = booted.running.buddy.zones().iter();
+        let ours = zones.find(|z| u32::from(z.nid().get()) == zone.node && z.kind().name() == zone.name);
+        let text = ours.map(|z| {
+            let pages = z.managed_pages();
+            match pages as i64 - zone.managed as i64 {
+                0 => pages.to_string(),
+                difference => format!("{pages} ({difference:+} pages)"),
+            }
+        });
+        let key = format!("node {} zone {} managed", zone.node, zone.name);
+        tally.check(Group::Managed, &key, Some(zone.managed.to_string()), text);
+    }
+    tally
 }
 
 fn replay_group(

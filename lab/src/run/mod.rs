@@ -1,5 +1,6 @@
 //! Running a boot: the memory that it borrows, and a record of all it says.
 
+mod cpus;
 mod log;
 mod record;
 mod slots;
@@ -10,11 +11,18 @@ pub use slots::{SPARE_SLOTS, SpareSlots};
 
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
-use pagewright::{Boot, Workspace};
+use pagewright::{Boot, Running, Space, Workspace, running};
+use pagewright_addr::{NodeId, PfnRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::KernelConfig;
-use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region};
+use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region, Set};
+use pagewright_page::{Pristine, Section};
+use pagewright_sim::Metadata;
+use pagewright_zone::ZoneKind;
+use pagewright_zone::buddy::{BuddyZone, ZonePiece};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
+use pagewright_zone::watermark::{Cpus, ZoneMarks};
+use std::sync::atomic::AtomicU32;
 
 /// Slots of memblock's first arrays, memory and reserved.
 ///
@@ -30,14 +38,24 @@ pub fn initial_slots(config: &KernelConfig) -> (usize, usize) {
 /// Memory ranges that zones are computed from, at most.
 const MAX_RANGES: usize = 1 << 14;
 
-/// Boots the machine and hands its final state and the record to `then`.
+/// A machine whose page allocator serves, and everything that was said on the way.
+pub struct Booted<'b, 'z, 's, 'p, 'a> {
+    /// The state that the boot built.
+    pub boot: &'b Boot<'a>,
+    /// The page allocator with its watermarks.
+    pub running: &'b Running<'z, 's, 'p>,
+    /// What was said.
+    pub record: &'b Recorder,
+}
+
+/// Boots the machine and hands its final state to `then`.
 ///
 /// # Errors
 /// A [`Fault`] if the description cannot be read or the boot stops; the record then ends where it stopped and goes
 /// to `stopped`.
 pub fn boot<R>(
     machine: &OwnedMachine,
-    then: impl FnOnce(&Boot<'_>, &Recorder) -> R,
+    then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R,
     stopped: impl FnOnce(&Recorder),
 ) -> Result<R, Fault> {
     let lent = machine.lend()?;
@@ -47,28 +65,71 @@ pub fn boot<R>(
     let mut reserved = vec![Region::default(); reserved];
     let mut spare = vec![Region::default(); SPARE_SLOTS];
     let mut growth = SpareSlots::new(&mut spare);
-    let blank = MemRange {
-        pfns: pagewright_addr::PfnRange::default(),
-        nid: pagewright_addr::NodeId::ZERO,
-        flags: MemFlags::empty(),
-    };
+    let blank = MemRange { pfns: PfnRange::default(), nid: NodeId::ZERO, flags: MemFlags::empty() };
     let mut ranges = vec![blank; MAX_RANGES];
-    let mut nodes = vec![NodeLayout::EMPTY; machine.config.max_numnodes() as usize];
     let possible = machine.config.max_numnodes() as usize;
-    let mut zonelists = vec![pagewright_addr::NodeId::ZERO; possible * (possible + 1)];
+    let mut nodes = vec![NodeLayout::EMPTY; possible];
+    let mut zonelists = vec![NodeId::ZERO; possible * (possible + 1)];
     let workspace = Workspace {
-        zonelists: &mut zonelists,
         memory: &mut memory,
         reserved: &mut reserved,
         region_memory: Some(&mut growth),
         ranges: &mut ranges,
         nodes: &mut nodes,
+        zonelists: &mut zonelists,
     };
-    match pagewright::boot(&lent, workspace, &recorder) {
-        Ok(booted) => Ok(then(&booted, &recorder)),
-        Err(e) => {
-            stopped(&recorder);
-            Err(Fault::new(e.to_string(), machine.name.clone(), ""))
-        }
+    let result = match pagewright::boot(&lent, workspace, &recorder) {
+        Ok(mut booted) => start(machine, &mut booted, &recorder, then),
+        Err(e) => Err(fault(machine, e)),
+    };
+    if result.is_err() {
+        stopped(&recorder);
     }
+    result
+}
+
+fn fault(machine: &OwnedMachine, error: impl std::fmt::Display) -> Fault {
+    Fault::new(error.to_string(), machine.name.clone(), "")
+}
+
+/// The hand-over to the page allocator and the initcalls after it, in memory that lasts as long as `then` runs.
+fn start<R>(
+    machine: &OwnedMachine,
+    boot: &mut Boot<'_>,
+    record: &Recorder,
+    then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R,
+) -> Result<R, Fault> {
+    let frames = running::metadata_frames(boot);
+    let zones = running::populated_zones(boot);
+    let regions = boot.mb.regions(Set::Memory).len();
+    let holes = regions + boot.mb.regions(Set::Reserved).len();
+    let mut metadata = Metadata::new(frames).map_err(|e| fault(machine, e))?;
+    let mut sections = vec![Section::EMPTY; regions];
+    let blocks = (frames >> machine.config.pageblock_order()) as usize + 1;
+    let records: Vec<AtomicU32> = (0..blocks).map(|_| AtomicU32::new(0)).collect();
+    let mut pieces = vec![ZonePiece::EMPTY; zones * regions + 2];
+    let mut marks = vec![ZoneMarks::new(NodeId::ZERO, ZoneKind::Normal, 0, false); 1024 * ZoneKind::COUNT];
+    let mut extents: Vec<Option<Pristine<'_>>> = Vec::new();
+    extents.resize_with(zones * (holes + 8), || None);
+    let mut buddies: Vec<BuddyZone<'_, '_>> =
+        (0..zones).map(|_| BuddyZone::new(NodeId::ZERO, ZoneKind::Normal, &mut [])).collect();
+    let space = Space {
+        metadata: metadata.storage(),
+        sections: &mut sections,
+        records: &records,
+        pieces: &mut pieces,
+        zones: &mut buddies,
+        extents: &mut extents,
+        marks: &mut marks,
+    };
+    let mut running = pagewright::hand_over(boot, space).map_err(|e| fault(machine, e))?;
+    let nodes = cpus::nodes(boot);
+    let on_node = |nid: NodeId| nodes.iter().filter(|n| **n == nid).count() as u32;
+    let everywhere = |_: NodeId| nodes.len() as u32;
+    let cpus = Cpus {
+        online: nodes.len() as u32,
+        on_node: if machine.config.numa { &on_node } else { &everywhere },
+    };
+    running.initcalls(boot, &cpus);
+    Ok(then(&Booted { boot, running: &running, record }))
 }
