@@ -216,6 +216,7 @@ fn bootmem_init(b: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootError
     crate::memtest::early_memtest(b)?;
     numa::arch_numa_init(b, tree)?;
     crate::hugetlb::cma_reserve(b)?;
+    crate::hugetlb::pernuma_cma_reserve(b)?;
     sparse::sparse_init(b)?;
     zone_sizes_init(b, tree)?;
     cma::dma_contiguous_reserve(b, b.dma_limit)?;

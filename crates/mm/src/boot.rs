@@ -90,6 +90,8 @@ pub struct Boot<'a> {
     pub zonelists: Option<ZoneLists<'a>>,
     /// Whether pages are grouped by mobility.
     pub mobility_grouping: bool,
+    /// Pools of huge pages.
+    pub huge_pools: crate::hugetlb::Pools,
     /// How `page->flags` is divided.
     pub page_flags: Option<pagewright_page::flags_layout::PageFlagsLayout>,
     /// `nr_kernel_pages`: pages that size hash tables.
@@ -98,6 +100,8 @@ pub struct Boot<'a> {
     pub nr_all_pages: u64,
     /// The node of each CPU by number, where the firmware says (x86).
     pub(crate) cpu_nodes: ArrayVec<NodeId, 512>,
+    /// x86: the e820 map as it stands after the boot.
+    pub e820: Option<pagewright_firmware::e820::E820Table>,
     /// x86: what the direct map covers and where its tables come from.
     pub(crate) x86_mapped: Option<crate::x86::Mapped>,
     pub(crate) log_buf_done: bool,
@@ -184,6 +188,7 @@ impl<'a> Boot<'a> {
             nr_kernel_pages: 0,
             nr_all_pages: 0,
             cpu_nodes: ArrayVec::new(),
+            e820: None,
             x86_mapped: None,
             log_buf_done: false,
             node_data: NodeData::new(),
@@ -192,6 +197,7 @@ impl<'a> Boot<'a> {
             zonelist_room: Some(ws.zonelists),
             zonelists: None,
             mobility_grouping: true,
+            huge_pools: crate::hugetlb::Pools::new(),
         })
     }
 
@@ -360,6 +366,7 @@ pub fn boot<'a>(
     b.phase(Phase::StartKernel);
     crate::zonelists::build_all_zonelists(&mut b)?;
     info!(b, "Kernel command line: {}", b.cmdline.text);
+    crate::hugetlb::setup(&mut b)?;
     early::print_unknown_bootoptions(&mut b)?;
     early::setup_log_buf(&mut b, false)?;
     early::vfs_caches_init_early(&mut b)?;

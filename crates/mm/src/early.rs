@@ -143,9 +143,14 @@ pub(crate) fn vfs_caches_init_early(boot: &mut Boot<'_>) -> Result<(), BootError
 const IO_TLB_BYTES: u64 = 64 << 20;
 /// One slot of the bounce buffer, as a shift (IO_TLB_SHIFT).
 const IO_TLB_SHIFT: u32 = 11;
-/// `sizeof(struct io_tlb_slot)` and `sizeof(struct io_tlb_area)` on 64-bit kernels.
-const IO_TLB_SLOT: u64 = 24;
-const IO_TLB_AREA: u64 = 16;
+/// `sizeof(struct io_tlb_slot)`: an address, a size, an index; padded.
+const fn io_tlb_slot(long: u64) -> u64 {
+    if long == 8 { 24 } else { 16 }
+}
+/// `sizeof(struct io_tlb_area)`: a counter, an index, a lock.
+const fn io_tlb_area(long: u64) -> u64 {
+    long + 8
+}
 
 /// `swiotlb_init`: bounce buffers for devices that cannot reach all memory. `low_limit` is the highest address
 /// they may end at; `verbose` prints where they lie at once (x86 does so later).
@@ -162,18 +167,14 @@ pub(crate) fn swiotlb_init(boot: &mut Boot<'_>, low_limit: PhysAddr, verbose: bo
         warning!(boot, "software IO TLB: swiotlb_init_remap: failed to allocate tlb structure");
         return Ok(());
     };
-    boot.alloc((slots * IO_TLB_SLOT).next_multiple_of(page), page)?;
-    boot.alloc(areas * IO_TLB_AREA, line)?;
+    let long = boot.long_bytes();
+    boot.alloc((slots * io_tlb_slot(long)).next_multiple_of(page), page)?;
+    boot.alloc(areas * io_tlb_area(long), line)?;
     if !verbose {
         return Ok(());
     }
-    let width = if boot.phys_addr_is_64bit() { 18 } else { 10 };
-    info!(
-        boot,
-        "software IO TLB: mapped [mem {:#0width$x}-{:#0width$x}] ({}MB)",
-        at,
-        at.saturating_add(bytes - 1),
-        bytes >> 20
-    );
+    // The end is the first byte after the buffer.
+    let (start, end) = (boot.pa(at), boot.pa(at.saturating_add(bytes)));
+    info!(boot, "software IO TLB: mapped [mem {start}-{end}] ({}MB)", bytes >> 20);
     Ok(())
 }

@@ -43,10 +43,8 @@ pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, 
             b.mb.add(more.range())?;
         }
     }
-    if let Some(at) = at
-        && b.machine.arch == Arch::Arm64
-    {
-        b.mb.set_caller("setup_machine_fdt");
+    if let Some(at) = at {
+        b.mb.set_caller(if b.machine.arch == Arch::Arm64 { "setup_machine_fdt" } else { "setup_arch" });
         b.mb.reserve(PhysRange::from_len(*at, tree.total_size()))?;
     }
     if let Some(model) = tree.model() {
@@ -58,7 +56,8 @@ pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, 
     Ok(tree)
 }
 
-/// `early_init_dt_add_memory_arch`: whole pages, below what physical addresses can hold.
+/// `early_init_dt_add_memory_arch`: whole pages, from PHYS_OFFSET on where that is known, below what physical
+/// addresses can hold.
 fn add_memory(b: &mut Boot<'_>, range: PhysRange) -> Result<(), BootError> {
     let page = b.page_bytes();
     if range.len() < page - (range.start.get() & (page - 1)) {
@@ -76,7 +75,16 @@ fn add_memory(b: &mut Boot<'_>, range: PhysRange) -> Result<(), BootError> {
         warning!(b, "Ignoring memory range 0x{:x} - 0x{:x}", max.saturating_add(1), end);
         end = max.saturating_add(1);
     }
-    b.mb.add(PhysRange::new(whole.start, end))?;
+    // arm64 takes what lies below its linear map away later; arm, whose kernel cannot move, never adds it.
+    let min = b.memstart;
+    if end < min {
+        warning!(b, "Ignoring memory block 0x{:x} - 0x{:x}", whole.start, end);
+        return Ok(());
+    }
+    if whole.start < min {
+        warning!(b, "Ignoring memory range 0x{:x} - 0x{:x}", whole.start, min);
+    }
+    b.mb.add(PhysRange::new(whole.start.max(min), end))?;
     Ok(())
 }
 

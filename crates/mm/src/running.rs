@@ -14,9 +14,9 @@ use core::sync::atomic::AtomicU32;
 use pagewright_addr::{NodeId, Order, PfnRange, PhysRange};
 use pagewright_firmware::Arch;
 use pagewright_memblock::Flags;
-use pagewright_page::{PageMap, PageStorage, Pristine, Reserved, Section, SectionTable};
+use pagewright_page::{Frames, PageMap, PageStorage, Pristine, Reserved, Section, SectionTable};
 use pagewright_zone::ZoneKind;
-use pagewright_zone::buddy::{Buddy, BuddyZone, Pageblocks, ZonePiece};
+use pagewright_zone::buddy::{Buddy, BuddyZone, Pageblocks, Request, ZonePiece};
 use pagewright_zone::layout::NodeLayout;
 use pagewright_zone::watermark::{Cpus, Tunables, Watermarks, ZoneMarks, thp_is_on};
 
@@ -75,6 +75,8 @@ pub struct Running<'z, 's, 'a> {
     pub watermarks: Watermarks<'z>,
     /// Pages that memblock had free (`totalram_pages` right after `mem_init`).
     pub total_ram_at_init: u64,
+    /// Pages in huge page pools that came from the buddy.
+    pub huge_pages: u64,
     kept: ArrayVec<(Kept, Reserved<'a>), 80>,
 }
 
@@ -122,7 +124,7 @@ pub fn hand_over<'z, 's, 'a>(
     let tunables = boot.tunables();
     let mut watermarks = Watermarks::new(tunables, marks);
     watermarks.setup_boot_pagesets();
-    Ok(Running { buddy, watermarks, total_ram_at_init: total, kept })
+    Ok(Running { buddy, watermarks, total_ram_at_init: total, huge_pages: 0, kept })
 }
 
 fn fill_zones<'z, 's, 'a>(
@@ -297,6 +299,8 @@ impl<'a> Running<'_, '_, 'a> {
         if thp && thp_is_on(total, c.page_shift) && boot.thp_enabled() {
             self.watermarks.set_recommended_min_free_kbytes(cpus);
         }
+        self.fill_huge_pools(boot);
+        crate::hugetlb::report(boot);
         self.take_kept(Kept::Initrd);
         if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
             info!(boot, "Freeing initrd memory: {}K", freed_initrd(boot, initrd).len() >> 10);
@@ -322,6 +326,34 @@ impl<'a> Running<'_, '_, 'a> {
             }
         }
         self.kept = stay;
+    }
+
+    /// Huge pages that the buddy can make (`hugetlb_init`): they leave the free lists for good.
+    fn fill_huge_pools(&mut self, boot: &Boot<'_>) {
+        let page_shift = boot.machine.config.page_shift.get();
+        for pool in boot.huge_pools.iter().filter(|p| p.gigantic == 0) {
+            let order = (pool.size >> page_shift).trailing_zeros();
+            let Some(order) = u8::try_from(order).ok().and_then(Order::new) else { continue };
+            for _ in 0..pool.wanted {
+                let Some(block) = self.alloc_highest(Request::movable(order)) else { break };
+                // The pool owns the block from here on: a token that is dropped stays allocated.
+                drop(block);
+                self.huge_pages += order.pages();
+            }
+        }
+    }
+
+    /// A block from the highest zone that has one.
+    fn alloc_highest(&mut self, request: Request) -> Option<Frames<'a>> {
+        let mut kinds: ArrayVec<(ZoneKind, NodeId), 384> = ArrayVec::new();
+        for zone in self.buddy.zones() {
+            let _ = kinds.try_push((zone.kind(), zone.nid()));
+        }
+        kinds.sort_unstable_by_key(|(kind, nid)| (core::cmp::Reverse(*kind), *nid));
+        kinds.iter().find_map(|(kind, nid)| {
+            let zone = self.buddy.find(*nid, *kind)?;
+            self.buddy.alloc(zone, request).ok()
+        })
     }
 
     /// Tells the watermarks how many pages each zone manages now.

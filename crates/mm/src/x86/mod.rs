@@ -110,6 +110,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     zone_sizes_init(b, &x, dma_reserve)?;
     b.phase(Phase::SetupArch);
     late::rest_of_setup_arch(b, &x)?;
+    b.e820 = Some(x.e820);
     b.x86_mapped = Some(x.mapped);
     Ok(())
 }
