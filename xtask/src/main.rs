@@ -11,6 +11,7 @@ mod cmd;
 mod fuzz;
 #[cfg(test)]
 mod ledger;
+mod memblock_suite;
 mod names;
 mod project;
 mod soak;

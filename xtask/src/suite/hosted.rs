@@ -88,6 +88,16 @@ fn refuses(suite: &Suite<'_>, program: &Path, args: &[&str], limit: Limit) -> Re
     }
 }
 
+/// Linux's own userspace suite of memblock, linked against the C interface.
+pub(super) fn memblock_suite(suite: &mut Suite<'_>, _limit: Limit) -> Outcome {
+    let run = suite.project.scratch("memblock-suite").and_then(|dir| crate::memblock_suite::run(&dir));
+    match run {
+        Ok(outcome) => Outcome::Passed(outcome.to_string()),
+        Err(why) if why.contains("needs the Debian packages") => Outcome::Missing(why),
+        Err(why) => Outcome::Failed(why),
+    }
+}
+
 /// `pagewright conform` over every captured machine at hand, and the allow list if there is one.
 pub(super) fn conformance(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     let captures = suite.project.captures();
