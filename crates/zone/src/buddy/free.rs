@@ -8,23 +8,22 @@ use pagewright_page::{FrameIdx, Frames, Pristine, Reserved};
 impl<'a> Buddy<'_, '_, 'a> {
     /// Gives frames back, in whatever number and alignment: they are cut into the largest aligned blocks.
     ///
-    /// # Panics
-    /// If a frame lies in no zone: whoever minted the token took it from a hole.
+    /// Frames in no zone cannot come from an allocation. Linux would put them somewhere; here they are set aside for
+    /// good and counted in [`Self::unzoned_pages`], as are those of the other ways in.
     pub fn free(&mut self, frames: Frames<'a>) {
         self.free_all(frames, None);
     }
 
     /// Memory that memblock had free (`memblock_free_all`). Whole blocks of the largest order stay untouched, the rest
     /// is initialised and enters the lists.
-    ///
-    /// # Panics
-    /// As [`Self::free`].
     pub fn free_boot(&mut self, mut memory: Pristine<'a>) {
         while !memory.is_empty() {
-            let idx = FrameIdx::new(memory.start() as u32);
-            let run = self.blocks.run(idx, memory.len());
-            let zone = self.zone_or_panic(idx);
+            let (zone, run) = self.blocks.stretch(FrameIdx::new(memory.start() as u32), memory.len());
             let part = memory.take_front(run);
+            let Some(zone) = zone else {
+                self.unzoned += run;
+                continue;
+            };
             self.zones[zone.index()].managed += run;
             let (head, body, tail) = part.split_blocks(self.largest);
             for rest in [head, tail] {
@@ -37,33 +36,41 @@ impl<'a> Buddy<'_, '_, 'a> {
     }
 
     /// Memory that was reserved and is no longer needed: the initial RAM disk, init sections (`free_reserved_area`).
-    ///
-    /// # Panics
-    /// As [`Self::free`].
     pub fn free_reserved(&mut self, memory: Reserved<'a>) {
         if memory.is_empty() {
             return;
         }
         let frames = memory.release();
-        self.manage(&frames, false);
+        self.manage(&frames);
         self.free_all(frames, None);
     }
 
-    /// Memory of a CMA area that is ready to lend (`init_cma_reserved_pageblock` for each of its blocks): its pageblocks
-    /// become [`MigrateType::Cma`] and enter the lists.
+    /// Whether [`Self::activate_cma`] can lend this memory: whole pageblocks of one zone.
+    pub fn fits_cma(&self, memory: &Reserved<'a>) -> bool {
+        let whole = (memory.start() | memory.len()) & (self.blocks.order().pages() - 1) == 0;
+        whole
+            && !memory.is_empty()
+            && self.blocks.run(FrameIdx::new(memory.start() as u32), memory.len()) == memory.len()
+    }
+
+    /// Memory of a CMA area that is ready to lend (`cma_activate_area`): its pageblocks become [`MigrateType::Cma`] and
+    /// enter the lists.
     ///
-    /// # Panics
-    /// If the memory is not whole pageblocks, or as [`Self::free`].
+    /// An area that does not fit ([`Self::fits_cma`]) becomes ordinary memory, as in Linux, which then says "CMA area
+    /// ... could not be activated".
     pub fn activate_cma(&mut self, memory: Reserved<'a>) {
-        let block = self.blocks.order();
-        if memory.is_empty() || (memory.start() | memory.len()) & (block.pages() - 1) != 0 {
-            panic!("{memory:?} is no CMA area of whole pageblocks of order {}", block.get());
+        if !self.fits_cma(&memory) {
+            return self.free_reserved(memory);
         }
+        let block = self.blocks.order().pages();
         let frames = memory.release();
-        self.manage(&frames, true);
+        self.manage(&frames);
+        if let Some(zone) = self.blocks.zone_of(frames.start()) {
+            self.zones[zone.index()].cma += frames.len();
+        }
         let mut rest = Some(frames);
         while let Some(frames) = rest {
-            let (now, later) = split_front(frames, block.pages());
+            let (now, later) = split_front(frames, block);
             self.blocks.set_migrate_type(now.start(), MigrateType::Cma);
             self.free_all(now, None);
             rest = later;
@@ -71,23 +78,15 @@ impl<'a> Buddy<'_, '_, 'a> {
     }
 
     /// Counts frames that become the buddy's.
-    fn manage(&mut self, frames: &Frames<'a>, cma: bool) {
+    fn manage(&mut self, frames: &Frames<'a>) {
         let mut done = 0;
         while done < frames.len() {
             let idx = FrameIdx::new(frames.start().get() + done as u32);
-            let zone = self.zone_or_panic(idx);
-            let run = self.blocks.run(idx, frames.len() - done);
-            let zone = &mut self.zones[zone.index()];
-            zone.managed += run;
-            zone.cma += if cma { run } else { 0 };
+            let (zone, run) = self.blocks.stretch(idx, frames.len() - done);
+            if let Some(zone) = zone {
+                self.zones[zone.index()].managed += run;
+            }
             done += run;
-        }
-    }
-
-    fn zone_or_panic(&self, idx: FrameIdx) -> ZoneId {
-        match self.blocks.zone_of(idx) {
-            Some(zone) => zone,
-            None => panic!("frame index {idx} lies in no zone's memory and cannot be freed"),
         }
     }
 
@@ -117,8 +116,13 @@ impl<'a> Buddy<'_, '_, 'a> {
         let mut rest = Some(frames);
         while let Some(frames) = rest {
             let start = frames.start();
-            let zone = self.zone_or_panic(start);
-            let run = self.blocks.run(start, frames.len());
+            let (zone, run) = self.blocks.stretch(start, frames.len());
+            let Some(zone) = zone else {
+                let (_lost, later) = split_front(frames, run);
+                self.unzoned += run;
+                rest = later;
+                continue;
+            };
             let order =
                 (run.max(1).ilog2() as u8).min(start.get().trailing_zeros() as u8).min(self.largest.get());
             let (block, later) = split_front(frames, 1 << order);

@@ -125,6 +125,7 @@ pub struct Buddy<'z, 's, 'a> {
     zones: &'z mut [BuddyZone<'s, 'a>],
     largest: Order,
     mobility_grouping: bool,
+    unzoned: u64,
     asked: u64,
     fail_at: Option<u64>,
 }
@@ -153,7 +154,7 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
             };
             zone.span = (zone.span.0.min(piece.start), zone.span.1.max(piece.end));
         }
-        Ok(Self { map, blocks, zones, largest, mobility_grouping, asked: 0, fail_at: None })
+        Ok(Self { map, blocks, zones, largest, mobility_grouping, unzoned: 0, asked: 0, fail_at: None })
     }
 
     /// The zones, by [`ZoneId`].
@@ -180,6 +181,12 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
     /// The largest order (MAX_ORDER - 1).
     pub fn largest_order(&self) -> Order {
         self.largest
+    }
+
+    /// Pages that were given to the buddy but lie in no zone: memory above every zone's limit, or what
+    /// `kernelcore=mirror` leaves without a zone.
+    pub fn unzoned_pages(&self) -> u64 {
+        self.unzoned
     }
 
     /// Makes the `n`-th allocation from now on fail, 1 being the next; 0 fails none.

@@ -220,6 +220,19 @@ impl<'a> Pageblocks<'a> {
         index - from
     }
 
+    /// The zone of a frame, and how many frames from it on, at most `max`, are in that zone too; for a frame in no zone,
+    /// how many are in none.
+    pub fn stretch(&self, idx: FrameIdx, max: u64) -> (Option<ZoneId>, u64) {
+        let index = u64::from(idx.get());
+        match self.piece_at(index) {
+            Some(piece) => (Some(piece.zone), self.run(idx, max)),
+            None => {
+                let next = self.pieces.get(self.pieces.partition_point(|p| p.end <= index));
+                (None, next.map_or(max, |p| (p.start - index).min(max)))
+            }
+        }
+    }
+
     /// Whether the frame is in the upper one of two zones that share the pageblock.
     fn is_upper(&self, record: Record, idx: FrameIdx) -> bool {
         record.is_mixed() && self.zone_of(idx) != record.zone()

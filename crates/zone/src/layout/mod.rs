@@ -7,8 +7,8 @@
 //! prints the lines of [`log`] at Linux's places.
 //!
 //! Guarantees: ranges of zones on one node do not overlap unless `kernelcore=mirror` is in force; the present
-//! counts of all zones add up to the frames of the ranges that lie below the zones' limits; the same input gives the
-//! same result.
+//! counts of all zones add up to the frames of the ranges that lie below the zones' limits (but for what
+//! `kernelcore=mirror` loses below a rounded movable start, as in Linux); the same input gives the same result.
 
 mod config;
 mod memmap;

@@ -1,5 +1,4 @@
 use super::*;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::ToString;
 
 #[test]
@@ -301,10 +300,28 @@ fn tables_that_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
-fn an_unaligned_cma_area_is_a_bug_that_says_so() {
-    let machine = Machine { dma_end: 32, reserved: std::vec![(25, 40)], ..Machine::flat(64) };
+fn a_cma_area_that_does_not_fit_becomes_ordinary_memory() {
+    // Not whole pageblocks; and whole ones, but in two zones.
+    for (dma_end, area) in [(0, (25, 40)), (32, (24, 40))] {
+        let machine = Machine { dma_end, reserved: std::vec![area], ..Machine::flat(64) };
+        let mut store = Store::default();
+        let (mut buddy, reserved) = boot_around(&mut store, &machine, |_| {});
+        assert!(!buddy.fits_cma(&reserved));
+        buddy.activate_cma(reserved);
+        buddy.validate().unwrap();
+        assert_eq!(buddy.zones().iter().map(|z| z.free_pages()).sum::<u64>(), 64);
+        assert!(buddy.zones().iter().all(|z| z.cma_pages() == 0));
+    }
+}
+
+#[test]
+fn memory_in_no_zone_is_set_aside_and_counted() {
+    let machine = Machine { normal_end: 48, reserved: std::vec![(40, 56)], ..Machine::flat(64) };
     let mut store = Store::default();
     let (mut buddy, reserved) = boot_around(&mut store, &machine, |_| {});
-    let panic = catch_unwind(AssertUnwindSafe(|| buddy.activate_cma(reserved))).unwrap_err();
-    assert!(panic.downcast_ref::<std::string::String>().unwrap().contains("whole pageblocks"));
+    assert_eq!((buddy.zones()[0].managed_pages(), buddy.unzoned_pages()), (40, 8));
+    buddy.free_reserved(reserved);
+    assert_eq!((buddy.zones()[0].managed_pages(), buddy.unzoned_pages()), (48, 16));
+    assert_eq!(buddy.zones()[0].free_pages(), 48);
+    buddy.validate().unwrap();
 }

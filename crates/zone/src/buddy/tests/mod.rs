@@ -36,6 +36,8 @@ struct Machine {
     cma: Vec<(u64, u64)>,
     /// Where ZONE_DMA ends.
     dma_end: u64,
+    /// Where ZONE_NORMAL ends.
+    normal_end: u64,
     /// Slots for extents in each zone.
     extents: usize,
     /// The pageblock order.
@@ -49,6 +51,7 @@ impl Machine {
             reserved: Vec::new(),
             cma: Vec::new(),
             dma_end: 0,
+            normal_end: 1 << 30,
             extents: 8,
             pageblock: PAGEBLOCK,
         }
@@ -58,7 +61,7 @@ impl Machine {
         let nodes: NodeMask = self.memory.iter().filter_map(|m| NodeId::new(m.0)).collect();
         let mut max_zone_pfn = [Pfn::ZERO; ZoneKind::COUNT];
         max_zone_pfn[ZoneKind::Dma.index()] = Pfn::new(self.dma_end);
-        max_zone_pfn[ZoneKind::Normal.index()] = Pfn::new(1 << 30);
+        max_zone_pfn[ZoneKind::Normal.index()] = Pfn::new(self.normal_end);
         LayoutConfig {
             zones: ZoneSet::BASE.with(ZoneKind::Dma),
             max_zone_pfn,

@@ -110,7 +110,7 @@ fn machine() -> impl Strategy<Value = Machine> {
         };
         let cma = cma.map(|(b, n)| (b * block, (b + n) * block)).filter(whole).into_iter().collect();
         let reserved = reserved.into_iter().map(|(s, n)| (s, s + n)).collect();
-        Machine { memory, reserved, cma, dma_end, extents, pageblock: PAGEBLOCK }
+        Machine { memory, reserved, cma, dma_end, extents, ..Machine::flat(0) }
     })
 }
 

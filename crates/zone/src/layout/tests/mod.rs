@@ -3,6 +3,7 @@
 extern crate std;
 
 mod machines;
+mod model;
 mod modes;
 
 use super::*;

@@ -127,6 +127,17 @@ fn mirrored_memory_stays_with_the_kernel_and_both_zones_span_each_other() {
 }
 
 #[test]
+fn mirror_mode_loses_count_of_memory_below_an_unaligned_movable_start() {
+    let ranges = [flagged(0, 4 * GIB, 5 * GIB - 1, MemFlags::MIRROR), ram(0, 5 * GIB + 0x1000, 6 * GIB - 1)];
+    let cfg = LayoutConfig { kernelcore: CoreAmount::Mirror, ..x86_64(1, gib(6)) };
+    let mut nodes = [NodeLayout::EMPTY; 1];
+    let layout = free_area_init(cfg, &ranges, &mut nodes).unwrap();
+    // Movable starts at the next multiple of 4 MiB; what is below is not mirrored, so Normal does not count it.
+    assert_eq!(layout.nodes()[0].zone(ZoneKind::Movable).present, gib(1) - 1024);
+    assert_eq!(layout.nodes()[0].zone(ZoneKind::Normal).present, gib(1));
+}
+
+#[test]
 fn unmirrored_memory_below_4_gib_is_reported_and_stays_with_the_kernel() {
     let ranges = [ram(0, 0x10_0000, GIB - 1), flagged(0, 4 * GIB, 5 * GIB - 1, MemFlags::MIRROR)];
     let cfg = LayoutConfig { kernelcore: CoreAmount::Mirror, ..x86_64(1, gib(5)) };
