@@ -4,6 +4,16 @@
 //! Debian's 6.1 kernels ([`KernelConfig::debian`]); [`KernelConfig::apply`] reads a `.config` over them. Combinations
 //! that cannot exist, or that are not modelled, are refused by name ([`KernelConfig::validate`]). What follows from the
 //! choices (the order of a pageblock, the size of a section, ...) is a method here and nowhere else.
+//!
+//! ```
+//! use pagewright_firmware::{Arch, config::KernelConfig};
+//!
+//! let mut config = KernelConfig::for_arch(Arch::Arm64);
+//! config.apply("CONFIG_ARM64_64K_PAGES=y").unwrap();
+//! assert_eq!((config.pgtable_levels, config.pageblock_order()), (3, 13));
+//! let refused = config.apply("CONFIG_HIGHMEM=y").unwrap_err();
+//! assert_eq!(refused.to_string(), "HIGHMEM cannot be combined with a 64-bit kernel");
+//! ```
 
 mod apply;
 mod build;

@@ -32,7 +32,7 @@ pub(super) fn is_known(name: &str, value: Option<&str>, config: &KernelConfig) -
         Arch::Arm => ARM,
     };
     let groups = GROUPS.iter().filter(|group| group.arches & arch != 0);
-    groups.flat_map(|group| group.names.split_whitespace().map(|text| (group.kind, text))).any(
+    groups.flat_map(|group| group.names.split_ascii_whitespace().map(|text| (group.kind, text))).any(
         |(kind, text)| match (kind, text.split_once('=')) {
             (Kind::Late, Some((registered, start))) => {
                 registered == name && value.is_some_and(|v| v.starts_with(start))

@@ -6,6 +6,14 @@
 //! kernel itself half-accepts it; the field's documentation says so then).
 //!
 //! Sizes are `u64` bytes as written, before any rounding that the boot path does.
+//!
+//! ```
+//! use pagewright_firmware::{Arch, cmdline::CommandLine};
+//!
+//! let (params, diagnostics) = CommandLine::new("cma=64M@1G-3G movablecore=25% colour=red").parse(Arch::Arm64);
+//! assert_eq!(params.cma.unwrap().limit, 3 << 30);
+//! assert!(params.unknown.contains("colour") && diagnostics.is_empty());
+//! ```
 
 mod apply;
 mod crashkernel;

@@ -163,7 +163,7 @@ impl KernelConfig {
         if self.lru_gen { bits_for(MAX_NR_GENS + 1) } else { 0 }
     }
 
-    /// LRU_REFS_WIDTH: bits for a page's tier.
+    /// LRU_REFS_WIDTH at its most: bits for a page's tier, fewer where the flags are full.
     pub const fn lru_refs_width(&self) -> u32 {
         if self.lru_gen { MAX_NR_TIERS - 2 } else { 0 }
     }
@@ -178,21 +178,19 @@ impl KernelConfig {
             + wide as u32
     }
 
-    /// The bits of a page's flags that are left for LAST_CPUPID when section, zone, node, generation and flags have
-    /// theirs, cf. `page-flags-layout.h`.
+    /// Whether the last CPU finds room in a page's flags beside section, zone, node, generation and the flags
+    /// themselves. The node goes first: where it does not fit either, it takes no bits. Tiers make do with what is left.
     const fn cpupid_fits(&self) -> bool {
         let section = if matches!(self.memory_model, MemoryModel::Sparse) {
             self.sections_shift(self.max_physmem_bits())
         } else {
             0
         };
-        let taken = section
-            + self.zones_shift()
-            + self.effective_nodes_shift()
-            + self.lru_gen_width()
-            + self.lru_refs_width()
-            + self.nr_pageflags();
-        taken + self.last_cpupid_shift() <= 8 * self.long_bytes()
+        let bits = 8 * self.long_bytes();
+        let before = section + self.zones_shift() + self.lru_gen_width() + self.nr_pageflags();
+        let with_node = before + self.effective_nodes_shift();
+        let taken = if with_node <= bits { with_node } else { before };
+        taken + self.last_cpupid_shift() <= bits
     }
 
     /// `sizeof(struct page)`: seven words of 64 bits or eight of 32, one more with MEMCG, and an `int` where the last

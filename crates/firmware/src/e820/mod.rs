@@ -6,6 +6,19 @@
 //! are those that Linux 6.1 documents: the entry with the higher type number wins.
 //!
 //! Called by the x86 boot path; the text forms by whoever reads a pasted kernel log.
+//!
+//! ```
+//! use pagewright_firmware::e820::{E820Entry, E820Kind, E820Table};
+//!
+//! let firmware = [
+//!     E820Entry::new(0, 0x8000_0000, E820Kind::Ram),
+//!     E820Entry::new(0xa_0000, 0x6_0000, E820Kind::Reserved),
+//! ];
+//! let map = E820Table::from_firmware(&firmware).unwrap();
+//! let lines: Vec<String> = map.iter().map(|entry| format!("BIOS-e820: {entry}")).collect();
+//! assert_eq!(lines[1], "BIOS-e820: [mem 0x00000000000a0000-0x00000000000fffff] reserved");
+//! assert_eq!(lines.len(), 3);
+//! ```
 
 mod kind;
 mod table;

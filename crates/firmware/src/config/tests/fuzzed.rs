@@ -52,7 +52,7 @@ fn check(config: &KernelConfig) {
     assert!(u32::from(config.max_order) > config.pageblock_order());
     assert!((1..=3).contains(&config.zones_shift()));
     assert!((2..=5).contains(&config.pgtable_levels));
-    assert!((32..=72).contains(&config.struct_page_bytes()));
+    assert!((32..=80).contains(&config.struct_page_bytes()));
     assert!(config.section_size_bits() < config.max_physmem_bits());
     assert!(config.max_numnodes() <= 1024);
     let facts = BuildFacts::for_config(config);
