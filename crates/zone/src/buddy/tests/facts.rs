@@ -143,6 +143,16 @@ fn a_page_whose_pair_may_soon_merge_is_used_last() {
     assert_eq!(order_of_use, [20, 16, 0]);
 }
 
+#[test]
+fn a_hole_in_handed_over_memory_is_left_out() {
+    let machine = Machine { memory: std::vec![(0, 8, 40), (0, 48, 64)], ..Machine::flat(0) };
+    let mut store = Store::default();
+    let (mut buddy, _, all) = store.empty(&machine);
+    buddy.free_boot(all);
+    assert_eq!((buddy.zones()[0].free_pages(), buddy.unzoned_pages()), (48, 16));
+    buddy.validate().unwrap();
+}
+
 /// Boots a machine with one range of memory and one reserved range, whose token is kept; `before` runs when the buddy
 /// has no memory yet.
 fn boot_around<'x>(
