@@ -8,6 +8,18 @@
 //! The reader is this module's own: Linux accepts names that the specification forbids (longer than
 //! 31 bytes, as in `__symbols__`), takes one address cell where the specification says two, and ends the reservation
 //! block at the first size of 0; a validating reader refuses or misreads trees that boot.
+//!
+//! ```
+//! use pagewright_firmware::devicetree::DeviceTree;
+//!
+//! let blob = include_bytes!("../../tests/data/virt-arm64.dtb");
+//! let tree = DeviceTree::parse(blob)?;
+//! let bank = tree.memory_banks().next().unwrap();
+//! assert_eq!(tree.model(), Some("linux,dummy-virt"));
+//! assert_eq!((bank.range.start.get(), bank.size), (0x4000_0000, 1 << 30));
+//! assert_eq!(tree.unflattened_size(8), 40252);
+//! # Ok::<(), pagewright_firmware::devicetree::DtError>(())
+//! ```
 
 mod chosen;
 mod cpus;
