@@ -151,7 +151,7 @@ impl Pfn {
     pub const fn phys(self, shift: PageShift) -> PhysAddr {
         match self.0.checked_mul(shift.bytes()) {
             Some(v) => PhysAddr(v),
-            None => PhysAddr(u64::MAX & !(shift.bytes() - 1)),
+            None => PhysAddr(!(shift.bytes() - 1)),
         }
     }
 }

@@ -20,6 +20,9 @@ use pagewright_zone::ZoneKind;
 pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     let tree = fdt::setup_machine_fdt(b)?;
     b.phase(Phase::EarlyParams);
+    if let Some(limit) = b.params.mem_limit() {
+        info!(b, "Memory limited to {}MB", limit >> 20);
+    }
     fdt::efi_init(b)?;
     b.phase(Phase::Memblock);
     arm64_memblock_init(b, &tree)?;

@@ -100,6 +100,8 @@ pub struct Boot<'a> {
     pub nr_all_pages: u64,
     /// The node of each CPU by number, where the firmware says (x86).
     pub(crate) cpu_nodes: ArrayVec<NodeId, 512>,
+    /// Bounce buffers for DMA.
+    pub swiotlb: Option<PhysRange>,
     /// x86: the e820 map as it stands after the boot.
     pub e820: Option<pagewright_firmware::e820::E820Table>,
     /// x86: what the direct map covers and where its tables come from.
@@ -159,12 +161,14 @@ impl<'a> Boot<'a> {
             // 64-bit words are aligned to four bytes there.
             mb.set_region_bytes(20);
         }
+        let params = cmdline.parse_for(config).0;
+        mb.set_movable_node(params.movable_node && config.memory_hotplug);
         let bits = if long_bytes(machine.arch) == 8 || wide_phys(machine) && machine.arch == Arch::Arm { 9 } else { 10 };
         let bits = if machine.arch == Arch::Arm64 { config.page_shift.get() - 3 } else { bits };
         Ok(Self {
             machine,
             cmdline,
-            params: cmdline.parse_for(config).0,
+            params,
             mb,
             sink,
             cma: ArrayVec::new(),
@@ -188,6 +192,7 @@ impl<'a> Boot<'a> {
             nr_kernel_pages: 0,
             nr_all_pages: 0,
             cpu_nodes: ArrayVec::new(),
+            swiotlb: None,
             e820: None,
             x86_mapped: None,
             log_buf_done: false,

@@ -170,11 +170,17 @@ pub(crate) fn swiotlb_init(boot: &mut Boot<'_>, low_limit: PhysAddr, verbose: bo
     let long = boot.long_bytes();
     boot.alloc((slots * io_tlb_slot(long)).next_multiple_of(page), page)?;
     boot.alloc(areas * io_tlb_area(long), line)?;
-    if !verbose {
-        return Ok(());
+    boot.swiotlb = Some(PhysRange::from_len(at, bytes));
+    if verbose {
+        print_swiotlb(boot);
     }
-    // The end is the first byte after the buffer.
-    let (start, end) = (boot.pa(at), boot.pa(at.saturating_add(bytes)));
-    info!(boot, "software IO TLB: mapped [mem {start}-{end}] ({}MB)", bytes >> 20);
     Ok(())
+}
+
+/// `swiotlb_print_info`: where the bounce buffers lie. The end is the first byte after them.
+pub(crate) fn print_swiotlb(boot: &Boot<'_>) {
+    if let Some(range) = boot.swiotlb {
+        let (start, end) = (boot.pa(range.start), boot.pa(range.end));
+        info!(boot, "software IO TLB: mapped [mem {start}-{end}] ({}MB)", range.len() >> 20);
+    }
 }

@@ -174,11 +174,11 @@ fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 72> {
     out
 }
 
-/// What is freed of the initial RAM disk: whole pages only, but x86 had reserved the last one for itself.
+/// What is freed of the initial RAM disk: only the pages that it fills on arm64, also its ends' elsewhere.
 fn freed_initrd(boot: &Boot<'_>, initrd: PhysRange) -> PhysRange {
     let shift = boot.machine.config.page_shift;
-    let x86 = matches!(boot.machine.arch, Arch::X86_64 | Arch::I386);
-    if x86 { initrd.frames_touched(shift) } else { initrd.frames_inside(shift) }.bytes(shift)
+    let whole = boot.machine.arch != Arch::Arm64;
+    if whole { initrd.frames_touched(shift) } else { initrd.frames_inside(shift) }.bytes(shift)
 }
 
 /// Marks memory as reserved; what is freed later stays at hand.
@@ -300,6 +300,9 @@ impl<'a> Running<'_, '_, 'a> {
             self.watermarks.set_recommended_min_free_kbytes(cpus);
         }
         self.fill_huge_pools(boot);
+        if matches!(boot.machine.arch, Arch::X86_64 | Arch::I386) {
+            crate::early::print_swiotlb(boot);
+        }
         crate::hugetlb::report(boot);
         self.take_kept(Kept::Initrd);
         if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {

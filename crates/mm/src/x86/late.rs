@@ -188,9 +188,29 @@ pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
         super::mapping::extra_tables(b, &mut mapped, areas)?;
     }
     info!(b, "mem auto-init: {}", b.auto_init_text());
+    if b.machine.arch == Arch::I386 && b.machine.config.highmem {
+        free_highmem_lines(b);
+    }
     let shift = b.machine.config.page_shift;
     if b.machine.arch == Arch::X86_64 && b.mb.end_of_dram().pfn(shift) > MAX_DMA32_PFN {
         early::swiotlb_init(b, PhysAddr::new(u32::MAX.into()), false)?;
     }
     Ok(())
+}
+
+/// `set_highmem_pages_init`: high memory enters the buddy zone by zone.
+fn free_highmem_lines(b: &Boot<'_>) {
+    let Some(layout) = &b.layout else { return };
+    for node in layout.nodes().iter().filter(|n| n.online) {
+        for kind in layout.config().zones.iter().filter(|k| layout.is_highmem(*k)) {
+            let pfns = node.zone(kind).pfns();
+            info!(
+                b,
+                "Initializing {kind} for node {} ({:08x}:{:08x})",
+                node.nid,
+                pfns.start.get(),
+                pfns.end.get()
+            );
+        }
+    }
 }
