@@ -240,7 +240,7 @@ fn check_kernelcore(m: &Machine, layout: &Layout<'_>, total: u64) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 3 } else { 2000 },
+        cases: if cfg!(miri) { 1 } else { 2000 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
