@@ -263,11 +263,7 @@ impl<'a> Boot<'a> {
         match self.machine.arch {
             Arch::X86_64 | Arch::I386 => PhysAddr::new(16 << 20),
             Arch::Arm64 => self.memstart,
-            // No DMA zone of its own: the top of the virtual address space.
-            Arch::Arm => {
-                let offset = u64::from(self.machine.config.page_offset);
-                self.memstart.saturating_add(u64::from(u32::MAX) - offset)
-            }
+            Arch::Arm => crate::arm::max_dma_address(self),
         }
     }
 

@@ -190,8 +190,8 @@ fn place(boot: &mut Boot<'_>, req: Request<'_>) -> Result<Result<PhysRange, CmaR
         limit = highmem;
     }
     let four_gib = PhysAddr::new(4 << 30);
-    if at.is_none()
-        && boot.phys_addr_is_64bit()
+    // Also when high memory has been found already: Linux 6.1 forgets that and leaves it reserved.
+    if boot.phys_addr_is_64bit()
         && !boot.mb.bottom_up()
         && end_of_dram >= four_gib.saturating_add(size)
     {

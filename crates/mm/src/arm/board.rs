@@ -92,7 +92,8 @@ const BOARDS: &[Entry] = &[
 impl Board {
     /// The board that a root node with these `compatible` strings describes, most specific first.
     pub fn of<'t>(mut compatible: impl Iterator<Item = &'t str>, config: &KernelConfig) -> Self {
-        let find = |name: &str| BOARDS.iter().find(|e| e.compatible.contains(&name) && (config.lpae || !e.lpae));
+        let find =
+            |name: &str| BOARDS.iter().find(|e| e.compatible.contains(&name) && (config.lpae || !e.lpae));
         compatible.find_map(find).map_or(Self::default(), |e| e.board)
     }
 }

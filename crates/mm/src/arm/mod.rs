@@ -21,6 +21,7 @@ mod crash;
 mod limits;
 mod lowmem;
 mod memblock_init;
+mod memmap;
 mod paging;
 mod phys;
 
@@ -59,7 +60,12 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
             b.memstart = phys::phys_offset(b, Some(tree));
             let tree = fdt::setup_machine_fdt(b)?;
             let initrd = fdt::initrd(b, &tree);
-            Arm { board: Board::of(tree.compatible_root(), &machine.config), tree: Some(tree), vmalloc_size: 0, initrd }
+            Arm {
+                board: Board::of(tree.compatible_root(), &machine.config),
+                tree: Some(tree),
+                vmalloc_size: 0,
+                initrd,
+            }
         }
         Firmware::Atags(tags) => {
             b.memstart = phys::phys_offset(b, None);
@@ -170,7 +176,7 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     Ok(())
 }
 
-/// `mem_init` up to the hand-over: bounce buffers, which only LPAE kernels have.
+/// `mem_init` up to the hand-over: bounce buffers, which only LPAE kernels have, and the maps of holes.
 pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     info!(b, "mem auto-init: {}", b.auto_init_text());
     let shift = b.machine.config.page_shift;
@@ -178,5 +184,5 @@ pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     if b.machine.config.lpae && b.mb.end_of_dram().pfn(shift) > last_dma.pfn(shift) {
         early::swiotlb_init(b, pagewright_memblock::ARCH_LOW_ADDRESS_LIMIT, true)?;
     }
-    Ok(())
+    memmap::free_unused_memmap(b)
 }
