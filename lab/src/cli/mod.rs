@@ -4,6 +4,9 @@
 //! expected).
 
 mod conform;
+mod machine;
+mod show;
+mod size;
 
 use crate::fault::Fault;
 use clap::{Parser, Subcommand};
@@ -21,6 +24,8 @@ struct Args {
 enum Command {
     /// Boot the machines that were captured and compare every fact with what Linux did there.
     Conform(conform::ConformArgs),
+    /// Print one of Linux's memory files for a machine, byte for byte.
+    Show(show::ShowArgs),
 }
 
 /// What a command that did not fail has to say about the facts.
@@ -36,6 +41,7 @@ pub fn run() -> ExitCode {
     let args = Args::parse();
     let result = match &args.command {
         Command::Conform(args) => conform::run(args),
+        Command::Show(args) => show::run(args),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

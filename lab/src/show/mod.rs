@@ -5,9 +5,12 @@
 //! into the same models, so that a mistake in a format is caught by reading a real file and writing it back.
 
 pub mod buddyinfo;
+mod fill;
+mod fill_iomem;
 pub mod iomem;
 pub mod memblock;
 pub mod meminfo;
+pub mod names;
 pub mod pagetypeinfo;
 pub mod vmstat;
 pub mod zoneinfo;
