@@ -4,6 +4,7 @@
 //! captured boots show.
 
 mod e820;
+mod efi;
 mod fake;
 mod late;
 mod mapping;
@@ -61,6 +62,10 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     let e820 = e820::memory_setup(b, pc)?;
     let firmware_entries = e820.entries().len();
     b.phase(Phase::EarlyParams);
+    if b.mb.movable_node() {
+        // SRAT is not read yet: memory next to the image is the least likely to be unplugged.
+        b.mb.set_bottom_up(true);
+    }
     let mut x = X86 {
         pc,
         e820,
@@ -69,6 +74,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
         firmware_entries,
         mapped: mapping::Mapped::default(),
     };
+    efi::add_to_e820(b, pc, &mut x.e820)?;
     e820::finish_early_params(b, &mut x.e820)?;
     e820::trim_bios_range(b, &mut x.e820)?;
     find_max_pfn(b, &mut x)?;
@@ -77,6 +83,8 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     reserve_brk(b)?;
     b.mb.set_current_limit(ISA_END);
     e820::memblock_setup(b, &x.e820)?;
+    efi::find_mirror(b, pc)?;
+    efi::reserve_boot_services(b, pc)?;
     if b.mb.regions(Set::Memory).is_empty() {
         return Err(BootError::NoMemory { empty_node: false });
     }
