@@ -154,10 +154,7 @@ fn reserve_x86_low(boot: &mut Boot<'_>, low_max: PhysAddr) -> Result<bool, BootE
         Ok(c) => c.size,
         Err(_) => 256 << 20,
     };
-    let limit = pagewright_addr::Pfn::new(1 << (32 - boot.machine.config.page_shift.get()));
-    let low_pages: u64 =
-        boot.mb.mem_pfn_ranges(None).map(|(r, _)| r.end.min(limit).get().saturating_sub(r.start.get())).sum();
-    let low_mib = (low_pages << boot.machine.config.page_shift.get()) >> 20;
+    let low_mib = boot.mb.phys_mem_size().min(low_max.get()) >> 20;
     boot.mb.set_caller("reserve_crashkernel_low");
     match boot.mb.phys_alloc_range(size, X86_ALIGN, PhysAddr::ZERO, low_max) {
         Ok(at) => {
