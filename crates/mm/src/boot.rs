@@ -111,6 +111,7 @@ pub struct Boot<'a> {
     pub(crate) ranges: Option<&'a mut [MemRange]>,
     pub(crate) nodes: Option<&'a mut [NodeLayout]>,
     pub(crate) zonelist_room: Option<&'a mut [NodeId]>,
+    started: bool,
 }
 
 /// A line at info level.
@@ -134,7 +135,14 @@ macro_rules! debug {
 pub(crate) use {debug, info, warning};
 
 impl<'a> Boot<'a> {
-    pub(crate) fn new(
+    /// The state before the first phase: an empty memblock over the workspace, and the command line read.
+    ///
+    /// For those who want a word before [`Self::run`], say to make an allocation fail
+    /// ([`Memblock::fail_nth`]), or a look at what is left after an error. [`boot`] is both in one.
+    ///
+    /// # Errors
+    /// [`BootError`] names what of the machine is impossible.
+    pub fn new(
         machine: &'a Machine<'a>,
         ws: Workspace<'a>,
         sink: &'a dyn EventSink,
@@ -204,7 +212,48 @@ impl<'a> Boot<'a> {
             zonelists: None,
             mobility_grouping: true,
             huge_pools: crate::hugetlb::Pools::new(),
+            started: false,
         })
+    }
+
+    /// Goes through the phases, once.
+    ///
+    /// # Errors
+    /// [`BootError`] says what stopped it. The state stays as that step left it, for inspection: memblock holds its
+    /// invariants, nothing is half done, but the boot cannot go on.
+    pub fn run(&mut self) -> Result<(), BootError> {
+        if core::mem::replace(&mut self.started, true) {
+            return Err(BootError::Unsupported { what: "booting twice in one workspace" });
+        }
+        let b = self;
+        b.phase(Phase::Firmware);
+        match b.machine.arch {
+            Arch::Arm64 => crate::arm64::setup_arch(b)?,
+            Arch::Arm => crate::arm::setup_arch(b)?,
+            Arch::X86_64 | Arch::I386 => crate::x86::setup_arch(b)?,
+        }
+        b.phase(Phase::PerCpu);
+        early::setup_command_line(b)?;
+        match b.machine.arch {
+            Arch::Arm64 => crate::arm64::setup_per_cpu_areas(b)?,
+            Arch::Arm => crate::arm::setup_per_cpu_areas(b)?,
+            Arch::X86_64 | Arch::I386 => crate::x86::setup_per_cpu_areas(b)?,
+        }
+        b.phase(Phase::StartKernel);
+        crate::zonelists::build_all_zonelists(b)?;
+        info!(b, "Kernel command line: {}", b.cmdline.text);
+        crate::hugetlb::setup(b)?;
+        early::print_unknown_bootoptions(b)?;
+        early::setup_log_buf(b, false)?;
+        early::vfs_caches_init_early(b)?;
+        b.phase(Phase::MemInit);
+        match b.machine.arch {
+            Arch::Arm64 => crate::arm64::mem_init(b)?,
+            Arch::Arm => crate::arm::mem_init(b)?,
+            Arch::X86_64 | Arch::I386 => crate::x86::mem_init(b)?,
+        }
+        b.phase(Phase::Running);
+        Ok(())
     }
 
     /// Enters a phase.
@@ -352,32 +401,6 @@ pub fn boot<'a>(
     sink: &'a dyn EventSink,
 ) -> Result<Boot<'a>, BootError> {
     let mut b = Boot::new(machine, ws, sink)?;
-    b.phase(Phase::Firmware);
-    match machine.arch {
-        Arch::Arm64 => crate::arm64::setup_arch(&mut b)?,
-        Arch::Arm => crate::arm::setup_arch(&mut b)?,
-        Arch::X86_64 | Arch::I386 => crate::x86::setup_arch(&mut b)?,
-    }
-    b.phase(Phase::PerCpu);
-    early::setup_command_line(&mut b)?;
-    match machine.arch {
-        Arch::Arm64 => crate::arm64::setup_per_cpu_areas(&mut b)?,
-        Arch::Arm => crate::arm::setup_per_cpu_areas(&mut b)?,
-        Arch::X86_64 | Arch::I386 => crate::x86::setup_per_cpu_areas(&mut b)?,
-    }
-    b.phase(Phase::StartKernel);
-    crate::zonelists::build_all_zonelists(&mut b)?;
-    info!(b, "Kernel command line: {}", b.cmdline.text);
-    crate::hugetlb::setup(&mut b)?;
-    early::print_unknown_bootoptions(&mut b)?;
-    early::setup_log_buf(&mut b, false)?;
-    early::vfs_caches_init_early(&mut b)?;
-    b.phase(Phase::MemInit);
-    match machine.arch {
-        Arch::Arm64 => crate::arm64::mem_init(&mut b)?,
-        Arch::Arm => crate::arm::mem_init(&mut b)?,
-        Arch::X86_64 | Arch::I386 => crate::x86::mem_init(&mut b)?,
-    }
-    b.phase(Phase::Running);
+    b.run()?;
     Ok(b)
 }
