@@ -285,7 +285,7 @@ impl<'a> Running<'_, '_, 'a> {
     /// transparent huge pages; then the init sections and the RAM disk are given to the buddy.
     ///
     /// `nodes_of_cpus` counts the CPUs of each node.
-    pub fn initcalls(&mut self, boot: &Boot<'_>, cpus: &Cpus<'_>) {
+    pub fn initcalls(&mut self, boot: &mut Boot<'_>, cpus: &Cpus<'_>) {
         boot.phase(Phase::Running);
         self.watermarks.setup_per_cpu_pageset(cpus);
         self.take_kept(Kept::Cma);
@@ -306,6 +306,13 @@ impl<'a> Running<'_, '_, 'a> {
         crate::hugetlb::report(boot);
         self.take_kept(Kept::Initrd);
         if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
+            if boot.machine.arch == Arch::Arm64 {
+                // memblock is kept there, and told. After the hand-over nothing can fail in it for want of memory.
+                let page = boot.page_bytes();
+                let whole = PhysRange::new(initrd.start.align_down(page), initrd.end.align_up(page));
+                boot.mb.set_caller("free_initrd_mem");
+                let _ = boot.mb.phys_free(whole);
+            }
             info!(boot, "Freeing initrd memory: {}K", freed_initrd(boot, initrd).len() >> 10);
         }
         self.take_kept(Kept::InitSections);

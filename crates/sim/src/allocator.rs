@@ -41,7 +41,7 @@ impl core::error::Error for HostedError {}
 /// [`HostedError::Sim`] if the host has not enough memory, [`HostedError::Boot`] if the hand-over fails.
 pub fn with_page_allocator<R>(
     boot: &mut Boot<'_>,
-    then: impl FnOnce(&Boot<'_>, &mut Running<'_, '_, '_>) -> R,
+    then: impl FnOnce(&mut Boot<'_>, &mut Running<'_, '_, '_>) -> R,
 ) -> Result<R, HostedError> {
     let frames = metadata_frames(boot);
     let regions = boot.mb.regions(Set::Memory).len() + 1;

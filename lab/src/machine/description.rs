@@ -6,7 +6,7 @@
 
 use super::dts;
 use super::image::image;
-use super::{OwnedFirmware, OwnedMachine, place};
+use super::{OwnedFirmware, OwnedMachine, after_initrd, place};
 use crate::capture::inputs::pc::PcLog;
 use crate::fault::Fault;
 use pagewright_addr::{PhysAddr, PhysRange};
@@ -248,9 +248,17 @@ impl OwnedMachine {
         let Some(ram) = self.first_ram() else { return };
         self.image = image(&self.config, ram.start);
         let places = place(self.arch, ram, self.initrd.map(|r| r.len()));
-        if let OwnedFirmware::DeviceTree { at, .. } = &mut self.firmware {
-            *at = Some(places.dtb);
-            self.initrd = places.initrd;
+        let arch = self.arch;
+        if let OwnedFirmware::DeviceTree { dtb, at, .. } = &mut self.firmware {
+            // A tree that a boot loader has been at names the RAM disk itself; the tree then came after it.
+            let chosen = DeviceTree::parse(dtb).ok().and_then(|t| t.chosen().initrd);
+            match chosen.filter(|_| self.initrd.is_none()) {
+                Some(initrd) => *at = Some(after_initrd(arch, initrd.end)),
+                None => {
+                    *at = Some(places.dtb);
+                    self.initrd = places.initrd;
+                }
+            }
         }
     }
 

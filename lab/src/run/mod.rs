@@ -11,18 +11,14 @@ pub use slots::{SPARE_SLOTS, SpareSlots};
 
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
-use pagewright::{Boot, Running, Space, Workspace, running};
+use pagewright::{Boot, Running, Workspace};
 use pagewright_addr::{NodeId, PfnRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::KernelConfig;
-use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region, Set};
-use pagewright_page::{Pristine, Section};
-use pagewright_sim::Metadata;
-use pagewright_zone::ZoneKind;
-use pagewright_zone::buddy::{BuddyZone, ZonePiece};
+use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region};
+use pagewright_sim::with_page_allocator;
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
-use pagewright_zone::watermark::{Cpus, ZoneMarks};
-use std::sync::atomic::AtomicU32;
+use pagewright_zone::watermark::Cpus;
 
 /// Slots of memblock's first arrays, memory and reserved.
 ///
@@ -99,37 +95,16 @@ fn start<R>(
     record: &Recorder,
     then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R,
 ) -> Result<R, Fault> {
-    let frames = running::metadata_frames(boot);
-    let zones = running::populated_zones(boot);
-    let regions = boot.mb.regions(Set::Memory).len();
-    let holes = regions + boot.mb.regions(Set::Reserved).len();
-    let mut metadata = Metadata::new(frames).map_err(|e| fault(machine, e))?;
-    let mut sections = vec![Section::EMPTY; regions];
-    let blocks = (frames >> machine.config.pageblock_order()) as usize + 1;
-    let records: Vec<AtomicU32> = (0..blocks).map(|_| AtomicU32::new(0)).collect();
-    let mut pieces = vec![ZonePiece::EMPTY; zones * regions + 2];
-    let mut marks = vec![ZoneMarks::new(NodeId::ZERO, ZoneKind::Normal, 0, false); 1024 * ZoneKind::COUNT];
-    let mut extents: Vec<Option<Pristine<'_>>> = Vec::new();
-    extents.resize_with(zones * (holes + 8), || None);
-    let mut buddies: Vec<BuddyZone<'_, '_>> =
-        (0..zones).map(|_| BuddyZone::new(NodeId::ZERO, ZoneKind::Normal, &mut [])).collect();
-    let space = Space {
-        metadata: metadata.storage(),
-        sections: &mut sections,
-        records: &records,
-        pieces: &mut pieces,
-        zones: &mut buddies,
-        extents: &mut extents,
-        marks: &mut marks,
-    };
-    let mut running = pagewright::hand_over(boot, space).map_err(|e| fault(machine, e))?;
-    let nodes = cpus::nodes(boot);
-    let on_node = |nid: NodeId| nodes.iter().filter(|n| **n == nid).count() as u32;
-    let everywhere = |_: NodeId| nodes.len() as u32;
-    let cpus = Cpus {
-        online: nodes.len() as u32,
-        on_node: if machine.config.numa { &on_node } else { &everywhere },
-    };
-    running.initcalls(boot, &cpus);
-    Ok(then(&Booted { boot, running: &running, record }))
+    with_page_allocator(boot, |boot, running| {
+        let nodes = cpus::nodes(boot);
+        let on_node = |nid: NodeId| nodes.iter().filter(|n| **n == nid).count() as u32;
+        let everywhere = |_: NodeId| nodes.len() as u32;
+        let cpus = Cpus {
+            online: nodes.len() as u32,
+            on_node: if machine.config.numa { &on_node } else { &everywhere },
+        };
+        running.initcalls(boot, &cpus);
+        then(&Booted { boot, running, record })
+    })
+    .map_err(|e| fault(machine, e))
 }
