@@ -5,3 +5,4 @@
 //! reported, and no test asserts them.
 
 pub mod callgrind;
+pub mod hosted;
