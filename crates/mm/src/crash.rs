@@ -3,7 +3,7 @@
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
 use pagewright_addr::{PhysAddr, PhysRange};
-use pagewright_firmware::cmdline::CrashkernelSuffix;
+use pagewright_firmware::cmdline::{CrashkernelError, CrashkernelSuffix};
 
 /// What was reserved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,8 +16,6 @@ pub struct CrashKernel {
 
 /// CRASH_ALIGN of arm64.
 const ALIGN: u64 = 2 << 20;
-/// DEFAULT_CRASH_KERNEL_LOW_SIZE of arm64.
-const DEFAULT_LOW: u64 = 128 << 20;
 
 /// Reserves the crash kernel on arm64 (`reserve_crashkernel`). `low_max` is the end of memory that DMA can reach.
 ///
@@ -25,32 +23,37 @@ const DEFAULT_LOW: u64 = 128 << 20;
 /// None of its own: what cannot be had is said in the log.
 pub fn reserve_arm64(boot: &mut Boot<'_>, low_max: PhysAddr) -> Result<(), BootError> {
     let Some(param) = boot.params.crashkernel else { return Ok(()) };
-    let total = boot.mb.phys_mem_size();
-    let high_max = boot.mb.current_limit();
-    let (size, base, mut max, mut low_size, high) = match param.resolve(total) {
-        Ok(c) => (c.size, PhysAddr::new(c.base), low_max, 0, false),
-        Err(_) => {
+    // CRASH_ADDR_HIGH_MAX: all that page tables can name.
+    let high_max = PhysAddr::new(1 << boot.machine.config.pa_bits);
+    let (size, base, mut max, low_size) = match param.resolve(boot.mb.phys_mem_size()) {
+        Ok(c) => (c.size, PhysAddr::new(c.base), low_max, 0),
+        Err(CrashkernelError::NotGiven) => {
             let Ok(c) = param.resolve_suffix(CrashkernelSuffix::High) else { return Ok(()) };
-            let low = param.resolve_suffix(CrashkernelSuffix::Low).map_or(DEFAULT_LOW, |l| l.size);
-            (c.size, PhysAddr::ZERO, high_max, low, true)
+            // Low memory is kept only where it is asked for: Linux 6.1 has no default size here.
+            let low_size = match param.resolve_suffix(CrashkernelSuffix::Low) {
+                Ok(low) => low.size,
+                Err(CrashkernelError::NotGiven) => 0,
+                Err(e) => {
+                    warning!(boot, "{e}");
+                    return Ok(());
+                }
+            };
+            (c.size, PhysAddr::ZERO, high_max, low_size)
+        }
+        Err(e) => {
+            warning!(boot, "{e}");
+            return Ok(());
         }
     };
-    let size = size.next_multiple_of(boot.page_bytes());
+    let size = size.checked_next_multiple_of(boot.page_bytes()).unwrap_or(0);
     if size == 0 {
         return Ok(());
     }
-    let fixed = base > PhysAddr::ZERO;
-    if fixed {
+    if base > PhysAddr::ZERO {
         max = base.saturating_add(size);
     }
-    let low_fallback = !fixed && !high;
     boot.mb.set_caller("reserve_crashkernel");
-    let mut found = boot.mb.phys_alloc_range(size, ALIGN, base, max).ok();
-    if found.is_none() && low_fallback {
-        (max, low_size) = (high_max, DEFAULT_LOW);
-        found = boot.mb.phys_alloc_range(size, ALIGN, base, max).ok();
-    }
-    let Some(at) = found else {
+    let Ok(at) = boot.mb.phys_alloc_range(size, ALIGN, base, max) else {
         warning!(boot, "cannot allocate crashkernel (size:0x{size:x})");
         return Ok(());
     };
