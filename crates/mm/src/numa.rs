@@ -21,6 +21,8 @@ pub const REMOTE: u8 = 20;
 /// Distances between nodes; 10 and 20 where the firmware says nothing.
 #[derive(Clone, Debug)]
 pub struct Distances {
+    /// What memblock keeps for the table, if it has been allocated (x86).
+    pub(crate) memory: Option<PhysRange>,
     table: [[u8; MAX_NODES]; MAX_NODES],
 }
 
@@ -30,7 +32,7 @@ impl Default for Distances {
         for (i, row) in table.iter_mut().enumerate() {
             row[i] = LOCAL;
         }
-        Self { table }
+        Self { memory: None, table }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `numa=fake=`: memory split into nodes that are not there.
 
-use super::numa::{Block, Meminfo, Nodes, alloc_distance, cleanup_meminfo};
-use super::{MAX_DMA32_PFN, X86};
+use super::numa::{Block, Meminfo, Nodes, alloc_distance, cleanup_meminfo, reset_distance};
+use super::{MAX_DMA32_PFN, PAGE, X86};
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
 use crate::numa::{Distances, LOCAL, REMOTE};
@@ -35,6 +35,18 @@ pub(super) fn numa_emulation(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -
         return Ok(());
     }
     let physical = b.distances.clone();
+    let copy = match physical.memory {
+        Some(table) => {
+            b.mb.set_caller("numa_emulation");
+            let limit = x.mapped.max_pfn.phys(b.machine.config.page_shift);
+            let Ok(at) = b.mb.phys_alloc_range(table.len(), PAGE, PhysAddr::ZERO, limit) else {
+                warning!(b, "NUMA: Warning: can't allocate copy of distance table, disabling emulation");
+                return Ok(());
+            };
+            Some(PhysRange::from_len(at, table.len()))
+        }
+        None => None,
+    };
     nodes.blocks = split.made;
     let mut parsed = NodeMask::EMPTY;
     for k in &nodes.blocks {
@@ -49,9 +61,13 @@ pub(super) fn numa_emulation(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -
             *nid = n;
         }
     }
-    b.distances = Distances::default();
+    reset_distance(b)?;
     alloc_distance(b, x, &nodes.parsed)?;
     set_distances(b, &split.phys_of, &physical, fake.distances());
+    if let Some(copy) = copy {
+        b.mb.set_caller("numa_emulation");
+        b.mb.phys_free(copy)?;
+    }
     Ok(())
 }
 

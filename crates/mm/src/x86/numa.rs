@@ -64,7 +64,7 @@ fn numa_init(b: &mut Boot<'_>, x: &mut X86<'_>, source: Source) -> Result<bool, 
     b.mb.set_node(all, Set::Memory, None)?;
     b.mb.set_node(all, Set::Reserved, None)?;
     b.mb.clear_hotplug(all)?;
-    b.distances = Distances::default();
+    reset_distance(b)?;
     let mut nodes = Nodes::default();
     match source {
         Source::Acpi => {
@@ -156,12 +156,23 @@ fn acpi_numa_init(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -> Result<bo
     Ok(true)
 }
 
+/// `numa_reset_distance`: forgets the table and gives its memory back.
+pub(super) fn reset_distance(b: &mut Boot<'_>) -> Result<(), BootError> {
+    if let Some(table) = b.distances.memory {
+        b.mb.set_caller("numa_reset_distance");
+        b.mb.phys_free(table)?;
+    }
+    b.distances = Distances::default();
+    Ok(())
+}
+
 /// `numa_alloc_distance`: a square table up to the highest node.
 pub(super) fn alloc_distance(b: &mut Boot<'_>, x: &X86<'_>, parsed: &NodeMask) -> Result<(), BootError> {
     let count = parsed.iter().last().map_or(0, |n| n.index() as u64 + 1);
     b.mb.set_caller("numa_alloc_distance");
     let limit = x.mapped.max_pfn.phys(b.machine.config.page_shift);
-    b.mb.phys_alloc_range(count * count, PAGE, PhysAddr::ZERO, limit)?;
+    let at = b.mb.phys_alloc_range(count * count, PAGE, PhysAddr::ZERO, limit)?;
+    b.distances.memory = Some(PhysRange::from_len(at, count * count));
     info!(b, "NUMA: Initialized distance table, cnt={count}");
     Ok(())
 }
