@@ -271,10 +271,10 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
 
 /// `mem_init`.
 pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
+    info!(b, "mem auto-init: {}", b.auto_init_text());
     let shift = b.machine.config.page_shift;
     if b.mb.end_of_dram().pfn(shift) > b.dma_limit.pfn(shift) {
         early::swiotlb_init(b, PhysAddr::new(b.dma_limit.get() - 1), true)?;
     }
-    info!(b, "mem auto-init: {}", b.auto_init_text());
     Ok(())
 }
