@@ -13,3 +13,4 @@ pub mod fault;
 pub mod machine;
 pub mod run;
 pub mod show;
+pub mod summary;

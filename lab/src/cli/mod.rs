@@ -3,12 +3,14 @@
 //! Exit codes: 0 fine, 1 facts differ, 2 bad usage or bad input (one line on standard error: where, what, what was
 //! expected).
 
+mod boot;
 mod conform;
 mod machine;
 mod show;
 mod size;
 
 use crate::fault::Fault;
+use crate::machine::description::{SHIPPED, shipped};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -24,6 +26,10 @@ struct Args {
 enum Command {
     /// Boot the machines that were captured and compare every fact with what Linux did there.
     Conform(conform::ConformArgs),
+    /// Boot a machine to a running page allocator; print its log and where its memory went.
+    Boot(boot::BootArgs),
+    /// List the machines that ship with the command.
+    Machines,
     /// Print one of Linux's memory files for a machine, byte for byte.
     Show(show::ShowArgs),
 }
@@ -42,6 +48,8 @@ pub fn run() -> ExitCode {
     let result = match &args.command {
         Command::Conform(args) => conform::run(args),
         Command::Show(args) => show::run(args),
+        Command::Boot(args) => boot::run(args),
+        Command::Machines => machines(),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
@@ -51,6 +59,13 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn machines() -> Result<Outcome, Fault> {
+    for (name, _) in SHIPPED {
+        print(format_args!("{name:<16} {}\n", shipped(name)?.about))?;
+    }
+    Ok(Outcome::Fine)
 }
 
 /// Writes to standard output. A closed pipe (`pagewright boot | head`) is no error.

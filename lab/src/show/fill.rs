@@ -324,11 +324,11 @@ impl<'s, 'p> Booted<'_, '_, 's, 'p, '_> {
                 // 8 MiB above the permanent map, up to where the fixed mappings begin.
                 let offset = u64::from(config.page_offset).wrapping_sub(self.boot.memstart.get());
                 let start = (self.boot.high_memory.get().wrapping_add(offset) & 0xffff_ffff) + 8 * MIB;
-                let end = match config.arch {
-                    Arch::Arm => 0xff80_0000,
-                    _ => u64::from(self.boot.machine.build.vmalloc_end),
+                let (start, end) = match config.arch {
+                    Arch::Arm => (start & !(8 * MIB - 1), 0xff80_0000),
+                    _ => (start, u64::from(self.boot.machine.build.vmalloc_end)),
                 };
-                end.saturating_sub(start & !(8 * MIB - 1)) >> 10
+                end.saturating_sub(start) >> 10
             }
         }
     }

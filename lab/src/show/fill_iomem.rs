@@ -5,7 +5,7 @@ use crate::run::Booted;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::e820::E820Kind;
-use pagewright_memblock::{Flags, Set};
+use pagewright_memblock::{Flags, Region, Set};
 
 /// A range with its children, in address order.
 struct Node {
@@ -93,9 +93,13 @@ impl Booted<'_, '_, '_, '_, '_> {
     /// arm and arm64: one root for each memory region.
     fn memblock_roots(&self) -> Vec<Node> {
         let shift = self.boot.machine.config.page_shift;
-        let regions = self.boot.mb.regions(Set::Memory).iter().filter(|r| r.size() > 0);
-        let root = |r: &pagewright_memblock::Region| {
-            let nomap = r.flags().contains(Flags::NOMAP) && self.boot.machine.arch == Arch::Arm64;
+        let arm = self.boot.machine.arch == Arch::Arm;
+        let nomap = |r: &Region| r.flags().contains(Flags::NOMAP);
+        // What must not be mapped is reserved on arm64 and does not show on arm.
+        let shown = |r: &&Region| r.size() > 0 && !(arm && nomap(r));
+        let regions = self.boot.mb.regions(Set::Memory).iter().filter(shown);
+        let root = |r: &Region| {
+            let nomap = nomap(r);
             let whole = r.range().frames_inside(shift).bytes(shift);
             Node::new(whole, if nomap { "reserved" } else { "System RAM" })
         };
@@ -107,7 +111,7 @@ impl Booted<'_, '_, '_, '_, '_> {
         let shift = self.boot.machine.config.page_shift;
         for region in self.boot.mb.regions(Set::Reserved) {
             let pages = region.range().frames_touched(shift).bytes(shift);
-            for root in roots.iter_mut().filter(|r| r.name == "System RAM") {
+            for root in roots.iter_mut() {
                 let inside = pages.intersection(&root.range);
                 if !inside.is_empty() {
                     insert_split(root, inside, "reserved");

@@ -1,0 +1,66 @@
+//! The tables below the picture.
+
+use super::ledger::{Ledger, Purpose};
+use super::picture::human;
+use comfy_table::{CellAlignment, Table, presets};
+use pagewright::Phase;
+use std::time::{Duration, Instant};
+
+fn table(header: &[&str], colour: bool) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    if !colour {
+        table.force_no_tty();
+    }
+    table.set_header(header.iter().copied());
+    table
+}
+
+fn right(table: &mut Table, columns: &[usize]) {
+    for &column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// Where RAM went: every purpose in bytes, with the sums.
+pub fn accounts(ledger: &Ledger, colour: bool) -> Table {
+    let total = ledger.total();
+    let mut table = table(&["RAM", "bytes", "", "share"], colour);
+    let mut row = |what: &str, bytes: u64| {
+        let share = if total == 0 { 0.0 } else { bytes as f64 * 100.0 / total as f64 };
+        table.add_row([what.to_owned(), bytes.to_string(), human(bytes), format!("{share:.2} %")]);
+    };
+    for purpose in Purpose::ALL {
+        let bytes = ledger.bytes(purpose);
+        if bytes > 0 {
+            row(purpose.title(), bytes);
+        }
+    }
+    let managed: u64 = Purpose::ALL.into_iter().filter(|p| p.is_managed()).map(|p| ledger.bytes(p)).sum();
+    row("all", total);
+    row("of it managed", managed);
+    right(&mut table, &[1, 2, 3]);
+    table
+}
+
+/// How long each phase took.
+pub fn phases(phases: &[(Phase, Instant)], end: Instant, colour: bool) -> Table {
+    let mut table = table(&["phase", "time"], colour);
+    for (title, took) in durations(phases, end) {
+        table.add_row([title.to_owned(), format!("{:.1} µs", took.as_secs_f64() * 1e6)]);
+    }
+    if let Some((_, start)) = phases.first() {
+        table
+            .add_row(["all".to_owned(), format!("{:.1} µs", end.duration_since(*start).as_secs_f64() * 1e6)]);
+    }
+    right(&mut table, &[1]);
+    table
+}
+
+/// Each phase with its duration, in order.
+pub(super) fn durations(phases: &[(Phase, Instant)], end: Instant) -> Vec<(&'static str, Duration)> {
+    let next = phases.iter().skip(1).map(|(_, at)| *at).chain([end]);
+    phases.iter().zip(next).map(|((phase, at), next)| (phase.title(), next.duration_since(*at))).collect()
+}
