@@ -6,28 +6,47 @@
 //! that a parser returns is a fine answer.
 #![forbid(unsafe_code)]
 
+mod boot;
 mod boot_text;
 mod mutate;
 pub mod seeds;
 mod tables;
 mod tree;
 
+pub use boot::{boot_cmdline, boot_dmesg, boot_dtb};
 pub use boot_text::{cmdline, dmesg, kernel_config};
 pub use mutate::Mutator;
 pub use tables::{acpi, atags};
 pub use tree::dtb;
 
-/// A target's function.
-pub type Target = fn(&[u8]);
+/// A target.
+pub struct Target {
+    /// Its name, which is also that of the cargo-fuzz target.
+    pub name: &'static str,
+    /// What it does with an input.
+    pub run: fn(&[u8]),
+    /// How many mutated copies of each corpus file a replay runs: fewer where a run boots a machine.
+    pub mutations: u64,
+}
 
-/// All targets by name; the name is also that of the corpus folder and of the cargo-fuzz target.
-pub const TARGETS: [(&str, Target); 6] = [
-    ("acpi", acpi),
-    ("atags", atags),
-    ("cmdline", cmdline),
-    ("dmesg", dmesg),
-    ("dtb", dtb),
-    ("kernel_config", kernel_config),
+impl Target {
+    /// The folder of its corpus: boots are fed what the parser of the same input is fed.
+    pub fn corpus(&self) -> &'static str {
+        self.name.strip_prefix("boot_").unwrap_or(self.name)
+    }
+}
+
+/// All targets.
+pub const TARGETS: [Target; 9] = [
+    Target { name: "acpi", run: acpi, mutations: 1500 },
+    Target { name: "atags", run: atags, mutations: 1500 },
+    Target { name: "boot_cmdline", run: boot_cmdline, mutations: 100 },
+    Target { name: "boot_dmesg", run: boot_dmesg, mutations: 40 },
+    Target { name: "boot_dtb", run: boot_dtb, mutations: 300 },
+    Target { name: "cmdline", run: cmdline, mutations: 1500 },
+    Target { name: "dmesg", run: dmesg, mutations: 1500 },
+    Target { name: "dtb", run: dtb, mutations: 1500 },
+    Target { name: "kernel_config", run: kernel_config, mutations: 1500 },
 ];
 
 /// Renders a value and throws the text away: formatting runs code too.

@@ -34,14 +34,12 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     for target in targets {
         println!("== {target} for {} s", options.seconds);
         let found = project.scratch(&format!("fuzz-corpus/{target}"))?;
+        // A boot is fed what the parser of the same input is fed.
+        let seeds = project.path("fuzz/corpus").join(target.strip_prefix("boot_").unwrap_or(&target));
         let cmd =
             project.cmd("cargo").args(["+nightly", "fuzz", "run", "--features", "libfuzzer", "--fuzz-dir"]);
         // libFuzzer writes what it finds into the first folder and only reads the second.
-        let cmd = cmd
-            .arg(project.path("fuzz"))
-            .arg(&target)
-            .arg(&found)
-            .arg(project.path("fuzz/corpus").join(&target));
+        let cmd = cmd.arg(project.path("fuzz")).arg(&target).arg(&found).arg(seeds);
         let cmd = cmd.args(["--", &format!("-max_total_time={}", options.seconds), "-timeout=10"]).echo(true);
         // Building comes on top of the fuzzing time.
         if !cmd.limit(Duration::from_secs(options.seconds + 900)).run()?.ok() {

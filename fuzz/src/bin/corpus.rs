@@ -9,9 +9,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// Mutated copies of each file.
-const MUTATIONS: u64 = 1500;
+use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -45,28 +43,36 @@ fn write_seeds(home: &Path) -> Result<String, String> {
 
 fn replay(home: &Path) -> Result<String, String> {
     let (mut files, mut inputs, mut found) = (0, 0, Vec::new());
-    for (name, target) in TARGETS {
-        let corpus = read_all(&home.join("corpus").join(name))?;
+    for target in TARGETS {
+        let corpus = read_all(&home.join("corpus").join(target.corpus()))?;
         if corpus.is_empty() {
-            return Err(format!("corpus/{name} is empty"));
+            return Err(format!("corpus/{} is empty", target.corpus()));
         }
         files += corpus.len();
+        let start = Instant::now();
+        let mut slowest = (Duration::ZERO, String::new());
         for (index, (path, bytes)) in corpus.iter().enumerate() {
             let other = &corpus[(index + 1) % corpus.len()].1;
             let label = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut mutator =
                 Mutator::new(label.bytes().fold(0, |sum, b| sum * 31 % 0xffff_fffb + u64::from(b)));
-            inputs += 1;
-            found.extend(run(home, name, target, &label, bytes));
-            for round in 0..MUTATIONS {
+            for round in 0..=target.mutations {
+                // The file itself comes first.
+                let (label, input) = match round {
+                    0 => (label.clone(), bytes.clone()),
+                    _ => (format!("{label}+{round}"), mutator.mutate(bytes, other)),
+                };
+                let began = Instant::now();
+                found.extend(run(home, &target, &label, &input));
                 inputs += 1;
-                let mutated = mutator.mutate(bytes, other);
-                found.extend(run(home, name, target, &format!("{label}+{round}"), &mutated));
+                slowest = slowest.max((began.elapsed(), label));
                 if found.len() > 20 {
                     return Err(format!("stopped after {} findings:\n{}", found.len(), found.join("\n")));
                 }
             }
         }
+        let (took, slowest) = (start.elapsed().as_secs_f64(), (slowest.0.as_secs_f64(), slowest.1));
+        println!("{:<14} {took:>6.1} s, slowest {:.3} s: {}", target.name, slowest.0, slowest.1);
     }
     if found.is_empty() {
         Ok(format!("{} targets, {files} corpus files, {inputs} inputs, no panic", TARGETS.len()))
@@ -76,8 +82,9 @@ fn replay(home: &Path) -> Result<String, String> {
 }
 
 /// Runs one input; a panic is kept and described.
-fn run(home: &Path, name: &str, target: Target, label: &str, bytes: &[u8]) -> Option<String> {
-    catch_unwind(AssertUnwindSafe(|| target(bytes))).err()?;
+fn run(home: &Path, target: &Target, label: &str, bytes: &[u8]) -> Option<String> {
+    catch_unwind(AssertUnwindSafe(|| (target.run)(bytes))).err()?;
+    let name = target.name;
     let dir = home.join("artifacts").join(name);
     let file = dir.join(label);
     let kept = fs::create_dir_all(&dir).and_then(|()| fs::write(&file, bytes));
