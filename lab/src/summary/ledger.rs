@@ -6,6 +6,7 @@
 
 use crate::run::{Booted, Entry};
 use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::Arch;
 use pagewright_memblock::{Event, Flags, Set};
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 pub enum Purpose {
     /// The kernel's text, data and bss.
     Kernel,
-    /// The kernel's init sections, freed at the end of the boot.
+    /// The kernel's init sections, and gaps in its image: freed at the end of the boot.
     KernelInit,
     /// The initial RAM disk, freed once it is unpacked.
     Initrd,
@@ -190,6 +191,17 @@ impl Ledger {
         }
         self.paint_reserved(PhysRange::new(image.text_start, image.end), Purpose::Kernel);
         self.paint_reserved(PhysRange::new(image.init_begin, image.init_end), Purpose::KernelInit);
+        let config = &boot.machine.config;
+        if boot.machine.arch == Arch::X86_64 && config.strict_kernel_rwx {
+            // What aligning the image's parts to large pages left between them is freed with the init sections.
+            for gap in [
+                PhysRange::new(image.text_end, image.rodata_start),
+                PhysRange::new(image.rodata_end, image.data_start),
+            ] {
+                let whole = gap.frames_inside(config.page_shift).bytes(config.page_shift);
+                self.paint_reserved(whole, Purpose::KernelInit);
+            }
+        }
         if let pagewright_firmware::Firmware::DeviceTree { tree, at: Some(at), .. } = &boot.machine.firmware {
             self.paint_reserved(PhysRange::from_len(*at, tree.total_size()), Purpose::Firmware);
         }
