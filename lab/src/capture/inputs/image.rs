@@ -28,11 +28,34 @@ pub(super) fn image(capture: &Capture, arch: Arch, config: &KernelConfig) -> Res
         ));
     };
     let parts = Parts { capture, code, data };
-    Ok(match arch {
+    let mut image = match arch {
         Arch::Arm64 => parts.arm64(config),
         Arch::Arm => parts.arm(),
-        Arch::X86_64 | Arch::I386 => parts.x86(find("Kernel rodata"), find("Kernel bss")),
-    })
+        Arch::X86_64 | Arch::I386 => return Ok(parts.x86(find("Kernel rodata"), find("Kernel bss"))),
+    };
+    sections(&capture.dmesg, &mut image);
+    Ok(image)
+}
+
+/// Where data ends and bss begins, and where read-only data ends, is told on arm and arm64 by the kernel's own list of
+/// its sections only: `Memory: ... (11264K kernel code, 1700K rwdata, 3732K rodata, 2048K init, 377K bss, ...)`.
+fn sections(dmesg: &str, image: &mut KernelImage) {
+    let line = dmesg.lines().map(crate::facts::body).find(|l| l.starts_with("Memory: "));
+    let Some((_, list)) = line.and_then(|l| l.split_once('(')) else { return };
+    let bytes = |name: &str| -> Option<u64> {
+        let kib: u64 =
+            list.split(", ").find_map(|s| s.strip_suffix(name)?.strip_suffix("K ")?.parse().ok())?;
+        kib.checked_mul(1024)
+    };
+    if let Some(len) = bytes("rwdata") {
+        image.data_end = image.data_start.saturating_add(len).min(image.end);
+    }
+    if let Some(len) = bytes("bss") {
+        image.bss_start = image.bss_end.saturating_sub(len).max(image.data_end);
+    }
+    if let Some(len) = bytes("rodata") {
+        image.rodata_end = image.rodata_start.saturating_add(len).min(image.init_begin);
+    }
 }
 
 struct Parts<'a> {

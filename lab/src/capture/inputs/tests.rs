@@ -106,7 +106,9 @@ fn an_arm64_image_is_read_from_iomem_and_symbols() {
 
 #[test]
 fn an_arm_image_starts_its_reservation_at_stext_and_its_code_at_text() {
+    let memory = "Memory: 1K/2K available (11264K kernel code, 1700K rwdata, 3732K rodata, 2048K init, 377K bss, 1K reserved)";
     let capture = Capture {
+        dmesg: memory.to_owned(),
         iomem: Some(IoMem::parse("  40208000-411fffff : Kernel code\n  41400000-41607587 : Kernel data\n").unwrap()),
         symbols: Some(
             Symbols::parse("c0300000 T _stext\nc0e00000 D _etext\nc12003c0 T _sinittext\nc0300000 T __idmap_text_start\nc03000ac T __idmap_text_end\n")
@@ -119,6 +121,10 @@ fn an_arm_image_starts_its_reservation_at_stext_and_its_code_at_text() {
     assert_eq!((image.text_start.get(), image.load_start().get()), (0x4030_0000, 0x4020_8000));
     assert_eq!((image.text_end.get(), image.end.get()), (0x40e0_0000, 0x4160_7588));
     assert_eq!(image.idmap_text.len(), 0xac);
+    // The sections' lengths as the kernel lists them.
+    assert_eq!(image.data_end.get() - image.data_start.get(), 1700 << 10);
+    assert_eq!(image.rodata_end.get() - image.rodata_start.get(), 3732 << 10);
+    assert_eq!(image.bss_end.get() - image.bss_start.get(), 377 << 10);
 }
 
 #[test]
