@@ -61,28 +61,28 @@ pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, 
 fn add_memory(b: &mut Boot<'_>, range: PhysRange) -> Result<(), BootError> {
     let page = b.page_bytes();
     if range.len() < page - (range.start.get() & (page - 1)) {
-        warning!(b, "Ignoring memory block 0x{:x} - 0x{:x}", range.start, range.end);
+        warning!(b, "OF: fdt: Ignoring memory block 0x{:x} - 0x{:x}", range.start, range.end);
         return Ok(());
     }
     let whole = PhysRange::new(range.start.align_up(page), range.end.align_down(page));
     let max = b.max_phys_addr();
     if whole.start > max {
-        warning!(b, "Ignoring memory block 0x{:x} - 0x{:x}", whole.start, whole.end);
+        warning!(b, "OF: fdt: Ignoring memory block 0x{:x} - 0x{:x}", whole.start, whole.end);
         return Ok(());
     }
     let mut end = whole.end;
     if end.get() - 1 > max.get() {
-        warning!(b, "Ignoring memory range 0x{:x} - 0x{:x}", max.saturating_add(1), end);
+        warning!(b, "OF: fdt: Ignoring memory range 0x{:x} - 0x{:x}", max.saturating_add(1), end);
         end = max.saturating_add(1);
     }
     // arm64 takes what lies below its linear map away later; arm, whose kernel cannot move, never adds it.
     let min = b.memstart;
     if end < min {
-        warning!(b, "Ignoring memory block 0x{:x} - 0x{:x}", whole.start, end);
+        warning!(b, "OF: fdt: Ignoring memory block 0x{:x} - 0x{:x}", whole.start, end);
         return Ok(());
     }
     if whole.start < min {
-        warning!(b, "Ignoring memory range 0x{:x} - 0x{:x}", whole.start, min);
+        warning!(b, "OF: fdt: Ignoring memory range 0x{:x} - 0x{:x}", whole.start, min);
     }
     b.mb.add(PhysRange::new(whole.start.max(min), end))?;
     Ok(())

@@ -254,7 +254,9 @@ fn place_dynamic(boot: &mut Boot<'_>, e: &Entry<'_>) -> Result<Option<PhysRange>
         None => found = alloc_reserved(boot, size, align, PhysAddr::ZERO, PhysAddr::ZERO, e.node.nomap)?,
     }
     if found.is_none() {
-        info!(boot, "OF: reserved mem: failed to allocate memory for node '{}'", e.node.name);
+        let mib = size >> 20;
+        let name = e.node.name;
+        info!(boot, "OF: reserved mem: failed to allocate memory for node '{name}': size {mib} MiB");
         boot.reserved_mem.set_outcome(e.verdict, Outcome::NoMemory { size });
     }
     Ok(found.map(|at| PhysRange::from_len(at, size)))
@@ -284,7 +286,12 @@ fn alloc_reserved(
 
 /// Lets CMA or the coherent pool claim a region (`__reserved_mem_init_node`). A region that both refuse, although
 /// it names them, is given back.
-fn initialise(boot: &mut Boot<'_>, node: &ReservedNode<'_>, range: PhysRange, at: usize) -> Result<(), BootError> {
+fn initialise(
+    boot: &mut Boot<'_>,
+    node: &ReservedNode<'_>,
+    range: PhysRange,
+    at: usize,
+) -> Result<(), BootError> {
     if !node.compatible_shared_dma_pool {
         return Ok(());
     }

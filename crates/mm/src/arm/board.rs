@@ -32,9 +32,7 @@ const GIB: u64 = 1 << 30;
 /// The snoop control unit, at the virtual address that its place in the SoC's map gives it.
 const SCU_IMX6: &[&[StaticMap]] = &[&[StaticMap { virt: 0xf400_0000, len: 4 * KIB }]];
 /// The chip's identification; its length is one less than the registers', as they stand in the tree.
-const EXYNOS_CHIPID: &[StaticMap] = &[StaticMap { virt: 0xf800_0000, len: 255 }];
-const EXYNOS4: &[&[StaticMap]] = &[EXYNOS_CHIPID, &[StaticMap { virt: 0xf880_0000, len: 8 * KIB }]];
-const EXYNOS5: &[&[StaticMap]] = &[EXYNOS_CHIPID];
+const EXYNOS: &[&[StaticMap]] = &[&[StaticMap { virt: 0xf800_0000, len: 255 }]];
 /// Peripheral buses, the processor's private registers and internal RAM.
 const TEGRA: &[&[StaticMap]] = &[&[
     StaticMap { virt: 0xfe20_0000, len: MIB },
@@ -73,14 +71,20 @@ const BOARDS: &[Entry] = &[
         board: dma(2 * GIB),
     },
     Entry {
-        compatible: &["samsung,exynos4", "samsung,exynos4210", "samsung,exynos4212", "samsung,exynos4412"],
+        compatible: &[
+            "samsung,exynos3",
+            "samsung,exynos3250",
+            "samsung,exynos4",
+            "samsung,exynos4210",
+            "samsung,exynos4212",
+            "samsung,exynos4412",
+            "samsung,exynos5",
+            "samsung,exynos5250",
+            "samsung,exynos5260",
+            "samsung,exynos5420",
+        ],
         lpae: false,
-        board: io(EXYNOS4),
-    },
-    Entry {
-        compatible: &["samsung,exynos5", "samsung,exynos5250", "samsung,exynos5260", "samsung,exynos5420"],
-        lpae: false,
-        board: io(EXYNOS5),
+        board: io(EXYNOS),
     },
     Entry {
         compatible: &["nvidia,tegra20", "nvidia,tegra30", "nvidia,tegra114", "nvidia,tegra124"],
