@@ -63,14 +63,14 @@ pub(crate) fn setup_log_buf(boot: &mut Boot<'_>, early: bool) -> Result<(), Boot
     let long = boot.long_bytes();
     boot.mb.set_caller("setup_log_buf");
     // The text, one descriptor and one info for each record; failing any of them keeps the built-in buffer.
-    let parts = [len, records * 3 * long, records * PRINTK_INFO];
+    let parts = [(len, "text"), (records * 3 * long, "desc"), (records * PRINTK_INFO, "info")];
     let mut taken: arrayvec::ArrayVec<PhysRange, 3> = arrayvec::ArrayVec::new();
-    for bytes in parts {
+    for (bytes, what) in parts {
         match boot.alloc(bytes, long) {
             Ok(at) => taken.push(PhysRange::from_len(at, bytes)),
             Err(_) => {
-                warning!(boot, "printk: log_buf_len: {len} bytes not available");
-                for range in taken {
+                warning!(boot, "printk: log_buf_len: {bytes} {what} bytes not available");
+                for range in taken.into_iter().rev() {
                     boot.mb.phys_free(range)?;
                 }
                 return Ok(());
@@ -84,7 +84,12 @@ pub(crate) fn setup_log_buf(boot: &mut Boot<'_>, early: bool) -> Result<(), Boot
 
 /// A hash table sized from memory (`alloc_large_system_hash` with HASH_EARLY): `scale` is the shift from bytes of
 /// memory to entries.
-fn large_system_hash(boot: &mut Boot<'_>, name: &str, scale: u32, wanted: Option<u64>) -> Result<(), BootError> {
+fn large_system_hash(
+    boot: &mut Boot<'_>,
+    name: &str,
+    scale: u32,
+    wanted: Option<u64>,
+) -> Result<(), BootError> {
     let bucket = boot.long_bytes();
     let page_shift = boot.machine.config.page_shift.get();
     let mut entries = match wanted.filter(|w| *w > 0) {
@@ -103,7 +108,11 @@ fn large_system_hash(boot: &mut Boot<'_>, name: &str, scale: u32, wanted: Option
                     scale += 1;
                 }
             }
-            let e = if scale > page_shift { pages >> (scale - page_shift) } else { pages << (page_shift - scale) };
+            let e = if scale > page_shift {
+                pages >> (scale - page_shift)
+            } else {
+                pages << (page_shift - scale)
+            };
             if e * bucket < boot.page_bytes() { boot.page_bytes() / bucket } else { e }
         }
     };
@@ -116,8 +125,12 @@ fn large_system_hash(boot: &mut Boot<'_>, name: &str, scale: u32, wanted: Option
     loop {
         let bytes = bucket << log2;
         if boot.alloc(bytes, line).is_ok() {
-            let order = bytes.ilog2() as i32 - page_shift as i32;
-            info!(boot, "{name} hash table entries: {} (order: {order}, {bytes} bytes, linear)", 1u64 << log2);
+            let order = bytes.ilog2().saturating_sub(page_shift);
+            info!(
+                boot,
+                "{name} hash table entries: {} (order: {order}, {bytes} bytes, linear)",
+                1u64 << log2
+            );
             return Ok(());
         }
         if bytes <= boot.page_bytes() {
@@ -152,24 +165,62 @@ const fn io_tlb_area(long: u64) -> u64 {
     long + 8
 }
 
-/// `swiotlb_init`: bounce buffers for devices that cannot reach all memory. `low_limit` is the highest address
-/// they may end at; `verbose` prints where they lie at once (x86 does so later).
-pub(crate) fn swiotlb_init(boot: &mut Boot<'_>, low_limit: PhysAddr, verbose: bool) -> Result<(), BootError> {
+/// Lines of early parameters that act while they are parsed.
+pub(crate) fn early_param_lines(boot: &Boot<'_>) {
+    if boot.params.swiotlb.areas.is_some() {
+        info!(boot, "software IO TLB: area num {}.", swiotlb_areas(boot));
+    }
+}
+
+/// Areas of the bounce buffer: as asked for, else one for each CPU; a power of two.
+fn swiotlb_areas(boot: &Boot<'_>) -> u64 {
+    let wanted = boot.params.swiotlb.areas.unwrap_or(boot.machine.cpus.possible.into());
+    wanted.max(1).checked_next_power_of_two().unwrap_or(1 << 31)
+}
+
+/// `swiotlb_init`: bounce buffers for devices that cannot reach all memory, if there is such memory (`limited`) or
+/// `swiotlb=force` wants them. `low_limit` is the highest address they may end at; `verbose` prints where they lie at
+/// once (x86 does so later).
+pub(crate) fn swiotlb_init(
+    boot: &mut Boot<'_>,
+    limited: bool,
+    low_limit: PhysAddr,
+    verbose: bool,
+) -> Result<(), BootError> {
+    if !boot.params.swiotlb.force.unwrap_or(limited) {
+        return Ok(());
+    }
     let page = boot.page_bytes();
     let line = boot.cache_line();
-    let areas = u64::from(boot.machine.cpus.possible.max(1)).next_power_of_two();
+    let areas = swiotlb_areas(boot);
     let slots = boot.params.swiotlb.slabs.unwrap_or(IO_TLB_BYTES >> IO_TLB_SHIFT).max(1);
-    let slots = slots.next_multiple_of(128);
-    info!(boot, "software IO TLB: area num {areas}.");
-    let bytes = (slots << IO_TLB_SHIFT).next_multiple_of(page);
+    // `swiotlb=` can ask for more than there are addresses; that is then not to be had, like any other too large size.
+    let slots = slots.checked_next_multiple_of(128).unwrap_or(u64::MAX);
+    let bytes = slots.saturating_mul(1 << IO_TLB_SHIFT);
+    let bytes = bytes.checked_next_multiple_of(page).unwrap_or(bytes);
+    if boot.params.swiotlb.areas.is_none() {
+        info!(boot, "software IO TLB: area num {areas}.");
+    }
     boot.mb.set_caller("swiotlb_init_remap");
     let Ok(at) = boot.mb.alloc_try_nid(bytes, page, PhysAddr::ZERO, low_limit, None) else {
         warning!(boot, "software IO TLB: swiotlb_init_remap: failed to allocate tlb structure");
         return Ok(());
     };
     let long = boot.long_bytes();
-    boot.alloc((slots * io_tlb_slot(long)).next_multiple_of(page), page)?;
-    boot.alloc(areas * io_tlb_area(long), line)?;
+    let slot_bytes = (slots * io_tlb_slot(long)).next_multiple_of(page);
+    // Linux keeps what it has by then and goes on without the buffer; here it is given back.
+    let Ok(slots_at) = boot.alloc(slot_bytes, page) else {
+        warning!(
+            boot,
+            "software IO TLB: swiotlb_init_remap: Failed to allocate {slot_bytes} bytes align={page:#x}"
+        );
+        return Ok(boot.mb.phys_free(PhysRange::from_len(at, bytes))?);
+    };
+    if boot.alloc(areas * io_tlb_area(long), line).is_err() {
+        warning!(boot, "software IO TLB: swiotlb_init_remap: Failed to allocate mem->areas.");
+        boot.mb.phys_free(PhysRange::from_len(slots_at, slot_bytes))?;
+        return Ok(boot.mb.phys_free(PhysRange::from_len(at, bytes))?);
+    }
     boot.swiotlb = Some(PhysRange::from_len(at, bytes));
     if verbose {
         print_swiotlb(boot);
