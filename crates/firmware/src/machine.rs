@@ -193,6 +193,8 @@ pub struct Cpus {
     pub cache_line: u32,
     /// x86: the processor maps 1 GiB pages (pdpe1gb).
     pub gbpages: bool,
+    /// x86: an Intel processor, whose debug store has buffers in each CPU's entry area.
+    pub debug_store: bool,
     /// x86: 5-level paging is in use. arm64: 52-bit virtual addresses are.
     pub la57: bool,
     /// Physical address bits that the processor implements.
@@ -210,6 +212,7 @@ impl Default for Cpus {
             possible: 1,
             cache_line: 64,
             gbpages: false,
+            debug_store: false,
             la57: false,
             phys_bits: 40,
             vipt_aliasing: false,

@@ -20,6 +20,7 @@ use pagewright_zone::ZoneKind;
 pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     let tree = fdt::setup_machine_fdt(b)?;
     b.phase(Phase::EarlyParams);
+    early::early_param_lines(b);
     if let Some(limit) = b.params.mem_limit() {
         info!(b, "Memory limited to {}MB", limit >> 20);
     }
@@ -273,8 +274,6 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
 pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     info!(b, "mem auto-init: {}", b.auto_init_text());
     let shift = b.machine.config.page_shift;
-    if b.mb.end_of_dram().pfn(shift) > b.dma_limit.pfn(shift) {
-        early::swiotlb_init(b, PhysAddr::new(b.dma_limit.get() - 1), true)?;
-    }
-    Ok(())
+    let limited = b.mb.end_of_dram().pfn(shift) > b.dma_limit.pfn(shift);
+    early::swiotlb_init(b, limited, PhysAddr::new(b.dma_limit.get() - 1), true)
 }

@@ -15,7 +15,7 @@ use crate::sink::{EventSink, Phase};
 use crate::text::Pa;
 use crate::{early, percpu};
 use arrayvec::ArrayVec;
-use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_addr::{NodeId, Pfn, PhysAddr, PhysRange};
 use pagewright_firmware::cmdline::{CommandLine, Params};
 use pagewright_firmware::config::MemoryModel;
 use pagewright_firmware::{Arch, Machine};
@@ -100,6 +100,8 @@ pub struct Boot<'a> {
     pub nr_all_pages: u64,
     /// The node of each CPU by number, where the firmware says (x86).
     pub(crate) cpu_nodes: ArrayVec<NodeId, 512>,
+    /// x86: one past the last frame that RAM can ever have (`max_possible_pfn`), hot-pluggable ranges included.
+    pub(crate) max_possible_pfn: Pfn,
     /// Bounce buffers for DMA.
     pub swiotlb: Option<PhysRange>,
     /// x86: the e820 map as it stands after the boot.
@@ -206,6 +208,7 @@ impl<'a> Boot<'a> {
             x86_mapped: None,
             log_buf_done: false,
             node_data: NodeData::new(),
+            max_possible_pfn: Pfn::ZERO,
             ranges: Some(ws.ranges),
             nodes: Some(ws.nodes),
             zonelist_room: Some(ws.zonelists),

@@ -300,7 +300,7 @@ impl<'a> Running<'_, '_, 'a> {
             self.watermarks.set_recommended_min_free_kbytes(cpus);
         }
         self.fill_huge_pools(boot);
-        if matches!(boot.machine.arch, Arch::X86_64 | Arch::I386) {
+        if boot.machine.arch == Arch::X86_64 && crate::x86::addressing_limit(boot) {
             crate::early::print_swiotlb(boot);
         }
         crate::hugetlb::report(boot);

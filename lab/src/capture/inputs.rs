@@ -24,6 +24,7 @@ pub(super) struct LogInputs<'a> {
     banner: Option<Banner<'a>>,
     cmdline: Option<&'a str>,
     gbpages: bool,
+    intel: bool,
     max_arch_pfn: Option<u64>,
     vipt_aliasing: bool,
     percpu_static: Option<u32>,
@@ -43,6 +44,9 @@ impl<'a> LogInputs<'a> {
                 Line::LastPfn { max_arch_pfn, .. } => out.max_arch_pfn = Some(max_arch_pfn),
                 Line::PerCpu(percpu) => out.percpu_static = Some(percpu.static_bytes),
                 Line::Efi(entry) => out.efi.push(entry),
+                Line::Other(text) if text.starts_with("smpboot: CPU0: ") => {
+                    out.intel |= text.starts_with("smpboot: CPU0: Intel");
+                }
                 Line::Other(text) if text.starts_with("CPU: ") => {
                     // `nonaliasing` is another word.
                     out.vipt_aliasing |= text.contains("VIPT aliasing data cache");
@@ -92,6 +96,7 @@ impl Capture {
         }
         let cpus = Cpus {
             gbpages: log.gbpages,
+            debug_store: log.intel,
             la57: log.max_arch_pfn == Some(LA57_ARCH_PFN),
             vipt_aliasing: log.vipt_aliasing,
             ..Cpus::default()

@@ -178,9 +178,31 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
 
 /// `mem_init`, and the tables of the CPU entry area that `trap_init` makes just before.
 pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
+/// Whether there is or can be memory that 32-bit devices do not reach (`pci_swiotlb_detect`).
+pub(crate) fn addressing_limit(b: &Boot<'_>) -> bool {
+    b.max_possible_pfn > MAX_DMA32_PFN
+}
+
+/// Pages of one CPU entry area on x86_64: GDT, entry stack, three of the TSS; exception stacks, each of two pages
+/// above a guard page, six and a last guard; the debug store with 32 pages of buffers.
+const ENTRY_AREA_PAGES: u64 = 5 + 6 * 3 + 1 + 33;
+/// How far into it pages are mapped where there is no debug store: the last two stacks are for encrypted guests.
+const ENTRY_AREA_MAPPED: u64 = 5 + 4 * 3;
+
+/// Tables of the CPU entry areas on x86_64, which no others share: the areas follow each other after the page of the
+/// IDT, from an address that is aligned well.
+fn entry_area_tables(b: &Boot<'_>) -> u64 {
+    const ENTRIES: u64 = 512;
+    let cpus = u64::from(b.machine.cpus.possible.max(1));
+    let mapped = if b.machine.cpus.debug_store { ENTRY_AREA_PAGES } else { ENTRY_AREA_MAPPED };
+    let pages = 1 + (cpus - 1) * ENTRY_AREA_PAGES + mapped;
+    let tables = pages.div_ceil(ENTRIES);
+    tables + tables.div_ceil(ENTRIES) + 1
+}
+
     if b.machine.arch == Arch::X86_64 {
         b.mb.set_caller("spp_getpage");
-        for _ in 0..3 {
+        for _ in 0..entry_area_tables(b) {
             b.alloc(PAGE, PAGE)?;
         }
     } else if let Some(mut mapped) = b.x86_mapped.take() {
@@ -191,9 +213,9 @@ pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     if b.machine.arch == Arch::I386 && b.machine.config.highmem {
         free_highmem_lines(b);
     }
-    let shift = b.machine.config.page_shift;
-    if b.machine.arch == Arch::X86_64 && b.mb.end_of_dram().pfn(shift) > MAX_DMA32_PFN {
-        early::swiotlb_init(b, PhysAddr::new(u32::MAX.into()), false)?;
+    if b.machine.arch == Arch::X86_64 {
+        let limited = addressing_limit(b);
+        early::swiotlb_init(b, limited, PhysAddr::new(u32::MAX.into()), false)?;
     }
     Ok(())
 }

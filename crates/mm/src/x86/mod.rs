@@ -10,7 +10,7 @@ mod late;
 mod mapping;
 mod numa;
 
-pub(crate) use late::{mem_init, setup_per_cpu_areas};
+pub(crate) use late::{addressing_limit, mem_init, setup_per_cpu_areas};
 pub(crate) use mapping::Mapped;
 
 use crate::boot::{Boot, info, warning};
@@ -62,6 +62,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     let e820 = e820::memory_setup(b, pc)?;
     let firmware_entries = e820.entries().len();
     b.phase(Phase::EarlyParams);
+    early::early_param_lines(b);
     if b.mb.movable_node() {
         // SRAT is not read yet: memory next to the image is the least likely to be unplugged.
         b.mb.set_bottom_up(true);
@@ -159,6 +160,7 @@ fn find_max_pfn(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
                 x.max_pfn
             };
             b.high_memory = x.max_pfn.phys(b.machine.config.page_shift);
+    b.max_possible_pfn = x.max_pfn;
         }
     }
     if x.max_pfn == Pfn::ZERO {

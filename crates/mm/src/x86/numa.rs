@@ -136,6 +136,8 @@ fn acpi_numa_init(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -> Result<bo
             b.mb.mark_hotplug(m.range)?;
         }
     }
+        let last = m.range.end.saturating_sub(1);
+        b.max_possible_pfn = b.max_possible_pfn.max(last.pfn_up(b.machine.config.page_shift));
     if nodes.blocks.is_empty() {
         return Ok(false);
     }
