@@ -157,7 +157,11 @@ impl<'a> Reader<'a, '_> {
         if size > LARGEST {
             self.report(param, DiagnosticKind::LogBufLen);
         }
-        self.params.log_buf_len = Some(size.min(LARGEST));
+        // One that is no larger than the built-in buffer leaves an earlier one in force.
+        let size = size.min(LARGEST);
+        if self.params.log_buf_len.is_none() || size > 1 << self.config.log_buf_shift {
+            self.params.log_buf_len = Some(size);
+        }
         Outcome::Taken
     }
 }

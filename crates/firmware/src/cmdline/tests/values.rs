@@ -210,6 +210,12 @@ fn the_first_per_cpu_chunk_can_be_chosen_where_the_kernel_lets_one() {
 }
 
 #[test]
+fn a_log_buffer_no_larger_than_the_built_in_one_leaves_an_earlier_one() {
+    assert_eq!(parse(Arch::X86_64, "log_buf_len=4M log_buf_len=64K").log_buf_len, Some(4 * MIB));
+    assert_eq!(parse(Arch::X86_64, "log_buf_len=4M log_buf_len=1M").log_buf_len, Some(MIB));
+}
+
+#[test]
 fn swiotlb_has_up_to_three_parts() {
     let swiotlb = |text| parse(Arch::X86_64, text).swiotlb;
     assert_eq!(swiotlb("swiotlb=65536"), Swiotlb { slabs: Some(65536), areas: None, force: None });
