@@ -77,6 +77,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
         }
     };
     b.phase(Phase::EarlyParams);
+    early::early_param_lines(b);
     limits::early_mem(b)?;
     arm.vmalloc_size = limits::vmalloc_size(b);
     arm.initrd = b.params.initrd.or(arm.initrd).filter(|r| !r.is_empty());
@@ -179,10 +180,10 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
 /// `mem_init` up to the hand-over: bounce buffers, which only LPAE kernels have, and the maps of holes.
 pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     info!(b, "mem auto-init: {}", b.auto_init_text());
-    let shift = b.machine.config.page_shift;
-    let last_dma = b.dma_limit.saturating_sub(1);
-    if b.machine.config.lpae && b.mb.end_of_dram().pfn(shift) > last_dma.pfn(shift) {
-        early::swiotlb_init(b, pagewright_memblock::ARCH_LOW_ADDRESS_LIMIT, true)?;
+    if b.machine.config.lpae {
+        let shift = b.machine.config.page_shift;
+        let limited = b.mb.end_of_dram().pfn(shift) > b.dma_limit.saturating_sub(1).pfn(shift);
+        early::swiotlb_init(b, limited, pagewright_memblock::ARCH_LOW_ADDRESS_LIMIT, true)?;
     }
     memmap::free_unused_memmap(b)
 }
