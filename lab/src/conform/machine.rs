@@ -199,5 +199,6 @@ fn replay_group(
         .map_err(|e| Fault::new(e.to_string(), place.display().to_string(), ""))?;
     report.groups.insert(Group::Replay, outcome.tally);
     report.silent_changes = outcome.silent;
+    report.diverging_calls = outcome.diverging;
     Ok(())
 }

@@ -19,6 +19,9 @@ pub struct MachineReport {
     /// What the replay took from the boot path between logged calls, one change a line (for `-v`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub silent_changes: Vec<String>,
+    /// memblock calls that our boot makes otherwise than Linux did (for `-v`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub diverging_calls: Vec<String>,
 }
 
 /// The whole run.
@@ -119,6 +122,9 @@ impl fmt::Display for Differences<'_> {
                 }
                 for change in &m.silent_changes {
                     writeln!(out, "  replay: {change}")?;
+                }
+                for call in &m.diverging_calls {
+                    writeln!(out, "  end to end: {call}")?;
                 }
             }
             if !out.is_empty() {

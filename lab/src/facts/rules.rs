@@ -41,6 +41,7 @@ const MESSAGES: &[(Group, &str)] = &[
     (Group::Placements, "Allocated new RAMDISK: "),
     (Group::Placements, "Move RAMDISK "),
     (Group::Placements, "hugetlb_cma: "),
+    (Group::Placements, "HugeTLB: "),
     (Group::Placements, "software IO TLB: "),
     (Group::Layout, "percpu: "),
     (Group::Layout, "setup_percpu: "),

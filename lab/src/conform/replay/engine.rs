@@ -30,6 +30,8 @@ pub struct Outcome {
     pub tally: Tally,
     /// The changes that were taken from our boot, as text, with the line of the log before which they were made.
     pub silent: Vec<String>,
+    /// Calls that our boot, end to end, makes with other arguments or results, or not at all, or alone.
+    pub diverging: Vec<String>,
 }
 
 /// Replays `captured` from `start`. `ours` is our boot's stream from the same moment on.
@@ -61,6 +63,7 @@ pub fn replay(
         },
         out: Outcome::default(),
     };
+    engine.compare_streams(captured);
     let mut i = 0;
     while i < captured.len() {
         i = engine.step(captured, i);
@@ -96,6 +99,38 @@ struct Engine<'a, 'o> {
 }
 
 impl Engine<'_, '_> {
+    /// Notes where the two streams of calls differ, without executing anything.
+    fn compare_streams(&mut self, captured: &[Logged]) {
+        let mut met = vec![false; self.ours.len()];
+        for (logged, partner) in captured.iter().zip(&self.partners) {
+            let Item::Call { text, caller, .. } = &logged.item else { continue };
+            let ours = partner.and_then(|j| {
+                met[j] = true;
+                match &self.ours[j] {
+                    Ours::Event(event) => Some(without_caller(event, self.width)),
+                    _ => None,
+                }
+            });
+            match ours {
+                Some(ours) if ours == *text => {}
+                Some(ours) => {
+                    self.out.diverging.push(format!("line {}: {text} {caller}; we: {ours}", logged.line))
+                }
+                None => {
+                    self.out.diverging.push(format!("line {}: {text} {caller}; we: nothing", logged.line))
+                }
+            }
+        }
+        for (j, entry) in self.ours.iter().enumerate().take(self.fill_gaps_from) {
+            if let Ours::Event(event) = entry
+                && event.is_logged()
+                && !met[j]
+            {
+                self.out.diverging.push(format!("only we: {}", event.line(self.width)));
+            }
+        }
+    }
+
     /// Executes item `i` with the lines that it causes; returns the next item.
     fn step(&mut self, captured: &[Logged], i: usize) -> usize {
         self.silent_changes(self.partners[i].unwrap_or(self.next_ours), captured[i].line);

@@ -67,6 +67,7 @@ fn a_boot_replays_its_own_log_without_a_difference() {
     let outcome = run(&log);
     assert_eq!(outcome.tally.differences, []);
     assert!(outcome.tally.facts >= 12, "{}", outcome.tally.facts);
+    assert_eq!(outcome.diverging, [""; 0]);
 }
 
 #[test]
@@ -85,6 +86,7 @@ fn an_allocation_elsewhere_is_one_difference_and_what_follows_is_judged_on_its_o
         log.replace("[0x000000005ffff000-0x000000005fffffff]", "[0x000000005fffe000-0x000000005fffefff]");
     assert_ne!(log, moved);
     let outcome = run(&moved);
+    assert!(outcome.diverging.iter().any(|d| d.starts_with("line 3: memblock_reserve: [0x000000005fffe000")));
     let first = outcome.tally.differences.first().unwrap();
     assert_eq!(first.captured.as_deref(), Some("memblock_reserve: [0x000000005fffe000-0x000000005fffefff]"));
     assert_eq!(first.ours.as_deref(), Some("memblock_reserve: [0x000000005ffff000-0x000000005fffffff]"));

@@ -1,0 +1,201 @@
+//! The command as its users run it: exit codes, single lines of complaint, no colour in a pipe, files that other
+//! people's parsers read.
+
+use procfs_core::{FromBufRead, Iomem, Meminfo, VmStat};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+fn pagewright(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pagewright")).args(args).output().expect("the command starts")
+}
+
+fn text(args: &[&str]) -> String {
+    let out = pagewright(args);
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("text")
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("pagewright-test-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+#[test]
+fn boot_prints_the_log_the_picture_and_the_accounts_without_colour() {
+    let out = text(&["boot"]);
+    for part in
+        ["Zone ranges:", "Memory: ", "Physical memory, ", "kernel image", "of it managed", "page tables"]
+    {
+        assert!(out.contains(part), "{part}");
+    }
+    assert!(!out.contains('\u{1b}'));
+    let quiet = text(&["boot", "--quiet"]);
+    assert!(!quiet.contains("Zone ranges:") && quiet.contains("Physical memory, "));
+}
+
+#[test]
+fn boot_has_colour_when_it_is_asked_for() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagewright"));
+    let out = command.args(["boot", "--quiet"]).env("CLICOLOR_FORCE", "1").output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stdout).contains('\u{1b}'));
+}
+
+#[test]
+fn log_levels_go_from_warnings_to_every_memblock_call() {
+    let debug = text(&["boot", "--log-level", "debug"]);
+    assert!(debug.contains("memblock_reserve: [") && debug.contains("mminit::pageflags_layout_widths"));
+    assert!(!text(&["boot", "--log-level", "warning"]).contains("Zone ranges:"));
+    let asked = text(&["boot", "--cmdline", "memblock=debug"]);
+    assert!(asked.contains("memblock_reserve: [") && !asked.contains("mminit::"));
+}
+
+#[test]
+fn json_tells_everything_and_its_purposes_add_up() {
+    let json: serde_json::Value = serde_json::from_str(&text(&["boot", "--json", "--quiet"])).unwrap();
+    assert!(json["log"].is_null());
+    let purposes = json["ram_by_purpose"].as_object().unwrap();
+    let sum: u64 = purposes.values().filter_map(serde_json::Value::as_u64).sum();
+    assert_eq!(Some(sum), json["ram_bytes"].as_u64());
+    assert_eq!(sum, 2 << 30);
+    let with_log: serde_json::Value = serde_json::from_str(&text(&["boot", "--json"])).unwrap();
+    assert!(with_log["log"].as_array().unwrap().iter().any(|l| l == "Zone ranges:"));
+}
+
+#[test]
+fn every_reserved_memory_node_has_a_verdict() {
+    let json: serde_json::Value =
+        serde_json::from_str(&text(&["boot", "--json", "--quiet", "--machine", "raspberrypi-3b"])).unwrap();
+    let nodes = json["reserved_memory"].as_array().unwrap();
+    assert_eq!(nodes.len(), 1);
+    assert_eq!(nodes[0]["name"], "linux,cma");
+    assert_eq!(nodes[0]["outcome"], "Cma(true)");
+}
+
+#[test]
+fn bad_input_ends_with_2_and_one_line() {
+    let folder = scratch("bad");
+    let garbage = folder.join("garbage");
+    std::fs::write(&garbage, "not a device tree").unwrap();
+    let garbage = garbage.to_str().unwrap();
+    for args in [
+        &["boot", "--machine", "no-such-machine"][..],
+        &["boot", "--dtb", "/no/such/file.dtb"],
+        &["boot", "--dtb", garbage],
+        &["boot", "--dmesg", garbage],
+        &["boot", "--kernel-config", garbage],
+        &["boot", "--acpi", folder.to_str().unwrap(), "--machine", "x86_64-q35"],
+        &["show", "zoneinfo", "--machine", "no-such-machine"],
+        &["conform", "/no/such/folder"],
+        &["conform", folder.to_str().unwrap()],
+        &["conform", "--allow", "/no/such/file", "/"],
+        &["boot", "--memory", "1M", "--machine", "arm64-virt"],
+    ] {
+        let out = pagewright(args);
+        let complaint = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {complaint}");
+        assert_eq!(complaint.lines().count(), 1, "{args:?}: {complaint}");
+        assert!(complaint.starts_with("pagewright: "), "{complaint}");
+    }
+    // Usage errors are clap's.
+    for args in [&["boot", "--memory", "lots"][..], &["show", "no-such-file"], &["boot", "--cpus", "0"], &[]]
+    {
+        assert_eq!(pagewright(args).status.code(), Some(2), "{args:?}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_board_whose_boot_loader_fills_in_the_memory_names_the_option() {
+    let folder = scratch("board");
+    let machine = pagewright_lab::machine::dts::compile(
+        "/ { #address-cells = <1>; #size-cells = <1>; cpus { cpu@0 { compatible = \"arm,cortex-a9\"; }; };
+             memory@10000000 { device_type = \"memory\"; reg = <0x10000000 0>; }; };",
+        1,
+    )
+    .unwrap();
+    let dtb = folder.join("board.dtb");
+    std::fs::write(&dtb, machine).unwrap();
+    let dtb = dtb.to_str().unwrap();
+    let out = pagewright(&["boot", "--dtb", dtb]);
+    let complaint = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(complaint.contains("--memory"), "{complaint}");
+    let json = text(&["boot", "--json", "--quiet", "--dtb", dtb, "--memory", "512M"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["memory"][0]["start"].as_u64(), Some(0x1000_0000));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_pasted_log_is_a_machine() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagewright"));
+    let mut child = command
+        .args(["boot", "--dmesg", "-", "--json", "--quiet"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = "[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable\n\
+               BIOS-e820: [mem 0x0000000000100000-0x000000003fffffff] usable\n";
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), log.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success());
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(json["architecture"], "X86_64");
+}
+
+#[test]
+fn procfs_reads_what_show_prints() {
+    for machine in ["arm64-virt", "arm-virt", "x86_64-numa4", "i386-pc"] {
+        let show = |file: &str| text(&["show", file, "--machine", machine]);
+        let meminfo = Meminfo::from_buf_read(show("meminfo").as_bytes()).unwrap();
+        assert!(meminfo.mem_free > 0 && meminfo.mem_free <= meminfo.mem_total, "{machine}");
+        let iomem = Iomem::from_buf_read(show("iomem").as_bytes()).unwrap();
+        assert!(iomem.0.iter().any(|(depth, map)| *depth == 1 && map.name == "Kernel code"), "{machine}");
+        let vmstat = VmStat::from_buf_read(show("vmstat").as_bytes()).unwrap();
+        let free = vmstat.0["nr_free_pages"];
+        assert_eq!(free as u64 * 4096, meminfo.mem_free, "{machine}");
+    }
+}
+
+#[test]
+fn show_is_read_back_by_the_reader_of_captured_files() {
+    use pagewright_lab::show::{buddyinfo, iomem, memblock, meminfo, pagetypeinfo, vmstat, zoneinfo};
+    for machine in ["arm64-numa2", "arm-lpae-virt", "x86_64-numa4", "i386-pc"] {
+        let show = |file: &str| text(&["show", file, "--machine", machine]);
+        let (z, b, p) = (show("zoneinfo"), show("buddyinfo"), show("pagetypeinfo"));
+        assert_eq!(zoneinfo::ZoneInfo::parse(&z).unwrap().to_string(), z);
+        assert_eq!(buddyinfo::BuddyInfo::parse(&b).unwrap().to_string(), b);
+        assert_eq!(pagetypeinfo::PageTypeInfo::parse(&p).unwrap().to_string(), p);
+        let (m, i, v) = (show("meminfo"), show("iomem"), show("vmstat"));
+        assert_eq!(meminfo::MemInfo::parse(&m).unwrap().to_string(), m);
+        assert_eq!(iomem::IoMem::parse(&i).unwrap().to_string(), i);
+        assert_eq!(vmstat::VmStat::parse(&v).unwrap().to_string(), v);
+        for set in ["memblock/memory", "memblock/reserved"] {
+            let text = show(set);
+            assert_eq!(memblock::Regions::parse(&text).unwrap().to_string(), text);
+        }
+        // The files tell of the same pages.
+        let free = |order: usize, blocks: u64| blocks << order;
+        let zones = zoneinfo::ZoneInfo::parse(&z).unwrap();
+        for zone in buddyinfo::BuddyInfo::parse(&b).unwrap().zones {
+            let pages: u64 = zone.free.iter().enumerate().map(|(o, n)| free(o, *n)).sum();
+            assert_eq!(zones.zone(zone.node, &zone.name).unwrap().free, pages, "{machine}");
+        }
+    }
+}
+
+#[test]
+fn machines_are_listed() {
+    let list = text(&["machines"]);
+    assert!(list.lines().count() >= 8 && list.contains("arm64-virt"));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagewright"));
+    let mut child = command.args(["boot", "--log-level", "debug"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

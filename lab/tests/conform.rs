@@ -1,0 +1,132 @@
+//! `conform` on captures that this test makes: a machine of ours whose own log stands in for Linux's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const PARAMS: &str = "memblock=debug mminit_loglevel=4";
+
+/// Where the sections of the shipped PC's kernel lie.
+const SYMBOLS: &str = "\
+ffffffff81000000 T _text
+ffffffff83044000 D __init_begin
+ffffffff830e7c04 T _einittext
+ffffffff83306000 R __init_end
+ffffffff84400000 B __end_of_kernel_reserve
+";
+
+fn pagewright(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pagewright")).args(args).output().expect("the command starts")
+}
+
+fn show(file: &str) -> String {
+    let out = pagewright(&["show", file, "--arch", "x86_64", "--initrd", "1M", "--cmdline", PARAMS]);
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// Writes a capture of the shipped PC, as if a kernel had been booted there.
+fn capture(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("pagewright-conform-{}-{name}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let args = ["boot", "--arch", "x86_64", "--initrd", "1M", "--cmdline", PARAMS, "--json"];
+    let json: serde_json::Value = serde_json::from_slice(&pagewright(&args).stdout).unwrap();
+    let log: Vec<&str> = json["log"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    let e820 = pagewright_lab::machine::description::shipped("x86_64-q35").unwrap();
+    assert!(!e820.has_tree);
+    let firmware = include_str!("../../machines/x86_64-q35.machine").split("---\n").nth(1).unwrap();
+    let mut dmesg = String::from("Linux version 6.1.0-1-amd64 (nobody) #1 SMP\n");
+    dmesg += &format!("Command line: {PARAMS}\n");
+    // The firmware's lines that our log does not have; the others are in it.
+    dmesg += &firmware.lines().filter(|l| !log.contains(l)).map(|l| format!("{l}\n")).collect::<String>();
+    if !log.iter().any(|l| l.starts_with("RAMDISK:")) {
+        let initrd = json["ram_by_purpose"]["initial RAM disk"].as_u64().unwrap();
+        assert_eq!(initrd, 1 << 20);
+    }
+    let init = json["ram_by_purpose"]["kernel init sections"].as_u64().unwrap();
+    dmesg += &log.iter().map(|l| format!("[    0.000000] {l}\n")).collect::<String>();
+    // Our boot frees the init sections without a word.
+    dmesg += &format!("Freeing unused kernel image (initmem) memory: {}K\n", init >> 10);
+    fs::write(dir.join("dmesg.txt"), dmesg).unwrap();
+    fs::write(dir.join("kernel_symbols.txt"), SYMBOLS).unwrap();
+    for (file, as_file) in [("iomem", "iomem.txt"), ("zoneinfo", "zoneinfo.txt")] {
+        fs::write(dir.join(as_file), show(file)).unwrap();
+    }
+    dir
+}
+
+fn conform(args: &[&str]) -> (Option<i32>, String) {
+    let mut all = vec!["conform"];
+    all.extend(args);
+    let out = pagewright(&all);
+    (
+        out.status.code(),
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr),
+    )
+}
+
+fn path(dir: &Path) -> &str {
+    dir.to_str().unwrap()
+}
+
+#[test]
+fn a_machine_conforms_to_its_own_log() {
+    let dir = capture("self");
+    let (code, text) = conform(&[path(&dir)]);
+    assert_eq!(code, Some(0), "{text}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_changed_fact_is_shown_with_both_values_and_can_be_allowed() {
+    let dir = capture("changed");
+    let log = fs::read_to_string(dir.join("dmesg.txt")).unwrap();
+    let changed = log.replace("Policy zone: Normal", "Policy zone: DMA32");
+    assert_ne!(log, changed);
+    fs::write(dir.join("dmesg.txt"), changed).unwrap();
+    let (code, text) = conform(&[path(&dir)]);
+    assert_eq!(code, Some(1), "{text}");
+    for part in ["zones: policy zone", "linux      DMA32", "pagewright Normal"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let allow = dir.join("allow");
+    fs::write(&allow, "* zones policy zone -- made up for a test\n* zones nothing -- never used\n").unwrap();
+    let (code, text) = conform(&["--allow", path(&allow), path(&dir)]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("allowed but equal: line 2"), "{text}");
+    let (_, json) = conform(&["--json", path(&dir)]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let zones = &json["machines"][0]["groups"]["zones"];
+    assert_eq!(zones["differences"][0]["captured"], "DMA32");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_moved_allocation_is_a_difference_of_the_replay() {
+    let dir = capture("moved");
+    let log = fs::read_to_string(dir.join("dmesg.txt")).unwrap();
+    let mut lines: Vec<String> = log.lines().map(str::to_owned).collect();
+    let at = lines.iter().position(|l| l.contains("alloc_low_pages")).unwrap() + 1;
+    let range = lines[at].split(['[', ']']).nth(3).unwrap().to_owned();
+    let (start, _) = range.split_once('-').unwrap();
+    let start = u64::from_str_radix(&start[2..], 16).unwrap() - 0x10_0000;
+    lines[at] = lines[at].replace(&range, &format!("{start:#018x}-{:#018x}", start + 0xfff));
+    fs::write(dir.join("dmesg.txt"), lines.join("\n")).unwrap();
+    let (code, text) = conform(&[path(&dir)]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("replay: line"), "{text}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_missing_file_leaves_its_group_out_and_a_broken_one_is_refused() {
+    let dir = capture("files");
+    fs::remove_file(dir.join("zoneinfo.txt")).unwrap();
+    let (code, text) = conform(&["--verbose", path(&dir)]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("watermarks: left out, no zoneinfo.txt"), "{text}");
+    fs::write(dir.join("zoneinfo.txt"), "Node 0, zone\n").unwrap();
+    let (code, text) = conform(&[path(&dir)]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("zoneinfo.txt: last line"), "{text}");
+    fs::remove_dir_all(dir).unwrap();
+}
