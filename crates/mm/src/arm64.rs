@@ -27,6 +27,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     fdt::efi_init(b)?;
     b.phase(Phase::Memblock);
     arm64_memblock_init(b, &tree)?;
+    crate::check::memory(b)?;
     b.phase(Phase::PagingInit);
     paging_init(b)?;
     fdt::unflatten_device_tree(b, &tree)?;
@@ -102,7 +103,9 @@ fn arm64_memblock_init<'a>(b: &mut Boot<'a>, tree: &DeviceTree<'a>) -> Result<()
 
 /// Moves the start of the linear map by a random multiple of its alignment, if there is room and a seed.
 fn randomize_linear_region(b: &mut Boot<'_>, reach: u64, align: u64) {
-    let Some(seed) = b.machine.seed.filter(|_| b.machine.config.randomize_base && !b.params.nokaslr) else { return };
+    let Some(seed) = b.machine.seed.filter(|_| b.machine.config.randomize_base && !b.params.nokaslr) else {
+        return;
+    };
     let parange = 1u64 << b.machine.cpus.phys_bits.clamp(32, 52);
     let span = reach.saturating_sub(parange);
     if span >= align {
@@ -246,7 +249,8 @@ fn zone_sizes_init(b: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootEr
         max[ZoneKind::Dma32.index()] = dma32.pfn(shift);
     }
     if b.dma_limit == PhysAddr::ZERO {
-        b.dma_limit = if b.machine.config.zone_dma32 { dma32 } else { PhysAddr::new(1 << b.machine.config.pa_bits) };
+        b.dma_limit =
+            if b.machine.config.zone_dma32 { dma32 } else { PhysAddr::new(1 << b.machine.config.pa_bits) };
     }
     max[ZoneKind::Normal.index()] = b.mb.end_of_dram().pfn(shift);
     free_area::free_area_init(b, max, 0)

@@ -20,8 +20,8 @@ use pagewright_firmware::cmdline::{CommandLine, Params};
 use pagewright_firmware::config::MemoryModel;
 use pagewright_firmware::{Arch, Machine};
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
-use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
 use pagewright_zone::NodeMask;
+use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
 use pagewright_zone::zonelist::ZoneLists;
 
 /// Memory that the caller lends to a boot.
@@ -149,6 +149,7 @@ impl<'a> Boot<'a> {
         ws: Workspace<'a>,
         sink: &'a dyn EventSink,
     ) -> Result<Self, BootError> {
+        crate::check::machine(machine)?;
         let config = &machine.config;
         let cmdline = machine.command_line();
         let width = if wide_phys(machine) { AddrWidth::Bits64 } else { AddrWidth::Bits32 };
@@ -174,7 +175,11 @@ impl<'a> Boot<'a> {
         let params = cmdline.parse_for(config).0;
         mb.set_mirrored_kernelcore(params.kernelcore == Some(pagewright_firmware::cmdline::Amount::Mirror));
         mb.set_movable_node(params.movable_node && config.memory_hotplug);
-        let bits = if long_bytes(machine.arch) == 8 || wide_phys(machine) && machine.arch == Arch::Arm { 9 } else { 10 };
+        let bits = if long_bytes(machine.arch) == 8 || wide_phys(machine) && machine.arch == Arch::Arm {
+            9
+        } else {
+            10
+        };
         let bits = if machine.arch == Arch::Arm64 { config.page_shift.get() - 3 } else { bits };
         Ok(Self {
             machine,
@@ -203,12 +208,12 @@ impl<'a> Boot<'a> {
             nr_kernel_pages: 0,
             nr_all_pages: 0,
             cpu_nodes: ArrayVec::new(),
+            max_possible_pfn: Pfn::ZERO,
             swiotlb: None,
             e820: None,
             x86_mapped: None,
             log_buf_done: false,
             node_data: NodeData::new(),
-            max_possible_pfn: Pfn::ZERO,
             ranges: Some(ws.ranges),
             nodes: Some(ws.nodes),
             zonelist_room: Some(ws.zonelists),
@@ -354,9 +359,14 @@ impl<'a> Boot<'a> {
         self.node_data.iter().find(|(n, _)| *n == nid).map_or(PhysAddr::ZERO, |(_, r)| r.start)
     }
 
-    pub(crate) fn set_node_data(&mut self, nid: NodeId, range: PhysRange) {
-        // A node beyond the table only loses the hint where its usage maps should lie.
-        let _ = self.node_data.try_push((nid, range));
+    /// Enters a node's `pg_data_t`.
+    pub(crate) fn set_node_data(&mut self, nid: NodeId, range: PhysRange) -> Result<(), BootError> {
+        let limit = crate::numa::MAX_NODES;
+        let full = BootError::TooMany { what: "NUMA node numbers", limit: limit as u64 };
+        if nid.index() >= limit {
+            return Err(full);
+        }
+        self.node_data.try_push((nid, range)).map_err(|_| full)
     }
 
     /// Whether a node is online and has its data.

@@ -92,7 +92,8 @@ impl Census {
             return Ok(0);
         }
         let page = 1u64 << self.page_shift;
-        let (start, end) = (virt & !(page - 1), virt.saturating_add(len).next_multiple_of(page));
+        // The last byte rather than the end, which may lie at the top of the address space and so be no number.
+        let (start, last_byte) = (virt & !(page - 1), virt.saturating_add(len - 1) | (page - 1));
         let largest = match leaves {
             Leaves::Pages => 0,
             Leaves::Blocks(l) => usize::from(l),
@@ -103,16 +104,17 @@ impl Census {
             // the mapping covers in part, and everywhere when blocks of that size are out of the question.
             let shift = self.span_shift(level);
             let span = 1u64 << shift;
-            let (first, last) = (start >> shift, (end - 1) >> shift);
+            let (first, last) = (start >> shift, last_byte >> shift);
             let congruent = (virt ^ phys) & (span - 1) == 0;
             if level + 1 > largest || !congruent {
                 new += self.slots[level].insert(first, last)?;
                 continue;
             }
-            if start & (span - 1) != 0 || end < (first + 1) << shift {
+            let (head_cut, tail_cut) = (start & (span - 1) != 0, last_byte & (span - 1) != span - 1);
+            if head_cut || (tail_cut && last == first) {
                 new += self.slots[level].insert(first, first)?;
             }
-            if end & (span - 1) != 0 && (last != first || start & (span - 1) == 0) {
+            if tail_cut && last != first {
                 new += self.slots[level].insert(last, last)?;
             }
         }

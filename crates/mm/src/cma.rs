@@ -82,7 +82,10 @@ pub(crate) fn min_alignment(boot: &Boot<'_>) -> u64 {
 ///
 /// # Errors
 /// Only what cannot be a verdict on the request; a refusal is `Ok(Err(_))` and already logged.
-pub fn declare_contiguous(boot: &mut Boot<'_>, req: Request<'_>) -> Result<Result<CmaArea, CmaRefusal>, BootError> {
+pub fn declare_contiguous(
+    boot: &mut Boot<'_>,
+    req: Request<'_>,
+) -> Result<Result<CmaArea, CmaRefusal>, BootError> {
     let outcome = place(boot, req)?;
     match outcome {
         Ok(range) => {
@@ -95,7 +98,12 @@ pub fn declare_contiguous(boot: &mut Boot<'_>, req: Request<'_>) -> Result<Resul
                 CmaRefusal::OutOfAreas => warning!(boot, "cma: Not enough slots for CMA reserved regions!"),
                 CmaRefusal::Unaligned { base, align } => {
                     let align = PhysAddr::new(align);
-                    warning!(boot, "cma: Region at {} must be aligned to {} bytes", boot.pa(base), boot.pa(align));
+                    warning!(
+                        boot,
+                        "cma: Region at {} must be aligned to {} bytes",
+                        boot.pa(base),
+                        boot.pa(align)
+                    );
                 }
                 CmaRefusal::CrossesHighmem { base, highmem } => warning!(
                     boot,
@@ -191,10 +199,7 @@ fn place(boot: &mut Boot<'_>, req: Request<'_>) -> Result<Result<PhysRange, CmaR
     }
     let four_gib = PhysAddr::new(4 << 30);
     // Also when high memory has been found already: Linux 6.1 forgets that and leaves it reserved.
-    if boot.phys_addr_is_64bit()
-        && !boot.mb.bottom_up()
-        && end_of_dram >= four_gib.saturating_add(size)
-    {
+    if boot.phys_addr_is_64bit() && !boot.mb.bottom_up() && end_of_dram >= four_gib.saturating_add(size) {
         // With memory to spare, leave the space below 4 GiB to those who cannot reach higher.
         boot.mb.set_bottom_up(true);
         at = boot.mb.alloc_range_nid(size, align, four_gib, limit, req.nid, true).ok();

@@ -79,13 +79,7 @@ pub fn reserve_arm64(boot: &mut Boot<'_>, low_max: PhysAddr) -> Result<(), BootE
             }
         }
     }
-    info!(
-        boot,
-        "crashkernel reserved: 0x{:016x} - 0x{:016x} ({} MB)",
-        range.start,
-        range.end,
-        size >> 20
-    );
+    info!(boot, "crashkernel reserved: 0x{:016x} - 0x{:016x} ({} MB)", range.start, range.end, size >> 20);
     boot.crash.main = Some(range);
     Ok(())
 }

@@ -23,6 +23,15 @@ pub enum BootError {
     },
     /// The kernel image does not lie in memory.
     ImageOutsideMemory,
+    /// A combination of kernel configuration choices that cannot exist or is not modelled.
+    Config(pagewright_firmware::config::Refusal),
+    /// A number in the machine's description that no machine has.
+    Machine {
+        /// Which.
+        what: &'static str,
+        /// What it is.
+        value: u64,
+    },
     /// The machine and the boot path do not fit together.
     Unsupported {
         /// What is not modelled.
@@ -56,6 +65,8 @@ impl fmt::Display for BootError {
             Self::Memblock(e) => write!(f, "memblock: {e}"),
             Self::TooMany { what, limit } => write!(f, "too many {what}: at most {limit} fit"),
             Self::ImageOutsideMemory => f.write_str("the kernel image does not lie in memory"),
+            Self::Config(e) => write!(f, "kernel configuration: {e}"),
+            Self::Machine { what, value } => write!(f, "the {what} cannot be {value:#x}"),
             Self::Unsupported { what } => write!(f, "not modelled: {what}"),
             Self::TooMuchMemory { frames } => {
                 write!(f, "{frames} page frames of RAM: 32-bit frame indices reach 4294967295")

@@ -137,7 +137,7 @@ fn setup_nodes(boot: &mut Boot<'_>, layout: &layout::Layout<'_>) -> Result<(), B
             boot.mb.set_caller("free_area_init");
             let bytes = u64::from(boot.machine.build.pglist_data);
             let at = boot.alloc(bytes, line)?;
-            boot.set_node_data(nid, PhysRange::from_len(at, bytes));
+            boot.set_node_data(nid, PhysRange::from_len(at, bytes))?;
         }
         info!(boot, "{}", layout::log::InitmemLine { node, shift: layout.config().page_shift });
         if flat {

@@ -98,7 +98,11 @@ pub(crate) fn setup(b: &mut Boot<'_>) -> Result<(), BootError> {
             }
             HugetlbParam::Hugepages(spec) => {
                 let Some(size) = current else {
-                    warning!(b, "HugeTLB: hugepages={} does not follow a valid hugepagesz, ignoring", spec.text);
+                    warning!(
+                        b,
+                        "HugeTLB: hugepages={} does not follow a valid hugepagesz, ignoring",
+                        spec.text
+                    );
                     continue;
                 };
                 fill_pool(b, size, spec)?;
@@ -122,16 +126,20 @@ fn fill_pool(b: &mut Boot<'_>, size: u64, spec: HugePagesSpec<'_>) -> Result<(),
         }
     } else {
         for (node, count) in spec.per_node() {
-            let Some(nid) = u16::try_from(node).ok().and_then(NodeId::new).filter(|n| b.nodes_online.contains(*n))
+            let Some(nid) =
+                u16::try_from(node).ok().and_then(NodeId::new).filter(|n| b.nodes_online.contains(*n))
             else {
                 warning!(b, "HugeTLB: Invalid hugepages parameter {}", spec.text);
                 return Ok(());
             };
-            wanted += count;
+            wanted = wanted.saturating_add(count);
             if gigantic {
                 b.mb.set_caller("__alloc_bootmem_huge_page");
                 for _ in 0..count {
-                    if b.mb.alloc_exact_nid_raw(size, size, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid)).is_err() {
+                    if b.mb
+                        .alloc_exact_nid_raw(size, size, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid))
+                        .is_err()
+                    {
                         break;
                     }
                     got += 1;
@@ -179,11 +187,7 @@ impl core::fmt::Display for Size {
         };
         let whole = self.0 >> unit;
         let digits = 3 - (whole.max(1).ilog10() as usize + 1).min(3);
-        if digits == 0 {
-            write!(f, "{whole} {name}")
-        } else {
-            write!(f, "{whole}.{:0digits$} {name}", 0)
-        }
+        if digits == 0 { write!(f, "{whole} {name}") } else { write!(f, "{whole}.{:0digits$} {name}", 0) }
     }
 }
 
@@ -244,16 +248,16 @@ pub(crate) fn cma_reserve(b: &mut Boot<'_>) -> Result<(), BootError> {
         info!(b, "hugetlb_cma: reserve {} MiB, up to {} MiB per node", total >> 20, per_node >> 20);
         let mut left = total;
         for nid in &nodes {
-            let size = per_node.min(left).next_multiple_of(page);
-            if size == 0 {
+            let Some(size) = per_node.min(left).checked_next_multiple_of(page).filter(|s| *s > 0) else {
                 break;
-            }
+            };
             left = left.saturating_sub(size);
             let _ = requests.try_push((*nid, size));
         }
     }
     for (nid, size) in requests {
-        let size = size.next_multiple_of(page);
+        // A size that cannot be rounded is more than any node has, and is refused as it stands.
+        let size = size.checked_next_multiple_of(page).unwrap_or(size);
         let mut name: ArrayString<16> = ArrayString::new();
         let _ = write!(name, "hugetlb{nid}");
         let request = cma::Request {

@@ -12,6 +12,7 @@ pub mod arm;
 pub mod arm64;
 pub mod boot;
 pub mod census;
+mod check;
 pub mod cma;
 pub mod crash;
 mod derived;

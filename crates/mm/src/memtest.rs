@@ -28,23 +28,23 @@ const PATTERNS: [u64; 17] = [
     0x7a6c_7258_5546_4954,
 ];
 
+/// The most passes that are gone through: each prints a line for every free range.
+const MAX_PASSES: u32 = 1000;
+
 /// `early_memtest`: walks the free ranges once for each pattern, from the last to the first.
 ///
 /// # Errors
-/// None today; the signature is that of the other steps.
+/// [`BootError::TooMany`] for so many passes that Linux would never come to an end of them.
 pub(crate) fn early_memtest(b: &mut Boot<'_>) -> Result<(), BootError> {
     let Some(count) = b.params.memtest.filter(|n| *n > 0 && b.machine.config.memtest) else { return Ok(()) };
+    if count > MAX_PASSES {
+        return Err(BootError::TooMany { what: "passes of memtest=", limit: MAX_PASSES.into() });
+    }
     info!(b, "early_memtest: # of tests: {count}");
     for i in (0..count).rev() {
         let pattern = PATTERNS[i as usize % PATTERNS.len()];
         for (range, _) in b.mb.free_ranges(None, Flags::empty()) {
-            info!(
-                b,
-                "  {} - {} pattern {:016x}",
-                b.pa(range.start),
-                b.pa(range.end),
-                pattern.to_be()
-            );
+            info!(b, "  {} - {} pattern {:016x}", b.pa(range.start), b.pa(range.end), pattern.to_be());
         }
     }
     Ok(())

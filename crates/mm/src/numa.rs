@@ -193,11 +193,12 @@ fn register_nodes(boot: &mut Boot<'_>, nodes: &NodeMask) -> Result<(), BootError
         boot.mb.set_caller("setup_node_data");
         let at = boot.mb.phys_alloc_try_nid(bytes, line, Some(nid))?;
         info!(boot, "NUMA: NODE_DATA [mem {:#010x}-{:#010x}]", at, at.saturating_add(bytes - 1));
-        let lies_on = boot.mb.mem_pfn_ranges(None).find(|(r, _)| r.contains(at.pfn(shift))).and_then(|(_, n)| n);
+        let lies_on =
+            boot.mb.mem_pfn_ranges(None).find(|(r, _)| r.contains(at.pfn(shift))).and_then(|(_, n)| n);
         if let Some(tnid) = lies_on.filter(|t| *t != nid) {
             info!(boot, "NUMA: NODE_DATA({nid}) on node {tnid}");
         }
-        boot.set_node_data(nid, PhysRange::from_len(at, bytes));
+        boot.set_node_data(nid, PhysRange::from_len(at, bytes))?;
         boot.nodes_online.insert(nid);
     }
     Ok(())

@@ -94,7 +94,8 @@ impl AllocInfo {
     /// # Errors
     /// [`BootError::TooMany`] for more groups than [`MAX_GROUPS`] or CPUs than [`MAX_CPUS`].
     pub fn build(sizes: Sizes, cpus: &[CpuPlace], grouped: bool) -> Result<Self, BootError> {
-        let sum = (sizes.fixed + sizes.reserved + sizes.dynamic.max(DYNAMIC_EARLY)).next_multiple_of(sizes.page);
+        let sum =
+            (sizes.fixed + sizes.reserved + sizes.dynamic.max(DYNAMIC_EARLY)).next_multiple_of(sizes.page);
         let min_unit = sum.max(MIN_UNIT.next_multiple_of(sizes.page));
         let alloc_size = min_unit.next_multiple_of(sizes.atom);
         let fits = |upa: u64| alloc_size.is_multiple_of(upa) && (alloc_size / upa).is_multiple_of(sizes.page);
@@ -176,11 +177,11 @@ struct Map<'i>(&'i AllocInfo);
 impl fmt::Display for Map<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let upa = self.0.units_per_alloc() as usize;
-        let cpus = self.0.groups.iter().flat_map(|g| g.cpus.iter()).max().copied().unwrap_or(0);
-        let width = digits(cpus);
-        let gwidth = digits(self.0.groups.len() as u32 - 1);
-        // Linux breaks the line before an allocation that would pass 70 columns.
-        let apl = (60usize.saturating_sub(0) / (gwidth + upa * (width + 1) + 3)).max(1);
+        // Numbers are as wide as the counts, not as the largest number: ten CPUs are 00 to 09.
+        let width = digits(self.0.groups.iter().map(|g| g.cpus.len()).sum());
+        let gwidth = digits(self.0.groups.len());
+        // As many allocations in a line as 60 columns hold, a power of two of them.
+        let apl = (60 / (gwidth + upa * (width + 1) + 3)).max(1);
         let apl = 1usize << apl.ilog2();
         let mut alloc = 0usize;
         for (gi, g) in self.0.groups.iter().enumerate() {
@@ -205,7 +206,7 @@ impl fmt::Display for Map<'_> {
     }
 }
 
-fn digits(n: u32) -> usize {
+fn digits(n: usize) -> usize {
     n.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
@@ -219,6 +220,9 @@ pub fn embed_first_chunk(
     cpus: &[CpuPlace],
     grouped: bool,
 ) -> Result<AllocInfo, BootError> {
+    if cpus.is_empty() {
+        return Err(BootError::Machine { what: "number of possible CPUs", value: 0 });
+    }
     let mut ai = AllocInfo::build(sizes, cpus, grouped)?;
     let long = boot.long_bytes();
     let line = u64::from(boot.machine.cpus.cache_line);
@@ -240,9 +244,7 @@ pub fn embed_first_chunk(
     for g in &mut ai.groups {
         let bytes = u64::from(g.units) * ai.unit_size;
         g.base = match g.node.filter(|n| grouped && boot.node_has_data(*n)) {
-            Some(node) => {
-                boot.mb.alloc_try_nid(bytes, ai.atom_size, goal, PhysAddr::ZERO, Some(node))?
-            }
+            Some(node) => boot.mb.alloc_try_nid(bytes, ai.atom_size, goal, PhysAddr::ZERO, Some(node))?,
             None => boot.mb.alloc_from(bytes, ai.atom_size, goal)?,
         };
     }

@@ -132,9 +132,8 @@ fn fill_zones<'z, 's, 'a>(
     zones: &'z mut [BuddyZone<'s, 'a>],
     mut extents: &'s mut [Option<Pristine<'a>>],
 ) -> Option<&'z mut [BuddyZone<'s, 'a>]> {
-    let populated = || {
-        nodes.iter().filter(|n| n.possible).flat_map(|n| n.populated().map(|z| (n.nid, z.kind)))
-    };
+    let populated =
+        || nodes.iter().filter(|n| n.possible).flat_map(|n| n.populated().map(|z| (n.nid, z.kind)));
     let count = populated().count();
     let share = extents.len() / count.max(1);
     let zones = zones.get_mut(..count)?;

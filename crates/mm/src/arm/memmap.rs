@@ -16,6 +16,7 @@ pub(super) fn free_unused_memmap(b: &mut Boot<'_>) -> Result<(), BootError> {
     }
     let pageblock = 1u64 << c.pageblock_order();
     let section = b.is_sparse().then(|| 1u64 << (c.section_size_bits() - c.page_shift.get()));
+    let Some(map) = b.memmap_areas.first().map(|area| area.start) else { return Ok(()) };
     b.mb.set_caller("memblock_free_all");
     let mut prev_end: Option<Pfn> = None;
     let mut i = 0;
@@ -32,43 +33,55 @@ pub(super) fn free_unused_memmap(b: &mut Boot<'_>) -> Result<(), BootError> {
         if let Some(end) = prev_end
             && end < start
         {
-            free_memmap(b, end, start)?;
+            free_memmap(b, map, end, start)?;
         }
         prev_end = Some(bank.end.align_up(pageblock));
     }
     if let (Some(pages), Some(end)) = (section, prev_end)
         && !end.is_aligned(pages)
     {
-        free_memmap(b, end, end.align_up(pages))?;
+        free_memmap(b, map, end, end.align_up(pages))?;
     }
     Ok(())
 }
 
-/// Gives back the whole pages of the map between two frames.
-fn free_memmap(b: &mut Boot<'_>, start: Pfn, end: Pfn) -> Result<(), BootError> {
+/// Gives back the whole pages of the map, which starts at `map`, between two frames.
+fn free_memmap(b: &mut Boot<'_>, map: PhysAddr, start: Pfn, end: Pfn) -> Result<(), BootError> {
     // The frame before: the end of a section's map is not the start of the next one's.
     let record = u64::from(b.machine.build.struct_page);
     let after =
-        |pfn: Pfn| Some(struct_page_at(b, Pfn::new(pfn.get().checked_sub(1)?))?.saturating_add(record));
+        |pfn: Pfn| Some(struct_page_at(b, map, Pfn::new(pfn.get().checked_sub(1)?))?.saturating_add(record));
     let (Some(first), Some(last)) = (after(start), after(end)) else { return Ok(()) };
     let page = b.page_bytes();
     let whole = PhysRange::new(first.align_up(page), last.align_down(page));
     if whole.start < whole.end {
         b.mb.phys_free(whole)?;
+        cut_out(b, whole);
     }
     Ok(())
 }
 
-/// Where the `struct page` of a frame lies; `None` if it has none.
-fn struct_page_at(b: &Boot<'_>, pfn: Pfn) -> Option<PhysAddr> {
+/// The boot's list of maps loses what was given back.
+fn cut_out(b: &mut Boot<'_>, gone: PhysRange) {
+    let Some(i) = b.memmap_areas.iter().position(|area| area.contains_range(&gone)) else { return };
+    let area = b.memmap_areas[i];
+    b.memmap_areas[i].end = gone.start;
+    let rest = PhysRange::new(gone.end, area.end);
+    if !rest.is_empty() {
+        // A list that is full says less than there is.
+        let _ = b.memmap_areas.try_insert(i + 1, rest);
+    }
+}
+
+/// Where the `struct page` of a frame lies in the map that starts at `map`; `None` if it has none.
+fn struct_page_at(b: &Boot<'_>, map: PhysAddr, pfn: Pfn) -> Option<PhysAddr> {
     let c = &b.machine.config;
     let record = u64::from(b.machine.build.struct_page);
-    let area = b.memmap_areas.first()?;
     if !b.is_sparse() {
         let layout = b.layout.as_ref()?;
-        let map = layout.node_mem_map(layout.nodes().first()?);
-        let at = pfn.get().checked_sub(map.start.get())?;
-        return Some(area.start.saturating_add(at * record));
+        let first = layout.node_mem_map(layout.nodes().first()?).start;
+        let at = pfn.get().checked_sub(first.get())?;
+        return Some(map.saturating_add(at * record));
     }
     let shift = c.section_size_bits() - c.page_shift.get();
     let section = pfn.get() >> shift;
@@ -86,7 +99,7 @@ fn struct_page_at(b: &Boot<'_>, pfn: Pfn) -> Option<PhysAddr> {
         if section <= last {
             let bytes = (record << shift).next_multiple_of(b.page_bytes());
             let in_section = pfn.get() & ((1 << shift) - 1);
-            return Some(area.start.saturating_add(before * bytes + in_section * record));
+            return Some(map.saturating_add(before * bytes + in_section * record));
         }
         seen = Some(last);
     }

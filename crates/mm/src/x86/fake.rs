@@ -23,8 +23,7 @@ struct Split {
 /// Replaces the nodes by faked ones if the command line says so (`numa_emulation`).
 pub(super) fn numa_emulation(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -> Result<(), BootError> {
     let Some(fake) = b.params.numa.fake.filter(|_| b.machine.config.numa_emu) else { return Ok(()) };
-    let mut split =
-        Split { left: nodes.blocks.clone(), made: Meminfo::new(), phys_of: ArrayVec::new() };
+    let mut split = Split { left: nodes.blocks.clone(), made: Meminfo::new(), phys_of: ArrayVec::new() };
     let end = x.max_pfn.phys(b.machine.config.page_shift);
     let done = match fake {
         NumaFake::Nodes { count, .. } => split_count(b, &mut split, end, count)?,

@@ -49,7 +49,8 @@ pub(super) fn rest_of_setup_arch(b: &mut Boot<'_>, x: &X86<'_>) -> Result<(), Bo
 
 /// `init_cpu_to_node`: a node that has CPUs is online even without memory.
 fn online_cpu_nodes(b: &mut Boot<'_>) {
-    let nodes: ArrayVec<NodeId, 512> = b.cpu_nodes.iter().copied().take(b.machine.cpus.possible as usize).collect();
+    let nodes: ArrayVec<NodeId, 512> =
+        b.cpu_nodes.iter().copied().take(b.machine.cpus.possible as usize).collect();
     for nid in nodes {
         b.nodes_online.insert(nid);
     }
@@ -110,11 +111,12 @@ fn nosave(
 }
 
 fn say_nosave(b: &Boot<'_>, start: Pfn, end: Pfn) {
+    let shift = b.machine.config.page_shift;
     info!(
         b,
         "PM: hibernation: Registered nosave memory: [mem {:#010x}-{:#010x}]",
-        start.get() * PAGE,
-        end.get() * PAGE - 1
+        start.phys(shift),
+        end.phys(shift).saturating_sub(1)
     );
 }
 
@@ -176,8 +178,6 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     Ok(())
 }
 
-/// `mem_init`, and the tables of the CPU entry area that `trap_init` makes just before.
-pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
 /// Whether there is or can be memory that 32-bit devices do not reach (`pci_swiotlb_detect`).
 pub(crate) fn addressing_limit(b: &Boot<'_>) -> bool {
     b.max_possible_pfn > MAX_DMA32_PFN
@@ -200,6 +200,8 @@ fn entry_area_tables(b: &Boot<'_>) -> u64 {
     tables + tables.div_ceil(ENTRIES) + 1
 }
 
+/// `mem_init`, and the tables of the CPU entry area that `trap_init` makes just before.
+pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     if b.machine.arch == Arch::X86_64 {
         b.mb.set_caller("spp_getpage");
         for _ in 0..entry_area_tables(b) {

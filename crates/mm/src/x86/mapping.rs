@@ -32,14 +32,17 @@ impl Mapped {
         self.ranges.iter().any(|r| r.contains_range(&pfns))
     }
 
-    fn add(&mut self, pfns: PfnRange) {
+    fn add(&mut self, pfns: PfnRange) -> Result<(), BootError> {
         self.max_pfn = self.max_pfn.max(pfns.end);
         if pfns.start < super::MAX_DMA32_PFN {
             self.max_low_pfn = self.max_low_pfn.max(pfns.end.min(super::MAX_DMA32_PFN));
         }
         match self.ranges.iter_mut().find(|r| r.end == pfns.start || r.start == pfns.end) {
             Some(r) => (r.start, r.end) = (r.start.min(pfns.start), r.end.max(pfns.end)),
-            None => drop(self.ranges.try_push(pfns)),
+            None => self
+                .ranges
+                .try_push(pfns)
+                .map_err(|_| BootError::TooMany { what: "ranges of the direct map", limit: 256 })?,
         }
         self.ranges.sort_unstable_by_key(|r| r.start);
         let mut merged: ArrayVec<PfnRange, 256> = ArrayVec::new();
@@ -50,6 +53,7 @@ impl Mapped {
             }
         }
         self.ranges = merged;
+        Ok(())
     }
 }
 
@@ -117,7 +121,11 @@ pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), 
 }
 
 /// Tables of i386 for addresses outside the direct map (`page_table_range_init`, `populate_extra_pte`).
-pub(super) fn extra_tables(b: &mut Boot<'_>, m: &mut Mapped, virt: core::ops::Range<u64>) -> Result<(), BootError> {
+pub(super) fn extra_tables(
+    b: &mut Boot<'_>,
+    m: &mut Mapped,
+    virt: core::ops::Range<u64>,
+) -> Result<(), BootError> {
     // Not congruent to any address: leaf tables all the way.
     let tables = b.tables.map(virt.start, virt.start + PAGE, virt.end - virt.start, Leaves::Pages)?;
     for _ in 0..tables {
@@ -154,7 +162,7 @@ pub(super) fn i386_entry_areas(b: &Boot<'_>) -> core::ops::Range<u64> {
 
 /// How much larger the next step is: a table of leaf entries maps 512 times its size, and one half of that is safe.
 fn next_step(step: u64, pmd_bytes: u64) -> u64 {
-    step << (pmd_bytes.ilog2() - 12 - 1)
+    step.saturating_mul(pmd_bytes / (2 * PAGE))
 }
 
 fn top_down(b: &mut Boot<'_>, x: &mut X86<'_>, map: PhysRange) -> Result<(), BootError> {
@@ -242,13 +250,13 @@ fn init_memory_mapping(
     let shift = b.machine.config.page_shift;
     for (part, leaves) in split(b, range) {
         let offset = direct_map_base(b);
-        let tables = b.tables.map(offset.wrapping_add(part.start.get()), part.start.get(), part.len(), leaves)?;
+        let tables =
+            b.tables.map(offset.wrapping_add(part.start.get()), part.start.get(), part.len(), leaves)?;
         for _ in 0..tables {
             take_table(b, &mut x.mapped, can_use_brk)?;
         }
     }
-    x.mapped.add(range.frames_inside(shift));
-    Ok(())
+    x.mapped.add(range.frames_inside(shift))
 }
 
 fn direct_map_base(b: &Boot<'_>) -> u64 {
@@ -289,7 +297,10 @@ fn split(b: &Boot<'_>, range: PhysRange) -> ArrayVec<(PhysRange, Leaves), 5> {
     let huge = gbpages(b);
     let mut push = |start: PhysAddr, end: PhysAddr, level: u8| {
         if start < end {
-            out.push((PhysRange::new(start, end), if level == 0 { Leaves::Pages } else { Leaves::Blocks(level) }));
+            out.push((
+                PhysRange::new(start, end),
+                if level == 0 { Leaves::Pages } else { Leaves::Blocks(level) },
+            ));
         }
     };
     let (start, end) = (range.start, range.end);

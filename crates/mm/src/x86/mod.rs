@@ -94,6 +94,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
         info!(b, "initial memory mapped: [mem 0x00000000-{:#010x}]", mapped.get() - 1);
     }
     reserve_real_mode(b)?;
+    crate::check::memory(b)?;
     b.phase(Phase::PagingInit);
     mapping::init_mem_mapping(b, &mut x)?;
     b.mb.set_current_limit(x.mapped.max_pfn.phys(b.machine.config.page_shift));
@@ -154,15 +155,12 @@ fn find_max_pfn(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
             find_low_pfn_range(b, x);
         }
         _ => {
-            x.max_low_pfn = if x.max_pfn > MAX_DMA32_PFN {
-                end_pfn(b, &x.e820, MAX_DMA32_PFN, limit)
-            } else {
-                x.max_pfn
-            };
+            x.max_low_pfn =
+                if x.max_pfn > MAX_DMA32_PFN { end_pfn(b, &x.e820, MAX_DMA32_PFN, limit) } else { x.max_pfn };
             b.high_memory = x.max_pfn.phys(b.machine.config.page_shift);
-    b.max_possible_pfn = x.max_pfn;
         }
     }
+    b.max_possible_pfn = x.max_pfn;
     if x.max_pfn == Pfn::ZERO {
         return Err(BootError::NoMemory { empty_node: false });
     }
@@ -264,7 +262,7 @@ fn reserve_initrd(b: &mut Boot<'_>, x: &X86<'_>) -> Result<(), BootError> {
         return Ok(());
     }
     b.mb.set_caller("relocate_initrd");
-    let bytes = at.len().next_multiple_of(PAGE);
+    let bytes = at.len().checked_next_multiple_of(PAGE).unwrap_or(at.len());
     let limit = x.mapped.max_pfn.phys(b.machine.config.page_shift);
     let to = b.mb.phys_alloc_range(bytes, PAGE, PhysAddr::ZERO, limit)?;
     let last_moved = to.saturating_add(at.len() - 1);

@@ -46,7 +46,8 @@ impl Nodes {
 
 /// Finds the nodes and registers them: SRAT if there is one that makes sense, else a single node.
 pub(super) fn x86_numa_init(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
-    if !b.params.numa.off && !b.params.numa.noacpi && !x.pc.numa.is_empty() && numa_init(b, x, Source::Acpi)? {
+    if !b.params.numa.off && !b.params.numa.noacpi && !x.pc.numa.is_empty() && numa_init(b, x, Source::Acpi)?
+    {
         return Ok(());
     }
     numa_init(b, x, Source::Dummy)?;
@@ -135,9 +136,9 @@ fn acpi_numa_init(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -> Result<bo
         if m.hotpluggable {
             b.mb.mark_hotplug(m.range)?;
         }
-    }
         let last = m.range.end.saturating_sub(1);
         b.max_possible_pfn = b.max_possible_pfn.max(last.pfn_up(b.machine.config.page_shift));
+    }
     if nodes.blocks.is_empty() {
         return Ok(false);
     }
@@ -215,8 +216,7 @@ pub(super) fn cleanup_meminfo(b: &Boot<'_>, x: &X86<'_>, mi: &mut Meminfo) -> bo
                 j += 1;
                 continue;
             }
-            let joined =
-                PhysRange::new(bi.range.start.min(bj.range.start), bi.range.end.max(bj.range.end));
+            let joined = PhysRange::new(bi.range.start.min(bj.range.start), bi.range.end.max(bj.range.end));
             if mi.iter().any(|k| k.nid != bi.nid && k.range.overlaps(&joined)) {
                 j += 1;
                 continue;
@@ -272,7 +272,7 @@ fn register_memblks(b: &mut Boot<'_>, nodes: &Nodes) -> Result<bool, BootError> 
         if let Some(tnid) = b.node_of(at).filter(|t| *t != nid) {
             info!(b, "    NODE_DATA({nid}) on node {tnid}");
         }
-        b.set_node_data(nid, PhysRange::from_len(at, bytes));
+        b.set_node_data(nid, PhysRange::from_len(at, bytes))?;
         b.nodes_online.insert(nid);
     }
     b.dump_memblock();
