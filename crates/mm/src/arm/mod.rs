@@ -91,6 +91,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     memblock_init::arm_memblock_init(b, &arm)?;
     // Reservations without a mapping take memory away: the bounds may have moved.
     lowmem::adjust_lowmem_bounds(b, arm.vmalloc_size)?;
+    crate::check::memory(b)?;
     b.phase(Phase::PagingInit);
     paging::paging_init(b, &arm.board)?;
     b.phase(Phase::BootmemInit);
