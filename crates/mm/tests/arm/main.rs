@@ -4,7 +4,7 @@
 mod firmware;
 mod lowmem;
 mod placement;
-#[allow(dead_code, reason = "shared with the boots of other architectures")]
+#[allow(dead_code, unused_imports, reason = "shared with the boots of other architectures")]
 #[path = "../boot/support/mod.rs"]
 mod support;
 mod tables;
