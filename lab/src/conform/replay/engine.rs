@@ -55,7 +55,10 @@ pub fn replay(
         sink: &sink,
         width: start.config.width,
         ours,
-        partners: align(&our_keys(ours), &captured.iter().map(|l| key_of(&l.item)).collect::<Vec<_>>()),
+        partners: align(
+            &our_keys(ours, start.config.width),
+            &captured.iter().map(|l| key_of(&l.item)).collect::<Vec<_>>(),
+        ),
         next_ours: 0,
         fill_gaps_from: match finals.log_has_gap {
             true => ours.iter().position(|o| *o == Ours::CommandLine).unwrap_or(ours.len()),
@@ -346,18 +349,17 @@ fn without_caller(event: &Event, width: AddrWidth) -> String {
     }
 }
 
-/// What is compared to align the two sides: the function and who called it.
-fn our_keys(ours: &[Ours]) -> Vec<String> {
-    let width = AddrWidth::Bits64;
+/// What is compared to align the two sides: the function with the sizes it was given. Addresses may differ, and so
+/// may callers, of which the compiler makes one where it inlines.
+fn our_keys(ours: &[Ours], width: AddrWidth) -> Vec<String> {
     let mut silent = 0;
     let key = |entry: &Ours| match entry {
         Ours::Dump => "dump".to_owned(),
         Ours::CommandLine => "command line".to_owned(),
         Ours::Event(event) if event.is_logged() => {
+            // Through the text, so that both sides are read alike.
             let line = event.line(width).to_string();
-            let name = line.split(':').next().unwrap_or_default();
-            let by = line.rsplit(' ').next().unwrap_or_default();
-            if matches!(event, Event::Doubled { .. }) { "doubled".to_owned() } else { format!("{name} {by}") }
+            super::log::parse(&line).ok().and_then(|l| l.first().map(|l| key_of(&l.item))).unwrap_or(line)
         }
         Ours::Event(_) => {
             // Silent changes correspond to nothing.
@@ -369,9 +371,18 @@ fn our_keys(ours: &[Ours]) -> Vec<String> {
 }
 
 fn key_of(item: &Item) -> String {
-    match item {
-        Item::Dump(_) => "dump".to_owned(),
-        Item::Call { call: Call::Doubled { .. }, .. } => "doubled".to_owned(),
-        Item::Call { caller, text, .. } => format!("{} {caller}", text.split(':').next().unwrap_or_default()),
+    let Item::Call { call, caller, text } = item else { return "dump".to_owned() };
+    let name = text.split(':').next().unwrap_or_default();
+    match call {
+        Call::Doubled { new_max, .. } => format!("doubled {new_max}"),
+        Call::PhysAllocRange { size, align, .. } | Call::AllocTryNid { size, align, .. } => {
+            format!("{name} {size} {align}")
+        }
+        Call::Reserve { span } if caller == ALLOC => format!("{name} allocated {}", span.len),
+        Call::Reserve { span }
+        | Call::Free { span }
+        | Call::Add { span }
+        | Call::AddNode { span, .. }
+        | Call::Remove { span } => format!("{name} {}", span.len),
     }
 }
