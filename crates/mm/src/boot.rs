@@ -260,7 +260,7 @@ impl<'a> Boot<'a> {
             Arch::Arm => crate::arm::mem_init(b)?,
             Arch::X86_64 | Arch::I386 => crate::x86::mem_init(b)?,
         }
-        b.phase(Phase::Running);
+        // The phase lasts through `hand_over`; the initcalls begin the next.
         Ok(())
     }
 
