@@ -166,7 +166,9 @@ impl Summary {
                     booted += 1;
                     nodes += reserved.len();
                     for outcome in reserved {
-                        *outcomes.entry(outcome.clone()).or_default() += 1;
+                        // Some outcomes carry operands; the first word is the kind.
+                        let kind = outcome.split_whitespace().next().unwrap_or(outcome);
+                        *outcomes.entry(kind.to_owned()).or_default() += 1;
                     }
                 }
                 Verdict::Refused(line) => *refused.entry(verdict::kind(line)).or_default() += 1,

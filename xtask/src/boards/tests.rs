@@ -1,6 +1,6 @@
 //! Facts about how a board is judged.
 
-use super::verdict::{judge, kind};
+use super::verdict::{judge, kind, reserved_memory_nodes};
 use super::*;
 use crate::cmd::Output;
 
@@ -60,4 +60,13 @@ fn the_summary_counts_every_board() {
     assert_eq!(summary.faults, 1);
     assert!(summary.text.contains("FAULT c: exit code 101"), "{}", summary.text);
     assert!(summary.text.contains("1  booted, with 2 reserved-memory nodes"), "{}", summary.text);
+}
+
+#[test]
+fn children_of_reserved_memory_are_found_and_no_others() {
+    let tree = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/dtb/reserved")).unwrap();
+    let names = ["static@90000000", "linux,cma", "impossible", "wraps@ffffffff"];
+    assert_eq!(reserved_memory_nodes(&tree).unwrap(), nodes(&names));
+    assert_eq!(reserved_memory_nodes(&tree[..tree.len() / 2]), None);
+    assert_eq!(reserved_memory_nodes(b"no tree"), None);
 }
