@@ -286,6 +286,9 @@ fn replace_e820(pc: &mut OwnedPc, memory: &[Place]) -> Option<()> {
     const HOLE: u64 = 0xb000_0000;
     const BELOW_HOLE: u64 = 0x8000_0000;
     const ABOVE_HOLE: u64 = 1 << 32;
+    /// The processor's own hole below 1 TiB; RAM that does not fit below it starts above.
+    const TIB_HOLE: u64 = 0xfd_0000_0000;
+    const ABOVE_TIB_HOLE: u64 = 1 << 40;
     pc.e820.retain(|e| e.kind != E820Kind::Ram);
     let mut ram = |start: u64, end: u64| {
         if start < end {
@@ -301,7 +304,9 @@ fn replace_e820(pc: &mut OwnedPc, memory: &[Place]) -> Option<()> {
         let low = if place.len > HOLE { BELOW_HOLE } else { place.len };
         ram(0, low.min(0x9_fc00));
         ram(MIB, low);
-        ram(ABOVE_HOLE, ABOVE_HOLE.checked_add(place.len - low)?);
+        let rest = place.len - low;
+        let above = if rest > TIB_HOLE - ABOVE_HOLE { ABOVE_TIB_HOLE } else { ABOVE_HOLE };
+        ram(above, above.checked_add(rest)?);
     }
     // What the firmware keeps at the top of low memory moves with it; what it says above is checked by the kernel.
     pc.e820.sort_by_key(|e| e.start);

@@ -59,8 +59,16 @@ pub fn phases(phases: &[(Phase, Instant)], end: Instant, colour: bool) -> Table 
     table
 }
 
-/// Each phase with its duration, in order.
+/// Each phase with its duration, in order. A phase that is announced twice began with the second announcement: what
+/// is between belongs to the phase before.
 pub(super) fn durations(phases: &[(Phase, Instant)], end: Instant) -> Vec<(&'static str, Duration)> {
-    let next = phases.iter().skip(1).map(|(_, at)| *at).chain([end]);
-    phases.iter().zip(next).map(|((phase, at), next)| (phase.title(), next.duration_since(*at))).collect()
+    let mut begun: Vec<(Phase, Instant)> = Vec::new();
+    for &(phase, at) in phases {
+        match begun.last_mut() {
+            Some(last) if last.0 == phase => last.1 = at,
+            _ => begun.push((phase, at)),
+        }
+    }
+    let next = begun.iter().skip(1).map(|(_, at)| *at).chain([end]);
+    begun.iter().zip(next).map(|((phase, at), next)| (phase.title(), next.duration_since(*at))).collect()
 }

@@ -29,6 +29,8 @@ fn memory_of_a_pc_leaves_room_for_devices_below_4_gib() {
         e820(&m).iter().filter(|e| e.kind == E820Kind::Ram).map(|e| (e.start.get(), e.size)).collect();
     let above = (1 << 32, (6 << 30) - 0x8000_0000);
     assert_eq!(ram, [(0, 0x9_fc00), (1 << 20, 0x8000_0000 - (1 << 20)), above]);
+    let large = machine(&["--machine", "x86_64-q35", "--memory", "2T"]).unwrap();
+    assert_eq!(e820(&large).iter().map(|e| e.end().get()).max(), Some((3 << 40) - 0x8000_0000));
     let small = machine(&["--machine", "x86_64-q35", "--memory", "1G"]).unwrap();
     assert!(e820(&small).iter().all(|e| e.kind != E820Kind::Ram || e.end().get() <= 1 << 30));
 }
