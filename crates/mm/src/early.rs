@@ -165,17 +165,37 @@ const fn io_tlb_area(long: u64) -> u64 {
     long + 8
 }
 
+/// Slots that make a segment (IO_TLB_SEGSIZE): sizes are multiples of it.
+const IO_TLB_SEGMENT: u64 = 128;
+/// The fewest slots worth having (IO_TLB_MIN_SLABS).
+const IO_TLB_MIN_SLOTS: u64 = (1 << 20) >> IO_TLB_SHIFT;
+
 /// Lines of early parameters that act while they are parsed.
 pub(crate) fn early_param_lines(boot: &Boot<'_>) {
     if boot.params.swiotlb.areas.is_some() {
-        info!(boot, "software IO TLB: area num {}.", swiotlb_areas(boot));
+        swiotlb_adjust_nareas(boot);
     }
 }
 
-/// Areas of the bounce buffer: as asked for, else one for each CPU; a power of two.
-fn swiotlb_areas(boot: &Boot<'_>) -> u64 {
-    let wanted = boot.params.swiotlb.areas.unwrap_or(boot.machine.cpus.possible.into());
-    wanted.max(1).checked_next_power_of_two().unwrap_or(1 << 31)
+/// `swiotlb_adjust_nareas`: areas and slots of the bounce buffer as they are wished for. As many areas as
+/// `swiotlb=` says, else one for each CPU, in a power of two. Slots for a segment in each area, in a power of two too.
+fn swiotlb_wishes(boot: &Boot<'_>) -> (u64, u64, bool) {
+    let swiotlb = &boot.params.swiotlb;
+    let areas = swiotlb.areas.unwrap_or(boot.machine.cpus.possible.into()).clamp(1, 1 << 31).next_power_of_two();
+    // More than there are addresses is not to be had, like any other too large size.
+    let given = swiotlb.slabs.unwrap_or(IO_TLB_BYTES >> IO_TLB_SHIFT).clamp(1, 1 << 52);
+    let given = given.next_multiple_of(IO_TLB_SEGMENT);
+    let slots = given.max(areas * IO_TLB_SEGMENT).next_power_of_two();
+    (areas, slots, slots != given)
+}
+
+fn swiotlb_adjust_nareas(boot: &Boot<'_>) {
+    let (areas, slots, adjusted) = swiotlb_wishes(boot);
+    info!(boot, "software IO TLB: area num {areas}.");
+    if adjusted {
+        let mib = (slots << IO_TLB_SHIFT) >> 20;
+        info!(boot, "software IO TLB: SWIOTLB bounce buffer size roundup to {mib}MB");
+    }
 }
 
 /// `swiotlb_init`: bounce buffers for devices that cannot reach all memory, if there is such memory (`limited`) or
@@ -192,20 +212,16 @@ pub(crate) fn swiotlb_init(
     }
     let page = boot.page_bytes();
     let line = boot.cache_line();
-    let areas = swiotlb_areas(boot);
-    let slots = boot.params.swiotlb.slabs.unwrap_or(IO_TLB_BYTES >> IO_TLB_SHIFT).max(1);
-    // `swiotlb=` can ask for more than there are addresses; that is then not to be had, like any other too large size.
-    let slots = slots.checked_next_multiple_of(128).unwrap_or(u64::MAX);
-    let bytes = slots.saturating_mul(1 << IO_TLB_SHIFT);
-    let bytes = bytes.checked_next_multiple_of(page).unwrap_or(bytes);
     if boot.params.swiotlb.areas.is_none() {
-        info!(boot, "software IO TLB: area num {areas}.");
+        swiotlb_adjust_nareas(boot);
     }
+    let (areas, wanted, _) = swiotlb_wishes(boot);
+    let Some((at, bytes, slots)) = swiotlb_memblock_alloc(boot, wanted, low_limit) else { return Ok(()) };
+    if slots != wanted {
+        info!(boot, "software IO TLB: SWIOTLB bounce buffer size adjusted {wanted} -> {slots} slabs");
+    }
+    let areas = areas.min(slots / IO_TLB_SEGMENT);
     boot.mb.set_caller("swiotlb_init_remap");
-    let Ok(at) = boot.mb.alloc_try_nid(bytes, page, PhysAddr::ZERO, low_limit, None) else {
-        warning!(boot, "software IO TLB: swiotlb_init_remap: failed to allocate tlb structure");
-        return Ok(());
-    };
     let long = boot.long_bytes();
     let slot_bytes = (slots * io_tlb_slot(long)).next_multiple_of(page);
     // Linux keeps what it has by then and goes on without the buffer; here it is given back.
@@ -226,6 +242,27 @@ pub(crate) fn swiotlb_init(
         print_swiotlb(boot);
     }
     Ok(())
+}
+
+/// The buffer itself: where, its bytes, its slots. Halved as long as there is no room for it.
+fn swiotlb_memblock_alloc(boot: &mut Boot<'_>, wanted: u64, low_limit: PhysAddr) -> Option<(PhysAddr, u64, u64)> {
+    let page = boot.page_bytes();
+    let mut slots = wanted;
+    boot.mb.set_caller("swiotlb_memblock_alloc");
+    loop {
+        let bytes = (slots << IO_TLB_SHIFT).next_multiple_of(page);
+        if let Ok(at) = boot.mb.alloc_try_nid(bytes, page, PhysAddr::ZERO, low_limit, None) {
+            return Some((at, bytes, slots));
+        }
+        warning!(
+            boot,
+            "software IO TLB: swiotlb_memblock_alloc: Failed to allocate {bytes} bytes tlb structure"
+        );
+        if slots <= IO_TLB_MIN_SLOTS {
+            return None;
+        }
+        slots = (slots >> 1).next_multiple_of(IO_TLB_SEGMENT);
+    }
 }
 
 /// `swiotlb_print_info`: where the bounce buffers lie. The end is the first byte after them.

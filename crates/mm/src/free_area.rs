@@ -102,8 +102,12 @@ fn layout_config(boot: &Boot<'_>, max_zone_pfn: [Pfn; ZoneKind::COUNT], dma_rese
         (_, Some(pages)) => PfnValidity::Blocks { pages },
         (MemoryModel::Discontig, _) => PfnValidity::NodeSpans,
         _ if boot.machine.arch == Arch::Arm => PfnValidity::Blocks { pages: pageblock },
+        // `max_mapnr`: the end of the last zone; memory above it is not used.
         _ => PfnValidity::Flat {
-            pfns: pagewright_addr::PfnRange::new(Pfn::ZERO, boot.mb.end_of_dram().pfn_up(c.page_shift)),
+            pfns: pagewright_addr::PfnRange::new(
+                Pfn::ZERO,
+                max_zone_pfn.into_iter().max().unwrap_or(Pfn::ZERO),
+            ),
         },
     };
     LayoutConfig {
@@ -112,8 +116,8 @@ fn layout_config(boot: &Boot<'_>, max_zone_pfn: [Pfn; ZoneKind::COUNT], dma_rese
         kernelcore: core_amount(boot, boot.params.kernelcore),
         movablecore: core_amount(boot, boot.params.movablecore),
         movable_node: boot.params.movable_node && c.memory_hotplug,
-        possible: boot.nodes_possible.clone(),
-        online: boot.nodes_online.clone(),
+        possible: boot.nodes_possible,
+        online: boot.nodes_online,
         page_shift: c.page_shift,
         bits_per_long: boot.long_bytes() as u8 * 8,
         highmem: c.highmem,

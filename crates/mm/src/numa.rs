@@ -181,7 +181,7 @@ fn of_numa_init(
 
 /// Gives each node its `pg_data_t` (`numa_register_nodes`, `setup_node_data`).
 fn register_nodes(boot: &mut Boot<'_>, nodes: &NodeMask) -> Result<(), BootError> {
-    boot.nodes_possible = nodes.clone();
+    boot.nodes_possible = *nodes;
     let line = boot.cache_line();
     let bytes = u64::from(boot.machine.build.pglist_data).next_multiple_of(line);
     let shift = boot.machine.config.page_shift;

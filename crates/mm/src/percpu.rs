@@ -316,7 +316,7 @@ fn chunk_lists(unit_size: u64) -> u64 {
 fn alloc_first_chunk(boot: &mut Boot<'_>, offset: u64, bytes: u64, page: u64) -> Result<(), BootError> {
     let long = boot.long_bytes();
     let line = u64::from(boot.machine.cpus.cache_line);
-    let pages = (offset % page + bytes).next_multiple_of(page) / page;
+    let pages = (offset % page + bytes).div_ceil(page);
     let bitmap = |bits: u64| bits.div_ceil(long * 8) * long;
     let bits = pages * page / MIN_ALLOC;
     // struct pcpu_chunk without its bitmap of populated pages.

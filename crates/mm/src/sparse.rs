@@ -19,7 +19,7 @@ fn mem_section_bytes(long: u64) -> u64 {
 fn usage_bytes(boot: &Boot<'_>) -> u64 {
     let c = &boot.machine.config;
     let long = boot.long_bytes();
-    let blocks = 1u64 << (c.section_size_bits() - c.page_shift.get() - u32::from(c.pageblock_order()));
+    let blocks = 1u64 << (c.section_size_bits() - c.page_shift.get() - c.pageblock_order());
     let usemap = (blocks * 4).next_multiple_of(long * 8) / 8;
     let (head, subsections) = if c.memory_model == MemoryModel::SparseVmemmap {
         (2 * long, (1u64 << (c.section_size_bits() - 21)).div_ceil(long * 8) * long)

@@ -19,7 +19,7 @@ pub(crate) fn build_all_zonelists(b: &mut Boot<'_>) -> Result<(), BootError> {
     let topology = Topology {
         distance: &|from, to| distances.get(from, to).into(),
         nodes_with_cpus: NodeMask::EMPTY,
-        online: b.nodes_online.clone(),
+        online: b.nodes_online,
         numa: b.machine.config.numa,
     };
     let lists = ZoneLists::build(layout, &topology, room).map_err(BootError::ZoneLists)?;

@@ -29,8 +29,8 @@ mod metadata;
 mod ram;
 mod zeroed;
 
-use core::fmt;
 pub use allocator::{HostedError, with_page_allocator};
+use core::fmt;
 pub use metadata::Metadata;
 pub use ram::Ram;
 

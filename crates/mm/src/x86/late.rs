@@ -62,22 +62,15 @@ fn register_nosave_regions(b: &mut Boot<'_>, x: &X86<'_>) -> Result<(), BootErro
     let line = b.cache_line();
     let shift = b.machine.config.page_shift;
     b.mb.set_caller("register_nosave_region");
-    let mut pfn = Pfn::ZERO;
-    let limit = if b.machine.arch == Arch::X86_64 { x.max_pfn } else { x.max_low_pfn };
+    let mut end = PhysAddr::ZERO;
     let mut last: Option<(Pfn, Pfn)> = None;
-    for e in x.e820.iter() {
-        let start = e.start.pfn_up(shift);
-        if pfn < start {
-            nosave(b, &mut last, pfn, start, 4 * long, line)?;
+    for e in x.e820.iter().filter(|e| matches!(e.kind, E820Kind::Ram | E820Kind::ReservedKern)) {
+        if end.get() < e.start.get() {
+            nosave(b, &mut last, end.pfn(shift), e.start.pfn_up(shift), 4 * long, line)?;
         }
-        pfn = e.end().pfn(shift);
-        if e.kind != E820Kind::Ram && e.kind != E820Kind::ReservedKern {
-            nosave(b, &mut last, start, pfn, 4 * long, line)?;
-        }
-        if pfn >= limit {
-            break;
-        }
+        end = e.end();
     }
+    nosave(b, &mut last, end.pfn(shift), x.max_pfn, 4 * long, line)?;
     if let Some((start, end)) = last {
         say_nosave(b, start, end);
     }

@@ -242,7 +242,7 @@ pub(super) fn cleanup_meminfo(b: &Boot<'_>, x: &X86<'_>, mi: &mut Meminfo) -> bo
 
 /// `numa_register_memblks`: memblock learns the nodes, each node gets its data.
 fn register_memblks(b: &mut Boot<'_>, nodes: &Nodes) -> Result<bool, BootError> {
-    let mut possible = nodes.parsed.clone();
+    let mut possible = nodes.parsed;
     for k in &nodes.blocks {
         possible.insert(k.nid);
     }
@@ -256,7 +256,7 @@ fn register_memblks(b: &mut Boot<'_>, nodes: &Nodes) -> Result<bool, BootError> 
     if !covers_memory(b, &nodes.blocks) {
         return Ok(false);
     }
-    b.nodes_possible = possible.clone();
+    b.nodes_possible = possible;
     let bytes = u64::from(b.machine.build.pglist_data).next_multiple_of(PAGE);
     let line = b.cache_line();
     for nid in possible.iter() {
