@@ -261,14 +261,16 @@ impl Layout<'_> {
         bits.next_multiple_of(u64::from(self.cfg.bits_per_long)) / 8
     }
 
-    /// The frames that a node's own memory map covers (`alloc_node_mem_map`; FLATMEM and DISCONTIGMEM): the node's
-    /// span, widened to whole blocks of the largest order. Empty for a node without memory.
+    /// The frames that a node's own memory map covers (`alloc_node_mem_map`; FLATMEM and DISCONTIGMEM): what its zones
+    /// span, counted from the node's first frame and widened to whole blocks of the largest order. Memory beyond the
+    /// last zone has none. Empty for a node without memory.
     pub fn node_mem_map(&self, node: &NodeLayout) -> PfnRange {
-        if node.pfns.is_empty() {
+        if node.pfns.is_empty() || node.spanned == 0 {
             return PfnRange::default();
         }
         let block = self.cfg.max_order_pages();
-        PfnRange::new(node.pfns.start.align_down(block), node.pfns.end.align_up(block))
+        let end = node.pfns.start.saturating_add(node.spanned);
+        PfnRange::new(node.pfns.start.align_down(block), end.align_up(block))
     }
 }
 
