@@ -31,13 +31,23 @@ impl<'a> Directory<'a> {
         Ok(self.bytes(name)?.map(|b| String::from_utf8_lossy(&b).into_owned()))
     }
 
-    /// The file, read by `parse`; its name is added to a fault.
+    /// The file, read by `parse`; its name is added to a fault. Files taken over a serial console may hold lines of
+    /// the kernel log, which are known by their timestamps and left out; a file of nothing else holds nothing.
     pub(super) fn parsed<T>(
         &self,
         name: &str,
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         let Some(text) = self.text(name)? else { return Ok(None) };
+        let logged = text.lines().any(|l| body(l) != l.trim_end_matches('\r'));
+        let text = if logged {
+            text.lines().filter(|l| body(l) == l.trim_end_matches('\r')).map(|l| format!("{l}\n")).collect()
+        } else {
+            text
+        };
+        if logged && text.trim().is_empty() {
+            return Ok(None);
+        }
         parse(&text).map(Some).map_err(|fault| fault.within(self.path.join(name).display()))
     }
 
@@ -54,13 +64,12 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// The numbers of a sysctl file. Files taken over a serial console may hold lines of the kernel log: a line whose
-/// timestamp is taken off as a log's is no value.
+/// The numbers of a sysctl file: of its first line that is not empty.
 ///
 /// # Errors
 /// A [`Fault`] if no line holds numbers only.
 pub fn sysctl(text: &str) -> Result<Vec<u64>, Fault> {
-    let value = text.lines().find(|l| body(l) == *l && !l.trim().is_empty());
+    let value = text.lines().find(|l| !l.trim().is_empty());
     let line = value.ok_or_else(|| Fault::new("no value", "", "numbers"))?;
     line.split_whitespace()
         .map(str::parse)

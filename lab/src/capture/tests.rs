@@ -1,12 +1,29 @@
 use super::*;
 
 #[test]
-fn a_sysctl_file_with_log_lines_in_it_still_has_its_value() {
-    let text = "[    2.291941] tsc: Refined TSC clocksource calibration: 2596.109 MHz\n256\t256\t32\t0\n";
-    assert_eq!(sysctl(text).unwrap(), [256, 256, 32, 0]);
+fn sysctl_files_hold_numbers() {
+    assert_eq!(sysctl("256\t256\t32\t0\n").unwrap(), [256, 256, 32, 0]);
     assert_eq!(files::sysctl_number("45056\n").unwrap(), 45056);
     assert!(files::sysctl_number("1 2\n").is_err());
-    assert!(sysctl("\n").is_err());
+    assert!(sysctl("\n").is_err() && sysctl("many\n").is_err());
+}
+
+#[test]
+fn lines_of_the_kernel_log_in_other_files_are_left_out() {
+    let root = std::env::temp_dir().join(format!("pagewright-logged-{}", std::process::id()));
+    fs::create_dir_all(&root).unwrap();
+    let log = "[    2.291941] tsc: Refined TSC clocksource calibration: 2596.109 MHz\n";
+    let write = |name: &str, text: &str| fs::write(root.join(name), text).unwrap();
+    write("dmesg.txt", log);
+    write("sysctl_min_free_kbytes.txt", &format!("{log}45056\n{log}"));
+    write("sysctl_watermark_scale_factor.txt", log);
+    write("buddyinfo.txt", &format!("Node 0, zone      DMA      1 \n{log}Node 0, zone   Normal      2 \n"));
+    let capture = Capture::read(&root).unwrap();
+    assert_eq!(capture.min_free_kbytes, Some(45056));
+    assert_eq!(capture.watermark_scale_factor, None);
+    assert_eq!(capture.buddyinfo.unwrap().zones.len(), 2);
+    assert_eq!(capture.dmesg, log);
+    fs::remove_dir_all(&root).unwrap();
 }
 
 #[test]
