@@ -1,6 +1,6 @@
 //! What a boot tells the outside: memblock's events, log lines and phase changes.
 //!
-//! Nothing in the boot path prints. Whoever calls [`crate::boot`] hands in an [`EventSink`]; the command renders what
+//! Nothing in the boot path prints. Whoever calls [`crate::boot()`] hands in an [`EventSink`]; the command renders what
 //! arrives in the kernel's own dmesg wording, `conform` compares it, an embedder may throw it away.
 
 use core::fmt;

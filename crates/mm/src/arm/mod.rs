@@ -1,8 +1,8 @@
 //! 32-bit Arm: `setup_arch` from the device tree (or a list of ATAGs) to zones, and what follows of it in
 //! `start_kernel`. Short descriptors and LPAE.
 //!
-//! The kernel maps only the low part of memory permanently; where that part ends ([`lowmem`]) decides where nearly
-//! everything lies. The page tables themselves belong to the page-table layer; [`paging`] counts which table pages
+//! The kernel maps only the low part of memory permanently; where that part ends (`lowmem`) decides where nearly
+//! everything lies. The page tables themselves belong to the page-table layer; `paging` counts which table pages
 //! there are, because each is a memblock allocation.
 //!
 //! Where the image says what:
@@ -10,7 +10,7 @@
 //! - `image.load_start()` (`_text`) lies TEXT_OFFSET above PHYS_OFFSET, and the boot page tables (`swapper_pg_dir`, 16 KiB
 //!   of section entries, or 20 KiB with LPAE) end where `_text` begins;
 //! - PHYS_OFFSET, the physical address of PAGE_OFFSET, follows from the load address as the decompressor chooses it,
-//!   see [`phys_offset`].
+//!   see `phys_offset`.
 //!
 //! Sources: Documentation/arm (booting, memory layout, uncompressing), the Arm ARM for descriptors, and the behaviour
 //! that captured boots show.
