@@ -77,11 +77,8 @@ pub fn scan<'a>(boot: &mut Boot<'a>, tree: &DeviceTree<'a>) -> Result<(), BootEr
     for node in tree.reserved_memory() {
         scan_node(boot, node, &mut entries)?;
     }
-    init_reserved_mem(boot, &mut entries)?;
-    if let Some(header) = tree.chosen().elfcorehdr {
-        reserve_elfcorehdr(boot, header)?;
-    }
-    Ok(())
+    reserve_elfcorehdr(boot, tree)?;
+    init_reserved_mem(boot, &mut entries)
 }
 
 fn verdict(boot: &mut Boot<'_>, node: &ReservedNode<'_>, range: PhysRange, outcome: Outcome) -> usize {
@@ -362,18 +359,27 @@ fn setup_cma(boot: &mut Boot<'_>, node: &ReservedNode<'_>, range: PhysRange, at:
     true
 }
 
-/// Keeps the core header of the kernel that crashed (`fdt_reserve_elfcorehdr`).
-fn reserve_elfcorehdr(boot: &mut Boot<'_>, header: PhysRange) -> Result<(), BootError> {
+/// Keeps the core header of the kernel that crashed (`fdt_reserve_elfcorehdr`): where the tree says, or the command
+/// line, which may give the address alone.
+fn reserve_elfcorehdr(boot: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootError> {
+    if !boot.machine.config.crash_dump {
+        return Ok(());
+    }
+    let mut header = tree.chosen().elfcorehdr.unwrap_or_default();
+    if let Some(asked) = boot.params.elfcorehdr {
+        header = PhysRange::from_len(PhysAddr::new(asked.address), asked.size.unwrap_or(header.len()));
+    }
     if header.is_empty() {
         return Ok(());
     }
     if boot.mb.is_region_reserved(header) {
-        warning!(boot, "elfcorehdr is overlapped");
+        warning!(boot, "OF: fdt: elfcorehdr is overlapped");
         return Ok(());
     }
     boot.mb.set_caller("early_init_fdt_scan_reserved_mem");
     boot.mb.reserve(header)?;
-    info!(boot, "Reserving {} KiB of memory at 0x{:x} for elfcorehdr", header.len() >> 10, header.start);
+    let (kib, at) = (header.len() >> 10, header.start);
+    info!(boot, "OF: fdt: Reserving {kib} KiB of memory at 0x{at:x} for elfcorehdr");
     Ok(())
 }
 

@@ -166,3 +166,21 @@ fn coherent_pools_need_a_region_without_a_mapping() {
     facts.expect("Reserved memory: created DMA memory pool at 0x46000000, size 1 MiB");
     facts.expect("Reserved memory: regions without no-map are not yet supported");
 }
+
+#[test]
+fn the_core_header_of_a_crashed_kernel_is_kept_before_dynamic_regions_are_placed() {
+    let dynamic = node("pool").wide("size", &[MIB]);
+    let facts = with_ram(256).cmdline("elfcorehdr=64K@0x4ff00000 cma=0").reserved([dynamic]).boot();
+    facts.expect("OF: fdt: Reserving 64 KiB of memory at 0x4ff00000 for elfcorehdr");
+    assert!(facts.is_reserved(range(0x4ff0_0000, 64 << 10)));
+    // The top megabyte is not whole any more.
+    assert_eq!(facts.verdicts[0].range, at(254, 1));
+}
+
+#[test]
+fn the_command_line_moves_the_core_header_and_may_leave_its_size() {
+    let chosen = node("chosen").wide("linux,elfcorehdr", &[0x4800_0000, 0x3000]);
+    let facts = with_ram(256).with(chosen).cmdline("elfcorehdr=0x4a000000").boot();
+    assert!(facts.is_reserved(range(0x4a00_0000, 0x3000)));
+    assert!(facts.is_free(range(0x4800_0000, 0x3000)));
+}
