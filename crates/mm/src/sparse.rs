@@ -146,8 +146,20 @@ fn sparse_init_nid(boot: &mut Boot<'_>, nid: NodeId, runs: &[Run], count: u64) -
     let buffer = boot.mb.alloc_exact_nid_raw(map_bytes * count, map_bytes, from, PhysAddr::ZERO, Some(nid));
     let buffered = buffer.is_ok();
     if config.memory_model == MemoryModel::SparseVmemmap {
+        // Larger pages than 4 KiB make blocks that no memory map fills: it is mapped page by page then.
+        let in_pages = boot.machine.arch == Arch::Arm64 && config.page_shift.get() != 12;
+        let mut spare = buffer.map_or(PhysRange::default(), |at| PhysRange::from_len(at, map_bytes * count));
         for run in runs {
-            populate_vmemmap(boot, nid, run, map_bytes, buffered)?;
+            if in_pages {
+                populate_basepages(boot, nid, run, &mut spare)?;
+            } else {
+                populate_vmemmap(boot, nid, run, map_bytes, buffered)?;
+            }
+        }
+        if in_pages && !spare.is_empty() {
+            boot.mb.set_caller("sparse_buffer_free");
+            boot.mb.phys_free(spare)?;
+            return Ok(());
         }
     } else if !buffered {
         for _ in 0..count {
@@ -187,6 +199,37 @@ fn populate_vmemmap(
         if !buffered {
             boot.mb.set_caller("vmemmap_alloc_block");
             boot.mb.alloc_try_nid_raw(map_bytes, map_bytes, from, PhysAddr::ZERO, Some(nid))?;
+        }
+    }
+    Ok(())
+}
+
+/// The same in single pages (`vmemmap_populate_basepages`): each comes from the front of the buffer, or from memblock
+/// when there was no room for one.
+fn populate_basepages(
+    boot: &mut Boot<'_>,
+    nid: NodeId,
+    run: &Run,
+    buffer: &mut PhysRange,
+) -> Result<(), BootError> {
+    let page = boot.page_bytes();
+    let from = boot.max_dma_address();
+    let stride = boot.vmemmap_section_stride();
+    for section in run.first..=run.last {
+        let virt = boot.vmemmap_base().wrapping_add(section * stride);
+        for offset in (0..stride).step_by(page as usize) {
+            let at = virt.wrapping_add(offset);
+            let tables = boot.tables.map(at, at, page, Leaves::Pages)?;
+            boot.mb.set_caller("__earlyonly_bootmem_alloc");
+            for _ in 0..tables {
+                boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
+            }
+            if buffer.len() >= page {
+                buffer.start = buffer.start.saturating_add(page);
+            } else {
+                let at = boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
+                let _ = boot.memmap_areas.try_push(PhysRange::from_len(at, page));
+            }
         }
     }
     Ok(())
