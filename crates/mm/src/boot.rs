@@ -20,9 +20,9 @@ use pagewright_firmware::cmdline::{CommandLine, Params};
 use pagewright_firmware::config::MemoryModel;
 use pagewright_firmware::{Arch, Machine};
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
-use pagewright_zone::NodeMask;
 use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
 use pagewright_zone::zonelist::ZoneLists;
+use pagewright_zone::{NodeMask, ZoneKind};
 
 /// Memory that the caller lends to a boot.
 pub struct Workspace<'a> {
@@ -92,6 +92,8 @@ pub struct Boot<'a> {
     pub mobility_grouping: bool,
     /// Pools of huge pages.
     pub huge_pools: crate::hugetlb::Pools,
+    /// Frames of gigantic pages by the zone that they lie in.
+    pub gigantic_pages: ArrayVec<(NodeId, ZoneKind, u64), 384>,
     /// How `page->flags` is divided.
     pub page_flags: Option<pagewright_page::flags_layout::PageFlagsLayout>,
     /// `nr_kernel_pages`: pages that size hash tables.
@@ -220,6 +222,7 @@ impl<'a> Boot<'a> {
             zonelists: None,
             mobility_grouping: true,
             huge_pools: crate::hugetlb::Pools::new(),
+            gigantic_pages: ArrayVec::new(),
             started: false,
         })
     }

@@ -181,7 +181,8 @@ pub(crate) fn early_param_lines(boot: &Boot<'_>) {
 /// `swiotlb=` says, else one for each CPU, in a power of two. Slots for a segment in each area, in a power of two too.
 fn swiotlb_wishes(boot: &Boot<'_>) -> (u64, u64, bool) {
     let swiotlb = &boot.params.swiotlb;
-    let areas = swiotlb.areas.unwrap_or(boot.machine.cpus.possible.into()).clamp(1, 1 << 31).next_power_of_two();
+    let areas =
+        swiotlb.areas.unwrap_or(boot.machine.cpus.possible.into()).clamp(1, 1 << 31).next_power_of_two();
     // More than there are addresses is not to be had, like any other too large size.
     let given = swiotlb.slabs.unwrap_or(IO_TLB_BYTES >> IO_TLB_SHIFT).clamp(1, 1 << 52);
     let given = given.next_multiple_of(IO_TLB_SEGMENT);
@@ -245,7 +246,11 @@ pub(crate) fn swiotlb_init(
 }
 
 /// The buffer itself: where, its bytes, its slots. Halved as long as there is no room for it.
-fn swiotlb_memblock_alloc(boot: &mut Boot<'_>, wanted: u64, low_limit: PhysAddr) -> Option<(PhysAddr, u64, u64)> {
+fn swiotlb_memblock_alloc(
+    boot: &mut Boot<'_>,
+    wanted: u64,
+    low_limit: PhysAddr,
+) -> Option<(PhysAddr, u64, u64)> {
     let page = boot.page_bytes();
     let mut slots = wanted;
     boot.mb.set_caller("swiotlb_memblock_alloc");
@@ -270,5 +275,7 @@ pub(crate) fn print_swiotlb(boot: &Boot<'_>) {
     if let Some(range) = boot.swiotlb {
         let (start, end) = (boot.pa(range.start), boot.pa(range.end));
         info!(boot, "software IO TLB: mapped [mem {start}-{end}] ({}MB)", range.len() >> 20);
+    } else {
+        warning!(boot, "software IO TLB: No low mem");
     }
 }

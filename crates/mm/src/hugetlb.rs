@@ -11,6 +11,7 @@ use core::fmt::Write as _;
 use pagewright_addr::{NodeId, PhysAddr};
 use pagewright_firmware::Arch;
 use pagewright_firmware::cmdline::{HugePagesSpec, HugetlbParam};
+use pagewright_zone::ZoneKind;
 
 /// A pool of huge pages of one size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,12 +137,9 @@ fn fill_pool(b: &mut Boot<'_>, size: u64, spec: HugePagesSpec<'_>) -> Result<(),
             if gigantic {
                 b.mb.set_caller("__alloc_bootmem_huge_page");
                 for _ in 0..count {
-                    if b.mb
-                        .alloc_exact_nid_raw(size, size, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid))
-                        .is_err()
-                    {
-                        break;
-                    }
+                    let at = b.mb.alloc_exact_nid_raw(size, size, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid));
+                    let Ok(at) = at else { break };
+                    count_gigantic(b, at, size);
                     got += 1;
                 }
             }
@@ -171,8 +169,28 @@ fn alloc_round_robin(b: &mut Boot<'_>, size: u64, nodes: &[NodeId], turn: u64) -
     let n = nodes.len();
     (0..n).any(|i| {
         let nid = nodes[(turn as usize + i) % n];
-        b.mb.alloc_try_nid_raw(size, size, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid)).is_ok()
+        let at = b.mb.alloc_try_nid_raw(size, size, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid));
+        if let Ok(at) = at {
+            count_gigantic(b, at, size);
+        }
+        at.is_ok()
     })
+}
+
+/// Enters the frames of a gigantic page under the zone that holds it.
+fn count_gigantic(b: &mut Boot<'_>, at: PhysAddr, size: u64) {
+    let shift = b.machine.config.page_shift;
+    let pfn = at.pfn(shift);
+    let Some(layout) = &b.layout else { return };
+    let zones =
+        layout.nodes().iter().flat_map(|n| ZoneKind::ALL.map(|kind| (n.nid, kind, n.zone(kind).pfns())));
+    let Some((nid, kind, _)) = zones.into_iter().find(|(.., pfns)| pfns.contains(pfn)) else { return };
+    let pages = size >> shift.get();
+    match b.gigantic_pages.iter_mut().find(|(n, k, _)| (*n, *k) == (nid, kind)) {
+        Some((.., counted)) => *counted += pages,
+        // There are no more zones than entries.
+        None => _ = b.gigantic_pages.try_push((nid, kind, pages)),
+    }
 }
 
 /// A size as `string_get_size` prints it: three significant digits.

@@ -292,14 +292,22 @@ impl<'a> Running<'_, '_, 'a> {
         if let Some(kept) = self.watermarks.init_per_zone_wmark_min(cpus) {
             info!(boot, "{kept}");
         }
+        self.fill_huge_pools(boot);
+        self.count_gigantic(boot);
         let c = &boot.machine.config;
         let thp = !matches!(c.thp, pagewright_firmware::config::Thp::Off);
-        let total = self.managed_pages();
-        if thp && thp_is_on(total, c.page_shift) && boot.thp_enabled() {
-            self.watermarks.set_recommended_min_free_kbytes(cpus);
+        let gigantic: u64 = boot.gigantic_pages.iter().map(|(.., pages)| pages).sum();
+        if thp && thp_is_on(self.managed_pages() + gigantic, c.page_shift) {
+            if boot.thp_enabled() {
+                self.watermarks.set_recommended_min_free_kbytes(cpus);
+            } else if let Some(kept) = self.watermarks.restore_default_min_free_kbytes(cpus) {
+                info!(boot, "{kept}");
+            }
         }
-        self.fill_huge_pools(boot);
-        if boot.machine.arch == Arch::X86_64 && crate::x86::addressing_limit(boot) {
+        if matches!(boot.machine.arch, Arch::X86_64 | Arch::I386)
+            && crate::x86::has_swiotlb(boot)
+            && crate::x86::addressing_limit(boot)
+        {
             crate::early::print_swiotlb(boot);
         }
         crate::hugetlb::report(boot);
@@ -323,6 +331,7 @@ impl<'a> Running<'_, '_, 'a> {
             image.init_end.get().saturating_sub(image.init_begin.get()) >> 10
         );
         self.refresh_managed();
+        self.count_gigantic(boot);
     }
 
     fn take_kept(&mut self, which: Kept) {
@@ -369,6 +378,15 @@ impl<'a> Running<'_, '_, 'a> {
     fn refresh_managed(&mut self) {
         for zone in self.buddy.zones() {
             self.watermarks.set_managed(zone.nid(), zone.kind(), zone.managed_pages());
+        }
+    }
+
+    /// Gigantic pages count as managed from here on, although the page allocator never had them.
+    fn count_gigantic(&mut self, boot: &Boot<'_>) {
+        for (nid, kind, pages) in &boot.gigantic_pages {
+            if let Some(managed) = self.watermarks.zone(*nid, *kind).map(|z| z.managed) {
+                self.watermarks.set_managed(*nid, *kind, managed + pages);
+            }
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) fn numa_emulation(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -
     let done = match fake {
         NumaFake::Nodes { count, .. } => split_count(b, &mut split, end, count)?,
         NumaFake::Size { bytes, .. } => split_size(b, &mut split, end, bytes)?,
-        NumaFake::Uniform { count, .. } => split_uniform(b, &mut split, count)?,
+        NumaFake::Uniform { count, .. } => split_uniform(b, &mut split, &nodes.parsed, count)?,
     };
     if !done || !cleanup_meminfo(b, x, &mut split.made) {
         return Ok(());
@@ -72,7 +72,9 @@ pub(super) fn numa_emulation(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -
 
 /// Faked nodes on one physical node are local to each other; the command line can say otherwise.
 fn set_distances(b: &mut Boot<'_>, phys_of: &[NodeId], physical: &Distances, given: &str) {
-    let mut given = given.split(',').map(|n| n.trim().parse::<u8>().ok());
+    // `get_option` tells a number that more follow: the last one of a list is not taken.
+    let listed = given.rsplit_once(',').map_or("", |(taken, _)| taken);
+    let mut given = listed.split(',').map(|n| n.trim().parse::<u8>().ok());
     for (i, pi) in phys_of.iter().enumerate() {
         for (j, pj) in phys_of.iter().enumerate() {
             let (Some(from), Some(to)) = (NodeId::new(i as u16), NodeId::new(j as u16)) else { continue };
@@ -223,26 +225,35 @@ fn split_size(b: &Boot<'_>, s: &mut Split, end: PhysAddr, bytes: u64) -> Result<
     Ok(true)
 }
 
-/// `numa=fake=NU`: each physical node in N parts of equal size, holes counted.
-fn split_uniform(b: &Boot<'_>, s: &mut Split, count: u64) -> Result<bool, BootError> {
+/// `numa=fake=NU`: each physical node in N parts of equal size, holes counted. The size follows from the first block
+/// of a node.
+fn split_uniform(b: &Boot<'_>, s: &mut Split, nodes: &NodeMask, count: u64) -> Result<bool, BootError> {
     if count == 0 {
         return Ok(false);
     }
-    let all = s.left.clone();
+    let dma32 = MAX_DMA32_PFN.phys(b.machine.config.page_shift);
     let mut nid = 0;
-    for block in &all {
-        let size = (block.range.len() / count).max(MIN).next_multiple_of(MIN);
-        let mut start = block.range.start;
-        while start < block.range.end {
-            let mut end = start.saturating_add(size).min(block.range.end);
-            let dma32 = MAX_DMA32_PFN.phys(b.machine.config.page_shift);
+    for phys in nodes.iter() {
+        let Some(first) = s.left.first().copied() else { break };
+        let page = b.page_bytes();
+        let mut size = first.range.len() / page / count * page;
+        let min = size.max(MIN).next_multiple_of(MIN);
+        if size < min {
+            warning!(b, "Fake node size {}MB too small, increasing to {}MB", size >> 20, min >> 20);
+            size = min;
+        }
+        while let Some(at) = s.left.iter().position(|k| k.nid == first.nid) {
+            let block = s.left[at].range;
+            let mut end = block.start.saturating_add(size);
             if end < dma32 && ram(b, end, dma32) < MIN {
-                end = dma32.min(block.range.end);
+                end = dma32;
             }
-            let Some(at) = s.left.iter().position(|k| k.range.start == start) else { break };
-            cut(b, s, nid, at, end)?;
+            cut(b, s, nid, at, end.min(block.end))?;
             nid += 1;
-            start = end;
+        }
+        if nid < count {
+            info!(b, "numa_emulation: phys: {phys} only got {nid} of {count} nodes, failing");
+            return Ok(false);
         }
     }
     Ok(true)

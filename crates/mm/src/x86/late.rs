@@ -171,6 +171,11 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     Ok(())
 }
 
+/// CONFIG_SWIOTLB: wherever physical addresses are wider than 32 bits.
+pub(crate) fn has_swiotlb(b: &Boot<'_>) -> bool {
+    b.machine.arch == Arch::X86_64 || b.machine.arch == Arch::I386 && b.machine.config.lpae
+}
+
 /// Whether there is or can be memory that 32-bit devices do not reach (`pci_swiotlb_detect`).
 pub(crate) fn addressing_limit(b: &Boot<'_>) -> bool {
     b.max_possible_pfn > MAX_DMA32_PFN
@@ -208,7 +213,7 @@ pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     if b.machine.arch == Arch::I386 && b.machine.config.highmem {
         free_highmem_lines(b);
     }
-    if b.machine.arch == Arch::X86_64 {
+    if has_swiotlb(b) {
         let limited = addressing_limit(b);
         early::swiotlb_init(b, limited, PhysAddr::new(u32::MAX.into()), false)?;
     }

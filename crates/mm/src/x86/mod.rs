@@ -10,7 +10,7 @@ mod late;
 mod mapping;
 mod numa;
 
-pub(crate) use late::{addressing_limit, mem_init, setup_per_cpu_areas};
+pub(crate) use late::{addressing_limit, has_swiotlb, mem_init, setup_per_cpu_areas};
 pub(crate) use mapping::Mapped;
 
 use crate::boot::{Boot, info, warning};
@@ -283,10 +283,9 @@ fn initmem_init(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
     if b.machine.config.numa {
         return numa::x86_numa_init(b, x);
     }
-    if b.machine.arch == Arch::I386
-        && b.machine.config.highmem {
-            info!(b, "{}MB HIGHMEM available.", ((x.max_pfn.get() - x.max_low_pfn.get()) * PAGE) >> 20);
-        }
+    if b.machine.arch == Arch::I386 && b.machine.config.highmem {
+        info!(b, "{}MB HIGHMEM available.", ((x.max_pfn.get() - x.max_low_pfn.get()) * PAGE) >> 20);
+    }
     crate::numa::single_node(b)?;
     if b.machine.arch == Arch::I386 {
         info!(b, "{}MB LOWMEM available.", (x.max_low_pfn.get() * PAGE) >> 20);

@@ -236,6 +236,15 @@ impl<'a> Watermarks<'a> {
         raised
     }
 
+    /// What is done in its place where huge pages are switched off: min_free_kbytes is computed once more, now from
+    /// the low memory beyond the high watermarks, and all watermarks again. Returns what Linux warns about when the
+    /// administrator's value stands.
+    pub fn restore_default_min_free_kbytes(&mut self, cpus: &Cpus<'_>) -> Option<MinFreeKept> {
+        let kept = self.calculate_min_free_kbytes();
+        self.setup_per_zone_wmarks(cpus);
+        kept
+    }
+
     /// `vm.min_free_kbytes` written by an administrator.
     pub fn set_min_free_kbytes(&mut self, kbytes: u64, cpus: &Cpus<'_>) {
         self.tunables.user_min_free_kbytes = Some(kbytes);

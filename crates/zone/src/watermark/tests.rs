@@ -288,3 +288,16 @@ fn drift_is_marked_only_where_it_could_hide_the_min_watermark() {
     w.init_per_zone_wmark_min(&ONE_CPU);
     assert_eq!(w.zones()[0].percpu_drift_mark, 0);
 }
+
+#[test]
+fn switched_off_huge_pages_leave_min_free_computed_beyond_the_high_watermarks() {
+    let mut zones = [ZoneMarks::new(NodeId::ZERO, ZoneKind::Normal, 262_144, true)];
+    let tunables = Tunables::new(ZoneSet::BASE, ZoneKind::Normal, PageShift::SHIFT_4K, 512);
+    let mut w = Watermarks::new(tunables, &mut zones);
+    w.init_per_zone_wmark_min(&ONE_CPU);
+    assert_eq!(w.min_free_kbytes(), 4096);
+    // 1024 pages, and two steps of 10/10,000 of the zone: sqrt(16 * (1048576 - 4 * 1548)) KiB.
+    assert_eq!(w.zones()[0].high, 1548);
+    assert_eq!(w.restore_default_min_free_kbytes(&ONE_CPU), None);
+    assert_eq!(w.min_free_kbytes(), 4083);
+}
