@@ -44,6 +44,10 @@ impl<'a> LogInputs<'a> {
                 Line::LastPfn { max_arch_pfn, .. } => out.max_arch_pfn = Some(max_arch_pfn),
                 Line::PerCpu(percpu) => out.percpu_static = Some(percpu.static_bytes),
                 Line::Efi(entry) => out.efi.push(entry),
+                // `nogbpages` keeps them from the direct map only.
+                Line::Other(text) if text.starts_with("HugeTLB: registered 1.00 GiB page size") => {
+                    out.gbpages = true;
+                }
                 Line::Other(text) if text.starts_with("smpboot: CPU0: ") => {
                     out.intel |= text.starts_with("smpboot: CPU0: Intel");
                 }

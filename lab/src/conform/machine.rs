@@ -82,6 +82,7 @@ fn compare_all(
         page_shift: machine.config.page_shift,
         pageblock_pages: 1 << machine.config.pageblock_order(),
         huge_pages: huge_pages(boot),
+        gigantic: &boot.gigantic_pages,
         image_start: machine.image.text_start,
         initrd_start: boot.initrd.map(|r| r.start),
     };
@@ -91,10 +92,11 @@ fn compare_all(
     replay_group(capture, record, !captured.complete, report)
 }
 
-/// Whether khugepaged starts: built in, and neither switched off nor left to the machine's size, which is judged
-/// with the watermarks.
-fn huge_pages(boot: &Boot<'_>) -> bool {
-    boot.machine.config.thp != Thp::Off && boot.params.transparent_hugepage != Some(ThpParam::Never)
+/// Whether khugepaged is built in, and if so whether it starts: not switched off. The machine's size is judged with the
+/// watermarks.
+fn huge_pages(boot: &Boot<'_>) -> Option<bool> {
+    let built_in = boot.machine.config.thp != Thp::Off;
+    built_in.then(|| boot.params.transparent_hugepage != Some(ThpParam::Never))
 }
 
 /// `memblock/memory`, on kernels that keep it.

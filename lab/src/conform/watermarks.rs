@@ -15,13 +15,15 @@ use pagewright_zone::{ZoneKind, ZoneSet};
 
 /// What of the kernel decides the figures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Kernel {
+pub struct Kernel<'a> {
     /// The page size.
     pub page_shift: PageShift,
     /// Pages of a pageblock.
     pub pageblock_pages: u64,
-    /// Whether transparent huge pages are built in and not switched off.
-    pub huge_pages: bool,
+    /// Whether transparent huge pages are built in, and if so whether they are not switched off.
+    pub huge_pages: Option<bool>,
+    /// Pages of gigantic huge pages by zone: they count as managed between the two initcalls.
+    pub gigantic: &'a [(NodeId, ZoneKind, u64)],
     /// Where the image lies: its init sections are freed late.
     pub image_start: PhysAddr,
     /// Where the initial RAM disk lies when it is freed.
@@ -29,13 +31,21 @@ pub struct Kernel {
 }
 
 /// Compares all figures of `/proc/zoneinfo`, and `vm.min_free_kbytes`. `None` if the capture has no zoneinfo.
-pub fn watermarks(capture: &Capture, kernel: &Kernel) -> Option<Tally> {
+pub fn watermarks(capture: &Capture, kernel: &Kernel<'_>) -> Option<Tally> {
     let info = capture.zoneinfo.as_ref()?;
     let mut zones = zones(info)?;
     for (at, pages) in freed_late(&capture.dmesg, kernel) {
         take_off(&mut zones, info, at.pfn(kernel.page_shift).get(), pages);
     }
     let managed = zones.iter().map(|z| z.managed).sum();
+    let gigantic = |z: &ZoneMarks| {
+        let here = kernel.gigantic.iter().find(|(nid, kind, _)| (*nid, *kind) == (z.nid, z.kind));
+        here.map_or(0, |(.., pages)| *pages)
+    };
+    let with_gigantic: Vec<_> = zones.iter().map(|z| (z.nid, z.kind, z.managed)).collect();
+    for zone in &mut zones {
+        zone.managed = zone.managed.saturating_sub(gigantic(zone));
+    }
     let mut set = ZoneSet::BASE;
     for zone in &zones {
         set = set.with(zone.kind);
@@ -58,8 +68,13 @@ pub fn watermarks(capture: &Capture, kernel: &Kernel) -> Option<Tally> {
     marks.setup_boot_pagesets();
     marks.setup_per_cpu_pageset(&cpus);
     marks.init_per_zone_wmark_min(&cpus);
-    if kernel.huge_pages && thp_is_on(managed, kernel.page_shift) {
-        marks.set_recommended_min_free_kbytes(&cpus);
+    for (nid, kind, pages) in with_gigantic {
+        marks.set_managed(nid, kind, pages);
+    }
+    match kernel.huge_pages.filter(|_| thp_is_on(managed, kernel.page_shift)) {
+        Some(true) => _ = marks.set_recommended_min_free_kbytes(&cpus),
+        Some(false) => _ = marks.restore_default_min_free_kbytes(&cpus),
+        None => {}
     }
     let mut tally = Tally::default();
     for zone in &info.zones {
@@ -94,7 +109,7 @@ fn movable_zone(dmesg: &str, set: ZoneSet) -> ZoneKind {
 }
 
 /// What was freed after the figures were computed: where, and how many pages.
-fn freed_late<'a>(dmesg: &'a str, kernel: &'a Kernel) -> impl Iterator<Item = (PhysAddr, u64)> + 'a {
+fn freed_late<'a>(dmesg: &'a str, kernel: &'a Kernel<'_>) -> impl Iterator<Item = (PhysAddr, u64)> + 'a {
     dmesg.lines().filter_map(|line| {
         let (what, amount) = body(line).strip_prefix("Freeing ")?.split_once(" memory: ")?;
         let kib: u64 = amount.strip_suffix('K')?.parse().ok()?;

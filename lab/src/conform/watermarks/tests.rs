@@ -44,10 +44,11 @@ Node 0, zone  Movable
     }
 }
 
-const KERNEL: Kernel = Kernel {
+const KERNEL: Kernel<'static> = Kernel {
     page_shift: PageShift::SHIFT_4K,
     pageblock_pages: 512,
-    huge_pages: true,
+    huge_pages: Some(true),
+    gigantic: &[],
     image_start: PhysAddr::new(0x4020_0000),
     initrd_start: Some(PhysAddr::new(0x4200_0000)),
 };
