@@ -223,18 +223,15 @@ pub fn embed_first_chunk(
     if cpus.is_empty() {
         return Err(BootError::Machine { what: "number of possible CPUs", value: 0 });
     }
+    if !boot.machine.config.smp {
+        return up_first_chunk(boot, sizes);
+    }
     let mut ai = AllocInfo::build(sizes, cpus, grouped)?;
     let long = boot.long_bytes();
     let line = u64::from(boot.machine.cpus.cache_line);
     let page = sizes.page;
 
-    boot.mb.set_caller("pcpu_build_alloc_info");
-    // The description itself: a head, one record for each group, one CPU number for each unit.
-    let record = 3 * long;
-    let head = 8 * long;
-    let ai_bytes = (head + record * ai.groups.len() as u64).next_multiple_of(4) + u64::from(ai.units()) * 4;
-    let ai_bytes = ai_bytes.next_multiple_of(page);
-    let ai_at = boot.alloc(ai_bytes, page)?;
+    let info = alloc_info(boot, &ai, sizes)?;
     boot.mb.set_caller("pcpu_embed_first_chunk");
     let areas_bytes = (ai.groups.len() as u64 * long).next_multiple_of(page);
     let areas_at = boot.alloc(areas_bytes, line)?;
@@ -271,8 +268,45 @@ pub fn embed_first_chunk(
     );
     setup_first_chunk(boot, &ai, sizes, cpus.len() as u64)?;
     boot.mb.set_caller("pcpu_embed_first_chunk");
-    boot.mb.phys_free(PhysRange::from_len(ai_at, ai_bytes))?;
+    boot.mb.phys_free(info)?;
     boot.mb.phys_free(PhysRange::from_len(areas_at, areas_bytes))?;
+    Ok(ai)
+}
+
+/// Memory for the description itself (`pcpu_alloc_alloc_info`): a head, one record for each group, one CPU number for
+/// each unit.
+fn alloc_info(boot: &mut Boot<'_>, ai: &AllocInfo, sizes: Sizes) -> Result<PhysRange, BootError> {
+    let long = boot.long_bytes();
+    let (head, record) = (8 * long, 3 * long);
+    let bytes = (head + record * ai.groups.len() as u64).next_multiple_of(4) + u64::from(ai.units()) * 4;
+    let bytes = bytes.next_multiple_of(sizes.page);
+    boot.mb.set_caller("pcpu_build_alloc_info");
+    Ok(PhysRange::from_len(boot.alloc(bytes, sizes.page)?, bytes))
+}
+
+/// The first chunk of a kernel without SMP (its `setup_per_cpu_areas`): static data stays in the image, so that the
+/// one unit serves dynamic allocation only, and is a power of two.
+fn up_first_chunk(boot: &mut Boot<'_>, sizes: Sizes) -> Result<AllocInfo, BootError> {
+    let unit = MIN_UNIT.max(sizes.dynamic).next_power_of_two();
+    let mut group = Group { units: 1, ..Group::default() };
+    group.cpus.push(0);
+    let mut ai = AllocInfo {
+        static_size: 0,
+        reserved_size: 0,
+        dyn_size: unit,
+        unit_size: unit,
+        atom_size: unit,
+        alloc_size: unit,
+        groups: ArrayVec::new(),
+    };
+    ai.groups.push(group);
+    let info = alloc_info(boot, &ai, sizes)?;
+    boot.mb.set_caller("start_kernel");
+    let goal = boot.max_dma_address();
+    ai.groups[0].base = boot.mb.alloc_from(unit, sizes.page, goal)?;
+    setup_first_chunk(boot, &ai, sizes, 1)?;
+    boot.mb.set_caller("start_kernel");
+    boot.mb.phys_free(info)?;
     Ok(ai)
 }
 

@@ -184,3 +184,12 @@ fn the_command_line_moves_the_core_header_and_may_leave_its_size() {
     assert!(facts.is_reserved(range(0x4a00_0000, 0x3000)));
     assert!(facts.is_free(range(0x4800_0000, 0x3000)));
 }
+
+#[test]
+fn a_kernel_without_smp_has_one_unit_for_dynamic_allocation_only() {
+    let facts = with_ram(256).config(|c| (c.smp, c.nr_cpus) = (false, 1)).boot();
+    facts.expect("pcpu-alloc: s0 r0 d32768 u32768 alloc=1*32768");
+    assert!(!facts.said("percpu: Embedded"));
+    let chunk = facts.percpu.as_ref().expect("a first chunk").groups[0].base;
+    assert!(facts.is_reserved(range(chunk.get(), 32 << 10)));
+}
