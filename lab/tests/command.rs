@@ -37,7 +37,9 @@ fn boot_prints_the_log_the_picture_and_the_accounts_without_colour() {
 #[test]
 fn boot_has_colour_when_it_is_asked_for() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pagewright"));
-    let out = command.args(["boot", "--quiet"]).env("CLICOLOR_FORCE", "1").output().unwrap();
+    // The surroundings of the test must not decide: NO_COLOR would win.
+    let asked = command.env_remove("NO_COLOR").env("TERM", "xterm").env("CLICOLOR_FORCE", "1");
+    let out = asked.args(["boot", "--quiet"]).output().unwrap();
     assert!(String::from_utf8_lossy(&out.stdout).contains('\u{1b}'));
 }
 
