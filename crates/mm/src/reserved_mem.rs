@@ -69,8 +69,9 @@ struct Entry<'a> {
 pub fn scan<'a>(boot: &mut Boot<'a>, tree: &DeviceTree<'a>) -> Result<(), BootError> {
     boot.mb.set_caller("early_init_fdt_scan_reserved_mem");
     for range in tree.memory_reservations() {
-        if !range.is_empty() {
-            boot.mb.reserve(range)?;
+        let (base, size) = (narrowed(boot, range.start.get()), narrowed(boot, range.len()));
+        if size > 0 {
+            boot.mb.reserve_sized(PhysAddr::new(base), size)?;
         }
     }
     let mut entries: ArrayVec<Entry<'a>, MAX_RESERVED_REGIONS> = ArrayVec::new();
@@ -79,6 +80,11 @@ pub fn scan<'a>(boot: &mut Boot<'a>, tree: &DeviceTree<'a>) -> Result<(), BootEr
     }
     reserve_elfcorehdr(boot, tree)?;
     init_reserved_mem(boot, &mut entries)
+}
+
+/// What is left of a cell value in `phys_addr_t`: on kernels without wide addresses the upper half is lost.
+fn narrowed(boot: &Boot<'_>, value: u64) -> u64 {
+    value & boot.phys_addr_max().get()
 }
 
 fn verdict(boot: &mut Boot<'_>, node: &ReservedNode<'_>, range: PhysRange, outcome: Outcome) -> usize {
@@ -105,8 +111,10 @@ fn scan_node<'a>(
         ReservedKind::Static(regions) => {
             let mut first = None;
             for region in regions {
-                let taken = region.size > 0 && reserve_static(boot, region.base, region.size, node.nomap)?;
-                let (at, mib) = (boot.pa(region.base), region.size >> 20);
+                let base = PhysAddr::new(narrowed(boot, region.base.get()));
+                let size = narrowed(boot, region.size);
+                let taken = size > 0 && reserve_static(boot, base, size, node.nomap)?;
+                let (at, mib) = (boot.pa(base), size >> 20);
                 if taken {
                     debug!(
                         boot,
@@ -120,7 +128,7 @@ fn scan_node<'a>(
                         node.name
                     );
                 }
-                first = first.or(Some((region.range(), taken)));
+                first = first.or(Some((PhysRange::from_len(base, size), taken)));
             }
             match first {
                 // A first pair of size zero leaves the node to its `size` property.
@@ -230,6 +238,7 @@ fn place_dynamic(boot: &mut Boot<'_>, e: &Entry<'_>) -> Result<Option<PhysRange>
     let ReservedKind::Dynamic { size, alignment, alloc_ranges } = e.node.dynamic_kind() else {
         return Ok(None);
     };
+    let size = narrowed(boot, size);
     let mut align = alignment.unwrap_or(0);
     if boot.machine.config.cma.is_some()
         && e.node.compatible_shared_dma_pool
@@ -242,7 +251,9 @@ fn place_dynamic(boot: &mut Boot<'_>, e: &Entry<'_>) -> Result<Option<PhysRange>
     match alloc_ranges {
         Some(ranges) => {
             for r in ranges {
-                found = alloc_reserved(boot, size, align, r.base, r.range().end, e.node.nomap)?;
+                let start = PhysAddr::new(narrowed(boot, r.base.get()));
+                let end = PhysAddr::new(narrowed(boot, r.range().end.get()));
+                found = alloc_reserved(boot, size, align, start, end, e.node.nomap)?;
                 if found.is_some() {
                     break;
                 }
@@ -270,7 +281,7 @@ fn alloc_reserved(
 ) -> Result<Option<PhysAddr>, BootError> {
     let end = if end == PhysAddr::ZERO { boot.phys_addr_max() } else { end };
     let align = if align == 0 { boot.cache_line() } else { align };
-    if size == 0 || !align.is_power_of_two() {
+    if !align.is_power_of_two() {
         return Ok(None);
     }
     boot.mb.set_caller("early_init_dt_alloc_reserved_memory_arch");
