@@ -5,6 +5,7 @@
 
 use crate::boot::{Boot, info};
 use crate::error::BootError;
+use pagewright_addr::PhysRange;
 use pagewright_memblock::Flags;
 
 /// Seventeen patterns are known; `memtest=N` runs the first N of them, over and over when there are more.
@@ -43,7 +44,13 @@ pub(crate) fn early_memtest(b: &mut Boot<'_>) -> Result<(), BootError> {
     info!(b, "early_memtest: # of tests: {count}");
     for i in (0..count).rev() {
         let pattern = PATTERNS[i as usize % PATTERNS.len()];
+        // What is mapped so far: on 32-bit arm, low memory.
+        let limit = b.mb.current_limit();
         for (range, _) in b.mb.free_ranges(None, Flags::empty()) {
+            let range = PhysRange::new(range.start, range.end.min(limit));
+            if range.is_empty() {
+                break;
+            }
             info!(b, "  {} - {} pattern {:016x}", b.pa(range.start), b.pa(range.end), pattern.to_be());
         }
     }

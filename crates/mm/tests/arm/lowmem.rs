@@ -155,3 +155,11 @@ fn memory_without_the_kernel_in_it_is_refused() {
     let error = with_ram(256).cmdline("mem=64M@0x78000000").refused();
     assert_eq!(error, BootError::ImageOutsideMemory);
 }
+
+#[test]
+fn only_low_memory_is_tested() {
+    let facts = with_ram(1024).config(|c| c.memtest = true).cmdline("memtest=1 cma=0").boot();
+    let tested = facts.lines(" pattern ");
+    assert!(tested.iter().any(|l| l.contains(" - 0x6fff")), "{tested:?}");
+    assert!(!tested.iter().any(|l| l.contains(" - 0x80000000")), "{tested:?}");
+}
