@@ -3,10 +3,10 @@
 //! What is modelled is *where* Linux places these structures; the library's own page metadata is another matter
 //! (crate `page`).
 
-use crate::boot::Boot;
+use crate::boot::{Boot, warning};
 use crate::census::Leaves;
 use crate::error::BootError;
-use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_addr::{NodeId, Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::MemoryModel;
 
@@ -63,6 +63,7 @@ pub fn sparse_init(boot: &mut Boot<'_>) -> Result<(), BootError> {
         }
         let nid = nid.unwrap_or(NodeId::ZERO);
         let per_section = section_shift - config.page_shift.get();
+        let Some(pfns) = below_limit(boot, pfns, Pfn::new(sections << per_section)) else { continue };
         let first = pfns.start.get() >> per_section;
         let last = (pfns.end.get() - 1) >> per_section;
         for root in first / per_root..=last / per_root {
@@ -85,6 +86,23 @@ pub fn sparse_init(boot: &mut Boot<'_>) -> Result<(), BootError> {
     }
     boot.present_sections = runs.iter().map(|r| r.last + 1 - r.first).sum();
     Ok(())
+}
+
+/// What of a range the table of sections can name (`mminit_validate_memmodel_limits`).
+fn below_limit(boot: &Boot<'_>, pfns: PfnRange, limit: Pfn) -> Option<PfnRange> {
+    if pfns.end <= limit {
+        return Some(pfns);
+    }
+    let which = if pfns.start > limit { "Start" } else { "End" };
+    warning!(
+        boot,
+        "mminit::pfnvalidation {which} of range {} -> {} exceeds SPARSEMEM max {}",
+        pfns.start.get(),
+        pfns.end.get(),
+        limit.get()
+    );
+    let cut = PfnRange::new(pfns.start, limit);
+    (!cut.is_empty()).then_some(cut)
 }
 
 /// Consecutive present sections of one node.

@@ -5,7 +5,7 @@ use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
 use crate::numa::Distances;
 use arrayvec::ArrayVec;
-use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_addr::{NodeId, Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::acpi::PxmMap;
 use pagewright_memblock::Set;
 use pagewright_zone::NodeMask;
@@ -81,7 +81,7 @@ fn numa_init(b: &mut Boot<'_>, x: &mut X86<'_>, source: Source) -> Result<bool, 
         return Ok(false);
     }
     fake::numa_emulation(b, x, &mut nodes)?;
-    if !register_memblks(b, &nodes)? {
+    if !register_memblks(b, x, &nodes)? {
         return Ok(false);
     }
     b.cpu_nodes.clear();
@@ -241,7 +241,7 @@ pub(super) fn cleanup_meminfo(b: &Boot<'_>, x: &X86<'_>, mi: &mut Meminfo) -> bo
 }
 
 /// `numa_register_memblks`: memblock learns the nodes, each node gets its data.
-fn register_memblks(b: &mut Boot<'_>, nodes: &Nodes) -> Result<bool, BootError> {
+fn register_memblks(b: &mut Boot<'_>, x: &X86<'_>, nodes: &Nodes) -> Result<bool, BootError> {
     let mut possible = nodes.parsed;
     for k in &nodes.blocks {
         possible.insert(k.nid);
@@ -253,7 +253,7 @@ fn register_memblks(b: &mut Boot<'_>, nodes: &Nodes) -> Result<bool, BootError> 
         b.mb.set_node(k.range, Set::Memory, Some(k.nid))?;
     }
     clear_kernel_node_hotplug(b, &nodes.blocks)?;
-    if !covers_memory(b, &nodes.blocks) {
+    if !covers_memory(b, x, &nodes.blocks) {
         return Ok(false);
     }
     b.nodes_possible = possible;
@@ -297,9 +297,11 @@ fn clear_kernel_node_hotplug(b: &mut Boot<'_>, blocks: &Meminfo) -> Result<(), B
 }
 
 /// `numa_meminfo_cover_memory`: a table that leaves out RAM (1 MiB and more) is not believed.
-fn covers_memory(b: &Boot<'_>, blocks: &Meminfo) -> bool {
+fn covers_memory(b: &Boot<'_>, x: &X86<'_>, blocks: &Meminfo) -> bool {
     let shift = b.machine.config.page_shift;
-    let ram: u64 = b.mb.mem_pfn_ranges(None).map(|(r, _)| r.len()).sum();
+    // What lies above the last frame that the kernel uses need not be covered.
+    let used = PfnRange::new(Pfn::ZERO, x.max_pfn);
+    let ram: u64 = b.mb.mem_pfn_ranges(None).map(|(r, _)| r.intersection(&used).len()).sum();
     let mut covered = 0;
     for k in blocks {
         let frames = k.range.frames_touched(shift);
