@@ -14,7 +14,7 @@ use pagewright_memblock::{Flags, Set};
 /// # Errors
 /// [`BootError::NoMemory`] when no node gives memory.
 pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, BootError> {
-    let Firmware::DeviceTree { tree, at, memory, .. } = &b.machine.firmware else {
+    let Firmware::DeviceTree { tree, at, memory, efi } = &b.machine.firmware else {
         return Err(BootError::Unsupported { what: "this architecture without a device tree" });
     };
     let tree = tree.clone();
@@ -31,7 +31,8 @@ pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, 
             add_memory(b, *range)?;
         }
     }
-    if b.mb.regions(Set::Memory).is_empty() {
+    // With EFI the stub has taken the memory nodes out: its own map is read later.
+    if b.mb.regions(Set::Memory).is_empty() && efi.is_empty() {
         return Err(BootError::NoMemory { empty_node: tree.memory_nodes().next().is_some() });
     }
     // A crash kernel uses only what it was given.
