@@ -1,4 +1,5 @@
 //! Whole boots of small machines that are described in code, and the facts that they must show.
 
 mod arm64_limits;
+#[allow(dead_code, unused_imports, reason = "a file of tests uses some of it, the next one the rest")]
 mod support;
