@@ -329,7 +329,10 @@ fn setup_dma_pool(boot: &mut Boot<'_>, node: &ReservedNode<'_>, range: PhysRange
         warning!(boot, "Reserved memory: regions without no-map are not yet supported");
         return false;
     }
-    boot.reserved_mem.set_outcome(at, Outcome::DmaPool);
+    // Linux makes a pool also of a region that it could not set aside; the verdict stays what it was then.
+    if boot.reserved_mem.get(at).is_none_or(|v| v.outcome != Outcome::StaticRefused) {
+        boot.reserved_mem.set_outcome(at, Outcome::DmaPool);
+    }
     info!(
         boot,
         "Reserved memory: created DMA memory pool at {}, size {} MiB",

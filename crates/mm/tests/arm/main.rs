@@ -1,6 +1,7 @@
 //! Whole boots of small 32-bit Arm machines: where low memory ends, what the command line and the firmware say of
 //! memory, what is placed where, and which page tables that takes.
 
+mod any;
 mod firmware;
 mod lowmem;
 mod placement;
