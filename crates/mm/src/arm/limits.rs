@@ -38,7 +38,8 @@ pub(super) fn add_memory(b: &mut Boot<'_>, start: u64, size: u64) -> Result<(), 
     let phys_offset = b.memstart.get();
     // The arithmetic is that of 64-bit words that wrap.
     let mut first = start.wrapping_add(page - 1) & !(page - 1);
-    let mut size = if first > start.wrapping_add(size) { 0 } else { size.wrapping_sub(first.wrapping_sub(start)) };
+    let mut size =
+        if first > start.wrapping_add(size) { 0 } else { size.wrapping_sub(first.wrapping_sub(start)) };
     if !b.phys_addr_is_64bit() {
         let top = u64::from(u32::MAX);
         if first > top {

@@ -281,7 +281,7 @@ fn collect(boot: &Boot<'_>, log: &Log) -> Facts {
         nodes: layout.nodes().iter().filter(|n| n.possible).copied().collect(),
         percpu: boot.percpu.clone(),
         pools: boot.huge_pools.clone(),
-        flags: boot.page_flags.clone(),
+        flags: boot.page_flags,
         mobility: boot.mobility_grouping,
         sections: boot.present_sections,
         maps: boot.memmap_areas.iter().copied().collect(),
