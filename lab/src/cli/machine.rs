@@ -113,13 +113,16 @@ impl MachineArgs {
     }
 
     fn base(&self, config: Option<&str>) -> Result<OwnedMachine, Fault> {
-        let flavour = self.arch.map(ArchArg::flavour);
+        let by_config = || config.and_then(|text| arch_of(text).map(|arch| flavour_of(arch, text)));
+        let mut flavour = self.arch.map(ArchArg::flavour);
+        if self.machine.is_none() {
+            flavour = flavour.or_else(by_config);
+        }
         if let Some(path) = &self.dtb {
             let shown = path.display().to_string();
             let dtb =
                 fs::read(path).map_err(|e| Fault::new(e.to_string(), &shown, "a flattened device tree"))?;
-            let by_config = || config.and_then(arch_of).map(flavour_of);
-            let flavour = match flavour.or_else(by_config) {
+            let flavour = match flavour {
                 Some(flavour) => flavour,
                 None => guess(&dtb).map_err(|f| f.within(&shown))?,
             };
@@ -210,12 +213,15 @@ impl MachineArgs {
     }
 }
 
-/// Debian's default kernel of an architecture.
-fn flavour_of(arch: Arch) -> Flavour {
+/// Debian's kernel of an architecture that is nearest to a configuration.
+fn flavour_of(arch: Arch, config: &str) -> Flavour {
+    let large = |symbol: &str| config.lines().any(|line| line.trim() == symbol);
     match arch {
         Arch::X86_64 => Flavour::Amd64,
+        Arch::I386 if large("CONFIG_X86_PAE=y") => Flavour::I686Pae,
         Arch::I386 => Flavour::I686,
         Arch::Arm64 => Flavour::Arm64,
+        Arch::Arm if large("CONFIG_ARM_LPAE=y") => Flavour::ArmmpLpae,
         Arch::Arm => Flavour::Armmp,
     }
 }

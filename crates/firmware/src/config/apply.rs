@@ -84,13 +84,33 @@ fn statement(line: &str) -> Option<Statement<'_>> {
 }
 
 /// The architecture that a `.config` is for, if it says so.
+///
+/// A complete file names it. An excerpt may leave that line out; a symbol that only one architecture asks about tells it
+/// then, whatever its value.
 pub fn arch_of(text: &str) -> Option<Arch> {
-    text.lines().find_map(|line| match statement(line)? {
-        Statement::Symbol("X86_64", "y") => Some(Arch::X86_64),
-        Statement::Symbol("X86_32", "y") => Some(Arch::I386),
-        Statement::Symbol("ARM64", "y") => Some(Arch::Arm64),
-        Statement::Symbol("ARM", "y") => Some(Arch::Arm),
+    let symbols = || {
+        text.lines().filter_map(|line| match statement(line)? {
+            Statement::Symbol(name, value) => Some((name, value)),
+            Statement::Nothing => None,
+        })
+    };
+    let named = symbols().find_map(|symbol| match symbol {
+        ("X86_64", "y") => Some(Arch::X86_64),
+        ("X86_32", "y") => Some(Arch::I386),
+        ("ARM64", "y") => Some(Arch::Arm64),
+        ("ARM", "y") => Some(Arch::Arm),
         _ => None,
+    });
+    named.or_else(|| {
+        symbols().find_map(|(name, _)| match name {
+            "X86_5LEVEL" | "X86_64_ACPI_NUMA" => Some(Arch::X86_64),
+            "X86_PAE" | "HIGHMEM4G" | "HIGHMEM64G" => Some(Arch::I386),
+            "ARM64_4K_PAGES" | "ARM64_16K_PAGES" | "ARM64_64K_PAGES" | "ARM64_VA_BITS" | "ARM64_PA_BITS" => {
+                Some(Arch::Arm64)
+            }
+            "ARM_LPAE" | "ARM_PATCH_PHYS_VIRT" | "ARM_THUMB" => Some(Arch::Arm),
+            _ => None,
+        })
     })
 }
 

@@ -126,6 +126,11 @@ fn a_file_says_its_architecture() {
     assert_eq!(arch_of("CONFIG_X86=y\nCONFIG_X86_32=y\n"), Some(Arch::I386));
     assert_eq!(arch_of("# CONFIG_ARM is not set\nCONFIG_X86_64=y"), Some(Arch::X86_64));
     assert_eq!(arch_of("CONFIG_RISCV=y"), None);
+    // An excerpt without that line is told by what only one architecture has; the line itself counts more.
+    assert_eq!(arch_of("CONFIG_SMP=y\n# CONFIG_ARM_LPAE is not set\n"), Some(Arch::Arm));
+    assert_eq!(arch_of("CONFIG_HIGHMEM64G=y\n"), Some(Arch::I386));
+    assert_eq!(arch_of("CONFIG_ARM_THUMB=y\nCONFIG_ARM64=y\n"), Some(Arch::Arm64));
+    assert_eq!(arch_of("CONFIG_HIGHMEM=y\n"), None);
     assert_eq!(
         refused(Flavour::Amd64, "CONFIG_ARM64=y"),
         "line 1: the configuration is for Arm64, the machine is X86_64"
