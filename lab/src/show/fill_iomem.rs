@@ -106,11 +106,23 @@ impl Booted<'_, '_, '_, '_, '_> {
         regions.map(root).collect()
     }
 
-    /// arm64: whole pages of each reservation show below the RAM they lie in.
+    /// arm64: whole pages of each reservation show below the RAM they lie in, as they are when the resources are
+    /// requested. The RAM disk is freed after that, and stays listed.
     fn reserved_children(&self, roots: &mut [Node]) {
         let shift = self.boot.machine.config.page_shift;
-        for region in self.boot.mb.regions(Set::Reserved) {
-            let pages = region.range().frames_touched(shift).bytes(shift);
+        let reserved = self.boot.mb.regions(Set::Reserved).iter().map(Region::range);
+        let mut ranges: Vec<PhysRange> = reserved.chain(self.boot.initrd).collect();
+        ranges.sort_by_key(|r| r.start);
+        if let Some(initrd) = self.boot.initrd {
+            // Before it was freed it was one region with what it touches.
+            ranges.dedup_by(|next, last| {
+                let touch = next.start <= last.end && (*next == initrd || last.end == initrd.end);
+                last.end = if touch { last.end.max(next.end) } else { last.end };
+                touch
+            });
+        }
+        for range in ranges {
+            let pages = range.frames_touched(shift).bytes(shift);
             for root in roots.iter_mut() {
                 let inside = pages.intersection(&root.range);
                 if !inside.is_empty() {
