@@ -75,6 +75,35 @@ fn every_reserved_memory_node_has_a_verdict() {
 }
 
 #[test]
+fn a_kernel_configuration_tells_the_architecture_where_nothing_else_does() {
+    let folder = scratch("config");
+    let config = folder.join("config");
+    let arch = |text: &str, more: &[&str]| {
+        std::fs::write(&config, text).unwrap();
+        let args = ["boot", "--json", "--quiet", "--kernel-config", config.to_str().unwrap()];
+        let out = pagewright(&[&args[..], more].concat());
+        let json: Option<serde_json::Value> = serde_json::from_slice(&out.stdout).ok();
+        json.map(|j| j["architecture"].as_str().unwrap().to_owned())
+            .ok_or(String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    assert_eq!(arch("CONFIG_X86_64=y\n", &[]).unwrap(), "X86_64");
+    assert_eq!(arch("# CONFIG_ARM_LPAE is not set\nCONFIG_HIGHMEM=y\n", &[]).unwrap(), "Arm");
+    let refused = arch("CONFIG_ARM_LPAE=y\nCONFIG_HIGHMEM=y\n", &["--machine", "arm64-virt"]).unwrap_err();
+    assert!(refused.contains("a kernel for Arm; expected one for the machine's architecture"), "{refused}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn iomem_lists_the_ram_disk_of_arm64_although_it_is_freed_later() {
+    let args = ["--arch", "arm64", "--initrd", "1M@0x48000000"];
+    let show = |file: &str| text(&[&["show", file][..], &args].concat());
+    assert!(!show("memblock/reserved").contains("0x0000000048000000"));
+    assert!(show("iomem").contains("  48000000-480fffff : reserved\n"));
+    let plain = text(&["show", "iomem", "--arch", "arm64"]);
+    assert!(!plain.contains("48000000-480fffff : reserved"));
+}
+
+#[test]
 fn bad_input_ends_with_2_and_one_line() {
     let folder = scratch("bad");
     let garbage = folder.join("garbage");
@@ -92,6 +121,13 @@ fn bad_input_ends_with_2_and_one_line() {
         &["conform", folder.to_str().unwrap()],
         &["conform", "--allow", "/no/such/file", "/"],
         &["boot", "--memory", "1M", "--machine", "arm64-virt"],
+        &["boot", "--memory", "lots"],
+        &["boot", "--memory"],
+        &["boot", "--cpus", "0"],
+        &["boot", "--no-such-option"],
+        &["show"],
+        &["show", "no-such-file"],
+        &["no-such-command"],
     ] {
         let out = pagewright(args);
         let complaint = String::from_utf8_lossy(&out.stderr);
@@ -99,11 +135,10 @@ fn bad_input_ends_with_2_and_one_line() {
         assert_eq!(complaint.lines().count(), 1, "{args:?}: {complaint}");
         assert!(complaint.starts_with("pagewright: "), "{complaint}");
     }
-    // Usage errors are clap's.
-    for args in [&["boot", "--memory", "lots"][..], &["show", "no-such-file"], &["boot", "--cpus", "0"], &[]]
-    {
-        assert_eq!(pagewright(args).status.code(), Some(2), "{args:?}");
-    }
+    let unknown = String::from_utf8(pagewright(&["show", "no-such-file"]).stderr).unwrap();
+    assert!(unknown.contains("expected one of zoneinfo, buddyinfo"), "{unknown}");
+    // Without anything to do the help is printed.
+    assert_eq!(pagewright(&[]).status.code(), Some(2));
     std::fs::remove_dir_all(folder).unwrap();
 }
 

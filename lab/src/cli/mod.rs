@@ -11,6 +11,7 @@ mod size;
 
 use crate::fault::Fault;
 use crate::machine::description::{SHIPPED, shipped};
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -43,8 +44,15 @@ enum Outcome {
 
 /// Parses the command line, runs the command, and turns its outcome into an exit code.
 pub fn run() -> ExitCode {
-    // Clap prints usage errors itself and exits with 2.
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) if e.use_stderr() && e.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            anstream::eprintln!("pagewright: {}", usage_line(&e.to_string()));
+            return ExitCode::from(2);
+        }
+        // Help and version are answers, not errors.
+        Err(e) => e.exit(),
+    };
     let result = match &args.command {
         Command::Conform(args) => conform::run(args),
         Command::Show(args) => show::run(args),
@@ -59,6 +67,18 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Clap's several lines about a usage error as one: what, where, what was expected.
+fn usage_line(text: &str) -> String {
+    let told =
+        text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
+    let parts = told.filter(|l| !l.is_empty()).map(|l| {
+        let values = l.strip_prefix("[possible values: ").and_then(|l| l.strip_suffix(']'));
+        values.map_or_else(|| l.to_owned(), |values| format!("expected one of {values}"))
+    });
+    let line = parts.collect::<Vec<_>>().join("; ").replace(":; ", ": ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 fn machines() -> Result<Outcome, Fault> {
