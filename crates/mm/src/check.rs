@@ -12,6 +12,8 @@ use pagewright_firmware::{Arch, Machine};
 
 /// Bytes that one `struct page` can have: two words at least, and no configuration comes near the most.
 const STRUCT_PAGE: core::ops::RangeInclusive<u32> = 8..=256;
+/// More than any kernel image has, brk area included (KERNEL_IMAGE_SIZE is 1 GiB at most).
+const IMAGE_LIMIT: u64 = 1 << 30;
 /// The least kernel address space of i386 that low memory is mapped into.
 const LEAST_LOWMEM: u32 = 16 << 20;
 
@@ -55,6 +57,11 @@ fn image(m: &Machine<'_>) -> Result<(), BootError> {
         Ok(())
     };
     inside("start of the kernel image", i.text_start, i.end)?;
+    for (what, value) in [("size of the kernel image", whole.len()), ("size of the brk area", i.brk_used)] {
+        if value > IMAGE_LIMIT {
+            return Err(BootError::Machine { what, value });
+        }
+    }
     inside("start of the kernel's text", i.text_start, i.text_end)?;
     inside("start of the kernel's read-only data", i.rodata_start, i.rodata_end)?;
     inside("start of the kernel's init sections", i.init_begin, i.init_end)?;
@@ -76,7 +83,8 @@ pub(crate) fn memory(b: &Boot<'_>) -> Result<(), BootError> {
         return Err(BootError::TooMuchMemory { frames });
     }
     let image = PhysRange::new(b.machine.image.text_start, b.machine.image.end);
-    if !image.is_empty() && !b.mb.is_memory(image.start) {
+    let last = image.end.saturating_sub(1);
+    if !image.is_empty() && !(b.mb.is_memory(image.start) && b.mb.is_memory(last)) {
         return Err(BootError::ImageOutsideMemory);
     }
     Ok(())
