@@ -1,5 +1,6 @@
 //! Whole boots of small machines that are described in code, and the facts that they must show.
 
 mod arm64_limits;
+mod chaos;
 #[allow(dead_code, unused_imports, reason = "a file of tests uses some of it, the next one the rest")]
 mod support;

@@ -15,7 +15,7 @@ use pagewright_memblock::{Event, Flags, Memblock, Region, RegionMemory, Set, Sin
 use pagewright_page::Frames;
 use pagewright_page::flags_layout::PageFlagsLayout;
 use pagewright_zone::ZoneKind;
-use pagewright_zone::buddy::{MigrateType, Request, ZoneId};
+use pagewright_zone::buddy::{Request, ZoneId};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark::Cpus;
 use std::cell::RefCell;
@@ -27,11 +27,15 @@ pub(crate) struct Log {
     pub(crate) lines: RefCell<Vec<(Level, String)>>,
     pub(crate) events: RefCell<Vec<Event>>,
     pub(crate) phases: RefCell<Vec<Phase>>,
+    /// Events are not kept.
+    brief: bool,
 }
 
 impl Sink for Log {
     fn event(&self, event: &Event) {
-        self.events.borrow_mut().push(*event);
+        if !self.brief {
+            self.events.borrow_mut().push(*event);
+        }
     }
 }
 
@@ -125,7 +129,12 @@ pub(crate) enum Depth {
     Allocator,
     /// To the page allocator, from which blocks are taken and given back.
     Use,
+    /// The same for machines that are small enough; others end with memblock's time.
+    UseIfSmall,
 }
+
+/// Machines with more frames than this are not small.
+const SMALL: u64 = 1 << 19;
 
 impl Spec {
     /// Boots the machine; `prepare` has its word first.
@@ -136,7 +145,7 @@ impl Spec {
         depth: Depth,
         prepare: impl FnOnce(&mut Boot<'_>),
     ) -> (Result<Facts, BootError>, Log) {
-        let log = Log::default();
+        let log = Log { brief: !self.record, ..Log::default() };
         let result = self.lend(|machine| run(self, machine, &log, depth, prepare));
         (result.expect("the firmware's tables can be read"), log)
     }
@@ -189,10 +198,14 @@ fn run(
     prepare(&mut boot);
     let result = boot.run();
     boot.mb.validate().unwrap_or_else(|v| panic!("memblock after {result:?}: {v}"));
-    sound(&boot);
+    // Regions that overlap each other are given back for each other, as in Linux.
+    if depth != Depth::UseIfSmall {
+        sound(&boot);
+    }
     result?;
     let facts = collect(&boot, log);
-    if depth == Depth::Memblock {
+    let frames: u64 = boot.mb.mem_pfn_ranges(None).map(|(r, _)| r.len()).sum();
+    if depth == Depth::Memblock || (depth == Depth::UseIfSmall && frames > SMALL) {
         return Ok(facts);
     }
     let after = pagewright_sim::with_page_allocator(&mut boot, |boot, running| {
@@ -201,7 +214,7 @@ fn run(
         running.buddy.validate().unwrap_or_else(|v| panic!("after the hand-over: {v}"));
         running.initcalls(boot, &Cpus { online: nodes.len() as u32, on_node: &on_node });
         running.buddy.validate().unwrap_or_else(|v| panic!("after the initcalls: {v}"));
-        if depth == Depth::Use {
+        if matches!(depth, Depth::Use | Depth::UseIfSmall) {
             use_and_return(running);
         }
         after(running)
@@ -341,7 +354,6 @@ fn use_and_return<'a>(running: &mut Running<'_, '_, 'a>) {
     }
     running.buddy.validate().unwrap_or_else(|v| panic!("after all came back: {v}"));
     assert_eq!(counts(running), before, "what was taken and returned did not merge to what was there");
-    let _ = MigrateType::Movable;
 }
 
 impl Facts {

@@ -4,7 +4,7 @@ pub(crate) mod facts;
 pub(crate) mod spec;
 pub(crate) mod tree;
 
-pub(crate) use facts::{Facts, Log};
+pub(crate) use facts::Facts;
 pub(crate) use spec::Spec;
 
 pub(crate) const KIB: u64 = 1 << 10;

@@ -28,6 +28,8 @@ pub(crate) struct Spec {
     pub(crate) fw: Fw,
     /// Slots of memblock's first arrays, for memory and for reservations.
     pub(crate) slots: (usize, usize),
+    /// Whether memblock's events are kept.
+    pub(crate) record: bool,
 }
 
 /// Its firmware.
@@ -160,6 +162,7 @@ impl Spec {
             seed: None,
             fw,
             slots: (128, 128),
+            record: true,
         }
     }
 
