@@ -84,7 +84,8 @@ pub(crate) fn memory(b: &Boot<'_>) -> Result<(), BootError> {
     }
     let image = PhysRange::new(b.machine.image.text_start, b.machine.image.end);
     let last = image.end.saturating_sub(1);
-    if !image.is_empty() && !(b.mb.is_memory(image.start) && b.mb.is_memory(last)) {
+    let inside = b.mb.is_memory(image.start) && b.mb.is_memory(last);
+    if !image.is_empty() && !inside {
         return Err(BootError::ImageOutsideMemory);
     }
     Ok(())
