@@ -3,6 +3,15 @@
 //! The library half of the package, so that tests and tools can use what the command uses. [`capture`] reads what a
 //! real kernel printed, [`machine`] holds an owned machine description, [`show`] the text files, [`conform`] the
 //! comparison, [`cli`] the command line.
+//!
+//! ```
+//! use pagewright_lab::{machine::description, run};
+//!
+//! let machine = description::shipped("arm64-virt")?.machine()?;
+//! let file = run::boot(&machine, |booted| booted.iomem().to_string(), |_| ())?;
+//! assert!(file.starts_with("40000000-bfffffff : System RAM\n"));
+//! # Ok::<(), pagewright_lab::fault::Fault>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod capture;
