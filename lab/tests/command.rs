@@ -109,6 +109,8 @@ fn bad_input_ends_with_2_and_one_line() {
     let garbage = folder.join("garbage");
     std::fs::write(&garbage, "not a device tree").unwrap();
     let garbage = garbage.to_str().unwrap();
+    let hollow = scratch("hollow");
+    std::fs::write(hollow.join("dmesg.txt"), "").unwrap();
     for args in [
         &["boot", "--machine", "no-such-machine"][..],
         &["boot", "--dtb", "/no/such/file.dtb"],
@@ -119,6 +121,7 @@ fn bad_input_ends_with_2_and_one_line() {
         &["show", "zoneinfo", "--machine", "no-such-machine"],
         &["conform", "/no/such/folder"],
         &["conform", folder.to_str().unwrap()],
+        &["conform", hollow.to_str().unwrap()],
         &["conform", "--allow", "/no/such/file", "/"],
         &["boot", "--memory", "1M", "--machine", "arm64-virt"],
         &["boot", "--memory", "lots"],
@@ -139,6 +142,7 @@ fn bad_input_ends_with_2_and_one_line() {
     assert!(unknown.contains("expected one of zoneinfo, buddyinfo"), "{unknown}");
     // Without anything to do the help is printed.
     assert_eq!(pagewright(&[]).status.code(), Some(2));
+    std::fs::remove_dir_all(hollow).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -42,6 +42,13 @@ pub(super) fn run(args: &ConformArgs) -> Result<Outcome, Fault> {
         }
         report.machines.push(machine);
     }
+    // A run that compared nothing has shown nothing.
+    if let (Some(machine), true) =
+        (report.machines.first(), report.machines.iter().all(|m| m.groups.is_empty()))
+    {
+        let why = machine.left_out.values().next().cloned().unwrap_or_default();
+        return Err(Fault::new(format!("nothing to compare: {why}"), &machine.machine, ""));
+    }
     report.judge(&allow);
     if args.json {
         let text = serde_json::to_string_pretty(&report);

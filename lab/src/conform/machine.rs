@@ -191,7 +191,9 @@ fn replay_group(
         return Ok(());
     }
     let Some((start, ours)) = record.replay_input() else {
-        report.left_out.insert(Group::Replay, "our boot made no memblock call".to_owned());
+        let mut tally = Tally::default();
+        tally.check(Group::Replay, "memblock calls", Some(calls.len().to_string()), None);
+        report.groups.insert(Group::Replay, tally);
         return Ok(());
     };
     let text = |file: &Option<crate::show::memblock::Regions>| file.as_ref().map(ToString::to_string);
