@@ -52,7 +52,8 @@ impl Cmd {
             }
         }
         // Output goes through a pipe into logs and is searched; colours would be in the way.
-        command.env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1").env("TERM", "dumb");
+        // (Not NO_COLOR: tests inherit it, and some of them are about colour.)
+        command.env("CARGO_TERM_COLOR", "never");
         let what = program.as_ref().to_string_lossy().into_owned();
         Self { command, what, input: None, limit: None, log: None, echo: false }
     }

@@ -82,9 +82,9 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
         stage("fmt", "the code is formatted", 15, rust::fmt),
         stage("clippy", "no lint warns, in any target of the workspace", 150, rust::clippy),
         stage("tests", "unit, property and model tests of the workspace", 330, rust::tests),
-        stage("doctests", "every example in the documentation runs", 100, rust::doctests),
+        stage("doctests", "every example in the documentation runs", 60, rust::doctests),
         stage("rustdoc", "the documentation builds without a warning", 60, rust::rustdoc),
-        stage("build", "the pagewright command builds with optimisation", 120, hosted::build),
+        stage("build", "the pagewright command builds with optimisation", 150, hosted::build),
         stage(
             "memblock-suite",
             "Linux's own memblock suite passes on the C interface",
@@ -92,10 +92,10 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
             hosted::memblock_suite,
         ),
         stage("smoke", "every shipped machine boots, bad input is refused in one line", 30, hosted::smoke),
-        stage("conformance", "captured machines boot as real Linux booted them", 90, hosted::conformance),
+        stage("conformance", "captured machines boot as real Linux booted them", 30, hosted::conformance),
         stage("parsers", "parsers that others wrote read what `show` prints", 60, parsers::run),
-        stage("corpus", "no parser of outside input panics on the committed corpus", 75, corpus::run),
-        stage("miri", "memblock, page and zone have no undefined behaviour", 300, rust::miri),
+        stage("corpus", "no parser of outside input panics on the committed corpus", 120, corpus::run),
+        stage("miri", "memblock, page and zone have no undefined behaviour", 330, rust::miri),
     ]
 }
 

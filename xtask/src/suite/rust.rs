@@ -11,9 +11,10 @@ pub(super) fn fmt(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     }
     let manifest = suite.project.path("fuzz/Cargo.toml");
     let fmt = || suite.project.cmd("cargo").args(["fmt", "--all", "--check"]);
-    match suite.judge("fmt", fmt(), limit, "formatted") {
+    let plain = ["--", "--color", "never"];
+    match suite.judge("fmt", fmt().args(plain), limit, "formatted") {
         Outcome::Passed(_) => {
-            suite.judge("fmt", fmt().arg("--manifest-path").arg(manifest), limit, "formatted")
+            suite.judge("fmt", fmt().arg("--manifest-path").arg(manifest).args(plain), limit, "formatted")
         }
         other => other,
     }
@@ -67,9 +68,16 @@ pub(super) fn tests(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     suite.closing.clone_from(&closing);
     match closing {
         Some(line) if out.ok() => Outcome::Passed(line.trim().into()),
-        Some(line) => Outcome::Failed(format!("{}\n{}", line.trim(), crate::cmd::tail(&out.text, 300))),
+        Some(line) => {
+            Outcome::Failed(format!("{}\n{}", line.trim(), crate::cmd::tail(since_start(&out.text), 300)))
+        }
         None => Outcome::Failed(format!("no test ran\n{}", crate::cmd::tail(&out.text, 120))),
     }
+}
+
+/// What a runner said once everything was built.
+fn since_start(text: &str) -> &str {
+    text.find("    Starting ").map_or(text, |at| &text[at..])
 }
 
 /// The line that nextest closes with.
