@@ -6,6 +6,7 @@ pub(super) fn all() -> Vec<(&'static str, &'static str, &'static str)> {
         ("dmesg", "e820-odd", E820_ODD),
         ("dmesg", "efi", EFI),
         ("dmesg", "numa", NUMA),
+        ("dmesg", "pc", PC),
         (
             "cmdline",
             "sizes",
@@ -118,4 +119,28 @@ CONFIG_KASAN=y
 CONFIG_ARM64_64K_PAGES=y
 CONFIG_ARM64_VA_BITS_52=y
 # CONFIG_ is not set
+";
+
+/// A whole small PC with two nodes, so that a mutated line changes a boot that goes all the way.
+const PC: &str = "\
+[    0.000000] Command line: crashkernel=64M movablecore=256M hugepages=8 memblock=debug
+[    0.000000] BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable
+[    0.000000] BIOS-e820: [mem 0x000000000009fc00-0x000000000009ffff] reserved
+[    0.000000] BIOS-e820: [mem 0x00000000000f0000-0x00000000000fffff] reserved
+[    0.000000] BIOS-e820: [mem 0x0000000000100000-0x000000005ffdffff] usable
+[    0.000000] BIOS-e820: [mem 0x000000005ffe0000-0x000000005fffefff] ACPI data
+[    0.000000] BIOS-e820: [mem 0x000000005ffff000-0x000000005fffffff] ACPI NVS
+[    0.000000] BIOS-e820: [mem 0x00000000b0000000-0x00000000bfffffff] reserved
+[    0.000000] BIOS-e820: [mem 0x0000000100000000-0x000000013fffffff] usable
+[    0.000000] last_pfn = 0x140000 max_arch_pfn = 0x400000000
+[    0.000000] found SMP MP-table at [mem 0x000f5ba0-0x000f5baf]
+[    0.000000] Using GB pages for direct mapping
+[    0.000000] RAMDISK: [mem 0x5f000000-0x5f7fffff]
+[    0.000000] ACPI: Reserving FACP table memory at [mem 0x5ffe1a2d-0x5ffe1b20]
+[    0.010000] SRAT: PXM 0 -> APIC 0x00 -> Node 0
+[    0.010000] SRAT: PXM 1 -> APIC 0x01 -> Node 1
+[    0.010000] ACPI: SRAT: Node 0 PXM 0 [mem 0x00000000-0x0009ffff]
+[    0.010000] ACPI: SRAT: Node 0 PXM 0 [mem 0x00100000-0x5fffffff]
+[    0.010000] ACPI: SRAT: Node 1 PXM 1 [mem 0x100000000-0x13fffffff] hotplug
+[    0.020000] smpboot: Allowing 2 CPUs, 0 hotplug CPUs
 ";
