@@ -130,3 +130,40 @@ fn a_missing_file_leaves_its_group_out_and_a_broken_one_is_refused() {
     assert!(text.contains("zoneinfo.txt: last line"), "{text}");
     fs::remove_dir_all(dir).unwrap();
 }
+
+/// A copy of a captured machine of the project, without some of its files.
+fn copy_without(machine: &str, name: &str, left_out: impl Fn(&str) -> bool) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures").join(machine);
+    let dir = std::env::temp_dir().join(format!("pagewright-conform-{}-{name}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let file = entry.file_name().into_string().unwrap();
+        if !left_out(&file) {
+            fs::copy(entry.path(), dir.join(file)).unwrap();
+        }
+    }
+    dir
+}
+
+#[test]
+fn the_nodes_of_a_pc_are_known_from_its_log_alone() {
+    let table = |file: &str| matches!(file, "SRAT" | "SLIT" | "APIC");
+    let dir = copy_without("x86_64-numa3", "no-acpi", table);
+    let (code, text) = conform(&["-v", path(&dir)]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains("left out"), "{text}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn without_any_file_of_nodes_only_their_order_by_distance_is_left_out() {
+    let dir = copy_without("x86_64-numa3", "no-nodes", |file| {
+        matches!(file, "SRAT" | "SLIT" | "APIC") || file.starts_with("node")
+    });
+    let (code, text) = conform(&["-v", path(&dir)]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("zones: left out, orders of nodes"), "{text}");
+    assert_eq!(text.matches("left out").count(), 1, "{text}");
+    fs::remove_dir_all(dir).unwrap();
+}

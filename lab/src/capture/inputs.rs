@@ -5,6 +5,7 @@
 //! sections lie, the size of its static per-CPU data), which a capture holds in `iomem.txt` and
 //! `kernel_symbols.txt`.
 
+pub mod distances;
 mod image;
 pub mod pc;
 

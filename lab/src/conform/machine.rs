@@ -60,8 +60,15 @@ fn compare_all(
     report: &mut MachineReport,
 ) -> Result<(), Fault> {
     let Booted { boot, record, .. } = *booted;
-    let captured = Facts::from_log(&capture.dmesg);
-    let ours = Facts::from_log(&record.log(&LogOptions::of(&boot.params)));
+    let mut captured = Facts::from_log(&capture.dmesg);
+    let mut ours = Facts::from_log(&record.log(&LogOptions::of(&boot.params)));
+    if capture.lacks_distances() {
+        let why = "orders of nodes: neither SLIT nor nodeN_distance.txt tell their distances";
+        report.left_out.insert(Group::Zones, why.to_owned());
+        for facts in [&mut captured, &mut ours] {
+            facts.list.retain(|f| !is_node_order(&f.key));
+        }
+    }
     for group in BOOTED {
         report.groups.insert(group, compare(group, &captured, &ours));
     }
@@ -85,11 +92,17 @@ fn compare_all(
         gigantic: &boot.gigantic_pages,
         image_start: machine.image.text_start,
         initrd_start: boot.initrd.map(|r| r.start),
+        cpu_nodes: &run::cpu_nodes(boot),
     };
     if let Some(tally) = watermarks(capture, &kernel) {
         report.groups.insert(Group::Watermarks, tally);
     }
     replay_group(capture, record, !captured.complete, report)
+}
+
+/// Whether the fact follows from the distances between nodes.
+fn is_node_order(key: &str) -> bool {
+    key.starts_with("fallback order of node ") || key.starts_with("zonelist ")
 }
 
 /// Whether khugepaged is built in, and if so whether it starts: not switched off. The machine's size is judged with the

@@ -28,6 +28,8 @@ pub struct Kernel<'a> {
     pub image_start: PhysAddr,
     /// Where the initial RAM disk lies when it is freed.
     pub initrd_start: Option<PhysAddr>,
+    /// The node of each processor, for captures without files of their nodes; empty puts all on every node.
+    pub cpu_nodes: &'a [NodeId],
 }
 
 /// Compares all figures of `/proc/zoneinfo`, and `vm.min_free_kbytes`. `None` if the capture has no zoneinfo.
@@ -61,7 +63,9 @@ pub fn watermarks(capture: &Capture, kernel: &Kernel<'_>) -> Option<Tally> {
     let online = info.zones.iter().filter_map(|z| Some(z.populated.as_ref()?.pagesets.len())).max()?;
     let on_node = |nid: NodeId| {
         let files = capture.nodes.get(&u32::from(nid.get())).and_then(|n| n.cpus.as_ref());
-        files.map_or(online, Vec::len) as u32
+        let told = || kernel.cpu_nodes.iter().take(online).filter(|n| **n == nid).count();
+        let guess = || if kernel.cpu_nodes.is_empty() { online } else { told() };
+        files.map_or_else(guess, Vec::len) as u32
     };
     let cpus = Cpus { online: online as u32, on_node: &on_node };
     let mut marks = Watermarks::new(tunables, &mut zones);

@@ -4,7 +4,7 @@ use pagewright::Boot;
 use pagewright_addr::NodeId;
 
 /// The node of each processor, in processor order, as the per-CPU areas were grouped. Without NUMA all are on node 0.
-pub(super) fn nodes(boot: &Boot<'_>) -> Vec<NodeId> {
+pub fn nodes(boot: &Boot<'_>) -> Vec<NodeId> {
     let mut nodes = vec![NodeId::ZERO; boot.machine.cpus.possible.max(1) as usize];
     for group in boot.percpu.iter().flat_map(|p| &p.groups) {
         for &cpu in &group.cpus {

@@ -5,6 +5,7 @@ mod log;
 mod record;
 mod slots;
 
+pub use cpus::nodes as cpu_nodes;
 pub use log::{LogOptions, Verbosity};
 pub use record::{Entry, Recorder};
 pub use slots::{SPARE_SLOTS, SpareSlots};

@@ -1,6 +1,7 @@
 //! A PC's inputs: the firmware's memory map, ACPI's tables, the MP table, the RAM disk's place.
 
 use super::super::Capture;
+use super::distances::DistanceLog;
 use crate::fault::Fault;
 use crate::machine::{OwnedFirmware, OwnedMachine, OwnedPc};
 use pagewright_addr::{PhysAddr, PhysRange};
@@ -20,6 +21,8 @@ pub struct PcLog {
     pub initrd: Option<PhysRange>,
     /// Processors that may ever run.
     pub possible_cpus: Option<u32>,
+    /// What it says about distances between nodes.
+    pub distances: DistanceLog,
 }
 
 impl PcLog {
@@ -33,8 +36,13 @@ impl PcLog {
         for (i, line) in dmesg.lines().enumerate() {
             match classify(line) {
                 Line::E820(map) if map.map == MapName::Bios => out.pc.e820.push(map.entry),
-                Line::Srat(SratLine::Memory { memory, .. }) => out.pc.srat_memory.push(memory),
-                Line::Srat(SratLine::Cpu { cpu, .. }) => out.pc.srat_cpus.push(cpu),
+                Line::Srat(entry) => {
+                    out.distances.srat(&entry);
+                    match entry {
+                        SratLine::Memory { memory, .. } => out.pc.srat_memory.push(memory),
+                        SratLine::Cpu { cpu, .. } => out.pc.srat_cpus.push(cpu),
+                    }
+                }
                 Line::AcpiReserving { range, .. } => out.pc.acpi_tables.push(range),
                 Line::AcpiTable { signature: "HPET", .. } => out.pc.hpet = true,
                 Line::AllowingCpus { possible, hotplug } => {
@@ -48,6 +56,7 @@ impl PcLog {
                 Line::RamDisk(range) => out.initrd = Some(range),
                 Line::Efi(entry) => out.pc.efi.push(entry),
                 Line::Other(text) => {
+                    out.distances.line(text);
                     out.pc.io_apics += u32::from(text.starts_with("IOAPIC["));
                     // A RAM disk out of reach is moved; the line tells its length to the byte.
                     if let Some(from) = text.strip_prefix("Move RAMDISK from [mem ").and_then(moved) {
@@ -62,6 +71,7 @@ impl PcLog {
         }
         out.pc.mp_table =
             mp.first().map(|&floating_pointer| MpTable { floating_pointer, table: mp.get(1).copied() });
+        out.pc.slit = out.distances.slit(|_, _| None);
         // Conventional memory ends where the firmware's own data begins.
         let low = |e: &&pagewright_firmware::e820::E820Entry| e.kind == E820Kind::Ram && e.end().get() < MIB;
         out.pc.ebda = out.pc.e820.iter().find(low).map(|e| e.end());
@@ -79,11 +89,12 @@ fn moved(text: &str) -> Option<PhysRange> {
 impl Capture {
     pub(super) fn pc_inputs(&self, machine: &mut OwnedMachine) -> Result<(), Fault> {
         let place = self.dir.join("dmesg.txt").display().to_string();
-        let PcLog { mut pc, initrd, mut possible_cpus } =
+        let PcLog { mut pc, initrd, mut possible_cpus, distances } =
             PcLog::read(&self.dmesg).map_err(|f| f.within(&place))?;
         if pc.e820.is_empty() {
             return Err(Fault::missing("no BIOS-e820 line", place, "the firmware's memory map"));
         }
+        pc.slit = distances.slit(|from, to| self.distance(from, to));
         let table = |name: &str| self.acpi.get(name).map(|bytes| (self.dir.join(name), bytes));
         if let Some((path, bytes)) = table("SRAT") {
             read_srat(&mut pc, bytes).map_err(|f| f.within(path.display()))?;

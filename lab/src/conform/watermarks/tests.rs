@@ -51,6 +51,7 @@ const KERNEL: Kernel<'static> = Kernel {
     gigantic: &[],
     image_start: PhysAddr::new(0x4020_0000),
     initrd_start: Some(PhysAddr::new(0x4200_0000)),
+    cpu_nodes: &[],
 };
 
 // 16000 pages = 64000 KiB: sqrt(16 * 64000) = 1011 KiB = 252 pages, and a quarter of it between the marks.
