@@ -24,6 +24,13 @@ impl Fault {
         Self { what: what.into(), place: place.into(), expected: expected.into(), missing: false }
     }
 
+    /// A fault from an error, which may say itself what it expected.
+    pub fn caused(error: impl fmt::Display, place: impl Into<String>, expected: impl Into<String>) -> Self {
+        let what = error.to_string();
+        let expected = if what.contains("expected") { String::new() } else { expected.into() };
+        Self::new(what, place, expected)
+    }
+
     /// A fault about something that is not there.
     pub fn missing(what: impl Into<String>, place: impl Into<String>, expected: impl Into<String>) -> Self {
         Self { missing: true, ..Self::new(what, place, expected) }
@@ -58,3 +65,15 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::Fault;
+
+    #[test]
+    fn an_error_that_says_what_it_expected_is_not_told_twice() {
+        let expected = |error: &str| Fault::caused(error, "x.dtb", "a device tree").to_string();
+        assert_eq!(expected("magic 0, expected 1"), "x.dtb: magic 0, expected 1");
+        assert_eq!(expected("no such file"), "x.dtb: no such file; expected a device tree");
+    }
+}

@@ -89,7 +89,7 @@ fn a_kernel_configuration_tells_the_architecture_where_nothing_else_does() {
     assert_eq!(arch("CONFIG_X86_64=y\n", &[]).unwrap(), "X86_64");
     assert_eq!(arch("# CONFIG_ARM_LPAE is not set\nCONFIG_HIGHMEM=y\n", &[]).unwrap(), "Arm");
     let refused = arch("CONFIG_ARM_LPAE=y\nCONFIG_HIGHMEM=y\n", &["--machine", "arm64-virt"]).unwrap_err();
-    assert!(refused.contains("a kernel for Arm; expected one for the machine's architecture"), "{refused}");
+    assert!(refused.contains("a kernel for arm; expected one for the machine's architecture"), "{refused}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -137,6 +137,7 @@ fn bad_input_ends_with_2_and_one_line() {
         assert_eq!(out.status.code(), Some(2), "{args:?}: {complaint}");
         assert_eq!(complaint.lines().count(), 1, "{args:?}: {complaint}");
         assert!(complaint.starts_with("pagewright: "), "{complaint}");
+        assert!(complaint.matches("expected ").count() <= 1, "{complaint}");
     }
     let unknown = String::from_utf8(pagewright(&["show", "no-such-file"]).stderr).unwrap();
     assert!(unknown.contains("expected one of zoneinfo, buddyinfo"), "{unknown}");
@@ -144,6 +145,48 @@ fn bad_input_ends_with_2_and_one_line() {
     assert_eq!(pagewright(&[]).status.code(), Some(2));
     std::fs::remove_dir_all(hollow).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn sizes_that_no_machine_can_have_are_told_with_what_would_do() {
+    for (args, what, expected) in [
+        ("--memory 1", "--memory: 1 B are smaller than one page", "at least 4096 B"),
+        ("--memory 1G --memory 2G", "several times without an address", "SIZE@ADDRESS"),
+        ("--memory 1G@0xffffffffffffff00", "ends above 2^64", "SIZE[@ADDRESS]"),
+        (
+            "--arch x86_64 --memory 4M",
+            "kernel image, [mem 0x1000000-0x43fffff]",
+            "53248 KiB of it (--memory)",
+        ),
+        ("--arch i386 --memory 4M", "kernel image, [mem 0x1000000-", "(--memory)"),
+        ("--arch arm --memory 4M", "kernel image, [mem 0x40208000-", "(--memory)"),
+        ("--arch arm64 --memory 1M", "kernel image, [mem 0x40200000-", "(--memory)"),
+        ("--arch arm64 --memory 1G@1P", "the firmware describes no memory", "(--memory)"),
+        ("--arch arm64 --memory 2P", "page frames of RAM", "less than 16 TiB"),
+        ("--arch arm-lpae --memory 4T", "for memmap_alloc", "more RAM"),
+        ("--arch arm --machine x86_64-q35", "--arch for x86_64-q35: arm", "x86_64"),
+        ("--initrd /etc", "--initrd /etc: not a file", "a file, or SIZE"),
+        ("--cpus many", "invalid value 'many' for '--cpus <N>'", "a number from 1"),
+        ("--kernel-config /etc/passwd", "/etc/passwd: line 1: `root:", "CONFIG_NAME=value"),
+    ] {
+        let words: Vec<_> = ["boot", "--quiet"].into_iter().chain(args.split(' ')).collect();
+        let out = pagewright(&words);
+        let complaint = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{args}: {complaint}");
+        assert_eq!(complaint.lines().count(), 1, "{args}: {complaint}");
+        let parts = complaint.split_once("; expected ");
+        let (told, wanted) = parts.unwrap_or_else(|| panic!("{args}: {complaint}"));
+        assert!(told.contains(what) && wanted.contains(expected), "{args}: {complaint}");
+        assert_eq!(complaint.matches("expected").count(), 1, "{args}: {complaint}");
+    }
+}
+
+#[test]
+fn a_size_on_an_address_has_suffixes_too() {
+    let json = text(&["boot", "--json", "--quiet", "--arch", "arm64", "--memory", "1G@2G"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["memory"][0]["start"].as_u64(), Some(2 << 30));
+    assert_eq!(json["ram_bytes"].as_u64(), Some(1 << 30));
 }
 
 #[test]

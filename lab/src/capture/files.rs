@@ -22,7 +22,7 @@ impl<'a> Directory<'a> {
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Fault::new(e.to_string(), path.display().to_string(), "a readable file")),
+            Err(e) => Err(Fault::caused(e, path.display().to_string(), "a readable file")),
         }
     }
 
@@ -53,8 +53,7 @@ impl<'a> Directory<'a> {
 
     /// The names of all files.
     pub(super) fn names(&self) -> Result<Vec<String>, Fault> {
-        let fault =
-            |e: std::io::Error| Fault::new(e.to_string(), self.path.display().to_string(), "a directory");
+        let fault = |e: std::io::Error| Fault::caused(e, self.path.display().to_string(), "a directory");
         let mut names = Vec::new();
         for entry in fs::read_dir(self.path).map_err(fault)? {
             names.push(entry.map_err(fault)?.file_name().to_string_lossy().into_owned());

@@ -144,7 +144,7 @@ impl Capture {
             ));
         };
         let tree = DeviceTree::parse(dtb)
-            .map_err(|e| Fault::new(e.to_string(), file.display().to_string(), "a flattened device tree"))?;
+            .map_err(|e| Fault::caused(e, file.display().to_string(), "a flattened device tree"))?;
         let chosen = tree.chosen();
         // The tree that the kernel saw has the command line in it.
         if chosen.bootargs.is_some() {

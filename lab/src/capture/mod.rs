@@ -146,7 +146,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Found, Fault> {
             found.captures.push(path.clone());
             continue;
         }
-        let fault = |e: std::io::Error| Fault::new(e.to_string(), path.display().to_string(), "a directory");
+        let fault = |e: std::io::Error| Fault::caused(e, path.display().to_string(), "a directory");
         let mut inside = Vec::new();
         if fs::metadata(path).map_err(fault)?.is_dir() {
             let entries = fs::read_dir(path).map_err(fault)?.filter_map(|e| Some(e.ok()?.path()));

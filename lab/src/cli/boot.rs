@@ -51,7 +51,7 @@ fn report(args: &BootArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<(), Fa
     if args.json {
         let document = json::document(booted, &ledger, log.as_deref(), end);
         let text = serde_json::to_string_pretty(&document);
-        return print(format_args!("{}\n", text.map_err(|e| Fault::new(e.to_string(), "JSON", ""))?));
+        return print(format_args!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?));
     }
     if let Some(log) = log {
         print(format_args!("{log}\n"))?;

@@ -52,7 +52,7 @@ pub(super) fn run(args: &ConformArgs) -> Result<Outcome, Fault> {
     report.judge(&allow);
     if args.json {
         let text = serde_json::to_string_pretty(&report);
-        print(format_args!("{}\n", text.map_err(|e| Fault::new(e.to_string(), "JSON", ""))?))?;
+        print(format_args!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?))?;
     } else {
         print(format_args!("{}\n", report.table(colour())))?;
         print(Differences { report: &report, verbose: args.verbose })?;
@@ -65,7 +65,7 @@ pub(super) fn run(args: &ConformArgs) -> Result<Outcome, Fault> {
 
 fn read_allow(path: &std::path::Path) -> Result<Allow, Fault> {
     let shown = path.display().to_string();
-    let text = fs::read_to_string(path)
-        .map_err(|e| Fault::new(e.to_string(), &shown, "a file of accepted differences"))?;
+    let text =
+        fs::read_to_string(path).map_err(|e| Fault::caused(e, &shown, "a file of accepted differences"))?;
     Allow::parse(&text).map_err(|f| f.within(shown))
 }

@@ -1,14 +1,14 @@
 //! Which machine: the options that `boot` and `show` share.
 
-use super::size::{Place, SIZE, number};
+mod ram;
+
+use super::size::{Place, number};
 use crate::capture::inputs::pc;
 use crate::fault::Fault;
 use crate::machine::description::{self, DEFAULT};
-use crate::machine::{OwnedFirmware, OwnedMachine, OwnedPc};
-use pagewright_addr::{PhysAddr, PhysRange};
-use pagewright_firmware::config::{Flavour, KernelConfig, arch_of};
+use crate::machine::{OwnedFirmware, OwnedMachine, arch_name, flavour_of as flavour_of_tree};
+use pagewright_firmware::config::{ConfigErrorKind, Flavour, KernelConfig, arch_of};
 use pagewright_firmware::devicetree::DeviceTree;
-use pagewright_firmware::e820::{E820Entry, E820Kind};
 use pagewright_firmware::{Arch, BuildFacts};
 use std::fs;
 use std::io::Read;
@@ -29,11 +29,11 @@ pub(super) struct MachineArgs {
     /// A directory with raw ACPI tables named SRAT, SLIT and APIC.
     #[arg(long, value_name = "DIR")]
     acpi: Option<PathBuf>,
-    /// RAM, instead of what the firmware says; may be given several times.
+    /// RAM, instead of what the firmware says; may be given several times. Sizes and addresses take K, M, G, T, P, E.
     #[arg(long, value_name = "SIZE[@ADDRESS]")]
     memory: Vec<Place>,
     /// How many processors there are.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count)]
     cpus: Option<u32>,
     /// The kernel's command line.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -45,7 +45,7 @@ pub(super) struct MachineArgs {
     #[arg(long, value_name = "FILE")]
     kernel_config: Option<PathBuf>,
     /// Seed of what the kernel randomises; without one nothing is.
-    #[arg(long, value_name = "N", value_parser = |s: &str| number(s).ok_or("expected a number"))]
+    #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
     /// The initial RAM disk: a file, or its size and perhaps its address.
     #[arg(long, value_name = "FILE|SIZE[@ADDRESS]")]
@@ -79,6 +79,14 @@ impl ArchArg {
             Self::ArmLpae => Flavour::ArmmpLpae,
         }
     }
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("expected a number from 1 to {}", u32::MAX))
+}
+
+fn seed(text: &str) -> Result<u64, &'static str> {
+    number(text).ok_or("expected a number below 2^64, such as 7 or 0x7")
 }
 
 impl MachineArgs {
@@ -120,11 +128,12 @@ impl MachineArgs {
         }
         if let Some(path) = &self.dtb {
             let shown = path.display().to_string();
-            let dtb =
-                fs::read(path).map_err(|e| Fault::new(e.to_string(), &shown, "a flattened device tree"))?;
+            let dtb = fs::read(path).map_err(|e| Fault::caused(e, &shown, "a flattened device tree"))?;
             let flavour = match flavour {
                 Some(flavour) => flavour,
-                None => guess(&dtb).map_err(|f| f.within(&shown))?,
+                None => DeviceTree::parse(&dtb)
+                    .map(|tree| flavour_of_tree(&tree))
+                    .map_err(|e| Fault::caused(e, &shown, "a flattened device tree"))?,
             };
             let name = path.file_stem().map_or(shown.clone(), |s| s.to_string_lossy().into_owned());
             return description::from_tree(&name, dtb, flavour, Some("")).map_err(|f| f.within(shown));
@@ -143,73 +152,12 @@ impl MachineArgs {
         let mut described = description::shipped(name)?;
         if let Some(flavour) = flavour {
             if flavour.arch() != described.flavour.arch() {
-                let expected = format!("the architecture of {}", described.flavour.name());
-                return Err(Fault::new("another architecture than the machine's", "--arch", expected));
+                let expected = format!("{}, as the machine is", arch_name(described.flavour.arch()));
+                return Err(Fault::new(arch_name(flavour.arch()), format!("--arch for {name}"), expected));
             }
             described.flavour = flavour;
         }
         described.machine()
-    }
-
-    fn replace_memory(&self, machine: &mut OwnedMachine) -> Result<(), Fault> {
-        if self.memory.is_empty() {
-            return Ok(());
-        }
-        let too_high = || Fault::new("ends above 2^64", "--memory", SIZE);
-        match &mut machine.firmware {
-            OwnedFirmware::DeviceTree { dtb, memory, .. } => {
-                let tree =
-                    DeviceTree::parse(dtb).map_err(|e| Fault::new(e.to_string(), "device tree", ""))?;
-                for place in &self.memory {
-                    let default = match (place.at, tree.memory_node_unit_address()) {
-                        (Some(at), _) | (None, Some(at)) => at,
-                        (None, None) => {
-                            return Err(Fault::new(
-                                "the device tree's memory node has no unit address",
-                                "--memory",
-                                "SIZE@ADDRESS",
-                            ));
-                        }
-                    };
-                    memory.push(place.range(default).ok_or_else(too_high)?);
-                }
-            }
-            OwnedFirmware::Pc(pc) => replace_e820(pc, &self.memory).ok_or_else(too_high)?,
-            OwnedFirmware::Atags(_) => {
-                return Err(Fault::new("a machine with ATAGs", "--memory", "a device tree or a memory map"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the machine a RAM disk; returns its place if the option names it.
-    fn initrd_option(&self, machine: &mut OwnedMachine) -> Result<Option<PhysRange>, Fault> {
-        let Some(text) = &self.initrd else { return Ok(machine.initrd.filter(|_| machine.is_pc())) };
-        let place = match text.parse::<Place>() {
-            Ok(place) => place,
-            Err(expected) => {
-                let meta = fs::metadata(text).map_err(|e| {
-                    Fault::new(e.to_string(), format!("--initrd {text}"), format!("a file; or {expected}"))
-                })?;
-                Place { len: meta.len().max(1), at: None }
-            }
-        };
-        if let Some(at) = place.at {
-            let range = place.range(at).ok_or_else(|| Fault::new("ends above 2^64", "--initrd", SIZE))?;
-            machine.initrd = Some(range);
-            return Ok(Some(range));
-        }
-        machine.initrd = Some(PhysRange::from_len(PhysAddr::ZERO, place.len));
-        let OwnedFirmware::Pc(pc) = &machine.firmware else { return Ok(None) };
-        // A PC's loader puts it at the top of RAM below 4 GiB, a little below the firmware's own tables.
-        let low = pc
-            .e820
-            .iter()
-            .filter(|e| e.kind == E820Kind::Ram && e.end().get() <= 1 << 32)
-            .map(E820Entry::end);
-        let end = low.max().unwrap_or(PhysAddr::ZERO).saturating_sub(64 << 10).align_down(64 << 10);
-        let start = end.saturating_sub(place.len).align_down(4096);
-        Ok(Some(PhysRange::from_len(start, place.len)))
     }
 }
 
@@ -227,7 +175,7 @@ fn flavour_of(arch: Arch, config: &str) -> Flavour {
 }
 
 fn read_text(path: &Path) -> Result<String, Fault> {
-    fs::read_to_string(path).map_err(|e| Fault::new(e.to_string(), path.display().to_string(), "a text file"))
+    fs::read_to_string(path).map_err(|e| Fault::caused(e, path.display().to_string(), "a text file"))
 }
 
 fn read_log(path: &Path) -> Result<(String, String), Fault> {
@@ -237,7 +185,7 @@ fn read_log(path: &Path) -> Result<(String, String), Fault> {
     } else {
         (path.display().to_string(), fs::read(path))
     };
-    let bytes = bytes.map_err(|e| Fault::new(e.to_string(), &shown, "a kernel log"))?;
+    let bytes = bytes.map_err(|e| Fault::caused(e, &shown, "a kernel log"))?;
     Ok((shown, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -245,13 +193,21 @@ fn apply_config(machine: &mut OwnedMachine, path: &Path, text: &str) -> Result<(
     let place = path.display().to_string();
     if let Some(arch) = arch_of(text).filter(|a| *a != machine.arch) {
         return Err(Fault::new(
-            format!("a kernel for {arch:?}"),
+            format!("a kernel for {}", arch_name(arch)),
             place,
-            format!("one for the machine's architecture, {:?}", machine.arch),
+            format!("one for the machine's architecture, {}", arch_name(machine.arch)),
         ));
     }
     let mut config: KernelConfig = machine.config;
-    config.apply(text).map_err(|e| Fault::new(e.to_string(), place, ""))?;
+    config.apply(text).map_err(|e| {
+        match (e.kind, e.line.checked_sub(1).and_then(|n| text.lines().nth(n))) {
+            (ConfigErrorKind::Syntax, Some(line)) => {
+                let expected = "CONFIG_NAME=value, # CONFIG_NAME is not set, or a comment";
+                Fault::line(e.line, line, expected).within(place)
+            }
+            _ => Fault::caused(e, place, ""),
+        }
+    })?;
     machine.build = BuildFacts::for_config(&config);
     machine.config = config;
     Ok(())
@@ -282,82 +238,6 @@ fn read_acpi(machine: &mut OwnedMachine, dir: &Path) -> Result<(), Fault> {
         machine.cpus.possible = madt.possible.clamp(1, machine.config.nr_cpus);
     }
     if found { Ok(()) } else { Err(Fault::new("no table in it", place, "files named SRAT, SLIT or APIC")) }
-}
-
-/// RAM as a PC has it: 640 KiB, then from 1 MiB up to the hole below 4 GiB, the rest above it. `None` if it does not
-/// fit 64 bits.
-fn replace_e820(pc: &mut OwnedPc, memory: &[Place]) -> Option<()> {
-    const MIB: u64 = 1 << 20;
-    /// Where QEMU's q35 starts its hole for devices, and how far RAM goes below it when it does not all fit.
-    const HOLE: u64 = 0xb000_0000;
-    const BELOW_HOLE: u64 = 0x8000_0000;
-    const ABOVE_HOLE: u64 = 1 << 32;
-    /// The processor's own hole below 1 TiB; RAM that does not fit below it starts above.
-    const TIB_HOLE: u64 = 0xfd_0000_0000;
-    const ABOVE_TIB_HOLE: u64 = 1 << 40;
-    pc.e820.retain(|e| e.kind != E820Kind::Ram);
-    let mut ram = |start: u64, end: u64| {
-        if start < end {
-            pc.e820.push(E820Entry::new(start, end - start, E820Kind::Ram));
-        }
-    };
-    for place in memory {
-        if let Some(at) = place.at {
-            let range = place.range(at)?;
-            ram(range.start.get(), range.end.get());
-            continue;
-        }
-        let low = if place.len > HOLE { BELOW_HOLE } else { place.len };
-        ram(0, low.min(0x9_fc00));
-        ram(MIB, low);
-        let rest = place.len - low;
-        let above = if rest > TIB_HOLE - ABOVE_HOLE { ABOVE_TIB_HOLE } else { ABOVE_HOLE };
-        ram(above, above.checked_add(rest)?);
-    }
-    // What the firmware keeps at the top of low memory moves with it; what it says above is checked by the kernel.
-    pc.e820.sort_by_key(|e| e.start);
-    Some(())
-}
-
-/// 32-bit cores, by the beginning of their `compatible`.
-const CORES_32: [&str; 17] = [
-    "arm,cortex-a5",
-    "arm,cortex-a7",
-    "arm,cortex-a8",
-    "arm,cortex-a9",
-    "arm,cortex-a12",
-    "arm,cortex-a15",
-    "arm,cortex-a17",
-    "arm,arm11",
-    "arm,arm9",
-    "arm,armv7",
-    "qcom,krait",
-    "qcom,scorpion",
-    "marvell,pj4",
-    "marvell,sheeva",
-    "marvell,mmp",
-    "brcm,brahma-b15",
-    "faraday,",
-];
-
-/// Whether the tree's processors are 64-bit ones: their `compatible` says so.
-fn guess(dtb: &[u8]) -> Result<Flavour, Fault> {
-    let tree =
-        DeviceTree::parse(dtb).map_err(|e| Fault::new(e.to_string(), "", "a flattened device tree"))?;
-    let cpus = tree.root().child_exact("cpus");
-    let mut cores = cpus.into_iter().flat_map(|c| c.children()).filter_map(|c| c.property("compatible"));
-    // Cortex-A53 begins like Cortex-A5 and is another core: the name must end there.
-    let narrow = |core: &[u8]| {
-        CORES_32.iter().any(|c| {
-            let rest = core.strip_prefix(c.as_bytes());
-            rest.is_some_and(|r| {
-                !c.ends_with(|d: char| d.is_ascii_digit()) || !r.first().is_some_and(u8::is_ascii_digit)
-            })
-        }) || core.starts_with(b"arm,arm1")
-            || core.starts_with(b"arm,arm9")
-    };
-    let any_narrow = cores.any(|p| p.strings().any(narrow));
-    Ok(if any_narrow { Flavour::Armmp } else { Flavour::Arm64 })
 }
 
 #[cfg(test)]

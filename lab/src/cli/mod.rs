@@ -77,7 +77,8 @@ fn usage_line(text: &str) -> String {
         let values = l.strip_prefix("[possible values: ").and_then(|l| l.strip_suffix(']'));
         values.map_or_else(|| l.to_owned(), |values| format!("expected one of {values}"))
     });
-    let line = parts.collect::<Vec<_>>().join("; ").replace(":; ", ": ");
+    let line =
+        parts.collect::<Vec<_>>().join("; ").replace(":; ", ": ").replace(": expected ", "; expected ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
@@ -92,7 +93,7 @@ fn machines() -> Result<Outcome, Fault> {
 fn print(text: impl std::fmt::Display) -> Result<(), Fault> {
     use std::io::{ErrorKind, Write};
     match write!(anstream::stdout(), "{text}") {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Fault::new(e.to_string(), "standard output", "")),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Fault::caused(e, "standard output", "")),
         _ => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The range, with `default` as the address if none was given. Never wraps: see [`Place::from_str`].
+    /// The range, with `default` as the address if none was given. `None` if it ends above 2^64.
     pub(crate) fn range(&self, default: PhysAddr) -> Option<PhysRange> {
         let start = self.at.unwrap_or(default);
         start.checked_add(self.len).map(|end| PhysRange::new(start, end))
@@ -21,7 +21,7 @@ impl Place {
 }
 
 /// What a size looks like, for messages.
-pub(crate) const SIZE: &str = "SIZE[@ADDRESS], such as 4G or 512M@0x80000000";
+pub(crate) const SIZE: &str = "SIZE[@ADDRESS], such as 4G or 512M@2G";
 
 impl FromStr for Place {
     type Err = String;
@@ -29,24 +29,30 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("expected {SIZE}");
         let (size, at) = match text.split_once('@') {
-            Some((size, at)) => (size, Some(number(at).ok_or_else(wrong)?)),
+            Some((size, at)) => (size, Some(bytes(at).ok_or_else(wrong)?)),
             None => (text, None),
         };
         let len = bytes(size).ok_or_else(wrong)?;
-        if len == 0 || at.unwrap_or(0).checked_add(len).is_none() {
-            return Err(format!("is empty or ends above 2^64; {}", wrong()));
+        if len == 0 {
+            return Err(format!("no bytes; {}", wrong()));
+        }
+        if at.unwrap_or(0).checked_add(len).is_none() {
+            return Err(format!("ends above 2^64; {}", wrong()));
         }
         Ok(Self { len, at: at.map(PhysAddr::new) })
     }
 }
 
-/// `4G`, `0x1000`, `1536K`: the suffixes are powers of 1024.
+/// `4G`, `0x1000`, `1536K`: the suffixes are powers of 1024, up to E as on the kernel's command line.
 pub(crate) fn bytes(text: &str) -> Option<u64> {
     let shift = match text.as_bytes().last()?.to_ascii_uppercase() {
         b'K' => 10,
         b'M' => 20,
         b'G' => 30,
         b'T' => 40,
+        b'P' => 50,
+        // In a hexadecimal number the last digit may be an `e`.
+        b'E' if number(text).is_none() => 60,
         _ => return number(text),
     };
     number(&text[..text.len() - 1])?.checked_mul(1 << shift)
@@ -72,6 +78,11 @@ mod tests {
             ("0x1000", 4096, None),
             ("1536k@1073741824", 1536 << 10, Some(1 << 30)),
             ("1T", 1 << 40, None),
+            ("1G@2G", 1 << 30, Some(2 << 30)),
+            ("64k@0x40M", 64 << 10, Some(0x40 << 20)),
+            ("2P", 2 << 50, None),
+            ("1E", 1 << 60, None),
+            ("0x1e", 0x1e, None),
         ] {
             let place: Place = text.parse().unwrap();
             assert_eq!((place.len, place.at.map(PhysAddr::get)), (len, at), "{text}");
@@ -91,6 +102,10 @@ mod tests {
             "0",
             "-1",
             "1G@0xfffffffffffffff0",
+            "1G@2GG",
+            "1G@G",
+            "1G@2G@3G",
+            "1G@16E",
             "99999999T",
             "4é",
         ] {

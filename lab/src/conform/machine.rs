@@ -213,7 +213,7 @@ fn replay_group(
     let (memory, reserved) = (text(&capture.memblock_memory), text(&capture.memblock_reserved));
     let finals = Finals { memory: memory.as_deref(), reserved: reserved.as_deref(), log_has_gap };
     let outcome = replay::replay(&start, &ours, &calls, finals)
-        .map_err(|e| Fault::new(e.to_string(), place.display().to_string(), ""))?;
+        .map_err(|e| Fault::caused(e, place.display().to_string(), ""))?;
     report.groups.insert(Group::Replay, outcome.tally);
     report.silent_changes = outcome.silent;
     report.diverging_calls = outcome.diverging;

@@ -168,8 +168,7 @@ pub fn from_tree(
     cmdline: Option<&str>,
 ) -> Result<OwnedMachine, Fault> {
     let config = KernelConfig::debian(flavour);
-    let tree =
-        DeviceTree::parse(&dtb).map_err(|e| Fault::new(e.to_string(), "", "a flattened device tree"))?;
+    let tree = DeviceTree::parse(&dtb).map_err(|e| Fault::caused(e, "", "a flattened device tree"))?;
     let cpus = (tree.cpus().count() as u32).clamp(1, config.nr_cpus);
     let cmdline = cmdline.filter(|_| tree.chosen().bootargs.is_none()).map(str::to_owned);
     let mut machine = OwnedMachine {

@@ -1,11 +1,24 @@
 //! An owned machine description: what [`pagewright_firmware::Machine`] borrows, kept together; and the ways to one:
 //! a shipped description, a device tree, a pasted log.
 
+mod cores;
 pub mod description;
 pub mod dts;
 mod image;
 mod load;
 mod owned;
 
+pub use cores::flavour_of;
 pub use load::{Layout, after_initrd, place};
 pub use owned::{OwnedFirmware, OwnedMachine, OwnedPc};
+
+/// An architecture as Linux's `uname -m` and its packages write it, in one word.
+pub const fn arch_name(arch: pagewright_firmware::Arch) -> &'static str {
+    use pagewright_firmware::Arch;
+    match arch {
+        Arch::X86_64 => "x86_64",
+        Arch::I386 => "i386",
+        Arch::Arm64 => "arm64",
+        Arch::Arm => "arm",
+    }
+}

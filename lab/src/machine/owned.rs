@@ -92,7 +92,7 @@ impl OwnedMachine {
         let firmware = match &self.firmware {
             OwnedFirmware::DeviceTree { dtb, at, memory, efi } => Firmware::DeviceTree {
                 tree: DeviceTree::parse(dtb)
-                    .map_err(|e| Fault::new(e.to_string(), "device tree", "a flattened device tree"))?,
+                    .map_err(|e| Fault::caused(e, "device tree", "a flattened device tree"))?,
                 at: *at,
                 memory,
                 efi,
@@ -114,7 +114,7 @@ impl OwnedMachine {
                 ebda: pc.ebda,
             }),
             OwnedFirmware::Atags(bytes) => Firmware::Atags(
-                Atags::parse(bytes).map_err(|e| Fault::new(e.to_string(), "ATAGs", "a list of ATAGs"))?,
+                Atags::parse(bytes).map_err(|e| Fault::caused(e, "ATAGs", "a list of ATAGs"))?,
             ),
         };
         Ok(Machine {

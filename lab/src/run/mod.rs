@@ -4,6 +4,7 @@ mod cpus;
 mod log;
 mod record;
 mod slots;
+mod stopped;
 
 pub use cpus::nodes as cpu_nodes;
 pub use log::{LogOptions, Verbosity};
@@ -77,16 +78,12 @@ pub fn boot<R>(
     };
     let result = match pagewright::boot(&lent, workspace, &recorder) {
         Ok(mut booted) => start(machine, &mut booted, &recorder, then),
-        Err(e) => Err(fault(machine, e)),
+        Err(e) => Err(stopped::boot_fault(machine, &recorder, &e)),
     };
     if result.is_err() {
         stopped(&recorder);
     }
     result
-}
-
-fn fault(machine: &OwnedMachine, error: impl std::fmt::Display) -> Fault {
-    Fault::new(error.to_string(), machine.name.clone(), "")
 }
 
 /// The hand-over to the page allocator and the initcalls after it, in memory that lasts as long as `then` runs.
@@ -107,5 +104,5 @@ fn start<R>(
         running.initcalls(boot, &cpus);
         then(&Booted { boot, running, record })
     })
-    .map_err(|e| fault(machine, e))
+    .map_err(|e| stopped::hosted_fault(machine, record, &e))
 }

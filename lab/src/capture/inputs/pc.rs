@@ -127,7 +127,7 @@ pub fn read_srat(pc: &mut OwnedPc, bytes: &[u8]) -> Result<(), Fault> {
         SratEntry::Other(_) => {}
     })
     .map(|_| ())
-    .map_err(|e| Fault::new(e.to_string(), "", "an SRAT"))
+    .map_err(|e| Fault::caused(e, "", "an SRAT"))
 }
 
 /// SLIT's matrix.
@@ -135,7 +135,7 @@ pub fn read_srat(pc: &mut OwnedPc, bytes: &[u8]) -> Result<(), Fault> {
 /// # Errors
 /// A [`Fault`] if it is no SLIT.
 pub fn read_slit(bytes: &[u8]) -> Result<(u32, Vec<u8>), Fault> {
-    let slit = Slit::parse(bytes).map_err(|e| Fault::new(e.to_string(), "", "a SLIT"))?;
+    let slit = Slit::parse(bytes).map_err(|e| Fault::caused(e, "", "a SLIT"))?;
     let n = slit.localities();
     let row = |from| (0..n).map(move |to| slit.distance(from, to).unwrap_or(0));
     Ok((n, (0..n).flat_map(row).collect()))
@@ -159,6 +159,6 @@ pub struct MadtFacts {
 pub fn read_madt(bytes: &[u8]) -> Result<MadtFacts, Fault> {
     let mut io_apics = 0;
     let mut count = |entry| io_apics += u32::from(matches!(entry, MadtEntry::IoApic { .. }));
-    let madt = parse_madt(bytes, &mut count).map_err(|e| Fault::new(e.to_string(), "", "a MADT"))?;
+    let madt = parse_madt(bytes, &mut count).map_err(|e| Fault::caused(e, "", "a MADT"))?;
     Ok(MadtFacts { possible: madt.possible(), hotplug: madt.hotplug, io_apics })
 }

@@ -1,5 +1,7 @@
 use super::*;
 use clap::Parser;
+use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::e820::{E820Entry, E820Kind};
 
 #[derive(Parser)]
 struct Wrapper {
@@ -69,22 +71,5 @@ fn bad_values_are_told_with_the_option() {
         let fault = machine(args).unwrap_err().to_string();
         assert!(fault.contains(expected), "{fault}");
         assert_eq!(fault.lines().count(), 1);
-    }
-}
-
-#[test]
-fn the_width_of_a_trees_processors_is_known_by_name() {
-    for (core, flavour) in [
-        ("arm,cortex-a53", Flavour::Arm64),
-        ("arm,cortex-a5", Flavour::Armmp),
-        ("arm,cortex-a72", Flavour::Arm64),
-        ("arm,cortex-a7", Flavour::Armmp),
-        ("qcom,krait", Flavour::Armmp),
-        ("arm,arm1176jzf-s", Flavour::Armmp),
-        ("apple,icestorm", Flavour::Arm64),
-    ] {
-        let source = format!("/ {{ cpus {{ cpu@0 {{ compatible = \"{core}\"; }}; }}; }};");
-        let dtb = crate::machine::dts::compile(&source, 1).unwrap();
-        assert_eq!(guess(&dtb).unwrap(), flavour, "{core}");
     }
 }
