@@ -39,10 +39,10 @@ fn capture(name: &str) -> PathBuf {
     // The firmware's lines that our log does not have; the others are in it.
     dmesg += &firmware.lines().filter(|l| !log.contains(l)).map(|l| format!("{l}\n")).collect::<String>();
     if !log.iter().any(|l| l.starts_with("RAMDISK:")) {
-        let initrd = json["ram_by_purpose"]["initial RAM disk"].as_u64().unwrap();
+        let initrd = json["ram_by_purpose"]["initrd"].as_u64().unwrap();
         assert_eq!(initrd, 1 << 20);
     }
-    let init = json["ram_by_purpose"]["kernel init sections"].as_u64().unwrap();
+    let init = json["ram_by_purpose"]["kernel_init"].as_u64().unwrap();
     dmesg += &log.iter().map(|l| format!("[    0.000000] {l}\n")).collect::<String>();
     // Our boot frees the init sections without a word.
     dmesg += &format!("Freeing unused kernel image (initmem) memory: {}K\n", init >> 10);
@@ -165,5 +165,31 @@ fn without_any_file_of_nodes_only_their_order_by_distance_is_left_out() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("zones: left out, orders of nodes"), "{text}");
     assert_eq!(text.matches("left out").count(), 1, "{text}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_json_document_has_the_documented_keys() {
+    let dir = capture("json");
+    let log = fs::read_to_string(dir.join("dmesg.txt")).unwrap();
+    fs::write(dir.join("dmesg.txt"), log.replace("Policy zone: Normal", "Policy zone: DMA32")).unwrap();
+    let out = pagewright(&["conform", "--json", path(&dir)]);
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let doc = include_str!("../../docs/json.md");
+    let documented = |key: &str| assert!(doc.contains(&format!("`{key}`")), "{key}");
+    json.as_object().unwrap().keys().for_each(|key| documented(&format!("{key}[]")));
+    let machine = json["machines"][0].as_object().unwrap();
+    for (key, value) in machine {
+        let suffix = if value.is_object() { ".*" } else { "" };
+        documented(&format!("machines[].{key}{suffix}"));
+    }
+    let zones = json["machines"][0]["groups"]["zones"].as_object().unwrap();
+    for key in zones.keys() {
+        let suffix = if key == "differences" { "[]" } else { "" };
+        documented(&format!("machines[].groups.*.{key}{suffix}"));
+    }
+    let difference = zones["differences"][0].as_object().unwrap();
+    assert_eq!((&difference["group"], &difference["ours"]), (&"zones".into(), &"Normal".into()));
+    difference.keys().for_each(|key| documented(&format!("machines[].groups.*.differences[].{key}")));
     fs::remove_dir_all(dir).unwrap();
 }

@@ -18,7 +18,7 @@ pub(super) struct BootArgs {
     /// Which lines of the log to print.
     #[arg(long, value_enum, default_value_t)]
     log_level: Verbosity,
-    /// Print one JSON document instead.
+    /// Print one JSON document instead; docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
 }

@@ -18,7 +18,7 @@ pub(super) struct ConformArgs {
     /// Accepted differences: lines of `<machine> <group> <key> -- <reason>`.
     #[arg(long, value_name = "FILE")]
     allow: Option<PathBuf>,
-    /// Print one JSON document instead of a table.
+    /// Print one JSON document instead of a table; docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
     /// Also list what the replay took from the boot path, accepted differences, and why groups are left out.

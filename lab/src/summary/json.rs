@@ -1,15 +1,61 @@
-//! A boot as one JSON document.
+//! A boot as one JSON document. Its shape is a promise, written down in `docs/json.md`: kinds are lower-case words,
+//! times are whole nanoseconds, sizes bytes, and what a kind adds stands in a field of its own.
 
 use super::ledger::{Ledger, Purpose};
 use super::table::durations;
+use crate::machine::arch_name;
 use crate::run::Booted;
+use pagewright::Phase;
+use pagewright::reserved_mem::Outcome;
 use pagewright_addr::PhysRange;
-use pagewright_memblock::Set;
+use pagewright_memblock::{Flags, Set};
 use serde_json::{Value, json};
 use std::time::Instant;
 
 fn range(r: PhysRange) -> Value {
     json!({ "start": r.start.get(), "end": r.end.get() })
+}
+
+/// memblock's flags as a list of kinds.
+fn flags(flags: Flags) -> Value {
+    let kinds = [
+        (Flags::HOTPLUG, "hotplug"),
+        (Flags::MIRROR, "mirror"),
+        (Flags::NOMAP, "nomap"),
+        (Flags::DRIVER_MANAGED, "driver_managed"),
+    ];
+    kinds.into_iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, kind)| kind).collect()
+}
+
+/// What became of a reserved-memory node: `outcome` is the kind, the other fields what goes with it.
+fn outcome(outcome: &Outcome) -> Value {
+    match *outcome {
+        Outcome::Reserved => json!({ "outcome": "reserved" }),
+        Outcome::DmaPool => json!({ "outcome": "dma_pool" }),
+        Outcome::Cma(default) => json!({ "outcome": "cma", "default": default }),
+        Outcome::Disabled => json!({ "outcome": "disabled" }),
+        Outcome::StaticRefused => json!({ "outcome": "static_refused" }),
+        Outcome::NoMemory { size } => json!({ "outcome": "no_memory", "wanted_bytes": size }),
+        Outcome::Malformed => json!({ "outcome": "malformed" }),
+        Outcome::NotClaimed => json!({ "outcome": "not_claimed" }),
+        Outcome::TooMany => json!({ "outcome": "too_many" }),
+    }
+}
+
+/// A phase's name.
+const fn phase_kind(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Firmware => "firmware",
+        Phase::EarlyParams => "early_params",
+        Phase::Memblock => "memblock",
+        Phase::PagingInit => "paging_init",
+        Phase::BootmemInit => "bootmem_init",
+        Phase::SetupArch => "setup_arch",
+        Phase::PerCpu => "per_cpu",
+        Phase::StartKernel => "start_kernel",
+        Phase::MemInit => "mem_init",
+        Phase::Running => "running",
+    }
 }
 
 /// Everything that a boot decided. `log` is left out when it is not wanted.
@@ -27,7 +73,7 @@ pub fn document(
                 "start": r.base().get(),
                 "end": r.end().get(),
                 "node": r.nid().map(|n| n.get()),
-                "flags": r.flags().bits(),
+                "flags": flags(r.flags()),
             })
         })
         .collect()
@@ -35,21 +81,20 @@ pub fn document(
     let zones: Vec<Value> =
         booted.zoneinfo().zones.iter().filter(|z| z.populated.is_some()).map(zone).collect();
     let purposes: serde_json::Map<String, Value> =
-        Purpose::ALL.into_iter().map(|p| (p.title().to_owned(), ledger.bytes(p).into())).collect();
+        Purpose::ALL.into_iter().map(|p| (p.kind().to_owned(), ledger.bytes(p).into())).collect();
     let phases: Vec<Value> = durations(&booted.record.phases(), end)
         .into_iter()
-        .map(|(phase, took)| json!({ "phase": phase, "microseconds": took.as_secs_f64() * 1e6 }))
+        .map(|(phase, took)| json!({ "phase": phase_kind(phase), "took_ns": took.as_nanos() as u64 }))
         .collect();
     let reserved_memory: Vec<Value> = boot
         .reserved_mem
         .iter()
         .map(|v| {
-            json!({
-                "name": v.name.as_str(),
-                "outcome": format!("{:?}", v.outcome),
-                "nomap": v.nomap,
-                "range": if v.range.is_empty() { Value::Null } else { range(v.range) },
-            })
+            let mut node = outcome(&v.outcome);
+            node["name"] = v.name.as_str().into();
+            node["nomap"] = v.nomap.into();
+            node["range"] = if v.range.is_empty() { Value::Null } else { range(v.range) };
+            node
         })
         .collect();
     let cma: Vec<Value> = boot
@@ -58,7 +103,7 @@ pub fn document(
         .map(|a| json!({ "name": a.name.as_str(), "range": range(a.range), "default": a.default }))
         .collect();
     let mut out = json!({
-        "architecture": format!("{:?}", boot.machine.arch),
+        "architecture": arch_name(boot.machine.arch),
         "cmdline": boot.cmdline.text,
         "memory": regions(Set::Memory),
         "reserved": regions(Set::Reserved),
@@ -68,6 +113,7 @@ pub fn document(
         "reserved_memory": reserved_memory,
         "min_free_kbytes": booted.running.watermarks.min_free_kbytes(),
         "ram_bytes": ledger.total(),
+        "managed_bytes": booted.running.managed_pages() * boot.page_bytes(),
         "ram_by_purpose": purposes,
         "phases": phases,
     });
@@ -93,3 +139,6 @@ fn zone(zone: &crate::show::zoneinfo::Zone) -> Value {
         "protection": zone.protection,
     })
 }
+
+#[cfg(test)]
+mod tests;

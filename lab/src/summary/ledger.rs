@@ -94,6 +94,29 @@ impl Purpose {
         }
     }
 
+    /// Its key in JSON documents.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel_image",
+            Self::KernelInit => "kernel_init",
+            Self::Initrd => "initrd",
+            Self::PageMetadata => "page_metadata",
+            Self::PerCpu => "per_cpu",
+            Self::PageTables => "page_tables",
+            Self::LogBuffer => "log_buffer",
+            Self::HashTables => "hash_tables",
+            Self::BounceBuffers => "bounce_buffers",
+            Self::Firmware => "firmware_tables",
+            Self::CrashKernel => "crash_kernel",
+            Self::HugePages => "huge_pages",
+            Self::SetAside => "set_aside",
+            Self::EarlyOther => "early_other",
+            Self::Cma => "cma",
+            Self::Fragments => "fragments",
+            Self::Free => "free",
+        }
+    }
+
     /// Whether the page allocator has it after the boot.
     pub const fn is_managed(self) -> bool {
         matches!(self, Self::KernelInit | Self::Initrd | Self::Cma | Self::Free)

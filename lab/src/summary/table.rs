@@ -48,8 +48,8 @@ pub fn accounts(ledger: &Ledger, colour: bool) -> Table {
 /// How long each phase took.
 pub fn phases(phases: &[(Phase, Instant)], end: Instant, colour: bool) -> Table {
     let mut table = table(&["phase", "time"], colour);
-    for (title, took) in durations(phases, end) {
-        table.add_row([title.to_owned(), format!("{:.1} µs", took.as_secs_f64() * 1e6)]);
+    for (phase, took) in durations(phases, end) {
+        table.add_row([phase.title().to_owned(), format!("{:.1} µs", took.as_secs_f64() * 1e6)]);
     }
     if let Some((_, start)) = phases.first() {
         table
@@ -61,7 +61,7 @@ pub fn phases(phases: &[(Phase, Instant)], end: Instant, colour: bool) -> Table 
 
 /// Each phase with its duration, in order. A phase that is announced twice began with the second announcement: what
 /// is between belongs to the phase before.
-pub(super) fn durations(phases: &[(Phase, Instant)], end: Instant) -> Vec<(&'static str, Duration)> {
+pub(super) fn durations(phases: &[(Phase, Instant)], end: Instant) -> Vec<(Phase, Duration)> {
     let mut begun: Vec<(Phase, Instant)> = Vec::new();
     for &(phase, at) in phases {
         match begun.last_mut() {
@@ -70,5 +70,5 @@ pub(super) fn durations(phases: &[(Phase, Instant)], end: Instant) -> Vec<(&'sta
         }
     }
     let next = begun.iter().skip(1).map(|(_, at)| *at).chain([end]);
-    begun.iter().zip(next).map(|((phase, at), next)| (phase.title(), next.duration_since(*at))).collect()
+    begun.iter().zip(next).map(|((phase, at), next)| (*phase, next.duration_since(*at))).collect()
 }
