@@ -77,6 +77,23 @@ fn a_machine_conforms_to_its_own_log() {
 }
 
 #[test]
+fn a_release_that_names_no_architecture_needs_no_option_on_a_pc_and_takes_one() {
+    let dir = capture("nameless");
+    let log = fs::read_to_string(dir.join("dmesg.txt")).unwrap();
+    fs::write(dir.join("dmesg.txt"), log.replace("6.1.0-1-amd64", "6.1.0-custom")).unwrap();
+    assert_eq!(conform(&[path(&dir)]).0, Some(0));
+    assert_eq!(conform(&["--arch", "x86_64", path(&dir)]).0, Some(0));
+    let (code, text) = conform(&["--arch", "i386", path(&dir)]);
+    assert_ne!(code, Some(0), "{text}");
+    fs::write(dir.join("dmesg.txt"), "Linux version 6.1.0 (x)\n").unwrap();
+    fs::remove_file(dir.join("kernel_symbols.txt")).unwrap();
+    let (code, text) = conform(&[path(&dir)]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("expected --arch"), "{text}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn a_changed_fact_is_shown_with_both_values_and_can_be_allowed() {
     let dir = capture("changed");
     let log = fs::read_to_string(dir.join("dmesg.txt")).unwrap();

@@ -7,6 +7,7 @@
 
 pub mod distances;
 mod image;
+pub mod kernel;
 pub mod pc;
 
 use super::Capture;
@@ -63,38 +64,25 @@ impl<'a> LogInputs<'a> {
     }
 }
 
-/// The configuration of the Debian kernel that the banner names, or of the one nearest to it.
-fn debian_config(arch: Arch, banner: &Banner<'_>) -> KernelConfig {
-    let flavour = banner.flavour().and_then(Flavour::from_name).unwrap_or(match (arch, banner.is_pae()) {
-        (Arch::X86_64, _) => Flavour::Amd64,
-        (Arch::Arm64, _) => Flavour::Arm64,
-        (Arch::Arm, false) => Flavour::Armmp,
-        (Arch::Arm, true) => Flavour::ArmmpLpae,
-        (Arch::I386, false) => Flavour::I686,
-        (Arch::I386, true) => Flavour::I686Pae,
-    });
-    KernelConfig::debian(flavour)
-}
-
 /// 5-level paging reaches 52 bits of physical address, 4-level paging 46.
 const LA57_ARCH_PFN: u64 = 1 << (52 - 12);
 
 impl Capture {
-    /// The machine that this capture was taken on.
+    /// The machine that this capture was taken on. `asked` is the kernel to take where the log's release names none.
     ///
     /// # Errors
     /// A [`Fault`] that names what is missing: the banner, the memory map or device tree, the kernel image.
-    pub fn machine(&self) -> Result<OwnedMachine, Fault> {
+    pub fn machine(&self, asked: Option<Flavour>) -> Result<OwnedMachine, Fault> {
         let log = LogInputs::read(&self.dmesg);
         let place = || format!("{}/dmesg.txt", self.dir.display());
         let banner = log.banner.ok_or_else(|| {
             Fault::missing("no `Linux version` line", place(), "a log from the first line on")
         })?;
-        let arch = banner.arch().ok_or_else(|| {
-            let what = format!("kernel `{}` names no architecture", banner.release);
-            Fault::new(what, place(), "amd64, arm64, armmp or 686 in the release")
+        let flavour = self.flavour(&banner, asked).ok_or_else(|| {
+            let what = format!("nothing tells the architecture of kernel `{}`", banner.release);
+            Fault::new(what, place(), "--arch")
         })?;
-        let config = debian_config(arch, &banner);
+        let (arch, config) = (flavour.arch(), KernelConfig::debian(flavour));
         let mut build = BuildFacts::for_config(&config);
         if let Some(bytes) = self.percpu_static(&log) {
             build.percpu_static = bytes;
@@ -123,6 +111,15 @@ impl Capture {
             Arch::Arm64 | Arch::Arm => self.tree_inputs(&mut machine, &log)?,
         }
         Ok(machine)
+    }
+
+    /// Which of Debian's kernels is nearest to the captured one.
+    fn flavour(&self, banner: &Banner<'_>, asked: Option<Flavour>) -> Option<Flavour> {
+        kernel::by_banner(banner)
+            .or(asked)
+            .or_else(|| kernel::by_content(&self.dmesg))
+            .or_else(|| kernel::by_tree(self.dtb.as_ref()?, &self.dmesg))
+            .or_else(|| kernel::by_symbols(self.symbols.as_ref()?, &self.dmesg))
     }
 
     /// The size of the kernel's static per-CPU data: by its symbols, else as the kernel prints it.

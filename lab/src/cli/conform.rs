@@ -1,5 +1,6 @@
 //! `pagewright conform DIR...`
 
+use super::machine::ArchArg;
 use super::{Outcome, colour, print};
 use crate::capture::{self, Capture};
 use crate::conform::allow::Allow;
@@ -18,6 +19,9 @@ pub(super) struct ConformArgs {
     /// Accepted differences: lines of `<machine> <group> <key> -- <reason>`.
     #[arg(long, value_name = "FILE")]
     allow: Option<PathBuf>,
+    /// The architecture of captures whose log does not name it (`Linux version ...-arm64`) and where no file tells it.
+    #[arg(long, value_enum)]
+    arch: Option<ArchArg>,
     /// Print one JSON document instead of a table; docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
@@ -35,7 +39,7 @@ pub(super) fn run(args: &ConformArgs) -> Result<Outcome, Fault> {
     let found = capture::find(&args.dirs)?;
     let mut report = Report::default();
     for dir in &found.captures {
-        let mut machine = conform(&Capture::read(dir)?)?;
+        let mut machine = conform(&Capture::read(dir)?, args.arch.map(ArchArg::flavour))?;
         if !args.verbose {
             machine.silent_changes.clear();
             machine.diverging_calls.clear();

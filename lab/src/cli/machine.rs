@@ -3,7 +3,7 @@
 mod ram;
 
 use super::size::{Place, number};
-use crate::capture::inputs::pc;
+use crate::capture::inputs::{kernel::nearest, pc};
 use crate::fault::Fault;
 use crate::machine::description::{self, DEFAULT};
 use crate::machine::{OwnedFirmware, OwnedMachine, arch_name, flavour_of as flavour_of_tree};
@@ -52,8 +52,9 @@ pub(super) struct MachineArgs {
     initrd: Option<String>,
 }
 
+/// The architectures that can be asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum ArchArg {
+pub(super) enum ArchArg {
     #[value(name = "x86_64", alias = "amd64")]
     X86_64,
     #[value(name = "i386")]
@@ -69,7 +70,8 @@ enum ArchArg {
 }
 
 impl ArchArg {
-    const fn flavour(self) -> Flavour {
+    /// Debian's kernel for it.
+    pub(super) const fn flavour(self) -> Flavour {
         match self {
             Self::X86_64 => Flavour::Amd64,
             Self::I386 => Flavour::I686,
@@ -163,15 +165,8 @@ impl MachineArgs {
 
 /// Debian's kernel of an architecture that is nearest to a configuration.
 fn flavour_of(arch: Arch, config: &str) -> Flavour {
-    let large = |symbol: &str| config.lines().any(|line| line.trim() == symbol);
-    match arch {
-        Arch::X86_64 => Flavour::Amd64,
-        Arch::I386 if large("CONFIG_X86_PAE=y") => Flavour::I686Pae,
-        Arch::I386 => Flavour::I686,
-        Arch::Arm64 => Flavour::Arm64,
-        Arch::Arm if large("CONFIG_ARM_LPAE=y") => Flavour::ArmmpLpae,
-        Arch::Arm => Flavour::Armmp,
-    }
+    let large = |line: &str| matches!(line.trim(), "CONFIG_X86_PAE=y" | "CONFIG_ARM_LPAE=y");
+    nearest(arch, config.lines().any(large))
 }
 
 fn read_text(path: &Path) -> Result<String, Fault> {

@@ -12,20 +12,20 @@ use crate::run::{self, Booted, LogOptions, Recorder};
 use crate::show::zoneinfo;
 use pagewright::Boot;
 use pagewright_firmware::cmdline::ThpParam;
-use pagewright_firmware::config::Thp;
+use pagewright_firmware::config::{Flavour, Thp};
 use pagewright_memblock::Set;
 use pagewright_zone::ZoneKind;
 
 /// The groups that need a boot.
 const BOOTED: [Group; 4] = [Group::Memory, Group::Zones, Group::Placements, Group::Layout];
 
-/// Compares one captured machine with our boot of it.
+/// Compares one captured machine with our boot of it. `asked` is the kernel of a log whose release names none.
 ///
 /// # Errors
 /// A [`Fault`] if a file of the capture is there but cannot be read. A file that is not there leaves groups out.
-pub fn conform(capture: &Capture) -> Result<MachineReport, Fault> {
+pub fn conform(capture: &Capture, asked: Option<Flavour>) -> Result<MachineReport, Fault> {
     let mut report = MachineReport { machine: capture.name.clone(), ..MachineReport::default() };
-    let machine = match capture.machine() {
+    let machine = match capture.machine(asked) {
         Ok(machine) => machine,
         Err(fault) if fault.missing => {
             for group in Group::ALL {

@@ -6,8 +6,8 @@
 
 use super::dts;
 use super::image::image;
-use super::{OwnedFirmware, OwnedMachine, after_initrd, place};
-use crate::capture::inputs::pc::PcLog;
+use super::{OwnedFirmware, OwnedMachine, after_initrd, arch_name, place};
+use crate::capture::inputs::{kernel, pc::PcLog};
 use crate::fault::Fault;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
@@ -190,11 +190,17 @@ pub fn from_tree(
 /// A machine from a kernel log, as someone pastes it.
 ///
 /// # Errors
-/// A [`Fault`] if the log has no memory map, or names no architecture when `flavour` does not either.
+/// A [`Fault`] if the log has no PC's memory map.
 pub fn from_log(name: &str, log: &str, flavour: Option<Flavour>) -> Result<OwnedMachine, Fault> {
     let read = PcLog::read(log)?;
     if read.pc.e820.is_empty() {
-        return Err(Fault::new("no BIOS-e820 line", "", "the memory map of a PC's kernel log"));
+        return Err(match kernel::by_content(log).map(Flavour::arch) {
+            Some(arch @ (Arch::Arm | Arch::Arm64)) => {
+                let what = format!("a log of {}, which does not tell the machine's memory", arch_name(arch));
+                Fault::new(what, "", "its device tree (--dtb)")
+            }
+            _ => Fault::new("no BIOS-e820 line", "", "the memory map of a PC's kernel log"),
+        });
     }
     let mut cpus = Cpus { possible: read.possible_cpus.unwrap_or(1), ..Cpus::default() };
     let (mut banner, mut cmdline) = (None, None);
@@ -207,8 +213,13 @@ pub fn from_log(name: &str, log: &str, flavour: Option<Flavour>) -> Result<Owned
             _ => {}
         }
     }
-    let named = || banner.and_then(|b| b.flavour()).and_then(Flavour::from_name);
-    let flavour = flavour.or_else(named).unwrap_or(Flavour::Amd64);
+    let named = || banner.as_ref().and_then(kernel::by_banner);
+    let guessed = || kernel::by_content(log);
+    let flavour = flavour.or_else(named).or_else(guessed).unwrap_or(Flavour::Amd64);
+    if !matches!(flavour.arch(), Arch::X86_64 | Arch::I386) {
+        let what = format!("a PC's log for {}", arch_name(flavour.arch()));
+        return Err(Fault::new(what, "", "x86_64, i386 or i386-pae (--arch)"));
+    }
     let config = KernelConfig::debian(flavour);
     cpus.possible = cpus.possible.clamp(1, config.nr_cpus);
     let mut machine = OwnedMachine {

@@ -3,6 +3,7 @@ use crate::machine::OwnedFirmware;
 use crate::show::iomem::IoMem;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
+use pagewright_firmware::config::Flavour;
 
 const PC_LOG: &str = "\
 [    0.000000] Linux version 6.1.0-9-amd64 (x) (gcc) #1 SMP PREEMPT_DYNAMIC Debian
@@ -49,7 +50,7 @@ fn pc() -> Capture {
 
 #[test]
 fn a_pc_is_read_from_the_lines_that_repeat_its_firmware() {
-    let machine = pc().machine().unwrap();
+    let machine = pc().machine(None).unwrap();
     assert_eq!(machine.arch, Arch::X86_64);
     assert!(machine.cpus.gbpages && machine.cpus.la57);
     assert_eq!(machine.cpus.possible, 4);
@@ -69,7 +70,7 @@ fn a_pc_is_read_from_the_lines_that_repeat_its_firmware() {
 
 #[test]
 fn an_x86_image_is_read_from_iomem_and_symbols() {
-    let image = pc().machine().unwrap().image;
+    let image = pc().machine(None).unwrap().image;
     assert_eq!((image.text_start.get(), image.end.get()), (0x100_0000, 0x440_0000));
     assert_eq!(image.init_begin.get(), 0x304_4000);
     assert_eq!(image.brk_used, 0x1_1000);
@@ -89,10 +90,10 @@ fn an_arm64_image_is_read_from_iomem_and_symbols() {
         ),
         ..Capture::default()
     };
-    let fault = capture.machine().unwrap_err();
+    let fault = capture.machine(None).unwrap_err();
     assert!(fault.to_string().contains("machine.dtb"), "{fault}");
     capture.dtb = Some(vec![0; 16]);
-    let fault = capture.machine().unwrap_err();
+    let fault = capture.machine(None).unwrap_err();
     assert!(fault.to_string().contains("device tree"), "{fault}");
     let config = pagewright_firmware::config::KernelConfig::for_arch(Arch::Arm64);
     let image = super::image::image(&capture, Arch::Arm64, &config).unwrap();
@@ -131,16 +132,36 @@ fn an_arm_image_starts_its_reservation_at_stext_and_its_code_at_text() {
 fn what_is_missing_is_named() {
     for (from, to, names) in [
         ("Linux version", "Minix version", "Linux version"),
-        ("-amd64", "-riscv64", "riscv64"),
         ("BIOS-e820", "BIAS-e820", "BIOS-e820"),
         ("0x000000003fffffff] usable", "0x000000003fffffff] uselessly", "line 5"),
     ] {
         let mut capture = pc();
         capture.dmesg = PC_LOG.replacen(from, to, if from == "BIOS-e820" { 9 } else { 1 });
-        let fault = capture.machine().unwrap_err();
+        let fault = capture.machine(None).unwrap_err();
         assert!(fault.to_string().contains(names), "{fault}");
     }
     let mut capture = pc();
     capture.iomem = None;
-    assert!(capture.machine().unwrap_err().to_string().contains("iomem.txt"));
+    assert!(capture.machine(None).unwrap_err().to_string().contains("iomem.txt"));
+}
+
+#[test]
+fn a_kernel_whose_release_names_no_architecture_is_known_by_what_else_is_there() {
+    let nameless = |log: &str| log.replace("6.1.0-9-amd64", "6.1.0");
+    let capture = Capture { dmesg: nameless(PC_LOG), ..pc() };
+    assert_eq!(capture.machine(None).unwrap().arch, Arch::X86_64);
+    // A release that does say it is believed; one that does not leaves it to the option.
+    assert_eq!(pc().machine(Some(Flavour::I686)).unwrap().arch, Arch::X86_64);
+    assert_eq!(capture.machine(Some(Flavour::I686)).unwrap().arch, Arch::I386);
+    let bare = Capture { dmesg: "Linux version 6.1.0 (x)\n".to_owned(), ..Capture::default() };
+    let fault = bare.machine(None).unwrap_err().to_string();
+    assert!(fault.ends_with("nothing tells the architecture of kernel `6.1.0`; expected --arch"), "{fault}");
+    let source = "/ { cpus { cpu@0 { compatible = \"arm,cortex-a15\"; }; }; };";
+    let with_tree = Capture { dtb: crate::machine::dts::compile(source, 1).ok(), ..bare.clone() };
+    let fault = with_tree.machine(None).unwrap_err().to_string();
+    assert!(fault.contains("where the kernel image lies"), "{fault}");
+    let symbols = Symbols::parse("ffff800008010000 T _stext\n").ok();
+    let with_symbols = Capture { symbols, ..bare };
+    let fault = with_symbols.machine(None).unwrap_err().to_string();
+    assert!(fault.contains("where the kernel image lies"), "{fault}");
 }
