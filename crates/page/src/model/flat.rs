@@ -1,78 +1,52 @@
-//! FLATMEM and DISCONTIGMEM.
+//! FLATMEM and DISCONTIGMEM: the map of a node, and what arm gives back of it.
 
-use super::PageArray;
-use pagewright_addr::{NodeId, Order, Pfn, PfnRange, VirtAddr};
+use super::{HasSpan, PageArray};
+use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
 
-/// Which frames a FLATMEM kernel calls valid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FlatValid<'a> {
-    /// Between the array's first frame and this many frames on (the generic pfn_valid).
-    MaxMapnr {
-        /// Frames in the array (max_mapnr).
-        frames: u64,
-    },
-    /// In a pageblock that some memory region touches (arm, which frees the map over larger holes).
-    NearMemory {
-        /// Memory regions, ascending (memblock.memory).
-        memory: &'a [PfnRange],
-        /// pageblock_order.
-        pageblock: Order,
-    },
-}
-
-/// One `mem_map` over all frames.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Flat<'a> {
-    /// `mem_map`; `first` is ARCH_PFN_OFFSET.
-    pub mem_map: PageArray,
-    /// The architecture's rule for pfn_valid.
-    pub valid: FlatValid<'a>,
-}
-
-impl Flat<'_> {
-    pub(super) fn pfn_valid(&self, pfn: Pfn) -> bool {
-        match self.valid {
-            FlatValid::MaxMapnr { frames } => PfnRange::from_len(self.mem_map.first, frames).contains(pfn),
-            FlatValid::NearMemory { memory, pageblock } => {
-                let block = PfnRange::from_len(pfn.align_down(pageblock.pages()), pageblock.pages());
-                let at = memory.partition_point(|range| range.end <= block.start);
-                memory.get(at).is_some_and(|range| range.overlaps(&block))
-            }
-        }
-    }
-}
-
-/// One node's array (node_mem_map).
+/// One node's array (node_mem_map). FLATMEM has one node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeMap {
     /// The node.
     pub nid: NodeId,
-    /// node_start_pfn to the node's end.
+    /// From the node's first frame to past its last.
     pub span: PfnRange,
-    /// node_mem_map; `first` is node_start_pfn.
+    /// The frames that the array has elements for: [`node_map_pfns`].
+    pub pfns: PfnRange,
+    /// The array; `first` is that of `pfns`.
     pub mem_map: PageArray,
 }
 
-/// One array for each node. Linux dropped this model in 5.14; it remains for the machines that used it.
-#[derive(Clone, Copy, Debug)]
-pub struct Discontig<'a> {
-    /// The nodes by ascending, disjoint spans.
-    pub nodes: &'a [NodeMap],
+impl NodeMap {
+    /// An unused entry, to make room for maps.
+    pub const EMPTY: Self = Self {
+        nid: NodeId::ZERO,
+        span: PfnRange::new(Pfn::ZERO, Pfn::ZERO),
+        pfns: PfnRange::new(Pfn::ZERO, Pfn::ZERO),
+        mem_map: PageArray::NONE,
+    };
 }
 
-impl<'a> Discontig<'a> {
-    /// The node whose span holds the frame (pfn_to_nid).
-    pub fn node(&self, pfn: Pfn) -> Option<&'a NodeMap> {
-        let node = self.nodes.get(self.nodes.partition_point(|node| node.span.end <= pfn))?;
-        node.span.contains(pfn).then_some(node)
+impl HasSpan for NodeMap {
+    fn span(&self) -> PfnRange {
+        self.span
     }
 
-    pub(super) fn page_to_pfn(&self, page: VirtAddr) -> Option<Pfn> {
-        self.nodes.iter().find_map(|node| node.mem_map.pfn(page).filter(|pfn| node.span.contains(*pfn)))
+    fn nid(&self) -> Option<NodeId> {
+        Some(self.nid)
     }
 }
 
-/// The holes whose part of `mem_map` is given back at the end of boot (free_unused_memmap), as frames.
+/// Frames that a node's array covers (alloc_node_mem_map): what its zones span, grown to whole blocks of the
+/// largest order. Times the size of `struct page`, that is the allocation.
+pub fn node_map_pfns(zones: PfnRange, max_order_block: Order) -> PfnRange {
+    if zones.is_empty() {
+        return PfnRange::default();
+    }
+    let block = max_order_block.pages();
+    PfnRange::new(zones.start.align_down(block), zones.end.align_up(block))
+}
+
+/// The holes whose part of the memory map is given back at the end of boot (free_unused_memmap), as frames.
 ///
 /// `memory` ascends. Each region keeps the map for the pageblocks that it touches; with classic SPARSEMEM
 /// (`section_pages`) no hole reaches into a section's array beyond its end, and the last section's tail counts as a hole.

@@ -1,91 +1,76 @@
 //! The memory models of the kernel that is reproduced: which frame numbers are valid, where Linux keeps each frame's
 //! `struct page`, and how large its maps are.
 //!
-//! Values over data that the caller brings; nothing here touches Pagewright's own metadata, which is found by
-//! [`crate::SectionTable`] under every model. Addresses are the modelled kernel's virtual addresses, and
-//! the size of `struct page` is data ([`PageArray::stride`]). `mm` builds the model during boot (sparse_init,
-//! alloc_node_mem_map); `show` and `conform` read it.
+//! This is the only place that knows these facts. `mm` takes from it the sizes of what it allocates (section tables,
+//! usemaps, section maps, a node's map) and gives it the places; `zone` asks [`PfnValidity`] which holes have metadata;
+//! the finished [`MemoryModel`] converts between frames, `struct page` and, with [`PhysToVirt`], addresses.
+//!
+//! Values over data that the caller brings ([`MapSpace`]); nothing here touches Pagewright's own metadata, which is
+//! found by [`crate::SectionTable`] under every model. Addresses are the modelled kernel's virtual addresses, and
+//! the size of `struct page` is data ([`PageArray::stride`]).
 //!
 //! | model | struct page of a frame | valid frame numbers |
 //! |---|---|---|
-//! | FLATMEM | one array, `mem_map` | below max_mapnr; on arm, near a memory region |
+//! | FLATMEM | one array, `mem_map` | below max_mapnr |
 //! | DISCONTIGMEM | one array for each node | inside a node's span |
 //! | SPARSEMEM | one array for each section | in a section with memory |
 //! | SPARSEMEM_VMEMMAP | one sparse array, `vmemmap` | the same; of sections added later, in a populated subsection |
+//!
+//! On arm the last column is another one under every model ([`MemoryModel::near_memory`]): it frees the maps of larger
+//! holes, so a frame is valid where a memory region shares its pageblock.
 
+mod array;
 mod flat;
 mod linear;
+mod runs;
+mod sections;
 mod sizes;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod valid;
+mod validate;
 
-pub use flat::{Discontig, Flat, FlatValid, NodeMap, unused_memmap};
+pub use array::{AddrBits, PageArray};
+pub use flat::{NodeMap, node_map_pfns, unused_memmap};
 pub use linear::PhysToVirt;
-pub use sizes::{UsemapConfig, flat_memmap_pages, zone_usemap_bytes};
-pub use sparse::{Exceeds, Geometry, GeometryError, MemSection, Sections, SectionsError};
+pub use runs::{MemSection, SectionRun};
+pub use sections::{Sections, SectionsError};
+pub use sizes::{UsemapConfig, mem_section_bytes, zone_usemap_bytes};
+pub use sparse::{Exceeds, Geometry, GeometryError};
+pub use valid::{HasSpan, PfnValidity};
+pub use validate::ModelViolation;
 
-use pagewright_addr::{Pfn, VirtAddr};
+use pagewright_addr::{Pfn, PfnRange, VirtAddr};
 
-/// The width of the modelled kernel's pointers; addresses wrap there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AddrBits {
-    /// A 32-bit kernel.
-    Bits32,
-    /// A 64-bit kernel.
-    Bits64,
+/// Memory that the caller lends to a model.
+#[derive(Debug, Default)]
+pub struct MapSpace<'a> {
+    /// Room for runs of sections: as many as there are memory regions, and one more, are enough where a node's
+    /// section maps come in one piece.
+    pub sections: &'a mut [SectionRun],
+    /// Room for runs of subsections: as many as there are memory regions.
+    pub subsections: &'a mut [PfnRange],
+    /// Room for the maps of nodes: as many as there are nodes (FLATMEM has one).
+    pub node_maps: &'a mut [NodeMap],
 }
 
-impl AddrBits {
-    /// Cuts a computed address to the pointer's width.
-    pub const fn wrap(self, address: u64) -> u64 {
-        match self {
-            Self::Bits32 => address & 0xffff_ffff,
-            Self::Bits64 => address,
-        }
-    }
-}
-
-/// An array of `struct page`: `base` is the element of frame `first`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PageArray {
-    /// The frame number whose element is at `base` (ARCH_PFN_OFFSET of `mem_map`; 0 of `vmemmap`).
-    pub first: Pfn,
-    /// Where that element lies.
-    pub base: VirtAddr,
-    /// Bytes of one element: sizeof(struct page), 64 on 64-bit kernels, 32 to 44 on 32-bit ones.
-    pub stride: u64,
-    /// Pointer width. Arrays may begin below the address they are computed from, and wrap.
-    pub bits: AddrBits,
-}
-
-impl PageArray {
-    /// Where the frame's element lies. Pure arithmetic: whether the frame exists is another question.
-    pub const fn page(&self, pfn: Pfn) -> VirtAddr {
-        let offset = pfn.get().wrapping_sub(self.first.get()).wrapping_mul(self.stride);
-        VirtAddr::new(self.bits.wrap(self.base.get().wrapping_add(offset)))
-    }
-
-    /// The frame whose element starts at `page`, at or above `first`; `None` if no element starts there.
-    pub const fn pfn(&self, page: VirtAddr) -> Option<Pfn> {
-        let offset = self.bits.wrap(page.get().wrapping_sub(self.base.get()));
-        if self.stride == 0 || !offset.is_multiple_of(self.stride) {
-            return None;
-        }
-        self.first.checked_add(offset / self.stride)
-    }
-}
-
-/// A kernel's memory model.
+/// Where a kernel keeps its `struct page`s.
 #[derive(Debug)]
-pub enum MemoryModel<'a> {
-    /// One array over all frames.
-    Flat(Flat<'a>),
-    /// One array for each node.
-    Discontig(Discontig<'a>),
-    /// One array for each section.
+pub enum Maps<'a> {
+    /// FLATMEM: one array (`mem_map`).
+    Flat {
+        /// The array of the only node.
+        node: NodeMap,
+        /// The frames that generic code calls valid: from ARCH_PFN_OFFSET, max_mapnr of them.
+        valid: PfnRange,
+    },
+    /// DISCONTIGMEM: one array for each node. Linux dropped this model in 5.14; it remains for the machines that
+    /// used it.
+    Discontig(&'a [NodeMap]),
+    /// SPARSEMEM: one array for each section.
     Sparse(Sections<'a>),
-    /// One virtually contiguous array, populated by section and subsection.
+    /// SPARSEMEM_VMEMMAP: one virtually contiguous array, populated by section and subsection.
     SparseVmemmap {
         /// The sections.
         sections: Sections<'a>,
@@ -95,24 +80,46 @@ pub enum MemoryModel<'a> {
     },
 }
 
-impl MemoryModel<'_> {
+/// A kernel's memory model, with its maps in place.
+#[derive(Debug)]
+pub struct MemoryModel<'a, M = PfnRange> {
+    /// Where the maps are.
+    pub maps: Maps<'a>,
+    /// HAVE_ARCH_PFN_VALID: frames are valid in blocks of so many frames that some memory touches (arm: a pageblock).
+    pub near_memory: Option<u64>,
+    /// Memory regions, ascending (memblock.memory).
+    pub memory: &'a [M],
+}
+
+impl<M: HasSpan> MemoryModel<'_, M> {
     /// The configuration symbol without `CONFIG_`.
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Flat(_) => "FLATMEM",
-            Self::Discontig(_) => "DISCONTIGMEM",
-            Self::Sparse(_) => "SPARSEMEM",
-            Self::SparseVmemmap { .. } => "SPARSEMEM_VMEMMAP",
+        match self.maps {
+            Maps::Flat { .. } => "FLATMEM",
+            Maps::Discontig(_) => "DISCONTIGMEM",
+            Maps::Sparse(_) => "SPARSEMEM",
+            Maps::SparseVmemmap { .. } => "SPARSEMEM_VMEMMAP",
+        }
+    }
+
+    /// The sections, where the model has them.
+    pub const fn sections(&self) -> Option<&Sections<'_>> {
+        match &self.maps {
+            Maps::Sparse(sections) | Maps::SparseVmemmap { sections, .. } => Some(sections),
+            Maps::Flat { .. } | Maps::Discontig(_) => None,
         }
     }
 
     /// Whether the frame has a `struct page` (pfn_valid). It need not be RAM: holes inside a section are valid.
     pub fn pfn_valid(&self, pfn: Pfn) -> bool {
-        match self {
-            Self::Flat(flat) => flat.pfn_valid(pfn),
-            Self::Discontig(nodes) => nodes.node(pfn).is_some(),
-            Self::Sparse(sections) => sections.section_of(pfn).is_some_and(MemSection::is_valid),
-            Self::SparseVmemmap { sections, .. } => sections.subsection_valid(pfn),
+        if let Some(pages) = self.near_memory {
+            return PfnValidity::Blocks { pages }.is_valid(pfn, self.memory, &[] as &[NodeMap]);
+        }
+        match &self.maps {
+            Maps::Flat { valid, .. } => valid.contains(pfn),
+            Maps::Discontig(nodes) => PfnValidity::NodeSpans.is_valid(pfn, self.memory, nodes),
+            Maps::Sparse(sections) => sections.section_of(pfn).is_some_and(|s| s.is_valid()),
+            Maps::SparseVmemmap { sections, .. } => sections.subsection_valid(pfn),
         }
     }
 
@@ -121,21 +128,36 @@ impl MemoryModel<'_> {
     /// FLATMEM and SPARSEMEM_VMEMMAP compute an address for any frame, as Linux does; ask [`Self::pfn_valid`]
     /// whether something is there.
     pub fn pfn_to_page(&self, pfn: Pfn) -> Option<VirtAddr> {
-        match self {
-            Self::Flat(flat) => Some(flat.mem_map.page(pfn)),
-            Self::Discontig(nodes) => Some(nodes.node(pfn)?.mem_map.page(pfn)),
-            Self::Sparse(sections) => Some(sections.section_of(pfn)?.mem_map()?.page(pfn)),
-            Self::SparseVmemmap { vmemmap, .. } => Some(vmemmap.page(pfn)),
+        match &self.maps {
+            Maps::Flat { node, .. } => Some(node.mem_map.page(pfn)),
+            Maps::Discontig(_) => Some(self.node_map(pfn)?.mem_map.page(pfn)),
+            Maps::Sparse(sections) => Some(sections.section_of(pfn)?.mem_map()?.page(pfn)),
+            Maps::SparseVmemmap { vmemmap, .. } => Some(vmemmap.page(pfn)),
         }
     }
 
     /// The frame that the `struct page` at this address describes (page_to_pfn); `None` if none starts there.
     pub fn page_to_pfn(&self, page: VirtAddr) -> Option<Pfn> {
-        match self {
-            Self::Flat(flat) => flat.mem_map.pfn(page),
-            Self::Discontig(nodes) => nodes.page_to_pfn(page),
-            Self::Sparse(sections) => sections.page_to_pfn(page),
-            Self::SparseVmemmap { vmemmap, .. } => vmemmap.pfn(page),
+        match &self.maps {
+            Maps::Flat { node, .. } => node.mem_map.pfn(page),
+            Maps::Discontig(nodes) => {
+                nodes.iter().find_map(|node| node.mem_map.pfn(page).filter(|pfn| node.pfns.contains(*pfn)))
+            }
+            Maps::Sparse(sections) => sections.page_to_pfn(page),
+            Maps::SparseVmemmap { vmemmap, .. } => vmemmap.pfn(page),
+        }
+    }
+
+    /// DISCONTIGMEM: the map of the node that the frame belongs to (pfn_to_nid, NODE_DATA). Where nodes interleave,
+    /// memory decides.
+    pub fn node_map(&self, pfn: Pfn) -> Option<&NodeMap> {
+        let Maps::Discontig(nodes) = &self.maps else { return None };
+        let at = self.memory.partition_point(|m| m.span().end <= pfn);
+        let nid = self.memory.get(at).filter(|m| m.span().contains(pfn)).and_then(HasSpan::nid);
+        let mut spanning = nodes.iter().filter(|node| node.span.contains(pfn));
+        match nid {
+            Some(nid) => spanning.find(|node| node.nid == nid),
+            None => spanning.next(),
         }
     }
 }

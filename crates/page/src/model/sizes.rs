@@ -1,33 +1,33 @@
 //! How many bytes Linux allocates for its maps. Checked against the `memblock_alloc` lines of real boots.
 
-use super::AddrBits;
+use super::{AddrBits, Geometry};
 use pagewright_addr::{Order, PfnRange};
 
 /// Bits that each pageblock has in a usemap (NR_PAGEBLOCK_BITS): three for the migrate type, one for skipping.
 const PAGEBLOCK_BITS: u64 = 4;
 
-/// Frames that a FLATMEM node's array covers (alloc_node_mem_map): the node's span grown to whole blocks of the
-/// largest order. Times the size of `struct page`, that is the allocation.
-pub fn flat_memmap_pages(span: PfnRange, max_order_block: Order) -> u64 {
-    if span.is_empty() {
-        return 0;
+/// Bytes of a section's entry in the section table (`struct mem_section`): four words with page extensions, which every
+/// kernel modelled here with 64 bits has.
+pub const fn mem_section_bytes(bits: AddrBits) -> u64 {
+    match bits {
+        AddrBits::Bits32 => 16,
+        AddrBits::Bits64 => 32,
     }
-    let block = max_order_block.pages();
-    span.end.align_up(block).get() - span.start.align_down(block).get()
 }
 
-/// Bytes of a zone's usemap without SPARSEMEM (usemap_size, setup_usemap).
+/// Bytes of a zone's usemap without SPARSEMEM (usemap_size, setup_usemap); 0 for a zone that spans nothing.
 pub fn zone_usemap_bytes(zone: PfnRange, pageblock: Order, bits: AddrBits) -> u64 {
+    if zone.is_empty() {
+        return 0;
+    }
     let pages = zone.len().saturating_add(zone.start.get() & (pageblock.pages() - 1));
     long_bytes((pages.div_ceil(pageblock.pages())).saturating_mul(PAGEBLOCK_BITS), bits)
 }
 
 /// Bytes of the `long`s that hold `count` bits.
-fn long_bytes(count: u64, bits: AddrBits) -> u64 {
-    match bits {
-        AddrBits::Bits32 => count.div_ceil(32).saturating_mul(4),
-        AddrBits::Bits64 => count.div_ceil(64).saturating_mul(8),
-    }
+const fn long_bytes(count: u64, bits: AddrBits) -> u64 {
+    let long = bits.long_bytes();
+    count.div_ceil(8 * long).saturating_mul(long)
 }
 
 /// What shapes one section's usemap (struct mem_section_usage).
@@ -45,14 +45,10 @@ pub struct UsemapConfig {
 
 impl UsemapConfig {
     /// Bytes of one section's usemap (mem_section_usage_size).
-    pub fn section_bytes(&self, pages_per_section: u64, subsections: u64) -> u64 {
-        let pointer = match self.bits {
-            AddrBits::Bits32 => 4,
-            AddrBits::Bits64 => 8,
-        };
-        let rcu = if self.rcu_head { 2 * pointer } else { 0 };
-        let map = if self.vmemmap { long_bytes(subsections, self.bits) } else { 0 };
-        let blocks = pages_per_section >> self.pageblock.get();
+    pub const fn section_bytes(&self, geometry: &Geometry) -> u64 {
+        let rcu = if self.rcu_head { 2 * self.bits.long_bytes() } else { 0 };
+        let map = if self.vmemmap { long_bytes(geometry.subsections(), self.bits) } else { 0 };
+        let blocks = geometry.pages_per_section() >> self.pageblock.get();
         rcu + map + long_bytes(blocks * PAGEBLOCK_BITS, self.bits)
     }
 }
