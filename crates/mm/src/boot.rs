@@ -8,16 +8,15 @@
 use crate::census::Census;
 use crate::cma::CmaArea;
 use crate::crash::CrashKernel;
+use crate::derived::{long_bytes, wide_phys};
 use crate::error::BootError;
 use crate::numa::{Distances, NodeData};
 use crate::reserved_mem::Verdicts;
 use crate::sink::{EventSink, Phase};
-use crate::text::Pa;
 use crate::{early, percpu};
 use arrayvec::ArrayVec;
 use pagewright_addr::{NodeId, Pfn, PhysAddr, PhysRange};
 use pagewright_firmware::cmdline::{CommandLine, Params};
-use pagewright_firmware::config::MemoryModel;
 use pagewright_firmware::{Arch, Machine};
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
 use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
@@ -276,135 +275,6 @@ impl<'a> Boot<'a> {
     pub(crate) fn alloc(&mut self, bytes: u64, align: u64) -> Result<PhysAddr, memblock::Error> {
         self.mb.alloc(bytes, align)
     }
-
-    /// Bytes of a page.
-    pub fn page_bytes(&self) -> u64 {
-        self.machine.config.page_shift.bytes()
-    }
-
-    /// Bytes that one entry of a PMD maps.
-    pub fn pmd_bytes(&self) -> u64 {
-        let shift = self.machine.config.page_shift.get();
-        match self.machine.arch {
-            Arch::Arm64 => 1 << (2 * shift - 3),
-            Arch::X86_64 => 2 << 20,
-            Arch::Arm | Arch::I386 if wide_phys(self.machine) => 2 << 20,
-            Arch::Arm => 2 << 20,
-            Arch::I386 => 4 << 20,
-        }
-    }
-
-    /// Bytes of an `unsigned long`.
-    pub fn long_bytes(&self) -> u64 {
-        long_bytes(self.machine.arch)
-    }
-
-    /// SMP_CACHE_BYTES.
-    pub fn cache_line(&self) -> u64 {
-        self.machine.cpus.cache_line.into()
-    }
-
-    /// Whether `phys_addr_t` has 64 bits.
-    pub fn phys_addr_is_64bit(&self) -> bool {
-        wide_phys(self.machine)
-    }
-
-    /// PHYS_ADDR_MAX.
-    pub fn phys_addr_max(&self) -> PhysAddr {
-        if self.phys_addr_is_64bit() { PhysAddr::MAX } else { PhysAddr::new(u32::MAX.into()) }
-    }
-
-    /// An address in the log's `%pa` wording.
-    pub fn pa(&self, at: PhysAddr) -> Pa {
-        Pa { at, wide: self.phys_addr_is_64bit() }
-    }
-
-    /// `__pa(MAX_DMA_ADDRESS)`: where allocations that need not be DMA-able begin.
-    pub fn max_dma_address(&self) -> PhysAddr {
-        match self.machine.arch {
-            Arch::X86_64 | Arch::I386 => PhysAddr::new(16 << 20),
-            Arch::Arm64 => self.memstart,
-            Arch::Arm => crate::arm::max_dma_address(self),
-        }
-    }
-
-    /// MAX_PHYSMEM_BITS as it is at run time.
-    pub fn max_physmem_bits(&self) -> u8 {
-        match self.machine.arch {
-            Arch::X86_64 if self.machine.cpus.la57 => 52,
-            Arch::X86_64 => 46,
-            _ => self.machine.config.max_physmem_bits() as u8,
-        }
-    }
-
-    /// Bytes of the virtually contiguous memory map for one section.
-    pub fn vmemmap_section_stride(&self) -> u64 {
-        let c = &self.machine.config;
-        (1u64 << (c.section_size_bits() - c.page_shift.get())) * u64::from(self.machine.build.struct_page)
-    }
-
-    /// The virtual address of the `struct page` of frame 0.
-    pub fn vmemmap_base(&self) -> u64 {
-        match self.machine.arch {
-            Arch::Arm64 => {
-                let c = &self.machine.config;
-                // VMEMMAP_START lies `VA bits - (page shift - 6)` below the top; it maps the frame at memstart.
-                let start = 0u64.wrapping_sub(1 << (u32::from(c.va_bits) - (c.page_shift.get() - 6)));
-                start.wrapping_sub((self.memstart.get() >> c.page_shift.get()) * 64)
-            }
-            _ if self.machine.cpus.la57 => 0xffd4_0000_0000_0000,
-            _ => 0xffff_ea00_0000_0000,
-        }
-    }
-
-    /// Where a node's `pg_data_t` lies; the start of memory when it is part of the image.
-    pub(crate) fn node_data_at(&self, nid: NodeId) -> PhysAddr {
-        self.node_data.iter().find(|(n, _)| *n == nid).map_or(PhysAddr::ZERO, |(_, r)| r.start)
-    }
-
-    /// Enters a node's `pg_data_t`.
-    pub(crate) fn set_node_data(&mut self, nid: NodeId, range: PhysRange) -> Result<(), BootError> {
-        let limit = crate::numa::MAX_NODES;
-        let full = BootError::TooMany { what: "NUMA node numbers", limit: limit as u64 };
-        if nid.index() >= limit {
-            return Err(full);
-        }
-        self.node_data.try_push((nid, range)).map_err(|_| full)
-    }
-
-    /// Whether a node is online and has its data.
-    pub(crate) fn node_has_data(&self, nid: NodeId) -> bool {
-        self.nodes_online.contains(nid)
-    }
-
-    /// The node that an address belongs to.
-    pub(crate) fn node_of(&self, at: PhysAddr) -> Option<NodeId> {
-        let pfn = at.pfn(self.machine.config.page_shift);
-        self.mb.mem_pfn_ranges(None).find(|(r, _)| r.contains(pfn)).and_then(|(_, n)| n)
-    }
-
-    /// How many nodes have memory (N_MEMORY).
-    pub(crate) fn nodes_with_memory(&self) -> usize {
-        self.layout.as_ref().map_or(1, |l| l.memory_nodes.len())
-    }
-
-    /// Whether the memory model has sections.
-    pub(crate) fn is_sparse(&self) -> bool {
-        matches!(self.machine.config.memory_model, MemoryModel::Sparse | MemoryModel::SparseVmemmap)
-    }
-}
-
-/// Bytes of an `unsigned long` on an architecture.
-pub(crate) const fn long_bytes(arch: Arch) -> u64 {
-    match arch {
-        Arch::X86_64 | Arch::Arm64 => 8,
-        Arch::Arm | Arch::I386 => 4,
-    }
-}
-
-/// Whether `phys_addr_t` has 64 bits.
-pub(crate) const fn wide_phys(machine: &Machine<'_>) -> bool {
-    long_bytes(machine.arch) == 8 || machine.config.lpae
 }
 
 /// Boots a machine to a running page allocator.

@@ -6,6 +6,12 @@
 //! and the kernel's init sections are kept as tokens, because they are freed later in the boot. [`Running`] owns the
 //! result. Its steps follow the initcalls: CMA is activated, then watermarks are computed, then init memory is freed.
 
+mod kept;
+mod report;
+
+use kept::{Kept, freed_initrd, keep_reserved, special_ranges};
+use report::memory_line;
+
 use crate::boot::{Boot, debug, info};
 use crate::error::BootError;
 use crate::sink::Phase;
@@ -13,7 +19,6 @@ use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicU32;
 use pagewright_addr::{NodeId, Order, PfnRange, PhysRange};
 use pagewright_firmware::Arch;
-use pagewright_memblock::Flags;
 use pagewright_page::{Frames, PageMap, PageStorage, Pristine, Reserved, Section, SectionTable};
 use pagewright_zone::ZoneKind;
 use pagewright_zone::buddy::{Buddy, BuddyZone, Pageblocks, Request, ZonePiece};
@@ -56,15 +61,6 @@ pub fn metadata_frames(boot: &Boot<'_>) -> u64 {
 pub fn populated_zones(boot: &Boot<'_>) -> usize {
     let nodes = boot.layout.as_ref().map_or(&[][..], |l| l.nodes());
     nodes.iter().filter(|n| n.possible).map(|n| n.populated().count()).sum()
-}
-
-/// Why a reserved range was kept apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kept {
-    Cma,
-    ImageGaps,
-    InitSections,
-    Initrd,
 }
 
 /// A machine whose page allocator serves.
@@ -145,119 +141,12 @@ fn fill_zones<'z, 's, 'a>(
     Some(zones)
 }
 
-/// Reserved ranges that are freed or lent later.
-fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 72> {
-    let c = &boot.machine.config;
-    let shift = c.page_shift;
-    let mut out: ArrayVec<(PfnRange, Kept), 72> = ArrayVec::new();
-    let mut add = |range: PhysRange, why| {
-        let frames = range.frames_inside(shift);
-        if !frames.is_empty() {
-            let _ = out.try_push((frames, why));
-        }
-    };
-    for area in &boot.cma {
-        add(area.range, Kept::Cma);
-    }
-    let image = &boot.machine.image;
-    add(PhysRange::new(image.init_begin, image.init_end), Kept::InitSections);
-    if boot.machine.arch == Arch::X86_64 && c.strict_kernel_rwx {
-        // Between text, read-only data and data lies what alignment to large pages left over.
-        add(PhysRange::new(image.text_end, image.rodata_start), Kept::ImageGaps);
-        add(PhysRange::new(image.rodata_end, image.data_start), Kept::ImageGaps);
-    }
-    if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
-        add(freed_initrd(boot, initrd), Kept::Initrd);
-    }
-    out.sort_unstable_by_key(|(r, _)| r.start);
-    out
-}
-
-/// What is freed of the initial RAM disk: only the pages that it fills on arm64, also its ends' elsewhere.
-fn freed_initrd(boot: &Boot<'_>, initrd: PhysRange) -> PhysRange {
-    let shift = boot.machine.config.page_shift;
-    let whole = boot.machine.arch != Arch::Arm64;
-    if whole { initrd.frames_touched(shift) } else { initrd.frames_inside(shift) }.bytes(shift)
-}
-
-/// Marks memory as reserved; what is freed later stays at hand.
-fn keep_reserved<'a>(
-    buddy: &Buddy<'_, '_, 'a>,
-    mut part: Pristine<'a>,
-    special: &[(PfnRange, Kept)],
-    kept: &mut ArrayVec<(Kept, Reserved<'a>), 80>,
-) {
-    for (pfns, why) in special {
-        let index = |pfn| buddy.map().idx(pfn).map(|i| u64::from(i.get()));
-        let last = pfns.end.saturating_sub(1);
-        let (Some(start), Some(end)) = (index(pfns.start), index(last)) else { continue };
-        let (start, end) = (start.max(part.start()), (end + 1).min(part.end()));
-        if start >= end || kept.is_full() {
-            continue;
-        }
-        // Reserved for good: the token is dropped, the frames stay what they are.
-        drop(part.take_front(start - part.start()).into_reserved());
-        kept.push((*why, part.take_front(end - start).into_reserved()));
-    }
-    drop(part.into_reserved());
-}
-
 /// How much of a free range is initialised before the deferred initialisation runs.
 fn early_part(nodes: &[NodeLayout], pfns: PfnRange, nid: Option<NodeId>) -> u64 {
     let node = nid.and_then(|n| nodes.get(n.index()));
     match node.and_then(|n| n.first_deferred_pfn) {
         Some(first) => pfns.end.min(first).get().saturating_sub(pfns.start.get()),
         None => pfns.len(),
-    }
-}
-
-/// `mem_init_print_info`.
-fn memory_line(boot: &mut Boot<'_>, total: u64, available: u64) {
-    let shift = boot.machine.config.page_shift.get();
-    let kib = |pages: u64| pages << (shift - 10);
-    let bytes = |from: pagewright_addr::PhysAddr, to: pagewright_addr::PhysAddr| {
-        to.get().saturating_sub(from.get()) >> 10
-    };
-    let Some(layout) = &boot.layout else { return };
-    let present: u64 = layout.nodes().iter().map(|n| n.present).sum();
-    let image = &boot.machine.image;
-    let high: u64 = boot.high_pages();
-    let available = available.saturating_sub(vmalloc_tables(boot));
-    let reserved = present.saturating_sub(total).saturating_sub(boot.total_cma_pages);
-    let highmem = Highmem(boot.machine.config.highmem.then_some(kib(high)));
-    info!(
-        boot,
-        "Memory: {}K/{}K available ({}K kernel code, {}K rwdata, {}K rodata, {}K init, {}K bss, {}K reserved, {}K cma-reserved{highmem})",
-        kib(available),
-        kib(present),
-        bytes(image.text_start, image.text_end),
-        bytes(image.data_start, image.data_end),
-        bytes(image.rodata_start, image.rodata_end),
-        bytes(image.init_begin, image.init_end),
-        bytes(image.bss_start, image.bss_end),
-        kib(reserved),
-        kib(boot.total_cma_pages),
-    );
-}
-
-/// Pages that x86_64 takes from the buddy before it prints the line: the upper page tables of all vmalloc space
-/// (`preallocate_vmalloc_pages`), one for each entry of the top table: 32 TiB by 512 GiB, or 12800 TiB by 256 TiB.
-fn vmalloc_tables(boot: &Boot<'_>) -> u64 {
-    match (boot.machine.arch, boot.machine.cpus.la57) {
-        (Arch::X86_64, false) => 64,
-        (Arch::X86_64, true) => 50,
-        _ => 0,
-    }
-}
-
-struct Highmem(Option<u64>);
-
-impl core::fmt::Display for Highmem {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.0 {
-            Some(kib) => write!(f, ", {kib}K highmem"),
-            None => Ok(()),
-        }
     }
 }
 
@@ -403,14 +292,6 @@ impl Boot<'_> {
         let zones = crate::free_area::zone_set(self);
         let movable = self.layout.as_ref().map_or(ZoneKind::Normal, |l| l.movable_zone());
         Tunables::new(zones, movable, c.page_shift, 1 << c.pageblock_order())
-    }
-
-    /// Pages of free high memory (`totalhigh_pages` right after `mem_init`).
-    fn high_pages(&self) -> u64 {
-        let shift = self.machine.config.page_shift;
-        let high = self.high_memory.pfn(shift);
-        let above = |r: PfnRange| r.end.get().saturating_sub(r.start.max(high).get());
-        self.mb.free_ranges(None, Flags::empty()).map(|(r, _)| above(r.frames_inside(shift))).sum()
     }
 
     /// Whether transparent huge pages are on (`always` or `madvise`).
