@@ -4,13 +4,15 @@ use super::{Facts, Group, shape};
 
 /// Lines that are facts as a whole: their beginning, and the group. The key is the line's shape (numbers left
 /// out), the value the line. Messages about refusals are among them, so that one which only one side prints shows.
+/// Other parts of a kernel begin lines with the same words: each beginning goes on until only memory is meant.
 const MESSAGES: &[(Group, &str)] = &[
     (Group::Memory, "e820: update [mem"),
     (Group::Memory, "e820: remove [mem"),
     (Group::Memory, "user: [mem"),
     (Group::Memory, "last_pfn = "),
     (Group::Memory, "No NUMA configuration found"),
-    (Group::Memory, "Faking "),
+    (Group::Memory, "Faking a node at "),
+    (Group::Memory, "Faking node "),
     (Group::Memory, "Fake node size"),
     (Group::Memory, "NUMA: "),
     (Group::Memory, "numa: "),
@@ -19,8 +21,10 @@ const MESSAGES: &[(Group, &str)] = &[
     (Group::Memory, "SRAT: "),
     (Group::Memory, "ACPI: SRAT: "),
     (Group::Memory, "Memory limited to"),
-    (Group::Memory, "Ignoring "),
-    (Group::Memory, "Truncating "),
+    (Group::Memory, "Ignoring RAM at "),
+    (Group::Memory, "Ignoring memory "),
+    (Group::Memory, "Truncating RAM at "),
+    (Group::Memory, "Truncating memory at "),
     (Group::Memory, "  mapped low ram:"),
     (Group::Memory, "  low ram:"),
     (Group::Memory, "PM: hibernation: Registered nosave memory:"),
@@ -30,14 +34,16 @@ const MESSAGES: &[(Group, &str)] = &[
     (Group::Placements, "crashkernel"),
     (Group::Placements, "Reserving "),
     (Group::Placements, "cannot allocate crashkernel"),
+    (Group::Placements, "Cannot reserve "),
     (Group::Placements, "Cannot allocate reserved memory"),
     (Group::Placements, "OF: reserved mem: "),
     (Group::Placements, "OF: fdt: Reserved memory: "),
-    (Group::Placements, "OF: fdt: Ignoring"),
+    (Group::Placements, "OF: fdt: Reserving "),
+    (Group::Placements, "OF: fdt: Ignoring memory "),
     (Group::Placements, "Reserved memory: "),
     (Group::Placements, "INITRD: "),
     (Group::Placements, "initrd "),
-    (Group::Placements, "RAMDISK: "),
+    (Group::Placements, "RAMDISK: [mem "),
     (Group::Placements, "Allocated new RAMDISK: "),
     (Group::Placements, "Move RAMDISK "),
     (Group::Placements, "hugetlb_cma: "),
@@ -66,11 +72,15 @@ pub(super) struct Reader {
     block: Block,
     dumps: u32,
     late: bool,
+    /// The boot is over: drivers and programs speak.
+    over: bool,
 }
 
 impl Reader {
     pub(super) fn line(&mut self, line: &str, facts: &mut Facts) {
-        if self.heading(line) {
+        // `Run /init as init process`
+        self.over |= line.starts_with("Run ") && line.trim_end().ends_with(" as init process");
+        if self.over || self.heading(line) {
             return;
         }
         if line.starts_with(' ') && self.block != Block::None {
@@ -94,7 +104,7 @@ impl Reader {
             facts.push_next(*group, &shape(line), line, self.late);
         } else if line.ends_with("HIGHMEM available.") || line.ends_with("LOWMEM available.") {
             facts.push_next(Group::Memory, &shape(line), line, self.late);
-        } else if line.contains(") overlaps with ") {
+        } else if line.contains("--0x") && line.contains(") overlaps with ") {
             facts.push_next(Group::Placements, &shape(line), line, self.late);
         }
     }

@@ -80,3 +80,36 @@ fn groups_are_found_by_name() {
         assert_eq!(Group::from_name(group.name()), Some(group));
     }
 }
+
+#[test]
+fn lines_that_only_begin_like_facts_are_none() {
+    for line in [
+        "Ignoring duplicate/late registration of read_current_timer delay",
+        "Ignoring unrecognised tag 0x54410008",
+        "Ignoring BGRT: invalid image address",
+        "Truncating the name of a device",
+        "Faking a PC speaker",
+        "RAMDISK: gzip image found at block 0",
+        "pci 0000:00:1f.0: can't claim BAR 13 [io 0x0600-0x067f]: (size 0x80) overlaps with PM",
+    ] {
+        assert_eq!(Facts::from_log(line).list, [], "{line}");
+    }
+    for line in [
+        "Ignoring RAM at 0x70000000-0x80000000",
+        "Ignoring memory at 0x100000000 outside 32-bit physical address space",
+        "Truncating memory at 0xf0000000 to fit in 32-bit physical address space",
+        "RAMDISK: [mem 0x7fed3000-0x7ffcffff]",
+        "OF: fdt: Ignoring memory range 0x0 - 0x40000000",
+        "a (0x0000000050000000--0x0000000050100000) overlaps with b (0x0000000050080000--0x0000000050180000)",
+    ] {
+        assert_eq!(Facts::from_log(line).list.len(), 1, "{line}");
+    }
+}
+
+#[test]
+fn what_is_said_after_the_boot_is_no_fact_of_it() {
+    let late = "cma: cma_alloc: reserved: alloc failed, req-size: 1 pages, ret: -12";
+    let log = format!("{LOG}[    1.0] Run /init as init process\n[   99.0] {late}\n");
+    assert_eq!(Facts::from_log(&log), Facts::from_log(LOG));
+    assert_eq!(Facts::from_log(late).list.len(), 1);
+}
