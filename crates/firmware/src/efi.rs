@@ -1,13 +1,16 @@
 //! EFI memory maps, as the kernel prints them and as the boot path judges them.
 //!
 //! An [`EfiEntry`] is one descriptor of the map (UEFI specification, GetMemoryMap). [`parse_dmesg_line`] reads the
-//! lines that Linux prints with `efi=debug`, in the forms of several kernel versions.
+//! lines that Linux prints with `efi=debug`, in the forms of several kernel versions. [`Efi`] is all that a machine's
+//! EFI leaves behind: the map, where it lies, and the tables that the kernel must not overwrite.
 
+mod tables;
 mod text;
 
 use crate::e820::E820Kind;
 use pagewright_addr::PhysRange;
 
+pub use tables::{DESCRIPTOR_LEN, Efi, EfiParams, MissingEfiParam};
 pub use text::{EfiLineError, parse_dmesg_line};
 
 /// Bits of [`EfiEntry::attributes`], named as in the UEFI specification.
@@ -38,6 +41,8 @@ pub mod attribute {
     pub const SP: u64 = 1 << 18;
     /// Protected by the CPU's memory encryption.
     pub const CPU_CRYPTO: u64 = 1 << 19;
+    /// Can be unplugged, by way of ACPI.
+    pub const HOT_PLUGGABLE: u64 = 1 << 20;
     /// Needed by runtime services.
     pub const RUNTIME: u64 = 1 << 63;
 }
@@ -129,6 +134,22 @@ pub struct EfiEntry {
 impl EfiEntry {
     fn has(&self, bits: u64) -> bool {
         self.attributes & bits != 0
+    }
+
+    /// Whether the memory is for a specific purpose, and so left alone where the kernel honours that
+    /// (CONFIG_EFI_SOFT_RESERVE without `efi=nosoftreserve`).
+    pub fn is_specific_purpose(&self) -> bool {
+        self.has(attribute::SP)
+    }
+
+    /// Whether runtime services need it.
+    pub fn is_runtime(&self) -> bool {
+        self.has(attribute::RUNTIME)
+    }
+
+    /// Whether the memory belonged to boot services, which are over.
+    pub const fn is_boot_services(&self) -> bool {
+        matches!(self.kind, EfiKind::BootServicesCode | EfiKind::BootServicesData)
     }
 
     /// arm64: whether the descriptor is memory at all, cacheable in some way or write combining.

@@ -11,6 +11,7 @@ use crate::cmdline::CommandLine;
 use crate::config::KernelConfig;
 use crate::devicetree::DeviceTree;
 use crate::e820::E820Entry;
+use crate::efi::Efi;
 use pagewright_addr::{PhysAddr, PhysRange};
 
 /// The processor architecture, which selects the boot path.
@@ -61,8 +62,11 @@ pub enum Firmware<'a> {
         at: Option<PhysAddr>,
         /// Memory that replaces the tree's own memory nodes (`--memory`); empty takes the tree's.
         memory: &'a [PhysRange],
-        /// An EFI memory map that replaces the tree's memory nodes.
-        efi: &'a [crate::efi::EfiEntry],
+        /// What EFI left. Its memory map replaces the tree's memory nodes.
+        efi: Efi<'a>,
+        /// ACPI's tables on arm64. They count where the tree describes nothing but /chosen, or the command line wants
+        /// them; the tree counts otherwise.
+        acpi: Option<ArmAcpi<'a>>,
     },
     /// A PC: the e820 map, and ACPI's tables for NUMA.
     Pc(Pc<'a>),
@@ -81,8 +85,8 @@ pub struct Pc<'a> {
     pub acpi_tables: &'a [PhysRange],
     /// The legacy MP table's floating pointer and configuration table, if the firmware left one.
     pub mp_table: Option<MpTable>,
-    /// The EFI memory map; empty on a BIOS machine.
-    pub efi: &'a [crate::efi::EfiEntry],
+    /// What EFI left; empty on a BIOS machine.
+    pub efi: Efi<'a>,
     /// Ranges of `struct setup_data` entries from the boot loader.
     pub setup_data: &'a [PhysRange],
     /// IO APICs in the MADT.
@@ -93,6 +97,24 @@ pub struct Pc<'a> {
     pub hpet: bool,
     /// The top of conventional memory as the BIOS data area says (EBDA start), used for the low reserve.
     pub ebda: Option<PhysAddr>,
+}
+
+/// What ACPI says about an arm64 machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ArmAcpi<'a> {
+    /// Affinities and distances (SRAT, SLIT), empty without NUMA.
+    pub numa: NumaTables<'a>,
+    /// The enabled processors of the MADT by the kernel's numbers: the one that boots, then the others in table order.
+    pub cpus: &'a [ArmCpu],
+}
+
+/// A processor of a MADT (GICC).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ArmCpu {
+    /// Its ACPI uid, by which the SRAT names it.
+    pub uid: u32,
+    /// Its affinity register.
+    pub mpidr: u64,
 }
 
 /// The legacy MP specification's tables, which the kernel reserves when found.

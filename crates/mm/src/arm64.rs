@@ -7,8 +7,9 @@ use crate::boot::{Boot, info, warning};
 use crate::census::Leaves;
 use crate::error::BootError;
 use crate::sink::Phase;
-use crate::{cma, crash, early, fdt, free_area, numa, percpu, reserved_mem, sparse};
+use crate::{cma, crash, early, efi, fdt, free_area, numa, percpu, reserved_mem, sparse};
 use pagewright_addr::{Pfn, PhysAddr, PhysRange};
+use pagewright_firmware::ArmAcpi;
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_memblock::Set;
 use pagewright_zone::ZoneKind;
@@ -24,17 +25,26 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     if let Some(limit) = b.params.mem_limit() {
         info!(b, "Memory limited to {}MB", limit >> 20);
     }
-    fdt::efi_init(b)?;
+    efi::efi_init(b)?;
     b.phase(Phase::Memblock);
     arm64_memblock_init(b, &tree)?;
     crate::check::memory(b)?;
     b.phase(Phase::PagingInit);
     paging_init(b)?;
-    fdt::unflatten_device_tree(b, &tree)?;
+    // Where ACPI describes the machine, the tree is not looked at again.
+    let acpi = efi::acpi(b, &tree);
+    match acpi {
+        Some(_) => efi::reserve_boot_logo(b)?,
+        None => fdt::unflatten_device_tree(b, &tree)?,
+    }
     b.phase(Phase::BootmemInit);
-    bootmem_init(b, &tree)?;
+    bootmem_init(b, &tree, acpi)?;
     b.phase(Phase::SetupArch);
-    request_standard_resources(b)
+    request_standard_resources(b)?;
+    if let Some(acpi) = acpi.filter(|_| b.machine.config.numa) {
+        numa::map_cpus_to_nodes(b, acpi);
+    }
+    Ok(())
 }
 
 /// Bytes that the linear map can cover: half of the kernel's address space.
@@ -219,9 +229,13 @@ fn max_zone_phys(b: &Boot<'_>, bits: u32) -> PhysAddr {
 }
 
 /// `bootmem_init`: nodes, sections, zones, CMA and the crash kernel.
-fn bootmem_init(b: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootError> {
+fn bootmem_init(
+    b: &mut Boot<'_>,
+    tree: &DeviceTree<'_>,
+    acpi: Option<&ArmAcpi<'_>>,
+) -> Result<(), BootError> {
     crate::memtest::early_memtest(b)?;
-    numa::arch_numa_init(b, tree)?;
+    numa::arch_numa_init(b, tree, acpi)?;
     crate::hugetlb::cma_reserve(b)?;
     crate::hugetlb::pernuma_cma_reserve(b)?;
     sparse::sparse_init(b)?;

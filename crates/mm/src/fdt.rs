@@ -4,17 +4,17 @@ use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
 use crate::percpu::{CpuPlace, MAX_CPUS};
 use arrayvec::ArrayVec;
-use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_addr::{NodeId, PhysRange};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::{Arch, Firmware};
-use pagewright_memblock::{Flags, Set};
+use pagewright_memblock::Set;
 
 /// `setup_machine_fdt` and `early_init_dt_scan`: the tree itself is reserved, its memory nodes are added.
 ///
 /// # Errors
 /// [`BootError::NoMemory`] when no node gives memory.
 pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, BootError> {
-    let Firmware::DeviceTree { tree, at, memory, efi } = &b.machine.firmware else {
+    let Firmware::DeviceTree { tree, at, memory, efi, .. } = &b.machine.firmware else {
         return Err(BootError::Unsupported { what: "this architecture without a device tree" });
     };
     let tree = tree.clone();
@@ -35,15 +35,7 @@ pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, 
     if b.mb.regions(Set::Memory).is_empty() && efi.is_empty() {
         return Err(BootError::NoMemory { empty_node: tree.memory_nodes().next().is_some() });
     }
-    // A crash kernel uses only what it was given.
-    let usable = tree.chosen().usable_memory_ranges;
-    if let Some(first) = usable.first() {
-        b.mb.set_caller("early_init_dt_check_for_usable_mem_range");
-        b.mb.cap_memory_range(first.range())?;
-        for more in &usable[1..] {
-            b.mb.add(more.range())?;
-        }
-    }
+    check_for_usable_mem_range(b, &tree)?;
     if let Some(at) = at {
         b.mb.set_caller(if b.machine.arch == Arch::Arm64 { "setup_machine_fdt" } else { "setup_arch" });
         b.mb.reserve(PhysRange::from_len(*at, tree.total_size()))?;
@@ -57,9 +49,22 @@ pub(crate) fn setup_machine_fdt<'a>(b: &mut Boot<'a>) -> Result<DeviceTree<'a>, 
     Ok(tree)
 }
 
+/// `early_init_dt_check_for_usable_mem_range`: a crash kernel uses only what it was given.
+pub(crate) fn check_for_usable_mem_range(b: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootError> {
+    let usable = tree.chosen().usable_memory_ranges;
+    if let Some(first) = usable.first() {
+        b.mb.set_caller("early_init_dt_check_for_usable_mem_range");
+        b.mb.cap_memory_range(first.range())?;
+        for more in &usable[1..] {
+            b.mb.add(more.range())?;
+        }
+    }
+    Ok(())
+}
+
 /// `early_init_dt_add_memory_arch`: whole pages, from PHYS_OFFSET on where that is known, below what physical
 /// addresses can hold.
-fn add_memory(b: &mut Boot<'_>, range: PhysRange) -> Result<(), BootError> {
+pub(crate) fn add_memory(b: &mut Boot<'_>, range: PhysRange) -> Result<(), BootError> {
     let page = b.page_bytes();
     if range.len() < page - (range.start.get() & (page - 1)) {
         warning!(b, "OF: fdt: Ignoring memory block 0x{:x} - 0x{:x}", range.start, range.end);
@@ -89,29 +94,6 @@ fn add_memory(b: &mut Boot<'_>, range: PhysRange) -> Result<(), BootError> {
     Ok(())
 }
 
-/// An EFI memory map replaces the tree's memory (`efi_init`).
-pub(crate) fn efi_init(b: &mut Boot<'_>) -> Result<(), BootError> {
-    let Firmware::DeviceTree { efi, .. } = &b.machine.firmware else { return Ok(()) };
-    if efi.is_empty() {
-        info!(b, "efi: UEFI not found.");
-        return Ok(());
-    }
-    let page = b.page_bytes();
-    b.mb.set_caller("reserve_regions");
-    b.mb.remove_sized(PhysAddr::ZERO, u64::MAX)?;
-    for e in efi.iter().filter(|e| e.is_memory()) {
-        let range = PhysRange::new(e.range.start.align_down(page), e.range.end.align_up(page));
-        add_memory(b, range)?;
-        if !e.is_usable(false) {
-            b.mb.set_flag(range.start, range.len(), Flags::NOMAP, true)?;
-        }
-        if e.is_kept() {
-            b.mb.reserve(range)?;
-        }
-    }
-    Ok(())
-}
-
 /// The initial RAM disk: what the machine says, else the tree.
 pub(crate) fn initrd(b: &Boot<'_>, tree: &DeviceTree<'_>) -> Option<PhysRange> {
     b.machine.initrd.or_else(|| tree.chosen().initrd).filter(|r| !r.is_empty())
@@ -136,13 +118,13 @@ pub(crate) fn cpu_places(b: &Boot<'_>) -> Result<ArrayVec<CpuPlace, MAX_CPUS>, B
         _ => None,
     };
     for cpu in 0..b.machine.cpus.possible {
-        let node = tree
-            .filter(|_| b.machine.config.numa && !b.numa_off)
-            .and_then(|t| t.cpus().nth(cpu as usize))
-            .and_then(|c| c.node)
-            .and_then(|n| u16::try_from(n).ok())
-            .and_then(NodeId::new)
-            .filter(|n| b.nodes_online.contains(*n));
+        let by_tree = |cpu| {
+            let node = tree.filter(|_| !b.numa_off).and_then(|t| t.cpus().nth(cpu)).and_then(|c| c.node);
+            node.and_then(|n| u16::try_from(n).ok()).and_then(NodeId::new)
+        };
+        // ACPI's word counts where the nodes are ACPI's.
+        let node = b.cpu_nodes.get(cpu as usize).copied().or_else(|| by_tree(cpu as usize));
+        let node = node.filter(|n| b.nodes_online.contains(*n));
         let node = if b.machine.config.numa { Some(node.unwrap_or(NodeId::ZERO)) } else { None };
         out.try_push(CpuPlace { cpu, node })
             .map_err(|_| BootError::TooMany { what: "possible CPUs", limit: MAX_CPUS as u64 })?;

@@ -81,6 +81,7 @@ pub mod cma;
 pub mod crash;
 mod derived;
 pub mod early;
+mod efi;
 pub mod error;
 pub mod fdt;
 pub mod free_area;

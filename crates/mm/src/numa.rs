@@ -1,12 +1,17 @@
-//! Nodes from a device tree: `arch_numa_init` with its fall-back to one node.
+//! Nodes from a device tree, or from ACPI on arm64: `arch_numa_init` with its fall-back to one node.
 //!
 //! memblock's regions carry node ids afterwards, distances stand in [`Distances`], and each node that has memory owns a
 //! `pg_data_t` taken from memblock, as near as possible.
+
+mod acpi;
+
+pub(crate) use acpi::map_cpus_to_nodes;
 
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
 use arrayvec::ArrayVec;
 use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_firmware::ArmAcpi;
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_memblock::Set;
 use pagewright_zone::NodeMask;
@@ -66,11 +71,16 @@ impl Distances {
     }
 }
 
-/// Nodes from the device tree, or one node for everything (`arch_numa_init`).
+/// Nodes from ACPI if that describes the machine, else from the device tree, or one node for everything
+/// (`arch_numa_init`).
 ///
 /// # Errors
 /// Whatever memblock refuses.
-pub fn arch_numa_init(boot: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), BootError> {
+pub fn arch_numa_init(
+    boot: &mut Boot<'_>,
+    tree: &DeviceTree<'_>,
+    acpi: Option<&ArmAcpi<'_>>,
+) -> Result<(), BootError> {
     if !boot.machine.config.numa {
         return single_node(boot);
     }
@@ -78,7 +88,11 @@ pub fn arch_numa_init(boot: &mut Boot<'_>, tree: &DeviceTree<'_>) -> Result<(), 
     let mut nodes = NodeMask::EMPTY;
     if !boot.params.numa.off {
         let table = alloc_distance(boot, limit)?;
-        if of_numa_init(boot, tree, limit, &mut nodes)? {
+        let found = match acpi {
+            Some(acpi) => acpi::acpi_numa_init(boot, acpi, limit, &mut nodes)?,
+            None => of_numa_init(boot, tree, limit, &mut nodes)?,
+        };
+        if found && every_region_has_a_node(boot, limit) {
             return register_nodes(boot, &nodes);
         }
         nodes = NodeMask::EMPTY;
@@ -166,17 +180,18 @@ fn of_numa_init(
         info!(boot, "NUMA: No NUMA configuration found");
         return Ok(false);
     }
-    if let Some(r) = boot.mb.regions(Set::Memory).iter().find(|r| r.nid().is_none()) {
-        let (start, end) = (r.base(), r.end());
-        warning!(
-            boot,
-            "NUMA: Warning: invalid memblk node 0 [mem {:#018x}-{:#018x}]",
-            start,
-            end.saturating_sub(1)
-        );
-        return Ok(false);
-    }
     Ok(true)
+}
+
+/// Memory that no node has makes the whole description void. The kernel shows its mark for "none", the number after the
+/// last possible node.
+fn every_region_has_a_node(boot: &Boot<'_>, limit: u64) -> bool {
+    let stray = boot.mb.regions(Set::Memory).iter().find(|r| r.nid().is_none());
+    if let Some(r) = stray {
+        let (start, last) = (r.base(), r.end().saturating_sub(1));
+        warning!(boot, "NUMA: Warning: invalid memblk node {limit} [mem {start:#018x}-{last:#018x}]");
+    }
+    stray.is_none()
 }
 
 /// Gives each node its `pg_data_t` (`numa_register_nodes`, `setup_node_data`).

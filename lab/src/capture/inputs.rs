@@ -6,6 +6,7 @@
 //! `kernel_symbols.txt`.
 
 pub mod distances;
+mod efi;
 mod image;
 pub mod kernel;
 pub mod pc;
@@ -17,7 +18,6 @@ use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::dmesg::{Banner, Line, classify};
-use pagewright_firmware::efi::EfiEntry;
 use pagewright_firmware::{Arch, BuildFacts, Cpus};
 
 /// What the log says about the machine as a whole.
@@ -30,7 +30,6 @@ pub(super) struct LogInputs<'a> {
     max_arch_pfn: Option<u64>,
     vipt_aliasing: bool,
     percpu_static: Option<u32>,
-    efi: Vec<EfiEntry>,
 }
 
 impl<'a> LogInputs<'a> {
@@ -45,7 +44,6 @@ impl<'a> LogInputs<'a> {
                 Line::GbPages => out.gbpages = true,
                 Line::LastPfn { max_arch_pfn, .. } => out.max_arch_pfn = Some(max_arch_pfn),
                 Line::PerCpu(percpu) => out.percpu_static = Some(percpu.static_bytes),
-                Line::Efi(entry) => out.efi.push(entry),
                 // `nogbpages` keeps them from the direct map only.
                 Line::Other(text) if text.starts_with("HugeTLB: registered 1.00 GiB page size") => {
                     out.gbpages = true;
@@ -108,7 +106,7 @@ impl Capture {
         };
         match arch {
             Arch::X86_64 | Arch::I386 => self.pc_inputs(&mut machine)?,
-            Arch::Arm64 | Arch::Arm => self.tree_inputs(&mut machine, &log)?,
+            Arch::Arm64 | Arch::Arm => self.tree_inputs(&mut machine)?,
         }
         Ok(machine)
     }
@@ -131,7 +129,7 @@ impl Capture {
         by_symbols.or(log.percpu_static)
     }
 
-    fn tree_inputs(&self, machine: &mut OwnedMachine, log: &LogInputs<'_>) -> Result<(), Fault> {
+    fn tree_inputs(&self, machine: &mut OwnedMachine) -> Result<(), Fault> {
         let file = self.dir.join("machine.dtb");
         let Some(dtb) = &self.dtb else {
             return Err(Fault::missing(
@@ -147,14 +145,19 @@ impl Capture {
         if chosen.bootargs.is_some() {
             machine.cmdline = None;
         }
-        let cpus = tree.cpus().count() as u32;
+        let extras = self.tree_extras(&tree, &machine.image)?;
+        let cpus = extras.acpi.as_ref().map_or(tree.cpus().count(), |acpi| acpi.cpus.len()) as u32;
         machine.cpus.possible = cpus.clamp(1, machine.config.nr_cpus);
         let at = chosen.initrd.map(|r| after_initrd(machine.arch, r.end));
+        machine.initrd = extras.initrd.filter(|_| chosen.initrd.is_none());
         machine.firmware = OwnedFirmware::DeviceTree {
             dtb: dtb.clone(),
-            at: at.or_else(|| self.reserved_of_len(tree.total_size())),
+            at: at
+                .or_else(|| self.reserved_of_len(tree.total_size()))
+                .or_else(|| self.logged_reserved_of_len(tree.total_size())),
             memory: Vec::new(),
-            efi: log.efi.clone(),
+            efi: extras.efi,
+            acpi: extras.acpi,
         };
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use super::dts;
 use super::image::image;
-use super::{OwnedFirmware, OwnedMachine, after_initrd, arch_name, place};
+use super::{OwnedEfi, OwnedFirmware, OwnedMachine, after_initrd, arch_name, place};
 use crate::capture::inputs::{kernel, pc::PcLog};
 use crate::fault::Fault;
 use pagewright_addr::{PhysAddr, PhysRange};
@@ -177,7 +177,13 @@ pub fn from_tree(
         config,
         image: Default::default(),
         build: BuildFacts::for_config(&config),
-        firmware: OwnedFirmware::DeviceTree { dtb, at: None, memory: Vec::new(), efi: Vec::new() },
+        firmware: OwnedFirmware::DeviceTree {
+            dtb,
+            at: None,
+            memory: Vec::new(),
+            efi: OwnedEfi::default(),
+            acpi: None,
+        },
         initrd: None,
         cmdline,
         cpus: Cpus { possible: cpus, ..Cpus::default() },

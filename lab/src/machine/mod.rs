@@ -4,11 +4,13 @@
 mod cores;
 pub mod description;
 pub mod dts;
+mod efi;
 mod image;
 mod load;
 mod owned;
 
 pub use cores::flavour_of;
+pub use efi::{OwnedArmAcpi, OwnedEfi};
 pub use load::{Layout, after_initrd, place};
 pub use owned::{OwnedFirmware, OwnedMachine, OwnedPc};
 

@@ -1,5 +1,6 @@
 //! The owned description and how it lends itself to the boot path.
 
+use super::{OwnedArmAcpi, OwnedEfi};
 use crate::fault::Fault;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::acpi::{NumaTables, Slit, SratCpu, SratMemory};
@@ -8,7 +9,6 @@ use pagewright_firmware::cmdline::CommandLine;
 use pagewright_firmware::config::KernelConfig;
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::e820::E820Entry;
-use pagewright_firmware::efi::EfiEntry;
 use pagewright_firmware::{Arch, BuildFacts, Cpus, Firmware, KernelImage, Machine, MpTable, Pc};
 
 /// A machine that owns its tables.
@@ -47,8 +47,10 @@ pub enum OwnedFirmware {
         at: Option<PhysAddr>,
         /// Memory that replaces the tree's own; empty takes the tree's.
         memory: Vec<PhysRange>,
-        /// An EFI memory map that replaces the tree's memory.
-        efi: Vec<EfiEntry>,
+        /// What EFI left; its memory map replaces the tree's memory.
+        efi: OwnedEfi,
+        /// ACPI's tables on arm64.
+        acpi: Option<OwnedArmAcpi>,
     },
     /// A PC.
     Pc(OwnedPc),
@@ -71,8 +73,10 @@ pub struct OwnedPc {
     pub acpi_tables: Vec<PhysRange>,
     /// The legacy MP table.
     pub mp_table: Option<MpTable>,
-    /// The EFI memory map.
-    pub efi: Vec<EfiEntry>,
+    /// What EFI left.
+    pub efi: OwnedEfi,
+    /// What the boot loader hands over in memory (`struct setup_data`).
+    pub setup_data: Vec<PhysRange>,
     /// The end of conventional memory.
     pub ebda: Option<PhysAddr>,
     /// IO APICs in the MADT.
@@ -90,12 +94,13 @@ impl OwnedMachine {
     /// A [`Fault`] if the device tree or the ATAGs cannot be read.
     pub fn lend(&self) -> Result<Machine<'_>, Fault> {
         let firmware = match &self.firmware {
-            OwnedFirmware::DeviceTree { dtb, at, memory, efi } => Firmware::DeviceTree {
+            OwnedFirmware::DeviceTree { dtb, at, memory, efi, acpi } => Firmware::DeviceTree {
                 tree: DeviceTree::parse(dtb)
                     .map_err(|e| Fault::caused(e, "device tree", "a flattened device tree"))?,
                 at: *at,
                 memory,
-                efi,
+                efi: efi.lend(),
+                acpi: acpi.as_ref().map(OwnedArmAcpi::lend),
             },
             OwnedFirmware::Pc(pc) => Firmware::Pc(Pc {
                 e820: &pc.e820,
@@ -106,8 +111,8 @@ impl OwnedMachine {
                 },
                 acpi_tables: &pc.acpi_tables,
                 mp_table: pc.mp_table,
-                efi: &pc.efi,
-                setup_data: &[],
+                efi: pc.efi.lend(),
+                setup_data: &pc.setup_data,
                 io_apics: pc.io_apics,
                 hotplug_cpus: pc.hotplug_cpus,
                 hpet: pc.hpet,

@@ -119,12 +119,16 @@ pub struct Params<'a> {
     pub no5lvl: bool,
     /// `acpi=off`.
     pub acpi_off: bool,
+    /// `acpi=on` or `acpi=force` (arm64): ACPI although there is a device tree.
+    pub acpi_on: bool,
     /// `noapic`, `nolapic` or `disableapic` (x86).
     pub no_local_apic: bool,
     /// `add_efi_memmap` (x86).
     pub add_efi_memmap: bool,
     /// `efi=nosoftreserve`.
     pub efi_nosoftreserve: bool,
+    /// `efi=debug`: the map is printed, and boot services' memory is kept.
+    pub efi_debug: bool,
     /// `initrd=start,size` and `initrdmem=`; cut at the end of the address space.
     pub initrd: Option<PhysRange>,
     /// `noinitrd`.

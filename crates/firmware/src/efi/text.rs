@@ -71,9 +71,10 @@ const KINDS: [(&str, u32); 24] = [
     ("Unaccepted Memory", 15),
 ];
 
-const ATTRIBUTES: [(&str, u64); 14] = [
+const ATTRIBUTES: [(&str, u64); 15] = [
     ("RUN", attribute::RUNTIME),
     ("MR", attribute::MORE_RELIABLE),
+    ("HP", attribute::HOT_PLUGGABLE),
     ("CC", attribute::CPU_CRYPTO),
     ("SP", attribute::SP),
     ("NV", attribute::NV),

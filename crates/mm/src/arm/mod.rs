@@ -82,7 +82,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     arm.vmalloc_size = limits::vmalloc_size(b);
     arm.initrd = b.params.initrd.or(arm.initrd).filter(|r| !r.is_empty());
     b.dma_limit = dma_limit(b, &arm.board);
-    fdt::efi_init(b)?;
+    crate::efi::efi_init(b)?;
     if b.mb.regions(Set::Memory).is_empty() {
         return Err(BootError::NoMemory { empty_node: false });
     }

@@ -43,7 +43,7 @@ fn remove(
     Ok(())
 }
 
-fn update(
+pub(super) fn update(
     b: &Boot<'_>,
     table: &mut E820Table,
     start: PhysAddr,
@@ -53,6 +53,25 @@ fn update(
 ) -> Result<(), BootError> {
     info!(b, "{}", UpdateLine { start, size, old, new });
     table.range_update(start, size, old, new)?;
+    Ok(())
+}
+
+/// `e820__reserve_setup_data`: what the boot loader hands over in memory is the kernel's, and stays apart in the map.
+/// The map for kexec gets the same edit, hence the second line for each.
+pub(super) fn reserve_setup_data(b: &Boot<'_>, pc: &Pc<'_>, table: &mut E820Table) -> Result<(), BootError> {
+    if pc.setup_data.is_empty() {
+        return Ok(());
+    }
+    for range in pc.setup_data {
+        let (start, size) = (range.start, range.len());
+        let line = UpdateLine { start, size, old: E820Kind::Ram, new: E820Kind::ReservedKern };
+        info!(b, "{line}");
+        info!(b, "{line}");
+        table.range_update(start, size, E820Kind::Ram, E820Kind::ReservedKern)?;
+    }
+    table.sanitize()?;
+    info!(b, "extended physical RAM map:");
+    print_table(b, table, "reserve setup_data");
     Ok(())
 }
 

@@ -1,56 +1,143 @@
 //! A PC with EFI: its memory map next to the e820 map.
 //!
 //! The e820 map stays the authority on what is RAM; EFI's map adds to it on request, tells which memory is mirrored,
-//! and what boot services may still write to after they were left.
+//! and what boot services may still write to after they were left. Whatever of boot services' memory must stay is cut
+//! out of EFI's map, which is copied to a larger place for that, and out of the e820 map.
 
-use crate::boot::{Boot, info};
+use super::PAGE;
+use crate::boot::{Boot, warning};
+use crate::efi;
 use crate::error::BootError;
+use arrayvec::ArrayVec;
 use pagewright_addr::PhysRange;
 use pagewright_firmware::Pc;
-use pagewright_firmware::e820::{E820Entry, E820Table};
-use pagewright_firmware::efi::EfiKind;
+use pagewright_firmware::e820::{E820Entry, E820Kind, E820Table};
+use pagewright_firmware::efi::{DESCRIPTOR_LEN, EfiKind};
 
-/// `add_efi_memmap`: EFI's descriptors enter the e820 map.
-pub(super) fn add_to_e820(b: &Boot<'_>, pc: &Pc<'_>, table: &mut E820Table) -> Result<(), BootError> {
-    if !b.params.add_efi_memmap || pc.efi.is_empty() {
-        return Ok(());
+/// How the kernel's copy of EFI's map has changed since the firmware wrote it.
+#[derive(Default)]
+pub(super) struct MapCopy {
+    /// Descriptors that it has more than the firmware's.
+    added: u64,
+    /// What was made a descriptor of its own: the logo and up to two tables.
+    kept: ArrayVec<PhysRange, 4>,
+    /// Where it lies, if it was moved.
+    at: Option<PhysRange>,
+}
+
+/// `efi_memblock_x86_reserve_range`: the map is kept where the boot loader put it. Its descriptors enter the e820 map if
+/// the command line wants that, or if some memory is for a specific purpose.
+pub(super) fn memblock_reserve_range(
+    b: &mut Boot<'_>,
+    pc: &Pc<'_>,
+    table: &mut E820Table,
+) -> Result<(), BootError> {
+    let map = pc.efi.map;
+    let soft = !b.params.efi_nosoftreserve;
+    let specific = |e: &pagewright_firmware::efi::EfiEntry| {
+        e.kind == EfiKind::Conventional && e.is_specific_purpose() && soft
+    };
+    if !map.is_empty() && (b.params.add_efi_memmap || map.iter().any(specific)) {
+        for e in map {
+            table.add(E820Entry::from_range(e.range, e.e820(soft)))?;
+        }
+        table.sanitize()?;
     }
-    for e in pc.efi {
-        table.add(E820Entry::from_range(e.range, e.e820(!b.params.efi_nosoftreserve)))?;
+    if let Some(at) = pc.efi.map_at {
+        b.mb.set_caller("efi_memblock_x86_reserve_range");
+        b.mb.reserve(at)?;
     }
-    table.sanitize()?;
     Ok(())
 }
 
-/// `efi_find_mirror`: mirrored memory is marked, and preferred from then on if `kernelcore=mirror` asks for it.
-pub(super) fn find_mirror(b: &mut Boot<'_>, pc: &Pc<'_>) -> Result<(), BootError> {
-    let mut mirrored = 0u64;
-    let mut total = 0u64;
-    for e in pc.efi {
-        total = total.saturating_add(e.range.len());
-        if e.is_mirrored() {
-            b.mb.mark_mirror(e.range)?;
-            mirrored = mirrored.saturating_add(e.range.len());
-        }
+/// What follows on memory having been added: mirrored memory, tables to keep, boot services.
+pub(super) fn after_memblock_setup(
+    b: &mut Boot<'_>,
+    pc: &Pc<'_>,
+    copy: &mut MapCopy,
+    table: &mut E820Table,
+) -> Result<(), BootError> {
+    efi::find_mirror(b, pc.efi.map)?;
+    for range in efi::kept_tables(b, &pc.efi).into_iter().flatten() {
+        mem_reserve(b, pc, copy, table, range)?;
     }
-    if mirrored > 0 {
-        info!(b, "efi: Memory: {}M/{}M mirrored memory", mirrored >> 20, total >> 20);
-    }
-    Ok(())
+    reserve_boot_services(b, pc)
 }
 
 /// `efi_reserve_boot_services`: some firmware uses the memory of boot services although they are over. It is freed
 /// when EFI's runtime mode has been entered.
-pub(super) fn reserve_boot_services(b: &mut Boot<'_>, pc: &Pc<'_>) -> Result<(), BootError> {
+fn reserve_boot_services(b: &mut Boot<'_>, pc: &Pc<'_>) -> Result<(), BootError> {
     b.mb.set_caller("efi_reserve_boot_services");
-    for e in pc.efi {
-        if !matches!(e.kind, EfiKind::BootServicesCode | EfiKind::BootServicesData) {
-            continue;
-        }
-        let range: PhysRange = e.range;
-        if !b.mb.is_region_reserved(range) {
-            b.mb.reserve(range)?;
+    for e in pc.efi.map.iter().filter(|e| e.is_boot_services()) {
+        if !b.mb.is_region_reserved(e.range) {
+            b.mb.reserve(e.range)?;
         }
     }
+    Ok(())
+}
+
+/// `efi_bgrt_init`: the boot logo is kept.
+pub(super) fn reserve_boot_logo(
+    b: &mut Boot<'_>,
+    pc: &Pc<'_>,
+    copy: &mut MapCopy,
+    table: &mut E820Table,
+) -> Result<(), BootError> {
+    match efi::boot_logo(b, &pc.efi) {
+        Some(range) if !b.params.acpi_off => mem_reserve(b, pc, copy, table, range),
+        _ => Ok(()),
+    }
+}
+
+/// `efi_mem_reserve`: the range is reserved, and it is taken out of what is freed with boot services' memory
+/// (`efi_arch_mem_reserve`). For the latter the map gets a descriptor of its own for it.
+fn mem_reserve(
+    b: &mut Boot<'_>,
+    pc: &Pc<'_>,
+    copy: &mut MapCopy,
+    table: &mut E820Table,
+    range: PhysRange,
+) -> Result<(), BootError> {
+    efi::mem_reserve(b, range)?;
+    let at = b.pa(range.start);
+    let Some(descriptor) = pc.efi.descriptor(range.start).filter(|e| e.kind == EfiKind::BootServicesData)
+    else {
+        warning!(b, "efi: Failed to lookup EFI memory descriptor for {at}");
+        return Ok(());
+    };
+    // What the descriptor has become by earlier calls.
+    let mut whole = descriptor.range;
+    for part in &copy.kept {
+        if part.contains(range.start) {
+            whole = *part;
+            break;
+        }
+        if part.end <= range.start {
+            whole.start = whole.start.max(part.end);
+        } else {
+            whole.end = whole.end.min(part.start);
+        }
+    }
+    if range.end > whole.end {
+        warning!(b, "efi: Region spans EFI memory descriptors, {at}");
+        return Ok(());
+    }
+    let pages = PhysRange::new(range.start.align_down(PAGE), range.end.align_up(PAGE));
+    copy.added += u64::from(pages.start > whole.start) + u64::from(pages.end < whole.end);
+    let _ = copy.kept.try_push(pages);
+    // The new map first, then the old one goes, unless it is still the firmware's.
+    let bytes = (pc.efi.descriptors() + copy.added) * DESCRIPTOR_LEN;
+    let line = b.cache_line();
+    b.mb.set_caller("efi_memmap_alloc");
+    let Ok(new) = b.mb.phys_alloc(bytes, line) else {
+        warning!(b, "efi: Could not allocate boot services memmap");
+        return Ok(());
+    };
+    if let Some(old) = copy.at.replace(PhysRange::from_len(new, bytes)) {
+        b.mb.set_caller("efi_memmap_install");
+        b.mb.phys_free(old)?;
+    }
+    super::e820::update(b, table, pages.start, pages.len(), E820Kind::Ram, E820Kind::Reserved)?;
+    table.sanitize()?;
     Ok(())
 }

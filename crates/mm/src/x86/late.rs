@@ -20,14 +20,15 @@ fn resource_bytes(b: &Boot<'_>) -> u64 {
     }
 }
 
-/// What is allocated between the zones and the end of `setup_arch`: ACPI, IO APICs, resources of the e820 map.
-pub(super) fn rest_of_setup_arch(b: &mut Boot<'_>, x: &X86<'_>) -> Result<(), BootError> {
+/// What is allocated between the zones and the end of `setup_arch`: ACPI, EFI's logo, IO APICs, resources of the e820 map.
+pub(super) fn rest_of_setup_arch(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
     let line = b.cache_line();
     let resource = resource_bytes(b);
     if x.pc.hpet {
         b.mb.set_caller("acpi_parse_hpet");
         b.alloc(resource + 9, line)?;
     }
+    super::efi::reserve_boot_logo(b, x.pc, &mut x.efi_copy, &mut x.e820)?;
     info!(b, "smpboot: Allowing {} CPUs, {} hotplug CPUs", b.machine.cpus.possible, x.pc.hotplug_cpus);
     online_cpu_nodes(b);
     if x.pc.io_apics > 0 {

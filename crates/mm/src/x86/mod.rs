@@ -47,6 +47,8 @@ pub(crate) struct X86<'a> {
     firmware_entries: usize,
     /// What the direct map covers.
     mapped: mapping::Mapped,
+    /// EFI's map, once it had to be changed.
+    efi_copy: efi::MapCopy,
 }
 
 /// `setup_arch`.
@@ -74,9 +76,12 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
         max_low_pfn: Pfn::ZERO,
         firmware_entries,
         mapped: mapping::Mapped::default(),
+        efi_copy: efi::MapCopy::default(),
     };
-    efi::add_to_e820(b, pc, &mut x.e820)?;
+    efi::memblock_reserve_range(b, pc, &mut x.e820)?;
+    e820::reserve_setup_data(b, pc, &mut x.e820)?;
     e820::finish_early_params(b, &mut x.e820)?;
+    crate::efi::config_tables(b, &pc.efi)?;
     e820::trim_bios_range(b, &mut x.e820)?;
     find_max_pfn(b, &mut x)?;
     b.phase(Phase::Memblock);
@@ -84,8 +89,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     reserve_brk(b)?;
     b.mb.set_current_limit(ISA_END);
     e820::memblock_setup(b, &x.e820)?;
-    efi::find_mirror(b, pc)?;
-    efi::reserve_boot_services(b, pc)?;
+    efi::after_memblock_setup(b, pc, &mut x.efi_copy, &mut x.e820)?;
     if b.mb.regions(Set::Memory).is_empty() {
         return Err(BootError::NoMemory { empty_node: false });
     }
@@ -119,7 +123,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     sparse::sparse_init(b)?;
     zone_sizes_init(b, &x, dma_reserve)?;
     b.phase(Phase::SetupArch);
-    late::rest_of_setup_arch(b, &x)?;
+    late::rest_of_setup_arch(b, &mut x)?;
     b.e820 = Some(x.e820);
     b.x86_mapped = Some(x.mapped);
     Ok(())

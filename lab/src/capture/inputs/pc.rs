@@ -2,6 +2,7 @@
 
 use super::super::Capture;
 use super::distances::DistanceLog;
+use super::efi::EfiLog;
 use crate::fault::Fault;
 use crate::machine::{OwnedFirmware, OwnedMachine, OwnedPc};
 use pagewright_addr::{PhysAddr, PhysRange};
@@ -54,7 +55,6 @@ impl PcLog {
                     mp.push(range)
                 }
                 Line::RamDisk(range) => out.initrd = Some(range),
-                Line::Efi(entry) => out.pc.efi.push(entry),
                 Line::Other(text) => {
                     out.distances.line(text);
                     out.pc.io_apics += u32::from(text.starts_with("IOAPIC["));
@@ -72,6 +72,8 @@ impl PcLog {
         out.pc.mp_table =
             mp.first().map(|&floating_pointer| MpTable { floating_pointer, table: mp.get(1).copied() });
         out.pc.slit = out.distances.slit(|_, _| None);
+        let EfiLog { efi, setup_data, .. } = EfiLog::read(dmesg, None);
+        (out.pc.efi, out.pc.setup_data) = (efi, setup_data);
         // Conventional memory ends where the firmware's own data begins.
         let low = |e: &&pagewright_firmware::e820::E820Entry| e.kind == E820Kind::Ram && e.end().get() < MIB;
         out.pc.ebda = out.pc.e820.iter().find(low).map(|e| e.end());

@@ -52,12 +52,16 @@ impl<'a> Reader<'a, '_> {
             "slub_debug" => params.slub_debug = Some(param.value.unwrap_or_default()),
             "gbpages" => params.gbpages = Some(true),
             "nogbpages" => params.gbpages = Some(false),
-            "acpi" => params.acpi_off |= param.value == Some("off"),
+            "acpi" => {
+                params.acpi_off |= param.value == Some("off");
+                params.acpi_on |= matches!(param.value, Some("on" | "force"));
+            }
             "nolapic" | "disableapic" => params.no_local_apic = true,
             "add_efi_memmap" => params.add_efi_memmap = true,
             "efi" => {
-                params.efi_nosoftreserve |=
-                    param.value.is_some_and(|v| v.split(',').any(|word| word == "nosoftreserve"));
+                let has = |word: &str| param.value.is_some_and(|v| v.split(',').any(|w| w == word));
+                params.efi_nosoftreserve |= has("nosoftreserve");
+                params.efi_debug |= has("debug");
             }
             "noinitrd" if bare => params.noinitrd = true,
             "keepinitrd" | "retain_initrd" if bare => params.keep_initrd = true,

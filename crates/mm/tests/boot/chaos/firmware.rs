@@ -2,6 +2,7 @@
 
 use super::twist::{apply, twist};
 use super::words::{cmdline, extent, place, size, word};
+use crate::support::efi::EfiSpec;
 use crate::support::spec::{Fw, PcSpec, RAM, arm, arm64_banks, pc_map, pc_of, range};
 use crate::support::tree::{N, cpus, memory, node, reserved_memory, root};
 use crate::support::{MIB, Spec};
@@ -94,7 +95,7 @@ pub(super) fn board() -> impl Strategy<Value = Spec> {
             None => arm64_banks(&[(RAM, 256 * MIB)]),
             Some(flavour) => arm(flavour, 256),
         };
-        spec.fw = Fw::Tree { root, reservations, efi: Vec::new() };
+        spec.fw = Fw::Tree { root, reservations, efi: EfiSpec::default(), acpi: None };
         spec.cmdline = line;
         spec.record = false;
         twists.iter().for_each(|t| apply(&mut spec, t));
@@ -159,6 +160,7 @@ fn pc_tables() -> impl Strategy<Value = PcSpec> {
                 slit: slit.map(|matrix| (4, matrix)),
                 acpi_tables: ranges.clone(),
                 setup_data: ranges,
+                efi: EfiSpec::default(),
                 ebda: ebda.map(PhysAddr::new),
                 hotplug_cpus: 0,
             }

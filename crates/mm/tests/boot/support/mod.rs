@@ -1,5 +1,6 @@
 //! Small machines described in code, and what their boots came to.
 
+pub(crate) mod efi;
 pub(crate) mod facts;
 pub(crate) mod spec;
 pub(crate) mod tree;

@@ -1,5 +1,6 @@
 //! The description of a machine, with everything that a [`Machine`] borrows.
 
+use super::efi::EfiSpec;
 use super::tree::{N, cpus, memory, root};
 use super::{GIB, KIB, MIB};
 use pagewright_addr::{PhysAddr, PhysRange};
@@ -9,8 +10,8 @@ use pagewright_firmware::cmdline::CommandLine;
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::e820::{E820Entry, E820Kind};
-use pagewright_firmware::efi::EfiEntry;
-use pagewright_firmware::{Arch, BuildFacts, Cpus, Firmware, KernelImage, Machine, Pc};
+use pagewright_firmware::efi::Efi;
+use pagewright_firmware::{Arch, ArmAcpi, ArmCpu, BuildFacts, Cpus, Firmware, KernelImage, Machine, Pc};
 
 /// Where RAM of the arm machines starts.
 pub(crate) const RAM: u64 = 0x4000_0000;
@@ -39,7 +40,8 @@ pub(crate) enum Fw {
     Tree {
         root: N,
         reservations: Vec<(u64, u64)>,
-        efi: Vec<EfiEntry>,
+        efi: EfiSpec,
+        acpi: Option<AcpiSpec>,
     },
     /// A finished blob.
     Blob(Vec<u8>),
@@ -56,8 +58,31 @@ pub(crate) struct PcSpec {
     pub(crate) slit: Option<(u32, Vec<u8>)>,
     pub(crate) acpi_tables: Vec<PhysRange>,
     pub(crate) setup_data: Vec<PhysRange>,
+    pub(crate) efi: EfiSpec,
     pub(crate) ebda: Option<PhysAddr>,
     pub(crate) hotplug_cpus: u32,
+}
+
+/// ACPI's tables of an arm64 machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AcpiSpec {
+    pub(crate) srat: Vec<SratMemory>,
+    pub(crate) srat_cpus: Vec<SratCpu>,
+    pub(crate) slit: Option<(u32, Vec<u8>)>,
+    pub(crate) cpus: Vec<ArmCpu>,
+}
+
+impl AcpiSpec {
+    fn lend(&self) -> ArmAcpi<'_> {
+        ArmAcpi {
+            numa: NumaTables {
+                memory: &self.srat,
+                cpus: &self.srat_cpus,
+                distances: self.slit.as_ref().and_then(|(n, matrix)| Slit::from_matrix(*n, matrix)),
+            },
+            cpus: &self.cpus,
+        }
+    }
 }
 
 pub(crate) fn range(start: u64, len: u64) -> PhysRange {
@@ -167,7 +192,11 @@ impl Spec {
     }
 
     pub(crate) fn tree(config: KernelConfig, root: N, image_at: u64) -> Self {
-        Self::new(config, image_at, Fw::Tree { root, reservations: Vec::new(), efi: Vec::new() })
+        Self::new(
+            config,
+            image_at,
+            Fw::Tree { root, reservations: Vec::new(), efi: EfiSpec::default(), acpi: None },
+        )
     }
 
     pub(crate) fn cmdline(mut self, text: &str) -> Self {
@@ -233,7 +262,12 @@ impl Spec {
                 tree: DeviceTree::parse(&blob).ok()?,
                 at: Some(self.tree_at()),
                 memory: &[],
-                efi: if let Fw::Tree { efi, .. } = &self.fw { efi } else { &[] },
+                efi: if let Fw::Tree { efi, .. } = &self.fw { efi.lend() } else { Efi::default() },
+                acpi: if let Fw::Tree { acpi, .. } = &self.fw {
+                    acpi.as_ref().map(AcpiSpec::lend)
+                } else {
+                    None
+                },
             },
             Fw::Pc(pc) => Firmware::Pc(Pc {
                 e820: &pc.e820,
@@ -244,6 +278,7 @@ impl Spec {
                 },
                 acpi_tables: &pc.acpi_tables,
                 setup_data: &pc.setup_data,
+                efi: pc.efi.lend(),
                 ebda: pc.ebda,
                 hotplug_cpus: pc.hotplug_cpus,
                 ..Pc::default()
