@@ -213,6 +213,55 @@ fn a_board_whose_boot_loader_fills_in_the_memory_names_the_option() {
 }
 
 #[test]
+fn a_list_of_atags_is_an_arm_machine() {
+    use pagewright_addr::{PhysAddr, PhysRange};
+    use pagewright_firmware::atags::{AtagInitrd, Atags};
+    let range = |start, len| PhysRange::from_len(PhysAddr::new(start), len);
+    let tags = Atags {
+        memory: [range(0x8000_0000, 256 << 20), range(0xa000_0000, 128 << 20)].into_iter().collect(),
+        initrd: Some(AtagInitrd::Physical(range(0x8800_0000, 1 << 20))),
+        cmdline: Some("console=ttyS0 memblock=debug"),
+        ..Atags::default()
+    };
+    let mut bytes = [0; 256];
+    let len = tags.write(&mut bytes).unwrap();
+    let folder = scratch("atags");
+    let file = folder.join("board.atags");
+    std::fs::write(&file, &bytes[..len]).unwrap();
+    let file = file.to_str().unwrap();
+    let boot = |more: &[&str]| -> serde_json::Value {
+        let args = [&["boot", "--json", "--atags", file][..], more].concat();
+        serde_json::from_str(&text(&args)).unwrap()
+    };
+    let json = boot(&[]);
+    assert_eq!(
+        (&json["architecture"], &json["cmdline"]),
+        (&"arm".into(), &"console=ttyS0 memblock=debug".into())
+    );
+    let banks: Vec<_> =
+        json["memory"].as_array().unwrap().iter().map(|m| m["start"].as_u64().unwrap()).collect();
+    assert_eq!(banks, [0x8000_0000, 0xa000_0000]);
+    assert_eq!(json["ram_by_purpose"]["initrd"], 1 << 20);
+    let asked =
+        boot(&["--memory", "64M", "--memory", "32M@0x90000000", "--cmdline", "quiet", "--initrd", "2M"]);
+    assert_eq!((&asked["ram_bytes"], &asked["cmdline"]), (&(96 << 20).into(), &"quiet".into()));
+    assert_eq!(asked["ram_by_purpose"]["initrd"], 2 << 20);
+    for (args, expected) in [
+        (["--atags", file, "--arch", "arm64"], "expected arm or arm-lpae (--arch)"),
+        (["--atags", "/etc/passwd", "--cpus", "1"], "/etc/passwd: ATAGs begin with tag"),
+        (["--atags", "/no/such/list", "--cpus", "1"], "expected a list of ATAGs"),
+        (["--atags", file, "--memory", "1G@4G"], "32-bit"),
+        (["--atags", file, "--machine", "arm-virt"], "cannot be used with"),
+    ] {
+        let out = pagewright(&[&["boot"][..], &args].concat());
+        let complaint = String::from_utf8_lossy(&out.stderr);
+        assert_eq!((out.status.code(), complaint.lines().count()), (Some(2), 1), "{args:?}: {complaint}");
+        assert!(complaint.contains(expected), "{args:?}: {complaint}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_pasted_log_is_a_machine() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pagewright"));
     let mut child = command

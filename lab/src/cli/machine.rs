@@ -6,7 +6,7 @@ use super::size::{Place, number};
 use crate::capture::inputs::{kernel::nearest, pc};
 use crate::fault::Fault;
 use crate::machine::description::{self, DEFAULT};
-use crate::machine::{OwnedFirmware, OwnedMachine, arch_name, flavour_of as flavour_of_tree};
+use crate::machine::{OwnedFirmware, OwnedMachine, arch_name, flavour_of as flavour_of_tree, tags};
 use pagewright_firmware::config::{ConfigErrorKind, Flavour, KernelConfig, arch_of};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::{Arch, BuildFacts};
@@ -18,11 +18,14 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug, Default)]
 pub(super) struct MachineArgs {
     /// A machine that ships with the command (`pagewright machines` lists them).
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["dtb", "dmesg"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["dtb", "dmesg", "atags"])]
     machine: Option<String>,
     /// A flattened device tree.
-    #[arg(long, value_name = "FILE", conflicts_with = "dmesg")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dmesg", "atags"])]
     dtb: Option<PathBuf>,
+    /// A list of ATAGs as boot loaders gave it to arm kernels before there were device trees.
+    #[arg(long, value_name = "FILE", conflicts_with = "dmesg")]
+    atags: Option<PathBuf>,
     /// A PC's kernel log with its BIOS-e820 lines, `-` for standard input.
     #[arg(long, value_name = "FILE")]
     dmesg: Option<PathBuf>,
@@ -137,8 +140,14 @@ impl MachineArgs {
                     .map(|tree| flavour_of_tree(&tree))
                     .map_err(|e| Fault::caused(e, &shown, "a flattened device tree"))?,
             };
-            let name = path.file_stem().map_or(shown.clone(), |s| s.to_string_lossy().into_owned());
+            let name = stem(path);
             return description::from_tree(&name, dtb, flavour, Some("")).map_err(|f| f.within(shown));
+        }
+        if let Some(path) = &self.atags {
+            let shown = path.display().to_string();
+            let list = fs::read(path).map_err(|e| Fault::caused(e, &shown, "a list of ATAGs"))?;
+            let flavour = flavour.unwrap_or(Flavour::Armmp);
+            return tags::from_atags(&stem(path), list, flavour).map_err(|f| f.within(shown));
         }
         if let Some(path) = &self.dmesg {
             let (shown, text) = read_log(path)?;
@@ -167,6 +176,11 @@ impl MachineArgs {
 fn flavour_of(arch: Arch, config: &str) -> Flavour {
     let large = |line: &str| matches!(line.trim(), "CONFIG_X86_PAE=y" | "CONFIG_ARM_LPAE=y");
     nearest(arch, config.lines().any(large))
+}
+
+/// A file's name without folder and ending, by which the machine is called.
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 fn read_text(path: &Path) -> Result<String, Fault> {
@@ -211,7 +225,7 @@ fn apply_config(machine: &mut OwnedMachine, path: &Path, text: &str) -> Result<(
 fn read_acpi(machine: &mut OwnedMachine, dir: &Path) -> Result<(), Fault> {
     let place = dir.display().to_string();
     let OwnedFirmware::Pc(tables) = &mut machine.firmware else {
-        return Err(Fault::new("ACPI tables for a machine with a device tree", place, "a PC"));
+        return Err(Fault::new("ACPI tables for a machine that has none", place, "a PC"));
     };
     let mut found = false;
     let mut read = |name: &str| -> Option<(PathBuf, Vec<u8>)> {

@@ -255,7 +255,7 @@ impl OwnedMachine {
                 banks.iter().min_by_key(|r| r.start).copied()
             }
             OwnedFirmware::Pc(_) => Some(PhysRange::new(PhysAddr::ZERO, PhysAddr::new(1 << 32))),
-            OwnedFirmware::Atags(_) => None,
+            OwnedFirmware::Atags(list) => super::tags::first_bank(list),
         }
     }
 
@@ -265,6 +265,9 @@ impl OwnedMachine {
         self.image = image(&self.config, ram.start);
         let places = place(self.arch, ram, self.initrd.map(|r| r.len()));
         let arch = self.arch;
+        if matches!(self.firmware, OwnedFirmware::Atags(_)) {
+            self.initrd = places.initrd;
+        }
         if let OwnedFirmware::DeviceTree { dtb, at, .. } = &mut self.firmware {
             // A tree that a boot loader has been at names the RAM disk itself; the tree then came after it.
             let chosen = DeviceTree::parse(dtb).ok().and_then(|t| t.chosen().initrd);

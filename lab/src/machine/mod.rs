@@ -1,5 +1,6 @@
 //! An owned machine description: what [`pagewright_firmware::Machine`] borrows, kept together; and the ways to one:
-//! a shipped description, a device tree, a pasted log.
+//! a shipped description, a device tree, a list of ATAGs,
+//! a pasted log.
 
 mod cores;
 pub mod description;
@@ -8,6 +9,7 @@ mod efi;
 mod image;
 mod load;
 mod owned;
+pub mod tags;
 
 pub use cores::flavour_of;
 pub use efi::{OwnedArmAcpi, OwnedEfi};

@@ -3,7 +3,7 @@
 use super::MachineArgs;
 use crate::cli::size::{Place, SIZE};
 use crate::fault::Fault;
-use crate::machine::{OwnedFirmware, OwnedMachine, OwnedPc};
+use crate::machine::{OwnedFirmware, OwnedMachine, OwnedPc, tags};
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::e820::{E820Entry, E820Kind};
@@ -29,8 +29,17 @@ impl MachineArgs {
                 }
             }
             OwnedFirmware::Pc(pc) => replace_e820(pc, &self.memory).ok_or_else(too_high)?,
-            OwnedFirmware::Atags(_) => {
-                return Err(Fault::new("a machine with ATAGs", "--memory", "a device tree or a memory map"));
+            OwnedFirmware::Atags(list) => {
+                let first = tags::first_bank(list).map(|bank| bank.start);
+                let banks = self.memory.iter().map(|place| {
+                    let default = place
+                        .at
+                        .or(first)
+                        .ok_or_else(|| Fault::new("the list has no memory", "--memory", "SIZE@ADDRESS"))?;
+                    place.range(default).ok_or_else(too_high)
+                });
+                let banks: Vec<PhysRange> = banks.collect::<Result<_, _>>()?;
+                *list = tags::with_memory(list, &banks).map_err(|f| f.within("--memory"))?;
             }
         }
         Ok(())
