@@ -8,6 +8,7 @@ use pagewright_firmware::config::KernelConfig;
 use pagewright_firmware::e820::E820Entry;
 use pagewright_firmware::{Arch, BuildFacts, Cpus, Firmware, KernelImage, Machine, Pc};
 use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region};
+use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
 use pagewright_sim::with_page_allocator;
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark;
@@ -61,6 +62,9 @@ pub fn boot_pc(e820: &[E820Entry], memory: &[SratMemory], cpus: u32) -> u64 {
     let mut ranges = vec![blank; 1024];
     let mut nodes = vec![NodeLayout::EMPTY; possible];
     let mut zonelists = vec![NodeId::ZERO; possible * (possible + 1)];
+    let mut sections = vec![SectionRun::EMPTY; 1024];
+    let mut subsections = vec![PfnRange::default(); 1024];
+    let mut node_maps = vec![NodeMap::EMPTY; possible];
     let workspace = Workspace {
         memory,
         reserved,
@@ -68,6 +72,7 @@ pub fn boot_pc(e820: &[E820Entry], memory: &[SratMemory], cpus: u32) -> u64 {
         ranges: &mut ranges,
         nodes: &mut nodes,
         zonelists: &mut zonelists,
+        maps: MapSpace { sections: &mut sections, subsections: &mut subsections, node_maps: &mut node_maps },
     };
     let mut booted = boot(&machine, workspace, &Quiet).expect("the machine boots");
     with_page_allocator(&mut booted, |booted, running| {

@@ -10,6 +10,7 @@ use crate::cma::CmaArea;
 use crate::crash::CrashKernel;
 use crate::derived::{long_bytes, wide_phys};
 use crate::error::BootError;
+use crate::memmap::BootModel;
 use crate::numa::{Distances, NodeData};
 use crate::reserved_mem::Verdicts;
 use crate::sink::{EventSink, Phase};
@@ -19,6 +20,7 @@ use pagewright_addr::{NodeId, Pfn, PhysAddr, PhysRange};
 use pagewright_firmware::cmdline::{CommandLine, Params};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
+use pagewright_page::model::{MapSpace, Sections};
 use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
 use pagewright_zone::zonelist::ZoneLists;
 use pagewright_zone::{NodeMask, ZoneKind};
@@ -37,6 +39,8 @@ pub struct Workspace<'a> {
     pub nodes: &'a mut [NodeLayout],
     /// Room for the zonelists: the square of the number of nodes is always enough.
     pub zonelists: &'a mut [NodeId],
+    /// Room for the memory model: sections, or the maps of nodes.
+    pub maps: MapSpace<'a>,
 }
 
 /// A boot under way.
@@ -77,8 +81,8 @@ pub struct Boot<'a> {
     pub initrd: Option<PhysRange>,
     /// End of memory that the narrowest DMA can reach (`arm64_dma_phys_limit`, `arm_dma_limit + 1`).
     pub dma_limit: PhysAddr,
-    /// Sections present (SPARSEMEM).
-    pub present_sections: u64,
+    /// Where each frame's `struct page` is, once the maps are placed.
+    pub model: Option<BootModel<'a>>,
     /// Where memory maps were placed.
     pub memmap_areas: ArrayVec<PhysRange, 256>,
     /// The per-CPU first chunk.
@@ -114,6 +118,10 @@ pub struct Boot<'a> {
     pub(crate) ranges: Option<&'a mut [MemRange]>,
     pub(crate) nodes: Option<&'a mut [NodeLayout]>,
     pub(crate) zonelist_room: Option<&'a mut [NodeId]>,
+    /// Room for the model's tables; each is taken once.
+    pub(crate) maps: Option<MapSpace<'a>>,
+    /// The sections between `sparse_init` and the zones.
+    pub(crate) sections: Option<Sections<'a>>,
     started: bool,
 }
 
@@ -201,7 +209,7 @@ impl<'a> Boot<'a> {
             memstart: PhysAddr::ZERO,
             initrd: None,
             dma_limit: PhysAddr::ZERO,
-            present_sections: 0,
+            model: None,
             memmap_areas: ArrayVec::new(),
             percpu: None,
             layout: None,
@@ -218,6 +226,8 @@ impl<'a> Boot<'a> {
             ranges: Some(ws.ranges),
             nodes: Some(ws.nodes),
             zonelist_room: Some(ws.zonelists),
+            maps: Some(ws.maps),
+            sections: None,
             zonelists: None,
             mobility_grouping: true,
             huge_pools: crate::hugetlb::Pools::new(),

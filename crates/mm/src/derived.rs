@@ -68,26 +68,6 @@ impl Boot<'_> {
         }
     }
 
-    /// Bytes of the virtually contiguous memory map for one section.
-    pub fn vmemmap_section_stride(&self) -> u64 {
-        let c = &self.machine.config;
-        (1u64 << (c.section_size_bits() - c.page_shift.get())) * u64::from(self.machine.build.struct_page)
-    }
-
-    /// The virtual address of the `struct page` of frame 0.
-    pub fn vmemmap_base(&self) -> u64 {
-        match self.machine.arch {
-            Arch::Arm64 => {
-                let c = &self.machine.config;
-                // VMEMMAP_START lies `VA bits - (page shift - 6)` below the top; it maps the frame at memstart.
-                let start = 0u64.wrapping_sub(1 << (u32::from(c.va_bits) - (c.page_shift.get() - 6)));
-                start.wrapping_sub((self.memstart.get() >> c.page_shift.get()) * 64)
-            }
-            _ if self.machine.cpus.la57 => 0xffd4_0000_0000_0000,
-            _ => 0xffff_ea00_0000_0000,
-        }
-    }
-
     /// Where a node's `pg_data_t` lies; the start of memory when it is part of the image.
     pub(crate) fn node_data_at(&self, nid: NodeId) -> PhysAddr {
         self.node_data.iter().find(|(n, _)| *n == nid).map_or(PhysAddr::ZERO, |(_, r)| r.start)

@@ -49,6 +49,8 @@ pub enum BootError {
         /// For what.
         what: &'static str,
     },
+    /// The tables of memory sections are too small.
+    Sections(pagewright_page::model::SectionsError),
     /// The page flags of this configuration do not fit a word.
     PageFlags(pagewright_page::flags_layout::LayoutError),
     /// The zone set-up refused the memory ranges.
@@ -73,6 +75,7 @@ impl fmt::Display for BootError {
             }
             Self::ZoneLists(e) => write!(f, "zonelists: {e}"),
             Self::Space { what } => write!(f, "the space lent to the page allocator is too small for {what}"),
+            Self::Sections(e) => write!(f, "memory sections: {e}"),
             Self::PageFlags(e) => write!(f, "page flags: {e}"),
             Self::Zones(e) => write!(f, "zones: {e}"),
         }

@@ -3,11 +3,11 @@
 use crate::boot::{Boot, debug, info, warning};
 use crate::error::BootError;
 use pagewright_addr::{NodeId, Pfn, PhysAddr, PhysRange};
-use pagewright_firmware::Arch;
 use pagewright_firmware::config::MemoryModel;
 use pagewright_memblock::{Flags, Set};
 use pagewright_page::flags_layout;
-use pagewright_zone::layout::{self, CoreAmount, LayoutConfig, MemFlags, MemRange, PfnValidity};
+use pagewright_page::model::NodeMap;
+use pagewright_zone::layout::{self, CoreAmount, LayoutConfig, MemFlags, MemRange};
 use pagewright_zone::{ZoneKind, ZoneSet};
 
 /// The zones a kernel configuration has.
@@ -36,7 +36,7 @@ pub(crate) fn free_area_init(
     max_zone_pfn: [Pfn; ZoneKind::COUNT],
     dma_reserve: u64,
 ) -> Result<(), BootError> {
-    let cfg = layout_config(boot, max_zone_pfn, dma_reserve);
+    let cfg = layout_config(boot, max_zone_pfn, dma_reserve)?;
     let (Some(ranges), Some(nodes)) = (boot.ranges.take(), boot.nodes.take()) else {
         return Err(BootError::Unsupported { what: "setting up zones twice" });
     };
@@ -51,14 +51,16 @@ pub(crate) fn free_area_init(
     if layout.unmirrored_kernel_memory {
         warning!(boot, "This configuration results in unmirrored kernel memory.");
     }
-    let flags = flags_layout::PageFlagsLayout::compute(&flags_inputs(boot)).map_err(BootError::PageFlags)?;
+    let flags = flags_layout::PageFlagsLayout::compute(&flags_inputs(boot)?).map_err(BootError::PageFlags)?;
     for line in flags.lines() {
         debug!(boot, "{line}");
     }
     boot.page_flags = Some(flags);
     boot.nr_kernel_pages = layout.nr_kernel_pages;
     boot.nr_all_pages = layout.nr_all_pages;
-    setup_nodes(boot, &layout)?;
+    let maps = setup_nodes(boot, &layout)?;
+    let sections = boot.sections.take();
+    boot.model = Some(boot.memory_model(&layout, ranges, sections, maps));
     layout.for_each_unavailable(&mut |hole| info!(boot, "{hole}"));
     boot.layout = Some(layout);
     Ok(())
@@ -94,23 +96,15 @@ fn core_amount(boot: &Boot<'_>, amount: Option<pagewright_firmware::cmdline::Amo
     }
 }
 
-fn layout_config(boot: &Boot<'_>, max_zone_pfn: [Pfn; ZoneKind::COUNT], dma_reserve: u64) -> LayoutConfig {
+fn layout_config(
+    boot: &Boot<'_>,
+    max_zone_pfn: [Pfn; ZoneKind::COUNT],
+    dma_reserve: u64,
+) -> Result<LayoutConfig, BootError> {
     let c = &boot.machine.config;
-    let section_pages = boot.is_sparse().then(|| 1u64 << (c.section_size_bits() - c.page_shift.get()));
-    let pageblock = 1u64 << c.pageblock_order();
-    let pfn_valid = match (c.memory_model, section_pages) {
-        (_, Some(pages)) => PfnValidity::Blocks { pages },
-        (MemoryModel::Discontig, _) => PfnValidity::NodeSpans,
-        _ if boot.machine.arch == Arch::Arm => PfnValidity::Blocks { pages: pageblock },
-        // `max_mapnr`: the end of the last zone; memory above it is not used.
-        _ => PfnValidity::Flat {
-            pfns: pagewright_addr::PfnRange::new(
-                Pfn::ZERO,
-                max_zone_pfn.into_iter().max().unwrap_or(Pfn::ZERO),
-            ),
-        },
-    };
-    LayoutConfig {
+    let geometry = boot.geometry()?;
+    let end = max_zone_pfn.into_iter().max().unwrap_or(Pfn::ZERO);
+    Ok(LayoutConfig {
         zones: zone_set(boot),
         max_zone_pfn,
         kernelcore: core_amount(boot, boot.params.kernelcore),
@@ -122,18 +116,22 @@ fn layout_config(boot: &Boot<'_>, max_zone_pfn: [Pfn; ZoneKind::COUNT], dma_rese
         bits_per_long: boot.long_bytes() as u8 * 8,
         highmem: c.highmem,
         struct_page_bytes: boot.machine.build.struct_page,
-        section_pages,
-        pfn_valid,
+        section_pages: geometry.map(|g| g.pages_per_section()),
+        pfn_valid: boot.pfn_validity(geometry.as_ref(), end),
         max_order: c.max_order,
         pageblock_order: c.pageblock_order() as u8,
         dma_reserve,
         deferred: c.deferred_struct_page_init,
-    }
+    })
 }
 
-fn setup_nodes(boot: &mut Boot<'_>, layout: &layout::Layout<'_>) -> Result<(), BootError> {
+/// `free_area_init_node` for each node, with what it allocates. Returns the maps of nodes, which FLATMEM and
+/// DISCONTIGMEM have.
+fn setup_nodes<'a>(boot: &mut Boot<'a>, layout: &layout::Layout<'_>) -> Result<&'a [NodeMap], BootError> {
     let line = boot.cache_line();
     let flat = !boot.is_sparse();
+    let room = boot.maps.as_mut().map(|m| core::mem::take(&mut m.node_maps)).unwrap_or_default();
+    let mut used = 0;
     for node in layout.nodes().iter().filter(|n| n.possible) {
         let nid = node.nid;
         if !node.online {
@@ -144,14 +142,10 @@ fn setup_nodes(boot: &mut Boot<'_>, layout: &layout::Layout<'_>) -> Result<(), B
             boot.set_node_data(nid, PhysRange::from_len(at, bytes))?;
         }
         info!(boot, "{}", layout::log::InitmemLine { node, shift: layout.config().page_shift });
-        if flat {
-            let map = layout.node_mem_map(node);
-            if !map.is_empty() {
-                boot.mb.set_caller("memmap_alloc");
-                let bytes = map.len() * u64::from(boot.machine.build.struct_page);
-                let at = boot.mb.alloc_try_nid_raw(bytes, line, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid))?;
-                let _ = boot.memmap_areas.try_push(PhysRange::from_len(at, bytes));
-            }
+        if flat && let Some(map) = alloc_node_mem_map(boot, layout, node)? {
+            let limit = room.len() as u64;
+            *room.get_mut(used).ok_or(BootError::TooMany { what: "maps of nodes", limit })? = map;
+            used += 1;
         }
         for kind in layout.config().zones.iter() {
             let zone = node.zone(kind);
@@ -167,16 +161,36 @@ fn setup_nodes(boot: &mut Boot<'_>, layout: &layout::Layout<'_>) -> Result<(), B
             debug!(boot, "{}", layout::log::MemmapInitLine { zones, nid, zone });
         }
     }
-    Ok(())
+    let maps: &'a [NodeMap] = room;
+    Ok(&maps[..used])
+}
+
+/// `alloc_node_mem_map`: a node's own array of `struct page`, in the node's memory if there is room.
+fn alloc_node_mem_map(
+    boot: &mut Boot<'_>,
+    layout: &layout::Layout<'_>,
+    node: &layout::NodeLayout,
+) -> Result<Option<NodeMap>, BootError> {
+    let (nid, pfns) = (node.nid, layout.node_mem_map(node));
+    if pfns.is_empty() {
+        return Ok(None);
+    }
+    boot.mb.set_caller("memmap_alloc");
+    let bytes = pfns.len() * u64::from(boot.machine.build.struct_page);
+    let line = boot.cache_line();
+    let at = boot.mb.alloc_try_nid_raw(bytes, line, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid))?;
+    let _ = boot.memmap_areas.try_push(PhysRange::from_len(at, bytes));
+    Ok(Some(NodeMap { nid, span: node.pfns, pfns, mem_map: boot.page_array(pfns.start, at) }))
 }
 
 /// What the layout of `page->flags` depends on.
-fn flags_inputs(boot: &Boot<'_>) -> flags_layout::Inputs {
+fn flags_inputs(boot: &Boot<'_>) -> Result<flags_layout::Inputs, BootError> {
     let c = &boot.machine.config;
-    flags_layout::Inputs {
+    let geometry = boot.geometry()?;
+    Ok(flags_layout::Inputs {
         bits_per_long: boot.long_bytes() as u32 * 8,
         nr_flags: c.nr_pageflags(),
-        sections_shift: if boot.is_sparse() { c.sections_shift(boot.max_physmem_bits().into()) } else { 0 },
+        sections_shift: geometry.map_or(0, |g| g.sections_shift()),
         vmemmap: c.memory_model == MemoryModel::SparseVmemmap,
         nodes_shift: c.effective_nodes_shift(),
         max_nr_zones: c.max_nr_zones(),
@@ -184,5 +198,5 @@ fn flags_inputs(boot: &Boot<'_>) -> flags_layout::Inputs {
         numa_balancing: c.last_cpupid_shift() > 0,
         lru_gen: c.lru_gen,
         kasan_tag_width: 0,
-    }
+    })
 }

@@ -15,6 +15,7 @@
 //! use pagewright_firmware::e820::{E820Entry, E820Kind};
 //! use pagewright_firmware::{BuildFacts, Cpus, Firmware, KernelImage, Machine, Pc};
 //! use pagewright_memblock::Region;
+//! use pagewright_page::model::{MapSpace, SectionRun};
 //! use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 //!
 //! let e820 = [
@@ -60,6 +61,11 @@
 //!     ranges: &mut [blank; 128],
 //!     nodes: &mut layouts,
 //!     zonelists: &mut zonelists,
+//!     maps: MapSpace {
+//!         sections: &mut [SectionRun::EMPTY; 128],
+//!         subsections: &mut [PfnRange::default(); 128],
+//!         node_maps: &mut [],
+//!     },
 //! };
 //! let booted = boot(&machine, workspace, &Quiet)?;
 //! assert_eq!(booted.mb.end_of_dram(), at(1 << 30));
@@ -87,6 +93,7 @@ pub mod fdt;
 pub mod free_area;
 mod heapsort;
 pub mod hugetlb;
+pub mod memmap;
 pub mod memtest;
 pub mod numa;
 pub mod percpu;

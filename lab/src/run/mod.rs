@@ -18,6 +18,7 @@ use pagewright_addr::{NodeId, PfnRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::KernelConfig;
 use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region};
+use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
 use pagewright_sim::with_page_allocator;
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark::Cpus;
@@ -68,6 +69,9 @@ pub fn boot<R>(
     let possible = machine.config.max_numnodes() as usize;
     let mut nodes = vec![NodeLayout::EMPTY; possible];
     let mut zonelists = vec![NodeId::ZERO; possible * (possible + 1)];
+    let mut sections = vec![SectionRun::EMPTY; MAX_RANGES];
+    let mut subsections = vec![PfnRange::default(); MAX_RANGES];
+    let mut node_maps = vec![NodeMap::EMPTY; possible];
     let workspace = Workspace {
         memory: &mut memory,
         reserved: &mut reserved,
@@ -75,6 +79,7 @@ pub fn boot<R>(
         ranges: &mut ranges,
         nodes: &mut nodes,
         zonelists: &mut zonelists,
+        maps: MapSpace { sections: &mut sections, subsections: &mut subsections, node_maps: &mut node_maps },
     };
     let result = match pagewright::boot(&lent, workspace, &recorder) {
         Ok(mut booted) => start(machine, &mut booted, &recorder, then),

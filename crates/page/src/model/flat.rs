@@ -1,7 +1,7 @@
 //! FLATMEM and DISCONTIGMEM: the map of a node, and what arm gives back of it.
 
 use super::{HasSpan, PageArray};
-use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
+use pagewright_addr::{NodeId, Pfn, PfnRange};
 
 /// One node's array (node_mem_map). FLATMEM has one node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,14 +36,13 @@ impl HasSpan for NodeMap {
     }
 }
 
-/// Frames that a node's array covers (alloc_node_mem_map): what its zones span, grown to whole blocks of the
-/// largest order. Times the size of `struct page`, that is the allocation.
-pub fn node_map_pfns(zones: PfnRange, max_order_block: Order) -> PfnRange {
+/// Frames that a node's array covers (alloc_node_mem_map): what its zones span, grown to whole blocks of
+/// `block_pages`, the largest order's. Times the size of `struct page`, that is the allocation.
+pub fn node_map_pfns(zones: PfnRange, block_pages: u64) -> PfnRange {
     if zones.is_empty() {
         return PfnRange::default();
     }
-    let block = max_order_block.pages();
-    PfnRange::new(zones.start.align_down(block), zones.end.align_up(block))
+    PfnRange::new(zones.start.align_down(block_pages), zones.end.align_up(block_pages))
 }
 
 /// The holes whose part of the memory map is given back at the end of boot (free_unused_memmap), as frames.
@@ -53,7 +52,7 @@ pub fn node_map_pfns(zones: PfnRange, max_order_block: Order) -> PfnRange {
 /// Kernels with SPARSEMEM_VMEMMAP or the generic pfn_valid give nothing back.
 pub fn unused_memmap<I>(
     memory: I,
-    pageblock: Order,
+    pageblock_pages: u64,
     section_pages: Option<u64>,
 ) -> impl Iterator<Item = PfnRange>
 where
@@ -66,12 +65,12 @@ where
         while !finished {
             let hole = match memory.next() {
                 Some(region) => {
-                    let mut start = region.start.align_down(pageblock.pages());
+                    let mut start = region.start.align_down(pageblock_pages);
                     if let (Some(section), Some(end)) = (section_pages, previous_end) {
                         start = start.min(end.align_up(section));
                     }
                     let hole = previous_end.map(|end| PfnRange::new(end, start));
-                    previous_end = Some(region.end.align_up(pageblock.pages()));
+                    previous_end = Some(region.end.align_up(pageblock_pages));
                     hole
                 }
                 None => {

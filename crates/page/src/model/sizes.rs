@@ -1,7 +1,7 @@
 //! How many bytes Linux allocates for its maps. Checked against the `memblock_alloc` lines of real boots.
 
 use super::{AddrBits, Geometry};
-use pagewright_addr::{Order, PfnRange};
+use pagewright_addr::PfnRange;
 
 /// Bits that each pageblock has in a usemap (NR_PAGEBLOCK_BITS): three for the migrate type, one for skipping.
 const PAGEBLOCK_BITS: u64 = 4;
@@ -16,12 +16,12 @@ pub const fn mem_section_bytes(bits: AddrBits) -> u64 {
 }
 
 /// Bytes of a zone's usemap without SPARSEMEM (usemap_size, setup_usemap); 0 for a zone that spans nothing.
-pub fn zone_usemap_bytes(zone: PfnRange, pageblock: Order, bits: AddrBits) -> u64 {
+pub fn zone_usemap_bytes(zone: PfnRange, pageblock_pages: u64, bits: AddrBits) -> u64 {
     if zone.is_empty() {
         return 0;
     }
-    let pages = zone.len().saturating_add(zone.start.get() & (pageblock.pages() - 1));
-    long_bytes((pages.div_ceil(pageblock.pages())).saturating_mul(PAGEBLOCK_BITS), bits)
+    let pages = zone.len().saturating_add(zone.start.get() % pageblock_pages);
+    long_bytes(pages.div_ceil(pageblock_pages).saturating_mul(PAGEBLOCK_BITS), bits)
 }
 
 /// Bytes of the `long`s that hold `count` bits.
@@ -39,8 +39,8 @@ pub struct UsemapConfig {
     pub vmemmap: bool,
     /// The structure starts with an rcu_head (from 6.1.75 on, with VMEMMAP or not).
     pub rcu_head: bool,
-    /// pageblock_order.
-    pub pageblock: Order,
+    /// pageblock_nr_pages.
+    pub pageblock_pages: u64,
 }
 
 impl UsemapConfig {
@@ -48,7 +48,7 @@ impl UsemapConfig {
     pub const fn section_bytes(&self, geometry: &Geometry) -> u64 {
         let rcu = if self.rcu_head { 2 * self.bits.long_bytes() } else { 0 };
         let map = if self.vmemmap { long_bytes(geometry.subsections(), self.bits) } else { 0 };
-        let blocks = geometry.pages_per_section() >> self.pageblock.get();
+        let blocks = geometry.pages_per_section() / self.pageblock_pages;
         rcu + map + long_bytes(blocks * PAGEBLOCK_BITS, self.bits)
     }
 }

@@ -4,17 +4,13 @@ mod maps;
 mod sections;
 
 use super::*;
-use pagewright_addr::{NodeId, Order, PageShift, PhysAddr};
+use pagewright_addr::{NodeId, PageShift, PhysAddr};
 use std::string::ToString;
 use std::vec::Vec;
 
 const K4: PageShift = PageShift::SHIFT_4K;
 /// Memory lists of models that need none.
 const NO_MEMORY: &[PfnRange] = &[];
-
-fn order(n: u8) -> Order {
-    Order::new(n).unwrap()
-}
 
 fn pfns(start: u64, end: u64) -> PfnRange {
     PfnRange::new(Pfn::new(start), Pfn::new(end))
@@ -65,7 +61,7 @@ fn section_tables_have_the_sizes_of_real_boots() {
     );
     assert_eq!((x86().sections_per_root(bits), x86().root_bytes(bits)), (128, 4096));
     // 2 GiB are 16 sections: 896 bytes of usemaps and 32 MiB of struct page.
-    let usemap = UsemapConfig { bits, vmemmap: true, rcu_head: true, pageblock: order(9) };
+    let usemap = UsemapConfig { bits, vmemmap: true, rcu_head: true, pageblock_pages: 512 };
     assert_eq!(usemap.section_bytes(&x86()) * 16, 896);
     assert_eq!(x86().section_map_bytes(64, Some(2 << 20)) * 16, 33_554_432);
 }
@@ -74,19 +70,19 @@ fn section_tables_have_the_sizes_of_real_boots() {
 fn flat_maps_and_usemaps_have_the_sizes_of_real_boots() {
     use AddrBits::Bits32;
     // i386, 2 GiB: 40 bytes for each of 524288 frames, and usemaps of three zones.
-    assert_eq!(node_map_pfns(pfns(1, 524_255), order(10)).len() * 40, 20_971_520);
-    assert_eq!(zone_usemap_bytes(pfns(1, 4096), order(10), Bits32), 4);
-    assert_eq!(zone_usemap_bytes(pfns(4096, 224_254), order(10), Bits32), 108);
-    assert_eq!(zone_usemap_bytes(pfns(224_254, 524_255), order(10), Bits32), 148);
+    assert_eq!(node_map_pfns(pfns(1, 524_255), 1024).len() * 40, 20_971_520);
+    assert_eq!(zone_usemap_bytes(pfns(1, 4096), 1024, Bits32), 4);
+    assert_eq!(zone_usemap_bytes(pfns(4096, 224_254), 1024, Bits32), 108);
+    assert_eq!(zone_usemap_bytes(pfns(224_254, 524_255), 1024, Bits32), 148);
     // The same with PAE has pageblocks of 2 MiB.
-    assert_eq!(zone_usemap_bytes(pfns(4096, 190_462), order(9), Bits32), 184);
-    assert_eq!(zone_usemap_bytes(pfns(190_462, 262_111), order(9), Bits32), 72);
+    assert_eq!(zone_usemap_bytes(pfns(4096, 190_462), 512, Bits32), 184);
+    assert_eq!(zone_usemap_bytes(pfns(190_462, 262_111), 512, Bits32), 72);
     // arm, 1 GiB: low memory and high memory; LPAE's blocks are 2 MiB.
-    assert_eq!(zone_usemap_bytes(pfns(262_144, 458_752), order(11), Bits32), 48);
-    assert_eq!(zone_usemap_bytes(pfns(262_144, 458_752), order(9), Bits32), 192);
-    assert_eq!(node_map_pfns(pfns(262_144, 524_288), order(11)).len() * 36, 9_437_184);
-    assert!(node_map_pfns(pfns(5, 5), order(11)).is_empty());
-    assert_eq!(zone_usemap_bytes(pfns(7, 7), order(11), Bits32), 0);
+    assert_eq!(zone_usemap_bytes(pfns(262_144, 458_752), 2048, Bits32), 48);
+    assert_eq!(zone_usemap_bytes(pfns(262_144, 458_752), 512, Bits32), 192);
+    assert_eq!(node_map_pfns(pfns(262_144, 524_288), 2048).len() * 36, 9_437_184);
+    assert!(node_map_pfns(pfns(5, 5), 2048).is_empty());
+    assert_eq!(zone_usemap_bytes(pfns(7, 7), 2048, Bits32), 0);
 }
 
 #[test]
@@ -117,16 +113,16 @@ fn the_linear_map_is_one_wrapping_addition() {
 #[test]
 fn unused_parts_of_the_map_are_the_pageblocks_between_regions() {
     let memory = [pfns(0x800, 0x1001), pfns(0x3fff, 0x5000), pfns(0x5000, 0x5800)];
-    let holes: Vec<_> = unused_memmap(memory, order(11), None).collect();
+    let holes: Vec<_> = unused_memmap(memory, 2048, None).collect();
     assert_eq!(holes, [pfns(0x1800, 0x3800)]);
 }
 
 #[test]
 fn with_classic_sparsemem_holes_end_with_the_section() {
     let memory = [pfns(0x8000, 0x9000), pfns(0x2_0000, 0x2_1000)];
-    let holes: Vec<_> = unused_memmap(memory, order(11), Some(0x8000)).collect();
+    let holes: Vec<_> = unused_memmap(memory, 2048, Some(0x8000)).collect();
     assert_eq!(holes, [pfns(0x9000, 0x1_0000), pfns(0x2_1000, 0x2_8000)]);
-    assert_eq!(unused_memmap([], order(11), Some(0x8000)).count(), 0);
+    assert_eq!(unused_memmap([], 2048, Some(0x8000)).count(), 0);
 }
 
 #[test]

@@ -103,11 +103,12 @@ impl<M: HasSpan> MemoryModel<'_, M> {
     }
 
     fn validate_flat(&self, node: &NodeMap, valid: &PfnRange) -> Result<(), ModelViolation> {
-        if node.mem_map.first != node.pfns.start || node.mem_map.stride == 0 {
+        let mut used = self.memory.iter().map(|m| m.span().intersection(valid)).filter(|m| !m.is_empty());
+        if node.mem_map.first != node.pfns.start || node.mem_map.stride == 0 && used.clone().next().is_some()
+        {
             return Err(ModelViolation::NodeMap { nid: node.nid });
         }
-        let used = self.memory.iter().map(|m| m.span().intersection(valid));
-        match used.filter(|m| !m.is_empty()).find(|m| !node.pfns.contains_range(m)) {
+        match used.find(|m| !node.pfns.contains_range(m)) {
             Some(m) => Err(ModelViolation::Unmapped { pfn: m.start }),
             None => Ok(()),
         }

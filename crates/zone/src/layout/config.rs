@@ -4,6 +4,7 @@ use super::ZoneKind;
 use crate::kind::{NodeMask, ZoneSet};
 use core::fmt;
 use pagewright_addr::{NodeId, PageShift, Pfn, PfnRange};
+use pagewright_page::model::{HasSpan, PfnValidity};
 
 bitflags::bitflags! {
     /// Flags of a memory region that matter here (MEMBLOCK_*).
@@ -43,22 +44,14 @@ pub enum CoreAmount {
     Mirror,
 }
 
-/// Which frames have metadata (`pfn_valid`): follows from the memory model and the architecture.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PfnValidity {
-    /// Every frame of a block of `pages` frames (a power of two, at least a pageblock) that holds some memory. SPARSEMEM: the section.
-    /// arm's FLATMEM: the pageblock, because the memory map between is freed.
-    Blocks {
-        /// Frames in a block.
-        pages: u64,
-    },
-    /// Every frame of one array (FLATMEM: up to `max_mapnr`).
-    Flat {
-        /// The array's frames.
-        pfns: PfnRange,
-    },
-    /// Every frame between a node's first and last (DISCONTIGMEM).
-    NodeSpans,
+impl HasSpan for MemRange {
+    fn span(&self) -> PfnRange {
+        self.pfns
+    }
+
+    fn nid(&self) -> Option<NodeId> {
+        Some(self.nid)
+    }
 }
 
 /// Everything but the memory itself that decides the layout.

@@ -1,6 +1,6 @@
 //! What `memmap_init` finds: frames that are initialised early, holes that get metadata, contiguous zones.
 
-use super::{Layout, MemFlags, MemRange, PfnValidity, ZoneLayout};
+use super::{Layout, MemFlags, MemRange, ZoneLayout};
 use crate::kind::ZoneKind;
 use core::fmt;
 use pagewright_addr::{NodeId, Pfn, PfnRange};
@@ -100,7 +100,8 @@ pub(super) fn find_deferred(layout: &mut Layout<'_>) {
 pub(super) fn for_each_unavailable(layout: &Layout<'_>, f: &mut dyn FnMut(UnavailableRange)) {
     let mut hole_start = Pfn::ZERO;
     let mut report = |hole: PfnRange, nid, kind| {
-        let pages = valid_pages(layout, &hole);
+        let cfg = &layout.cfg;
+        let pages = cfg.pfn_valid.count_in(&hole, cfg.pageblock_pages(), layout.ranges, layout.nodes);
         if pages > 0 {
             f(UnavailableRange { nid, kind, hole, pages });
         }
@@ -120,55 +121,9 @@ fn trailing(layout: &Layout<'_>) -> Option<(Pfn, NodeId, ZoneKind)> {
     Some((last.pfns.end.align_up(layout.cfg.section_pages.unwrap_or(1)), last.nid, kind))
 }
 
-/// How many frames of a hole have metadata. Linux asks for the first frame of each pageblock and takes the answer for
-/// the whole block.
-fn valid_pages(layout: &Layout<'_>, hole: &PfnRange) -> u64 {
-    let block = layout.cfg.pageblock_pages();
-    let by_block = |r: PfnRange| PfnRange::new(r.start.align_up(block), r.end.align_up(block));
-    match layout.cfg.pfn_valid {
-        PfnValidity::Blocks { pages } => {
-            // At least a pageblock (checked), so a pageblock's first frame answers for all of it here too.
-            let grain = pages;
-            let mut counted = hole.start;
-            let first = layout.ranges.partition_point(|r| r.pfns.end.align_up(grain) <= hole.start);
-            let touching = layout.ranges[first..].iter().map(|r| {
-                PfnRange::new(r.pfns.start.align_down(grain), r.pfns.end.align_up(grain)).intersection(hole)
-            });
-            let mut sum = 0;
-            for r in touching.take_while(|r| r.start < hole.end) {
-                let new = PfnRange::new(r.start.max(counted), r.end);
-                sum += new.len();
-                counted = counted.max(r.end);
-            }
-            sum
-        }
-        PfnValidity::Flat { pfns } => by_block(pfns).intersection(hole).len(),
-        PfnValidity::NodeSpans => {
-            let spans = || layout.nodes.iter().map(|n| by_block(n.pfns)).filter(|s| !s.is_empty());
-            let (mut at, mut sum) = (hole.start, 0);
-            while at < hole.end {
-                if let Some(end) = spans().filter(|s| s.contains(at)).map(|s| s.end.min(hole.end)).max() {
-                    sum += end.get() - at.get();
-                    at = end;
-                } else {
-                    at = spans().map(|s| s.start).filter(|&s| s > at).min().unwrap_or(hole.end);
-                }
-            }
-            sum
-        }
-    }
-}
-
 /// Whether a frame has metadata (`pfn_valid`).
 fn pfn_valid(layout: &Layout<'_>, pfn: Pfn) -> bool {
-    match layout.cfg.pfn_valid {
-        PfnValidity::Blocks { pages } => {
-            let block = PfnRange::from_len(pfn.align_down(pages), pages);
-            !super::span::overlapping(layout.ranges, &block).is_empty()
-        }
-        PfnValidity::Flat { pfns } => pfns.contains(pfn),
-        PfnValidity::NodeSpans => layout.nodes.iter().any(|n| n.pfns.contains(pfn)),
-    }
+    layout.cfg.pfn_valid.is_valid(pfn, layout.ranges, layout.nodes)
 }
 
 /// See [`Layout::zone_of`].

@@ -17,11 +17,13 @@ mod span;
 
 pub mod log;
 
-pub use config::{CoreAmount, LayoutConfig, LayoutError, MemFlags, MemRange, PfnValidity};
+pub use config::{CoreAmount, LayoutConfig, LayoutError, MemFlags, MemRange};
 pub use memmap::UnavailableRange;
+pub use pagewright_page::model::PfnValidity;
 
 use crate::kind::{NodeMask, ZoneKind};
 use pagewright_addr::{NodeId, Pfn, PfnRange};
+use pagewright_page::model::{AddrBits, HasSpan, node_map_pfns, zone_usemap_bytes};
 
 /// One zone of one node. All counts are in pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +121,16 @@ impl NodeLayout {
     /// The zones that have RAM, lowest first.
     pub fn populated(&self) -> impl DoubleEndedIterator<Item = &ZoneLayout> {
         self.zones.iter().filter(|z| z.is_populated())
+    }
+}
+
+impl HasSpan for NodeLayout {
+    fn span(&self) -> PfnRange {
+        self.pfns
+    }
+
+    fn nid(&self) -> Option<NodeId> {
+        Some(self.nid)
     }
 }
 
@@ -251,26 +263,16 @@ impl Layout<'_> {
     /// Bytes of a zone's pageblock bitmap (`setup_usemap`; FLATMEM and DISCONTIGMEM only, sections carry their own),
     /// 0 for a zone that spans nothing.
     pub fn usemap_bytes(&self, zone: &ZoneLayout) -> u64 {
-        const NR_PAGEBLOCK_BITS: u64 = 4;
-        if zone.spanned == 0 {
-            return 0;
-        }
-        let block = self.cfg.pageblock_pages();
-        let pages = zone.spanned + zone.start_pfn.get() % block;
-        let bits = pages.div_ceil(block) * NR_PAGEBLOCK_BITS;
-        bits.next_multiple_of(u64::from(self.cfg.bits_per_long)) / 8
+        let bits = if self.cfg.bits_per_long == 32 { AddrBits::Bits32 } else { AddrBits::Bits64 };
+        zone_usemap_bytes(zone.pfns(), self.cfg.pageblock_pages(), bits)
     }
 
     /// The frames that a node's own memory map covers (`alloc_node_mem_map`; FLATMEM and DISCONTIGMEM): what its zones
     /// span, counted from the node's first frame and widened to whole blocks of the largest order. Memory beyond the
     /// last zone has none. Empty for a node without memory.
     pub fn node_mem_map(&self, node: &NodeLayout) -> PfnRange {
-        if node.pfns.is_empty() || node.spanned == 0 {
-            return PfnRange::default();
-        }
-        let block = self.cfg.max_order_pages();
-        let end = node.pfns.start.saturating_add(node.spanned);
-        PfnRange::new(node.pfns.start.align_down(block), end.align_up(block))
+        let start = node.pfns.start;
+        node_map_pfns(PfnRange::new(start, start.saturating_add(node.spanned)), self.cfg.max_order_pages())
     }
 }
 

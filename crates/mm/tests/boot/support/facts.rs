@@ -14,6 +14,7 @@ use pagewright_firmware::e820::E820Entry;
 use pagewright_memblock::{Event, Flags, Memblock, Region, RegionMemory, Set, Sink};
 use pagewright_page::Frames;
 use pagewright_page::flags_layout::PageFlagsLayout;
+use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
 use pagewright_zone::ZoneKind;
 use pagewright_zone::buddy::{Request, ZoneId};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
@@ -186,6 +187,9 @@ fn run(
     let possible = spec.config.max_numnodes() as usize;
     let mut nodes = vec![NodeLayout::EMPTY; possible];
     let mut zonelists = vec![NodeId::ZERO; possible * (possible + 1)];
+    let mut sections = vec![SectionRun::EMPTY; 1 << 12];
+    let mut subsections = vec![PfnRange::default(); 1 << 12];
+    let mut node_maps = vec![NodeMap::EMPTY; possible];
     let workspace = Workspace {
         memory: &mut memory,
         reserved: &mut reserved,
@@ -193,6 +197,7 @@ fn run(
         ranges: &mut ranges,
         nodes: &mut nodes,
         zonelists: &mut zonelists,
+        maps: MapSpace { sections: &mut sections, subsections: &mut subsections, node_maps: &mut node_maps },
     };
     let mut boot = Boot::new(machine, workspace, log)?;
     prepare(&mut boot);
@@ -296,7 +301,7 @@ fn collect(boot: &Boot<'_>, log: &Log) -> Facts {
         pools: boot.huge_pools.clone(),
         flags: boot.page_flags,
         mobility: boot.mobility_grouping,
-        sections: boot.present_sections,
+        sections: boot.model.as_ref().and_then(|m| m.sections()).map_or(0, |s| s.count()),
         maps: boot.memmap_areas.iter().copied().collect(),
         swiotlb: boot.swiotlb,
         e820: boot.e820.iter().flat_map(|t| t.entries().to_vec()).collect(),

@@ -43,7 +43,7 @@ fn arm_calls_frames_valid_in_any_pageblock_that_memory_touches() {
     let memory = [pfns(0x800, 0x900), pfns(0x2100, 0x2800)];
     let all = pfns(0x800, 0x2800);
     let model = MemoryModel {
-        near_memory: Some(order(11).pages()),
+        near_memory: Some(2048),
         ..flat(node_map(0, all, array(0x800, 0xc000_0000, 36)), all, &memory)
     };
     let valid = |pfn| model.pfn_valid(Pfn::new(pfn));
