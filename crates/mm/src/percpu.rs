@@ -53,19 +53,23 @@ pub struct AllocInfo {
     pub atom_size: u64,
     /// Bytes of one allocation, a multiple of `atom_size` that holds a whole number of units.
     pub alloc_size: u64,
-    /// The groups: each the CPUs in its units, padded with `None` to a whole number of allocations.
+    /// The groups.
     pub groups: ArrayVec<Group, MAX_GROUPS>,
+    /// The CPUs, group after group.
+    cpus: ArrayVec<u32, MAX_CPUS>,
 }
 
-/// CPUs whose units lie together.
+/// CPUs whose units lie together. [`AllocInfo::cpus`] lists them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Group {
     /// First CPU in CPU order; the group's memory comes from its node.
     pub first: u32,
     /// Its node.
     pub node: Option<NodeId>,
-    /// The CPUs, in order.
-    pub cpus: ArrayVec<u32, MAX_CPUS>,
+    /// How many CPUs.
+    pub count: u32,
+    /// Where they stand in the list of all.
+    at: u32,
     /// Units, a multiple of the units in one allocation.
     pub units: u32,
     /// Where the group was placed; filled in by the boot.
@@ -103,28 +107,27 @@ impl AllocInfo {
         while !fits(max_upa) {
             max_upa -= 1;
         }
+        let too_many = |what, limit: usize| BootError::TooMany { what, limit: limit as u64 };
         let mut groups: ArrayVec<Group, MAX_GROUPS> = ArrayVec::new();
         for place in cpus {
             let found = groups.iter_mut().find(|g| !grouped || g.node == place.node);
-            let group = match found {
-                Some(g) => g,
-                None => {
-                    let g = Group { first: place.cpu, node: place.node, ..Group::default() };
-                    groups.try_push(g).map_err(|_| BootError::TooMany {
-                        what: "per-CPU groups",
-                        limit: MAX_GROUPS as u64,
-                    })?;
-                    groups.last_mut().unwrap_or_else(|| unreachable!("just pushed"))
-                }
-            };
-            group
-                .cpus
-                .try_push(place.cpu)
-                .map_err(|_| BootError::TooMany { what: "possible CPUs", limit: MAX_CPUS as u64 })?;
+            if let Some(group) = found {
+                group.count += 1;
+                continue;
+            }
+            let group = Group { first: place.cpu, node: place.node, count: 1, ..Group::default() };
+            groups.try_push(group).map_err(|_| too_many("per-CPU groups", MAX_GROUPS))?;
+        }
+        let mut list = ArrayVec::new();
+        for g in &mut groups {
+            g.at = list.len() as u32;
+            for place in cpus.iter().filter(|p| !grouped || p.node == g.node) {
+                list.try_push(place.cpu).map_err(|_| too_many("possible CPUs", MAX_CPUS))?;
+            }
         }
         let upa = best_units_per_alloc(&groups, cpus.len() as u64, max_upa, fits);
         for g in &mut groups {
-            g.units = (g.cpus.len() as u64).next_multiple_of(upa) as u32;
+            g.units = (u64::from(g.count)).next_multiple_of(upa) as u32;
         }
         Ok(Self {
             static_size: sizes.fixed,
@@ -134,12 +137,19 @@ impl AllocInfo {
             atom_size: sizes.atom,
             alloc_size,
             groups,
+            cpus: list,
         })
     }
 
     /// Bytes of a unit that are in use; the rest is given back.
     pub fn size_sum(&self) -> u64 {
         self.static_size + self.reserved_size + self.dyn_size
+    }
+
+    /// The CPUs of a group, in order.
+    pub fn cpus(&self, group: &Group) -> &[u32] {
+        let at = group.at as usize;
+        self.cpus.get(at..at + group.count as usize).unwrap_or_default()
     }
 
     /// Units of all groups.
@@ -158,7 +168,7 @@ impl AllocInfo {
 fn best_units_per_alloc(groups: &[Group], cpus: u64, max_upa: u64, fits: impl Fn(u64) -> bool) -> u64 {
     let (mut best, mut last_allocs) = (max_upa, u64::MAX);
     for upa in (1..=max_upa).rev().filter(|&u| fits(u)) {
-        let allocs: u64 = groups.iter().map(|g| (g.cpus.len() as u64).div_ceil(upa)).sum();
+        let allocs: u64 = groups.iter().map(|g| (u64::from(g.count)).div_ceil(upa)).sum();
         let wasted = allocs * upa - cpus;
         if wasted > cpus / 3 {
             continue;
@@ -178,7 +188,7 @@ impl fmt::Display for Map<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let upa = self.0.units_per_alloc() as usize;
         // Numbers are as wide as the counts, not as the largest number: ten CPUs are 00 to 09.
-        let width = digits(self.0.groups.iter().map(|g| g.cpus.len()).sum());
+        let width = digits(self.0.cpus.len());
         let gwidth = digits(self.0.groups.len());
         // As many allocations in a line as 60 columns hold, a power of two of them.
         let apl = (60 / (gwidth + upa * (width + 1) + 3)).max(1);
@@ -194,7 +204,7 @@ impl fmt::Display for Map<'_> {
                 }
                 write!(f, "[{gi:0gwidth$}] ")?;
                 for unit in block * upa..(block + 1) * upa {
-                    match g.cpus.get(unit) {
+                    match self.0.cpus(g).get(unit) {
                         Some(cpu) => write!(f, "{cpu:0width$} ")?,
                         None => write!(f, "{:-<width$} ", "")?,
                     }
@@ -250,7 +260,7 @@ pub fn embed_first_chunk(
     for g in &ai.groups {
         for unit in 0..g.units {
             let at = g.base.saturating_add(u64::from(unit) * ai.unit_size);
-            if g.cpus.get(unit as usize).is_some() {
+            if unit < g.count {
                 boot.mb.phys_free(PhysRange::from_len(at.saturating_add(used), ai.unit_size - used))?;
             } else {
                 boot.mb.phys_free(PhysRange::from_len(at, ai.unit_size))?;
@@ -288,8 +298,7 @@ fn alloc_info(boot: &mut Boot<'_>, ai: &AllocInfo, sizes: Sizes) -> Result<PhysR
 /// one unit serves dynamic allocation only, and is a power of two.
 fn up_first_chunk(boot: &mut Boot<'_>, sizes: Sizes) -> Result<AllocInfo, BootError> {
     let unit = MIN_UNIT.max(sizes.dynamic).next_power_of_two();
-    let mut group = Group { units: 1, ..Group::default() };
-    group.cpus.push(0);
+    let group = Group { units: 1, count: 1, ..Group::default() };
     let mut ai = AllocInfo {
         static_size: 0,
         reserved_size: 0,
@@ -298,8 +307,10 @@ fn up_first_chunk(boot: &mut Boot<'_>, sizes: Sizes) -> Result<AllocInfo, BootEr
         atom_size: unit,
         alloc_size: unit,
         groups: ArrayVec::new(),
+        cpus: ArrayVec::new(),
     };
     ai.groups.push(group);
+    ai.cpus.push(0);
     let info = alloc_info(boot, &ai, sizes)?;
     boot.mb.set_caller("start_kernel");
     let goal = boot.max_dma_address();

@@ -8,15 +8,13 @@ use pagewright::numa::Distances;
 use pagewright::percpu::AllocInfo;
 use pagewright::reserved_mem::{Outcome, Verdict};
 use pagewright::{Boot, BootError, EventSink, Level, Phase, Running, Workspace};
-use pagewright_addr::{NodeId, Order, PfnRange, PhysAddr, PhysRange};
+use pagewright_addr::{NodeId, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Machine;
 use pagewright_firmware::e820::E820Entry;
 use pagewright_memblock::{Event, Flags, Memblock, Region, RegionMemory, Set, Sink};
-use pagewright_page::Frames;
 use pagewright_page::flags_layout::PageFlagsLayout;
 use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
 use pagewright_zone::ZoneKind;
-use pagewright_zone::buddy::{Request, ZoneId};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark::Cpus;
 use std::cell::RefCell;
@@ -116,6 +114,8 @@ pub(crate) struct Facts {
 pub(crate) struct After {
     pub(crate) managed: Vec<(u16, ZoneKind, u64)>,
     pub(crate) cma_pages: u64,
+    /// CmaTotal.
+    pub(crate) total_cma: u64,
     pub(crate) total_at_init: u64,
     pub(crate) huge_pages: u64,
     pub(crate) min_free_kbytes: u64,
@@ -220,12 +220,12 @@ fn run(
         running.initcalls(boot, &Cpus { online: nodes.len() as u32, on_node: &on_node });
         running.buddy.validate().unwrap_or_else(|v| panic!("after the initcalls: {v}"));
         if matches!(depth, Depth::Use | Depth::UseIfSmall) {
-            use_and_return(running);
+            super::usage::use_and_return(running);
         }
-        after(running)
+        after(boot, running)
     });
     match after {
-        Ok(after) => Ok(Facts { log: log.lines.borrow().clone(), after, ..facts }),
+        Ok(after) => Ok(Facts { log: log.lines.borrow().clone(), cma: boot.cma.to_vec(), after, ..facts }),
         Err(pagewright_sim::HostedError::Boot(e)) => Err(e),
         Err(e) => panic!("the host: {e}"),
     }
@@ -258,8 +258,8 @@ fn sound(boot: &Boot<'_>) {
 
 fn cpu_nodes(boot: &Boot<'_>) -> Vec<NodeId> {
     let mut nodes = vec![NodeId::ZERO; boot.machine.cpus.possible as usize];
-    for group in boot.percpu.iter().flat_map(|p| &p.groups) {
-        for &cpu in &group.cpus {
+    for (info, group) in boot.percpu.iter().flat_map(|p| p.groups.iter().map(move |g| (p, g))) {
+        for &cpu in info.cpus(group) {
             nodes[cpu as usize] = group.node.unwrap_or(NodeId::ZERO);
         }
     }
@@ -309,56 +309,16 @@ fn collect(boot: &Boot<'_>, log: &Log) -> Facts {
     }
 }
 
-fn after(running: &Running<'_, '_, '_>) -> After {
+fn after(boot: &Boot<'_>, running: &Running<'_, '_, '_>) -> After {
     let zones = running.buddy.zones();
     After {
         managed: zones.iter().map(|z| (z.nid().get(), z.kind(), z.managed_pages())).collect(),
         cma_pages: zones.iter().map(|z| z.cma_pages()).sum(),
+        total_cma: boot.total_cma_pages,
         total_at_init: running.total_ram_at_init,
         huge_pages: running.huge_pages,
         min_free_kbytes: running.watermarks.min_free_kbytes(),
     }
-}
-
-/// Free blocks of each order in each zone, and free pages.
-fn counts(running: &Running<'_, '_, '_>) -> Vec<(u64, Vec<u64>)> {
-    let orders = || (0..=running.buddy.largest_order().get()).filter_map(Order::new);
-    let zones = running.buddy.zones();
-    let ids = zones.iter().map(|z| running.buddy.find(z.nid(), z.kind()).expect("a zone of its own"));
-    ids.zip(zones)
-        .map(|(id, z)| (z.free_pages(), orders().map(|o| running.buddy.free_blocks(id, o)).collect()))
-        .collect()
-}
-
-/// Takes blocks of every order from every zone for every purpose, gives all back, and expects what was there before.
-fn use_and_return<'a>(running: &mut Running<'_, '_, 'a>) {
-    let before = counts(running);
-    let largest = running.buddy.largest_order().get();
-    let ids: Vec<ZoneId> =
-        running.buddy.zones().iter().filter_map(|z| running.buddy.find(z.nid(), z.kind())).collect();
-    for id in ids {
-        let mut held: Vec<Frames<'a>> = Vec::new();
-        let free = running.buddy.zones()[id.index()].free_pages();
-        let mut taken = 0;
-        for order in (0..=largest).filter_map(Order::new) {
-            for request in [Request::unmovable(order), Request::movable(order), Request::reclaimable(order)] {
-                if let Ok(frames) = running.buddy.alloc(id, request) {
-                    assert_eq!(frames.len(), order.pages());
-                    taken += frames.len();
-                    held.push(frames);
-                }
-            }
-        }
-        assert_eq!(running.buddy.zones()[id.index()].free_pages(), free - taken);
-        running.buddy.validate().unwrap_or_else(|v| panic!("with blocks taken: {v}"));
-        // Neither first come first served nor its opposite.
-        while !held.is_empty() {
-            let at = held.len() / 2;
-            running.buddy.free(held.swap_remove(at));
-        }
-    }
-    running.buddy.validate().unwrap_or_else(|v| panic!("after all came back: {v}"));
-    assert_eq!(counts(running), before, "what was taken and returned did not merge to what was there");
 }
 
 impl Facts {

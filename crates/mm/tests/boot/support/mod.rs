@@ -4,6 +4,7 @@ pub(crate) mod efi;
 pub(crate) mod facts;
 pub(crate) mod spec;
 pub(crate) mod tree;
+mod usage;
 
 pub(crate) use facts::Facts;
 pub(crate) use spec::Spec;
