@@ -16,6 +16,8 @@ pub struct CmaArea {
     pub range: PhysRange,
     /// Whether it is the default area for DMA.
     pub default: bool,
+    /// It could not be activated, and its pages are ordinary memory.
+    pub given_back: bool,
 }
 
 /// Why an area could not be declared. The texts are those of the kernel log.
@@ -140,7 +142,7 @@ pub(crate) fn register(boot: &mut Boot<'_>, name: &str, range: PhysRange) -> Cma
     if name.is_empty() {
         let _ = write!(text, "cma{}", boot.cma.len());
     }
-    let area = CmaArea { name: text, range, default: false };
+    let area = CmaArea { name: text, range, default: false, given_back: false };
     if boot.cma.try_push(area.clone()).is_ok() {
         boot.total_cma_pages += range.len() >> boot.machine.config.page_shift.get();
     }

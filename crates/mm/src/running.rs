@@ -9,7 +9,7 @@
 mod kept;
 mod report;
 
-use kept::{Kept, freed_initrd, keep_reserved, special_ranges};
+use kept::{Kept, MAX_KEPT, freed_initrd, keep_reserved, special_ranges};
 use report::memory_line;
 
 use crate::boot::{Boot, debug, info};
@@ -73,7 +73,7 @@ pub struct Running<'z, 's, 'a> {
     pub total_ram_at_init: u64,
     /// Pages in huge page pools that came from the buddy.
     pub huge_pages: u64,
-    kept: ArrayVec<(Kept, Reserved<'a>), 80>,
+    kept: ArrayVec<(Kept, Reserved<'a>), MAX_KEPT>,
 }
 
 /// Ends memblock's time and starts the buddy's.
@@ -176,7 +176,7 @@ impl<'a> Running<'_, '_, 'a> {
     pub fn initcalls(&mut self, boot: &mut Boot<'_>, cpus: &Cpus<'_>) {
         boot.phase(Phase::Running);
         self.watermarks.setup_per_cpu_pageset(cpus);
-        self.take_kept(Kept::Cma);
+        self.activate_cma(boot);
         self.refresh_managed();
         if let Some(kept) = self.watermarks.init_per_zone_wmark_min(cpus) {
             info!(boot, "{kept}");
@@ -200,7 +200,7 @@ impl<'a> Running<'_, '_, 'a> {
             crate::early::print_swiotlb(boot);
         }
         crate::hugetlb::report(boot);
-        self.take_kept(Kept::Initrd);
+        self.free_kept(Kept::Initrd);
         if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
             if boot.machine.arch == Arch::Arm64 {
                 // memblock is kept there, and told. After the hand-over nothing can fail in it for want of memory.
@@ -211,8 +211,8 @@ impl<'a> Running<'_, '_, 'a> {
             }
             info!(boot, "Freeing initrd memory: {}K", freed_initrd(boot, initrd).len() >> 10);
         }
-        self.take_kept(Kept::InitSections);
-        self.take_kept(Kept::ImageGaps);
+        self.free_kept(Kept::InitSections);
+        self.free_kept(Kept::ImageGaps);
         let image = &boot.machine.image;
         debug!(
             boot,
@@ -221,18 +221,6 @@ impl<'a> Running<'_, '_, 'a> {
         );
         self.refresh_managed();
         self.count_gigantic(boot);
-    }
-
-    fn take_kept(&mut self, which: Kept) {
-        let mut stay = ArrayVec::new();
-        for (why, reserved) in self.kept.drain(..) {
-            match why {
-                w if w != which => stay.push((why, reserved)),
-                Kept::Cma => self.buddy.activate_cma(reserved),
-                Kept::ImageGaps | Kept::InitSections | Kept::Initrd => self.buddy.free_reserved(reserved),
-            }
-        }
-        self.kept = stay;
     }
 
     /// Huge pages that the buddy can make (`hugetlb_init`): they leave the free lists for good.

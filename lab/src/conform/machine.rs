@@ -163,7 +163,8 @@ fn zone_files(info: &zoneinfo::ZoneInfo, boot: &Boot<'_>) -> (Tally, Tally) {
         }
         let pages = ours.map(|z| {
             let span = z.pfns().bytes(boot.machine.config.page_shift);
-            let inside = boot.cma.iter().map(|area| area.range.intersection(&span).len());
+            let active = boot.cma.iter().filter(|area| !area.given_back);
+            let inside = active.map(|area| area.range.intersection(&span).len());
             inside.sum::<u64>() / boot.machine.config.page_shift.bytes()
         });
         let key = format!("node {} zone {} cma", zone.node, zone.name);

@@ -100,7 +100,10 @@ pub fn document(
     let cma: Vec<Value> = boot
         .cma
         .iter()
-        .map(|a| json!({ "name": a.name.as_str(), "range": range(a.range), "default": a.default }))
+        .map(|a| {
+            let name = a.name.as_str();
+            json!({ "name": name, "range": range(a.range), "default": a.default, "activated": !a.given_back })
+        })
         .collect();
     let mut out = json!({
         "architecture": arch_name(boot.machine.arch),

@@ -235,7 +235,7 @@ impl Ledger {
             self.paint(crash, Purpose::CrashKernel);
         }
         for area in &boot.cma {
-            self.paint(area.range, Purpose::Cma);
+            self.paint(area.range, if area.given_back { Purpose::Free } else { Purpose::Cma });
         }
     }
 

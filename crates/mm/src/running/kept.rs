@@ -1,16 +1,21 @@
 //! Reserved memory that is freed or lent later in the boot, kept as tokens until then.
 
-use crate::boot::Boot;
+use super::Running;
+use crate::boot::{Boot, warning};
 use arrayvec::ArrayVec;
 use pagewright_addr::{PfnRange, PhysRange};
 use pagewright_firmware::Arch;
 use pagewright_page::{Pristine, Reserved};
 use pagewright_zone::buddy::Buddy;
 
+/// The most pieces that are kept: those of the areas that there can be, and of what else is freed.
+pub(super) const MAX_KEPT: usize = 80;
+
 /// Why a reserved range was kept apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kept {
-    Cma,
+    /// The CMA area of that number.
+    Cma(usize),
     ImageGaps,
     InitSections,
     Initrd,
@@ -27,8 +32,8 @@ pub(super) fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 72> 
             let _ = out.try_push((frames, why));
         }
     };
-    for area in &boot.cma {
-        add(area.range, Kept::Cma);
+    for (at, area) in boot.cma.iter().enumerate() {
+        add(area.range, Kept::Cma(at));
     }
     let image = &boot.machine.image;
     add(PhysRange::new(image.init_begin, image.init_end), Kept::InitSections);
@@ -56,7 +61,7 @@ pub(super) fn keep_reserved<'a>(
     buddy: &Buddy<'_, '_, 'a>,
     mut part: Pristine<'a>,
     special: &[(PfnRange, Kept)],
-    kept: &mut ArrayVec<(Kept, Reserved<'a>), 80>,
+    kept: &mut ArrayVec<(Kept, Reserved<'a>), MAX_KEPT>,
 ) {
     for (pfns, why) in special {
         let index = |pfn| buddy.map().idx(pfn).map(|i| u64::from(i.get()));
@@ -71,4 +76,43 @@ pub(super) fn keep_reserved<'a>(
         kept.push((*why, part.take_front(end - start).into_reserved()));
     }
     drop(part.into_reserved());
+}
+
+impl<'a> Running<'_, '_, 'a> {
+    /// Takes out what was kept for one reason.
+    fn take(&mut self, which: Kept) -> ArrayVec<Reserved<'a>, MAX_KEPT> {
+        let (mut stay, mut taken) = (ArrayVec::new(), ArrayVec::new());
+        for (why, reserved) in self.kept.drain(..) {
+            if why == which { taken.push(reserved) } else { stay.push((why, reserved)) }
+        }
+        self.kept = stay;
+        taken
+    }
+
+    /// Gives what was kept for one reason to the page allocator.
+    pub(super) fn free_kept(&mut self, which: Kept) {
+        for reserved in self.take(which) {
+            self.buddy.free_reserved(reserved);
+        }
+    }
+
+    /// `cma_init_reserved_areas`: each area becomes memory that is lent. One that lies in more than one zone cannot be,
+    /// and is ordinary memory from here on.
+    pub(super) fn activate_cma(&mut self, boot: &mut Boot<'_>) {
+        for at in 0..boot.cma.len() {
+            let mut pieces = self.take(Kept::Cma(at));
+            if pieces.len() == 1
+                && self.buddy.fits_cma(&pieces[0])
+                && let Some(area) = pieces.pop()
+            {
+                self.buddy.activate_cma(area);
+                continue;
+            }
+            pieces.into_iter().for_each(|piece| self.buddy.free_reserved(piece));
+            let pages = boot.cma[at].range.len() >> boot.machine.config.page_shift.get();
+            boot.total_cma_pages -= pages;
+            boot.cma[at].given_back = true;
+            warning!(boot, "cma: CMA area {} could not be activated", boot.cma[at].name);
+        }
+    }
 }
