@@ -321,6 +321,68 @@ fn show_is_read_back_by_the_reader_of_captured_files() {
 }
 
 #[test]
+fn meminfo_shows_the_pools_of_huge_pages() {
+    for (arch, cmdline, lines) in [
+        ("x86_64", "", ["Total:       0", "Hugepagesize:       2048 kB", "Hugetlb:               0 kB"]),
+        (
+            "x86_64",
+            "hugepages=64",
+            ["Total:      64", "Hugepagesize:       2048 kB", "Hugetlb:          131072 kB"],
+        ),
+        (
+            "x86_64",
+            "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=8",
+            ["Total:       8", "Hugepagesize:       2048 kB", "Hugetlb:         1064960 kB"],
+        ),
+        (
+            "x86_64",
+            "default_hugepagesz=1G hugepages=1",
+            ["Total:       1", "Hugepagesize:    1048576 kB", "Hugetlb:         1048576 kB"],
+        ),
+        (
+            "arm64",
+            "hugepagesz=64K hugepages=100 hugepagesz=2M hugepages=3 hugepagesz=32M hugepages=2",
+            ["Total:       3", "Hugepagesize:       2048 kB", "Hugetlb:           78080 kB"],
+        ),
+        (
+            "i386-pae",
+            "hugepages=4",
+            ["Total:       4", "Hugepagesize:       2048 kB", "Hugetlb:            8192 kB"],
+        ),
+    ] {
+        let show = |cmdline: &str| {
+            text(&["show", "meminfo", "--arch", arch, "--memory", "4G", "--cmdline", cmdline])
+        };
+        let shown = show(cmdline);
+        let [total, size, all] = lines;
+        let free = total.replace("Total:", "Free: ");
+        let block = format!(
+            "HugePages_{total}\nHugePages_{free}\nHugePages_Rsvd:        0\nHugePages_Surp:        0\n{size}\n{all}\n"
+        );
+        assert!(shown.contains(&block), "{arch} {cmdline}:\n{block}\n{shown}");
+        // Huge pages are RAM that the kernel manages, and none of it is free.
+        let value = |text: &str, name: &str| -> u64 {
+            let line = text.lines().find(|l| l.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let hugetlb = value(&shown, "Hugetlb:");
+        let (total, free) = (value(&shown, "MemTotal:"), value(&shown, "MemFree:"));
+        assert!(total - free >= hugetlb, "{arch} {cmdline}: {total} {free}");
+        assert!(value(&show(""), "MemTotal:").abs_diff(total) < 64, "{arch} {cmdline}");
+        assert_eq!(value(&shown, "CommitLimit:"), (total / 4 - hugetlb / 4) / 2 * 4, "{arch} {cmdline}");
+    }
+}
+
+#[test]
+fn more_huge_pages_than_there_is_memory_are_as_many_as_fit() {
+    let shown =
+        text(&["show", "meminfo", "--arch", "x86_64", "--memory", "1G", "--cmdline", "hugepages=9999"]);
+    let meminfo = pagewright_lab::show::meminfo::MemInfo::parse(&shown).unwrap();
+    let (count, free) = (meminfo.get("HugePages_Total").unwrap(), meminfo.get("MemFree").unwrap());
+    assert!(count > 400 && count * 2048 + free <= meminfo.get("MemTotal").unwrap(), "{shown}");
+}
+
+#[test]
 fn machines_are_listed() {
     let list = text(&["machines"]);
     assert!(list.lines().count() >= 8 && list.contains("arm64-virt"));

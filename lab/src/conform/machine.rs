@@ -180,7 +180,7 @@ fn managed(info: &zoneinfo::ZoneInfo, booted: &Booted<'_, '_, '_, '_, '_>) -> Ta
         let mut zones = booted.running.buddy.zones().iter();
         let ours = zones.find(|z| u32::from(z.nid().get()) == zone.node && z.kind().name() == zone.name);
         let text = ours.map(|z| {
-            let pages = z.managed_pages();
+            let pages = z.managed_pages() + booted.gigantic_pages(z.nid(), z.kind());
             match pages as i64 - zone.managed as i64 {
                 0 => pages.to_string(),
                 difference => format!("{pages} ({difference:+} pages)"),

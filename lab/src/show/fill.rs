@@ -94,7 +94,7 @@ impl<'s, 'p> Booted<'_, '_, 's, 'p, '_> {
             high: marks.high,
             spanned: layout.spanned,
             present: layout.present,
-            managed: buddy.map_or(0, BuddyZone::managed_pages),
+            managed: buddy.map_or(0, BuddyZone::managed_pages) + self.gigantic_pages(node.nid, kind),
             cma: buddy.map_or(0, BuddyZone::cma_pages),
             protection: self.running.watermarks.protection(marks).collect(),
             populated,
@@ -201,7 +201,7 @@ impl<'s, 'p> Booted<'_, '_, 's, 'p, '_> {
         let config = &self.boot.machine.config;
         let mut out = meminfo::MemInfo::default();
         let kib = |pages: u64| pages * self.page_kib();
-        let (total, free) = (self.running.managed_pages(), self.free_pages());
+        let (total, free) = (self.managed_pages(), self.free_pages());
         let available = free.saturating_sub(self.running.watermarks.totalreserve_pages());
         out.push_kib("MemTotal", kib(total));
         out.push_kib("MemFree", kib(free));
@@ -229,7 +229,7 @@ impl<'s, 'p> Booted<'_, '_, 's, 'p, '_> {
             "SwapTotal SwapFree Zswap Zswapped Dirty Writeback AnonPages Mapped Shmem KReclaimable Slab \
              SReclaimable SUnreclaim KernelStack PageTables SecPageTables NFS_Unstable Bounce WritebackTmp",
         );
-        out.push_kib("CommitLimit", kib(total.saturating_sub(self.huge_pages().1) / 2));
+        out.push_kib("CommitLimit", total.saturating_sub(self.hugetlb_pages()) / 2 * self.page_kib());
         out.push_kib("Committed_AS", 0);
         out.push_kib("VmallocTotal", self.vmalloc_kib());
         zeroes(&mut out, "VmallocUsed VmallocChunk");
@@ -261,25 +261,23 @@ impl<'s, 'p> Booted<'_, '_, 's, 'p, '_> {
             out.push_kib("CmaFree", free * page);
         }
         if config.hugetlb {
-            let size = page << config.hugetlb_page_order();
-            let (count, pages) = self.huge_pages();
+            let default = self.huge_pools().into_iter().find(|p| p.default);
+            let (size, count) = default.map_or((0, 0), |p| (p.size, p.count));
             for (name, value) in [("Total", count), ("Free", count), ("Rsvd", 0), ("Surp", 0)] {
                 out.push_count(&format!("HugePages_{name}"), value);
             }
-            out.push_kib("Hugepagesize", size);
-            out.push_kib("Hugetlb", pages * page);
+            out.push_kib("Hugepagesize", size >> 10);
+            out.push_kib("Hugetlb", self.hugetlb_pages() * page);
         }
         if config.is_x86() {
             self.direct_map(out);
         }
     }
 
-    /// Huge pages of the default size, and base pages in all pools.
-    fn huge_pages(&self) -> (u64, u64) {
+    /// Base pages in the pools of all sizes.
+    fn hugetlb_pages(&self) -> u64 {
         let page = self.boot.page_bytes();
-        let default = self.boot.huge_pools.iter().find(|p| p.default).map_or(0, |p| p.gigantic);
-        let pages = self.boot.huge_pools.iter().map(|p| p.gigantic * (p.size / page)).sum();
-        (default, pages)
+        self.huge_pools().iter().map(|p| p.count * (p.size / page)).sum()
     }
 
     /// How x86's direct map is built before anything splits it: 4 KiB at the borders, large pages between.

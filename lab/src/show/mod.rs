@@ -7,6 +7,7 @@
 pub mod buddyinfo;
 mod fill;
 mod fill_iomem;
+mod huge;
 pub mod iomem;
 pub mod memblock;
 pub mod meminfo;
@@ -14,6 +15,8 @@ pub mod names;
 pub mod pagetypeinfo;
 pub mod vmstat;
 pub mod zoneinfo;
+
+pub use huge::Pool;
 
 use crate::fault::Fault;
 

@@ -116,7 +116,7 @@ pub fn document(
         "reserved_memory": reserved_memory,
         "min_free_kbytes": booted.running.watermarks.min_free_kbytes(),
         "ram_bytes": ledger.total(),
-        "managed_bytes": booted.running.managed_pages() * boot.page_bytes(),
+        "managed_bytes": booted.managed_pages() * boot.page_bytes(),
         "ram_by_purpose": purposes,
         "phases": phases,
     });

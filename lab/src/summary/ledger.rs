@@ -35,7 +35,7 @@ pub enum Purpose {
     Firmware,
     /// The crash kernel's memory.
     CrashKernel,
-    /// Gigantic pages.
+    /// Pages in the pools of huge pages.
     HugePages,
     /// Taken by `/memreserve/`, `/reserved-memory` or `memmap=`.
     SetAside,
@@ -119,7 +119,7 @@ impl Purpose {
 
     /// Whether the page allocator has it after the boot.
     pub const fn is_managed(self) -> bool {
-        matches!(self, Self::KernelInit | Self::Initrd | Self::Cma | Self::Free)
+        matches!(self, Self::KernelInit | Self::Initrd | Self::HugePages | Self::Cma | Self::Free)
     }
 }
 
@@ -128,6 +128,8 @@ impl Purpose {
 pub struct Ledger {
     /// By first byte: the end, and the purpose.
     spans: BTreeMap<u64, (u64, Purpose)>,
+    /// Bytes of free ranges that went into pools of huge pages later, nobody keeps which.
+    pooled: u64,
 }
 
 /// What an allocation is for, by who asks.
@@ -141,7 +143,8 @@ fn purpose_of(caller: &str) -> Purpose {
         | "init_mem_mapping" => Purpose::PageTables,
         "setup_log_buf" => Purpose::LogBuffer,
         "alloc_large_system_hash" => Purpose::HashTables,
-        "swiotlb_init_remap" => Purpose::BounceBuffers,
+        _ if caller.starts_with("swiotlb_") => Purpose::BounceBuffers,
+        "__alloc_bootmem_huge_page" => Purpose::HugePages,
         "early_init_dt_alloc_memory_arch" | "acpi_reserve_initial_tables" | "smp_scan_config" => {
             Purpose::Firmware
         }
@@ -179,6 +182,7 @@ impl Ledger {
         for (range, _) in boot.mb.free_ranges(None, Flags::NONE) {
             ledger.paint(range.frames_inside(shift).bytes(shift), Purpose::Free);
         }
+        ledger.pooled = booted.running.huge_pages * shift.bytes();
         ledger
     }
 
@@ -290,7 +294,12 @@ impl Ledger {
 
     /// Bytes of one purpose.
     pub fn bytes(&self, purpose: Purpose) -> u64 {
-        self.spans().filter(|(_, p)| *p == purpose).map(|(r, _)| r.len()).sum()
+        let there: u64 = self.spans().filter(|(_, p)| *p == purpose).map(|(r, _)| r.len()).sum();
+        match purpose {
+            Purpose::Free => there.saturating_sub(self.pooled),
+            Purpose::HugePages => there + self.pooled,
+            _ => there,
+        }
     }
 
     /// All bytes.

@@ -39,13 +39,38 @@ fn every_byte_of_every_shipped_machine_has_one_purpose_and_the_allocator_has_wha
                 assert_eq!(by_purpose, ledger.total(), "{name}");
                 let managed: u64 =
                     Purpose::ALL.into_iter().filter(|p| p.is_managed()).map(|p| ledger.bytes(p)).sum();
-                assert_eq!(managed, booted.running.managed_pages() * page, "{name}");
+                assert_eq!(managed, booted.managed_pages() * page, "{name}");
                 let picture = Picture::of(booted, &ledger).to_string();
                 assert!(picture.contains("node 0"), "{name}");
             },
             |_| (),
         )
         .unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
+#[test]
+fn huge_pages_have_their_purpose_whoever_gave_them() {
+    for cmdline in ["hugepages=64", "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=3"] {
+        let mut machine = shipped("x86_64-numa4").unwrap().machine().unwrap();
+        machine.cmdline = Some(cmdline.to_owned());
+        run::boot(
+            &machine,
+            |booted| {
+                let ledger = Ledger::of(booted);
+                let huge: u64 = booted.huge_pools().iter().map(|p| p.size * p.count).sum();
+                assert!(huge > 0, "{cmdline}");
+                assert_eq!(ledger.bytes(Purpose::HugePages), huge, "{cmdline}");
+                let by_purpose = |managed: bool| -> u64 {
+                    let all = Purpose::ALL.into_iter().filter(|p| p.is_managed() || !managed);
+                    all.map(|p| ledger.bytes(p)).sum()
+                };
+                assert_eq!(by_purpose(false), ledger.total(), "{cmdline}");
+                assert_eq!(by_purpose(true), booted.managed_pages() * 4096, "{cmdline}");
+            },
+            |_| (),
+        )
+        .unwrap();
     }
 }
 
