@@ -19,7 +19,7 @@
 mod range;
 
 use core::fmt;
-pub use range::{PfnRange, PhysRange};
+pub use range::{PfnRange, PhysRange, VirtRange};
 
 /// The base-2 logarithm of a page's size in bytes: 12, 14 or 16 on the machines modelled here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -36,3 +36,14 @@ fn orders_and_nodes_refuse_what_no_kernel_has() {
     assert!(Order::new(15).is_some() && Order::new(16).is_none());
     assert!(NodeId::new(1023).is_some() && NodeId::new(1024).is_none());
 }
+
+#[test]
+fn virtual_ranges_reach_the_last_byte_of_the_address_space() {
+    let top = VirtRange::from_len(VirtAddr::new(u64::MAX - 0xfff), 0x2000);
+    assert_eq!(top.len, 0x1000);
+    assert_eq!(top.last(), VirtAddr::MAX);
+    assert!(top.contains(VirtAddr::MAX) && !top.contains(VirtAddr::ZERO));
+    assert!(top.contains_range(&VirtRange::from_len(VirtAddr::MAX, 1)));
+    assert!(!top.overlaps(&VirtRange::from_len(VirtAddr::ZERO, u64::MAX - 0xfff)));
+    assert!(top.overlaps(&VirtRange::from_len(VirtAddr::ZERO, u64::MAX)));
+}

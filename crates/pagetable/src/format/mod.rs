@@ -1,0 +1,166 @@
+//! What a format is: the shape of its tree, its entries' bits, and how a slot is stored.
+//!
+//! A slot is what the walker reads and writes as one entry. Mostly it is one word; with arm's short descriptors it is
+//! the pair of the hardware's word and Linux's word beside it, and a page of PTEs serves two entries of the level above.
+//! Everything that differs between architectures is here; the walker has no word about any of them.
+
+pub mod x86;
+
+use crate::attr::{Attr, AttrError, TableLimits};
+use crate::shape::{Level, Shape, Window};
+use crate::word::Word;
+use pagewright_addr::PhysAddr;
+
+/// What an entry says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// All zeroes: nothing is mapped.
+    Empty,
+    /// The next table's first entry, and what it forbids below.
+    Table(PhysAddr, TableLimits),
+    /// A page or block.
+    Leaf(Leaf),
+    /// Not for the hardware, but not empty: software keeps something in it (a swapped page's place).
+    Software(u64),
+    /// Present, with bits set that the specification reserves: the tables are damaged.
+    Reserved(u64),
+}
+
+/// A page or block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// Where it lies.
+    pub phys: PhysAddr,
+    /// What it allows.
+    pub attr: Attr,
+    /// Whether it is marked as one of a contiguous group.
+    pub contiguous: bool,
+}
+
+/// What the fast path needs to know of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Nothing that hardware would follow.
+    Absent,
+    /// The next table's first entry.
+    Table(PhysAddr),
+    /// The leaf's first byte.
+    Leaf(PhysAddr),
+}
+
+/// One page-table format.
+///
+/// Values are small: what hardware or the kernel choose at run time (whether there is NX, what MAIR holds).
+pub trait Format: Copy {
+    /// An entry's width.
+    type Word: Word;
+    /// The tree.
+    const SHAPE: Shape;
+    /// The format's name, as it is written in messages.
+    const NAME: &'static str;
+    /// Whether a live entry must be made invalid and flushed before another size, address or memory type takes its
+    /// place (Arm ARM D8.16 "break-before-make").
+    const BREAK_BEFORE_MAKE: bool;
+
+    /// Which addresses a tree with this format translates.
+    fn window(&self) -> Window;
+
+    /// Encodes the entry `index` of a table at `level` that points to the child table in `page`.
+    fn table_word(&self, level: Level, index: usize, page: PhysAddr, limits: TableLimits) -> u64;
+
+    /// Encodes a leaf.
+    ///
+    /// # Errors
+    /// [`AttrError`] for everything that the format cannot say exactly.
+    fn leaf_word(&self, level: Level, leaf: &Leaf) -> Result<u64, AttrError>;
+
+    /// Decodes an entry completely.
+    fn entry(&self, level: Level, word: u64) -> Entry;
+
+    /// Decodes just enough of an entry to go on.
+    fn step(&self, level: Level, word: u64) -> Step;
+
+    /// What is added to a leaf's word for the next leaf of the same attributes, as long as the address does not carry
+    /// into bits that lie elsewhere in the word (the walker checks that).
+    #[inline]
+    fn leaf_step(&self, level: Level, contiguous: bool) -> u64 {
+        let _ = contiguous;
+        Self::SHAPE.level(level).bytes()
+    }
+
+    /// The page that holds a table of `level`, and the index of the table's first entry in it.
+    #[inline]
+    fn locate(&self, level: Level, first_entry: PhysAddr) -> (PhysAddr, usize) {
+        let _ = level;
+        (first_entry, 0)
+    }
+
+    /// Words of a page (or larger root) that holds tables of `level`.
+    #[inline]
+    fn page_words(&self, level: Level) -> usize {
+        Self::SHAPE.level(level).entries()
+    }
+
+    /// Reads the slot at `words[at]`.
+    #[inline]
+    fn load(&self, level: Level, words: &[<Self::Word as Word>::Atomic], at: usize) -> u64 {
+        let _ = level;
+        Self::Word::load(&words[at])
+    }
+
+    /// Writes a slot that hardware cannot reach yet, or that is empty.
+    #[inline]
+    fn store(&self, level: Level, words: &[<Self::Word as Word>::Atomic], at: usize, word: u64) {
+        let _ = level;
+        Self::Word::store(&words[at], word);
+    }
+
+    /// Writes `count` slots from `words[at]` on, each `step` more than the one before.
+    #[inline]
+    fn store_run(
+        &self,
+        level: Level,
+        words: &[<Self::Word as Word>::Atomic],
+        at: usize,
+        count: usize,
+        first: u64,
+        step: u64,
+    ) {
+        let _ = level;
+        let mut word = first;
+        for cell in &words[at..at + count] {
+            Self::Word::store(cell, word);
+            word = word.wrapping_add(step);
+        }
+    }
+
+    /// Empties a slot and returns what was in it, with the bits that hardware set last.
+    #[inline]
+    fn take(&self, level: Level, words: &[<Self::Word as Word>::Atomic], at: usize) -> u64 {
+        let _ = level;
+        Self::Word::swap(&words[at], 0)
+    }
+
+    /// Whether a word of a table page holds anything.
+    #[inline]
+    fn is_used(words: &[<Self::Word as Word>::Atomic], at: usize) -> bool {
+        Self::Word::load(&words[at]) != 0
+    }
+
+    /// Replaces `old` in a slot by `new` unless hardware or someone else changed it.
+    ///
+    /// # Errors
+    /// What was found instead.
+    #[inline]
+    fn replace(
+        &self,
+        level: Level,
+        words: &[<Self::Word as Word>::Atomic],
+        at: usize,
+        old: u64,
+        new: u64,
+    ) -> Result<(), u64> {
+        let _ = level;
+        Self::Word::replace(&words[at], old, new)
+    }
+}

@@ -1,0 +1,232 @@
+//! A tree of tables, and the cursor that may change it.
+//!
+//! # Who may do what
+//! Anyone may read a tree at any time ([`Tables::translate`], [`Tables::walk`]): entries are atomic, and a table is filled
+//! before the entry that leads to it is published. Changing takes a [`Cursor`], which holds a range of addresses: no two
+//! cursors of a tree overlap. Cursors of different ranges share upper tables; they add entries there with
+//! compare-and-swap, and take a table out only when everything it covers is in their own range. So no cursor frees a
+//! table that another one could be in.
+
+use crate::error::{Damage, MapError, UnmapError};
+use crate::format::{Entry, Format, Leaf, Step};
+use crate::memory::TableMemory;
+use crate::shape::Level;
+use crate::word::Word;
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+
+/// A tree of page tables in somebody's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables<F: Format, M: TableMemory> {
+    pub(crate) format: F,
+    pub(crate) memory: M,
+    pub(crate) root: PhysAddr,
+}
+
+/// What an address leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Translation {
+    /// The byte that the address means.
+    pub phys: PhysAddr,
+    /// The leaf's level: how large the mapping is.
+    pub level: Level,
+}
+
+/// Why an address leads nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unmapped {
+    /// The tree does not translate it.
+    OutsideWindow,
+    /// The entry at this level is not for the hardware.
+    Absent(Level, u64),
+    /// The tree is damaged.
+    Damaged(Damage),
+}
+
+/// One table, opened: the words of its page and where in them its entries begin.
+pub(crate) struct Node<'m, F: Format> {
+    pub(crate) level: Level,
+    pub(crate) words: &'m [<F::Word as Word>::Atomic],
+    pub(crate) first: usize,
+}
+
+impl<F: Format> Clone for Node<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Format> Copy for Node<'_, F> {}
+
+impl<F: Format> Node<'_, F> {
+    #[inline]
+    pub(crate) fn load(&self, format: &F, index: usize) -> u64 {
+        format.load(self.level, self.words, self.first + index)
+    }
+}
+
+impl<F: Format, M: TableMemory> Tables<F, M> {
+    /// The tree whose root table's first entry is at `root`. The root has to be zeroed, or hold a tree of this format.
+    pub const fn new(format: F, memory: M, root: PhysAddr) -> Self {
+        Self { format, memory, root }
+    }
+
+    /// The format.
+    pub const fn format(&self) -> &F {
+        &self.format
+    }
+
+    /// The memory with the tables.
+    pub const fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Where the root table is.
+    pub const fn root(&self) -> PhysAddr {
+        self.root
+    }
+
+    /// The right to change everything.
+    pub fn cursor(&mut self) -> Cursor<'_, F, M> {
+        Cursor { tables: self, range: None }
+    }
+
+    /// Where `va` leads.
+    ///
+    /// # Errors
+    /// [`Unmapped`] says at which level nothing was found.
+    #[inline]
+    pub fn translate(&self, va: VirtAddr) -> Result<Translation, Unmapped> {
+        if !self.format.window().contains(va) {
+            return Err(Unmapped::OutsideWindow);
+        }
+        let mut table = self.root;
+        let mut n = F::SHAPE.count();
+        while n > 0 {
+            n -= 1;
+            let level = Level::new(n);
+            let shape = F::SHAPE.level(level);
+            let at = PhysAddr::new(table.get() + shape.index(va.get()) as u64 * F::Word::BYTES);
+            let Some([cell]) = F::Word::words(&self.memory, at, 1) else {
+                return Err(Unmapped::Damaged(Damage { level, at: va, word: table.get() }));
+            };
+            let word = F::Word::load(cell);
+            match self.format.step(level, word) {
+                Step::Table(next) => table = next,
+                Step::Leaf(phys) => {
+                    let inside = va.get() & (shape.bytes() - 1);
+                    return Ok(Translation { phys: PhysAddr::new(phys.get() + inside), level });
+                }
+                Step::Absent => return Err(Unmapped::Absent(level, word)),
+            }
+        }
+        // The lowest level has no entries that lead on.
+        Err(Unmapped::Damaged(Damage { level: Level::PTE, at: va, word: table.get() }))
+    }
+
+    /// The leaf that `va` is in, its level and its first address.
+    ///
+    /// # Errors
+    /// As for [`Self::translate`].
+    pub fn leaf(&self, va: VirtAddr) -> Result<(Leaf, Level, VirtAddr), Unmapped> {
+        let mut node = self.root_node().map_err(Unmapped::Damaged)?;
+        if !self.format.window().contains(va) {
+            return Err(Unmapped::OutsideWindow);
+        }
+        loop {
+            let shape = F::SHAPE.level(node.level);
+            let word = node.load(&self.format, shape.index(va.get()));
+            match self.format.entry(node.level, word) {
+                Entry::Leaf(leaf) => return Ok((leaf, node.level, va.align_down(shape.bytes()))),
+                Entry::Table(next, _) => {
+                    node = self.child(&node, next, va.get(), word).map_err(Unmapped::Damaged)?
+                }
+                Entry::Empty | Entry::Software(_) => return Err(Unmapped::Absent(node.level, word)),
+                Entry::Reserved(word) => {
+                    return Err(Unmapped::Damaged(Damage { level: node.level, at: va, word }));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn root_node(&self) -> Result<Node<'_, F>, Damage> {
+        let damage = Damage { level: F::SHAPE.top(), at: VirtAddr::ZERO, word: self.root.get() };
+        self.open(F::SHAPE.top(), self.root).ok_or(damage)
+    }
+
+    /// The table at `first_entry`, which an entry `word` of `parent` leads to.
+    pub(crate) fn child(
+        &self,
+        parent: &Node<'_, F>,
+        first_entry: PhysAddr,
+        va: u64,
+        word: u64,
+    ) -> Result<Node<'_, F>, Damage> {
+        let damage = Damage { level: parent.level, at: self.format.window().extend(va), word };
+        let below = parent.level.down().ok_or(damage)?;
+        self.open(below, first_entry).ok_or(damage)
+    }
+
+    fn open(&self, level: Level, first_entry: PhysAddr) -> Option<Node<'_, F>> {
+        let (page, first) = self.format.locate(level, first_entry);
+        let words = F::Word::words(&self.memory, page, self.format.page_words(level))?;
+        Some(Node { level, words, first })
+    }
+}
+
+/// The right to change a range of a tree's addresses.
+pub struct Cursor<'t, F: Format, M: TableMemory> {
+    pub(crate) tables: &'t Tables<F, M>,
+    /// `None` for everything.
+    pub(crate) range: Option<VirtRange>,
+}
+
+impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
+    /// Whether the cursor holds all of `range`.
+    pub(crate) fn holds(&self, range: VirtRange) -> bool {
+        self.range.is_none_or(|mine| mine.contains_range(&range))
+    }
+
+    /// Checks a range that is to be mapped.
+    pub(crate) fn check_map(&self, range: VirtRange, phys: PhysAddr) -> Result<(), MapError> {
+        let page = F::SHAPE.page_bytes();
+        if range.is_empty()
+            || !range.start.is_aligned(page)
+            || range.len % page != 0
+            || !phys.is_aligned(page)
+        {
+            return Err(MapError::Unaligned(range, phys));
+        }
+        if !self.tables.format.window().contains_range(range) {
+            return Err(MapError::OutsideWindow(range));
+        }
+        if !self.holds(range) {
+            return Err(MapError::OutsideCursor(range));
+        }
+        Ok(())
+    }
+
+    /// Checks a range that is to be unmapped or changed; its ends must not lie inside a block or contiguous group.
+    pub(crate) fn check_change(&self, range: VirtRange) -> Result<(), UnmapError> {
+        let page = F::SHAPE.page_bytes();
+        if range.is_empty() || !range.start.is_aligned(page) || range.len % page != 0 {
+            return Err(UnmapError::Unaligned(range));
+        }
+        if !self.tables.format.window().contains_range(range) {
+            return Err(UnmapError::OutsideWindow(range));
+        }
+        if !self.holds(range) {
+            return Err(UnmapError::OutsideCursor(range));
+        }
+        let after = range.last().checked_add(1).filter(|a| self.tables.format.window().contains(*a));
+        for at in [Some(range.start), after].into_iter().flatten() {
+            let Ok((leaf, level, start)) = self.tables.leaf(at) else { continue };
+            let shape = F::SHAPE.level(level);
+            let bytes = if leaf.contiguous { shape.contiguous_bytes() } else { shape.bytes() };
+            let start = start.align_down(bytes);
+            if start != at {
+                return Err(UnmapError::SplitsLeaf { at, start, bytes });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Unmapping: leaves go, emptied tables wait for their flush.
+
+use crate::error::{Damage, UnmapError};
+use crate::flush::PendingFlush;
+use crate::format::{Entry, Format};
+use crate::memory::TableMemory;
+use crate::tables::{Cursor, Node};
+use crate::walk::{Run, Runs};
+use pagewright_addr::{VirtAddr, VirtRange};
+
+impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
+    /// Takes everything in `range` out. Each run of leaves that was there is told to `gone`, with the state
+    /// that hardware left in it; what software kept in empty entries too. Holes are no error.
+    ///
+    /// # Errors
+    /// [`UnmapError`]; then nothing was changed, except that damage found inside the range stops the work there: what was
+    /// taken out until then was told, and is not flushed.
+    pub fn unmap(
+        &mut self,
+        range: VirtRange,
+        gone: &mut dyn FnMut(&Run),
+    ) -> Result<PendingFlush<F::Word>, UnmapError> {
+        self.check_change(range)?;
+        let mut pending = PendingFlush::nothing();
+        let root = self.tables.root_node()?;
+        let mut runs = Runs::new(self.tables.format, gone);
+        self.clear(root, range.start.get(), range.len, &mut runs, &mut pending)?;
+        runs.end();
+        Ok(pending)
+    }
+
+    fn clear(
+        &self,
+        node: Node<'_, F>,
+        va: u64,
+        len: u64,
+        runs: &mut Runs<'_, F>,
+        pending: &mut PendingFlush<F::Word>,
+    ) -> Result<(), Damage> {
+        let format = &self.tables.format;
+        let shape = F::SHAPE.level(node.level);
+        let (mut va, mut len) = (va, len);
+        while len > 0 {
+            let index = shape.index(va);
+            let chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
+            let word = node.load(format, index);
+            if word != 0 {
+                match format.entry(node.level, word) {
+                    Entry::Table(next, _) => {
+                        let child = self.tables.child(&node, next, va, word)?;
+                        self.clear(child, va, chunk, runs, pending)?;
+                        self.drop_if_empty(&node, index, va, &child, pending);
+                    }
+                    Entry::Reserved(word) => {
+                        return Err(Damage { level: node.level, at: format.window().extend(va), word });
+                    }
+                    Entry::Empty => {}
+                    Entry::Leaf(_) | Entry::Software(_) => {
+                        let was = format.take(node.level, node.words, node.first + index);
+                        let start = format.window().extend(va);
+                        runs.add(start, node.level, was);
+                        pending.add(VirtRange { start, len: shape.bytes() }, node.level, shape.bytes());
+                    }
+                }
+            }
+            va = va.wrapping_add(chunk);
+            len -= chunk;
+        }
+        Ok(())
+    }
+
+    /// Unlinks the page of `child`, below entry `index` of `node`, if nothing is left in it and no other cursor can be in it.
+    fn drop_if_empty(
+        &self,
+        node: &Node<'_, F>,
+        index: usize,
+        va: u64,
+        child: &Node<'_, F>,
+        pending: &mut PendingFlush<F::Word>,
+    ) {
+        let format = &self.tables.format;
+        let per_page = F::SHAPE.level(child.level).tables_per_page;
+        let covered = F::SHAPE.level(node.level).bytes() * per_page as u64;
+        let span = VirtRange {
+            start: VirtAddr::new(format.window().extend(va).get() & !(covered - 1)),
+            len: covered,
+        };
+        if !self.holds(span) || (0..child.words.len()).any(|i| F::is_used(child.words, i)) {
+            return;
+        }
+        let group = index / per_page * per_page;
+        let mut page = None;
+        for i in group..group + per_page {
+            if let Entry::Table(first_entry, _) = format.entry(node.level, node.load(format, i)) {
+                let (at, _) = format.locate(child.level, first_entry);
+                if page.is_none_or(|p| p == at) {
+                    format.take(node.level, node.words, node.first + i);
+                    page = Some(at);
+                }
+            }
+        }
+        if let Some(page) = page {
+            pending.add_table(&self.tables.memory, page, span);
+        }
+    }
+}

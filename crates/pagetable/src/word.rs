@@ -1,0 +1,82 @@
+//! The two widths a table entry may have in memory.
+//!
+//! Entries are atomic because hardware walks the tables at any time and sets accessed and dirty bits by itself. Values
+//! travel as `u64` whatever the width, so that the walker is written once.
+
+use crate::memory::TableMemory;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use pagewright_addr::PhysAddr;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for u32 {}
+    impl Sealed for u64 {}
+}
+
+/// An entry's width: `u32` (i386 without PAE, arm's short descriptors) or `u64` (everything else).
+pub trait Word: sealed::Sealed + Copy + 'static {
+    /// The cell in memory.
+    type Atomic: Send + Sync + 'static;
+    /// Bytes of one entry.
+    const BYTES: u64;
+
+    /// The `count` entries at `at` in `memory`; `None` if they are not all memory.
+    fn words<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr, count: usize) -> Option<&[Self::Atomic]>;
+    /// Reads an entry. A table that it points to is seen as filled as it was when the entry was published.
+    fn load(cell: &Self::Atomic) -> u64;
+    /// Writes an entry that nobody can look at yet, or whose order does not matter.
+    fn store(cell: &Self::Atomic, value: u64);
+    /// Writes an entry after everything that was written before it.
+    fn publish(cell: &Self::Atomic, value: u64);
+    /// Replaces an entry whatever it was and returns what it was.
+    fn swap(cell: &Self::Atomic, value: u64) -> u64;
+    /// Replaces `old` by `new`, or returns what was there instead.
+    ///
+    /// # Errors
+    /// The entry as it was found, when it was not `old`.
+    fn replace(cell: &Self::Atomic, old: u64, new: u64) -> Result<(), u64>;
+}
+
+macro_rules! word {
+    ($int:ident, $atomic:ident, $words:ident) => {
+        impl Word for $int {
+            type Atomic = $atomic;
+            const BYTES: u64 = $int::BITS as u64 / 8;
+
+            #[inline]
+            fn words<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr, count: usize) -> Option<&[$atomic]> {
+                memory.$words(at, count)
+            }
+
+            #[inline]
+            fn load(cell: &$atomic) -> u64 {
+                u64::from(cell.load(Ordering::Acquire))
+            }
+
+            #[inline]
+            fn store(cell: &$atomic, value: u64) {
+                cell.store(value as $int, Ordering::Relaxed);
+            }
+
+            #[inline]
+            fn publish(cell: &$atomic, value: u64) {
+                cell.store(value as $int, Ordering::Release);
+            }
+
+            #[inline]
+            fn swap(cell: &$atomic, value: u64) -> u64 {
+                u64::from(cell.swap(value as $int, Ordering::AcqRel))
+            }
+
+            #[inline]
+            fn replace(cell: &$atomic, old: u64, new: u64) -> Result<(), u64> {
+                cell.compare_exchange(old as $int, new as $int, Ordering::AcqRel, Ordering::Acquire)
+                    .map(|_| ())
+                    .map_err(u64::from)
+            }
+        }
+    };
+}
+
+word!(u32, AtomicU32, words32);
+word!(u64, AtomicU64, words64);
