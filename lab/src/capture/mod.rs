@@ -24,7 +24,7 @@ pub struct Capture {
     pub name: String,
     /// The directory.
     pub dir: PathBuf,
-    /// The kernel log.
+    /// The kernel log, without what stands before its lines.
     pub dmesg: String,
     /// The command line, if it has a file of its own.
     pub cmdline: Option<String>,
@@ -85,7 +85,7 @@ impl Capture {
         let mut out = Self {
             name: name.unwrap_or_else(|| shown.clone()),
             dir: dir.to_owned(),
-            dmesg,
+            dmesg: crate::facts::plain(&dmesg),
             cmdline: from.text("cmdline.txt")?.map(|t| t.trim_end_matches('\n').to_owned()),
             dtb: from.bytes("machine.dtb")?,
             zoneinfo: from.parsed("zoneinfo.txt", zoneinfo::ZoneInfo::parse)?,

@@ -4,6 +4,7 @@ mod ram;
 
 use super::size::{Place, number};
 use crate::capture::inputs::{kernel::nearest, pc};
+use crate::facts::plain;
 use crate::fault::Fault;
 use crate::machine::description::{self, DEFAULT};
 use crate::machine::{OwnedFirmware, OwnedMachine, arch_name, flavour_of as flavour_of_tree, tags};
@@ -195,7 +196,7 @@ fn read_log(path: &Path) -> Result<(String, String), Fault> {
         (path.display().to_string(), fs::read(path))
     };
     let bytes = bytes.map_err(|e| Fault::caused(e, &shown, "a kernel log"))?;
-    Ok((shown, String::from_utf8_lossy(&bytes).into_owned()))
+    Ok((shown, plain(&String::from_utf8_lossy(&bytes))))
 }
 
 fn apply_config(machine: &mut OwnedMachine, path: &Path, text: &str) -> Result<(), Fault> {

@@ -4,7 +4,10 @@
 //! sides of a comparison are read by the same rules. A key names what is decided (`zone DMA range`), the value is
 //! the decision (`[mem 0x40000000-0x7fffffff]`). Lines that may occur several times are numbered in order.
 
+mod prefix;
 mod rules;
+
+pub use prefix::{body, plain};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -117,26 +120,6 @@ impl Facts {
         let key = format!("{key} #{n}");
         self.push(group, key, value, late);
     }
-}
-
-/// A log line without its level (`<6>`), timestamp (`[    0.000000] `) and what a system logger puts before them.
-pub fn body(line: &str) -> &str {
-    let mut rest = line.trim_end_matches('\r');
-    if let Some(at) = rest.find(" kernel: ") {
-        rest = &rest[at + " kernel: ".len()..];
-    }
-    if let Some((level, after)) = rest.strip_prefix('<').and_then(|r| r.split_once('>'))
-        && level.bytes().all(|b| b.is_ascii_digit())
-    {
-        rest = after;
-    }
-    if let Some((stamp, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']'))
-        && stamp.contains('.')
-        && stamp.bytes().all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'.'))
-    {
-        rest = after.strip_prefix(' ').unwrap_or(after);
-    }
-    rest
 }
 
 /// The text with every number replaced by `#`, so that lines which differ in numbers only share it.

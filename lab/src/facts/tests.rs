@@ -61,10 +61,27 @@ fn timestamps_levels_and_loggers_are_taken_off() {
         "<6>[    0.000000] Zone ranges:",
         "<6>Zone ranges:\r",
         "Nov 21 02:35:01 host kernel: [    0.000000] Zone ranges:",
+        "2023-11-21T02:35:01+0100 host kernel: Zone ranges:",
+        "[    0.000000][    T0] Zone ranges:",
+        "[Tue Nov 21 02:35:01 2023] Zone ranges:",
+        "[  +0.000000] Zone ranges:",
+        "[    0.000000 <    0.000000>] Zone ranges:",
+        "[Nov21 02:35] Zone ranges:",
+        "2023-11-21T02:35:01,123456+01:00 Zone ranges:",
+        "kern  :info  : [    0.000000] Zone ranges:",
+        "kern  :warn  : [Tue Nov 21 02:35:01 2023] Zone ranges:",
     ] {
         assert_eq!(body(line), "Zone ranges:", "{line}");
     }
-    assert_eq!(body("[mem 0x80000000-0xafffffff] available"), "[mem 0x80000000-0xafffffff] available");
+    for line in [
+        "[mem 0x80000000-0xafffffff] available",
+        "[Firmware Bug]: the BIOS has corrupted",
+        "kern: an odd text",
+        "  DMA      [mem 0x0000000040000000-0x000000006fffffff]",
+        "00000000-00000fff : Reserved",
+    ] {
+        assert_eq!(body(line), line);
+    }
 }
 
 #[test]
@@ -112,4 +129,13 @@ fn what_is_said_after_the_boot_is_no_fact_of_it() {
     let log = format!("{LOG}[    1.0] Run /init as init process\n[   99.0] {late}\n");
     assert_eq!(Facts::from_log(&log), Facts::from_log(LOG));
     assert_eq!(Facts::from_log(late).list.len(), 1);
+}
+
+#[test]
+fn a_pasted_log_keeps_its_lines_and_loses_what_stands_before_them() {
+    let stamped: String = LOG.lines().map(|l| format!("    {l}\r\n")).collect();
+    let bare: String = LOG.lines().map(|l| format!("{}\n", body(l))).collect();
+    assert_eq!(super::plain(&stamped), bare);
+    assert_eq!(super::plain(&bare), bare);
+    assert_eq!(super::plain("\n  a\n\n    b"), "\na\n\n  b\n");
 }
