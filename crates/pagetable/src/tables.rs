@@ -191,7 +191,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let page = F::SHAPE.page_bytes();
         if range.is_empty()
             || !range.start.is_aligned(page)
-            || range.len % page != 0
+            || !range.len.is_multiple_of(page)
             || !phys.is_aligned(page)
         {
             return Err(MapError::Unaligned(range, phys));
@@ -208,7 +208,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     /// Checks a range that is to be unmapped or changed; its ends must not lie inside a block or contiguous group.
     pub(crate) fn check_change(&self, range: VirtRange) -> Result<(), UnmapError> {
         let page = F::SHAPE.page_bytes();
-        if range.is_empty() || !range.start.is_aligned(page) || range.len % page != 0 {
+        if range.is_empty() || !range.start.is_aligned(page) || !range.len.is_multiple_of(page) {
             return Err(UnmapError::Unaligned(range));
         }
         if !self.tables.format.window().contains_range(range) {

@@ -180,9 +180,9 @@ impl<const LEVELS: usize> Format for X86_64<LEVELS> {
         if !exec {
             word |= NO_EXEC;
         }
-        word |= (pat & 1) * PWT | (pat >> 1 & 1) * PCD;
+        word |= (pat & 1) * PWT | ((pat >> 1) & 1) * PCD;
         word |= if level == Level::PTE { (pat >> 2) * PAT } else { PAGE_SIZE | (pat >> 2) * PAT_BLOCK };
-        word |= u64::from(attr.software) << 9 | u64::from(attr.key) << 59;
+        word |= (u64::from(attr.software) << 9) | (u64::from(attr.key) << 59);
         Ok(word)
     }
 
@@ -228,16 +228,16 @@ impl<const LEVELS: usize> Format for X86_64<LEVELS> {
             flags |= if word & USER != 0 { AttrFlags::USER_EXEC } else { AttrFlags::EXEC };
         }
         let pat = u64::from(word & PWT != 0)
-            | u64::from(word & PCD != 0) << 1
-            | u64::from(word & pat_bit != 0) << 2;
+            | (u64::from(word & PCD != 0) << 1)
+            | (u64::from(word & pat_bit != 0) << 2);
         Entry::Leaf(Leaf {
             phys: PhysAddr::new(address),
             attr: Attr {
                 flags,
                 memory: pat_type(pat),
                 share: Shareability::Inner,
-                key: (word >> 59 & 15) as u8,
-                software: (word >> 9 & 7) as u8,
+                key: ((word >> 59) & 15) as u8,
+                software: ((word >> 9) & 7) as u8,
             },
             contiguous: false,
         })
