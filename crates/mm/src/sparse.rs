@@ -3,9 +3,12 @@
 //! What is modelled is *where* Linux places these structures; how large they are and what they say of a frame is known
 //! to `page::model`. The library's own page metadata is another matter (crate `page`).
 
+mod buffer;
+
 use crate::boot::{Boot, warning};
 use crate::census::Leaves;
 use crate::error::BootError;
+use buffer::{Buffer, memmap_alloc, note};
 use pagewright_addr::{NodeId, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::MemoryModel;
@@ -24,9 +27,10 @@ pub fn sparse_init(boot: &mut Boot<'_>) -> Result<(), BootError> {
     let mut sections = Sections::new(geometry, runs, subsections);
     memory_present(boot, &geometry, &mut sections)?;
     let mut next = sections.next_present(0);
+    let mut populated = 0;
     while let Some(first) = next {
         let group = Group::from(&sections, first.nr(), first.nid());
-        sparse_init_nid(boot, &mut sections, &group)?;
+        sparse_init_nid(boot, &mut sections, &group, &mut populated)?;
         next = sections.next_present(group.last + 1);
     }
     boot.sections = Some(sections);
@@ -105,14 +109,17 @@ impl Group {
 }
 
 /// `sparse_init_nid`: usage maps and section maps of a group.
-fn sparse_init_nid(boot: &mut Boot<'_>, sections: &mut Sections<'_>, group: &Group) -> Result<(), BootError> {
+fn sparse_init_nid(
+    boot: &mut Boot<'_>,
+    sections: &mut Sections<'_>,
+    group: &Group,
+    populated: &mut u64,
+) -> Result<(), BootError> {
     let Group { nid, count, .. } = *group;
     let geometry = *sections.geometry();
-    let config = boot.machine.config;
-    let (line, page) = (boot.cache_line(), boot.page_bytes());
-    let vmemmap = config.memory_model == MemoryModel::SparseVmemmap;
+    let line = boot.cache_line();
+    let vmemmap = boot.machine.config.memory_model == MemoryModel::SparseVmemmap;
     let stride = u64::from(boot.machine.build.struct_page);
-    let map_bytes = geometry.section_map_bytes(stride, vmemmap.then(|| boot.pmd_bytes()));
     // The usage maps should lie in the section that holds the node's own data, so that the section can only go last.
     let goal = boot.node_data_at(nid).align_down(geometry.section_bytes());
     boot.mb.set_caller("sparse_init_nid");
@@ -122,83 +129,48 @@ fn sparse_init_nid(boot: &mut Boot<'_>, sections: &mut Sections<'_>, group: &Gro
     if boot.mb.alloc_try_nid(bytes, line, goal, limit, Some(goal_nid)).is_err() {
         boot.mb.alloc_try_nid(bytes, line, goal, PhysAddr::ZERO, Some(goal_nid))?;
     }
-    boot.mb.set_caller("memmap_alloc");
-    let from = boot.max_dma_address();
-    let buffer = boot.mb.alloc_exact_nid_raw(map_bytes * count, map_bytes, from, PhysAddr::ZERO, Some(nid));
-    let buffer = buffer.ok().map(|at| PhysRange::from_len(at, map_bytes * count));
-    if vmemmap {
-        return init_vmemmap(boot, sections, group, map_bytes, buffer);
-    }
+    let map_bytes = geometry.section_map_bytes(stride, vmemmap.then(|| boot.pmd_bytes()));
+    let mut buffer = Buffer::init(boot, map_bytes, count, nid);
     let mut next = Some(group.first);
-    let mut spare = buffer.unwrap_or_default();
     while let Some(nr) = next {
-        let at = if buffer.is_some() {
-            spare.start
-        } else {
-            boot.mb.set_caller("memmap_alloc");
-            let at = boot.mb.alloc_try_nid(map_bytes, page, from, PhysAddr::ZERO, Some(nid))?;
-            let _ = boot.memmap_areas.try_push(PhysRange::from_len(at, map_bytes));
-            at
-        };
-        spare.start = spare.start.saturating_add(map_bytes);
         let first = geometry.section_pfns(nr).start;
-        sections.set_mem_map(nr, boot.page_array(first, at)).map_err(BootError::Sections)?;
-        next = group.after(sections, nr);
-    }
-    if let Some(buffer) = buffer {
-        let _ = boot.memmap_areas.try_push(buffer);
-    }
-    Ok(())
-}
-
-/// Section maps that are virtually contiguous, in the buffer if one could be had.
-fn init_vmemmap(
-    boot: &mut Boot<'_>,
-    sections: &mut Sections<'_>,
-    group: &Group,
-    map_bytes: u64,
-    buffer: Option<PhysRange>,
-) -> Result<(), BootError> {
-    let vmemmap = boot.vmemmap();
-    let step = sections.geometry().vmemmap_step_bytes(vmemmap.stride);
-    // Larger pages than 4 KiB make blocks that no memory map fills: it is mapped page by page then.
-    let in_pages = boot.machine.arch == Arch::Arm64 && boot.machine.config.page_shift.get() != 12;
-    let mut spare = buffer.unwrap_or_default();
-    let mut next = Some(group.first);
-    while let Some(nr) = next {
-        let virt = vmemmap.page(sections.geometry().section_pfns(nr).start).get();
-        if in_pages {
-            populate_basepages(boot, group.nid, virt, step, &mut spare)?;
+        let map = if vmemmap {
+            let map = boot.vmemmap();
+            let virt = map.page(first).get();
+            populate(boot, nid, virt, geometry.vmemmap_step_bytes(stride), populated, &mut buffer)?;
+            map
         } else {
-            let block = if buffer.is_some() { None } else { Some(map_bytes) };
-            populate_vmemmap(boot, group.nid, virt, step, block)?;
-        }
-        sections.set_mem_map(nr, vmemmap).map_err(BootError::Sections)?;
+            let at = match buffer.alloc(boot, map_bytes)? {
+                Some(at) => at,
+                None => {
+                    let at = memmap_alloc(boot, map_bytes, map_bytes, nid, false)?;
+                    note(boot, PhysRange::from_len(at, map_bytes));
+                    at
+                }
+            };
+            boot.page_array(first, at)
+        };
+        sections.set_mem_map(nr, map).map_err(BootError::Sections)?;
         next = group.after(sections, nr);
     }
-    let mut used = buffer.unwrap_or_default();
-    if in_pages && !spare.is_empty() {
-        used.end = spare.start;
-        boot.mb.set_caller("sparse_buffer_free");
-        boot.mb.phys_free(spare)?;
-    }
-    if !used.is_empty() {
-        let _ = boot.memmap_areas.try_push(used);
-    }
-    Ok(())
+    buffer.fini(boot)
 }
 
-/// Page tables for the part of the virtually contiguous memory map from `virt` on, and a block for it when no buffer
-/// could be had.
-fn populate_vmemmap(
+/// Populates the part of the virtually contiguous memory map from `virt` on: page tables, and blocks or pages.
+/// `populated` is the end of what was populated before it; sections may share a block.
+fn populate(
     boot: &mut Boot<'_>,
     nid: NodeId,
     virt: u64,
     bytes: u64,
-    block: Option<u64>,
+    populated: &mut u64,
+    buffer: &mut Buffer,
 ) -> Result<(), BootError> {
-    let page = boot.page_bytes();
-    let from = boot.max_dma_address();
+    // Larger pages than 4 KiB make blocks that no memory map fills: it is mapped page by page then.
+    if boot.machine.arch == Arch::Arm64 && boot.machine.config.page_shift.get() != 12 {
+        return populate_basepages(boot, nid, virt, bytes, buffer);
+    }
+    let block = boot.pmd_bytes();
     // Blocks come from a buffer that is aligned like them: congruent whatever their address.
     let tables = boot.tables.map(virt, virt, bytes, Leaves::Blocks(1))?;
     boot.mb.set_caller(if boot.machine.arch == Arch::Arm64 {
@@ -206,13 +178,18 @@ fn populate_vmemmap(
     } else {
         "vmemmap_alloc_block_zero"
     });
-    for _ in 0..tables {
-        boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
-    }
-    if let Some(block) = block {
-        boot.mb.set_caller("vmemmap_alloc_block");
-        let at = boot.mb.alloc_try_nid_raw(block, block, from, PhysAddr::ZERO, Some(nid))?;
-        let _ = boot.memmap_areas.try_push(PhysRange::from_len(at, block));
+    take_pages(boot, nid, tables)?;
+    let last = virt.saturating_add(bytes - 1) & !(block - 1);
+    let mut at = (virt & !(block - 1)).max(*populated);
+    while at <= last {
+        if buffer.alloc(boot, block)?.is_none() {
+            boot.mb.set_caller("vmemmap_alloc_block");
+            let from = boot.max_dma_address();
+            let place = boot.mb.alloc_try_nid_raw(block, block, from, PhysAddr::ZERO, Some(nid))?;
+            note(boot, PhysRange::from_len(place, block));
+        }
+        at = at.saturating_add(block);
+        *populated = at;
     }
     Ok(())
 }
@@ -224,23 +201,30 @@ fn populate_basepages(
     nid: NodeId,
     virt: u64,
     bytes: u64,
-    buffer: &mut PhysRange,
+    buffer: &mut Buffer,
 ) -> Result<(), BootError> {
     let page = boot.page_bytes();
-    let from = boot.max_dma_address();
     for offset in (0..bytes).step_by(page as usize) {
         let at = virt.wrapping_add(offset);
         let tables = boot.tables.map(at, at, page, Leaves::Pages)?;
         boot.mb.set_caller("__earlyonly_bootmem_alloc");
-        for _ in 0..tables {
-            boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
+        take_pages(boot, nid, tables)?;
+        if buffer.alloc(boot, page)?.is_none() {
+            boot.mb.set_caller("__earlyonly_bootmem_alloc");
+            let from = boot.max_dma_address();
+            let place = boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
+            note(boot, PhysRange::from_len(place, page));
         }
-        if buffer.len() >= page {
-            buffer.start = buffer.start.saturating_add(page);
-        } else {
-            let at = boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
-            let _ = boot.memmap_areas.try_push(PhysRange::from_len(at, page));
-        }
+    }
+    Ok(())
+}
+
+/// A page for each page table.
+fn take_pages(boot: &mut Boot<'_>, nid: NodeId, tables: u64) -> Result<(), BootError> {
+    let page = boot.page_bytes();
+    let from = boot.max_dma_address();
+    for _ in 0..tables {
+        boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod arm64_limits;
 mod chaos;
 mod cma;
 mod failing;
+mod models;
 mod placements;
 #[allow(dead_code, unused_imports, reason = "a file of tests uses some of it, the next one the rest")]
 mod support;

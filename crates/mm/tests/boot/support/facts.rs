@@ -146,8 +146,18 @@ impl Spec {
         depth: Depth,
         prepare: impl FnOnce(&mut Boot<'_>),
     ) -> (Result<Facts, BootError>, Log) {
+        self.boot_looking(depth, prepare, |_| ())
+    }
+
+    /// The same; `look` sees what a boot that went well left behind.
+    pub(crate) fn boot_looking(
+        &self,
+        depth: Depth,
+        prepare: impl FnOnce(&mut Boot<'_>),
+        look: impl FnOnce(&Boot<'_>),
+    ) -> (Result<Facts, BootError>, Log) {
         let log = Log { brief: !self.record, ..Log::default() };
-        let result = self.lend(|machine| run(self, machine, &log, depth, prepare));
+        let result = self.lend(|machine| run(self, machine, &log, depth, prepare, look));
         (result.expect("the firmware's tables can be read"), log)
     }
 
@@ -177,6 +187,7 @@ fn run(
     log: &Log,
     depth: Depth,
     prepare: impl FnOnce(&mut Boot<'_>),
+    look: impl FnOnce(&Boot<'_>),
 ) -> Result<Facts, BootError> {
     let mut memory = vec![Region::default(); spec.slots.0];
     let mut reserved = vec![Region::default(); spec.slots.1];
@@ -208,6 +219,8 @@ fn run(
         sound(&boot);
     }
     result?;
+    super::model::check(&boot);
+    look(&boot);
     let facts = collect(&boot, log);
     let frames: u64 = boot.mb.mem_pfn_ranges(None).map(|(r, _)| r.len()).sum();
     if depth == Depth::Memblock || (depth == Depth::UseIfSmall && frames > SMALL) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod efi;
 pub(crate) mod facts;
+pub(crate) mod model;
 pub(crate) mod spec;
 pub(crate) mod tree;
 mod usage;
