@@ -31,7 +31,8 @@ impl<'a> RegionSet<'a> {
     /// An empty set over `slots`.
     pub(crate) fn new(slots: &'a mut [Region], numa: bool, unset: i32) -> Self {
         let mut set = Self { slots, cnt: 0, total: 0, block: None, unmerged: false, numa, unset };
-        set.place_dummy();
+        // Linux's first arrays are zeroed, so this dummy is on node 0; one that regions leave behind has no node.
+        set.place_dummy(0);
         set
     }
 
@@ -48,8 +49,8 @@ impl<'a> RegionSet<'a> {
         Self { slots, cnt, total, block, unmerged: true, numa, unset }
     }
 
-    fn place_dummy(&mut self) {
-        let dummy = Region { base: 0, size: 0, flags: Flags::NONE, nid: self.unset };
+    fn place_dummy(&mut self, nid: i32) {
+        let dummy = Region { base: 0, size: 0, flags: Flags::NONE, nid };
         if let Some(first) = self.slots.first_mut() {
             *first = dummy;
             self.cnt = 1;
@@ -181,7 +182,7 @@ impl<'a> RegionSet<'a> {
         self.slots.copy_within(which.end..self.cnt, which.start);
         self.cnt -= which.len();
         if self.cnt == 0 {
-            self.place_dummy();
+            self.place_dummy(self.unset);
         }
     }
 
@@ -255,7 +256,7 @@ impl<'a> RegionSet<'a> {
         }
         self.cnt = kept;
         if kept == 0 {
-            self.place_dummy();
+            self.place_dummy(self.unset);
         }
     }
 }

@@ -135,14 +135,23 @@ MEMBLOCK configuration:
 fn an_empty_set_shows_its_dummy_region() {
     let config = Config { keep_physmem: true, ..Config::default() };
     let (mut a, mut b, mut c) = (slots::<8>(), slots::<8>(), slots::<4>());
-    let m = Memblock::new(&mut a, &mut b, config, &Quiet).with_physmem(&mut c);
-    let dummy = "\t[0x0000000000000000-0xffffffffffffffff], 0x0000000000000000 bytes flags: 0x0";
+    let mut m = Memblock::new(&mut a, &mut b, config, &Quiet).with_physmem(&mut c);
+    let dummy = "\t[0x0000000000000000-0xffffffffffffffff], 0x0000000000000000 bytes on node 0 flags: 0x0";
     let expected = format!(
         "MEMBLOCK configuration:\n memory size = 0x0000000000000000 reserved size = 0x0000000000000000\n \
          memory.cnt  = 0x1\n memory[0x0]{dummy}\n reserved.cnt  = 0x1\n reserved[0x0]{dummy}\n \
          physmem.cnt  = 0x1\n physmem[0x0]{dummy}"
     );
     assert_eq!(m.dump().to_string(), expected);
+    // What the last region leaves behind is on no node.
+    m.add(span(0x4000_0000, 0x1000)).unwrap();
+    m.remove(span(0x4000_0000, 0x1000)).unwrap();
+    let emptied = dummy.replace(" on node 0", "");
+    let dump = m.dump().to_string();
+    assert!(
+        dump.contains(&format!(" memory[0x0]{emptied}\n reserved.cnt  = 0x1\n reserved[0x0]{dummy}")),
+        "{dump}"
+    );
 }
 
 #[test]

@@ -95,6 +95,8 @@ pub struct Boot<'a> {
     pub mobility_grouping: bool,
     /// Pools of huge pages.
     pub huge_pools: crate::hugetlb::Pools,
+    /// x86_64: what EFI's boot services leave free for the kernel, given back once its runtime services are set up.
+    pub boot_services: ArrayVec<PhysRange, 64>,
     /// Frames of gigantic pages by the zone that they lie in.
     pub gigantic_pages: ArrayVec<(NodeId, ZoneKind, u64), 384>,
     /// How `page->flags` is divided.
@@ -231,6 +233,7 @@ impl<'a> Boot<'a> {
             zonelists: None,
             mobility_grouping: true,
             huge_pools: crate::hugetlb::Pools::new(),
+            boot_services: ArrayVec::new(),
             gigantic_pages: ArrayVec::new(),
             started: false,
         })

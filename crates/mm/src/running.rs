@@ -2,8 +2,8 @@
 //!
 //! Before it, memory comes from memblock; after it, from the buddy, and memblock refuses with an error that names the
 //! phase. [`hand_over`] walks all memory once, in address order: free ranges enter the buddy as untouched extents
-//! where they are whole blocks of the largest order; what is reserved is marked so; CMA areas, the initial RAM disk
-//! and the kernel's init sections are kept as tokens, because they are freed later in the boot. [`Running`] owns the
+//! where they are whole blocks of the largest order; what is reserved is marked so; CMA areas, the initial RAM disk,
+//! EFI's boot services and the kernel's init sections are kept as tokens, because they are freed later in the boot. [`Running`] owns the
 //! result. Its steps follow the initcalls: CMA is activated, then watermarks are computed, then init memory is freed.
 
 mod kept;
@@ -169,8 +169,8 @@ fn fill_marks<'z>(
 }
 
 impl<'a> Running<'_, '_, 'a> {
-    /// The initcalls that bear on memory, in order: per-CPU lists, CMA activation, watermarks, the raise for
-    /// transparent huge pages; then the init sections and the RAM disk are given to the buddy.
+    /// The initcalls that bear on memory, in order: per-CPU lists, CMA activation, watermarks, the return of EFI's boot
+    /// services, the raise for transparent huge pages; then the init sections and the RAM disk are given to the buddy.
     ///
     /// `nodes_of_cpus` counts the CPUs of each node.
     pub fn initcalls(&mut self, boot: &mut Boot<'_>, cpus: &Cpus<'_>) {
@@ -180,6 +180,12 @@ impl<'a> Running<'_, '_, 'a> {
         self.refresh_managed();
         if let Some(kept) = self.watermarks.init_per_zone_wmark_min(cpus) {
             info!(boot, "{kept}");
+        }
+        self.free_kept(Kept::BootServices);
+        self.refresh_managed();
+        let boot_services: u64 = boot.boot_services.iter().map(PhysRange::len).sum();
+        if boot_services > 0 {
+            info!(boot, "efi: Freeing EFI boot services memory: {}K", boot_services >> 10);
         }
         self.fill_huge_pools(boot);
         self.count_gigantic(boot);

@@ -11,6 +11,7 @@ use crate::machine::OwnedMachine;
 use crate::run::{self, Booted, LogOptions, Recorder};
 use crate::show::zoneinfo;
 use pagewright::Boot;
+use pagewright_addr::NodeId;
 use pagewright_firmware::cmdline::ThpParam;
 use pagewright_firmware::config::{Flavour, Thp};
 use pagewright_memblock::Set;
@@ -89,7 +90,7 @@ fn compare_all(
         page_shift: machine.config.page_shift,
         pageblock_pages: 1 << machine.config.pageblock_order(),
         huge_pages: huge_pages(boot),
-        gigantic: &boot.gigantic_pages,
+        given_late: &given_late(boot),
         image_start: machine.image.text_start,
         initrd_start: boot.initrd.map(|r| r.start),
         cpu_nodes: &run::cpu_nodes(boot),
@@ -103,6 +104,18 @@ fn compare_all(
 /// Whether the fact follows from the distances between nodes.
 fn is_node_order(key: &str) -> bool {
     key.starts_with("fallback order of node ") || key.starts_with("zonelist ")
+}
+
+/// Pages by zone that count as managed between the two initcalls: gigantic pages, and EFI's boot services.
+fn given_late(boot: &Boot<'_>) -> Vec<(NodeId, ZoneKind, u64)> {
+    let mut out = boot.gigantic_pages.to_vec();
+    let zones = boot.layout.iter().flat_map(|l| l.nodes()).flat_map(|n| n.populated().map(|z| (n.nid, z)));
+    for (nid, zone) in zones {
+        let span = zone.pfns().bytes(boot.machine.config.page_shift);
+        let inside = boot.boot_services.iter().map(|r| r.intersection(&span).len());
+        out.push((nid, zone.kind, inside.sum::<u64>() >> boot.machine.config.page_shift.get()));
+    }
+    out
 }
 
 /// Whether khugepaged is built in, and if so whether it starts: not switched off. The machine's size is judged with the

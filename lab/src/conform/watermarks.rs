@@ -22,8 +22,8 @@ pub struct Kernel<'a> {
     pub pageblock_pages: u64,
     /// Whether transparent huge pages are built in, and if so whether they are not switched off.
     pub huge_pages: Option<bool>,
-    /// Pages of gigantic huge pages by zone: they count as managed between the two initcalls.
-    pub gigantic: &'a [(NodeId, ZoneKind, u64)],
+    /// Pages that count as managed only after the first of the two initcalls, by zone; a zone may be named again.
+    pub given_late: &'a [(NodeId, ZoneKind, u64)],
     /// Where the image lies: its init sections are freed late.
     pub image_start: PhysAddr,
     /// Where the initial RAM disk lies when it is freed.
@@ -40,13 +40,13 @@ pub fn watermarks(capture: &Capture, kernel: &Kernel<'_>) -> Option<Tally> {
         take_off(&mut zones, info, at.pfn(kernel.page_shift).get(), pages);
     }
     let managed = zones.iter().map(|z| z.managed).sum();
-    let gigantic = |z: &ZoneMarks| {
-        let here = kernel.gigantic.iter().find(|(nid, kind, _)| (*nid, *kind) == (z.nid, z.kind));
-        here.map_or(0, |(.., pages)| *pages)
+    let given_late = |z: &ZoneMarks| {
+        let here = kernel.given_late.iter().filter(|(nid, kind, _)| (*nid, *kind) == (z.nid, z.kind));
+        here.map(|(.., pages)| *pages).sum()
     };
-    let with_gigantic: Vec<_> = zones.iter().map(|z| (z.nid, z.kind, z.managed)).collect();
+    let with_all: Vec<_> = zones.iter().map(|z| (z.nid, z.kind, z.managed)).collect();
     for zone in &mut zones {
-        zone.managed = zone.managed.saturating_sub(gigantic(zone));
+        zone.managed = zone.managed.saturating_sub(given_late(zone));
     }
     let mut set = ZoneSet::BASE;
     for zone in &zones {
@@ -72,7 +72,7 @@ pub fn watermarks(capture: &Capture, kernel: &Kernel<'_>) -> Option<Tally> {
     marks.setup_boot_pagesets();
     marks.setup_per_cpu_pageset(&cpus);
     marks.init_per_zone_wmark_min(&cpus);
-    for (nid, kind, pages) in with_gigantic {
+    for (nid, kind, pages) in with_all {
         marks.set_managed(nid, kind, pages);
     }
     match kernel.huge_pages.filter(|_| thp_is_on(managed, kernel.page_shift)) {

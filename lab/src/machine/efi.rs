@@ -27,6 +27,11 @@ pub struct OwnedEfi {
 }
 
 impl OwnedEfi {
+    /// Whether nothing tells of EFI.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The same, borrowed.
     pub fn lend(&self) -> Efi<'_> {
         Efi {

@@ -9,7 +9,7 @@ use pagewright_page::{Pristine, Reserved};
 use pagewright_zone::buddy::Buddy;
 
 /// The most pieces that are kept: those of the areas that there can be, and of what else is freed.
-pub(super) const MAX_KEPT: usize = 80;
+pub(super) const MAX_KEPT: usize = 144;
 
 /// Why a reserved range was kept apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,13 +19,14 @@ pub(super) enum Kept {
     ImageGaps,
     InitSections,
     Initrd,
+    BootServices,
 }
 
 /// Reserved ranges that are freed or lent later.
-pub(super) fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 72> {
+pub(super) fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 136> {
     let c = &boot.machine.config;
     let shift = c.page_shift;
-    let mut out: ArrayVec<(PfnRange, Kept), 72> = ArrayVec::new();
+    let mut out: ArrayVec<(PfnRange, Kept), 136> = ArrayVec::new();
     let mut add = |range: PhysRange, why| {
         let frames = range.frames_inside(shift);
         if !frames.is_empty() {
@@ -44,6 +45,9 @@ pub(super) fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 72> 
     }
     if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
         add(freed_initrd(boot, initrd), Kept::Initrd);
+    }
+    for range in &boot.boot_services {
+        add(*range, Kept::BootServices);
     }
     out.sort_unstable_by_key(|(r, _)| r.start);
     out

@@ -75,11 +75,9 @@ pub(super) fn reserve_setup_data(b: &Boot<'_>, pc: &Pc<'_>, table: &mut E820Tabl
     Ok(())
 }
 
-/// `mem=` and `memmap=` edit the map while the command line is parsed; then it is brought into order and printed.
-pub(super) fn finish_early_params(b: &Boot<'_>, table: &mut E820Table) -> Result<(), BootError> {
-    let mut user = false;
+/// `mem=` and `memmap=` edit the map while the command line is parsed.
+pub(super) fn parse_early_params(b: &Boot<'_>, table: &mut E820Table) -> Result<(), BootError> {
     for param in &b.params.memmap {
-        user = true;
         match *param {
             MemmapParam::ExactMap => table.clear(),
             MemmapParam::Add { start, size, kind } => table.add(E820Entry::new(start, size, kind))?,
@@ -101,7 +99,12 @@ pub(super) fn finish_early_params(b: &Boot<'_>, table: &mut E820Table) -> Result
             }
         }
     }
-    if user {
+    Ok(())
+}
+
+/// `e820__finish_early_params`: a map that the command line edited is brought into order and printed.
+pub(super) fn finish_early_params(b: &Boot<'_>, table: &mut E820Table) -> Result<(), BootError> {
+    if !b.params.memmap.is_empty() {
         table.sanitize()?;
         info!(b, "user-defined physical RAM map:");
         print_table(b, table, "user");

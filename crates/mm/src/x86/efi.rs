@@ -4,15 +4,15 @@
 //! and what boot services may still write to after they were left. Whatever of boot services' memory must stay is cut
 //! out of EFI's map, which is copied to a larger place for that, and out of the e820 map.
 
-use super::PAGE;
+use super::{ISA_END, PAGE};
 use crate::boot::{Boot, warning};
 use crate::efi;
 use crate::error::BootError;
 use arrayvec::ArrayVec;
 use pagewright_addr::PhysRange;
-use pagewright_firmware::Pc;
 use pagewright_firmware::e820::{E820Entry, E820Kind, E820Table};
 use pagewright_firmware::efi::{DESCRIPTOR_LEN, EfiKind};
+use pagewright_firmware::{Arch, Pc};
 
 /// How the kernel's copy of EFI's map has changed since the firmware wrote it.
 #[derive(Default)]
@@ -61,19 +61,51 @@ pub(super) fn after_memblock_setup(
     for range in efi::kept_tables(b, &pc.efi).into_iter().flatten() {
         mem_reserve(b, pc, copy, table, range)?;
     }
-    reserve_boot_services(b, pc)
+    reserve_boot_services(b, pc, table)
 }
 
-/// `efi_reserve_boot_services`: some firmware uses the memory of boot services although they are over. It is freed
-/// when EFI's runtime mode has been entered.
-fn reserve_boot_services(b: &mut Boot<'_>, pc: &Pc<'_>) -> Result<(), BootError> {
+/// `efi_reserve_boot_services`: some firmware uses the memory of boot services although they are over. What nobody else
+/// had reserved is given back when runtime services are set up.
+fn reserve_boot_services(b: &mut Boot<'_>, pc: &Pc<'_>, table: &E820Table) -> Result<(), BootError> {
     b.mb.set_caller("efi_reserve_boot_services");
     for e in pc.efi.map.iter().filter(|e| e.is_boot_services()) {
-        if !b.mb.is_region_reserved(e.range) {
-            b.mb.reserve(e.range)?;
+        if b.mb.is_region_reserved(e.range) {
+            continue;
+        }
+        b.mb.reserve(e.range)?;
+        if table.mapped_all(e.range.start, e.range.end, E820Kind::Ram) {
+            give_back(b, e.range);
         }
     }
     Ok(())
+}
+
+/// Notes what `efi_free_boot_services` gives back: nothing below 1 MiB, and nothing at all with `efi=debug`, which keeps
+/// it for those who want to look. (The 32-bit kernels that were captured keep it, too.)
+fn give_back(b: &mut Boot<'_>, range: PhysRange) {
+    let range = PhysRange::new(range.start.max(ISA_END), range.end);
+    if b.params.efi_debug || b.machine.arch != Arch::X86_64 || range.is_empty() {
+        return;
+    }
+    match b.boot_services.last_mut() {
+        Some(last) if last.end == range.start => last.end = range.end,
+        // What has no place here stays reserved.
+        _ => _ = b.boot_services.try_push(range),
+    }
+}
+
+/// Takes something out of what is given back.
+fn keep(b: &mut Boot<'_>, range: PhysRange) {
+    let all = core::mem::take(&mut b.boot_services);
+    for part in all {
+        let before = PhysRange::new(part.start, range.start.min(part.end));
+        let after = PhysRange::new(range.end.max(part.start), part.end);
+        for rest in [before, after] {
+            if !rest.is_empty() {
+                let _ = b.boot_services.try_push(rest);
+            }
+        }
+    }
 }
 
 /// `efi_bgrt_init`: the boot logo is kept.
@@ -125,6 +157,7 @@ fn mem_reserve(
     let pages = PhysRange::new(range.start.align_down(PAGE), range.end.align_up(PAGE));
     copy.added += u64::from(pages.start > whole.start) + u64::from(pages.end < whole.end);
     let _ = copy.kept.try_push(pages);
+    keep(b, pages);
     // The new map first, then the old one goes, unless it is still the firmware's.
     let bytes = (pc.efi.descriptors() + copy.added) * DESCRIPTOR_LEN;
     let line = b.cache_line();

@@ -78,6 +78,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
         mapped: mapping::Mapped::default(),
         efi_copy: efi::MapCopy::default(),
     };
+    e820::parse_early_params(b, &mut x.e820)?;
     efi::memblock_reserve_range(b, pc, &mut x.e820)?;
     e820::reserve_setup_data(b, pc, &mut x.e820)?;
     e820::finish_early_params(b, &mut x.e820)?;

@@ -21,7 +21,7 @@ pub(super) struct EfiLog {
     pub(super) efi: OwnedEfi,
     /// x86: `struct setup_data`, in order.
     pub(super) setup_data: Vec<PhysRange>,
-    /// arm, arm64: the RAM disk in whole pages, as the kernel reserves it. EFI's stub names it in no device tree.
+    /// arm, arm64: the RAM disk, as the kernel reserves it. EFI's stub names it in no device tree.
     initrd: Option<PhysRange>,
     /// Boot services' descriptors, as the kernel reserves them; for logs without `efi=debug`.
     boot_services: Vec<EfiEntry>,
@@ -45,6 +45,7 @@ impl EfiLog {
                 _ => {}
             }
         }
+        out.initrd = out.initrd.map(|range| without_padding(range, dmesg));
         if out.efi.map.is_empty() {
             out.efi.map = out.boot_services;
             out.boot_services = Vec::new();
@@ -103,6 +104,19 @@ impl EfiLog {
             let ends = ends.and_then(|(start, end)| hex(start).zip(hex(end)));
             self.efi.esrt = ends.map(|(start, end)| PhysRange::new(PhysAddr::new(start), PhysAddr::new(end)));
         }
+    }
+}
+
+/// A RAM disk is reserved in whole pages, but only the pages that it fills are freed: where that is one less, it ends
+/// somewhere in the last.
+fn without_padding(range: PhysRange, dmesg: &str) -> PhysRange {
+    let freed = dmesg.lines().find_map(|line| {
+        let kib = crate::facts::body(line).strip_prefix("Freeing initrd memory: ")?.strip_suffix('K')?;
+        kib.parse::<u64>().ok()?.checked_mul(1024)
+    });
+    match freed {
+        Some(bytes) if bytes < range.len() => PhysRange::from_len(range.start, bytes + 1),
+        _ => range,
     }
 }
 

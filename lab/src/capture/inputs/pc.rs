@@ -74,9 +74,10 @@ impl PcLog {
         out.pc.slit = out.distances.slit(|_, _| None);
         let EfiLog { efi, setup_data, .. } = EfiLog::read(dmesg, None);
         (out.pc.efi, out.pc.setup_data) = (efi, setup_data);
-        // Conventional memory ends where the firmware's own data begins.
+        // Conventional memory ends where the firmware's own data begins. EFI has no such data there.
+        let bios = out.pc.efi.is_empty();
         let low = |e: &&pagewright_firmware::e820::E820Entry| e.kind == E820Kind::Ram && e.end().get() < MIB;
-        out.pc.ebda = out.pc.e820.iter().find(low).map(|e| e.end());
+        out.pc.ebda = out.pc.e820.iter().find(low).map(|e| e.end()).filter(|_| bios);
         Ok(out)
     }
 }

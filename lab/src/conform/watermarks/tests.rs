@@ -48,7 +48,7 @@ const KERNEL: Kernel<'static> = Kernel {
     page_shift: PageShift::SHIFT_4K,
     pageblock_pages: 512,
     huge_pages: Some(true),
-    gigantic: &[],
+    given_late: &[],
     image_start: PhysAddr::new(0x4020_0000),
     initrd_start: Some(PhysAddr::new(0x4200_0000)),
     cpu_nodes: &[],

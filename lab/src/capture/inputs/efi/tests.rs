@@ -53,6 +53,8 @@ fn the_ram_disk_is_what_is_reserved_besides_the_image() {
                memblock_reserve: [0x4010000-0x5ffffff] arm64_memblock_init+0x1f0/0x260\n";
     let image = KernelImage { text_start: PhysAddr::new(0x401_0000), ..KernelImage::default() };
     assert_eq!(EfiLog::read(log, Some(&image)).initrd, Some(range(0x800_0000, 0x810_0000)));
+    let freed = format!("{log}Freeing initrd memory: 1020K\n");
+    assert_eq!(EfiLog::read(&freed, Some(&image)).initrd, Some(range(0x800_0000, 0x80f_f001)));
     let only_image = log.lines().nth(1).unwrap();
     assert_eq!(EfiLog::read(only_image, Some(&image)).initrd, None);
 }
