@@ -180,8 +180,8 @@ impl<const LEVELS: usize> Format for X86_64<LEVELS> {
         if !exec {
             word |= NO_EXEC;
         }
-        word |= (pat & 1) * PWT | ((pat >> 1) & 1) * PCD;
-        word |= if level == Level::PTE { (pat >> 2) * PAT } else { PAGE_SIZE | (pat >> 2) * PAT_BLOCK };
+        word |= ((pat & 1) * PWT) | (((pat >> 1) & 1) * PCD);
+        word |= if level == Level::PTE { (pat >> 2) * PAT } else { PAGE_SIZE | ((pat >> 2) * PAT_BLOCK) };
         word |= (u64::from(attr.software) << 9) | (u64::from(attr.key) << 59);
         Ok(word)
     }
