@@ -27,7 +27,7 @@ pub(crate) struct Options {
     /// List the stages and their budgets
     #[arg(long)]
     list: bool,
-    /// Fail if a stage cannot run because something is missing
+    /// Fail if a stage cannot run because something is missing (so it is with CI=true too)
     #[arg(long)]
     strict: bool,
     /// Show what each program prints as it comes
@@ -132,7 +132,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     let (failed, missing) = stage::not_passed(&rows);
     let verdict = if !failed.is_empty() {
         Err(format!("{} of {} stages failed: {}", failed.len(), rows.len(), failed.join(", ")))
-    } else if options.strict && !missing.is_empty() {
+    } else if (options.strict || in_ci(std::env::var("CI").ok().as_deref())) && !missing.is_empty() {
         Err(format!("{} of {} stages could not run: {}", missing.len(), rows.len(), missing.join(", ")))
     } else {
         Ok(())
@@ -145,6 +145,11 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     }
     // The reason stands above, so that the runner's line stays the last.
     verdict.map_err(|_| String::new())
+}
+
+/// Whether the variable `CI` says that nobody is there to read that something was missing.
+fn in_ci(value: Option<&str>) -> bool {
+    value.is_some_and(|v| !matches!(v, "" | "0" | "false"))
 }
 
 #[cfg(test)]

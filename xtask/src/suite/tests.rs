@@ -42,3 +42,9 @@ fn accepted_differences_are_read_from_their_block() {
     assert_eq!(fenced("\n```conform-allow\n```\n", "conform-allow").unwrap(), "");
     assert_eq!(fenced("\n```conform-allow\nnever closed", "conform-allow"), None);
 }
+
+#[test]
+fn a_missing_stage_fails_where_the_environment_says_ci() {
+    assert!(in_ci(Some("true")) && in_ci(Some("1")));
+    assert!(!in_ci(None) && !in_ci(Some("")) && !in_ci(Some("false")) && !in_ci(Some("0")));
+}
