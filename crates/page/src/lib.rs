@@ -66,10 +66,10 @@ mod word;
 pub use extents::{ExtentViolation, PristineExtents};
 pub use frames::{Frames, Reserved};
 pub use idx::FrameIdx;
-pub use map::{MapError, PageMap};
+pub use map::{MapError, MapViolation, PageMap};
 pub use meta::{OwnerHandle, PageMeta};
 pub use pristine::Pristine;
-pub use sections::{Section, SectionTable};
+pub use sections::{Section, SectionTable, TableViolation};
 pub use storage::PageStorage;
 pub use word::{PageFlags, State, Use, Word};
 

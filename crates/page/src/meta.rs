@@ -60,6 +60,12 @@ impl PageMeta {
         Word::from_bits(self.word.load(Relaxed))
     }
 
+    /// Whether nothing was ever written, or all of it taken back.
+    pub(crate) fn is_zero(&self) -> bool {
+        let words = [&self.word, &self.refcount, &self.mapcount, &self.owner, &self.next, &self.prev];
+        words.iter().all(|word| word.load(Relaxed) == 0) && self.data.load(Relaxed) == 0
+    }
+
     #[inline]
     pub(crate) fn next(&self, own: FrameIdx) -> Option<FrameIdx> {
         link(own, self.next.load(Relaxed))

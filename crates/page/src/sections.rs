@@ -12,8 +12,8 @@ use pagewright_addr::{Order, Pfn, PfnRange};
 /// A run of frame numbers and the index of the first one's metadata.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Section {
-    pfns: PfnRange,
-    base: u64,
+    pub(crate) pfns: PfnRange,
+    pub(crate) base: u64,
 }
 
 impl Section {
@@ -40,10 +40,58 @@ impl fmt::Debug for Section {
 /// Sections in ascending order, of frame numbers and of indices alike.
 #[derive(Clone, Copy, Debug)]
 pub struct SectionTable<'a> {
-    sections: &'a [Section],
-    frames: u64,
-    align: Order,
+    pub(crate) sections: &'a [Section],
+    pub(crate) frames: u64,
+    pub(crate) align: Order,
 }
+
+/// What [`SectionTable::validate`] found to be wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TableViolation {
+    /// A section that is empty, or does not start above the end of the one before (where they touch they are one).
+    Order {
+        /// Its place in the table.
+        index: usize,
+    },
+    /// A section that is not made of whole blocks of the alignment order.
+    Ragged {
+        /// Its place in the table.
+        index: usize,
+    },
+    /// A section whose first index is not the number of frames below it.
+    Base {
+        /// Its place in the table.
+        index: usize,
+        /// What it says.
+        base: u64,
+        /// Frames in the sections below.
+        below: u64,
+    },
+    /// The frame counter is not the sum of the sections, or is more than indices reach.
+    Frames {
+        /// What the counter says.
+        counted: u64,
+        /// What the sections add up to.
+        summed: u64,
+    },
+}
+
+impl fmt::Display for TableViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order { index } => write!(f, "section {index} is empty or not above the one before"),
+            Self::Ragged { index } => write!(f, "section {index} is not made of whole blocks"),
+            Self::Base { index, base, below } => {
+                write!(f, "section {index} starts at index {base:#x}, {below:#x} frames lie below")
+            }
+            Self::Frames { counted, summed } => {
+                write!(f, "{counted} frames counted, sections add up to {summed}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for TableViolation {}
 
 impl<'a> SectionTable<'a> {
     /// The most frames a map can have: what 32-bit indices reach, 16 TiB of 4 KiB frames.
@@ -130,6 +178,32 @@ impl<'a> SectionTable<'a> {
         let after = self.sections.partition_point(|s| s.base <= index);
         let section = self.sections.get(after.checked_sub(1)?)?;
         Some(Pfn::new(section.pfns.start.get() + (index - section.base)))
+    }
+
+    /// Checks order, alignment, first indices and the frame counter.
+    ///
+    /// # Errors
+    /// The first [`TableViolation`].
+    pub fn validate(&self) -> Result<(), TableViolation> {
+        let (mut end, mut below) = (None, 0u64);
+        for (index, section) in self.sections.iter().enumerate() {
+            let Section { pfns, base } = *section;
+            if pfns.is_empty() || end.is_some_and(|end| pfns.start <= end) {
+                return Err(TableViolation::Order { index });
+            }
+            if !pfns.start.is_aligned(self.align.pages()) || !pfns.end.is_aligned(self.align.pages()) {
+                return Err(TableViolation::Ragged { index });
+            }
+            if base != below {
+                return Err(TableViolation::Base { index, base, below });
+            }
+            end = Some(pfns.end);
+            below = below.saturating_add(pfns.len());
+        }
+        if self.frames != below || below > Self::MAX_FRAMES {
+            return Err(TableViolation::Frames { counted: self.frames, summed: below });
+        }
+        Ok(())
     }
 
     /// How many frames from `pfn` on, at most `max`, have consecutive indices. 0 if `pfn` has no metadata.

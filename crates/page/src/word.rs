@@ -231,11 +231,15 @@ impl Word {
     /// # Panics
     /// If the word holds a number that is no state: the metadata was overwritten from outside this crate.
     pub fn state(self) -> State {
-        let number = self.0 & STATE_MASK;
-        match State::ALL.get(number as usize) {
-            Some(state) => *state,
+        match self.known_state() {
+            Some(state) => state,
             None => panic!("page metadata is corrupt: state word {:#x} holds no known state", self.0),
         }
+    }
+
+    /// The same, or `None` for a number that is no state.
+    pub(crate) fn known_state(self) -> Option<State> {
+        State::ALL.get((self.0 & STATE_MASK) as usize).copied()
     }
 
     /// Whether the frame is in `state`; cheaper than [`Self::state`].
@@ -269,7 +273,7 @@ impl Word {
 
 impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match State::ALL.get((self.0 & STATE_MASK) as usize) {
+        match self.known_state() {
             Some(state) => write!(f, "{state:?} order {}", self.order().get())?,
             None => write!(f, "state word {:#x}", self.0)?,
         }

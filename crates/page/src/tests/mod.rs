@@ -4,6 +4,7 @@ mod extents;
 mod property;
 mod sections;
 mod threads;
+mod validate;
 
 use super::*;
 use pagewright_addr::{Order, Pfn, PfnRange};

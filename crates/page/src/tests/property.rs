@@ -113,6 +113,7 @@ impl<'a> World<'a> {
 
     /// Every place says the same about every frame.
     fn check(&self) {
+        self.map.validate().unwrap_or_else(|v| panic!("{v}"));
         let mut expected = std::vec![State::Inner; self.places.len()];
         let mut covered = 0;
         let mut cover = |start: u64, len: u64, head: State, inner: State, place: Place| {

@@ -107,5 +107,6 @@ proptest! {
             }
         }
         prop_assert_eq!(table.frames(), u64::from(next));
+        prop_assert_eq!(table.validate(), Ok(()));
     }
 }

@@ -1,0 +1,161 @@
+//! Blocks changing hands: the transitions between tokens, free blocks and deposits. The protocol is at the head of
+//! [`super`].
+
+use super::{PageMap, wrong};
+use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, Use, Word};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use pagewright_addr::Order;
+
+impl<'a> PageMap<'a> {
+    /// Makes an aligned block of a power of two free: its head gets [`State::Free`] and the token is gone.
+    ///
+    /// Links and `data` are as the caller left them; put the block on a list before or after, under the same lock.
+    ///
+    /// # Panics
+    /// If the frames are no aligned block of at most the map's alignment order, belong to another map,
+    /// or are still referenced or mapped (what Linux reports as "Bad page state").
+    #[inline]
+    #[track_caller]
+    pub fn put_block(&self, frames: Frames<'a>) -> FrameIdx {
+        let start = frames.start();
+        let head = self.owned_head(&frames);
+        let Some(order) = frames.order().filter(|&order| order <= self.sections.align()) else {
+            panic!("{frames:?} is not one block of at most order {}", self.sections.align().get());
+        };
+        if head.refcount.load(Relaxed) != 1 || head.mapcount.load(Relaxed) != 0 {
+            wrong("bad page state: freed while referenced or mapped", start, head);
+        }
+        head.refcount.store(0, Relaxed);
+        head.word.store(Word::free(order).bits(), Release);
+        start
+    }
+
+    /// Takes the free block of `order` that starts at `idx`. The caller has unlinked it, or does so under the same lock.
+    ///
+    /// # Panics
+    /// If no free block of exactly this order starts there: somebody else took it, or a list is corrupt.
+    #[inline]
+    #[track_caller]
+    pub fn take_block(&self, idx: FrameIdx, order: Order) -> Frames<'a> {
+        let slot = self.slot(idx);
+        let (from, to) = (Word::free(order), Word::OWNED);
+        if slot.word.compare_exchange(from.bits(), to.bits(), Acquire, Relaxed).is_err() {
+            wrong("no free block of the wanted order to take", idx, slot);
+        }
+        // The exchange made the word that of a token's head.
+        slot.refcount.store(1, Relaxed);
+        let start = idx.index();
+        Frames::from_parts(&self.slots[start..start + order.pages() as usize], idx)
+    }
+
+    /// Joins a token of a whole block with its free buddy of the same order, which the caller has unlinked
+    /// or unlinks under the same lock: one step of coalescing (__free_one_page).
+    ///
+    /// # Panics
+    /// If the frames are no aligned block below the map's alignment order, or the buddy is not a free block of that
+    /// order.
+    #[inline]
+    #[track_caller]
+    pub fn absorb_free(&self, frames: Frames<'a>) -> Frames<'a> {
+        let head = self.owned_head(&frames);
+        let Some(order) = frames.order().filter(|&order| order < self.sections.align()) else {
+            panic!(
+                "{frames:?} is not one block below order {} and has no buddy",
+                self.sections.align().get()
+            );
+        };
+        let start = frames.start();
+        let buddy = start.buddy(order);
+        let slot = self.slot(buddy);
+        let from = Word::free(order);
+        if slot.word.compare_exchange(from.bits(), Word::INNER.bits(), Acquire, Relaxed).is_err() {
+            wrong("no free buddy to absorb", buddy, slot);
+        }
+        let low = start.min(buddy);
+        let both = &self.slots[low.index()..low.index() + 2 * order.pages() as usize];
+        if buddy == low {
+            // The head moves down with whatever references are still counted in it.
+            let references = head.refcount.swap(0, Relaxed);
+            head.set_word(Word::INNER);
+            slot.set_word(Word::OWNED);
+            slot.refcount.store(references, Relaxed);
+        }
+        Frames::from_parts(both, low)
+    }
+
+    /// Joins two tokens where the frames of `above` follow those of `below`.
+    ///
+    /// # Panics
+    /// If they do not touch in this order, or the upper one is still referenced.
+    #[track_caller]
+    pub fn merge(&self, below: Frames<'a>, above: Frames<'a>) -> Frames<'a> {
+        self.owned_head(&below);
+        let upper = self.owned_head(&above);
+        let (low, middle) = (below.start().index(), above.start().index());
+        if low + below.slots().len() != middle {
+            panic!("{below:?} and {above:?} do not touch and cannot be merged");
+        }
+        if upper.refcount.load(Relaxed) != 1 || upper.mapcount.load(Relaxed) != 0 {
+            wrong("merged while referenced or mapped", above.start(), upper);
+        }
+        upper.refcount.store(0, Relaxed);
+        upper.set_word(Word::INNER);
+        Frames::from_parts(&self.slots[low..middle + above.slots().len()], below.start())
+    }
+
+    /// Gives up the token of a block until [`Self::withdraw`] asks for it back under the same use and owner.
+    ///
+    /// # Panics
+    /// If the frames are no aligned block of at most the map's alignment order, or belong to another map.
+    #[inline]
+    #[track_caller]
+    pub fn deposit(&self, frames: Frames<'a>, usage: Use, owner: OwnerHandle) -> FrameIdx {
+        let head = self.owned_head(&frames);
+        let Some(order) = frames.order().filter(|&order| order <= self.sections.align()) else {
+            panic!("{frames:?} is not one block of at most order {}", self.sections.align().get());
+        };
+        head.owner.store(owner.bits(), Relaxed);
+        head.word.store(Word::head(usage.state(), order).bits(), Release);
+        frames.start()
+    }
+
+    /// Takes back the block that was deposited at `idx`; its flags are dropped and its reference count is 1.
+    ///
+    /// # Panics
+    /// If the frame heads no block under this use and owner, or is referenced by others or mapped.
+    #[inline]
+    #[track_caller]
+    pub fn withdraw(&self, idx: FrameIdx, usage: Use, owner: OwnerHandle) -> Frames<'a> {
+        let slot = self.slot(idx);
+        let mut order = Order::ZERO;
+        let taken = slot.word.fetch_update(Acquire, Relaxed, |bits| {
+            if slot.owner.load(Relaxed) != owner.bits()
+                || slot.refcount.load(Relaxed) > 1
+                || slot.mapcount.load(Relaxed) != 0
+            {
+                return None;
+            }
+            let (word, deposited) = Word::from_bits(bits).withdraw(usage)?;
+            order = deposited;
+            Some(word.bits())
+        });
+        if taken.is_err() {
+            wrong("nothing deposited under this use and owner, or still referenced or mapped", idx, slot);
+        }
+        slot.owner.store(0, Relaxed);
+        // The exchange made the word that of a token's head.
+        slot.refcount.store(1, Relaxed);
+        let start = idx.index();
+        Frames::from_parts(&self.slots[start..start + order.pages() as usize], idx)
+    }
+
+    /// The head of a token's frames, once it is certain that the token is of this map.
+    #[inline]
+    #[track_caller]
+    fn owned_head(&self, frames: &Frames<'a>) -> &'a PageMeta {
+        if !self.owns(frames) {
+            panic!("{frames:?} belongs to another map");
+        }
+        &frames.slots()[0]
+    }
+}
