@@ -111,6 +111,20 @@ pub enum UnmapError {
         /// How many bytes it covers.
         bytes: u64,
     },
+    /// The architecture wants the entry taken out and flushed before it changes like this, and the caller forbids it.
+    NeedsBreak {
+        /// Where.
+        at: VirtAddr,
+        /// The entry's level.
+        level: Level,
+    },
+    /// The source had fewer pages than new tables are needed.
+    NoTables {
+        /// How many are needed.
+        needed: u64,
+        /// How many there were; they were given back.
+        got: u64,
+    },
     /// The format cannot express the changed mapping.
     Attr(AttrError),
     /// The tree is damaged.
@@ -128,6 +142,14 @@ impl fmt::Display for UnmapError {
                     f,
                     "{at:#x} lies inside the mapping of {bytes:#x} bytes at {start:#x}, which must be split first"
                 )
+            }
+            Self::NeedsBreak { at, level } => write!(
+                f,
+                "the mapping at {at:#x} (level {}) can only change with a flush in between, which is forbidden here",
+                level.get()
+            ),
+            Self::NoTables { needed, got } => {
+                write!(f, "{needed} new tables are needed, there was memory for {got}")
             }
             Self::Attr(e) => e.fmt(f),
             Self::Damaged(d) => d.fmt(f),

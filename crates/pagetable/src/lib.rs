@@ -30,21 +30,26 @@
 
 mod attr;
 mod chain;
+mod change;
 mod error;
 mod flush;
 pub mod format;
+mod lock;
 mod map;
 mod memory;
 mod shape;
+mod split;
 mod tables;
 mod unmap;
 mod walk;
 mod word;
 
 pub use attr::{Attr, AttrError, AttrFlags, MemoryType, Shareability, TableLimits};
+pub use change::{AttrChange, Changed, Live};
 pub use error::{Damage, MapError, UnmapError};
 pub use flush::{FlushScope, NotLive, PendingFlush, TlbFlush};
 pub use format::{Entry, Format, Leaf, Step};
+pub use lock::LockError;
 pub use map::{MapOptions, Mapped};
 pub use memory::{NoTables, Pool, TableMemory, TableSource};
 pub use shape::{Level, LevelShape, Shape, Window};

@@ -163,7 +163,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     }
 
     /// The page that an empty entry's table would share with a neighbour's, if the neighbour has a table.
-    fn shared_page(&self, node: &Node<'_, F>, index: usize) -> Option<PhysAddr> {
+    pub(crate) fn shared_page(&self, node: &Node<'_, F>, index: usize) -> Option<PhysAddr> {
         let below = node.level.down()?;
         let per_page = F::SHAPE.level(below).tables_per_page;
         let group = index / per_page * per_page;

@@ -9,17 +9,21 @@
 
 use crate::error::{Damage, MapError, UnmapError};
 use crate::format::{Entry, Format, Leaf, Step};
+use crate::lock::{LockError, RangeGuard, RangeLocks};
 use crate::memory::TableMemory;
 use crate::shape::Level;
 use crate::word::Word;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 
 /// A tree of page tables in somebody's memory.
-#[derive(Clone, Copy, Debug)]
+///
+/// Only one `Tables` of a tree may make cursors; for looking there may be more.
+#[derive(Debug)]
 pub struct Tables<F: Format, M: TableMemory> {
     pub(crate) format: F,
     pub(crate) memory: M,
     pub(crate) root: PhysAddr,
+    locks: RangeLocks,
 }
 
 /// What an address leads to.
@@ -45,6 +49,8 @@ pub enum Unmapped {
 /// One table, opened: the words of its page and where in them its entries begin.
 pub(crate) struct Node<'m, F: Format> {
     pub(crate) level: Level,
+    /// Where its page is.
+    pub(crate) page: PhysAddr,
     pub(crate) words: &'m [<F::Word as Word>::Atomic],
     pub(crate) first: usize,
 }
@@ -67,7 +73,7 @@ impl<F: Format> Node<'_, F> {
 impl<F: Format, M: TableMemory> Tables<F, M> {
     /// The tree whose root table's first entry is at `root`. The root has to be zeroed, or hold a tree of this format.
     pub const fn new(format: F, memory: M, root: PhysAddr) -> Self {
-        Self { format, memory, root }
+        Self { format, memory, root, locks: RangeLocks::new() }
     }
 
     /// The format.
@@ -87,7 +93,16 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
 
     /// The right to change everything.
     pub fn cursor(&mut self) -> Cursor<'_, F, M> {
-        Cursor { tables: self, range: None }
+        Cursor { tables: self, range: None, _guard: None }
+    }
+
+    /// The right to change `range`, as long as no other cursor has any of it.
+    ///
+    /// # Errors
+    /// [`LockError`] says which range is in the way.
+    pub fn lock(&self, range: VirtRange) -> Result<Cursor<'_, F, M>, LockError> {
+        let guard = self.locks.lock(range)?;
+        Ok(Cursor { tables: self, range: Some(range), _guard: Some(guard) })
     }
 
     /// Where `va` leads.
@@ -169,7 +184,7 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
     fn open(&self, level: Level, first_entry: PhysAddr) -> Option<Node<'_, F>> {
         let (page, first) = self.format.locate(level, first_entry);
         let words = F::Word::words(&self.memory, page, self.format.page_words(level))?;
-        Some(Node { level, words, first })
+        Some(Node { level, page, words, first })
     }
 }
 
@@ -178,6 +193,7 @@ pub struct Cursor<'t, F: Format, M: TableMemory> {
     pub(crate) tables: &'t Tables<F, M>,
     /// `None` for everything.
     pub(crate) range: Option<VirtRange>,
+    _guard: Option<RangeGuard<'t>>,
 }
 
 impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
