@@ -4,6 +4,9 @@
 //! pristine frames occupy nothing; [`Ram`] comes into being block by block, when a frame's bytes are first asked for.
 //! Built from the standard library alone, so it runs wherever that does, wasm included.
 //!
+//! [`PhysMemory`] is RAM as hardware sees it, by physical address and from the first moment of a boot: page tables live
+//! in it.
+//!
 //! ```
 //! use pagewright_addr::{Order, PageShift, Pfn, PfnRange};
 //! use pagewright_page::{PageMap, Section, SectionTable};
@@ -26,12 +29,14 @@
 
 mod allocator;
 mod metadata;
+mod phys;
 mod ram;
 mod zeroed;
 
 pub use allocator::{HostedError, with_page_allocator};
 use core::fmt;
 pub use metadata::Metadata;
+pub use phys::{EntryWidth, PhysError, PhysMemory};
 pub use ram::Ram;
 
 /// Why simulated memory is not to be had.
