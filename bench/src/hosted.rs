@@ -65,6 +65,7 @@ pub fn boot_pc(e820: &[E820Entry], memory: &[SratMemory], cpus: u32) -> u64 {
     let mut sections = vec![SectionRun::EMPTY; 1024];
     let mut subsections = vec![PfnRange::default(); 1024];
     let mut node_maps = vec![NodeMap::EMPTY; possible];
+    let mut tables = Box::new(pagewright::Tables::new());
     let workspace = Workspace {
         memory,
         reserved,
@@ -72,6 +73,7 @@ pub fn boot_pc(e820: &[E820Entry], memory: &[SratMemory], cpus: u32) -> u64 {
         ranges: &mut ranges,
         nodes: &mut nodes,
         zonelists: &mut zonelists,
+        tables: &mut tables,
         maps: MapSpace { sections: &mut sections, subsections: &mut subsections, node_maps: &mut node_maps },
     };
     let mut booted = boot(&machine, workspace, &Quiet).expect("the machine boots");

@@ -204,7 +204,8 @@ fn create_idmap(b: &mut Boot<'_>) -> Result<(), BootError> {
     let c = &b.machine.config;
     let image = b.machine.image;
     let bits = c.page_shift.get() - 3;
-    let mut tree = crate::census::Census::new(c.page_shift.get(), bits, c.pgtable_levels);
+    let mut tree: crate::census::Census<4> =
+        crate::census::Census::new(c.page_shift.get(), bits, c.pgtable_levels);
     let text = image.idmap_text;
     let mut tables = tree.map(text.start.get(), text.start.get(), text.len().max(1), Leaves::Pages)?;
     if c.page_table_isolation {
@@ -284,7 +285,7 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     let cpus = fdt::cpu_places(b)?;
     let sizes = percpu::sizes(b);
     let grouped = b.machine.config.numa;
-    b.percpu = Some(percpu::embed_first_chunk(b, sizes, &cpus, grouped)?);
+    percpu::embed_first_chunk(b, sizes, &cpus, grouped)?;
     Ok(())
 }
 

@@ -6,7 +6,6 @@
 //! it did to the [`EventSink`].
 
 use crate::census::Census;
-use crate::cma::CmaArea;
 use crate::crash::CrashKernel;
 use crate::derived::{long_bytes, wide_phys};
 use crate::error::BootError;
@@ -14,6 +13,7 @@ use crate::memmap::BootModel;
 use crate::numa::{Distances, NodeData};
 use crate::reserved_mem::Verdicts;
 use crate::sink::{EventSink, Phase};
+use crate::tables::{CmaAreas, GiganticPages, MemmapAreas, Tables};
 use crate::{early, percpu};
 use arrayvec::ArrayVec;
 use pagewright_addr::{NodeId, Pfn, PhysAddr, PhysRange};
@@ -21,9 +21,9 @@ use pagewright_firmware::cmdline::{CommandLine, Params};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
 use pagewright_page::model::{MapSpace, Sections};
+use pagewright_zone::NodeMask;
 use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
 use pagewright_zone::zonelist::ZoneLists;
-use pagewright_zone::{NodeMask, ZoneKind};
 
 /// Memory that the caller lends to a boot.
 pub struct Workspace<'a> {
@@ -39,6 +39,8 @@ pub struct Workspace<'a> {
     pub nodes: &'a mut [NodeLayout],
     /// Room for the zonelists: the square of the number of nodes is always enough.
     pub zonelists: &'a mut [NodeId],
+    /// The tables of fixed size.
+    pub tables: &'a mut Tables,
     /// Room for the memory model: sections, or the maps of nodes.
     pub maps: MapSpace<'a>,
 }
@@ -56,15 +58,15 @@ pub struct Boot<'a> {
     /// Who listens.
     pub sink: &'a dyn EventSink,
     /// Contiguous areas so far.
-    pub cma: ArrayVec<CmaArea, 64>,
+    pub cma: &'a mut CmaAreas,
     /// Pages in them.
     pub total_cma_pages: u64,
     /// The crash kernel's reservation.
     pub crash: CrashKernel,
     /// What came of each reserved-memory node.
-    pub reserved_mem: Verdicts,
+    pub reserved_mem: &'a mut Verdicts,
     /// Distances between nodes.
-    pub distances: Distances,
+    pub distances: &'a mut Distances,
     /// Nodes that can exist (N_POSSIBLE).
     pub nodes_possible: NodeMask,
     /// Nodes that exist (N_ONLINE).
@@ -74,7 +76,7 @@ pub struct Boot<'a> {
     /// End of the memory that the kernel maps permanently (`__pa(high_memory - 1) + 1`).
     pub high_memory: PhysAddr,
     /// Which page tables of the kernel exist.
-    pub tables: Census,
+    pub tables: &'a mut Census,
     /// Where the linear map starts in physical memory (`memstart_addr`, `PHYS_OFFSET`).
     pub memstart: PhysAddr,
     /// The initial RAM disk, if it is usable.
@@ -84,9 +86,9 @@ pub struct Boot<'a> {
     /// Where each frame's `struct page` is, once the maps are placed.
     pub model: Option<BootModel<'a>>,
     /// Where memory maps were placed.
-    pub memmap_areas: ArrayVec<PhysRange, 256>,
+    pub memmap_areas: &'a mut MemmapAreas,
     /// The per-CPU first chunk.
-    pub percpu: Option<percpu::AllocInfo>,
+    pub percpu: &'a mut Option<percpu::AllocInfo>,
     /// Nodes and zones, once computed.
     pub layout: Option<Layout<'a>>,
     /// In which order nodes and zones are tried.
@@ -98,7 +100,7 @@ pub struct Boot<'a> {
     /// x86_64: what EFI's boot services leave free for the kernel, given back once its runtime services are set up.
     pub boot_services: ArrayVec<PhysRange, 64>,
     /// Frames of gigantic pages by the zone that they lie in.
-    pub gigantic_pages: ArrayVec<(NodeId, ZoneKind, u64), 384>,
+    pub gigantic_pages: &'a mut GiganticPages,
     /// How `page->flags` is divided.
     pub page_flags: Option<pagewright_page::flags_layout::PageFlagsLayout>,
     /// `nr_kernel_pages`: pages that size hash tables.
@@ -112,9 +114,9 @@ pub struct Boot<'a> {
     /// Bounce buffers for DMA.
     pub swiotlb: Option<PhysRange>,
     /// x86: the e820 map as it stands after the boot.
-    pub e820: Option<pagewright_firmware::e820::E820Table>,
+    pub e820: &'a mut Option<pagewright_firmware::e820::E820Table>,
     /// x86: what the direct map covers and where its tables come from.
-    pub(crate) x86_mapped: Option<crate::x86::Mapped>,
+    pub(crate) x86_mapped: &'a mut Option<crate::x86::Mapped>,
     pub(crate) log_buf_done: bool,
     pub(crate) node_data: NodeData,
     pub(crate) ranges: Option<&'a mut [MemRange]>,
@@ -192,28 +194,41 @@ impl<'a> Boot<'a> {
             10
         };
         let bits = if machine.arch == Arch::Arm64 { config.page_shift.get() - 3 } else { bits };
+        ws.tables.clear();
+        let Tables {
+            census,
+            verdicts,
+            distances,
+            memmap_areas,
+            gigantic_pages,
+            cma,
+            percpu,
+            e820,
+            x86_mapped,
+        } = ws.tables;
+        census.reset(config.page_shift.get(), bits, config.pgtable_levels);
         Ok(Self {
             machine,
             cmdline,
             params,
             mb,
             sink,
-            cma: ArrayVec::new(),
+            cma,
             total_cma_pages: 0,
             crash: CrashKernel::default(),
-            reserved_mem: Verdicts::default(),
-            distances: Distances::default(),
+            reserved_mem: verdicts,
+            distances,
             nodes_possible: NodeMask::EMPTY,
             nodes_online: NodeMask::EMPTY,
             numa_off: false,
             high_memory: PhysAddr::MAX,
-            tables: Census::new(config.page_shift.get(), bits, config.pgtable_levels),
+            tables: census,
             memstart: PhysAddr::ZERO,
             initrd: None,
             dma_limit: PhysAddr::ZERO,
             model: None,
-            memmap_areas: ArrayVec::new(),
-            percpu: None,
+            memmap_areas,
+            percpu,
             layout: None,
             page_flags: None,
             nr_kernel_pages: 0,
@@ -221,8 +236,8 @@ impl<'a> Boot<'a> {
             cpu_nodes: ArrayVec::new(),
             max_possible_pfn: Pfn::ZERO,
             swiotlb: None,
-            e820: None,
-            x86_mapped: None,
+            e820,
+            x86_mapped,
             log_buf_done: false,
             node_data: NodeData::new(),
             ranges: Some(ws.ranges),
@@ -234,7 +249,7 @@ impl<'a> Boot<'a> {
             mobility_grouping: true,
             huge_pools: crate::hugetlb::Pools::new(),
             boot_services: ArrayVec::new(),
-            gigantic_pages: ArrayVec::new(),
+            gigantic_pages,
             started: false,
         })
     }

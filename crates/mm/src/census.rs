@@ -12,16 +12,18 @@ use arrayvec::ArrayVec;
 const RUNS: usize = 512;
 
 /// The set of slot numbers in use at one level, as disjoint sorted half-open runs.
-#[derive(Clone, Debug, Default)]
-struct Slots {
-    runs: ArrayVec<(u64, u64), RUNS>,
+#[derive(Clone, Debug)]
+struct Slots<const N: usize> {
+    runs: ArrayVec<(u64, u64), N>,
 }
 
 /// Too many disjoint mappings for the census.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CensusFull;
 
-impl Slots {
+impl<const N: usize> Slots<N> {
+    const EMPTY: Self = Self { runs: ArrayVec::new_const() };
+
     /// Adds `[first, last]`; returns how many slots were new.
     fn insert(&mut self, first: u64, last: u64) -> Result<u64, CensusFull> {
         let (mut lo, mut hi) = (first, last + 1);
@@ -45,17 +47,17 @@ impl Slots {
     }
 }
 
-/// The shape of a table tree and the table pages it has so far.
+/// The shape of a table tree and the table pages it has so far, in at most `N` runs at each level.
 ///
 /// Level 0 is the leaf table (PTEs); level `n` is the table whose entries point to tables of level `n - 1`. The top
 /// table is static in every kernel and not counted.
 #[derive(Clone, Debug)]
-pub struct Census {
+pub struct Census<const N: usize = RUNS> {
     page_shift: u32,
     bits: u32,
     /// Levels below the top one.
     levels: usize,
-    slots: [Slots; 4],
+    slots: [Slots<N>; 4],
 }
 
 /// Which leaf sizes a mapping may use.
@@ -67,15 +69,22 @@ pub enum Leaves {
     Blocks(u8),
 }
 
-impl Census {
+impl<const N: usize> Census<N> {
+    /// No tree yet: [`Self::reset`] gives it a shape.
+    pub const EMPTY: Self = Self { page_shift: 0, bits: 0, levels: 0, slots: [const { Slots::EMPTY }; 4] };
+
     /// A tree with `levels` levels in all, of tables with `2^bits` entries.
     pub fn new(page_shift: u32, bits: u32, levels: u8) -> Self {
-        Self {
-            page_shift,
-            bits,
-            levels: usize::from(levels).saturating_sub(1).min(4),
-            slots: core::array::from_fn(|_| Slots::default()),
-        }
+        let mut census = Self::EMPTY;
+        census.reset(page_shift, bits, levels);
+        census
+    }
+
+    /// Begins anew with a tree of that shape, see [`Self::new`].
+    pub fn reset(&mut self, page_shift: u32, bits: u32, levels: u8) {
+        (self.page_shift, self.bits) = (page_shift, bits);
+        self.levels = usize::from(levels).saturating_sub(1).min(4);
+        self.slots.iter_mut().for_each(|slots| slots.runs.clear());
     }
 
     /// Bytes that one table of `level` covers, as a shift.
@@ -126,7 +135,7 @@ impl Census {
 mod tests {
     use super::*;
 
-    fn tree() -> Census {
+    fn tree() -> Census<8> {
         Census::new(12, 9, 4)
     }
 

@@ -8,7 +8,7 @@
 //! Here a PC with 1 GiB of RAM and Debian's kernel boots, and its zones are asked for:
 //!
 //! ```
-//! use pagewright::{Quiet, Workspace, boot};
+//! use pagewright::{Quiet, Tables, Workspace, boot};
 //! use pagewright_addr::{NodeId, PfnRange, PhysAddr};
 //! use pagewright_firmware::cmdline::CommandLine;
 //! use pagewright_firmware::config::{Flavour, KernelConfig};
@@ -54,6 +54,7 @@
 //! let blank = MemRange { pfns: PfnRange::default(), nid: NodeId::ZERO, flags: MemFlags::empty() };
 //! let nodes = config.max_numnodes() as usize;
 //! let (mut layouts, mut zonelists) = (vec![NodeLayout::EMPTY; nodes], vec![NodeId::ZERO; nodes * (nodes + 1)]);
+//! let mut tables = Box::new(Tables::new());
 //! let workspace = Workspace {
 //!     memory: &mut memory,
 //!     reserved: &mut reserved,
@@ -61,6 +62,7 @@
 //!     ranges: &mut [blank; 128],
 //!     nodes: &mut layouts,
 //!     zonelists: &mut zonelists,
+//!     tables: &mut tables,
 //!     maps: MapSpace {
 //!         sections: &mut [SectionRun::EMPTY; 128],
 //!         subsections: &mut [PfnRange::default(); 128],
@@ -101,6 +103,7 @@ pub mod reserved_mem;
 pub mod running;
 pub mod sink;
 pub mod sparse;
+pub mod tables;
 pub mod text;
 pub mod x86;
 pub mod zonelists;
@@ -109,3 +112,4 @@ pub use boot::{Boot, Workspace, boot};
 pub use error::BootError;
 pub use running::{Running, Space, hand_over};
 pub use sink::{EventSink, Level, Phase, Quiet};
+pub use tables::Tables;

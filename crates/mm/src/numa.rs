@@ -33,15 +33,31 @@ pub struct Distances {
 
 impl Default for Distances {
     fn default() -> Self {
-        let mut table = [[REMOTE; MAX_NODES]; MAX_NODES];
-        for (i, row) in table.iter_mut().enumerate() {
-            row[i] = LOCAL;
-        }
-        Self { memory: None, table }
+        Self::UNKNOWN
     }
 }
 
 impl Distances {
+    /// What holds where the firmware says nothing.
+    pub const UNKNOWN: Self = {
+        let mut table = [[REMOTE; MAX_NODES]; MAX_NODES];
+        let mut node = 0;
+        while node < MAX_NODES {
+            table[node][node] = LOCAL;
+            node += 1;
+        }
+        Self { memory: None, table }
+    };
+
+    /// Forgets what was set.
+    pub(crate) fn clear(&mut self) {
+        self.memory = None;
+        for (i, row) in self.table.iter_mut().enumerate() {
+            row.fill(REMOTE);
+            row[i] = LOCAL;
+        }
+    }
+
     /// The distance from one node to another.
     pub fn get(&self, from: NodeId, to: NodeId) -> u8 {
         let at = |n: NodeId| if n.index() < MAX_NODES { Some(n.index()) } else { None };
@@ -96,7 +112,7 @@ pub fn arch_numa_init(
             return register_nodes(boot, &nodes);
         }
         nodes = NodeMask::EMPTY;
-        boot.distances = Distances::default();
+        boot.distances.clear();
         clear_nodes(boot)?;
         boot.mb.set_caller("numa_free_distance");
         boot.mb.phys_free(table)?;

@@ -229,12 +229,13 @@ pub fn embed_first_chunk(
     sizes: Sizes,
     cpus: &[CpuPlace],
     grouped: bool,
-) -> Result<AllocInfo, BootError> {
+) -> Result<(), BootError> {
     if cpus.is_empty() {
         return Err(BootError::Machine { what: "number of possible CPUs", value: 0 });
     }
     if !boot.machine.config.smp {
-        return up_first_chunk(boot, sizes);
+        *boot.percpu = Some(up_first_chunk(boot, sizes)?);
+        return Ok(());
     }
     let mut ai = AllocInfo::build(sizes, cpus, grouped)?;
     let long = boot.long_bytes();
@@ -280,7 +281,8 @@ pub fn embed_first_chunk(
     boot.mb.set_caller("pcpu_embed_first_chunk");
     boot.mb.phys_free(info)?;
     boot.mb.phys_free(PhysRange::from_len(areas_at, areas_bytes))?;
-    Ok(ai)
+    *boot.percpu = Some(ai);
+    Ok(())
 }
 
 /// Memory for the description itself (`pcpu_alloc_alloc_info`): a head, one record for each group, one CPU number for

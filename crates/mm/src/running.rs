@@ -266,7 +266,7 @@ impl<'a> Running<'_, '_, 'a> {
 
     /// Gigantic pages count as managed from here on, although the page allocator never had them.
     fn count_gigantic(&mut self, boot: &Boot<'_>) {
-        for (nid, kind, pages) in &boot.gigantic_pages {
+        for (nid, kind, pages) in boot.gigantic_pages.iter() {
             if let Some(managed) = self.watermarks.zone(*nid, *kind).map(|z| z.managed) {
                 self.watermarks.set_managed(*nid, *kind, managed + pages);
             }

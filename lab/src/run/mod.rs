@@ -72,6 +72,7 @@ pub fn boot<R>(
     let mut sections = vec![SectionRun::EMPTY; MAX_RANGES];
     let mut subsections = vec![PfnRange::default(); MAX_RANGES];
     let mut node_maps = vec![NodeMap::EMPTY; possible];
+    let mut tables = Box::new(pagewright::Tables::new());
     let workspace = Workspace {
         memory: &mut memory,
         reserved: &mut reserved,
@@ -79,6 +80,7 @@ pub fn boot<R>(
         ranges: &mut ranges,
         nodes: &mut nodes,
         zonelists: &mut zonelists,
+        tables: &mut tables,
         maps: MapSpace { sections: &mut sections, subsections: &mut subsections, node_maps: &mut node_maps },
     };
     let result = match pagewright::boot(&lent, workspace, &recorder) {

@@ -134,7 +134,7 @@ impl Booted<'_, '_, '_, '_, '_> {
 
     /// x86: one root for each entry of the memory map, and a buffer after RAM that ends in the middle of something.
     fn e820_roots(&self) -> Vec<Node> {
-        let Some(map) = &self.boot.e820 else { return Vec::new() };
+        let Some(map) = self.boot.e820.as_ref() else { return Vec::new() };
         let name = |kind: E820Kind| match kind {
             E820Kind::Ram => "System RAM",
             E820Kind::Acpi => "ACPI Tables",

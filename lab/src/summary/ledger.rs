@@ -210,7 +210,7 @@ impl Ledger {
     fn paint_known(&mut self, booted: &Booted<'_, '_, '_, '_, '_>) {
         let boot = booted.boot;
         let image = &boot.machine.image;
-        for area in &boot.memmap_areas {
+        for area in boot.memmap_areas.iter() {
             self.paint(*area, Purpose::PageMetadata);
         }
         for verdict in boot.reserved_mem.iter().filter(|v| !v.nomap) {
@@ -238,7 +238,7 @@ impl Ledger {
         for crash in [boot.crash.main, boot.crash.low].into_iter().flatten() {
             self.paint(crash, Purpose::CrashKernel);
         }
-        for area in &boot.cma {
+        for area in boot.cma.iter() {
             self.paint(area.range, if area.given_back { Purpose::Free } else { Purpose::Cma });
         }
     }

@@ -174,7 +174,7 @@ fn request_standard_resources(b: &mut Boot<'_>) -> Result<(), BootError> {
 pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     let cpus = fdt::cpu_places(b)?;
     let sizes = percpu::sizes(b);
-    b.percpu = Some(percpu::embed_first_chunk(b, sizes, &cpus, false)?);
+    percpu::embed_first_chunk(b, sizes, &cpus, false)?;
     Ok(())
 }
 

@@ -52,6 +52,14 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
+    /// None yet.
+    pub const EMPTY: Self = Self { list: ArrayVec::new_const(), dropped: 0 };
+
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
+        self.dropped = 0;
+    }
+
     pub(super) fn push(&mut self, v: Verdict) -> usize {
         if self.list.try_push(v).is_err() {
             self.dropped += 1;

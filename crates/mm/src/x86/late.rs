@@ -158,7 +158,7 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     );
     let sizes = percpu::sizes(b);
     let grouped = b.machine.config.numa;
-    b.percpu = Some(percpu::embed_first_chunk(b, sizes, &cpus, grouped)?);
+    percpu::embed_first_chunk(b, sizes, &cpus, grouped)?;
     if b.machine.config.numa {
         // With many possible CPUs masks lie outside the kernel's data: one for each node, then four that track
         // CPUs as they come up.

@@ -6,7 +6,7 @@
 
 use super::{ISA_END, PAGE, X86};
 use crate::boot::{Boot, info};
-use crate::census::{Census, Leaves};
+use crate::census::Leaves;
 use crate::error::BootError;
 use arrayvec::ArrayVec;
 use pagewright_addr::{Pfn, PfnRange, PhysAddr, PhysRange};
@@ -94,7 +94,7 @@ pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), 
         _ => b.machine.config.pgtable_levels,
     };
     let bits = if b.machine.arch == Arch::I386 && !b.machine.config.lpae { 10 } else { 9 };
-    b.tables = Census::new(12, bits, levels);
+    b.tables.reset(12, bits, levels);
     if gbpages(b) {
         info!(b, "Using GB pages for direct mapping");
     }

@@ -125,8 +125,8 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     zone_sizes_init(b, &x, dma_reserve)?;
     b.phase(Phase::SetupArch);
     late::rest_of_setup_arch(b, &mut x)?;
-    b.e820 = Some(x.e820);
-    b.x86_mapped = Some(x.mapped);
+    *b.e820 = Some(x.e820);
+    *b.x86_mapped = Some(x.mapped);
     Ok(())
 }
 

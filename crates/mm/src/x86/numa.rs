@@ -3,7 +3,6 @@
 use super::{PAGE, X86, fake};
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
-use crate::numa::Distances;
 use arrayvec::ArrayVec;
 use pagewright_addr::{NodeId, Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::acpi::PxmMap;
@@ -165,7 +164,7 @@ pub(super) fn reset_distance(b: &mut Boot<'_>) -> Result<(), BootError> {
         b.mb.set_caller("numa_reset_distance");
         b.mb.phys_free(table)?;
     }
-    b.distances = Distances::default();
+    b.distances.clear();
     Ok(())
 }
 

@@ -6,5 +6,6 @@ mod cma;
 mod failing;
 mod models;
 mod placements;
+mod stack;
 #[allow(dead_code, unused_imports, reason = "a file of tests uses some of it, the next one the rest")]
 mod support;

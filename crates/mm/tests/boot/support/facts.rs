@@ -7,7 +7,7 @@ use pagewright::hugetlb::Pools;
 use pagewright::numa::Distances;
 use pagewright::percpu::AllocInfo;
 use pagewright::reserved_mem::{Outcome, Verdict};
-use pagewright::{Boot, BootError, EventSink, Level, Phase, Running, Workspace};
+use pagewright::{Boot, BootError, EventSink, Level, Phase, Running, Tables, Workspace};
 use pagewright_addr::{NodeId, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Machine;
 use pagewright_firmware::e820::E820Entry;
@@ -180,7 +180,7 @@ impl Spec {
     }
 }
 
-/// Boots in memory of its own, on a stack that is large enough for unoptimised builds.
+/// Boots in memory of its own.
 fn run(
     spec: &Spec,
     machine: &Machine<'_>,
@@ -201,6 +201,7 @@ fn run(
     let mut sections = vec![SectionRun::EMPTY; 1 << 12];
     let mut subsections = vec![PfnRange::default(); 1 << 12];
     let mut node_maps = vec![NodeMap::EMPTY; possible];
+    let mut tables = Box::new(Tables::new());
     let workspace = Workspace {
         memory: &mut memory,
         reserved: &mut reserved,
@@ -208,6 +209,7 @@ fn run(
         ranges: &mut ranges,
         nodes: &mut nodes,
         zonelists: &mut zonelists,
+        tables: &mut tables,
         maps: MapSpace { sections: &mut sections, subsections: &mut subsections, node_maps: &mut node_maps },
     };
     let mut boot = Boot::new(machine, workspace, log)?;
@@ -250,13 +252,13 @@ fn sound(boot: &Boot<'_>) {
         let free = boot.mb.free_ranges(None, Flags::empty()).find(|(r, _)| r.overlaps(&range));
         assert!(free.is_none(), "{what} {range:?} is partly free: {free:?}");
     };
-    for area in &boot.cma {
+    for area in boot.cma.iter() {
         taken(area.range, "a CMA area");
     }
     for range in [boot.crash.main, boot.crash.low].into_iter().flatten() {
         taken(range, "the crash kernel");
     }
-    for range in &boot.memmap_areas {
+    for range in boot.memmap_areas.iter() {
         taken(*range, "a memory map");
     }
     if let Some(range) = boot.swiotlb {
