@@ -130,7 +130,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let Ok((leaf, level, start)) = self.tables.leaf(va) else {
             return Ok((AttrFlags::empty(), PendingFlush::nothing()));
         };
-        let shape = F::SHAPE.level(level);
+        let shape = F::TREE.level(level);
         let bytes = if leaf.contiguous { shape.contiguous_bytes() } else { shape.bytes() };
         let range = VirtRange { start: start.align_down(bytes), len: bytes };
         let (changed, pending) =
@@ -175,7 +175,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         pending: &mut PendingFlush<F::Word>,
     ) -> Result<(), UnmapError> {
         let format = &self.tables.format;
-        let shape = F::SHAPE.level(node.level);
+        let shape = F::TREE.level(node.level);
         let (mut va, mut len) = (va, len);
         while len > 0 {
             let index = shape.index(va);
@@ -224,38 +224,23 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         // The bits that differ are the same for every leaf that has the same attributes.
         let delta = format.leaf_word(level, first)? ^ format.leaf_word(level, &Leaf { attr, ..*first })?;
         let step = format.leaf_step(level, first.contiguous);
-        let mut expected = node.load(format, index);
-        let breaks = live.breaks::<F>() && needs_break(first.attr, attr);
-        let mut count = 0;
-        while count < most {
-            let at = node.first + index + count;
-            let found = format.load(level, node.words, at);
-            if found != expected {
-                break;
-            }
-            if breaks {
-                format.take(level, node.words, at);
-            } else if format.replace(level, node.words, at, expected, expected ^ delta).is_err() {
-                break;
-            }
-            expected = expected.wrapping_add(step);
-            count += 1;
+        let word = node.load(format, index);
+        let at = node.first + index;
+        if !(live.breaks::<F>() && needs_break(first.attr, attr)) {
+            // Hardware may have changed the first entry since it was decoded: then none is counted, and the caller looks again.
+            return Ok(format.change_run(level, node.words, at, most, word, step, delta));
         }
-        if breaks {
-            let len = range.len * count as u64;
-            live.flush(&FlushScope {
-                range: VirtRange { start: range.start, len },
-                stride_bytes: range.len,
-                level: Some(level),
-                tables_freed: false,
-                asid: None,
-            });
-            for n in (0..count).rev() {
-                expected = expected.wrapping_sub(step);
-                format.store(level, node.words, node.first + index + n, expected ^ delta);
-            }
+        let count = format.take_run(level, node.words, at, most, word, step);
+        live.flush(&FlushScope {
+            range: VirtRange { start: range.start, len: range.len * count as u64 },
+            stride_bytes: range.len,
+            level: Some(level),
+            tables_freed: false,
+            asid: None,
+        });
+        for n in 0..count {
+            format.store(level, node.words, at + n, word.wrapping_add(step.wrapping_mul(n as u64)) ^ delta);
         }
-        // Hardware may have changed the first entry since it was decoded: then the caller looks at it again.
         Ok(count)
     }
 }

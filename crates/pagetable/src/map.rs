@@ -80,7 +80,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let memory = &self.tables.memory;
         let mut chain =
             Chain::reserve(memory, source, needed).map_err(|got| MapError::NoTables { needed, got })?;
-        let done = self.fill(&job, root, range.start.get(), phys.get(), range.len, &mut chain);
+        let done = self.fill(&job, root, false, range.start.get(), phys.get(), range.len, &mut chain);
         let tables = needed - chain.len();
         // Another cursor may have made a table that both needed.
         chain.release(memory, source);
@@ -98,20 +98,20 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     ) -> Result<Job<'o>, MapError> {
         let format = &self.tables.format;
         let last = phys
-            .checked_add(range.len - F::SHAPE.page_bytes())
+            .checked_add(range.len - F::TREE.page_bytes())
             .ok_or(MapError::Attr(crate::attr::AttrError::Address(phys)))?;
         // The last page has the highest address bits; blocks of a level all encode if the one at 0 does.
         format.leaf_word(Level::PTE, &Leaf { phys: last, attr, contiguous: false })?;
         let mut job = Job { attr, max_leaf: Level::PTE, contiguous: [false; Level::LIMIT], options };
         let zero = |contiguous| Leaf { phys: PhysAddr::ZERO, attr, contiguous };
-        for n in 0..=options.max_leaf.index().min(F::SHAPE.max_leaf().index()) {
+        for n in 0..=options.max_leaf.index().min(F::TREE.max_leaf().index()) {
             let level = Level::new(n);
             if format.leaf_word(level, &zero(false)).is_err() {
                 break;
             }
             job.max_leaf = level;
             job.contiguous[n] = options.contiguous
-                && F::SHAPE.level(level).contiguous > 1
+                && F::TREE.level(level).contiguous > 1
                 && format.leaf_word(level, &zero(true)).is_ok();
         }
         Ok(job)
@@ -120,7 +120,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     /// How many new tables mapping `len` bytes at `va` below `node` takes; nothing may be in the way.
     fn need(&self, job: &Job<'_>, node: Node<'_, F>, va: u64, phys: u64, len: u64) -> Result<u64, MapError> {
         let format = &self.tables.format;
-        let shape = F::SHAPE.level(node.level);
+        let shape = F::TREE.level(node.level);
         let (mut va, mut phys, mut len) = (va, phys, len);
         let mut needed = 0;
         // The group of entries for which a page was counted last: its other entries share the page.
@@ -133,7 +133,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                 if let Some(below) =
                     node.level.down().filter(|_| !fits(job, node.level, shape.bytes(), phys, chunk))
                 {
-                    let group = index / F::SHAPE.level(below).tables_per_page;
+                    let group = index / F::TREE.level(below).tables_per_page;
                     if group != counted && self.shared_page(&node, index).is_none() {
                         needed += 1;
                     }
@@ -165,7 +165,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     /// The page that an empty entry's table would share with a neighbour's, if the neighbour has a table.
     pub(crate) fn shared_page(&self, node: &Node<'_, F>, index: usize) -> Option<PhysAddr> {
         let below = node.level.down()?;
-        let per_page = F::SHAPE.level(below).tables_per_page;
+        let per_page = F::TREE.level(below).tables_per_page;
         let group = index / per_page * per_page;
         (group..group + per_page).filter(|&i| i != index).find_map(|i| {
             match self.tables.format.entry(node.level, node.load(&self.tables.format, i)) {
@@ -175,29 +175,30 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         })
     }
 
-    /// Writes the leaves; every table that is missing is in `chain`.
+    /// Writes the leaves; every table that is missing is in `chain`. Nothing is in the table if it is `new`.
+    #[allow(clippy::too_many_arguments)]
     fn fill(
         &self,
         job: &Job<'_>,
         node: Node<'_, F>,
+        new: bool,
         va: u64,
         phys: u64,
         len: u64,
         chain: &mut Chain<F::Word>,
     ) -> Result<(), MapError> {
         let format = &self.tables.format;
-        let shape = F::SHAPE.level(node.level);
+        let shape = F::TREE.level(node.level);
         let size = shape.bytes();
         let (mut va, mut phys, mut len) = (va, phys, len);
         while len > 0 {
             let index = shape.index(va);
             let mut chunk = len.min(size - (va & (size - 1)));
-            if fits(job, node.level, size, phys, chunk)
-                && (node.level == Level::PTE || node.load(format, index) == 0)
-            {
+            // The first pass found the lowest level empty; above it tables may be in the way.
+            let empty = new || node.level == Level::PTE;
+            if fits(job, node.level, size, phys, chunk) && (empty || node.load(format, index) == 0) {
                 let most = ((len / size) as usize).min(shape.entries() - index);
-                // Above the lowest level a table may be in the way, with other mappings or with none.
-                let count = if node.level == Level::PTE {
+                let count = if empty {
                     most
                 } else {
                     (1..most).find(|i| node.load(format, index + i) != 0).unwrap_or(most)
@@ -205,8 +206,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                 self.leaves(job, &node, index, count, va, phys)?;
                 chunk = count as u64 * size;
             } else {
-                let child = self.child_or_new(job, &node, index, va, chunk, chain)?;
-                self.fill(job, child, va, phys, chunk, chain)?;
+                self.below(job, &node, index, va, phys, chunk, chain)?;
             }
             va = va.wrapping_add(chunk);
             phys += chunk;
@@ -225,7 +225,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         va: u64,
         phys: u64,
     ) -> Result<(), MapError> {
-        let shape = F::SHAPE.level(node.level);
+        let shape = F::TREE.level(node.level);
         let (mut index, mut left, mut phys) = (index, count, phys);
         let group = shape.contiguous as usize;
         // A group has to start at a multiple of its size on both sides.
@@ -262,7 +262,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         }
         let format = &self.tables.format;
         let level = node.level;
-        let size = F::SHAPE.level(level).bytes();
+        let size = F::TREE.level(level).bytes();
         let word = |n: usize| {
             let phys = PhysAddr::new(phys + n as u64 * size);
             format.leaf_word(level, &Leaf { phys, attr: job.attr, contiguous })
@@ -280,45 +280,56 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         Ok(())
     }
 
-    /// The table below entry `index`, made and linked if there is none.
-    fn child_or_new(
+    /// Fills `chunk` bytes in the table below entry `index`, which is made if there is none.
+    ///
+    /// A table that is this cursor's from end to end is linked when it is full. Into one that others may need as well
+    /// an empty table is linked first.
+    #[allow(clippy::too_many_arguments)]
+    fn below(
         &self,
         job: &Job<'_>,
         node: &Node<'_, F>,
         index: usize,
         va: u64,
+        phys: u64,
         chunk: u64,
         chain: &mut Chain<F::Word>,
-    ) -> Result<Node<'_, F>, MapError> {
+    ) -> Result<(), MapError> {
         let (format, memory) = (&self.tables.format, &self.tables.memory);
         let found = node.load(format, index);
-        let damage = |word| Damage { level: node.level, at: format.window().extend(va), word };
         if found != 0 {
-            return self.linked(node, index, va, found);
+            return self.fill(job, self.linked(node, va, found)?, false, va, phys, chunk, chain);
         }
-        let below = node.level.down().ok_or(damage(found))?;
-        let per_page = F::SHAPE.level(below).tables_per_page;
-        let shared = self.shared_page(node, index);
-        let page = match shared {
-            Some(page) => page,
-            None => chain.pop(memory).ok_or(damage(found))?,
-        };
-        if shared.is_none() {
-            let words = F::Word::words(memory, page, format.page_words(below)).ok_or(damage(page.get()))?;
-            // A page that is about to be filled to the last entry need not be zeroed.
-            if !(below == Level::PTE && per_page == 1 && chunk == F::SHAPE.level(node.level).bytes()) {
-                for cell in words {
-                    F::Word::store(cell, 0);
-                }
+        let damage = Damage { level: node.level, at: format.window().extend(va), word: found };
+        let below = node.level.down().ok_or(damage)?;
+        let per_page = F::TREE.level(below).tables_per_page;
+        if let Some(page) = self.shared_page(node, index) {
+            let word = format.table_word(node.level, index, page, job.options.limits);
+            // Whoever else shares the page would link the same.
+            let _ = format.replace(node.level, node.words, node.first + index, 0, word);
+            return self.fill(job, self.linked(node, va, word)?, false, va, phys, chunk, chain);
+        }
+        let page = chain.pop(memory).ok_or(damage)?;
+        let words = F::Word::words(memory, page, format.page_words(below)).ok_or(damage)?;
+        let whole = per_page == 1 && chunk == F::TREE.level(node.level).bytes();
+        let size = F::TREE.level(below).bytes();
+        // Leaves to the last entry: then it need not be zeroed.
+        if !(whole && fits(job, below, size, phys, size)) {
+            for cell in words {
+                F::Word::store(cell, 0);
             }
         }
-        let group = if shared.is_some() {
-            index..index + 1
-        } else {
-            index / per_page * per_page..(index / per_page + 1) * per_page
-        };
-        let mut used = shared.is_some();
-        for i in group {
+        let word = format.table_word(node.level, index, page, job.options.limits);
+        if whole {
+            self.fill(job, self.linked(node, va, word)?, true, va, phys, chunk, chain)?;
+            return match format.replace(node.level, node.words, node.first + index, 0, word) {
+                Ok(()) => Ok(()),
+                Err(word) => Err(Damage { word, ..damage }.into()),
+            };
+        }
+        let group = index / per_page * per_page;
+        let mut used = false;
+        for i in group..group + per_page {
             let word = format.table_word(node.level, i, page, job.options.limits);
             used |= format.replace(node.level, node.words, node.first + i, 0, word).is_ok();
         }
@@ -326,12 +337,11 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             chain.push(memory, page);
         }
         let word = node.load(format, index);
-        self.linked(node, index, va, word)
+        self.fill(job, self.linked(node, va, word)?, false, va, phys, chunk, chain)
     }
 
     /// The table that entry `index`, which is `word`, leads to.
-    fn linked(&self, node: &Node<'_, F>, index: usize, va: u64, word: u64) -> Result<Node<'_, F>, MapError> {
-        let _ = index;
+    fn linked(&self, node: &Node<'_, F>, va: u64, word: u64) -> Result<Node<'_, F>, MapError> {
         match self.tables.format.entry(node.level, word) {
             Entry::Table(next, _) => Ok(self.tables.child(node, next, va, word)?),
             _ => Err(Damage { level: node.level, at: self.tables.format.window().extend(va), word }.into()),
@@ -350,10 +360,10 @@ fn fresh<F: Format>(job: &Job<'_>, level: Level, va: u64, phys: u64, len: u64) -
     let last = va.wrapping_add(len - 1);
     let mut needed = 0;
     for n in 0..level.index() {
-        let above = F::SHAPE.level(Level::new(n + 1));
-        let per_page = F::SHAPE.level(Level::new(n)).tables_per_page as u64;
+        let above = F::TREE.level(Level::new(n + 1));
+        let per_page = F::TREE.level(Level::new(n)).tables_per_page as u64;
         // Numbers relative to the new table, so that the top of the address space is nothing special.
-        let mask = (1u64 << (F::SHAPE.level(level).shift + F::SHAPE.level(level).index_bits)) - 1;
+        let mask = (1u64 << (F::TREE.level(level).shift + F::TREE.level(level).index_bits)) - 1;
         let (first, end) = ((va & mask) >> above.shift, (last & mask) >> above.shift);
         let blocks = n < job.max_leaf.index() && (va ^ phys) & (above.bytes() - 1) == 0;
         if !blocks {

@@ -27,14 +27,14 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         source: &mut dyn TableSource,
         mut live: Live<'_>,
     ) -> Result<(u64, PendingFlush<F::Word>), UnmapError> {
-        if !at.is_aligned(F::SHAPE.page_bytes()) {
-            return Err(UnmapError::Unaligned(VirtRange { start: at, len: F::SHAPE.page_bytes() }));
+        if !at.is_aligned(F::TREE.page_bytes()) {
+            return Err(UnmapError::Unaligned(VirtRange { start: at, len: F::TREE.page_bytes() }));
         }
         let mut pending = PendingFlush::nothing();
         let mut tables = 0;
         loop {
             let Ok((leaf, level, start)) = self.tables.leaf(at) else { return Ok((tables, pending)) };
-            let shape = F::SHAPE.level(level);
+            let shape = F::TREE.level(level);
             let bytes = if leaf.contiguous { shape.contiguous_bytes() } else { shape.bytes() };
             let start = start.align_down(bytes);
             if start == at {
@@ -82,13 +82,13 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let format = &self.tables.format;
         let mut node = self.tables.root_node()?;
         while node.level != level {
-            let word = node.load(format, F::SHAPE.level(node.level).index(va.get()));
+            let word = node.load(format, F::TREE.level(node.level).index(va.get()));
             match format.entry(node.level, word) {
                 Entry::Table(next, _) => node = self.tables.child(&node, next, va.get(), word)?,
                 _ => return Err(Damage { level: node.level, at: va, word }.into()),
             }
         }
-        Ok((node, F::SHAPE.level(level).index(va.get())))
+        Ok((node, F::TREE.level(level).index(va.get())))
     }
 
     /// Rewrites a contiguous group without its mark.
@@ -100,7 +100,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         live: &mut Live<'_>,
     ) -> Result<(), UnmapError> {
         let format = &self.tables.format;
-        let shape = F::SHAPE.level(node.level);
+        let shape = F::TREE.level(node.level);
         let group = shape.contiguous as usize;
         let mut attr = None;
         // Hardware may set accessed and dirty bits in any entry of the group, for all of it.
@@ -140,7 +140,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let (format, memory) = (&self.tables.format, &self.tables.memory);
         let damage = Damage { level: node.level, at: range.start, word: node.load(format, index) };
         let below = node.level.down().ok_or(damage)?;
-        let shape = F::SHAPE.level(below);
+        let shape = F::TREE.level(below);
         let first = format.leaf_word(below, &Leaf { contiguous: false, ..*leaf })?;
         let step = format.leaf_step(below, false);
         let shared = self.shared_page(node, index);
@@ -202,10 +202,10 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let mut pending = PendingFlush::nothing();
         let format = &self.tables.format;
         let nothing = |pending| Ok((false, pending));
-        if level.index() > F::SHAPE.max_leaf().index() || level == Level::PTE {
+        if level.index() > F::TREE.max_leaf().index() || level == Level::PTE {
             return nothing(pending);
         }
-        let shape = F::SHAPE.level(level);
+        let shape = F::TREE.level(level);
         let range = VirtRange { start: at.align_down(shape.bytes()), len: shape.bytes() };
         if !format.window().contains(at) {
             return Err(UnmapError::OutsideWindow(range));
@@ -226,7 +226,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         if matches!(live, Live::Always) {
             return Err(UnmapError::NeedsBreak { at: range.start, level });
         }
-        let small = F::SHAPE.level(child.level).bytes();
+        let small = F::TREE.level(child.level).bytes();
         let flush = FlushScope { tables_freed: true, ..scope(range, small, None) };
         if live.breaks::<F>() {
             format.take(level, node.words, node.first + index);
@@ -246,7 +246,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     /// The leaf that all of a table amounts to.
     fn uniform(&self, child: &Node<'_, F>) -> Option<Leaf> {
         let format = &self.tables.format;
-        let shape = F::SHAPE.level(child.level);
+        let shape = F::TREE.level(child.level);
         let state = crate::attr::AttrFlags::ACCESSED | crate::attr::AttrFlags::DIRTY;
         let mut all: Option<Leaf> = None;
         for i in 0..shape.entries() {
@@ -275,7 +275,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         pending: &mut PendingFlush<F::Word>,
     ) {
         let format = &self.tables.format;
-        let shape = F::SHAPE.level(child.level);
+        let shape = F::TREE.level(child.level);
         if shape.tables_per_page > 1 {
             for i in 0..shape.entries() {
                 format.store(child.level, child.words, child.first + i, 0);

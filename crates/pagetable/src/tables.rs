@@ -115,11 +115,11 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
             return Err(Unmapped::OutsideWindow);
         }
         let mut table = self.root;
-        let mut n = F::SHAPE.count();
+        let mut n = F::TREE.count();
         while n > 0 {
             n -= 1;
             let level = Level::new(n);
-            let shape = F::SHAPE.level(level);
+            let shape = F::TREE.level(level);
             let at = PhysAddr::new(table.get() + shape.index(va.get()) as u64 * F::Word::BYTES);
             let Some([cell]) = F::Word::words(&self.memory, at, 1) else {
                 return Err(Unmapped::Damaged(Damage { level, at: va, word: table.get() }));
@@ -148,7 +148,7 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
             return Err(Unmapped::OutsideWindow);
         }
         loop {
-            let shape = F::SHAPE.level(node.level);
+            let shape = F::TREE.level(node.level);
             let word = node.load(&self.format, shape.index(va.get()));
             match self.format.entry(node.level, word) {
                 Entry::Leaf(leaf) => return Ok((leaf, node.level, va.align_down(shape.bytes()))),
@@ -164,8 +164,8 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
     }
 
     pub(crate) fn root_node(&self) -> Result<Node<'_, F>, Damage> {
-        let damage = Damage { level: F::SHAPE.top(), at: VirtAddr::ZERO, word: self.root.get() };
-        self.open(F::SHAPE.top(), self.root).ok_or(damage)
+        let damage = Damage { level: F::TREE.top(), at: VirtAddr::ZERO, word: self.root.get() };
+        self.open(F::TREE.top(), self.root).ok_or(damage)
     }
 
     /// The table at `first_entry`, which an entry `word` of `parent` leads to.
@@ -204,7 +204,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
 
     /// Checks a range that is to be mapped.
     pub(crate) fn check_map(&self, range: VirtRange, phys: PhysAddr) -> Result<(), MapError> {
-        let page = F::SHAPE.page_bytes();
+        let page = F::TREE.page_bytes();
         if range.is_empty()
             || !range.start.is_aligned(page)
             || !range.len.is_multiple_of(page)
@@ -223,7 +223,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
 
     /// Checks a range that is to be unmapped or changed; its ends must not lie inside a block or contiguous group.
     pub(crate) fn check_change(&self, range: VirtRange) -> Result<(), UnmapError> {
-        let page = F::SHAPE.page_bytes();
+        let page = F::TREE.page_bytes();
         if range.is_empty() || !range.start.is_aligned(page) || !range.len.is_multiple_of(page) {
             return Err(UnmapError::Unaligned(range));
         }
@@ -236,7 +236,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let after = range.last().checked_add(1).filter(|a| self.tables.format.window().contains(*a));
         for at in [Some(range.start), after].into_iter().flatten() {
             let Ok((leaf, level, start)) = self.tables.leaf(at) else { continue };
-            let shape = F::SHAPE.level(level);
+            let shape = F::TREE.level(level);
             let bytes = if leaf.contiguous { shape.contiguous_bytes() } else { shape.bytes() };
             let start = start.align_down(bytes);
             if start != at {

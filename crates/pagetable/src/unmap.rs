@@ -4,6 +4,7 @@ use crate::error::{Damage, UnmapError};
 use crate::flush::PendingFlush;
 use crate::format::{Entry, Format};
 use crate::memory::TableMemory;
+use crate::shape::Level;
 use crate::tables::{Cursor, Node};
 use crate::walk::{Run, Runs};
 use pagewright_addr::{VirtAddr, VirtRange};
@@ -38,29 +39,38 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         pending: &mut PendingFlush<F::Word>,
     ) -> Result<(), Damage> {
         let format = &self.tables.format;
-        let shape = F::SHAPE.level(node.level);
+        let shape = F::TREE.level(node.level);
         let (mut va, mut len) = (va, len);
         while len > 0 {
             let index = shape.index(va);
-            let chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
+            let mut chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
             let word = node.load(format, index);
-            if word != 0 {
-                match format.entry(node.level, word) {
-                    Entry::Table(next, _) => {
-                        let child = self.tables.child(&node, next, va, word)?;
-                        self.clear(child, va, chunk, runs, pending)?;
-                        self.drop_if_empty(&node, index, va, &child, pending);
+            let start = format.window().extend(va);
+            match format.entry(node.level, word) {
+                Entry::Empty => {}
+                Entry::Table(next, _) => {
+                    let child = self.tables.child(&node, next, va, word)?;
+                    self.clear(child, va, chunk, runs, pending)?;
+                    // A table of pages that was cleared from end to end need not be looked through.
+                    let cleared = child.level == Level::PTE && chunk == shape.bytes();
+                    self.drop_if_empty(&node, index, va, &child, cleared, pending);
+                }
+                Entry::Reserved(word) => return Err(Damage { level: node.level, at: start, word }),
+                Entry::Software(_) => {
+                    let was = format.take(node.level, node.words, node.first + index);
+                    runs.add(start, node.level, was);
+                }
+                Entry::Leaf(leaf) => {
+                    let most = ((len / shape.bytes()) as usize).min(shape.entries() - index);
+                    let step = format.leaf_step(node.level, leaf.contiguous);
+                    let count = format.take_run(node.level, node.words, node.first + index, most, word, step);
+                    if count == 0 {
+                        // Hardware changed the entry just now: look at it again.
+                        continue;
                     }
-                    Entry::Reserved(word) => {
-                        return Err(Damage { level: node.level, at: format.window().extend(va), word });
-                    }
-                    Entry::Empty => {}
-                    Entry::Leaf(_) | Entry::Software(_) => {
-                        let was = format.take(node.level, node.words, node.first + index);
-                        let start = format.window().extend(va);
-                        runs.add(start, node.level, was);
-                        pending.add(VirtRange { start, len: shape.bytes() }, node.level, shape.bytes());
-                    }
+                    runs.add_leaves(start, node.level, word, &leaf, count);
+                    chunk = count as u64 * shape.bytes();
+                    pending.add(VirtRange { start, len: chunk }, node.level, shape.bytes());
                 }
             }
             va = va.wrapping_add(chunk);
@@ -76,16 +86,18 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         index: usize,
         va: u64,
         child: &Node<'_, F>,
+        cleared: bool,
         pending: &mut PendingFlush<F::Word>,
     ) {
         let format = &self.tables.format;
-        let per_page = F::SHAPE.level(child.level).tables_per_page;
-        let covered = F::SHAPE.level(node.level).bytes() * per_page as u64;
+        let per_page = F::TREE.level(child.level).tables_per_page;
+        let covered = F::TREE.level(node.level).bytes() * per_page as u64;
         let span = VirtRange {
             start: VirtAddr::new(format.window().extend(va).get() & !(covered - 1)),
             len: covered,
         };
-        if !self.holds(span) || (0..child.words.len()).any(|i| F::is_used(child.words, i)) {
+        let cleared = cleared && per_page == 1;
+        if !self.holds(span) || !(cleared || (0..child.words.len()).all(|i| !F::is_used(child.words, i))) {
             return;
         }
         let group = index / per_page * per_page;

@@ -64,7 +64,7 @@ impl<'f, F: Format> Runs<'f, F> {
             && va == self.next_va
             && run.limits == self.limits
         {
-            let bytes = F::SHAPE.level(level).bytes();
+            let bytes = F::TREE.level(level).bytes();
             run.range.len += bytes;
             self.next_word = word.wrapping_add(self.step);
             self.next_va = VirtAddr::new(va.get().wrapping_add(bytes));
@@ -73,8 +73,20 @@ impl<'f, F: Format> Runs<'f, F> {
         self.start(va, level, word);
     }
 
+    /// `count` leaves that follow each other from `word`, which is `leaf`.
+    pub(crate) fn add_leaves(&mut self, va: VirtAddr, level: Level, word: u64, leaf: &Leaf, count: usize) {
+        self.add(va, level, word);
+        let more = (count as u64 - 1) * F::TREE.level(level).bytes();
+        if let Some(run) = &mut self.open {
+            run.range.len += more;
+            let step = self.format.leaf_step(level, leaf.contiguous);
+            self.next_word = word.wrapping_add(step.wrapping_mul(count as u64));
+            self.next_va = VirtAddr::new(self.next_va.get().wrapping_add(more));
+        }
+    }
+
     fn start(&mut self, va: VirtAddr, level: Level, word: u64) {
-        let bytes = F::SHAPE.level(level).bytes();
+        let bytes = F::TREE.level(level).bytes();
         let (kind, step) = match self.format.entry(level, word) {
             Entry::Leaf(leaf) => (RunKind::Leaf(leaf), self.format.leaf_step(level, leaf.contiguous)),
             _ => (RunKind::Software(word), 0),
@@ -181,13 +193,16 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         runs: &mut Runs<'_, F>,
     ) -> Result<(), WalkError> {
         *left = left.checked_sub(1).ok_or(WalkError::TooManyTables)?;
-        let shape = F::SHAPE.level(node.level);
+        let shape = F::TREE.level(node.level);
         let (mut va, mut len) = (va, len);
         while len > 0 {
-            let chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
-            let word = node.load(&self.format, shape.index(va));
+            let mut chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
+            let index = shape.index(va);
+            let word = node.load(&self.format, index);
             if word != 0 {
                 let at = self.format.window().extend(va);
+                let start = at.align_down(shape.bytes());
+                runs.limits = limits;
                 match self.format.entry(node.level, word) {
                     Entry::Table(next, more) => {
                         let child = self.child(&node, next, va, word)?;
@@ -195,14 +210,20 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
                     }
                     Entry::Reserved(word) => return Err(Damage { level: node.level, at, word }.into()),
                     Entry::Empty => {}
-                    Entry::Leaf(_) | Entry::Software(_) => {
-                        runs.limits = limits;
-                        runs.add(at.align_down(shape.bytes()), node.level, word);
+                    Entry::Software(_) => runs.add(start, node.level, word),
+                    Entry::Leaf(leaf) => {
+                        let step = self.format.leaf_step(node.level, leaf.contiguous);
+                        let most = ((len / shape.bytes()) as usize).min(shape.entries() - index).max(1);
+                        let first = node.first + index;
+                        let count =
+                            self.format.count_run(node.level, node.words, first, most, word, step).max(1);
+                        runs.add_leaves(start, node.level, word, &leaf, count);
+                        chunk += (count as u64 - 1) * shape.bytes();
                     }
                 }
             }
             va = va.wrapping_add(chunk);
-            len -= chunk;
+            len = len.saturating_sub(chunk);
         }
         Ok(())
     }

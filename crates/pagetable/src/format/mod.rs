@@ -4,7 +4,12 @@
 //! the pair of the hardware's word and Linux's word beside it, and a page of PTEs serves two entries of the level above.
 //! Everything that differs between architectures is here; the walker has no word about any of them.
 
+pub mod arm64;
+pub mod long;
+mod memory_types;
 pub mod x86;
+
+pub use memory_types::MemoryTypes;
 
 use crate::attr::{Attr, AttrError, TableLimits};
 use crate::shape::{Level, Shape, Window};
@@ -56,6 +61,8 @@ pub trait Format: Copy {
     type Word: Word;
     /// The tree.
     const SHAPE: Shape;
+    /// The tree as one value in read-only memory: a constant by value would be copied at each use.
+    const TREE: &'static Shape = &Self::SHAPE;
     /// The format's name, as it is written in messages.
     const NAME: &'static str;
     /// Whether a live entry must be made invalid and flushed before another size, address or memory type takes its
@@ -139,6 +146,75 @@ pub trait Format: Copy {
     fn take(&self, level: Level, words: &[<Self::Word as Word>::Atomic], at: usize) -> u64 {
         let _ = level;
         Self::Word::swap(&words[at], 0)
+    }
+
+    /// How many slots from `words[at]` on, at most `most`, hold what the one before leads to expect.
+    #[inline]
+    fn count_run(
+        &self,
+        level: Level,
+        words: &[<Self::Word as Word>::Atomic],
+        at: usize,
+        most: usize,
+        first: u64,
+        step: u64,
+    ) -> usize {
+        let _ = level;
+        let mut expected = first;
+        for (n, cell) in words[at..at + most].iter().enumerate() {
+            if Self::Word::load(cell) != expected {
+                return n;
+            }
+            expected = expected.wrapping_add(step);
+        }
+        most
+    }
+
+    /// Turns over the bits `delta` in as many slots as [`Self::count_run`] would count; returns how many.
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    fn change_run(
+        &self,
+        level: Level,
+        words: &[<Self::Word as Word>::Atomic],
+        at: usize,
+        most: usize,
+        first: u64,
+        step: u64,
+        delta: u64,
+    ) -> usize {
+        let _ = level;
+        let mut expected = first;
+        for (n, cell) in words[at..at + most].iter().enumerate() {
+            if Self::Word::replace(cell, expected, expected ^ delta).is_err() {
+                return n;
+            }
+            expected = expected.wrapping_add(step);
+        }
+        most
+    }
+
+    /// Empties up to `most` slots from `words[at]` on, as long as each holds what the one before leads to expect; returns how
+    /// many. A slot that hardware changes at this moment ends the run untouched.
+    #[inline]
+    fn take_run(
+        &self,
+        level: Level,
+        words: &[<Self::Word as Word>::Atomic],
+        at: usize,
+        most: usize,
+        first: u64,
+        step: u64,
+    ) -> usize {
+        let _ = level;
+        let mut expected = first;
+        for (n, cell) in words[at..at + most].iter().enumerate() {
+            if Self::Word::replace(cell, expected, 0).is_err() {
+                return n;
+            }
+            expected = expected.wrapping_add(step);
+        }
+        most
     }
 
     /// Whether a word of a table page holds anything.
