@@ -2,7 +2,7 @@
 
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::e820::E820Kind;
-use pagewright_firmware::efi::{EfiEntry, EfiKind, EfiLineError, attribute, parse_dmesg_line};
+use pagewright_firmware::efi::{Efi, EfiEntry, EfiKind, EfiLineError, attribute, parse_dmesg_line};
 use proptest::prelude::*;
 
 const CACHED: u64 = attribute::WB | attribute::WT | attribute::WC | attribute::UC;
@@ -196,4 +196,27 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn a_map_knows_its_descriptors_by_address_and_by_number() {
+    let map = [
+        entry(EfiKind::Conventional, CACHED, 0x1000, 0x3000),
+        entry(EfiKind::BootServicesData, CACHED, 0x3000, 0x4000),
+    ];
+    let efi = Efi { map: &map, ..Efi::default() };
+    assert_eq!(efi.descriptor(PhysAddr::new(0x3000)).map(|e| e.kind), Some(EfiKind::BootServicesData));
+    assert_eq!(efi.descriptor(PhysAddr::new(0x4000)), None);
+    assert_eq!(efi.descriptors(), 2);
+    // Where the map lies tells of descriptors that a log lacks.
+    let map_at = Some(PhysRange::from_len(PhysAddr::new(0x8000), 5 * 48));
+    assert_eq!(Efi { map_at, ..efi }.descriptors(), 5);
+    assert!(!efi.is_empty() && Efi::default().is_empty());
+}
+
+#[test]
+fn memory_that_can_be_unplugged_is_marked() {
+    let line =
+        "efi: mem00: [Conventional|   |  |HP|  |  |  |  |  |  |  |   |WB|WT|WC|UC] range=[0x0-0xfff] (0MB)";
+    assert_eq!(read(line).attributes, CACHED | attribute::HOT_PLUGGABLE);
 }

@@ -9,7 +9,7 @@ use crate::boot::{Boot, warning};
 use crate::efi;
 use crate::error::BootError;
 use arrayvec::ArrayVec;
-use pagewright_addr::PhysRange;
+use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::e820::{E820Entry, E820Kind, E820Table};
 use pagewright_firmware::efi::{DESCRIPTOR_LEN, EfiKind};
 use pagewright_firmware::{Arch, Pc};
@@ -23,6 +23,21 @@ pub(super) struct MapCopy {
     kept: ArrayVec<PhysRange, 4>,
     /// Where it lies, if it was moved.
     at: Option<PhysRange>,
+}
+
+impl MapCopy {
+    /// What the firmware's descriptor has become: it falls into pieces where something is kept.
+    fn pieces(&self, descriptor: PhysRange) -> ArrayVec<PhysRange, 9> {
+        let mut cuts: ArrayVec<PhysAddr, 10> = ArrayVec::new();
+        cuts.push(descriptor.start);
+        cuts.push(descriptor.end);
+        for part in self.kept.iter().filter(|p| descriptor.contains_range(p)) {
+            cuts.push(part.start);
+            cuts.push(part.end);
+        }
+        cuts.sort_unstable();
+        cuts.windows(2).map(|w| PhysRange::new(w[0], w[1])).filter(|r| !r.is_empty()).collect()
+    }
 }
 
 /// `efi_memblock_x86_reserve_range`: the map is kept where the boot loader put it. Its descriptors enter the e820 map if
@@ -61,20 +76,27 @@ pub(super) fn after_memblock_setup(
     for range in efi::kept_tables(b, &pc.efi).into_iter().flatten() {
         mem_reserve(b, pc, copy, table, range)?;
     }
-    reserve_boot_services(b, pc, table)
+    reserve_boot_services(b, pc, copy, table)
 }
 
 /// `efi_reserve_boot_services`: some firmware uses the memory of boot services although they are over. What nobody else
 /// had reserved is given back when runtime services are set up.
-fn reserve_boot_services(b: &mut Boot<'_>, pc: &Pc<'_>, table: &E820Table) -> Result<(), BootError> {
+fn reserve_boot_services(
+    b: &mut Boot<'_>,
+    pc: &Pc<'_>,
+    copy: &MapCopy,
+    table: &E820Table,
+) -> Result<(), BootError> {
     b.mb.set_caller("efi_reserve_boot_services");
     for e in pc.efi.map.iter().filter(|e| e.is_boot_services()) {
-        if b.mb.is_region_reserved(e.range) {
-            continue;
-        }
-        b.mb.reserve(e.range)?;
-        if table.mapped_all(e.range.start, e.range.end, E820Kind::Ram) {
-            give_back(b, e.range);
+        for piece in copy.pieces(e.range) {
+            if b.mb.is_region_reserved(piece) {
+                continue;
+            }
+            b.mb.reserve(piece)?;
+            if table.mapped_all(piece.start, piece.end, E820Kind::Ram) {
+                give_back(b, piece);
+            }
         }
     }
     Ok(())
@@ -137,19 +159,8 @@ fn mem_reserve(
         warning!(b, "efi: Failed to lookup EFI memory descriptor for {at}");
         return Ok(());
     };
-    // What the descriptor has become by earlier calls.
-    let mut whole = descriptor.range;
-    for part in &copy.kept {
-        if part.contains(range.start) {
-            whole = *part;
-            break;
-        }
-        if part.end <= range.start {
-            whole.start = whole.start.max(part.end);
-        } else {
-            whole.end = whole.end.min(part.start);
-        }
-    }
+    let pieces = copy.pieces(descriptor.range);
+    let whole = pieces.iter().find(|p| p.contains(range.start)).copied().unwrap_or(descriptor.range);
     if range.end > whole.end {
         warning!(b, "efi: Region spans EFI memory descriptors, {at}");
         return Ok(());

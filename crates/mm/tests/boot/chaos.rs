@@ -1,6 +1,7 @@
 //! Whatever a machine claims to be, its boot ends with a page allocator or with an error: it never panics, and
 //! memblock holds its invariants either way.
 
+mod efi;
 mod firmware;
 mod twist;
 mod words;
@@ -8,6 +9,7 @@ mod words;
 use crate::support::facts::Depth;
 use crate::support::spec::{Fw, RAM, arm, arm64_banks};
 use crate::support::{MIB, Spec};
+use efi::{efi_board, efi_pc};
 use firmware::{board, pc, tree};
 use pagewright_firmware::config::Flavour;
 use proptest::collection::vec;
@@ -36,6 +38,16 @@ proptest! {
 
     #[test]
     fn no_pc_makes_a_boot_panic(spec in pc()) {
+        ends(&spec);
+    }
+
+    #[test]
+    fn no_efi_of_a_pc_makes_a_boot_panic(spec in efi_pc()) {
+        ends(&spec);
+    }
+
+    #[test]
+    fn no_efi_of_a_board_makes_a_boot_panic(spec in efi_board()) {
         ends(&spec);
     }
 

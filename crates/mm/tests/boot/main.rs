@@ -3,6 +3,7 @@
 mod arm64_limits;
 mod chaos;
 mod cma;
+mod efi;
 mod failing;
 mod models;
 mod placements;

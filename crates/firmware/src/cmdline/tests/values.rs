@@ -240,6 +240,7 @@ fn switches_and_numbers_reach_their_fields() {
         p.movable_node && p.memblock_debug && p.nokaslr && p.nosmp && p.cgroup_disable_memory && p.no5lvl
     );
     assert!(p.acpi_off && p.no_local_apic && p.add_efi_memmap && p.efi_nosoftreserve && p.noinitrd);
+    assert!(!p.acpi_on && !p.efi_debug);
     assert!(p.keep_initrd && p.disable_mtrr_trim);
     assert_eq!((p.mminit_loglevel, p.init_on_alloc, p.init_on_free), (Some(4), Some(false), Some(true)));
     assert_eq!(
@@ -264,4 +265,12 @@ fn ill_formed_switches_are_malformed_and_numbers_ignored() {
     assert_eq!(messages(Arch::X86_64, "init_on_alloc"), ["Malformed early option 'init_on_alloc'"]);
     assert_eq!(messages(Arch::X86_64, "nr_cpus=two"), ["nr_cpus=two: ignored"]);
     assert_eq!(parse(Arch::X86_64, "nr_cpus=0").nr_cpus, None);
+}
+
+#[test]
+fn acpi_can_be_wanted_and_efi_be_asked_for_its_map() {
+    let p = parse(Arch::Arm64, "acpi=force efi=nosoftreserve,debug");
+    assert!(p.acpi_on && !p.acpi_off && p.efi_debug && p.efi_nosoftreserve);
+    assert!(parse(Arch::Arm64, "acpi=on").acpi_on);
+    assert!(!parse(Arch::Arm64, "acpi=noirq").acpi_on);
 }
