@@ -1,0 +1,4 @@
+//! The codecs: every attribute goes round, literal words say what the specifications say, and the walker maps with each.
+
+mod arm64;
+mod common;
