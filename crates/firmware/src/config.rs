@@ -136,6 +136,38 @@ pub struct KernelConfig {
     pub kasan: bool,
     /// CONFIG_MEMTEST.
     pub memtest: bool,
+    /// CONFIG_DEFAULT_MMAP_MIN_ADDR: user mappings stay at or above this address.
+    pub mmap_min_addr: u32,
+    /// CONFIG_PCI.
+    pub pci: bool,
+    /// CONFIG_PCI_MMCONFIG (x86): i386 keeps a fixed slot for configuration space.
+    pub pci_mmconfig: bool,
+    /// CONFIG_EFI.
+    pub efi: bool,
+    /// CONFIG_ACPI_APEI_GHES: fixed slots for hardware error records.
+    pub acpi_apei_ghes: bool,
+    /// CONFIG_ARM_SDE_INTERFACE (arm64): two slots more for them.
+    pub arm_sde_interface: bool,
+    /// CONFIG_RELOCATABLE: arm64's entry trampoline has a slot more.
+    pub relocatable: bool,
+    /// CONFIG_KUSER_HELPERS (arm): user code may read the vectors page.
+    pub kuser_helpers: bool,
+    /// CONFIG_HAVE_TCM (arm).
+    pub have_tcm: bool,
+    /// CONFIG_X86_VSYSCALL_EMULATION (x86_64).
+    pub vsyscall_emulation: bool,
+    /// CONFIG_PARAVIRT_XXL (x86_64): a fixed slot for Xen's boot tables.
+    pub paravirt_xxl: bool,
+    /// CONFIG_PROVIDE_OHCI1394_DMA_INIT (x86): a fixed slot for FireWire.
+    pub ohci1394_dma_init: bool,
+    /// CONFIG_INTEL_TXT (x86_64): a fixed slot for the measured launch.
+    pub intel_txt: bool,
+    /// CONFIG_MODIFY_LDT_SYSCALL (x86).
+    pub modify_ldt: bool,
+    /// CONFIG_X86_ESPFIX64.
+    pub espfix64: bool,
+    /// CONFIG_DEBUG_KMAP_LOCAL: twice as many slots of short kmaps.
+    pub debug_kmap_local: bool,
 }
 
 /// How a frame number finds its page metadata.

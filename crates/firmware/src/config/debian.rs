@@ -107,6 +107,22 @@ const BASE: KernelConfig = KernelConfig {
     highpte: true,
     kasan: false,
     memtest: false,
+    mmap_min_addr: 4096,
+    pci: true,
+    pci_mmconfig: false,
+    efi: true,
+    acpi_apei_ghes: false,
+    arm_sde_interface: false,
+    relocatable: false,
+    kuser_helpers: true,
+    have_tcm: false,
+    vsyscall_emulation: false,
+    paravirt_xxl: false,
+    ohci1394_dma_init: false,
+    intel_txt: false,
+    modify_ldt: false,
+    espfix64: false,
+    debug_kmap_local: false,
 };
 
 const ARMMP_LPAE: KernelConfig =
@@ -139,6 +155,9 @@ const ARM64: KernelConfig = KernelConfig {
     memory_failure: true,
     shuffle_page_allocator: true,
     highpte: false,
+    acpi_apei_ghes: true,
+    arm_sde_interface: true,
+    relocatable: true,
     ..BASE
 };
 
@@ -155,6 +174,12 @@ const I686: KernelConfig = KernelConfig {
     physical_align: 0x100_0000,
     memory_failure: true,
     memtest: true,
+    mmap_min_addr: 65_536,
+    pci_mmconfig: true,
+    acpi_apei_ghes: true,
+    relocatable: true,
+    kuser_helpers: false,
+    modify_ldt: true,
     ..BASE
 };
 
@@ -183,6 +208,10 @@ const AMD64: KernelConfig = KernelConfig {
     numa_balancing: true,
     shuffle_page_allocator: true,
     highpte: false,
+    vsyscall_emulation: true,
+    paravirt_xxl: true,
+    intel_txt: true,
+    espfix64: true,
     ..I686
 };
 

@@ -149,6 +149,21 @@ impl Choices {
             "HIGHPTE" => ("HIGHPTE", &mut c.highpte),
             "KASAN" => ("KASAN", &mut c.kasan),
             "MEMTEST" => ("MEMTEST", &mut c.memtest),
+            "PCI" => ("PCI", &mut c.pci),
+            "PCI_MMCONFIG" => ("PCI_MMCONFIG", &mut c.pci_mmconfig),
+            "EFI" => ("EFI", &mut c.efi),
+            "ACPI_APEI_GHES" => ("ACPI_APEI_GHES", &mut c.acpi_apei_ghes),
+            "ARM_SDE_INTERFACE" => ("ARM_SDE_INTERFACE", &mut c.arm_sde_interface),
+            "RELOCATABLE" => ("RELOCATABLE", &mut c.relocatable),
+            "KUSER_HELPERS" => ("KUSER_HELPERS", &mut c.kuser_helpers),
+            "HAVE_TCM" => ("HAVE_TCM", &mut c.have_tcm),
+            "X86_VSYSCALL_EMULATION" => ("X86_VSYSCALL_EMULATION", &mut c.vsyscall_emulation),
+            "PARAVIRT_XXL" => ("PARAVIRT_XXL", &mut c.paravirt_xxl),
+            "PROVIDE_OHCI1394_DMA_INIT" => ("PROVIDE_OHCI1394_DMA_INIT", &mut c.ohci1394_dma_init),
+            "INTEL_TXT" => ("INTEL_TXT", &mut c.intel_txt),
+            "MODIFY_LDT_SYSCALL" => ("MODIFY_LDT_SYSCALL", &mut c.modify_ldt),
+            "X86_ESPFIX64" => ("X86_ESPFIX64", &mut c.espfix64),
+            "DEBUG_KMAP_LOCAL" => ("DEBUG_KMAP_LOCAL", &mut c.debug_kmap_local),
             _ => return Ok(false),
         };
         *field = yes(symbol, value)?;
@@ -183,6 +198,7 @@ impl Choices {
                 c.page_offset = number("PAGE_OFFSET", value)?;
                 self.offset_given = true;
             }
+            "DEFAULT_MMAP_MIN_ADDR" => c.mmap_min_addr = number("DEFAULT_MMAP_MIN_ADDR", value)?,
             "LOG_BUF_SHIFT" => c.log_buf_shift = number("LOG_BUF_SHIFT", value)?,
             "PHYSICAL_START" => c.physical_start = number("PHYSICAL_START", value)?,
             "PHYSICAL_ALIGN" => c.physical_align = number("PHYSICAL_ALIGN", value)?,

@@ -167,6 +167,22 @@ pub(super) fn all_off(config: KernelConfig) -> KernelConfig {
         highpte: false,
         kasan: false,
         memtest: false,
+        mmap_min_addr: 4096,
+        pci: false,
+        pci_mmconfig: false,
+        efi: false,
+        acpi_apei_ghes: false,
+        arm_sde_interface: false,
+        relocatable: false,
+        kuser_helpers: false,
+        have_tcm: false,
+        vsyscall_emulation: false,
+        paravirt_xxl: false,
+        ohci1394_dma_init: false,
+        intel_txt: false,
+        modify_ldt: false,
+        espfix64: false,
+        debug_kmap_local: false,
         ..defaults
     }
 }
