@@ -67,7 +67,7 @@ mod zone;
 
 pub use error::{AllocError, BuddyError};
 pub use migrate::MigrateType;
-pub use pageblock::{PageblockError, Pageblocks, ZonePiece};
+pub use pageblock::{PageblockError, PageblockViolation, Pageblocks, ZonePiece};
 pub use stats::MigrateCounts;
 pub use validate::Violation;
 pub use zone::BuddyZone;

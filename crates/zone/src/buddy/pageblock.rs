@@ -5,6 +5,10 @@
 //! share a pageblock (a limit that is not aligned), the record says so and a table of zone pieces decides; the
 //! zone that begins inside the block keeps a migrate type of its own, as Linux's per-zone bitmaps do.
 
+mod validate;
+
+pub use validate::PageblockViolation;
+
 use super::{BuddyZone, MigrateType, ZoneId};
 use crate::ZoneKind;
 use crate::layout::Layout;
@@ -110,9 +114,9 @@ impl Record {
 /// The records of one machine. Copied freely; see the module's head for who may write.
 #[derive(Clone, Copy)]
 pub struct Pageblocks<'a> {
-    records: &'a [AtomicU32],
-    pieces: &'a [ZonePiece],
-    order: Order,
+    pub(super) records: &'a [AtomicU32],
+    pub(super) pieces: &'a [ZonePiece],
+    pub(super) order: Order,
 }
 
 impl fmt::Debug for Pageblocks<'_> {

@@ -1,13 +1,17 @@
 //! Checks of the buddy allocator's invariants, for tests and for the suspicious.
 
-use super::{Buddy, MigrateType, ZoneId};
+use super::{Buddy, MigrateType, PageblockViolation, ZoneId};
 use core::fmt;
 use pagewright_addr::Order;
-use pagewright_page::{ExtentViolation, FrameIdx};
+use pagewright_page::{ExtentViolation, FrameIdx, MapViolation, State};
 
 /// An invariant that does not hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Violation {
+    /// The page map below is wrong.
+    Map(MapViolation),
+    /// The pageblock records are wrong.
+    Pageblocks(PageblockViolation),
     /// A list entry that is no free block of the list's order, of another zone, badly aligned, or with a wrong type
     /// or link.
     Entry {
@@ -20,7 +24,7 @@ pub enum Violation {
         /// The entry.
         idx: FrameIdx,
     },
-    /// A list with more or fewer entries than its counter says.
+    /// A list with more or fewer entries than its counter says, or whose last entry is another than it says.
     Length {
         /// The zone.
         zone: ZoneId,
@@ -49,6 +53,18 @@ pub enum Violation {
         /// What the lists add up to.
         summed: u64,
     },
+    /// A zone's free CMA pages or isolated pages differ from what those lists add up to, or more pages are CMA than are
+    /// managed.
+    Special {
+        /// The zone.
+        zone: ZoneId,
+        /// The type.
+        migrate: MigrateType,
+        /// What the counter says.
+        counted: u64,
+        /// What the lists add up to.
+        summed: u64,
+    },
     /// The map knows more or fewer free blocks than the lists hold.
     Lost {
         /// Free blocks in the map.
@@ -63,6 +79,13 @@ pub enum Violation {
         /// How.
         what: ExtentViolation,
     },
+    /// A frame of an extent whose metadata was written.
+    Touched {
+        /// The zone.
+        zone: ZoneId,
+        /// The frame.
+        idx: FrameIdx,
+    },
     /// An extent that is not made of whole blocks of the largest order in its zone.
     RaggedExtent {
         /// The zone.
@@ -74,18 +97,24 @@ pub enum Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "buddy invariant broken: {self:?}")
+        match self {
+            Self::Map(e) => write!(f, "page map: {e}"),
+            Self::Pageblocks(e) => write!(f, "pageblock records: {e}"),
+            _ => write!(f, "buddy invariant broken: {self:?}"),
+        }
     }
 }
 
 impl core::error::Error for Violation {}
 
 impl Buddy<'_, '_, '_> {
-    /// Checks every list, counter and extent, and every frame of the map.
+    /// Checks the map and the pageblock records below, and every list, counter and extent.
     ///
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
+        self.map.validate().map_err(Violation::Map)?;
+        self.blocks.validate(self.map.len(), self.zones.len()).map_err(Violation::Pageblocks)?;
         let mut in_lists = 0;
         for at in 0..self.zones.len() {
             in_lists += self.validate_zone(ZoneId(at as u16))?;
@@ -112,14 +141,22 @@ impl Buddy<'_, '_, '_> {
             if !whole || self.blocks.zone_of(idx) != Some(zone) || self.blocks.run(idx, len) != len {
                 return Err(Violation::RaggedExtent { zone, start });
             }
+            let mut frames = extent.map(|i| FrameIdx::new(i as u32));
+            if let Some(idx) = frames.find(|&i| self.map.state(i) != State::Pristine) {
+                return Err(Violation::Touched { zone, idx });
+            }
         }
-        let mut blocks = 0;
+        let (mut blocks, mut cma, mut isolated) = (0, 0, 0);
         for order in (0..=self.largest.get()).filter_map(Order::new) {
             for migrate in MigrateType::ALL {
                 let count = self.validate_list(zone, order, migrate)?;
                 blocks += count;
-                if migrate != MigrateType::Isolate {
-                    free += count * order.pages();
+                match migrate {
+                    MigrateType::Isolate => isolated += count * order.pages(),
+                    _ => free += count * order.pages(),
+                }
+                if migrate == MigrateType::Cma {
+                    cma += count * order.pages();
                 }
             }
         }
@@ -127,7 +164,14 @@ impl Buddy<'_, '_, '_> {
         if counted != free || counted + z.isolated_pages() > z.managed_pages() {
             return Err(Violation::Pages { zone, counted, summed: free });
         }
-        Ok(blocks)
+        let special = [
+            (MigrateType::Cma, z.free_cma_pages(), cma, z.cma_pages() <= z.managed_pages()),
+            (MigrateType::Isolate, z.isolated_pages(), isolated, true),
+        ];
+        match special.into_iter().find(|&(_, counted, summed, fits)| counted != summed || !fits) {
+            Some((migrate, counted, summed, _)) => Err(Violation::Special { zone, migrate, counted, summed }),
+            None => Ok(blocks),
+        }
     }
 
     fn validate_list(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> Result<u64, Violation> {
@@ -153,7 +197,7 @@ impl Buddy<'_, '_, '_> {
             }
             (prev, next) = (next, self.map.next(idx));
         }
-        if found == list.count {
+        if found == list.count && list.tail == prev {
             Ok(found)
         } else {
             Err(Violation::Length { zone, order, migrate, counted: list.count, found })

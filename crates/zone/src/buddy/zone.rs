@@ -12,7 +12,7 @@ use pagewright_page::{FrameIdx, PageMap, Pristine, PristineExtents};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct List {
     pub(super) head: Option<FrameIdx>,
-    tail: Option<FrameIdx>,
+    pub(super) tail: Option<FrameIdx>,
     pub(super) count: u64,
 }
 

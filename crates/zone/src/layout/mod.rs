@@ -14,12 +14,14 @@ mod config;
 mod memmap;
 mod movable;
 mod span;
+mod validate;
 
 pub mod log;
 
 pub use config::{CoreAmount, LayoutConfig, LayoutError, MemFlags, MemRange};
 pub use memmap::UnavailableRange;
 pub use pagewright_page::model::PfnValidity;
+pub use validate::LayoutViolation;
 
 use crate::kind::{NodeMask, ZoneKind};
 use pagewright_addr::{NodeId, Pfn, PfnRange};

@@ -18,8 +18,10 @@
 
 mod limits;
 mod reserve;
+mod validate;
 
 pub use limits::{boot_pageset, normal_stat_threshold, thp_is_on, zone_batchsize};
+pub use validate::WatermarkViolation;
 
 use crate::kind::{ZoneKind, ZoneSet};
 use core::fmt;

@@ -1,5 +1,7 @@
 extern crate std;
 
+mod validate;
+
 use super::*;
 use std::string::ToString;
 use std::vec::Vec;
@@ -46,6 +48,7 @@ fn assert_machine(m: &Machine) {
         w.set_recommended_min_free_kbytes(&cpus);
     }
     assert_eq!(w.min_free_kbytes(), m.min_free_kbytes);
+    assert_eq!(w.validate(), Ok(()));
     for &(nid, kind, managed, marks, protection, [high, batch, threshold]) in m.rows {
         let z = w.zone(node(nid), kind).unwrap();
         assert_eq!([z.min, z.low, z.high], marks, "{nid} {kind}");

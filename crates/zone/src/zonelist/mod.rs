@@ -8,6 +8,10 @@
 //! Also here, because Linux decides them at the same place: the policy zone, "Total pages", and whether grouping by
 //! mobility is worth it.
 
+mod validate;
+
+pub use validate::ZoneListViolation;
+
 use crate::kind::{NodeMask, ZoneKind, ZoneSet};
 use crate::layout::{Layout, NodeLayout};
 use core::fmt;

@@ -66,6 +66,7 @@ fn log_of(case: Case<'_>) -> Vec<String> {
     let topology = Topology { distance: &distance, nodes_with_cpus: case.with_cpus, online, numa: case.numa };
     let mut buffer = std::vec![NodeId::ZERO; ZoneLists::required_len(&layout)];
     let lists = ZoneLists::build(&layout, &topology, &mut buffer).unwrap();
+    assert_eq!(lists.validate(&layout, &topology), Ok(()));
     let mut lines = Vec::new();
     lists.fallback_lines(&layout, &mut |l| lines.push(l.to_string()));
     lists.verify_lines(&layout, &mut |l| lines.push(l.to_string()));
@@ -206,4 +207,37 @@ fn a_short_buffer_is_refused_with_what_is_needed() {
     let mut buffer = [NodeId::ZERO; 5];
     let err = ZoneLists::build(&layout, &topology, &mut buffer).unwrap_err();
     assert_eq!(err, ZoneListError::TooShort { len: 5, required: 6 });
+}
+
+/// What is found of damage to the orders of three nodes with memory and one without.
+fn damaged(damage: impl FnOnce(&mut [NodeId], &mut ZoneKind)) -> Result<(), ZoneListViolation> {
+    let ranges = ranges(&[(0, 0x100, GIB), (1, GIB, 2 * GIB), (2, 4 * GIB, 6 * GIB)]);
+    let mut nodes = std::vec![NodeLayout::EMPTY; 4];
+    let layout = free_area_init(config(4), &ranges, &mut nodes).unwrap();
+    let distances = [[10, 15, 25, 40], [15, 10, 30, 22], [25, 30, 10, 17], [40, 22, 17, 10]];
+    let distance = |a: NodeId, b: NodeId| distances[a.index()][b.index()];
+    let online = layout.config().online;
+    let topology = Topology { distance: &distance, nodes_with_cpus: NodeMask::EMPTY, online, numa: true };
+    let mut buffer = std::vec![NodeId::ZERO; ZoneLists::required_len(&layout)];
+    let lists = ZoneLists::build(&layout, &topology, &mut buffer).unwrap();
+    assert_eq!(lists.validate(&layout, &topology), Ok(()));
+    let (mut orders, mut policy_zone) = (lists.orders.to_vec(), lists.policy_zone);
+    damage(&mut orders, &mut policy_zone);
+    ZoneLists { orders: &orders, policy_zone, ..lists }.validate(&layout, &topology)
+}
+
+#[test]
+fn damaged_orders_are_caught() {
+    // Orders of four places: 0 1 2 -, 1 0 2 -, 2 0 1 -, 3 2 1 0.
+    assert_eq!(damaged(|o, _| o[4] = nid(0)), Err(ZoneListViolation::Start { nid: nid(1) }));
+    let far = Err(ZoneListViolation::Distance { nid: nid(0), other: nid(1) });
+    assert_eq!(damaged(|o, _| o.swap(1, 2)), far, "node 2 is farther than node 1");
+    let missing = Err(ZoneListViolation::Missing { nid: nid(1), other: nid(2) });
+    assert_eq!(damaged(|o, _| o[6] = nid(1)), missing);
+    let repeated = Err(ZoneListViolation::Repeated { nid: nid(3), other: nid(2) });
+    assert_eq!(damaged(|o, _| o[14] = nid(2)), repeated);
+    let memoryless = Err(ZoneListViolation::Memoryless { nid: nid(0), other: nid(3) });
+    assert_eq!(damaged(|o, _| o[2] = nid(3)), memoryless);
+    let policy = Err(ZoneListViolation::PolicyZone { kind: ZoneKind::Dma });
+    assert_eq!(damaged(|_, policy| *policy = ZoneKind::Dma), policy);
 }

@@ -232,8 +232,10 @@ fn run(
         let nodes: Vec<NodeId> = cpu_nodes(boot);
         let on_node = |nid: NodeId| nodes.iter().filter(|n| **n == nid).count() as u32;
         running.buddy.validate().unwrap_or_else(|v| panic!("after the hand-over: {v}"));
+        running.watermarks.validate().unwrap_or_else(|v| panic!("after the hand-over: {v}"));
         running.initcalls(boot, &Cpus { online: nodes.len() as u32, on_node: &on_node });
         running.buddy.validate().unwrap_or_else(|v| panic!("after the initcalls: {v}"));
+        running.watermarks.validate().unwrap_or_else(|v| panic!("after the initcalls: {v}"));
         if matches!(depth, Depth::Use | Depth::UseIfSmall) {
             super::usage::use_and_return(running);
         }

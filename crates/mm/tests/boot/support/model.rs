@@ -1,12 +1,29 @@
-//! What must hold of the memory model after every boot.
+//! What must hold after every boot: of nodes, zones, zonelists and the memory model.
 
 use pagewright::Boot;
 use pagewright_addr::{Pfn, PhysRange};
 use pagewright_page::model::Maps;
+use pagewright_zone::NodeMask;
+use pagewright_zone::zonelist::Topology;
 
-/// The model's tables are sound, frames convert to their `struct page` and back, and
-/// what is neither virtually contiguous nor given back lies in memory that was taken for maps.
+/// Nodes and zones add up to the memory, zonelists go from near to far, and the memory model is sound.
 pub(crate) fn check(boot: &Boot<'_>) {
+    let layout = boot.layout.as_ref().expect("zones after a boot");
+    layout.validate().unwrap_or_else(|v| panic!("zones: {v}"));
+    let topology = Topology {
+        distance: &|from, to| boot.distances.get(from, to).into(),
+        nodes_with_cpus: NodeMask::EMPTY,
+        online: boot.nodes_online,
+        numa: boot.machine.config.numa,
+    };
+    let lists = boot.zonelists.as_ref().expect("zonelists after a boot");
+    lists.validate(layout, &topology).unwrap_or_else(|v| panic!("zonelists: {v}"));
+    check_model(boot);
+}
+
+/// The model's tables are sound, frames convert to their `struct page` and back, and what is neither virtually
+/// contiguous nor given back lies in memory that was taken for maps.
+fn check_model(boot: &Boot<'_>) {
     let model = boot.model.as_ref().expect("a memory model after a boot");
     model.validate().unwrap_or_else(|v| panic!("{}: {v}", model.name()));
     let end = boot

@@ -2,6 +2,7 @@
 
 extern crate std;
 
+mod damage;
 mod facts;
 mod model;
 mod steal;

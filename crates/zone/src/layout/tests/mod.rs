@@ -5,6 +5,7 @@ extern crate std;
 mod machines;
 mod model;
 mod modes;
+mod validate;
 
 use super::*;
 use crate::kind::ZoneSet;
@@ -86,6 +87,7 @@ fn arm(low: u64, high: u64) -> LayoutConfig {
 
 /// What Linux prints, the page-flag lines and memory allocations between left out.
 fn log_of(layout: &Layout<'_>) -> Vec<String> {
+    assert_eq!(layout.validate(), Ok(()));
     let mut lines = Vec::new();
     log::range_lines(layout, &mut |line| lines.push(line.to_string()));
     for node in layout.nodes().iter().filter(|n| n.possible) {

@@ -176,6 +176,7 @@ fn check(m: &Machine) {
     let mut nodes = [NodeLayout::EMPTY; 3];
     let layout = free_area_init(config(m), &ranges, &mut nodes).unwrap();
     let naive = Naive::new(&layout, base(m));
+    layout.validate().unwrap_or_else(|v| panic!("{v}"));
 
     let present: u64 = layout.nodes().iter().map(|n| n.present).sum();
     assert_eq!(present, ranges.iter().map(|r| r.pfns.len()).sum::<u64>());
