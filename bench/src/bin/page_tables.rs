@@ -8,11 +8,11 @@ use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_bench::callgrind;
 use pagewright_pagetable::format::x86::{X86Level4, X86Level5};
 use pagewright_pagetable::{
-    Attr, AttrChange, AttrFlags, Format, Level, Live, MapOptions, NotLive, Pool, Tables,
+    Attr, AttrChange, AttrFlags, Format, Level, Live, MapOptions, NotLive, Pool, TableMemory, Tables,
 };
 use std::error::Error;
 use std::hint::black_box;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 const GIB: u64 = 1 << 30;
 const TRANSLATIONS: u64 = 1 << 16;
@@ -28,7 +28,7 @@ struct Path {
     what: &'static str,
 }
 
-const PATHS: [Path; 9] = [
+const PATHS: [Path; 11] = [
     Path { name: "map_pages", per: GIB >> 12, goal: "6", what: "map 1 GiB by 4 KiB pages" },
     Path { name: "unmap_pages", per: GIB >> 12, goal: "10", what: "unmap it, flush, give the tables back" },
     Path { name: "protect_pages", per: GIB >> 12, goal: "-", what: "make 1 GiB of pages read-only" },
@@ -42,6 +42,13 @@ const PATHS: [Path; 9] = [
         what: "translate scattered addresses, 4 levels",
     },
     Path { name: "translate5", per: TRANSLATIONS, goal: "50", what: "the same with 5 levels" },
+    Path {
+        name: "direct4",
+        per: TRANSLATIONS,
+        goal: "40",
+        what: "4 levels, tables in a direct map as on the metal",
+    },
+    Path { name: "direct5", per: TRANSLATIONS, goal: "50", what: "5 levels, likewise" },
     Path { name: "walk_pages", per: GIB >> 12, goal: "-", what: "walk over 1 GiB of pages" },
 ];
 
@@ -62,9 +69,12 @@ fn measured_map<F: Format<Word = u64>>(t: &mut PoolTables<'_, F>, range: VirtRan
 #[inline(never)]
 fn measured_unmap<F: Format<Word = u64>>(t: &mut PoolTables<'_, F>, range: VirtRange) {
     let mut pool = *t.memory();
-    let pending = t.cursor().unmap(range, &mut |run| {
+    let pending = t
+        .cursor()
+        .unmap(range, &mut |run| {
             black_box(*run);
-        }).expect("unmapped");
+        })
+        .expect("unmapped");
     pending.finish(t.memory(), &mut NotLive, &mut pool);
 }
 
@@ -76,7 +86,7 @@ fn measured_protect<F: Format<Word = u64>>(t: &mut PoolTables<'_, F>, range: Vir
 }
 
 #[inline(never)]
-fn measured_translate<F: Format<Word = u64>>(t: &PoolTables<'_, F>, range: VirtRange) {
+fn measured_translate<F: Format<Word = u64>, M: TableMemory>(t: &Tables<F, M>, range: VirtRange) {
     let mut sum = 0u64;
     let mut va = 0u64;
     for _ in 0..TRANSLATIONS {
@@ -87,11 +97,52 @@ fn measured_translate<F: Format<Word = u64>>(t: &PoolTables<'_, F>, range: VirtR
     black_box(sum);
 }
 
+/// The same loop without a translation.
+#[inline(never)]
+fn measured_loop(range: VirtRange) {
+    let mut sum = 0u64;
+    let mut va = 0u64;
+    for _ in 0..TRANSLATIONS {
+        va = (va + 0x1_3579_b123) & (range.len - 1);
+        sum ^= black_box(va);
+    }
+    black_box(sum);
+}
+
 #[inline(never)]
 fn measured_walk<F: Format<Word = u64>>(t: &PoolTables<'_, F>, range: VirtRange) {
     t.walk(range, u64::MAX, &mut |run| {
-            black_box(*run);
-        }).expect("whole");
+        black_box(*run);
+    })
+    .expect("whole");
+}
+
+/// The host's own memory, with its addresses as physical ones: what a direct map costs.
+struct Direct;
+
+impl TableMemory for Direct {
+    fn words32(&self, _: PhysAddr, _: usize) -> Option<&[AtomicU32]> {
+        None
+    }
+
+    #[inline]
+    fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
+        // SAFETY: the only tables are those that `run_direct` made, whose entries lead to addresses of one vector that
+        // outlives them and is only used through atomics.
+        Some(unsafe { std::slice::from_raw_parts(at.get() as *const AtomicU64, count) })
+    }
+}
+
+/// Translates through tables whose addresses are the host's.
+fn run_direct<F: Format<Word = u64>>(format: F) {
+    let words: Vec<AtomicU64> = (0..1024 * 512).map(|_| AtomicU64::new(0)).collect();
+    let skip = (words.as_ptr() as usize).next_multiple_of(4096) - words.as_ptr() as usize;
+    let words = &words[skip / 8..];
+    let pool = Pool::<u64>::new(words, PhysAddr::new(words.as_ptr() as u64), 4096).expect("aligned");
+    let root = pool.alloc_root(1, 4096).expect("room");
+    let mut tables = Tables::new(format, &pool, root);
+    tables.cursor().map(at(GIB), PhysAddr::ZERO, attr(), &MapOptions::PAGES, &mut &pool).expect("mapped");
+    measured_translate(&Tables::new(format, Direct, root), at(GIB));
 }
 
 /// Prepares what a path needs, then runs it.
@@ -135,16 +186,23 @@ fn run<F: Format<Word = u64>>(format: F, name: &str) {
 
 fn main() -> Result<(), Box<dyn Error>> {
     if let Some(name) = std::env::args().nth(1) {
-        if name == "translate5" {
-            run(X86Level5::default(), &name);
-        } else {
-            run(X86Level4::default(), &name);
+        match name.as_str() {
+            "loop" => measured_loop(at(GIB)),
+            "direct4" => run_direct(X86Level4::default()),
+            "direct5" => run_direct(X86Level5::default()),
+            "translate5" => run(X86Level5::default(), &name),
+            _ => run(X86Level4::default(), &name),
         }
         return Ok(());
     }
     println!("{:<14} {:>14} {:>8}  what", "path", "instructions", "goal");
+    // What the loop around translations costs by itself is taken off.
+    let around = callgrind::instructions("*measured_*", &["loop"])?;
     for path in &PATHS {
-        let count = callgrind::instructions("*measured_*", &[path.name])?;
+        let mut count = callgrind::instructions("*measured_*", &[path.name])?;
+        if path.per == TRANSLATIONS {
+            count = count.saturating_sub(around);
+        }
         println!(
             "{:<14} {:>14.2} {:>8}  {}",
             path.name,

@@ -17,6 +17,18 @@ pub trait TableMemory {
     fn words32(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU32]>;
     /// `count` 64-bit entries at `at`; `None` unless all of them are memory and `at` is a multiple of 8.
     fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]>;
+
+    /// One 32-bit entry: what translating an address asks for at each level.
+    #[inline]
+    fn word32(&self, at: PhysAddr) -> Option<&AtomicU32> {
+        self.words32(at, 1)?.first()
+    }
+
+    /// One 64-bit entry, likewise.
+    #[inline]
+    fn word64(&self, at: PhysAddr) -> Option<&AtomicU64> {
+        self.words64(at, 1)?.first()
+    }
 }
 
 impl<M: TableMemory + ?Sized> TableMemory for &M {
@@ -28,6 +40,16 @@ impl<M: TableMemory + ?Sized> TableMemory for &M {
     #[inline]
     fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
         (**self).words64(at, count)
+    }
+
+    #[inline]
+    fn word32(&self, at: PhysAddr) -> Option<&AtomicU32> {
+        (**self).word32(at)
+    }
+
+    #[inline]
+    fn word64(&self, at: PhysAddr) -> Option<&AtomicU64> {
+        (**self).word64(at)
     }
 }
 
@@ -138,6 +160,13 @@ impl<'m, W: Word> Pool<'m, W> {
         }
     }
 
+    /// One entry. An address between two entries becomes, by the rotation, an index beyond all of them.
+    #[inline]
+    fn cell(&self, at: PhysAddr) -> Option<&'m W::Atomic> {
+        let index = at.get().wrapping_sub(self.base.get()).rotate_right(W::BYTES.trailing_zeros());
+        self.words.get(usize::try_from(index).ok()?)
+    }
+
     #[inline]
     fn slice(&self, at: PhysAddr, count: usize) -> Option<&'m [W::Atomic]> {
         let offset = at.get().checked_sub(self.base.get())?;
@@ -158,6 +187,11 @@ impl TableMemory for Pool<'_, u32> {
     fn words64(&self, _: PhysAddr, _: usize) -> Option<&[AtomicU64]> {
         None
     }
+
+    #[inline]
+    fn word32(&self, at: PhysAddr) -> Option<&AtomicU32> {
+        self.cell(at)
+    }
 }
 
 impl TableMemory for Pool<'_, u64> {
@@ -168,6 +202,11 @@ impl TableMemory for Pool<'_, u64> {
     #[inline]
     fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
         self.slice(at, count)
+    }
+
+    #[inline]
+    fn word64(&self, at: PhysAddr) -> Option<&AtomicU64> {
+        self.cell(at)
     }
 }
 

@@ -229,6 +229,21 @@ impl Shape {
         &self.levels[level.index()]
     }
 
+    /// Bytes that an entry of level `n` covers; levels that the tree has not count as the highest.
+    pub(crate) const fn bytes_of(&self, n: usize) -> u64 {
+        1 << self.shift_of(n)
+    }
+
+    /// The shift of level `n`, likewise.
+    pub(crate) const fn shift_of(&self, n: usize) -> u32 {
+        self.levels[if n < self.count { n } else { self.count - 1 }].shift
+    }
+
+    /// The largest index at level `n`, likewise.
+    pub(crate) const fn mask_of(&self, n: usize) -> u64 {
+        (1 << self.levels[if n < self.count { n } else { self.count - 1 }].index_bits) - 1
+    }
+
     /// The largest leaf's level.
     pub const fn max_leaf(&self) -> Level {
         let mut i = self.count - 1;

@@ -114,28 +114,50 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         if !self.format.window().contains(va) {
             return Err(Unmapped::OutsideWindow);
         }
+        // Kept in registers: what is behind a reference is read again after each entry.
+        let format = self.format;
         let mut table = self.root;
-        let mut n = F::TREE.count();
-        while n > 0 {
-            n -= 1;
-            let level = Level::new(n);
-            let shape = F::TREE.level(level);
-            let at = PhysAddr::new(table.get() + shape.index(va.get()) as u64 * F::Word::BYTES);
-            let Some([cell]) = F::Word::words(&self.memory, at, 1) else {
-                return Err(Unmapped::Damaged(Damage { level, at: va, word: table.get() }));
-            };
-            let word = F::Word::load(cell);
-            match self.format.step(level, word) {
-                Step::Table(next) => table = next,
-                Step::Leaf(phys) => {
-                    let inside = va.get() & (shape.bytes() - 1);
-                    return Ok(Translation { phys: PhysAddr::new(phys.get() + inside), level });
+        // Each level is code of its own with constant shifts and masks: a loop over levels costs four times as much.
+        macro_rules! level {
+            ($n:literal) => {
+                if const { $n < F::SHAPE.count() } {
+                    match self.step::<$n>(&format, table, va)? {
+                        Step::Table(next) => table = next,
+                        Step::Leaf(phys) => {
+                            let inside = va.get() & const { F::SHAPE.bytes_of($n) - 1 };
+                            return Ok(Translation {
+                                phys: PhysAddr::new(phys.get() + inside),
+                                level: const { Level::new($n) },
+                            });
+                        }
+                        Step::Absent => {}
+                    }
                 }
-                Step::Absent => return Err(Unmapped::Absent(level, word)),
-            }
+            };
         }
+        level!(4);
+        level!(3);
+        level!(2);
+        level!(1);
+        level!(0);
         // The lowest level has no entries that lead on.
         Err(Unmapped::Damaged(Damage { level: Level::PTE, at: va, word: table.get() }))
+    }
+
+    /// One level of [`Self::translate`]: the entry for `va` in `table`, never [`Step::Absent`].
+    #[inline(always)]
+    fn step<const N: usize>(&self, format: &F, table: PhysAddr, va: VirtAddr) -> Result<Step, Unmapped> {
+        let level = const { Level::new(N) };
+        let index = (va.get() >> const { F::SHAPE.shift_of(N) }) & const { F::SHAPE.mask_of(N) };
+        let at = PhysAddr::new(table.get() + index * F::Word::BYTES);
+        let Some(cell) = F::Word::word(&self.memory, at) else {
+            return Err(Unmapped::Damaged(Damage { level, at: va, word: table.get() }));
+        };
+        let word = F::Word::load(cell);
+        match format.step(level, word) {
+            Step::Absent => Err(Unmapped::Absent(level, word)),
+            step => Ok(step),
+        }
     }
 
     /// The leaf that `va` is in, its level and its first address.

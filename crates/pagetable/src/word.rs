@@ -22,6 +22,8 @@ pub trait Word: sealed::Sealed + Copy + 'static {
 
     /// The `count` entries at `at` in `memory`; `None` if they are not all memory.
     fn words<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr, count: usize) -> Option<&[Self::Atomic]>;
+    /// The entry at `at` in `memory`; `None` if that is no memory.
+    fn word<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr) -> Option<&Self::Atomic>;
     /// Reads an entry. A table that it points to is seen as filled as it was when the entry was published.
     fn load(cell: &Self::Atomic) -> u64;
     /// Writes an entry that nobody can look at yet, or whose order does not matter.
@@ -38,7 +40,7 @@ pub trait Word: sealed::Sealed + Copy + 'static {
 }
 
 macro_rules! word {
-    ($int:ident, $atomic:ident, $words:ident) => {
+    ($int:ident, $atomic:ident, $words:ident, $word:ident) => {
         impl Word for $int {
             type Atomic = $atomic;
             const BYTES: u64 = $int::BITS as u64 / 8;
@@ -46,6 +48,11 @@ macro_rules! word {
             #[inline]
             fn words<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr, count: usize) -> Option<&[$atomic]> {
                 memory.$words(at, count)
+            }
+
+            #[inline]
+            fn word<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr) -> Option<&$atomic> {
+                memory.$word(at)
             }
 
             #[inline]
@@ -78,5 +85,5 @@ macro_rules! word {
     };
 }
 
-word!(u32, AtomicU32, words32);
-word!(u64, AtomicU64, words64);
+word!(u32, AtomicU32, words32, word32);
+word!(u64, AtomicU64, words64, word64);

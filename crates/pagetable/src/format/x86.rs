@@ -245,16 +245,14 @@ impl<const LEVELS: usize> Format for X86_64<LEVELS> {
 
     #[inline]
     fn step(&self, level: Level, word: u64) -> Step {
-        if word & PRESENT == 0 {
-            return Step::Absent;
-        }
-        let address = word & ADDRESS & !self.config.encryption_mask;
-        if level == Level::PTE {
-            Step::Leaf(PhysAddr::new(address))
-        } else if word & PAGE_SIZE == 0 {
+        let address = word & (ADDRESS & !self.config.encryption_mask);
+        // One test for "present and no block": it is what three of four levels meet.
+        if level != Level::PTE && (word ^ PRESENT) & (PRESENT | PAGE_SIZE) == 0 {
             Step::Table(PhysAddr::new(address))
+        } else if word & PRESENT == 0 {
+            Step::Absent
         } else {
-            Step::Leaf(PhysAddr::new(address & !(Self::SHAPE.level(level).bytes() - 1)))
+            Step::Leaf(PhysAddr::new(address & !(Self::TREE.level(level).bytes() - 1)))
         }
     }
 }
