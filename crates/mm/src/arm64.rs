@@ -157,7 +157,7 @@ fn map_mem(b: &mut Boot<'_>) -> Result<(), BootError> {
         || b.machine.cpus.force_pte_mapping
         || (b.params.crashkernel.is_some() && b.machine.config.kexec_core);
     let leaves = if paged { Leaves::Pages } else { Leaves::Blocks(largest) };
-    let offset = 0u64.wrapping_sub(1 << b.machine.config.va_bits).wrapping_sub(b.memstart.get());
+    let linear = b.linear_map();
     // The image's text is left out and mapped by itself, read-only for all but the boot processor's alternatives.
     let kernel = PhysRange::new(image.text_start, image.init_begin);
     b.mb.mark_nomap(kernel)?;
@@ -169,11 +169,11 @@ fn map_mem(b: &mut Boot<'_>) -> Result<(), BootError> {
         if range.is_empty() {
             break;
         }
-        early_pgtables(b, range.start.get().wrapping_add(offset), range.start.get(), range.len(), leaves)?;
+        early_pgtables(b, linear.virt(range.start).get(), range.start.get(), range.len(), leaves)?;
     }
     early_pgtables(
         b,
-        kernel.start.get().wrapping_add(offset),
+        linear.virt(kernel.start).get(),
         kernel.start.get(),
         kernel.len(),
         Leaves::Blocks(largest),

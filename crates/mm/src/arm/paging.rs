@@ -183,8 +183,9 @@ impl From<&StaticMap> for Mapping {
     }
 }
 
+/// Where the linear map shows low memory; what lies below its start is shown at its start.
 fn virt(b: &Boot<'_>, phys: PhysAddr) -> u64 {
-    (phys.get() - b.memstart.get().min(phys.get())) + u64::from(b.machine.config.page_offset)
+    b.linear_map().virt(phys.max(b.memstart)).get()
 }
 
 /// `map_lowmem`: every bank up to where low memory ends, without the sections that hold the image.

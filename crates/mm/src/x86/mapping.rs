@@ -100,7 +100,7 @@ pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), 
     }
     if b.machine.arch == Arch::I386 {
         // The head code's tables stay in use.
-        let base = direct_map_base(b);
+        let base = b.linear_map().virt(PhysAddr::ZERO).get();
         b.tables.map(base, 0, initial_pages_mapped(b).get(), Leaves::Pages)?;
     }
     let shift = b.machine.config.page_shift;
@@ -249,22 +249,13 @@ fn init_memory_mapping(
 ) -> Result<(), BootError> {
     let shift = b.machine.config.page_shift;
     for (part, leaves) in split(b, range) {
-        let offset = direct_map_base(b);
-        let tables =
-            b.tables.map(offset.wrapping_add(part.start.get()), part.start.get(), part.len(), leaves)?;
+        let virt = b.linear_map().virt(part.start).get();
+        let tables = b.tables.map(virt, part.start.get(), part.len(), leaves)?;
         for _ in 0..tables {
             take_table(b, &mut x.mapped, can_use_brk)?;
         }
     }
     x.mapped.add(range.frames_inside(shift))
-}
-
-fn direct_map_base(b: &Boot<'_>) -> u64 {
-    match b.machine.arch {
-        Arch::X86_64 if b.machine.cpus.la57 => 0xff11_0000_0000_0000,
-        Arch::X86_64 => 0xffff_8880_0000_0000,
-        _ => b.machine.config.page_offset.into(),
-    }
 }
 
 /// `alloc_low_pages`: from the brk buffer, or from memory that is mapped.
