@@ -11,7 +11,7 @@ use crate::format::{Entry, Format, Leaf};
 use crate::memory::TableMemory;
 use crate::shape::Level;
 use crate::tables::{Cursor, Node};
-use crate::walk::{RunKind, WalkError};
+use crate::walk::{RunKind, WalkError, run_limit};
 use pagewright_addr::{VirtAddr, VirtRange};
 
 /// Who may be using the entries that are about to change.
@@ -181,7 +181,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             let index = shape.index(va);
             let mut chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
             let word = node.load(format, index);
-            match format.entry(node.level, word) {
+            match format.entry_at(node.level, word, va) {
                 Entry::Empty | Entry::Software(_) => {}
                 Entry::Table(next, _) => {
                     let child = self.tables.child(&node, next, va, word)?;
@@ -192,8 +192,9 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                 }
                 Entry::Leaf(leaf) => {
                     let most = ((len / shape.bytes()) as usize).min(shape.entries() - index).max(1);
+                    let most = run_limit::<F>(node.level, &leaf, index, most);
                     let range = VirtRange { start: format.window().extend(va), len: shape.bytes() };
-                    let count = self.alter_run(&node, index, most, &leaf, range, change, live)?;
+                    let count = self.alter_run(&node, index, most, (word, &leaf), range, change, live)?;
                     chunk = count as u64 * shape.bytes();
                     changed.leaves += count as u64;
                     changed.had |= leaf.attr.flags;
@@ -206,14 +207,14 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         Ok(())
     }
 
-    /// Changes up to `most` leaves that continue `first`, which is in entry `index`; returns how many there were.
+    /// Changes up to `most` leaves that continue the one that was found in entry `index`; returns how many there were.
     #[allow(clippy::too_many_arguments)]
     fn alter_run(
         &self,
         node: &Node<'_, F>,
         index: usize,
         most: usize,
-        first: &Leaf,
+        (word, first): (u64, &Leaf),
         range: VirtRange,
         change: &AttrChange,
         live: &mut Live<'_>,
@@ -221,10 +222,10 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let format = &self.tables.format;
         let level = node.level;
         let attr = change.apply(first.attr);
-        // The bits that differ are the same for every leaf that has the same attributes.
-        let delta = format.leaf_word(level, first)? ^ format.leaf_word(level, &Leaf { attr, ..*first })?;
+        // The bits that differ are the same for every leaf that has the same attributes. They are counted from the word as it is:
+        // a leaf may have been written in another way than the format would write it.
+        let delta = word ^ format.leaf_word(level, &Leaf { attr, ..*first })?;
         let step = format.leaf_step(level, first.contiguous);
-        let word = node.load(format, index);
         let at = node.first + index;
         if !(live.breaks::<F>() && needs_break(first.attr, attr)) {
             // Hardware may have changed the first entry since it was decoded: then none is counted, and the caller looks again.

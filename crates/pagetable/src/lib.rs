@@ -41,6 +41,7 @@ mod shape;
 mod split;
 mod tables;
 mod unmap;
+mod validate;
 mod walk;
 mod word;
 
@@ -54,6 +55,7 @@ pub use map::{MapOptions, Mapped};
 pub use memory::{NoTables, Pool, TableMemory, TableSource};
 pub use shape::{Level, LevelShape, Shape, Window};
 pub use tables::{Cursor, Tables, Translation, Unmapped};
+pub use validate::{Invalid, TreeStats};
 pub use walk::{Run, RunKind, WalkError};
 pub use word::Word;
 

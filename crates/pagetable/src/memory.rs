@@ -178,35 +178,25 @@ impl<'m, W: Word> Pool<'m, W> {
     }
 }
 
-impl TableMemory for Pool<'_, u32> {
+impl<W: Word> TableMemory for Pool<'_, W> {
     #[inline]
     fn words32(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU32]> {
-        self.slice(at, count)
-    }
-
-    fn words64(&self, _: PhysAddr, _: usize) -> Option<&[AtomicU64]> {
-        None
-    }
-
-    #[inline]
-    fn word32(&self, at: PhysAddr) -> Option<&AtomicU32> {
-        self.cell(at)
-    }
-}
-
-impl TableMemory for Pool<'_, u64> {
-    fn words32(&self, _: PhysAddr, _: usize) -> Option<&[AtomicU32]> {
-        None
+        W::as_words32(self.slice(at, count)?)
     }
 
     #[inline]
     fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
-        self.slice(at, count)
+        W::as_words64(self.slice(at, count)?)
+    }
+
+    #[inline]
+    fn word32(&self, at: PhysAddr) -> Option<&AtomicU32> {
+        W::as_words32(core::slice::from_ref(self.cell(at)?))?.first()
     }
 
     #[inline]
     fn word64(&self, at: PhysAddr) -> Option<&AtomicU64> {
-        self.cell(at)
+        W::as_words64(core::slice::from_ref(self.cell(at)?))?.first()
     }
 }
 

@@ -123,6 +123,17 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
                 if const { $n < F::SHAPE.count() } {
                     match self.step::<$n>(&format, table, va)? {
                         Step::Table(next) => table = next,
+                        // The slow way knows about groups.
+                        Step::Leaf(_)
+                            if F::GROUP_ADDRESS
+                                && const { F::SHAPE.level(Level::new($n)).contiguous > 0 } =>
+                        {
+                            let (leaf, level, start) = self.leaf(va)?;
+                            return Ok(Translation {
+                                phys: PhysAddr::new(leaf.phys.get() + (va.get() - start.get())),
+                                level,
+                            });
+                        }
                         Step::Leaf(phys) => {
                             let inside = va.get() & const { F::SHAPE.bytes_of($n) - 1 };
                             return Ok(Translation {
@@ -172,7 +183,7 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         loop {
             let shape = F::TREE.level(node.level);
             let word = node.load(&self.format, shape.index(va.get()));
-            match self.format.entry(node.level, word) {
+            match self.format.entry_at(node.level, word, va.get()) {
                 Entry::Leaf(leaf) => return Ok((leaf, node.level, va.align_down(shape.bytes()))),
                 Entry::Table(next, _) => {
                     node = self.child(&node, next, va.get(), word).map_err(Unmapped::Damaged)?

@@ -6,7 +6,7 @@ use crate::format::{Entry, Format};
 use crate::memory::TableMemory;
 use crate::shape::Level;
 use crate::tables::{Cursor, Node};
-use crate::walk::{Run, Runs};
+use crate::walk::{Run, Runs, run_limit};
 use pagewright_addr::{VirtAddr, VirtRange};
 
 impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
@@ -46,7 +46,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             let mut chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
             let word = node.load(format, index);
             let start = format.window().extend(va);
-            match format.entry(node.level, word) {
+            match format.entry_at(node.level, word, va) {
                 Entry::Empty => {}
                 Entry::Table(next, _) => {
                     let child = self.tables.child(&node, next, va, word)?;
@@ -62,6 +62,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                 }
                 Entry::Leaf(leaf) => {
                     let most = ((len / shape.bytes()) as usize).min(shape.entries() - index);
+                    let most = run_limit::<F>(node.level, &leaf, index, most);
                     let step = format.leaf_step(node.level, leaf.contiguous);
                     let count = format.take_run(node.level, node.words, node.first + index, most, word, step);
                     if count == 0 {

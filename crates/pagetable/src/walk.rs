@@ -58,13 +58,17 @@ impl<'f, F: Format> Runs<'f, F> {
     /// One entry that is neither empty nor a table.
     #[inline]
     pub(crate) fn add(&mut self, va: VirtAddr, level: Level, word: u64) {
+        // Where entries hold their group's address, equal words may belong to two groups.
+        let shape = F::TREE.level(level);
+        let new_group = F::GROUP_ADDRESS && shape.contiguous > 0 && va.is_aligned(shape.contiguous_bytes());
         if let Some(run) = &mut self.open
+            && !new_group
             && run.level == level
             && word == self.next_word
             && va == self.next_va
             && run.limits == self.limits
         {
-            let bytes = F::TREE.level(level).bytes();
+            let bytes = shape.bytes();
             run.range.len += bytes;
             self.next_word = word.wrapping_add(self.step);
             self.next_va = VirtAddr::new(va.get().wrapping_add(bytes));
@@ -87,7 +91,7 @@ impl<'f, F: Format> Runs<'f, F> {
 
     fn start(&mut self, va: VirtAddr, level: Level, word: u64) {
         let bytes = F::TREE.level(level).bytes();
-        let (kind, step) = match self.format.entry(level, word) {
+        let (kind, step) = match self.format.entry_at(level, word, va.get()) {
             Entry::Leaf(leaf) => (RunKind::Leaf(leaf), self.format.leaf_step(level, leaf.contiguous)),
             _ => (RunKind::Software(word), 0),
         };
@@ -120,6 +124,15 @@ impl<'f, F: Format> Runs<'f, F> {
             (self.out)(&run);
         }
     }
+}
+
+/// How many of `most` leaves from entry `index` on can be told to follow each other by their words.
+pub(crate) fn run_limit<F: Format>(level: Level, leaf: &Leaf, index: usize, most: usize) -> usize {
+    if F::GROUP_ADDRESS && leaf.contiguous {
+        let group = F::TREE.level(level).contiguous as usize;
+        return most.min(group - index % group);
+    }
+    most
 }
 
 /// Why a walk was not finished.
@@ -203,7 +216,7 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
                 let at = self.format.window().extend(va);
                 let start = at.align_down(shape.bytes());
                 runs.limits = limits;
-                match self.format.entry(node.level, word) {
+                match self.format.entry_at(node.level, word, va) {
                     Entry::Table(next, more) => {
                         let child = self.child(&node, next, va, word)?;
                         self.look(child, va, chunk, limits | more, left, runs)?;
@@ -214,6 +227,7 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
                     Entry::Leaf(leaf) => {
                         let step = self.format.leaf_step(node.level, leaf.contiguous);
                         let most = ((len / shape.bytes()) as usize).min(shape.entries() - index).max(1);
+                        let most = run_limit::<F>(node.level, &leaf, index, most);
                         let first = node.first + index;
                         let count =
                             self.format.count_run(node.level, node.words, first, most, word, step).max(1);

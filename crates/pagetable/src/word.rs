@@ -20,6 +20,12 @@ pub trait Word: sealed::Sealed + Copy + 'static {
     /// Bytes of one entry.
     const BYTES: u64;
 
+    /// Cells as 32-bit ones, if they are.
+    fn as_words32(cells: &[Self::Atomic]) -> Option<&[AtomicU32]>;
+    /// Cells as 64-bit ones, if they are.
+    fn as_words64(cells: &[Self::Atomic]) -> Option<&[AtomicU64]>;
+    /// A cell that holds zero, for memory that a program makes itself.
+    fn zero() -> Self::Atomic;
     /// The `count` entries at `at` in `memory`; `None` if they are not all memory.
     fn words<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr, count: usize) -> Option<&[Self::Atomic]>;
     /// The entry at `at` in `memory`; `None` if that is no memory.
@@ -39,11 +45,30 @@ pub trait Word: sealed::Sealed + Copy + 'static {
     fn replace(cell: &Self::Atomic, old: u64, new: u64) -> Result<(), u64>;
 }
 
+/// Cells of the other width.
+fn none<A, B>(_: &[A]) -> Option<&[B]> {
+    None
+}
+
 macro_rules! word {
-    ($int:ident, $atomic:ident, $words:ident, $word:ident) => {
+    ($int:ident, $atomic:ident, $words:ident, $word:ident, $narrow:expr, $wide:expr) => {
         impl Word for $int {
             type Atomic = $atomic;
             const BYTES: u64 = $int::BITS as u64 / 8;
+
+            #[inline]
+            fn as_words32(cells: &[$atomic]) -> Option<&[AtomicU32]> {
+                $narrow(cells)
+            }
+
+            #[inline]
+            fn as_words64(cells: &[$atomic]) -> Option<&[AtomicU64]> {
+                $wide(cells)
+            }
+
+            fn zero() -> $atomic {
+                $atomic::new(0)
+            }
 
             #[inline]
             fn words<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr, count: usize) -> Option<&[$atomic]> {
@@ -85,5 +110,5 @@ macro_rules! word {
     };
 }
 
-word!(u32, AtomicU32, words32, word32);
-word!(u64, AtomicU64, words64, word64);
+word!(u32, AtomicU32, words32, word32, Some, none);
+word!(u64, AtomicU64, words64, word64, none, Some);

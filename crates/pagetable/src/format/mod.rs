@@ -4,6 +4,7 @@
 //! the pair of the hardware's word and Linux's word beside it, and a page of PTEs serves two entries of the level above.
 //! Everything that differs between architectures is here; the walker has no word about any of them.
 
+pub mod arm;
 pub mod arm64;
 pub mod long;
 mod memory_types;
@@ -68,6 +69,8 @@ pub trait Format: Copy {
     /// Whether a live entry must be made invalid and flushed before another size, address or memory type takes its
     /// place (Arm ARM D8.16 "break-before-make").
     const BREAK_BEFORE_MAKE: bool;
+    /// Whether the entries of a contiguous group all hold the group's address instead of their own (arm's supersections).
+    const GROUP_ADDRESS: bool = false;
 
     /// Which addresses a tree with this format translates.
     fn window(&self) -> Window;
@@ -84,6 +87,19 @@ pub trait Format: Copy {
     /// Decodes an entry completely.
     fn entry(&self, level: Level, word: u64) -> Entry;
 
+    /// Decodes the entry for `va`; a leaf has its own address, also where the entry holds its group's.
+    #[inline]
+    fn entry_at(&self, level: Level, word: u64, va: u64) -> Entry {
+        match self.entry(level, word) {
+            Entry::Leaf(leaf) if Self::GROUP_ADDRESS && leaf.contiguous => {
+                let shape = Self::TREE.level(level);
+                let inside = va & (shape.contiguous_bytes() - 1) & !(shape.bytes() - 1);
+                Entry::Leaf(Leaf { phys: PhysAddr::new(leaf.phys.get() + inside), ..leaf })
+            }
+            entry => entry,
+        }
+    }
+
     /// Decodes just enough of an entry to go on.
     fn step(&self, level: Level, word: u64) -> Step;
 
@@ -93,6 +109,14 @@ pub trait Format: Copy {
     fn leaf_step(&self, level: Level, contiguous: bool) -> u64 {
         let _ = contiguous;
         Self::SHAPE.level(level).bytes()
+    }
+
+    /// What [`Self::load`] makes of a bare word of hardware's that is entry `index` of its table. Formats in which an entry's
+    /// place says something that its word does not (arm's supersections: sixteen equal entries) add that above the word.
+    #[inline]
+    fn in_place(&self, level: Level, index: usize, word: u64) -> u64 {
+        let _ = (level, index);
+        word
     }
 
     /// The page that holds a table of `level`, and the index of the table's first entry in it.
