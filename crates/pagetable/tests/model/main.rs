@@ -6,6 +6,7 @@ mod machine;
 
 use machine::Machine;
 use pagewright_pagetable::Format;
+use pagewright_pagetable::format::arm64::*;
 use pagewright_pagetable::format::x86::{X86Config, X86Level4, X86Level5};
 
 fn ops() -> u64 {
@@ -44,6 +45,14 @@ macro_rules! formats {
 }
 
 formats! {
+    arm64_4k_39_bits: Arm64Page4kVa39::default();
+    arm64_4k_48_bits: Arm64Page4kVa48::default();
+    arm64_16k_36_bits: Arm64Page16kVa36::default();
+    arm64_16k_47_bits: Arm64Page16kVa47::default();
+    arm64_16k_48_bits: Arm64Page16kVa48::default();
+    arm64_64k_42_bits: Arm64Page64kVa42::default();
+    arm64_64k_48_bits: Arm64Page64kVa48::default();
+    arm64_64k_52_bits: Arm64Page64kVa52::default();
     x86_64_with_four_levels: X86Level4::default();
     x86_64_with_five_levels: X86Level5::default();
     x86_64_without_gigabyte_pages: X86Level4 { config: X86Config { gigabyte_pages: false, ..X86Config::default() } };
