@@ -78,3 +78,75 @@ fn the_end_of_a_range_inside_a_block_is_named_before_anything_changes() {
     assert!(matches!(err, UnmapError::SplitsLeaf { start, bytes: 0x20_0000, .. } if start.get() == 2 << 20));
     assert!(t.translate(VirtAddr::ZERO).is_ok());
 }
+
+#[test]
+fn what_hardware_notes_in_one_entry_of_a_group_holds_for_all_of_it_after_a_split() {
+    use crate::format::arm64::Arm64Page4kVa48;
+    let memory = words(16);
+    let pool = Pool::<u64>::new(&memory, BASE, 4096).unwrap();
+    let root = pool.alloc_root(1, 4096).unwrap();
+    let mut t = Tables::new(Arm64Page4kVa48::default(), &pool, root);
+    let group = range(t.format().window().ranges()[0].start.get(), 0x1_0000);
+    let old = Attr::normal(AttrFlags::WRITE | AttrFlags::DIRTY | AttrFlags::GLOBAL);
+    let options = MapOptions { max_leaf: Level::PTE, ..MapOptions::default() };
+    t.cursor().map(group, BASE, old, &options, &mut &pool).unwrap();
+    let (leaf, ..) = t.leaf(group.start).unwrap();
+    assert!(leaf.contiguous && !leaf.attr.flags.contains(AttrFlags::ACCESSED));
+    // The processor sets the access flag in the sixth entry only.
+    let sixth = memory.iter().filter(|w| w.load(core::sync::atomic::Ordering::Relaxed) != 0);
+    let sixth = sixth.filter(|w| {
+        let word = w.load(core::sync::atomic::Ordering::Relaxed);
+        matches!(t.format().entry(Level::PTE, word), Entry::Leaf(l) if l.phys.get() == BASE.get() + 0x5000)
+    });
+    let accessed = Attr::normal(old.flags | AttrFlags::ACCESSED);
+    let leaf = Leaf { phys: PhysAddr::new(BASE.get() + 0x5000), attr: accessed, contiguous: true };
+    let word = t.format().leaf_word(Level::PTE, &leaf).unwrap();
+    assert_eq!(sixth.map(|w| w.store(word, core::sync::atomic::Ordering::Relaxed)).count(), 1);
+    let at = VirtAddr::new(group.start.get() + 0x1000);
+    let (_, pending) = t.cursor().split(at, TableLimits::empty(), &mut &pool, Live::No).unwrap();
+    pending.finish(&&pool, &mut NotLive, &mut &pool);
+    for n in 0..16 {
+        let (leaf, ..) = t.leaf(VirtAddr::new(group.start.get() + n * 0x1000)).unwrap();
+        assert!(!leaf.contiguous && leaf.attr == accessed, "entry {n}: {leaf:?}");
+    }
+}
+
+#[test]
+fn a_range_that_another_cursor_holds_is_refused_until_it_is_done() {
+    let memory = words(16);
+    let pool = Pool::<u64>::new(&memory, BASE, 4096).unwrap();
+    let root = pool.alloc_root(1, 4096).unwrap();
+    let t = Tables::new(X86Level4::default(), &pool, root);
+    let mut first = t.lock(range(0x1000, 0x2000)).unwrap();
+    assert_eq!(t.lock(range(0x2000, 0x1000)).err(), Some(LockError::Busy(range(0x1000, 0x2000))));
+    let mut second = t.lock(range(0x3000, 0x1000)).unwrap();
+    let outside = first.map(range(0x3000, 0x1000), BASE, data(), &MapOptions::PAGES, &mut &pool);
+    assert_eq!(outside, Err(MapError::OutsideCursor(range(0x3000, 0x1000))));
+    first.map(range(0x1000, 0x1000), BASE, data(), &MapOptions::PAGES, &mut &pool).unwrap();
+    second.map(range(0x3000, 0x1000), BASE, data(), &MapOptions::PAGES, &mut &pool).unwrap();
+    // The table is shared: it stays although this cursor's part of it is empty.
+    let pending = first.unmap(range(0x1000, 0x1000), &mut |_| ()).unwrap();
+    assert_eq!(pending.tables(), 0);
+    pending.finish(&&pool, &mut NotLive, &mut &pool);
+    drop((first, second));
+    assert!(t.lock(range(0x2000, 0x1000)).is_ok());
+}
+
+#[test]
+fn another_memory_type_needs_a_break_on_arm_and_none_on_x86() {
+    use crate::format::arm64::Arm64Page4kVa48;
+    fn change<F: Format<Word = u64>>(format: F) -> Result<u64, UnmapError> {
+        let memory = words(16);
+        let pool = Pool::<u64>::new(&memory, BASE, 4096).unwrap();
+        let root = pool.alloc_root(1, 4096).unwrap();
+        let mut t = Tables::new(format, &pool, root);
+        let one = range(t.format().window().ranges()[0].start.get(), 0x1000);
+        t.cursor().map(one, BASE, data(), &MapOptions::PAGES, &mut &pool).unwrap();
+        let change = AttrChange { memory: Some(MemoryType::WriteCombine), ..AttrChange::default() };
+        let (changed, pending) = t.cursor().protect(one, &change, Live::Always)?;
+        pending.finish(&&pool, &mut NotLive, &mut &pool);
+        Ok(changed.leaves)
+    }
+    assert_eq!(change(X86Level4::default()), Ok(1));
+    assert!(matches!(change(Arm64Page4kVa48::default()), Err(UnmapError::NeedsBreak { .. })));
+}
