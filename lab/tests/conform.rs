@@ -42,10 +42,7 @@ fn capture(name: &str) -> PathBuf {
         let initrd = json["ram_by_purpose"]["initrd"].as_u64().unwrap();
         assert_eq!(initrd, 1 << 20);
     }
-    let init = json["ram_by_purpose"]["kernel_init"].as_u64().unwrap();
     dmesg += &log.iter().map(|l| format!("[    0.000000] {l}\n")).collect::<String>();
-    // Our boot frees the init sections without a word.
-    dmesg += &format!("Freeing unused kernel image (initmem) memory: {}K\n", init >> 10);
     fs::write(dir.join("dmesg.txt"), dmesg).unwrap();
     fs::write(dir.join("kernel_symbols.txt"), SYMBOLS).unwrap();
     for (file, as_file) in [("iomem", "iomem.txt"), ("zoneinfo", "zoneinfo.txt")] {

@@ -163,6 +163,12 @@ pub struct KernelImage {
     pub init_pg_dir: PhysRange,
     /// Code that runs while the MMU is switched (`__idmap_text_start`..`__idmap_text_end`, arm and arm64).
     pub idmap_text: PhysRange,
+    /// x86: where the kernel notes its lock prefixes (`__smp_locks`..`__smp_locks_end`), freed once it is known that they
+    /// stay as they are. Empty without SMP.
+    pub smp_locks: PhysRange,
+    /// x86_64: what aligning the decrypted part of bss to 2 MiB left over (`__start_bss_decrypted_unused` to the end of
+    /// that part), freed late. Empty without AMD_MEM_ENCRYPT.
+    pub decrypted_unused: PhysRange,
     /// Bytes between the image's load address (`_text`) and `text_start` (`_stext`): arm64's header, 64 KiB.
     pub head_len: u64,
 }

@@ -66,6 +66,8 @@ fn image(m: &Machine<'_>) -> Result<(), BootError> {
     inside("start of the kernel's read-only data", i.rodata_start, i.rodata_end)?;
     inside("start of the kernel's init sections", i.init_begin, i.init_end)?;
     inside("start of the kernel's data", i.data_start, i.data_end)?;
+    inside("start of the kernel's lock table", i.smp_locks.start, i.smp_locks.end)?;
+    inside("start of the unused decrypted data", i.decrypted_unused.start, i.decrypted_unused.end)?;
     inside("start of the kernel's first page tables", i.init_pg_dir.start, i.init_pg_dir.end)
 }
 

@@ -12,7 +12,7 @@ mod report;
 use kept::{Kept, MAX_KEPT, freed_initrd, keep_reserved, special_ranges};
 use report::memory_line;
 
-use crate::boot::{Boot, debug, info};
+use crate::boot::{Boot, info};
 use crate::error::BootError;
 use crate::sink::Phase;
 use arrayvec::ArrayVec;
@@ -169,13 +169,14 @@ fn fill_marks<'z>(
 }
 
 impl<'a> Running<'_, '_, 'a> {
-    /// The initcalls that bear on memory, in order: per-CPU lists, CMA activation, watermarks, the return of EFI's boot
+    /// The initcalls that bear on memory, in order: per-CPU lists, lock prefixes on x86, CMA activation, watermarks, the return of EFI's boot
     /// services, the raise for transparent huge pages; then the init sections and the RAM disk are given to the buddy.
     ///
     /// `nodes_of_cpus` counts the CPUs of each node.
     pub fn initcalls(&mut self, boot: &mut Boot<'_>, cpus: &Cpus<'_>) {
         boot.phase(Phase::Running);
         self.watermarks.setup_per_cpu_pageset(cpus);
+        self.free_image(boot, Kept::SmpLocks, "SMP alternatives");
         self.activate_cma(boot);
         self.refresh_managed();
         if let Some(kept) = self.watermarks.init_per_zone_wmark_min(cpus) {
@@ -217,14 +218,11 @@ impl<'a> Running<'_, '_, 'a> {
             }
             info!(boot, "Freeing initrd memory: {}K", freed_initrd(boot, initrd).len() >> 10);
         }
-        self.free_kept(Kept::InitSections);
-        self.free_kept(Kept::ImageGaps);
-        let image = &boot.machine.image;
-        debug!(
-            boot,
-            "Freeing unused kernel memory: {}K",
-            image.init_end.get().saturating_sub(image.init_begin.get()) >> 10
-        );
+        self.free_image(boot, Kept::Decrypted, "unused decrypted");
+        let whose = if boot.machine.arch == Arch::Arm64 { "kernel" } else { "kernel image (initmem)" };
+        self.free_image(boot, Kept::InitSections, format_args!("unused {whose}"));
+        self.free_image(boot, Kept::TextGap, "unused kernel image (text/rodata gap)");
+        self.free_image(boot, Kept::RodataGap, "unused kernel image (rodata/data gap)");
         self.refresh_managed();
         self.count_gigantic(boot);
     }

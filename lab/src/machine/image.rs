@@ -21,6 +21,27 @@ struct Sections {
     idmap: (u64, u64),
     init_tables: u64,
     brk_used: u64,
+    /// Bytes of lock prefixes, which follow the init sections.
+    smp_locks: u64,
+    /// Unused bytes at the end of the decrypted data, which is the last of bss.
+    decrypted_unused: u64,
+}
+
+/// Bytes of lock prefixes and of unused decrypted data in Debian's kernel of this configuration.
+pub(crate) fn late_parts(config: &KernelConfig) -> (u64, u64) {
+    let sections = of(config);
+    (sections.smp_locks, sections.decrypted_unused)
+}
+
+fn of(config: &KernelConfig) -> &'static Sections {
+    match (config.arch, config.lpae) {
+        (Arch::Arm64, _) => &ARM64,
+        (Arch::Arm, false) => &ARM,
+        (Arch::Arm, true) => &ARM_LPAE,
+        (Arch::X86_64, _) => &X86_64,
+        (Arch::I386, false) => &I386,
+        (Arch::I386, true) => &I386_PAE,
+    }
 }
 
 const ARM64: Sections = Sections {
@@ -39,6 +60,8 @@ const ARM64: Sections = Sections {
     idmap: (0xcf_0000, 0xcf_0930),
     init_tables: 0x5000,
     brk_used: 0,
+    smp_locks: 0,
+    decrypted_unused: 0,
 };
 
 /// Offsets from the start of RAM: the head lies at 0x208000.
@@ -58,6 +81,8 @@ const ARM: Sections = Sections {
     idmap: (0x30_0000, 0x30_00ac),
     init_tables: 0,
     brk_used: 0,
+    smp_locks: 0,
+    decrypted_unused: 0,
 };
 
 const ARM_LPAE: Sections = Sections {
@@ -93,6 +118,8 @@ const X86_64: Sections = Sections {
     idmap: (0, 0),
     init_tables: 0,
     brk_used: 0x1_1000,
+    smp_locks: 0x9000,
+    decrypted_unused: 0x1f_d000,
 };
 
 const I386: Sections = Sections {
@@ -101,13 +128,15 @@ const I386: Sections = Sections {
     rodata_end: 0xc3_9000,
     init_begin: 0xd8_6000,
     inittext_end: 0xdd_94d5,
-    init_end: 0xe7_2000,
+    init_end: 0xe6_a000,
     data: 0xc3_9000,
     data_end: 0xd7_0bc0,
     bss: 0xe7_2000,
     bss_end: 0xee_6000,
     end: 0xee_6000,
     brk_used: 0x1_0000,
+    smp_locks: 0x8000,
+    decrypted_unused: 0,
     ..X86_64
 };
 
@@ -117,13 +146,15 @@ const I386_PAE: Sections = Sections {
     rodata_end: 0xc5_1000,
     init_begin: 0xda_4000,
     inittext_end: 0xdf_9b6b,
-    init_end: 0xe9_4000,
+    init_end: 0xe8_c000,
     data: 0xc5_2000,
     data_end: 0xd8_e680,
     bss: 0xe9_4000,
     bss_end: 0xf0_b000,
     end: 0xf0_b000,
     brk_used: 0x1_9000,
+    smp_locks: 0x8000,
+    decrypted_unused: 0,
     ..X86_64
 };
 
@@ -133,17 +164,15 @@ const ARM_TEXT_OFFSET: u64 = 0x20_8000;
 
 /// The image of Debian's kernel of this configuration on a machine whose RAM starts at `ram`.
 pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
-    let (sections, base) = match (config.arch, config.lpae) {
+    let base = match config.arch {
         // The first 2 MiB are the boot loader's.
-        (Arch::Arm64, _) => (&ARM64, ram.align_up(2 * MIB).saturating_add(2 * MIB)),
-        (Arch::Arm, false) => (&ARM, ram.align_up(2 * MIB)),
-        (Arch::Arm, true) => (&ARM_LPAE, ram.align_up(2 * MIB)),
-        (Arch::X86_64, _) => (&X86_64, physical_start(config)),
-        (Arch::I386, false) => (&I386, physical_start(config)),
-        (Arch::I386, true) => (&I386_PAE, physical_start(config)),
+        Arch::Arm64 => ram.align_up(2 * MIB).saturating_add(2 * MIB),
+        Arch::Arm => ram.align_up(2 * MIB),
+        Arch::X86_64 | Arch::I386 => physical_start(config),
     };
     let at = |offset: u64| base.saturating_add(offset);
-    let s = sections;
+    let s = of(config);
+    let smp_locks = if config.smp { s.smp_locks } else { 0 };
     KernelImage {
         text_start: at(s.text),
         text_end: at(s.etext),
@@ -167,6 +196,8 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
         },
         init_pg_dir: PhysRange::new(at(s.end - s.init_tables), at(s.end)),
         idmap_text: PhysRange::new(at(s.idmap.0), at(s.idmap.1)),
+        smp_locks: PhysRange::new(at(s.init_end), at(s.init_end + smp_locks)),
+        decrypted_unused: PhysRange::new(at(s.bss_end - s.decrypted_unused), at(s.bss_end)),
         head_len: match config.arch {
             Arch::Arm => s.text - ARM_TEXT_OFFSET,
             _ => s.text,

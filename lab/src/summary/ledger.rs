@@ -217,7 +217,11 @@ impl Ledger {
             self.paint_reserved(verdict.range, Purpose::SetAside);
         }
         self.paint_reserved(PhysRange::new(image.text_start, image.end), Purpose::Kernel);
-        self.paint_reserved(PhysRange::new(image.init_begin, image.init_end), Purpose::KernelInit);
+        let locks = boot.frees_smp_locks().then_some(image.smp_locks);
+        let init = PhysRange::new(image.init_begin, image.init_end);
+        for part in [init, image.decrypted_unused].into_iter().chain(locks) {
+            self.paint_reserved(part, Purpose::KernelInit);
+        }
         let config = &boot.machine.config;
         if boot.machine.arch == Arch::X86_64 && config.strict_kernel_rwx {
             // What aligning the image's parts to large pages left between them is freed with the init sections.

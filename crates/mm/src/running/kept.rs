@@ -1,10 +1,11 @@
 //! Reserved memory that is freed or lent later in the boot, kept as tokens until then.
 
 use super::Running;
-use crate::boot::{Boot, warning};
+use crate::boot::{Boot, info, warning};
 use arrayvec::ArrayVec;
+use core::fmt::Display;
 use pagewright_addr::{PfnRange, PhysRange};
-use pagewright_firmware::Arch;
+use pagewright_firmware::{Arch, Firmware};
 use pagewright_page::{Pristine, Reserved};
 use pagewright_zone::buddy::Buddy;
 
@@ -16,8 +17,13 @@ pub(super) const MAX_KEPT: usize = 144;
 pub(super) enum Kept {
     /// The CMA area of that number.
     Cma(usize),
-    ImageGaps,
+    SmpLocks,
+    Decrypted,
     InitSections,
+    /// Between text and read-only data.
+    TextGap,
+    /// Between read-only data and data.
+    RodataGap,
     Initrd,
     BootServices,
 }
@@ -38,10 +44,14 @@ pub(super) fn special_ranges(boot: &Boot<'_>) -> ArrayVec<(PfnRange, Kept), 136>
     }
     let image = &boot.machine.image;
     add(PhysRange::new(image.init_begin, image.init_end), Kept::InitSections);
+    if boot.frees_smp_locks() {
+        add(image.smp_locks, Kept::SmpLocks);
+    }
+    add(image.decrypted_unused, Kept::Decrypted);
     if boot.machine.arch == Arch::X86_64 && c.strict_kernel_rwx {
         // Between text, read-only data and data lies what alignment to large pages left over.
-        add(PhysRange::new(image.text_end, image.rodata_start), Kept::ImageGaps);
-        add(PhysRange::new(image.rodata_end, image.data_start), Kept::ImageGaps);
+        add(PhysRange::new(image.text_end, image.rodata_start), Kept::TextGap);
+        add(PhysRange::new(image.rodata_end, image.data_start), Kept::RodataGap);
     }
     if let Some(initrd) = boot.initrd.filter(|_| !boot.params.keep_initrd) {
         add(freed_initrd(boot, initrd), Kept::Initrd);
@@ -100,6 +110,16 @@ impl<'a> Running<'_, '_, 'a> {
         }
     }
 
+    /// Gives a part of the kernel's image to the page allocator, and says so.
+    pub(super) fn free_image(&mut self, boot: &Boot<'_>, which: Kept, what: impl Display) {
+        let parts = self.take(which);
+        let pages: u64 = parts.iter().map(Reserved::len).sum();
+        parts.into_iter().for_each(|part| self.buddy.free_reserved(part));
+        if pages > 0 {
+            info!(boot, "Freeing {what} memory: {}K", (pages * boot.page_bytes()) >> 10);
+        }
+    }
+
     /// `cma_init_reserved_areas`: each area becomes memory that is lent. One that lies in more than one zone cannot be,
     /// and is ordinary memory from here on.
     pub(super) fn activate_cma(&mut self, boot: &mut Boot<'_>) {
@@ -118,5 +138,19 @@ impl<'a> Running<'_, '_, 'a> {
             boot.cma[at].given_back = true;
             warning!(boot, "cma: CMA area {} could not be activated", boot.cma[at].name);
         }
+    }
+}
+
+impl Boot<'_> {
+    /// Whether the table of lock prefixes goes (`alternative_instructions`): a kernel that runs on one processor while more
+    /// may come has patched them out, and keeps the table to put them back.
+    pub fn frees_smp_locks(&self) -> bool {
+        let possible = self.machine.cpus.possible;
+        let absent = match &self.machine.firmware {
+            Firmware::Pc(pc) => pc.hotplug_cpus,
+            _ => 0,
+        };
+        let starts_one = self.params.nosmp || self.params.maxcpus.is_some_and(|cpus| cpus <= 1);
+        possible == 1 || !(starts_one || possible.saturating_sub(absent) <= 1)
     }
 }

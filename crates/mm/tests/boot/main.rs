@@ -5,6 +5,7 @@ mod chaos;
 mod cma;
 mod efi;
 mod failing;
+mod freed;
 mod models;
 mod placements;
 mod stack;

@@ -31,7 +31,9 @@ pub(super) fn image(capture: &Capture, arch: Arch, config: &KernelConfig) -> Res
     let mut image = match arch {
         Arch::Arm64 => parts.arm64(config),
         Arch::Arm => parts.arm(),
-        Arch::X86_64 | Arch::I386 => return Ok(parts.x86(find("Kernel rodata"), find("Kernel bss"))),
+        Arch::X86_64 | Arch::I386 => {
+            return Ok(parts.x86(config, find("Kernel rodata"), find("Kernel bss")));
+        }
     };
     sections(&capture.dmesg, &mut image);
     Ok(image)
@@ -40,13 +42,7 @@ pub(super) fn image(capture: &Capture, arch: Arch, config: &KernelConfig) -> Res
 /// Where data ends and bss begins, and where read-only data ends, is told on arm and arm64 by the kernel's own list of
 /// its sections only: `Memory: ... (11264K kernel code, 1700K rwdata, 3732K rodata, 2048K init, 377K bss, ...)`.
 fn sections(dmesg: &str, image: &mut KernelImage) {
-    let line = dmesg.lines().map(crate::facts::body).find(|l| l.starts_with("Memory: "));
-    let Some((_, list)) = line.and_then(|l| l.split_once('(')) else { return };
-    let bytes = |name: &str| -> Option<u64> {
-        let kib: u64 =
-            list.split(", ").find_map(|s| s.strip_suffix(name)?.strip_suffix("K ")?.parse().ok())?;
-        kib.checked_mul(1024)
-    };
+    let bytes = |name: &str| section_bytes(dmesg, name);
     if let Some(len) = bytes("rwdata") {
         image.data_end = image.data_start.saturating_add(len).min(image.end);
     }
@@ -56,6 +52,23 @@ fn sections(dmesg: &str, image: &mut KernelImage) {
     if let Some(len) = bytes("rodata") {
         image.rodata_end = image.rodata_start.saturating_add(len).min(image.init_begin);
     }
+}
+
+/// The length of one section in the kernel's own list.
+fn section_bytes(dmesg: &str, name: &str) -> Option<u64> {
+    let line = dmesg.lines().map(crate::facts::body).find(|l| l.starts_with("Memory: "))?;
+    let (_, list) = line.split_once('(')?;
+    let kib: u64 = list.split(", ").find_map(|s| s.strip_suffix(name)?.strip_suffix("K ")?.parse().ok())?;
+    kib.checked_mul(1024)
+}
+
+/// How much the kernel says to have freed of something.
+fn freed_bytes(dmesg: &str, what: &str) -> Option<u64> {
+    let amount = |line| {
+        let kib = crate::facts::body(line).strip_prefix("Freeing ")?.strip_prefix(what)?;
+        kib.strip_prefix(" memory: ")?.strip_suffix('K')?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    dmesg.lines().find_map(amount)
 }
 
 struct Parts<'a> {
@@ -104,7 +117,7 @@ impl Parts<'_> {
             init_pg_dir: PhysRange::new(data.end.saturating_sub(tables * PAGE), data.end),
             idmap_text: range(phys(&["__idmap_text_start"]), phys(&["__idmap_text_end"])),
             head_len,
-            brk_used: 0,
+            ..KernelImage::default()
         }
     }
 
@@ -137,13 +150,23 @@ impl Parts<'_> {
     }
 
     /// Each section has a line of its own; the brk area follows the image.
-    fn x86(&self, rodata: Option<PhysRange>, bss: Option<PhysRange>) -> KernelImage {
+    ///
+    /// The table of lock prefixes follows the init sections; the unused decrypted data ends with bss. How long they are
+    /// the log says when it frees them; else they are taken to be those of Debian's kernel.
+    fn x86(&self, config: &KernelConfig, rodata: Option<PhysRange>, bss: Option<PhysRange>) -> KernelImage {
         let (code, data) = (self.code, self.data);
         let bss = bss.unwrap_or(PhysRange::new(data.end, data.end));
         let phys = self.translate(self.symbol(&["_text", "_stext"]).unwrap_or(0), code.start);
         let known = |names: &[&str]| self.symbol(names).and_then(|_| phys(names));
         let init_begin = known(&["__init_begin"]).unwrap_or(data.end.align_up(PAGE));
         let end = known(&["__end_of_kernel_reserve"]).unwrap_or(bss.end.align_up(PAGE));
+        let dmesg = &self.capture.dmesg;
+        let init_len = section_bytes(dmesg, "init").map(|len| init_begin.saturating_add(len));
+        let init_end = known(&["__init_end"]).or(init_len).unwrap_or(bss.start).min(bss.start);
+        let (locks, unused) = crate::machine::late_parts(config);
+        let locks = freed_bytes(dmesg, "SMP alternatives").unwrap_or(locks);
+        let unused = freed_bytes(dmesg, "unused decrypted").unwrap_or(unused);
+        let locks_start = known(&["__smp_locks"]).unwrap_or(init_end);
         KernelImage {
             text_start: code.start,
             text_end: code.end,
@@ -151,13 +174,15 @@ impl Parts<'_> {
             rodata_end: rodata.map_or(data.start, |r| r.end),
             init_begin,
             inittext_end: known(&["_einittext"]).unwrap_or(init_begin),
-            init_end: known(&["__init_end"]).unwrap_or(bss.start),
+            init_end,
             data_start: data.start,
             data_end: data.end,
             bss_start: bss.start,
             bss_end: bss.end,
             end,
-            brk_used: brk_used(&self.capture.dmesg, end),
+            brk_used: brk_used(dmesg, end),
+            smp_locks: PhysRange::new(locks_start, locks_start.saturating_add(locks).min(bss.start)),
+            decrypted_unused: PhysRange::new(bss.end.saturating_sub(unused).max(bss.start), bss.end),
             ..KernelImage::default()
         }
     }

@@ -92,6 +92,7 @@ pub(crate) fn range(start: u64, len: u64) -> PhysRange {
 /// An image whose sections follow each other from `at` on.
 pub(crate) fn image(arch: Arch, at: u64, va_bits: u8) -> KernelImage {
     let head = if arch == Arch::Arm64 { 64 * KIB } else { 0 };
+    let x86 = matches!(arch, Arch::X86_64 | Arch::I386);
     let p = |offset: u64| PhysAddr::new(at + offset);
     KernelImage {
         text_start: p(head),
@@ -102,11 +103,11 @@ pub(crate) fn image(arch: Arch, at: u64, va_bits: u8) -> KernelImage {
         inittext_end: p(7 * MIB),
         init_end: p(8 * MIB),
         data_start: p(8 * MIB),
-        data_end: p(9 * MIB),
+        data_end: p(9 * MIB - 64 * KIB),
         bss_start: p(9 * MIB),
         bss_end: p(10 * MIB),
         end: p(10 * MIB),
-        brk_used: if matches!(arch, Arch::X86_64 | Arch::I386) { 64 * KIB } else { 0 },
+        brk_used: if x86 { 64 * KIB } else { 0 },
         virt: if arch == Arch::Arm64 {
             0u64.wrapping_sub(1 << (va_bits - 1)).wrapping_add(128 * MIB + head)
         } else {
@@ -114,6 +115,12 @@ pub(crate) fn image(arch: Arch, at: u64, va_bits: u8) -> KernelImage {
         },
         init_pg_dir: range(at + 10 * MIB - 20 * KIB, 20 * KIB),
         idmap_text: range(at + 3 * MIB, KIB),
+        smp_locks: if x86 { range(at + 9 * MIB - 64 * KIB, 32 * KIB) } else { PhysRange::default() },
+        decrypted_unused: if arch == Arch::X86_64 {
+            range(at + 10 * MIB - 512 * KIB, 512 * KIB)
+        } else {
+            PhysRange::default()
+        },
         head_len: head,
     }
 }
