@@ -111,14 +111,6 @@ pub trait Format: Copy {
         Self::SHAPE.level(level).bytes()
     }
 
-    /// What [`Self::load`] makes of a bare word of hardware's that is entry `index` of its table. Formats in which an entry's
-    /// place says something that its word does not (arm's supersections: sixteen equal entries) add that above the word.
-    #[inline]
-    fn in_place(&self, level: Level, index: usize, word: u64) -> u64 {
-        let _ = (level, index);
-        word
-    }
-
     /// The page that holds a table of `level`, and the index of the table's first entry in it.
     #[inline]
     fn locate(&self, level: Level, first_entry: PhysAddr) -> (PhysAddr, usize) {

@@ -1,4 +1,5 @@
 //! The codecs: every attribute goes round, literal words say what the specifications say, and the walker maps with each.
 
 mod arm64;
+mod arm_short;
 mod common;
