@@ -230,6 +230,18 @@ pub struct Cursor<'t, F: Format, M: TableMemory> {
 }
 
 impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
+    /// The same right over a part of the range, as long as this cursor is not used. What is unmapped through it takes no
+    /// table out that reaches beyond the part: so a table that is there to stay survives its last page.
+    ///
+    /// # Errors
+    /// [`UnmapError::OutsideCursor`] if the cursor does not hold all of `range`.
+    pub fn part(&mut self, range: VirtRange) -> Result<Cursor<'_, F, M>, UnmapError> {
+        if !self.holds(range) {
+            return Err(UnmapError::OutsideCursor(range));
+        }
+        Ok(Cursor { tables: self.tables, range: Some(range), _guard: None })
+    }
+
     /// Whether the cursor holds all of `range`.
     pub(crate) fn holds(&self, range: VirtRange) -> bool {
         self.range.is_none_or(|mine| mine.contains_range(&range))
