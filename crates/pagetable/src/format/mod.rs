@@ -6,10 +6,12 @@
 
 pub mod arm;
 pub mod arm64;
+mod kinds;
 pub mod long;
 mod memory_types;
 pub mod x86;
 
+pub use kinds::{FormatKind, WithFormat};
 pub use memory_types::MemoryTypes;
 
 use crate::attr::{Attr, AttrError, TableLimits};

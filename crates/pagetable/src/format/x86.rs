@@ -1,7 +1,15 @@
-//! x86_64: 4-level and 5-level paging.
+//! x86_64: 4-level and 5-level paging; [`i386`] has the formats of 32-bit kernels.
 //!
 //! Intel SDM volume 3A, chapter 4 ("Paging"), tables 4-14 to 4-20. The page-attribute table is taken to hold what Linux
 //! writes into it: WB, WC, UC-, UC, WB, WP, UC-, WT.
+//!
+//! With memory encryption (AMD SME and SEV: AMD APM volume 2, 7.10) one address bit says "encrypted". Tables always have
+//! it; a leaf without it is outside the protected world, which is what [`AttrFlags::NON_SECURE`] says here.
+//!
+//! There is one execute bit: it is the bit of whoever may use the page, [`AttrFlags::USER_EXEC`] on user pages and
+//! [`AttrFlags::EXEC`] on others.
+
+pub mod i386;
 
 use super::{Entry, Format, Leaf, Step};
 use crate::attr::{Attr, AttrError, AttrFlags, MemoryType, Shareability, TableLimits};
@@ -112,6 +120,159 @@ pub(crate) const fn pat_type(index: u64) -> MemoryType {
     }
 }
 
+/// What differs between x86's formats as far as leaves go.
+pub(crate) struct LeafRules {
+    /// Bytes of the leaf.
+    bytes: u64,
+    /// Whether it is above the lowest level: with PS, and PAT elsewhere.
+    block: bool,
+    /// Whether bit 63 is XD.
+    no_execute: bool,
+    /// Whether bits 62:59 are a protection key.
+    keys: bool,
+    /// The address bit that says "encrypted", or 0.
+    encryption_mask: u64,
+    /// Physical address bits.
+    phys_bits: u32,
+}
+
+/// The flags that have a bit each.
+const FLAG_BITS: [(AttrFlags, u64); 5] = [
+    (AttrFlags::WRITE, WRITE),
+    (AttrFlags::USER, USER),
+    (AttrFlags::ACCESSED, ACCESSED),
+    (AttrFlags::DIRTY, DIRTY),
+    (AttrFlags::GLOBAL, GLOBAL),
+];
+
+impl LeafRules {
+    /// Address bits that must be zero.
+    const fn above(&self) -> u64 {
+        ADDRESS & !((1 << self.phys_bits) - 1) & !self.encryption_mask
+    }
+
+    fn encode(&self, leaf: &Leaf) -> Result<u64, AttrError> {
+        let Leaf { phys, attr, contiguous } = *leaf;
+        if !phys.is_aligned(self.bytes)
+            || phys.get() >> self.phys_bits != 0
+            || phys.get() & self.encryption_mask != 0
+            || contiguous
+        {
+            return Err(AttrError::Address(phys));
+        }
+        let flags = attr.flags;
+        let user = flags.contains(AttrFlags::USER);
+        let foreign = if user { AttrFlags::EXEC } else { AttrFlags::USER_EXEC };
+        let exec = flags.intersects(AttrFlags::EXEC | AttrFlags::USER_EXEC);
+        let plain = flags.contains(AttrFlags::NON_SECURE);
+        if flags.intersects(foreign | AttrFlags::GUARDED)
+            || !(exec || self.no_execute)
+            || (plain && self.encryption_mask == 0)
+        {
+            return Err(AttrError::Flags(flags));
+        }
+        if attr.share != Shareability::Inner {
+            return Err(AttrError::Share(attr.share));
+        }
+        if attr.key > (if self.keys { 15 } else { 0 }) {
+            return Err(AttrError::Key(attr.key));
+        }
+        if attr.software > 7 {
+            return Err(AttrError::Software(attr.software));
+        }
+        let pat = pat_index(attr.memory).ok_or(AttrError::Memory(attr.memory))?;
+        let mut word = phys.get() | PRESENT | if plain { 0 } else { self.encryption_mask };
+        for (flag, bit) in FLAG_BITS {
+            if flags.contains(flag) {
+                word |= bit;
+            }
+        }
+        if !exec {
+            word |= NO_EXEC;
+        }
+        word |= ((pat & 1) * PWT) | (((pat >> 1) & 1) * PCD);
+        word |= if self.block { PAGE_SIZE | ((pat >> 2) * PAT_BLOCK) } else { (pat >> 2) * PAT };
+        word |= (u64::from(attr.software) << 9) | (u64::from(attr.key) << 59);
+        Ok(word)
+    }
+
+    /// Decodes a present leaf; `None` if address bits are set that must not be.
+    fn decode(&self, word: u64) -> Option<Leaf> {
+        let pat_bit = if self.block { PAT_BLOCK } else { PAT };
+        let address = word & ADDRESS & !self.encryption_mask & !(if self.block { PAT_BLOCK } else { 0 });
+        if word & self.above() != 0
+            || address & (self.bytes - 1) != 0
+            || (word & NO_EXEC != 0 && !self.no_execute)
+        {
+            return None;
+        }
+        let mut flags = AttrFlags::empty();
+        for (flag, bit) in FLAG_BITS {
+            flags.set(flag, word & bit != 0);
+        }
+        if word & NO_EXEC == 0 {
+            flags |= if word & USER != 0 { AttrFlags::USER_EXEC } else { AttrFlags::EXEC };
+        }
+        flags.set(AttrFlags::NON_SECURE, self.encryption_mask != 0 && word & self.encryption_mask == 0);
+        let pat = u64::from(word & PWT != 0)
+            | (u64::from(word & PCD != 0) << 1)
+            | (u64::from(word & pat_bit != 0) << 2);
+        Some(Leaf {
+            phys: PhysAddr::new(address),
+            attr: Attr {
+                flags,
+                memory: pat_type(pat),
+                share: Shareability::Inner,
+                key: if self.keys { ((word >> 59) & 15) as u8 } else { 0 },
+                software: ((word >> 9) & 7) as u8,
+            },
+            contiguous: false,
+        })
+    }
+}
+
+/// The permission bits of a table entry: all of them but what `limits` take away.
+fn table_bits(limits: TableLimits, no_execute: bool) -> u64 {
+    let mut word = PRESENT | WRITE | USER | ACCESSED | DIRTY;
+    if limits.contains(TableLimits::NO_WRITE) {
+        word &= !WRITE;
+    }
+    if limits.contains(TableLimits::NO_USER) {
+        word &= !USER;
+    }
+    // One bit for both kinds of execution: it is set only when both are forbidden.
+    if limits.contains(TableLimits::NO_EXEC | TableLimits::NO_USER_EXEC) && no_execute {
+        word |= NO_EXEC;
+    }
+    word
+}
+
+/// What [`table_bits`] wrote.
+fn table_limits(word: u64) -> TableLimits {
+    let mut limits = TableLimits::empty();
+    limits.set(TableLimits::NO_WRITE, word & WRITE == 0);
+    limits.set(TableLimits::NO_USER, word & USER == 0);
+    limits.set(TableLimits::NO_EXEC | TableLimits::NO_USER_EXEC, word & NO_EXEC != 0);
+    limits
+}
+
+impl<const LEVELS: usize> X86_64<LEVELS> {
+    fn rules(&self, level: Level) -> LeafRules {
+        LeafRules {
+            bytes: Self::TREE.level(level).bytes(),
+            block: level != Level::PTE,
+            no_execute: self.config.no_execute,
+            keys: true,
+            encryption_mask: self.config.encryption_mask,
+            phys_bits: self.config.phys_bits.min(52),
+        }
+    }
+
+    fn may_be_leaf(&self, level: Level) -> bool {
+        Self::TREE.level(level).leaf && (level != Level::PUD || self.config.gigabyte_pages)
+    }
+}
+
 impl<const LEVELS: usize> Format for X86_64<LEVELS> {
     type Word = u64;
     const SHAPE: Shape = Shape::new(12, LEVELS_ALL.split_at(LEVELS).0);
@@ -123,67 +284,14 @@ impl<const LEVELS: usize> Format for X86_64<LEVELS> {
     }
 
     fn table_word(&self, _: Level, _: usize, page: PhysAddr, limits: TableLimits) -> u64 {
-        let mut word = page.get() | self.config.encryption_mask | PRESENT | WRITE | USER | ACCESSED | DIRTY;
-        if limits.contains(TableLimits::NO_WRITE) {
-            word &= !WRITE;
-        }
-        if limits.contains(TableLimits::NO_USER) {
-            word &= !USER;
-        }
-        // One bit for both kinds of execution: it is set only when both are forbidden.
-        if limits.contains(TableLimits::NO_EXEC | TableLimits::NO_USER_EXEC) && self.config.no_execute {
-            word |= NO_EXEC;
-        }
-        word
+        page.get() | self.config.encryption_mask | table_bits(limits, self.config.no_execute)
     }
 
     fn leaf_word(&self, level: Level, leaf: &Leaf) -> Result<u64, AttrError> {
-        let Leaf { phys, attr, contiguous } = *leaf;
-        let size = Self::SHAPE.level(level);
-        if !size.leaf || (level == Level::PUD && !self.config.gigabyte_pages) {
+        if !self.may_be_leaf(level) {
             return Err(AttrError::Level(level));
         }
-        if !phys.is_aligned(size.bytes()) || phys.get() >> self.config.phys_bits != 0 || contiguous {
-            return Err(AttrError::Address(phys));
-        }
-        let flags = attr.flags;
-        let user = flags.contains(AttrFlags::USER);
-        let foreign = if user { AttrFlags::EXEC } else { AttrFlags::USER_EXEC };
-        let exec = flags.intersects(AttrFlags::EXEC | AttrFlags::USER_EXEC);
-        if flags.intersects(foreign | AttrFlags::GUARDED | AttrFlags::NON_SECURE)
-            || !(exec || self.config.no_execute)
-        {
-            return Err(AttrError::Flags(flags));
-        }
-        if attr.share != Shareability::Inner {
-            return Err(AttrError::Share(attr.share));
-        }
-        if attr.key > 15 {
-            return Err(AttrError::Key(attr.key));
-        }
-        if attr.software > 7 {
-            return Err(AttrError::Software(attr.software));
-        }
-        let pat = pat_index(attr.memory).ok_or(AttrError::Memory(attr.memory))?;
-        let mut word = phys.get() | self.config.encryption_mask | PRESENT;
-        for (flag, bit) in [
-            (AttrFlags::WRITE, WRITE),
-            (AttrFlags::USER, USER),
-            (AttrFlags::ACCESSED, ACCESSED),
-            (AttrFlags::DIRTY, DIRTY),
-            (AttrFlags::GLOBAL, GLOBAL),
-        ] {
-            if flags.contains(flag) {
-                word |= bit;
-            }
-        }
-        if !exec {
-            word |= NO_EXEC;
-        }
-        word |= ((pat & 1) * PWT) | (((pat >> 1) & 1) * PCD);
-        word |= if level == Level::PTE { (pat >> 2) * PAT } else { PAGE_SIZE | ((pat >> 2) * PAT_BLOCK) };
-        word |= (u64::from(attr.software) << 9) | (u64::from(attr.key) << 59);
-        Ok(word)
+        self.rules(level).encode(leaf)
     }
 
     fn entry(&self, level: Level, word: u64) -> Entry {
@@ -193,54 +301,17 @@ impl<const LEVELS: usize> Format for X86_64<LEVELS> {
         if word & PRESENT == 0 {
             return Entry::Software(word);
         }
-        let above = ADDRESS & !((1u64 << self.config.phys_bits) - 1) & !self.config.encryption_mask;
-        if word & above != 0 || (word & NO_EXEC != 0 && !self.config.no_execute) {
+        let rules = self.rules(level);
+        if level == Level::PTE || word & PAGE_SIZE != 0 {
+            return match rules.decode(word) {
+                Some(leaf) if self.may_be_leaf(level) => Entry::Leaf(leaf),
+                _ => Entry::Reserved(word),
+            };
+        }
+        if word & rules.above() != 0 || (word & NO_EXEC != 0 && !self.config.no_execute) {
             return Entry::Reserved(word);
         }
-        let size = Self::SHAPE.level(level);
-        let block = level != Level::PTE && word & PAGE_SIZE != 0;
-        if level != Level::PTE && !block {
-            let mut limits = TableLimits::empty();
-            limits.set(TableLimits::NO_WRITE, word & WRITE == 0);
-            limits.set(TableLimits::NO_USER, word & USER == 0);
-            limits.set(TableLimits::NO_EXEC | TableLimits::NO_USER_EXEC, word & NO_EXEC != 0);
-            return Entry::Table(PhysAddr::new(word & ADDRESS & !self.config.encryption_mask), limits);
-        }
-        if !size.leaf || (level == Level::PUD && !self.config.gigabyte_pages) {
-            return Entry::Reserved(word);
-        }
-        let pat_bit = if block { PAT_BLOCK } else { PAT };
-        let address = word & ADDRESS & !self.config.encryption_mask & !(if block { PAT_BLOCK } else { 0 });
-        if address & (size.bytes() - 1) != 0 {
-            return Entry::Reserved(word);
-        }
-        let mut flags = AttrFlags::empty();
-        for (flag, bit) in [
-            (AttrFlags::WRITE, WRITE),
-            (AttrFlags::USER, USER),
-            (AttrFlags::ACCESSED, ACCESSED),
-            (AttrFlags::DIRTY, DIRTY),
-            (AttrFlags::GLOBAL, GLOBAL),
-        ] {
-            flags.set(flag, word & bit != 0);
-        }
-        if word & NO_EXEC == 0 {
-            flags |= if word & USER != 0 { AttrFlags::USER_EXEC } else { AttrFlags::EXEC };
-        }
-        let pat = u64::from(word & PWT != 0)
-            | (u64::from(word & PCD != 0) << 1)
-            | (u64::from(word & pat_bit != 0) << 2);
-        Entry::Leaf(Leaf {
-            phys: PhysAddr::new(address),
-            attr: Attr {
-                flags,
-                memory: pat_type(pat),
-                share: Shareability::Inner,
-                key: ((word >> 59) & 15) as u8,
-                software: ((word >> 9) & 7) as u8,
-            },
-            contiguous: false,
-        })
+        Entry::Table(PhysAddr::new(word & ADDRESS & !self.config.encryption_mask), table_limits(word))
     }
 
     #[inline]
