@@ -34,21 +34,29 @@ impl Block {
         })
     }
 
-    /// All its words, if it is a block of 32-bit words; else none.
+    /// `count` words from word `first` on; `None` if the block ends before, or is one of 64-bit words.
     #[inline]
-    pub(super) fn words32(&self) -> &[AtomicU32] {
-        let Self::W32(memory) = self else { return &[] };
+    pub(super) fn words32(&self, first: usize, count: usize) -> Option<&[AtomicU32]> {
+        let Self::W32(memory) = self else { return None };
+        inside(first, count, 4)?;
         // SAFETY: the block's memory was made by `new`: BLOCK_BYTES initialised bytes at a multiple of 8, for which every
-        // pattern of bits is a value. It lives as long as self. It is reached only through this method, which
-        // lends atomics, so no access to it is other than atomic and of this width.
-        unsafe { core::slice::from_raw_parts(memory.first().as_ptr().cast(), (BLOCK_BYTES / 4) as usize) }
+        // pattern of bits is a value; `inside` found the words among them. It lives as long as self. It is reached
+        // only through this method, which lends atomics, so no access to it is other than atomic and of this width.
+        Some(unsafe { core::slice::from_raw_parts(memory.first().cast().add(first).as_ptr(), count) })
     }
 
-    /// All its words, if it is a block of 64-bit words; else none.
+    /// `count` words from word `first` on; `None` if the block ends before, or is one of 32-bit words.
     #[inline]
-    pub(super) fn words64(&self) -> &[AtomicU64] {
-        let Self::W64(memory) = self else { return &[] };
+    pub(super) fn words64(&self, first: usize, count: usize) -> Option<&[AtomicU64]> {
+        let Self::W64(memory) = self else { return None };
+        inside(first, count, 8)?;
         // SAFETY: as in `words32`, which for a block of this kind lends nothing.
-        unsafe { core::slice::from_raw_parts(memory.first().as_ptr().cast(), (BLOCK_BYTES / 8) as usize) }
+        Some(unsafe { core::slice::from_raw_parts(memory.first().cast().add(first).as_ptr(), count) })
     }
+}
+
+/// `None` unless words `first..first + count` of `bytes` each are in a block.
+#[inline]
+fn inside(first: usize, count: usize, bytes: usize) -> Option<()> {
+    (first.checked_add(count)? <= BLOCK_BYTES as usize / bytes).then_some(())
 }

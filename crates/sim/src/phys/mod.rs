@@ -180,8 +180,10 @@ impl PhysMemory {
         self.check(at, len)?;
         let (mut now, end) = (at.get(), at.get() + len);
         while now < end {
-            let count = (end - now).min(BLOCK_BYTES - now % BLOCK_BYTES);
-            if self.block(now).is_some() {
+            let made = self.place(now).and_then(|(chunk, index)| Some((chunk.blocks.get()?, index)));
+            let step = if made.is_none() { BLOCK_BYTES * CHUNK_BLOCKS as u64 } else { BLOCK_BYTES };
+            let count = (end - now).min(step - now % step);
+            if made.is_some_and(|(blocks, index)| blocks[index].get().is_some()) {
                 let zeroes = [0; 512];
                 let mut left = count;
                 while left > 0 {
@@ -248,30 +250,34 @@ impl PhysMemory {
     /// The word at `at`, a multiple of the width that is RAM at least in part.
     #[inline]
     fn load(&self, at: u64) -> u64 {
-        let Some(block) = self.block(at) else { return 0 };
         let inside = (at % BLOCK_BYTES) as usize;
-        match self.width {
-            EntryWidth::Bits32 => u64::from(block.words32()[inside / 4].load(Ordering::Acquire)),
-            EntryWidth::Bits64 => block.words64()[inside / 8].load(Ordering::Acquire),
-        }
+        let word = self.block(at).and_then(|block| {
+            Some(match self.width {
+                EntryWidth::Bits32 => u64::from(block.words32(inside / 4, 1)?[0].load(Ordering::Acquire)),
+                EntryWidth::Bits64 => block.words64(inside / 8, 1)?[0].load(Ordering::Acquire),
+            })
+        });
+        word.unwrap_or(0)
     }
 
     /// Puts the bits in `mask` of the word at `at` to those of `value`, at once.
     fn change(&self, at: u64, mask: u64, value: u64) -> Result<(), PhysError> {
-        let block = self.block_or_new(at).ok_or(PhysError::HostMemory(PhysAddr::new(at)))?;
         let inside = (at % BLOCK_BYTES) as usize;
-        match self.width {
-            EntryWidth::Bits32 => {
-                let (mask, value) = (mask as u32, value as u32);
-                let new = |old| (old & !mask) | (value & mask);
-                block.words32()[inside / 4].update(Ordering::AcqRel, Ordering::Acquire, new);
+        let put = |block: &Block| {
+            match self.width {
+                EntryWidth::Bits32 => {
+                    let (mask, value) = (mask as u32, value as u32);
+                    let new = |old| (old & !mask) | (value & mask);
+                    block.words32(inside / 4, 1)?[0].update(Ordering::AcqRel, Ordering::Acquire, new);
+                }
+                EntryWidth::Bits64 => {
+                    let new = |old| (old & !mask) | (value & mask);
+                    block.words64(inside / 8, 1)?[0].update(Ordering::AcqRel, Ordering::Acquire, new);
+                }
             }
-            EntryWidth::Bits64 => {
-                let new = |old| (old & !mask) | (value & mask);
-                block.words64()[inside / 8].update(Ordering::AcqRel, Ordering::Acquire, new);
-            }
-        }
-        Ok(())
+            Some(())
+        };
+        self.block_or_new(at).and_then(put).ok_or(PhysError::HostMemory(PhysAddr::new(at)))
     }
 }
 
@@ -293,8 +299,7 @@ impl TableMemory for PhysMemory {
         if self.width != EntryWidth::Bits32 || !at.is_aligned(4) || !self.is_ram(at, bytes) {
             return None;
         }
-        let first = (at.get() % BLOCK_BYTES / 4) as usize;
-        self.block_or_new(at.get())?.words32().get(first..first.checked_add(count)?)
+        self.block_or_new(at.get())?.words32((at.get() % BLOCK_BYTES / 4) as usize, count)
     }
 
     /// `None` also when the machine's entries are 32 bits wide, or the words are not in one aligned run of 2 MiB.
@@ -304,8 +309,7 @@ impl TableMemory for PhysMemory {
         if self.width != EntryWidth::Bits64 || !at.is_aligned(8) || !self.is_ram(at, bytes) {
             return None;
         }
-        let first = (at.get() % BLOCK_BYTES / 8) as usize;
-        self.block_or_new(at.get())?.words64().get(first..first.checked_add(count)?)
+        self.block_or_new(at.get())?.words64((at.get() % BLOCK_BYTES / 8) as usize, count)
     }
 }
 
