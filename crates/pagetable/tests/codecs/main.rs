@@ -5,3 +5,6 @@ mod arm_lpae;
 mod arm_short;
 mod common;
 mod i386;
+mod oracle;
+mod walker;
+mod x86_64;
