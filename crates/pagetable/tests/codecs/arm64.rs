@@ -1,6 +1,6 @@
 //! Words worked out by hand from ARMv8-A D8.3, for each granule.
 
-use crate::common::{agree, any_leaf, goes_round};
+use crate::common::{agree, any_leaf, every_leaf, goes_round};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm64::*;
@@ -54,6 +54,27 @@ proptest! {
             agree(&Arm64Page64kVa48::default(), Level::new(level.min(2)), word);
             agree(&Arm64Page64kVa52::default(), Level::new(level.min(2)), word);
         }
+    }
+}
+
+#[test]
+fn every_combination_of_attributes_goes_round() {
+    every_leaf(0x4_0000_0000, round::<12, 48>);
+    every_leaf(0x4_0000_0000, round::<14, 47>);
+    every_leaf(0x4_0000_0000, round::<16, 48>);
+}
+
+#[test]
+fn bits_49_and_48_are_zero_and_so_are_those_below_a_larger_page() {
+    let page = 0x0068_0000_0000_0703;
+    for word in [page | 1 << 48, page | 1 << 49] {
+        assert_eq!(Kernel4k::default().entry(Level::PTE, word), Entry::Reserved(word));
+        assert_eq!(Kernel4k::default().entry(Level::PMD, word), Entry::Reserved(word));
+        assert_eq!(Arm64Page64kVa52::default().entry(Level::PTE, word), Entry::Reserved(word));
+    }
+    for word in [page | 1 << 12, page | 1 << 13] {
+        assert_eq!(Arm64Page16kVa47::default().entry(Level::PTE, word), Entry::Reserved(word));
+        assert!(matches!(Arm64Page64kVa52::default().entry(Level::PTE, word), Entry::Leaf(_)));
     }
 }
 

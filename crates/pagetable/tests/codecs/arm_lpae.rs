@@ -1,6 +1,6 @@
 //! Words worked out by hand from ARMv7-AR B3.6, figures B3-14 to B3-18, and the split of B3.5.4 and B3.6.4.
 
-use crate::common::{agree, any_leaf, goes_round};
+use crate::common::{agree, any_leaf, every_leaf, goes_round};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::arm::lpae::{ArmLpae, ArmLpaeConfig};
 use pagewright_pagetable::format::arm::ttbcr::{LongSplit, ShortSplit, Ttbr};
@@ -53,6 +53,14 @@ proptest! {
 }
 
 #[test]
+fn every_combination_of_attributes_goes_round() {
+    for (contiguous, gigabyte) in [(false, false), (true, true)] {
+        let f = format(contiguous, gigabyte);
+        every_leaf(0x4000_0000, |leaf| goes_round(&f, leaf, &|level, leaf| expressible(&f, level, leaf)));
+    }
+}
+
+#[test]
 fn a_kernel_page_of_data_is_this_word() {
     // XN, Linux's dirty; AF, inner shareable, index 7; a page.
     let word = ArmLpae::default().leaf_word(Level::PTE, &leaf(0x7e80_0000, DATA));
@@ -77,6 +85,9 @@ fn what_may_be_written_but_was_not_is_read_only_for_hardware() {
     let f = ArmLpae::default();
     let clean = leaf(0x1000, DATA - AttrFlags::DIRTY);
     assert_eq!(f.leaf_word(Level::PTE, &clean), Ok(0x0040_0000_0000_179f));
+    // Written before, and not writable now: software would have let it be written.
+    let Entry::Leaf(seen) = f.entry(Level::PTE, 0x00c0_0000_0000_179f) else { panic!("no leaf") };
+    assert!(!seen.attr.flags.contains(AttrFlags::WRITE) && seen.attr.flags.contains(AttrFlags::DIRTY));
     // Software's "read-only" is not what hardware goes by.
     let Entry::Leaf(seen) = f.entry(Level::PTE, 0x0440_0000_0000_171f) else { panic!("no leaf") };
     assert!(seen.attr.flags.contains(AttrFlags::WRITE | AttrFlags::DIRTY));

@@ -1,6 +1,6 @@
 //! Words worked out by hand from the Intel SDM, volume 3A, 4.3 and 4.4.
 
-use crate::common::{agree, any_leaf, goes_round};
+use crate::common::{agree, any_leaf, every_leaf, goes_round};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::x86::i386::{I386, I386Config, I386Pae, I386PaeConfig};
 use pagewright_pagetable::{Attr, AttrError, AttrFlags, Entry, Format, Leaf, Level, MemoryType};
@@ -61,6 +61,18 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn every_combination_of_attributes_goes_round() {
+    every_leaf(0x4000_0000, |leaf| {
+        goes_round(&I386::default(), leaf, &|level, leaf| {
+            expressible(I386::SHAPE.level(level).bytes(), 32, false, leaf)
+        });
+        goes_round(&I386Pae::default(), leaf, &|level, leaf| {
+            level != Level::PUD && expressible(I386Pae::SHAPE.level(level).bytes(), 36, true, leaf)
+        });
+    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Words worked out by hand from the Intel SDM, volume 3A, 4.5 (tables 4-14 to 4-20).
 
-use crate::common::{agree, any_leaf, goes_round};
+use crate::common::{agree, any_leaf, every_leaf, goes_round};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::x86::{X86Config, X86Level4, X86Level5};
 use pagewright_pagetable::{Attr, AttrError, AttrFlags, Entry, Format, Leaf, Level, MemoryType};
@@ -68,6 +68,16 @@ proptest! {
             agree(&format(config), Level::new(level.min(3)), word);
             agree(&X86Level5 { config }, Level::new(level), word);
         }
+    }
+}
+
+#[test]
+fn every_combination_of_attributes_goes_round() {
+    let encrypted = X86Config { encryption_mask: 1 << 47, phys_bits: 43, ..X86Config::default() };
+    let old = X86Config { no_execute: false, gigabyte_pages: false, ..X86Config::default() };
+    for config in [X86Config::default(), encrypted, old] {
+        let f = format(config);
+        every_leaf(0x40_0000_0000, |leaf| goes_round(&f, leaf, &|level, leaf| expressible(&f, level, leaf)));
     }
 }
 
@@ -140,6 +150,9 @@ fn the_encryption_bit_is_no_address() {
     assert_eq!(f.entry(Level::PTE, word), Entry::Leaf(leaf(0x1234_5000, DATA)));
     assert_eq!(f.step(Level::PTE, word), Step::Leaf(PhysAddr::new(0x1234_5000)));
     assert_eq!(f.table_word(Level::PMD, 0, PhysAddr::new(0x5000), TableLimits::empty()), 0x8000_0000_5067);
+    let wide = format(X86Config { encryption_mask: 1 << 47, phys_bits: 52, ..X86Config::default() });
+    let inside = leaf(0x8000_1234_5000, DATA);
+    assert_eq!(wide.leaf_word(Level::PTE, &inside), Err(AttrError::Address(inside.phys)));
     // Without it, memory is shared with the outside.
     let plain = leaf(0x1234_5000, DATA | AttrFlags::NON_SECURE);
     assert_eq!(f.leaf_word(Level::PTE, &plain), Ok(0x8000_0000_1234_5163));
