@@ -160,13 +160,18 @@ fn copy_without(machine: &str, name: &str, left_out: impl Fn(&str) -> bool) -> P
     dir
 }
 
+/// What is left out, but for the page tables, which these captures lack.
+fn left_out(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|l| l.contains("left out") && !l.contains("no kernel_page_tables.txt"))
+}
+
 #[test]
 fn the_nodes_of_a_pc_are_known_from_its_log_alone() {
     let table = |file: &str| matches!(file, "SRAT" | "SLIT" | "APIC");
     let dir = copy_without("x86_64-numa3", "no-acpi", table);
     let (code, text) = conform(&["-v", path(&dir)]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(!text.contains("left out"), "{text}");
+    assert!(!left_out(&text).any(|_| true), "{text}");
     fs::remove_dir_all(dir).unwrap();
 }
 
@@ -178,7 +183,7 @@ fn without_any_file_of_nodes_only_their_order_by_distance_is_left_out() {
     let (code, text) = conform(&["-v", path(&dir)]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("zones: left out, orders of nodes"), "{text}");
-    assert_eq!(text.matches("left out").count(), 1, "{text}");
+    assert_eq!(left_out(&text).count(), 1, "{text}");
     fs::remove_dir_all(dir).unwrap();
 }
 

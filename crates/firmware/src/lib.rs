@@ -35,4 +35,6 @@ pub mod e820;
 pub mod efi;
 pub mod machine;
 
-pub use machine::{Arch, ArmAcpi, ArmCpu, BuildFacts, Cpus, Firmware, KernelImage, Machine, MpTable, Pc};
+pub use machine::{
+    Arch, ArmAcpi, ArmCpu, BuildFacts, Cpus, Firmware, KernelImage, Machine, MpTable, Pc, X86Image,
+};

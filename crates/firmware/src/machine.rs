@@ -89,8 +89,8 @@ pub struct Pc<'a> {
     pub efi: Efi<'a>,
     /// Ranges of `struct setup_data` entries from the boot loader.
     pub setup_data: &'a [PhysRange],
-    /// IO APICs in the MADT.
-    pub io_apics: u32,
+    /// The registers of each IO APIC in the MADT.
+    pub io_apics: &'a [PhysAddr],
     /// Processors that the MADT lists but that are not there yet, and may come.
     pub hotplug_cpus: u32,
     /// Whether there is an HPET table.
@@ -171,6 +171,30 @@ pub struct KernelImage {
     pub decrypted_unused: PhysRange,
     /// Bytes between the image's load address (`_text`) and `text_start` (`_stext`): arm64's header, 64 KiB.
     pub head_len: u64,
+    /// What x86_64's page tables need to know besides; nothing of other images.
+    pub x86: X86Image,
+}
+
+/// Parts of an x86_64 image that its page tables lie in or treat apart, by physical address. What is zero or empty is not
+/// known: tables are then put into the data section, and pages that Linux treats apart are not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct X86Image {
+    /// `early_top_pgt`: the top table of the head.
+    pub early_top_pgt: PhysAddr,
+    /// `early_dynamic_pgts`: 64 pages for tables that early faults take.
+    pub early_dynamic_pgts: PhysAddr,
+    /// `init_top_pgt` (`swapper_pg_dir`): the top table of the running kernel.
+    pub init_top_pgt: PhysAddr,
+    /// `level3_kernel_pgt`; the page before it is `level4_kernel_pgt`.
+    pub level3_kernel_pgt: PhysAddr,
+    /// `level2_kernel_pgt`: the blocks that map the image.
+    pub level2_kernel_pgt: PhysAddr,
+    /// `level2_fixmap_pgt`.
+    pub level2_fixmap_pgt: PhysAddr,
+    /// `level1_fixmap_pgt`: tables of the fixed mappings, one page after the other.
+    pub level1_fixmap_pgt: PhysAddr,
+    /// `idt_table`: the page that becomes read-only once interrupts are set up.
+    pub idt_table: PhysAddr,
 }
 
 impl KernelImage {
@@ -207,6 +231,10 @@ pub struct BuildFacts {
     pub percpu_dynamic: u32,
     /// Bytes of the real-mode trampoline blob (x86).
     pub real_mode_blob: u32,
+    /// How many of them, from the start, become read-only (`real_mode_header->ro_end`).
+    pub real_mode_ro: u32,
+    /// Where among those the text begins, which stays executable (`real_mode_header->text_start`).
+    pub real_mode_text: u32,
     /// i386: the virtual address where vmalloc space ends (VMALLOC_END), below the persistent kmaps, the LDT remap,
     /// the CPU entry areas and the fixmap, whose sizes follow from the build. 0 elsewhere.
     pub vmalloc_end: u32,
@@ -225,6 +253,10 @@ pub struct Cpus {
     pub debug_store: bool,
     /// x86: 5-level paging is in use. arm64: 52-bit virtual addresses are.
     pub la57: bool,
+    /// x86_64: the bit of a page-table entry that says that the page is encrypted (`sme_me_mask`); 0 without encryption.
+    pub encryption_mask: u64,
+    /// x86: the local APIC is reached through processor registers (x2APIC), so that nothing of it is mapped.
+    pub x2apic: bool,
     /// Physical address bits that the processor implements.
     pub phys_bits: u8,
     /// arm: a data cache that is VIPT and aliases, on which HIGHMEM is dropped.
@@ -242,6 +274,8 @@ impl Default for Cpus {
             gbpages: false,
             debug_store: false,
             la57: false,
+            encryption_mask: 0,
+            x2apic: false,
             phys_bits: 40,
             vipt_aliasing: false,
             force_pte_mapping: false,

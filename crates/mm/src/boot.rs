@@ -11,6 +11,7 @@ use crate::derived::{long_bytes, wide_phys};
 use crate::error::BootError;
 use crate::memmap::BootModel;
 use crate::numa::{Distances, NodeData};
+use crate::pgtable::{KernelTables, TableCounts, TableError};
 use crate::reserved_mem::Verdicts;
 use crate::sink::{EventSink, Phase};
 use crate::tables::{CmaAreas, GiganticPages, MemmapAreas, Tables};
@@ -21,6 +22,7 @@ use pagewright_firmware::cmdline::{CommandLine, Params};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
 use pagewright_page::model::{MapSpace, Sections};
+use pagewright_pagetable::TableMemory;
 use pagewright_zone::NodeMask;
 use pagewright_zone::layout::{Layout, MemRange, NodeLayout};
 use pagewright_zone::zonelist::ZoneLists;
@@ -77,6 +79,13 @@ pub struct Boot<'a> {
     pub high_memory: PhysAddr,
     /// Which page tables of the kernel exist.
     pub tables: &'a mut Census,
+    /// The kernel's page tables, where there is memory for them ([`Self::set_table_memory`]).
+    pub pgtable: Option<KernelTables<'a>>,
+    /// How many tables each step took.
+    pub table_counts: TableCounts,
+    /// What kept the last changes of permissions from being made, if something did.
+    pub table_error: Option<TableError>,
+    pub(crate) table_memory: Option<&'a dyn TableMemory>,
     /// Where the linear map starts in physical memory (`memstart_addr`, `PHYS_OFFSET`).
     pub memstart: PhysAddr,
     /// The initial RAM disk, if it is usable.
@@ -117,6 +126,8 @@ pub struct Boot<'a> {
     pub e820: &'a mut Option<pagewright_firmware::e820::E820Table>,
     /// x86: what the direct map covers and where its tables come from.
     pub(crate) x86_mapped: &'a mut Option<crate::x86::Mapped>,
+    /// x86: where the real-mode trampoline lies.
+    pub(crate) real_mode: Option<PhysAddr>,
     pub(crate) log_buf_done: bool,
     pub(crate) node_data: NodeData,
     pub(crate) ranges: Option<&'a mut [MemRange]>,
@@ -223,6 +234,10 @@ impl<'a> Boot<'a> {
             numa_off: false,
             high_memory: PhysAddr::MAX,
             tables: census,
+            pgtable: None,
+            table_counts: TableCounts::default(),
+            table_error: None,
+            table_memory: None,
             memstart: PhysAddr::ZERO,
             initrd: None,
             dma_limit: PhysAddr::ZERO,
@@ -238,6 +253,7 @@ impl<'a> Boot<'a> {
             swiotlb: None,
             e820,
             x86_mapped,
+            real_mode: None,
             log_buf_done: false,
             node_data: NodeData::new(),
             ranges: Some(ws.ranges),

@@ -53,6 +53,8 @@ pub enum BootError {
     Sections(pagewright_page::model::SectionsError),
     /// The page flags of this configuration do not fit a word.
     PageFlags(pagewright_page::flags_layout::LayoutError),
+    /// The kernel's page tables could not be built.
+    PageTables(crate::pgtable::TableError),
     /// The zone set-up refused the memory ranges.
     Zones(pagewright_zone::layout::LayoutError),
 }
@@ -77,6 +79,7 @@ impl fmt::Display for BootError {
             Self::Space { what } => write!(f, "the space lent to the page allocator is too small for {what}"),
             Self::Sections(e) => write!(f, "memory sections: {e}"),
             Self::PageFlags(e) => write!(f, "page flags: {e}"),
+            Self::PageTables(e) => write!(f, "page tables: {e}"),
             Self::Zones(e) => write!(f, "zones: {e}"),
         }
     }

@@ -99,6 +99,7 @@ pub mod memmap;
 pub mod memtest;
 pub mod numa;
 pub mod percpu;
+pub mod pgtable;
 pub mod reserved_mem;
 pub mod running;
 pub mod sink;

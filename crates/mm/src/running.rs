@@ -223,6 +223,7 @@ impl<'a> Running<'_, '_, 'a> {
         self.free_image(boot, Kept::InitSections, format_args!("unused {whose}"));
         self.free_image(boot, Kept::TextGap, "unused kernel image (text/rodata gap)");
         self.free_image(boot, Kept::RodataGap, "unused kernel image (rodata/data gap)");
+        self.finish_tables(boot);
         self.refresh_managed();
         self.count_gigantic(boot);
     }

@@ -8,6 +8,7 @@ mod buffer;
 use crate::boot::{Boot, warning};
 use crate::census::Leaves;
 use crate::error::BootError;
+use crate::pgtable::Stash;
 use buffer::{Buffer, memmap_alloc, note};
 use pagewright_addr::{NodeId, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
@@ -178,16 +179,22 @@ fn populate(
     } else {
         "vmemmap_alloc_block_zero"
     });
-    take_pages(boot, nid, tables)?;
+    let mut stash = take_pages(boot, nid, tables)?;
+    boot.table_counts.add("vmemmap_populate", tables, stash.as_ref().map(|_| tables));
     let last = virt.saturating_add(bytes - 1) & !(block - 1);
     let mut at = (virt & !(block - 1)).max(*populated);
     while at <= last {
-        if buffer.alloc(boot, block)?.is_none() {
-            boot.mb.set_caller("vmemmap_alloc_block");
-            let from = boot.max_dma_address();
-            let place = boot.mb.alloc_try_nid_raw(block, block, from, PhysAddr::ZERO, Some(nid))?;
-            note(boot, PhysRange::from_len(place, block));
-        }
+        let place = match buffer.alloc(boot, block)? {
+            Some(place) => place,
+            None => {
+                boot.mb.set_caller("vmemmap_alloc_block");
+                let from = boot.max_dma_address();
+                let place = boot.mb.alloc_try_nid_raw(block, block, from, PhysAddr::ZERO, Some(nid))?;
+                note(boot, PhysRange::from_len(place, block));
+                place
+            }
+        };
+        boot.map_vmemmap(at, place, block, &mut stash)?;
         at = at.saturating_add(block);
         *populated = at;
     }
@@ -208,23 +215,33 @@ fn populate_basepages(
         let at = virt.wrapping_add(offset);
         let tables = boot.tables.map(at, at, page, Leaves::Pages)?;
         boot.mb.set_caller("__earlyonly_bootmem_alloc");
-        take_pages(boot, nid, tables)?;
-        if buffer.alloc(boot, page)?.is_none() {
-            boot.mb.set_caller("__earlyonly_bootmem_alloc");
-            let from = boot.max_dma_address();
-            let place = boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
-            note(boot, PhysRange::from_len(place, page));
-        }
+        let mut stash = take_pages(boot, nid, tables)?;
+        boot.table_counts.add("vmemmap_populate", tables, stash.as_ref().map(|_| tables));
+        let place = match buffer.alloc(boot, page)? {
+            Some(place) => place,
+            None => {
+                boot.mb.set_caller("__earlyonly_bootmem_alloc");
+                let from = boot.max_dma_address();
+                let place = boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
+                note(boot, PhysRange::from_len(place, page));
+                place
+            }
+        };
+        boot.map_vmemmap(at, place, page, &mut stash)?;
     }
     Ok(())
 }
 
-/// A page for each page table.
-fn take_pages(boot: &mut Boot<'_>, nid: NodeId, tables: u64) -> Result<(), BootError> {
+/// A page for each page table; kept where tables are built.
+fn take_pages(boot: &mut Boot<'_>, nid: NodeId, tables: u64) -> Result<Option<Stash>, BootError> {
     let page = boot.page_bytes();
     let from = boot.max_dma_address();
+    let mut stash = boot.pgtable.map(|_| Stash::default());
     for _ in 0..tables {
-        boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
+        let at = boot.mb.alloc_try_nid_raw(page, page, from, PhysAddr::ZERO, Some(nid))?;
+        if let Some(stash) = &mut stash {
+            stash.put(at);
+        }
     }
-    Ok(())
+    Ok(stash)
 }

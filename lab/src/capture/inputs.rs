@@ -27,6 +27,7 @@ pub(super) struct LogInputs<'a> {
     cmdline: Option<&'a str>,
     gbpages: bool,
     intel: bool,
+    x2apic: bool,
     max_arch_pfn: Option<u64>,
     vipt_aliasing: bool,
     percpu_static: Option<u32>,
@@ -50,6 +51,11 @@ impl<'a> LogInputs<'a> {
                 }
                 Line::Other(text) if text.starts_with("smpboot: CPU0: ") => {
                     out.intel |= text.starts_with("smpboot: CPU0: Intel");
+                }
+                Line::Other(text)
+                    if text.starts_with("x2apic enabled") || text.starts_with("x2apic: enabled by") =>
+                {
+                    out.x2apic = true;
                 }
                 Line::Other(text) if text.starts_with("CPU: ") => {
                     // `nonaliasing` is another word.
@@ -88,6 +94,7 @@ impl Capture {
         let cpus = Cpus {
             gbpages: log.gbpages,
             debug_store: log.intel,
+            x2apic: log.x2apic,
             la57: log.max_arch_pfn == Some(LA57_ARCH_PFN),
             vipt_aliasing: log.vipt_aliasing,
             ..Cpus::default()

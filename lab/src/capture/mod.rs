@@ -6,6 +6,7 @@
 
 mod files;
 pub mod inputs;
+pub mod page_tables;
 mod symbols;
 
 pub use files::{cpulist, sysctl};
@@ -44,6 +45,8 @@ pub struct Capture {
     pub memblock_reserved: Option<memblock::Regions>,
     /// Where the kernel image's sections lie, by virtual address.
     pub symbols: Option<Symbols>,
+    /// The kernel's page tables as they were found in RAM.
+    pub page_tables: Option<page_tables::PageTables>,
     /// `vm.min_free_kbytes`, in KiB.
     pub min_free_kbytes: Option<u64>,
     /// `vm.lowmem_reserve_ratio`, by zone.
@@ -93,6 +96,7 @@ impl Capture {
             iomem: from.parsed("iomem.txt", iomem::IoMem::parse)?,
             memblock_memory: from.parsed("memblock_memory.txt", memblock::Regions::parse)?,
             memblock_reserved: from.parsed("memblock_reserved.txt", memblock::Regions::parse)?,
+            page_tables: from.parsed("kernel_page_tables.txt", page_tables::PageTables::parse)?,
             symbols: from.parsed("kernel_symbols.txt", Symbols::parse)?,
             min_free_kbytes: from.parsed("sysctl_min_free_kbytes.txt", files::sysctl_number)?,
             lowmem_reserve_ratio: from.parsed("sysctl_lowmem_reserve_ratio.txt", sysctl)?,

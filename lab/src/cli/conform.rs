@@ -43,6 +43,7 @@ pub(super) fn run(args: &ConformArgs) -> Result<Outcome, Fault> {
         if !args.verbose {
             machine.silent_changes.clear();
             machine.diverging_calls.clear();
+            machine.excluded.clear();
         }
         report.machines.push(machine);
     }

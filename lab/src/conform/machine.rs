@@ -1,6 +1,7 @@
 //! One machine: boots it and compares all groups that its files allow.
 
 use super::compare::{Tally, compare};
+use super::page_tables;
 use super::replay::{self, Finals};
 use super::report::MachineReport;
 use super::watermarks::{Kernel, watermarks};
@@ -41,7 +42,37 @@ pub fn conform(capture: &Capture, asked: Option<Flavour>) -> Result<MachineRepor
         Ok(compared) => compared?,
         Err(fault) => our_boot_stopped(&mut report, &fault),
     }
+    quiet_page_tables(capture, &machine, &mut report)?;
     Ok(report)
+}
+
+/// Page tables are read out of RAM, for which a machine may have been booted once more, without a log made larger for the
+/// debug output. A large log moves what is allocated after it. If they are not those of the logged boot, they are
+/// compared with such a boot, and the nearer of the two counts.
+fn quiet_page_tables(
+    capture: &Capture,
+    machine: &OwnedMachine,
+    report: &mut MachineReport,
+) -> Result<(), Fault> {
+    let differing = report.groups.get(&Group::PageTables).map_or(0, |t| t.differences.len());
+    let line = machine.lend()?.command_line().text.to_owned();
+    let quiet: Vec<&str> = line.split(' ').filter(|word| !word.starts_with("log_buf_len=")).collect();
+    let quiet = quiet.join(" ");
+    if differing == 0 || quiet == line {
+        return Ok(());
+    }
+    let machine = OwnedMachine { cmdline: Some(quiet), ..machine.clone() };
+    let mut second = MachineReport::default();
+    let booted = run::boot(&machine, |booted| page_tables_group(capture, booted, &mut second), |_| ());
+    if booted.is_ok()
+        && let Some(tally) = second.groups.remove(&Group::PageTables)
+        && tally.differences.len() < differing
+    {
+        report.groups.insert(Group::PageTables, tally);
+        report.excluded = second.excluded;
+        report.excluded.push("log_buf_len=: the tables are those of a boot without it".to_owned());
+    }
+    Ok(())
 }
 
 /// Linux booted this machine: not doing so is the difference.
@@ -98,6 +129,7 @@ fn compare_all(
     if let Some(tally) = watermarks(capture, &kernel) {
         report.groups.insert(Group::Watermarks, tally);
     }
+    page_tables_group(capture, booted, report);
     replay_group(capture, record, !captured.complete, report)
 }
 
@@ -203,6 +235,25 @@ fn managed(info: &zoneinfo::ZoneInfo, booted: &Booted<'_, '_, '_, '_, '_>) -> Ta
         tally.check(Group::Managed, &key, Some(zone.managed.to_string()), text);
     }
     tally
+}
+
+/// The kernel's page tables, where the capture has them and ours were built.
+fn page_tables_group(capture: &Capture, booted: &Booted<'_, '_, '_, '_, '_>, report: &mut MachineReport) {
+    let outcome = match (&capture.page_tables, &booted.boot.pgtable) {
+        (Some(captured), Some(tables)) => page_tables::compare(captured, booted, tables),
+        (Some(_), None) => {
+            report.left_out.insert(Group::PageTables, "page tables are counted only".to_owned());
+            return;
+        }
+        (None, _) => {
+            report.left_out.insert(Group::PageTables, "no kernel_page_tables.txt".to_owned());
+            return;
+        }
+    };
+    for (rule, bytes) in page_tables::RULES.iter().zip(outcome.excluded) {
+        report.excluded.push(format!("{} KiB: {rule}", bytes >> 10));
+    }
+    report.groups.insert(Group::PageTables, outcome.tally);
 }
 
 fn replay_group(

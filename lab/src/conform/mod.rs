@@ -2,11 +2,13 @@
 //!
 //! The groups `memory`, `zones`, `placements` and `layout` come from an end-to-end boot: our rendered log and the
 //! captured one are read by the same extractor ([`crate::facts`]). `watermarks` computes from the captured managed
-//! pages; `replay` executes the captured memblock calls again. A group whose files a capture lacks is left out.
+//! pages; `replay` executes the captured memblock calls again; `page-tables`
+//! compares the tables that the boot built with those that the kernel left in RAM. A group whose files a capture lacks is left out.
 
 pub mod allow;
 pub mod compare;
 pub mod machine;
+pub mod page_tables;
 pub mod replay;
 pub mod report;
 pub mod watermarks;

@@ -19,6 +19,9 @@ pub struct MachineReport {
     /// What the replay took from the boot path between logged calls, one change a line (for `-v`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub silent_changes: Vec<String>,
+    /// What rules left out of the page tables, one rule a line (for `-v`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
     /// memblock calls that our boot makes otherwise than Linux did (for `-v`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub diverging_calls: Vec<String>,
@@ -119,6 +122,9 @@ impl fmt::Display for Differences<'_> {
             if self.verbose {
                 for (group, why) in &m.left_out {
                     writeln!(out, "  {group}: left out, {why}")?;
+                }
+                for rule in &m.excluded {
+                    writeln!(out, "  page-tables: left out {rule}")?;
                 }
                 for change in &m.silent_changes {
                     writeln!(out, "  replay: {change}")?;

@@ -28,19 +28,23 @@ pub enum Group {
     Watermarks,
     /// Every memblock call, executed again.
     Replay,
+    /// The kernel's page tables: addresses, sizes of mappings, attributes.
+    #[serde(rename = "page-tables")]
+    PageTables,
     /// Pages that the allocator manages in the end. Shown, never a reason to fail.
     Managed,
 }
 
 impl Group {
     /// All groups in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Memory,
         Self::Zones,
         Self::Placements,
         Self::Layout,
         Self::Watermarks,
         Self::Replay,
+        Self::PageTables,
         Self::Managed,
     ];
 
@@ -53,6 +57,7 @@ impl Group {
             Self::Layout => "layout",
             Self::Watermarks => "watermarks",
             Self::Replay => "replay",
+            Self::PageTables => "page-tables",
             Self::Managed => "managed",
         }
     }

@@ -2,7 +2,7 @@
 
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::KernelConfig;
-use pagewright_firmware::{Arch, KernelImage};
+use pagewright_firmware::{Arch, KernelImage, X86Image};
 
 /// Offsets of an image's sections from its load address (`_text`).
 struct Sections {
@@ -158,6 +158,21 @@ const I386_PAE: Sections = Sections {
     ..X86_64
 };
 
+/// Where Debian's x86_64 kernel has its page tables and its IDT, from its load address.
+fn x86_64_tables(base: PhysAddr) -> X86Image {
+    let at = |offset: u64| base.saturating_add(offset);
+    X86Image {
+        init_top_pgt: at(0x1a1_0000),
+        level3_kernel_pgt: at(0x1a1_5000),
+        level2_kernel_pgt: at(0x1a1_6000),
+        level2_fixmap_pgt: at(0x1a1_7000),
+        level1_fixmap_pgt: at(0x1a1_8000),
+        early_top_pgt: at(0x20e_c000),
+        early_dynamic_pgts: at(0x20e_e000),
+        idt_table: at(0x231_3000),
+    }
+}
+
 const MIB: u64 = 1 << 20;
 /// Where arm's head lies from the start of RAM (TEXT_OFFSET of a kernel for many platforms).
 const ARM_TEXT_OFFSET: u64 = 0x20_8000;
@@ -174,6 +189,7 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
     let s = of(config);
     let smp_locks = if config.smp { s.smp_locks } else { 0 };
     KernelImage {
+        x86: if config.arch == Arch::X86_64 { x86_64_tables(base) } else { X86Image::default() },
         text_start: at(s.text),
         text_end: at(s.etext),
         rodata_start: at(s.rodata),

@@ -79,8 +79,8 @@ pub struct OwnedPc {
     pub setup_data: Vec<PhysRange>,
     /// The end of conventional memory.
     pub ebda: Option<PhysAddr>,
-    /// IO APICs in the MADT.
-    pub io_apics: u32,
+    /// The registers of each IO APIC in the MADT.
+    pub io_apics: Vec<PhysAddr>,
     /// Processors that may be plugged later.
     pub hotplug_cpus: u32,
     /// Whether there is an HPET table.
@@ -113,7 +113,7 @@ impl OwnedMachine {
                 mp_table: pc.mp_table,
                 efi: pc.efi.lend(),
                 setup_data: &pc.setup_data,
-                io_apics: pc.io_apics,
+                io_apics: &pc.io_apics,
                 hotplug_cpus: pc.hotplug_cpus,
                 hpet: pc.hpet,
                 ebda: pc.ebda,

@@ -2,6 +2,7 @@
 
 mod cpus;
 mod log;
+mod ram;
 mod record;
 mod slots;
 mod stopped;
@@ -83,7 +84,15 @@ pub fn boot<R>(
         tables: &mut tables,
         maps: MapSpace { sections: &mut sections, subsections: &mut subsections, node_maps: &mut node_maps },
     };
-    let result = match pagewright::boot(&lent, workspace, &recorder) {
+    let table_memory = ram::table_memory(&lent);
+    let booted = Boot::new(&lent, workspace, &recorder).and_then(|mut booted| {
+        if let Some(memory) = &table_memory {
+            booted.set_table_memory(memory);
+        }
+        booted.run()?;
+        Ok(booted)
+    });
+    let result = match booted {
         Ok(mut booted) => start(machine, &mut booted, &recorder, then),
         Err(e) => Err(stopped::boot_fault(machine, &recorder, &e)),
     };

@@ -12,6 +12,7 @@ pub mod iomem;
 pub mod memblock;
 pub mod meminfo;
 pub mod names;
+pub mod page_tables;
 pub mod pagetypeinfo;
 pub mod vmstat;
 pub mod zoneinfo;

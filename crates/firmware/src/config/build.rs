@@ -55,6 +55,9 @@ impl BuildFacts {
             percpu_reserved,
             percpu_dynamic,
             real_mode_blob,
+            // Its header's page, then two pages of text.
+            real_mode_ro: if config.is_x86() { 3 << 12 } else { 0 },
+            real_mode_text: if config.is_x86() { 1 << 12 } else { 0 },
         }
     }
 }

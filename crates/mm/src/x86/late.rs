@@ -31,9 +31,9 @@ pub(super) fn rest_of_setup_arch(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<()
     super::efi::reserve_boot_logo(b, x.pc, &mut x.efi_copy, &mut x.e820)?;
     info!(b, "smpboot: Allowing {} CPUs, {} hotplug CPUs", b.machine.cpus.possible, x.pc.hotplug_cpus);
     online_cpu_nodes(b);
-    if x.pc.io_apics > 0 {
+    if !x.pc.io_apics.is_empty() {
         b.mb.set_caller("io_apic_init_mappings");
-        b.alloc(u64::from(x.pc.io_apics) * (resource + 11), line)?;
+        b.alloc(x.pc.io_apics.len() as u64 * (resource + 11), line)?;
     }
     b.mb.set_caller("e820__reserve_resources");
     b.alloc(x.e820.entries().len() as u64 * resource, line)?;

@@ -8,6 +8,8 @@ use super::{ISA_END, PAGE, X86};
 use crate::boot::{Boot, info};
 use crate::census::Leaves;
 use crate::error::BootError;
+use crate::pgtable::Mapping;
+use crate::pgtable::x86::PAGE_KERNEL;
 use arrayvec::ArrayVec;
 use pagewright_addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
@@ -131,6 +133,7 @@ pub(super) fn extra_tables(
     for _ in 0..tables {
         take_table(b, m, true)?;
     }
+    b.table_counts.add("page_table_range_init", tables, None);
     Ok(())
 }
 
@@ -219,7 +222,7 @@ fn bottom_up(b: &mut Boot<'_>, x: &mut X86<'_>, map: PhysRange) -> Result<(), Bo
 fn init_range(b: &mut Boot<'_>, x: &mut X86<'_>, range: PhysRange) -> Result<u64, BootError> {
     let shift = b.machine.config.page_shift;
     let brk = PhysRange::from_len(
-        b.machine.image.end.saturating_add(x.mapped.brk_used * PAGE),
+        brk_page(b, x.mapped.brk_used),
         brk_pages(b).saturating_sub(x.mapped.brk_used) * PAGE,
     );
     let mut mapped = 0;
@@ -249,31 +252,45 @@ fn init_memory_mapping(
 ) -> Result<(), BootError> {
     let shift = b.machine.config.page_shift;
     for (part, leaves) in split(b, range) {
-        let virt = b.linear_map().virt(part.start).get();
-        let tables = b.tables.map(virt, part.start.get(), part.len(), leaves)?;
-        for _ in 0..tables {
-            take_table(b, &mut x.mapped, can_use_brk)?;
-        }
+        let mapping = Mapping {
+            step: "init_mem_mapping",
+            virt: b.linear_map().virt(part.start).get(),
+            phys: part.start.get(),
+            len: part.len(),
+            attr: PAGE_KERNEL,
+            leaves,
+            contiguous: false,
+        };
+        b.map(&mapping, &mut |b| take_table(b, &mut x.mapped, can_use_brk))?;
     }
     x.mapped.add(range.frames_inside(shift))
 }
 
+/// Page `n` of the brk buffer for tables. It is the last that the brk area is used for before it closes.
+fn brk_page(b: &Boot<'_>, n: u64) -> PhysAddr {
+    let image = &b.machine.image;
+    let before = image.brk_used.saturating_sub(brk_pages(b) * PAGE);
+    image.end.align_up(PAGE).saturating_add(before + n * PAGE).align_up(PAGE)
+}
+
 /// `alloc_low_pages`: from the brk buffer, or from memory that is mapped.
-fn take_table(b: &mut Boot<'_>, m: &mut Mapped, can_use_brk: bool) -> Result<(), BootError> {
+fn take_table(b: &mut Boot<'_>, m: &mut Mapped, can_use_brk: bool) -> Result<PhysAddr, BootError> {
     if can_use_brk && m.brk_used < brk_pages(b) {
         m.brk_used += 1;
-        return Ok(());
+        return Ok(brk_page(b, m.brk_used - 1));
     }
     let shift = b.machine.config.page_shift;
     if m.min_pfn < m.max_pfn {
         b.mb.set_caller("alloc_low_pages");
         let (min, max) = (m.min_pfn.phys(shift), m.max_pfn.phys(shift));
-        if b.mb.phys_alloc_range(PAGE, PAGE, min, max).is_ok() {
-            return Ok(());
+        if let Ok(page) = b.mb.phys_alloc_range(PAGE, PAGE, min, max) {
+            return Ok(page);
         }
     }
     if can_use_brk {
-        return Ok(());
+        // The brk area is extended.
+        m.brk_used += 1;
+        return Ok(brk_page(b, m.brk_used - 1));
     }
     Err(BootError::Unsupported { what: "a direct map whose page tables find no mapped memory" })
 }

@@ -16,7 +16,7 @@ pub(crate) use mapping::Mapped;
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
 use crate::sink::Phase;
-use crate::{cma, early, free_area, hugetlb, sparse};
+use crate::{cma, early, free_area, hugetlb, pgtable, sparse};
 use pagewright_addr::{Pfn, PhysAddr, PhysRange};
 use pagewright_firmware::e820::E820Table;
 use pagewright_firmware::{Arch, Firmware, Pc};
@@ -60,6 +60,9 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     let Firmware::Pc(pc) = &machine.firmware else {
         return Err(BootError::Unsupported { what: "an x86 machine without an e820 map" });
     };
+    if machine.arch == Arch::X86_64 {
+        pgtable::x86::start_kernel(b)?;
+    }
     early_reserve_memory(b, pc)?;
     let e820 = e820::memory_setup(b, pc)?;
     let firmware_entries = e820.entries().len();
@@ -88,6 +91,9 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     b.phase(Phase::Memblock);
     find_smp_config(b, pc)?;
     reserve_brk(b)?;
+    if let Some(tables) = b.pgtable {
+        pgtable::x86::finish::cleanup_highmap(&tables, machine).map_err(BootError::PageTables)?;
+    }
     b.mb.set_current_limit(ISA_END);
     e820::memblock_setup(b, &x.e820)?;
     efi::after_memblock_setup(b, pc, &mut x.efi_copy, &mut x.e820)?;
@@ -125,6 +131,9 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     zone_sizes_init(b, &x, dma_reserve)?;
     b.phase(Phase::SetupArch);
     late::rest_of_setup_arch(b, &mut x)?;
+    if let Some(tables) = b.pgtable.filter(|_| machine.arch == Arch::X86_64) {
+        pgtable::x86::apics(&tables, machine).map_err(BootError::PageTables)?;
+    }
     *b.e820 = Some(x.e820);
     *b.x86_mapped = Some(x.mapped);
     Ok(())
@@ -249,8 +258,9 @@ fn reserve_brk(b: &mut Boot<'_>) -> Result<(), BootError> {
 fn reserve_real_mode(b: &mut Boot<'_>) -> Result<(), BootError> {
     let bytes = u64::from(b.machine.build.real_mode_blob).next_multiple_of(PAGE);
     b.mb.set_caller("reserve_real_mode");
-    if b.mb.phys_alloc_range(bytes, PAGE, PhysAddr::ZERO, ISA_END).is_err() {
-        info!(b, "No sub-1M memory is available for the trampoline");
+    match b.mb.phys_alloc_range(bytes, PAGE, PhysAddr::ZERO, ISA_END) {
+        Ok(at) => b.real_mode = Some(at),
+        Err(_) => info!(b, "No sub-1M memory is available for the trampoline"),
     }
     b.mb.reserve(PhysRange::new(PhysAddr::ZERO, ISA_END))?;
     Ok(())

@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::KernelConfig;
 use pagewright_firmware::dmesg::{Line, classify};
-use pagewright_firmware::{Arch, KernelImage};
+use pagewright_firmware::{Arch, KernelImage, X86Image};
 
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
@@ -183,7 +183,28 @@ impl Parts<'_> {
             brk_used: brk_used(dmesg, end),
             smp_locks: PhysRange::new(locks_start, locks_start.saturating_add(locks).min(bss.start)),
             decrypted_unused: PhysRange::new(bss.end.saturating_sub(unused).max(bss.start), bss.end),
+            x86: self.x86_tables(&known),
             ..KernelImage::default()
+        }
+    }
+
+    /// Where the image has its page tables, by symbols; and its IDT, which no symbol tells, but which is what the first page
+    /// of the CPU entry areas maps.
+    fn x86_tables(&self, known: &dyn Fn(&[&str]) -> Option<PhysAddr>) -> X86Image {
+        /// CPU_ENTRY_AREA_RO_IDT.
+        const RO_IDT: u64 = 0xffff_fe00_0000_0000;
+        let runs = self.capture.page_tables.iter().flat_map(|t| &t.runs);
+        let idt = runs.into_iter().find(|r| r.range.start.get() == RO_IDT).map(|r| r.phys);
+        let at = |name| known(&[name]).unwrap_or_default();
+        X86Image {
+            early_top_pgt: at("early_top_pgt"),
+            early_dynamic_pgts: at("early_dynamic_pgts"),
+            init_top_pgt: at("init_top_pgt"),
+            level3_kernel_pgt: at("level3_kernel_pgt"),
+            level2_kernel_pgt: at("level2_kernel_pgt"),
+            level2_fixmap_pgt: at("level2_fixmap_pgt"),
+            level1_fixmap_pgt: at("level1_fixmap_pgt"),
+            idt_table: idt.unwrap_or_default(),
         }
     }
 }

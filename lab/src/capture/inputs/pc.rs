@@ -57,7 +57,7 @@ impl PcLog {
                 Line::RamDisk(range) => out.initrd = Some(range),
                 Line::Other(text) => {
                     out.distances.line(text);
-                    out.pc.io_apics += u32::from(text.starts_with("IOAPIC["));
+                    out.pc.io_apics.extend(text.strip_prefix("IOAPIC[").map(io_apic));
                     // A RAM disk out of reach is moved; the line tells its length to the byte.
                     if let Some(from) = text.strip_prefix("Move RAMDISK from [mem ").and_then(moved) {
                         out.initrd = Some(from);
@@ -87,6 +87,12 @@ fn moved(text: &str) -> Option<PhysRange> {
     let (first, last) = text.split_once(']')?.0.split_once('-')?;
     let hex = |t: &str| u64::from_str_radix(t.strip_prefix("0x")?, 16).ok();
     Some(PhysRange::new(PhysAddr::new(hex(first)?), PhysAddr::new(hex(last)?.checked_add(1)?)))
+}
+
+/// `0]: apic_id 0, version 32, address 0xfec00000, GSI 0-23`: the address.
+fn io_apic(text: &str) -> PhysAddr {
+    let address = text.split(", ").find_map(|part| part.strip_prefix("address 0x"));
+    PhysAddr::new(address.and_then(|t| u64::from_str_radix(t, 16).ok()).unwrap_or(0))
 }
 
 impl Capture {
@@ -145,14 +151,14 @@ pub fn read_slit(bytes: &[u8]) -> Result<(u32, Vec<u8>), Fault> {
 }
 
 /// What a MADT says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MadtFacts {
     /// Processors that may ever run.
     pub possible: u32,
     /// Those of them that are not there yet.
     pub hotplug: u32,
-    /// IO APICs.
-    pub io_apics: u32,
+    /// The registers of each IO APIC.
+    pub io_apics: Vec<PhysAddr>,
 }
 
 /// Reads a MADT.
@@ -160,8 +166,12 @@ pub struct MadtFacts {
 /// # Errors
 /// A [`Fault`] if it is none.
 pub fn read_madt(bytes: &[u8]) -> Result<MadtFacts, Fault> {
-    let mut io_apics = 0;
-    let mut count = |entry| io_apics += u32::from(matches!(entry, MadtEntry::IoApic { .. }));
-    let madt = parse_madt(bytes, &mut count).map_err(|e| Fault::caused(e, "", "a MADT"))?;
+    let mut io_apics = Vec::new();
+    let mut note = |entry| {
+        if let MadtEntry::IoApic { address, .. } = entry {
+            io_apics.push(PhysAddr::new(address.into()));
+        }
+    };
+    let madt = parse_madt(bytes, &mut note).map_err(|e| Fault::caused(e, "", "a MADT"))?;
     Ok(MadtFacts { possible: madt.possible(), hotplug: madt.hotplug, io_apics })
 }

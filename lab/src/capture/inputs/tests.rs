@@ -64,7 +64,7 @@ fn a_pc_is_read_from_the_lines_that_repeat_its_firmware() {
     assert_eq!(pc.acpi_tables.iter().map(|r| r.start.get()).collect::<Vec<_>>(), [0x3ffe_21f0, 0x3ffe_0040]);
     assert_eq!(pc.mp_table.unwrap().table.unwrap().len(), 0xd0);
     assert_eq!(pc.ebda, Some(PhysAddr::new(0x9_fc00)));
-    assert_eq!((pc.io_apics, pc.hotplug_cpus, pc.hpet), (1, 1, true));
+    assert_eq!((pc.io_apics.len(), pc.hotplug_cpus, pc.hpet), (1, 1, true));
     assert_eq!((pc.srat_memory.len(), pc.srat_cpus[0].apic_id), (1, 2));
 }
 

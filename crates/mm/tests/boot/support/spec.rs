@@ -122,6 +122,7 @@ pub(crate) fn image(arch: Arch, at: u64, va_bits: u8) -> KernelImage {
             PhysRange::default()
         },
         head_len: head,
+        ..KernelImage::default()
     }
 }
 

@@ -1,0 +1,209 @@
+//! The group `page-tables`: the kernel's mappings as they stand in RAM, captured and ours.
+//!
+//! Four ranges of addresses are compared, in address, mapping size and attributes: the linear map, the kernel image, the
+//! fixed mappings and the memory map. Everything else (vmalloc, modules, per-CPU areas, stacks) belongs to what runs on a
+//! kernel. What a running kernel changes inside the four ranges is left out by [`RULES`], each with the bytes that it
+//! leaves out.
+
+use super::compare::Tally;
+use crate::capture::page_tables::{Mapped, PageTables};
+use crate::facts::Group;
+use crate::run::Booted;
+use crate::show::page_tables::{Ranges, attributes};
+use pagewright::pgtable::KernelTables;
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_pagetable::RunKind;
+use std::collections::BTreeMap;
+
+/// What a running kernel does to its mappings that a boot does not.
+pub const RULES: [&str; 2] = [
+    "frames that the kernel maps as code outside its image (modules, trampolines, compiled filters): their permissions in the linear map",
+    "larger mappings that hold such a frame, split by the change of its permissions: their size",
+];
+
+/// What came of the comparison.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The facts.
+    pub tally: Tally,
+    /// Bytes that each rule left out.
+    pub excluded: [u64; RULES.len()],
+}
+
+/// A mapping of one size; captured and ours in the same words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Value {
+    phys: u64,
+    size: u64,
+    attributes: String,
+}
+
+impl Value {
+    fn text(&self) -> String {
+        format!("{:012x} {:>8}K {}", self.phys, self.size >> 10, self.attributes)
+    }
+}
+
+/// Compares the captured tables with ours.
+pub fn compare(
+    captured: &PageTables,
+    booted: &Booted<'_, '_, '_, '_, '_>,
+    tables: &KernelTables<'_>,
+) -> Outcome {
+    let ours = runs(tables);
+    let ranges = Ranges::of(booted.boot);
+    let code = code_frames(captured, &ranges);
+    let mut outcome = Outcome::default();
+    for (name, range) in ranges.compared() {
+        let theirs = cut(&captured.runs, range);
+        let mine = cut(&ours, range);
+        section(name, &theirs, &mine, &code, &mut outcome);
+    }
+    outcome
+}
+
+/// Our tables in the capture's form.
+fn runs(tables: &KernelTables<'_>) -> Vec<Mapped> {
+    let mut out: Vec<Mapped> = Vec::new();
+    tables.with(|tree| {
+        let shape = tree.shape();
+        let all = VirtRange { start: VirtAddr::ZERO, len: u64::MAX };
+        // A damaged tree ends early; the rest then differs.
+        let _ = tree.walk(all, &mut |run| {
+            let RunKind::Leaf(leaf) = run.kind else { return };
+            out.push(Mapped {
+                range: run.range,
+                phys: leaf.phys,
+                size: shape.level(run.level).bytes(),
+                attributes: attributes(tables, run.level, &leaf, run.limits),
+            });
+        });
+    });
+    out
+}
+
+/// The parts of runs inside a range.
+fn cut(runs: &[Mapped], range: VirtRange) -> Vec<Mapped> {
+    let inside = runs.iter().filter(|r| r.range.overlaps(&range));
+    inside
+        .map(|r| {
+            let start = r.range.start.max(range.start);
+            let last = r.range.last().min(range.last());
+            Mapped {
+                range: VirtRange { start, len: last.get() - start.get() + 1 },
+                phys: PhysAddr::new(r.phys.get() + (start.get() - r.range.start.get())),
+                ..r.clone()
+            }
+        })
+        .collect()
+}
+
+/// Physical ranges that the captured kernel executes outside its image and linear map, sorted.
+fn code_frames(captured: &PageTables, ranges: &Ranges) -> Vec<(u64, u64)> {
+    let outside = |r: &&Mapped| {
+        r.attributes.contains('x') && ranges.compared().iter().all(|(_, known)| !known.overlaps(&r.range))
+    };
+    let frames = captured.runs.iter().filter(outside);
+    let mut frames: Vec<_> = frames.map(|r| (r.phys.get(), r.phys.get() + r.range.len)).collect();
+    frames.sort_unstable();
+    frames
+}
+
+/// The value at an address.
+fn at(runs: &[Mapped], va: u64) -> Option<Value> {
+    let after = runs.partition_point(|r| r.range.start.get() <= va);
+    let run = runs[..after].last().filter(|r| r.range.last().get() >= va)?;
+    let phys = run.phys.get() + (va - run.range.start.get());
+    Some(Value { phys, size: run.size, attributes: run.attributes.clone() })
+}
+
+/// Compares one range, piece by piece between the places where either side changes.
+fn section(name: &str, theirs: &[Mapped], ours: &[Mapped], code: &[(u64, u64)], outcome: &mut Outcome) {
+    // First and last addresses: the end of the address space is no address.
+    let mut bounds: BTreeMap<u64, ()> = BTreeMap::new();
+    for run in theirs.iter().chain(ours) {
+        bounds.insert(run.range.start.get(), ());
+        if let Some(end) = run.range.last().get().checked_add(1) {
+            bounds.insert(end, ());
+        }
+        for (start, end) in code {
+            for edge in [start, end] {
+                let inside = edge.wrapping_sub(run.phys.get());
+                if inside < run.range.len {
+                    bounds.insert(run.range.start.get() + inside, ());
+                }
+            }
+        }
+    }
+    let bounds: Vec<u64> = bounds.into_keys().collect();
+    let mut open: Option<Fact> = None;
+    for (n, &start) in bounds.iter().enumerate() {
+        let last = bounds.get(n + 1).map_or(u64::MAX, |next| next - 1);
+        let (mut captured, mut mine) = (at(theirs, start), at(ours, start));
+        if captured.is_none() && mine.is_none() {
+            continue;
+        }
+        if let (Some(captured), Some(mine)) = (&mut captured, &mut mine) {
+            leave_out(captured, mine, last - start + 1, code, outcome);
+        }
+        let piece = Fact { start, last, captured, ours: mine };
+        match &mut open {
+            Some(fact) if fact.continues(&piece) => fact.last = piece.last,
+            _ => {
+                if let Some(fact) = open.replace(piece) {
+                    fact.check(name, outcome);
+                }
+            }
+        }
+    }
+    if let Some(fact) = open {
+        fact.check(name, outcome);
+    }
+}
+
+/// Applies the rules to a piece that both sides map.
+fn leave_out(captured: &mut Value, ours: &mut Value, bytes: u64, code: &[(u64, u64)], outcome: &mut Outcome) {
+    if captured.phys != ours.phys || captured.size >= ours.size && captured.attributes == ours.attributes {
+        return;
+    }
+    let holds = |from: u64, len: u64| code.iter().any(|(start, end)| *start < from + len && from < *end);
+    if captured.attributes != ours.attributes && holds(ours.phys, bytes) {
+        outcome.excluded[0] += bytes;
+        captured.attributes.clone_from(&ours.attributes);
+    }
+    if captured.size < ours.size && holds(ours.phys & !(ours.size - 1), ours.size) {
+        outcome.excluded[1] += bytes;
+        captured.size = ours.size;
+    }
+}
+
+/// A stretch of addresses with one value on each side.
+struct Fact {
+    start: u64,
+    last: u64,
+    captured: Option<Value>,
+    ours: Option<Value>,
+}
+
+impl Fact {
+    /// Whether `next` says the same of the addresses that follow.
+    fn continues(&self, next: &Self) -> bool {
+        let follows = |a: &Option<Value>, b: &Option<Value>| match (a, b) {
+            (None, None) => true,
+            (Some(a), Some(b)) => {
+                let phys = a.phys.wrapping_add(next.start - self.start);
+                (phys, a.size, &a.attributes) == (b.phys, b.size, &b.attributes)
+            }
+            _ => false,
+        };
+        self.last.checked_add(1) == Some(next.start)
+            && follows(&self.captured, &next.captured)
+            && follows(&self.ours, &next.ours)
+    }
+
+    fn check(self, name: &str, outcome: &mut Outcome) {
+        let key = format!("{name} {:016x}-{:016x}", self.start, self.last);
+        let text = |v: Option<Value>| v.map(|v| v.text());
+        outcome.tally.check(Group::PageTables, &key, text(self.captured), text(self.ours));
+    }
+}
