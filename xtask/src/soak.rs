@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// Cases for each property in a round
     #[arg(long, default_value_t = 5000)]
     cases: u32,
+    /// Operations on each page-table format in a round
+    #[arg(long, default_value_t = 1_000_000)]
+    operations: u64,
 }
 
 /// Runs rounds until the time is up or one fails.
@@ -30,6 +33,13 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
         println!("== round {rounds}, {} cases a property", options.cases);
         let cmd =
             project.cmd("cargo").args(["test", "--quiet", "--release", "--workspace", "--no-fail-fast"]);
+        // The page tables' model runs so many operations of each format, from a seed of the round.
+        let seed = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(1, |t| t.as_nanos() as u64);
+        println!("   PAGEWRIGHT_OPS={} PAGEWRIGHT_SEED={seed}", options.operations);
+        let cmd = cmd.env("PAGEWRIGHT_OPS", options.operations.to_string());
+        let cmd = cmd.env("PAGEWRIGHT_SEED", seed.to_string());
         let cmd = cmd.env("PROPTEST_CASES", options.cases.to_string()).limit(Duration::from_secs(4 * 3600));
         let out = cmd.run()?;
         if !out.ok() {

@@ -1,6 +1,7 @@
 //! Every format against a map of single pages: random operations, the same answers.
 //!
-//! `PAGEWRIGHT_OPS` sets how many operations each format gets (default 4,000; under Miri 60 here, 1,000 in the soak). A failure names its seed.
+//! `PAGEWRIGHT_OPS` sets how many operations each format gets (default 4,000; 8 under Miri),
+//! `PAGEWRIGHT_SEED` which ones. `cargo xtask soak` takes a million of each.
 
 mod machine;
 
@@ -10,7 +11,7 @@ use pagewright_pagetable::format::arm64::*;
 use pagewright_pagetable::format::x86::{X86Config, X86Level4, X86Level5};
 
 fn ops() -> u64 {
-    let default = if cfg!(miri) { 60 } else { 4_000 };
+    let default = if cfg!(miri) { 8 } else { 4_000 };
     std::env::var("PAGEWRIGHT_OPS").ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
@@ -20,12 +21,16 @@ fn seed() -> u64 {
 
 /// Runs the operations on an area in the middle of the format's window, and on one at its very end.
 fn agrees<F: Format>(format: F) {
+    // Under Miri a page is what costs: large granules, whose blocks have thousands, are left to the native run.
+    if cfg!(miri) && F::SHAPE.page_bytes() > 4096 {
+        return;
+    }
     for end in [false, true] {
-        let words = Machine::<F>::words(600);
+        let words = Machine::<F>::words(if cfg!(miri) { 16 } else { 600 });
         let mut machine = Machine::new(format, &words, end, seed());
         for n in 0..ops() / 2 {
             machine.step();
-            if n % 64 == 0 {
+            if n % 64 == 63 && !cfg!(miri) {
                 machine.compare_all();
             }
         }
