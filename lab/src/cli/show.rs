@@ -4,6 +4,8 @@ use super::machine::MachineArgs;
 use super::{Outcome, print};
 use crate::fault::Fault;
 use crate::run::{self, Booted};
+use crate::show::layout;
+use pagewright_kspace::Version;
 use pagewright_memblock::Set;
 
 /// Arguments of `show`.
@@ -14,6 +16,12 @@ pub(super) struct ShowArgs {
     file: File,
     #[command(flatten)]
     machine: MachineArgs,
+    /// The version of Linux whose layout is shown (layout only).
+    #[arg(long, value_name = "X.Y")]
+    linux: Option<Version>,
+    /// Print one JSON document instead (layout only); docs/json.md lists its keys.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -28,18 +36,25 @@ enum File {
     #[value(name = "memblock/reserved")]
     MemblockReserved,
     Vmstat,
+    /// The kernel's virtual address space, in the form of the banner that kernels printed until 5.0.
+    Layout,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
+    for (given, option) in [(args.linux.is_some(), "--linux"), (args.json, "--json")] {
+        if given && args.file != File::Layout {
+            return Err(Fault::new(option, "show", "no such option for anything but `show layout`"));
+        }
+    }
     let machine = args.machine.machine()?;
-    let text = run::boot(&machine, |booted| render(args.file, booted), |_| ())?;
+    let text = run::boot(&machine, |booted| render(args, booted), |_| ())??;
     print(text)?;
     Ok(Outcome::Fine)
 }
 
-fn render(file: File, booted: &Booted<'_, '_, '_, '_, '_>) -> String {
-    match file {
+fn render(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
+    Ok(match args.file {
         File::Zoneinfo => booted.zoneinfo().to_string(),
         File::Buddyinfo => booted.buddyinfo().to_string(),
         File::Pagetypeinfo => booted.pagetypeinfo().to_string(),
@@ -48,5 +63,16 @@ fn render(file: File, booted: &Booted<'_, '_, '_, '_, '_>) -> String {
         File::MemblockMemory => booted.memblock(Set::Memory).to_string(),
         File::MemblockReserved => booted.memblock(Set::Reserved).to_string(),
         File::Vmstat => booted.vmstat().to_string(),
+        File::Layout => return virtual_layout(args, booted),
+    })
+}
+
+fn virtual_layout(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
+    let layout = booted.layout(args.linux.unwrap_or_default());
+    let layout = layout.map_err(|e| Fault::caused(e, "layout", ""))?;
+    if !args.json {
+        return Ok(layout::Banner(&layout).to_string());
     }
+    let text = serde_json::to_string_pretty(&layout::document(&layout));
+    Ok(format!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?))
 }

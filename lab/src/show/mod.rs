@@ -9,6 +9,7 @@ mod fill;
 mod fill_iomem;
 mod huge;
 pub mod iomem;
+pub mod layout;
 pub mod memblock;
 pub mod meminfo;
 pub mod names;

@@ -1,0 +1,198 @@
+//! The kernel's virtual layout in the form of the banner that kernels printed at boot until they stopped to, and as JSON.
+//!
+//! The banner named the areas that the kernel uses; this one has all of the address space, in the order and with the
+//! labels and units that each architecture's banner had. Sections of the image and other parts of an area are set to the
+//! right.
+
+use crate::machine::arch_name;
+use crate::run::Booted;
+use pagewright_addr::PhysAddr;
+use pagewright_firmware::Arch;
+use pagewright_kspace::layout::Ram;
+use pagewright_kspace::{Facts, Kind, Layout, LayoutError, Region, Version};
+use serde_json::{Value, json};
+use std::fmt;
+
+impl Booted<'_, '_, '_, '_, '_> {
+    /// The virtual layout of this kernel as it would be in that version of Linux.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn layout(&self, version: Version) -> Result<Layout, LayoutError> {
+        let boot = self.boot;
+        let x86 = boot.machine.config.is_x86();
+        let ram = Ram {
+            map_start: if x86 { PhysAddr::ZERO } else { boot.memstart },
+            start: if x86 { PhysAddr::ZERO } else { boot.mb.start_of_dram() },
+            high_memory: boot.high_memory,
+        };
+        Layout::of(&Facts::of(boot.machine, &boot.params).at_version(version).with_ram(ram))
+    }
+}
+
+/// A layout that is written as the boot banner.
+pub struct Banner<'l>(pub &'l Layout);
+
+/// How sizes are written: the unit's shift, and whether what is left over counts as one more.
+#[derive(Clone, Copy)]
+struct Unit {
+    shift: u32,
+    round_up: bool,
+}
+
+const KILO: Unit = Unit { shift: 10, round_up: false };
+const MEGA: Unit = Unit { shift: 20, round_up: false };
+const GIGA: Unit = Unit { shift: 30, round_up: false };
+
+/// Exbibytes down to bytes.
+const SHIFTS: [u32; 7] = [60, 50, 40, 30, 20, 10, 0];
+
+impl Unit {
+    /// The unit in which the banner of that architecture has this area; for others the largest that fits.
+    fn of(arch: Arch, region: &Region) -> Self {
+        let len = region.range.len;
+        match (region.kind, arch) {
+            (kind, _) if kind.is_image() => Self { round_up: true, ..KILO },
+            (Kind::Vectors | Kind::Itcm | Kind::Dtcm | Kind::Fixmap | Kind::CpuEntryArea, Arch::Arm) => KILO,
+            (Kind::Fixmap | Kind::CpuEntryArea | Kind::Pkmap, Arch::I386) => KILO,
+            (Kind::Fixmap, _) => KILO,
+            (Kind::Vmalloc | Kind::Vmemmap, Arch::Arm64) => GIGA,
+            (Kind::Vmalloc | Kind::LinearMap, Arch::Arm | Arch::I386) => MEGA,
+            (Kind::LinearUsed | Kind::VmemmapUsed | Kind::Modules | Kind::Pkmap | Kind::PciIo, _) => MEGA,
+            _ => {
+                // The largest that leaves nothing over, or a larger one where the number gets long.
+                let exact = |shift: &u32| len >= 1 << shift && len.is_multiple_of(1 << shift);
+                let short = |shift: &u32| len >> shift < 1 << 20;
+                let shift = SHIFTS.into_iter().find(exact).unwrap_or(0);
+                let shift = SHIFTS.into_iter().rev().find(|s| *s >= shift && short(s)).unwrap_or(shift);
+                Self { shift, round_up: false }
+            }
+        }
+    }
+
+    fn count(self, len: u64) -> u64 {
+        if self.round_up { len.div_ceil(1 << self.shift) } else { len >> self.shift }
+    }
+
+    fn name(self, arch: Arch) -> &'static str {
+        match self.shift {
+            0 => "B",
+            10 if arch == Arch::Arm64 => "KB",
+            10 => "kB",
+            20 => "MB",
+            30 => "GB",
+            40 => "TB",
+            50 => "PB",
+            _ => "EB",
+        }
+    }
+}
+
+/// The label of an area in that architecture's banner.
+fn label(arch: Arch, kind: Kind) -> &'static str {
+    match (kind, arch) {
+        (Kind::LinearMap, Arch::Arm | Arch::I386) => "lowmem",
+        (Kind::Fixmap, Arch::Arm64) => "fixed",
+        _ => kind.name(),
+    }
+}
+
+impl Banner<'_> {
+    fn line(&self, f: &mut fmt::Formatter<'_>, region: &Region) -> fmt::Result {
+        let config = &self.0.facts().config;
+        let arch = config.arch;
+        let digits = if config.is_64bit() { 16 } else { 8 };
+        let width = if config.is_64bit() { 6 } else { 4 };
+        let start = region.range.start.get();
+        // The end of all addresses has one digit more.
+        let end = u128::from(start) + u128::from(region.range.len);
+        let label = label(arch, region.kind);
+        let (label, note) = match region.kind {
+            Kind::Vmemmap => (format!("{label:<7} : "), " maximum"),
+            Kind::VmemmapUsed => (" ".repeat(10), " actual"),
+            Kind::LinearUsed => (format!("{label:<7} : "), ""),
+            _ if region.depth > 0 => (format!("{label:>7} : "), ""),
+            _ => (format!("{label:<7} : "), ""),
+        };
+        let unit = Unit::of(arch, region);
+        let (count, name) = (unit.count(region.range.len), unit.name(arch));
+        writeln!(f, "    {label}0x{start:0digits$x} - 0x{end:0digits$x}   ({count:>width$} {name}{note})")
+    }
+}
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arch = self.0.facts().config.arch;
+        let x86 = matches!(arch, Arch::X86_64 | Arch::I386);
+        writeln!(f, "{}irtual kernel memory layout:", if x86 { 'v' } else { 'V' })?;
+        let areas: Vec<&[Region]> = self.0.regions().chunk_by(|_, next| next.depth > 0).collect();
+        let mut areas: Vec<Vec<&Region>> = areas.into_iter().map(|a| a.iter().collect()).collect();
+        if matches!(arch, Arch::Arm | Arch::I386) {
+            // From the top down, the image last: upward on arm, downward on x86.
+            let image = |r: &&Region| r.kind.is_image();
+            let mut sections: Vec<&Region> = areas.iter().flatten().copied().filter(image).collect();
+            areas.iter_mut().for_each(|a| a.retain(|r| !r.kind.is_image()));
+            areas.reverse();
+            if arch == Arch::I386 {
+                sections.reverse();
+            }
+            areas.push(sections);
+        }
+        areas.into_iter().flatten().try_for_each(|region| self.line(f, region))
+    }
+}
+
+/// The layout as one JSON document; `docs/json.md` lists its keys. Addresses are strings: they do not fit the numbers of
+/// every reader.
+pub fn document(layout: &Layout) -> Value {
+    let hex = |n: u64| format!("{n:#x}");
+    let facts = layout.facts();
+    let mut outer = None;
+    let regions: Vec<Value> = layout
+        .regions()
+        .iter()
+        .map(|r| {
+            let inside = if r.depth > 0 { outer } else { None };
+            outer = if r.depth == 0 { Some(r.kind.word()) } else { outer };
+            json!({
+                "kind": r.kind.word(),
+                "start": hex(r.range.start.get()),
+                "last": hex(r.range.last().get()),
+                "size_bytes": r.range.len,
+                "inside": inside,
+            })
+        })
+        .collect();
+    let limits = layout.limits();
+    let fixmap = layout.fixmap();
+    let slots: Vec<Value> = fixmap
+        .groups()
+        .iter()
+        .map(|g| {
+            let start = fixmap.address(g.slot).map(|a| hex(a.get()));
+            json!({
+                "name": g.slot.name(), "index": g.first.0, "count": g.count, "start": start,
+                "permanent": g.permanent,
+            })
+        })
+        .collect();
+    let markers: Vec<Value> =
+        layout.markers().map(|m| json!({ "at": hex(m.at.get()), "name": m.name })).collect();
+    json!({
+        "architecture": arch_name(facts.config.arch),
+        "linux": facts.version.to_string(),
+        "regions": regions,
+        "limits": {
+            "task_size": hex(limits.task_size.get()),
+            "map_window": hex(limits.map_window.get()),
+            "task_size_32": limits.task_size_32.map(|a| hex(a.get())),
+            "first_user_address": hex(limits.first_user_address.get()),
+            "io_space_limit": limits.io_space_limit.map(hex),
+        },
+        "fixmap": { "top": hex(fixmap.top().get()), "start": hex(fixmap.start().get()), "slots": slots },
+        "markers": markers,
+    })
+}
+
+#[cfg(test)]
+mod tests;
