@@ -85,6 +85,12 @@ impl<'w, F: Format> Machine<'w, F> {
         let block = F::SHAPE.level(Level::PMD).bytes();
         let [low, high] = format.window().ranges();
         let window = if high.is_empty() { low } else { high };
+        // Supersections are groups of blocks that lie in one table with pages: the area has room for some.
+        let block = if F::GROUP_ADDRESS && !cfg!(miri) {
+            F::SHAPE.level(Level::PMD).contiguous_bytes()
+        } else {
+            block
+        };
         let len = (if cfg!(miri) { block } else { 4 * block }).min(window.len / 2);
         let start = if end {
             window.start.get().wrapping_add(window.len - len)
@@ -109,7 +115,9 @@ impl<'w, F: Format> Machine<'w, F> {
     /// A range in the area: often whole blocks, groups or few pages.
     fn range(&mut self) -> VirtRange {
         let pages = self.area.len / self.page;
-        let unit = match self.rng.below(4) {
+        let group = F::SHAPE.level(Level::PMD).contiguous_bytes();
+        let unit = match self.rng.below(if F::GROUP_ADDRESS { 6 } else { 4 }) {
+            4.. if group < self.area.len => group / self.page,
             0 => F::SHAPE.level(Level::PMD).bytes() / self.page,
             1 => u64::from(F::SHAPE.level(Level::PTE).contiguous.max(1)),
             _ => 1,
@@ -142,7 +150,7 @@ impl<'w, F: Format> Machine<'w, F> {
 
     fn map(&mut self) {
         let range = self.range();
-        let block = F::SHAPE.level(Level::PMD).bytes();
+        let block = F::SHAPE.level(Level::PMD).contiguous_bytes().max(F::SHAPE.level(Level::PMD).bytes());
         // Often congruent with the virtual address, so that blocks fit; sometimes not.
         let base = 0x4000_0000u64.next_multiple_of(block);
         let offset = range.start.get().wrapping_sub(self.area.start.get());

@@ -7,8 +7,8 @@ mod machine;
 
 use machine::Machine;
 use pagewright_pagetable::Format;
-use pagewright_pagetable::format::arm64::*;
-use pagewright_pagetable::format::x86::{X86Config, X86Level4, X86Level5};
+use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
+use pagewright_pagetable::format::x86::{X86Config, X86Level4};
 
 fn ops() -> u64 {
     let default = if cfg!(miri) { 8 } else { 4_000 };
@@ -39,27 +39,32 @@ fn agrees<F: Format>(format: F) {
 }
 
 macro_rules! formats {
-    ($($name:ident: $format:expr;)*) => {
+    ($($name:ident: $format:ty,)*) => {
         $(
             #[test]
+            #[allow(non_snake_case)]
             fn $name() {
-                agrees($format);
+                agrees(<$format>::default());
             }
         )*
     };
 }
 
-formats! {
-    arm64_4k_39_bits: Arm64Page4kVa39::default();
-    arm64_4k_48_bits: Arm64Page4kVa48::default();
-    arm64_16k_36_bits: Arm64Page16kVa36::default();
-    arm64_16k_47_bits: Arm64Page16kVa47::default();
-    arm64_16k_48_bits: Arm64Page16kVa48::default();
-    arm64_64k_42_bits: Arm64Page64kVa42::default();
-    arm64_64k_48_bits: Arm64Page64kVa48::default();
-    arm64_64k_52_bits: Arm64Page64kVa52::default();
-    x86_64_with_four_levels: X86Level4::default();
-    x86_64_with_five_levels: X86Level5::default();
-    x86_64_without_gigabyte_pages: X86Level4 { config: X86Config { gigabyte_pages: false, ..X86Config::default() } };
-    x86_64_with_memory_encryption: X86Level4 { config: X86Config { encryption_mask: 1 << 51, phys_bits: 48, ..X86Config::default() } };
+pagewright_pagetable::for_each_format!(formats);
+
+#[test]
+fn x86_64_without_gigabyte_pages() {
+    agrees(X86Level4 { config: X86Config { gigabyte_pages: false, ..X86Config::default() } });
+}
+
+#[test]
+fn x86_64_with_memory_encryption() {
+    agrees(X86Level4 {
+        config: X86Config { encryption_mask: 1 << 51, phys_bits: 48, ..X86Config::default() },
+    });
+}
+
+#[test]
+fn arm_with_supersections() {
+    agrees(ArmShort { config: ArmShortConfig { supersections: true, ..ArmShortConfig::default() } });
 }
