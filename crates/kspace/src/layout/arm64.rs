@@ -169,7 +169,7 @@ pub(super) fn regions(f: &Facts, fixmap: &Fixmap, b: &mut Builder) -> Result<(),
     let Some(image) = &f.image else { return Ok(()) };
     if f.version.since(4, 6) {
         // KIMAGE_VADDR is the end of the modules. A description knows where 6.1 put its image, which counts if it fits.
-        let linked = a.modules.1 + image.head_len;
+        let linked = a.modules.1.wrapping_add(image.head_len);
         let vmalloc = VirtRange::new(VirtAddr::new(a.vmalloc.0), VirtAddr::new(a.vmalloc.1));
         let virt = if vmalloc.contains(VirtAddr::new(image.virt)) { image.virt } else { linked };
         let offset = virt.wrapping_sub(image.text_start.get());

@@ -60,7 +60,7 @@ pub(super) fn regions(f: &Facts, fixmap: &Fixmap, b: &mut Builder) -> Result<(),
     }
     b.add(Kind::LinearMap, page_offset, low);
     if let Some(image) = &f.image {
-        image::sections(b, image, |p| page_offset + p.get());
+        image::sections(b, image, |p| page_offset.wrapping_add(p.get()));
     }
     let high_memory = page_offset + low;
     b.add(Kind::VmallocHole, high_memory, VMALLOC_OFFSET);

@@ -107,13 +107,14 @@ pub(super) fn regions(f: &Facts, fixmap: &Fixmap, b: &mut Builder) -> Result<(),
     b.add(Kind::Vmemmap, l.vmemmap.0, l.vmemmap.1);
     if let Some(ram) = &f.ram {
         let (start, end) = (ram.start.get(), ram.high_memory.get());
-        if end > room {
-            return Err(LayoutError::LinearMap { bytes: end, room });
+        if start.max(end) > room {
+            return Err(LayoutError::LinearMap { bytes: start.max(end), room });
         }
         let bytes = end.saturating_sub(start);
-        b.inside(Kind::LinearUsed, l.page_offset.0 + start, bytes);
+        b.inside(Kind::LinearUsed, l.page_offset.0.wrapping_add(start), bytes);
         let size = u64::from(f.struct_page);
-        b.inside(Kind::VmemmapUsed, l.vmemmap.0 + start / PAGE * size, bytes.div_ceil(PAGE) * size);
+        let first = l.vmemmap.0.wrapping_add(start / PAGE * size);
+        b.inside(Kind::VmemmapUsed, first, bytes.div_ceil(PAGE) * size);
     }
     b.add(Kind::CpuEntryArea, CPU_ENTRY_AREA, P4D);
     b.inside(Kind::EntryIdt, CPU_ENTRY_AREA, PAGE);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::layout::build::Builder;
-use crate::layout::{LayoutError, Region};
+use crate::layout::{ArmFacts, Bases, CacheWindows, LayoutError, Region};
 use pagewright_addr::VirtAddr;
 use std::collections::BTreeSet;
 
@@ -96,4 +96,76 @@ fn a_configuration_that_cannot_be_is_refused_by_its_symbols() {
     let mut facts = Facts::new(KernelConfig::debian(Flavour::Arm64));
     facts.config.kasan = true;
     assert_eq!(std::string::ToString::to_string(&Layout::of(&facts).unwrap_err()), "KASAN is not modelled");
+}
+
+/// Facts come from outside: any of them give a layout that holds together, or an error.
+#[test]
+fn no_facts_make_it_panic_and_every_layout_holds_together() {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // Of any magnitude.
+        state >> (state & 63)
+    };
+    let texts = [
+        "",
+        "CONFIG_ARM64_VA_BITS_39=y",
+        "CONFIG_ARM64_64K_PAGES=y\nCONFIG_ARM64_VA_BITS_52=y",
+        "CONFIG_ARM64_16K_PAGES=y\nCONFIG_ARM64_VA_BITS_47=y",
+        "CONFIG_VMSPLIT_2G=y",
+        "CONFIG_VMSPLIT_1G=y\nCONFIG_NR_CPUS=32\nCONFIG_DEBUG_KMAP_LOCAL=y",
+        "CONFIG_RANDOMIZE_BASE=n\nCONFIG_EFI=n",
+    ];
+    let mut made = 0;
+    for round in 0..40_000 {
+        let flavour = Flavour::ALL[round % 6];
+        let mut config = KernelConfig::debian(flavour);
+        // What another architecture's choices make of this one is not of interest.
+        let _ = config.apply(texts[(next() % 7) as usize]);
+        if next() % 4 == 0 {
+            config.mmap_min_addr = next() as u32;
+        }
+        let mut facts =
+            Facts::new(config).at_version(Version::new(4 + (next() % 3) as u16, (next() % 20) as u16));
+        facts.wide = next() % 2 == 0;
+        if next() % 4 == 0 {
+            (facts.struct_page, facts.possible_cpus) = (next() as u32 % 5000, next() as u32);
+            (facts.vmalloc, facts.reservetop) = (Some(next()), next());
+        }
+        if next() % 2 == 0 {
+            let at = |n| PhysAddr::new(n);
+            facts.ram = Some(Ram { map_start: at(next()), start: at(next()), high_memory: at(next()) });
+        }
+        if next() % 4 == 0 {
+            let at = |n| VirtAddr::new(n);
+            facts.bases = Some(Bases {
+                page_offset: at(next()),
+                vmalloc: at(next()),
+                vmemmap: at(next().wrapping_neg()),
+            });
+            let window = || VirtRange::from_len(VirtAddr::new(0xf500_0000), 1 << 20);
+            facts.arm = ArmFacts {
+                low_vectors: next() % 2 == 0,
+                itcm_bytes: next() as u32,
+                dtcm_bytes: next() as u32,
+                cache: [CacheWindows::Aliasing, CacheWindows::Minicache][(next() % 2) as usize],
+                cache_flush: Some([window(), window()]),
+            };
+        }
+        if next() % 4 == 0 {
+            let mut image = pagewright_firmware::KernelImage::default();
+            (image.text_start, image.text_end) = (PhysAddr::new(next()), PhysAddr::new(next()));
+            (image.bss_start, image.bss_end) = (PhysAddr::new(next()), PhysAddr::new(next()));
+            (image.virt, image.head_len) = (next().wrapping_neg(), next());
+            facts.image = Some(image);
+        }
+        if let Ok(l) = Layout::of(&facts) {
+            l.validate().unwrap_or_else(|e| panic!("{e}: {facts:?}"));
+            let _ = (l.limits(), l.markers().count());
+            made += 1;
+        }
+    }
+    assert!(made > 10_000, "{made}");
 }
