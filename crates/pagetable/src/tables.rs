@@ -105,7 +105,7 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         Ok(Cursor { tables: self, range: Some(range), _guard: Some(guard) })
     }
 
-    /// Where `va` leads.
+    /// Where `va` leads, whoever may use it and whether it is young or old.
     ///
     /// # Errors
     /// [`Unmapped`] says at which level nothing was found.
@@ -166,6 +166,7 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         };
         let word = F::Word::load(cell);
         match format.step(level, word) {
+            Step::Absent if F::SOFTWARE_WORDS && N == 0 => Ok(Step::Leaf(self.leaf(va)?.0.phys)),
             Step::Absent => Err(Unmapped::Absent(level, word)),
             step => Ok(step),
         }

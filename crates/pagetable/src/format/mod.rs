@@ -73,6 +73,9 @@ pub trait Format: Copy {
     const BREAK_BEFORE_MAKE: bool;
     /// Whether the entries of a contiguous group all hold the group's address instead of their own (arm's supersections).
     const GROUP_ADDRESS: bool = false;
+    /// Whether the slots of the lowest level hold a word of software's besides the hardware's, so that something may be mapped
+    /// where hardware finds nothing (arm's pages that are old).
+    const SOFTWARE_WORDS: bool = false;
 
     /// Which addresses a tree with this format translates.
     fn window(&self) -> Window;

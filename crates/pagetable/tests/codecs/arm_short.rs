@@ -27,7 +27,7 @@ fn expressible(f: &ArmShort, level: Level, leaf: &Leaf) -> bool {
     let has = |flag| flags.contains(flag);
     let common = software == 0
         && share != Shareability::Outer
-        && !has(A::GUARDED)
+        && !flags.intersects(A::GUARDED | A::NON_SECURE)
         && !matches!(memory, MemoryType::NormalTagged | MemoryType::WriteProtect | MemoryType::UncachedMinus);
     let phys = leaf.phys.get();
     if level == Level::PTE {
@@ -37,15 +37,10 @@ fn expressible(f: &ArmShort, level: Level, leaf: &Leaf) -> bool {
             && phys & 0xfff == 0
             && phys < 1 << 32
             && key == f.config.table_domain
-            && !has(A::NON_SECURE)
             && !has(if user { A::EXEC } else { A::USER_EXEC })
             && (has(A::ACCESSED) || has(A::GLOBAL) != user);
     }
-    let exec = match (has(A::USER), has(A::EXEC), has(A::USER_EXEC)) {
-        (_, false, false) | (false, true, false) | (true, false, true) => true,
-        (true, true, true) => f.config.pxn,
-        _ => false,
-    };
+    let exec = !has(if has(A::USER) { A::EXEC } else { A::USER_EXEC });
     let place = if leaf.contiguous {
         // Inside a group the word holds the group's address: goes round only for its first entry.
         f.config.supersections && phys < 1 << 40 && key == 0
@@ -118,6 +113,19 @@ fn kernel_sections_are_these_words() {
     // AP[2].
     assert_eq!(of(0x4030_0000, TEXT), Ok(0x4031_940e));
     assert_eq!(of(0x40e0_0000, TEXT - AttrFlags::EXEC), Ok(0x40e1_941e));
+}
+
+#[test]
+fn user_sections_are_kept_from_the_kernel_where_there_is_pxn() {
+    let text = AttrFlags::USER | AttrFlags::USER_EXEC | STATE;
+    // S, nG, AP 111, TEX[0], C, B, section; PXN.
+    assert_eq!(ArmShort::default().leaf_word(Level::PMD, &leaf(0x10_0000, text)), Ok(0x0013_9c0f));
+    assert_eq!(format(false, false, 0).leaf_word(Level::PMD, &leaf(0x10_0000, text)), Ok(0x0013_9c0e));
+    assert_eq!(ArmShort::default().entry(Level::PMD, 0x0013_9c0e), Entry::Leaf(leaf(0x10_0000, text)));
+    // Without PXN, bit 0 makes the type reserved; a kernel section that has it is not executable.
+    assert!(matches!(format(false, false, 0).entry(Level::PMD, 0x0013_9c0f), Entry::Reserved(_)));
+    let Entry::Leaf(seen) = ArmShort::default().entry(Level::PMD, 0x4001_140f) else { panic!("no leaf") };
+    assert!(!seen.attr.flags.contains(AttrFlags::EXEC));
 }
 
 #[test]

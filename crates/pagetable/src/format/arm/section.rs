@@ -35,7 +35,7 @@ pub mod bits {
     pub const NOT_GLOBAL: u32 = 1 << 17;
     /// A supersection.
     pub const SUPERSECTION: u32 = 1 << 18;
-    /// NS: outside the secure world.
+    /// NS: outside the secure world. Ignored, as a non-secure kernel's hardware does.
     pub const NON_SECURE: u32 = 1 << 19;
     /// Bits 31:20: a section's address.
     pub const ADDRESS: u32 = 0xfff0_0000;
@@ -92,7 +92,7 @@ pub(super) fn encode(config: &ArmShortConfig, leaf: &Leaf) -> Result<u64, AttrEr
     let flags = attr.flags;
     let user = flags.contains(AttrFlags::USER);
     let no_exec = exec_bits(config, flags).ok_or(AttrError::Flags(flags))?;
-    if !flags.contains(NOTED) || flags.contains(AttrFlags::GUARDED) {
+    if !flags.contains(NOTED) || flags.intersects(AttrFlags::GUARDED | AttrFlags::NON_SECURE) {
         return Err(AttrError::Flags(flags));
     }
     let index = config.memory.index(attr.memory).ok_or(AttrError::Memory(attr.memory))? as u32;
@@ -106,7 +106,6 @@ pub(super) fn encode(config: &ArmShortConfig, leaf: &Leaf) -> Result<u64, AttrEr
         (user, AP1),
         (!flags.contains(AttrFlags::WRITE), AP2),
         (!flags.contains(AttrFlags::GLOBAL), NOT_GLOBAL),
-        (flags.contains(AttrFlags::NON_SECURE), NON_SECURE),
     ] {
         if set {
             word |= bit;
@@ -122,15 +121,17 @@ pub(super) fn encode(config: &ArmShortConfig, leaf: &Leaf) -> Result<u64, AttrEr
     Ok(u64::from(word))
 }
 
-/// XN and PXN for what may be executed; `None` if the two cannot say it.
+/// XN and PXN for what may be executed; `None` if that is the bit of somebody who may not use the section.
 fn exec_bits(config: &ArmShortConfig, flags: AttrFlags) -> Option<u32> {
-    let kernel = flags.contains(AttrFlags::EXEC);
-    match (flags.contains(AttrFlags::USER), kernel, flags.contains(AttrFlags::USER_EXEC)) {
+    match (
+        flags.contains(AttrFlags::USER),
+        flags.contains(AttrFlags::EXEC),
+        flags.contains(AttrFlags::USER_EXEC),
+    ) {
         (_, false, false) => Some(NO_EXEC),
         (false, true, false) => Some(0),
-        // Without PXN the one bit is the user's.
-        (true, _, true) if config.pxn => Some(if kernel { 0 } else { PRIV_NO_EXEC }),
-        (true, false, true) => Some(0),
+        // The kernel does not execute what is the user's, where that can be said.
+        (true, false, true) => Some(if config.pxn { PRIV_NO_EXEC } else { 0 }),
         _ => None,
     }
 }
@@ -160,11 +161,9 @@ pub(super) fn decode(config: &ArmShortConfig, word: u64) -> Entry {
         _ => return reserved,
     };
     let user = flags.contains(AttrFlags::USER);
-    let (no_exec, priv_no_exec) = (word & NO_EXEC != 0, word & PRIV_NO_EXEC != 0);
-    flags.set(AttrFlags::USER_EXEC, user && !no_exec);
-    flags.set(AttrFlags::EXEC, !no_exec && !priv_no_exec && (config.pxn || !user));
+    flags.set(AttrFlags::USER_EXEC, user && word & NO_EXEC == 0);
+    flags.set(AttrFlags::EXEC, !user && word & (NO_EXEC | PRIV_NO_EXEC) == 0);
     flags.set(AttrFlags::GLOBAL, word & NOT_GLOBAL == 0);
-    flags.set(AttrFlags::NON_SECURE, word & NON_SECURE != 0);
     let share = if word & SHARED != 0 { Shareability::Inner } else { Shareability::None };
     Entry::Leaf(Leaf {
         phys: PhysAddr::new(address(word)),

@@ -21,9 +21,11 @@
 //! of 16 MiB and all hold its address ([`Format::GROUP_ADDRESS`]).
 //!
 //! # What has no encoding
-//! One XN bit: it is the bit of whoever may use the page (only sections have PXN as well). A page's domain and whether it is
-//! outside the secure world are its table's: the domain is [`ArmShortConfig::table_domain`], the other is left clear. Of
-//! [`TableLimits`] a table can say `NO_EXEC` (PXN) and nothing else.
+//! There is one XN bit: it is the bit of whoever may use the page, [`AttrFlags::USER_EXEC`](crate::AttrFlags) on user
+//! pages and `EXEC` on others, and sections are read the same way so that they can be split. (Sections and tables have PXN as well:
+//! user sections that are executable get it.) NS is left clear and ignored. A page's domain is its table's,
+//! [`ArmShortConfig::table_domain`]; a section of another domain cannot be split. Of [`TableLimits`] a table can say
+//! `NO_EXEC` (PXN) and nothing else.
 
 use super::{page, section};
 use crate::attr::{AttrError, TableLimits};
@@ -111,6 +113,7 @@ impl Format for ArmShort {
     // ARMv7-AR B3.10.1 "Using break-before-make when updating translation tables".
     const BREAK_BEFORE_MAKE: bool = true;
     const GROUP_ADDRESS: bool = true;
+    const SOFTWARE_WORDS: bool = true;
 
     fn window(&self) -> Window {
         Window::Low { bits: self.config.window_bits }
