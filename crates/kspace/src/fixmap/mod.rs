@@ -32,7 +32,7 @@ pub struct Group {
     pub first: FixedIndex,
     /// How many there are.
     pub count: u32,
-    /// Whether they stay after boot.
+    /// Whether Linux counts them among the permanent ones: not those of early boot, nor arm's kmaps and text pokes.
     pub permanent: bool,
 }
 
