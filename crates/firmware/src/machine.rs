@@ -243,8 +243,12 @@ pub struct BuildFacts {
 /// Processors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cpus {
-    /// How many processors are possible (`nr_cpu_ids`).
+    /// How many processors there are or may come, before the command line limits them. If a device tree lists as many,
+    /// its own entries tell which of them are possible; any other number stands for itself.
     pub possible: u32,
+    /// arm, arm64: the boot processor's hardware id, the affinity fields of its MPIDR. `None` takes the first processor
+    /// that the device tree lists.
+    pub boot_id: Option<u64>,
     /// Bytes of an L1 data cache line (SMP_CACHE_BYTES).
     pub cache_line: u32,
     /// x86: the processor maps 1 GiB pages (pdpe1gb).
@@ -270,6 +274,7 @@ impl Default for Cpus {
     fn default() -> Self {
         Self {
             possible: 1,
+            boot_id: None,
             cache_line: 64,
             gbpages: false,
             debug_store: false,

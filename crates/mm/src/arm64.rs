@@ -44,6 +44,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     if let Some(acpi) = acpi.filter(|_| b.machine.config.numa) {
         numa::map_cpus_to_nodes(b, acpi);
     }
+    crate::cpus::smp_init_cpus(b);
     Ok(())
 }
 
@@ -282,7 +283,7 @@ fn request_standard_resources(b: &mut Boot<'_>) -> Result<(), BootError> {
 
 /// The first chunk, grouped by node.
 pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
-    let cpus = fdt::cpu_places(b)?;
+    let cpus = crate::cpus::places(b);
     let sizes = percpu::sizes(b);
     let grouped = b.machine.config.numa;
     percpu::embed_first_chunk(b, sizes, &cpus, grouped)?;

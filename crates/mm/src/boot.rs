@@ -6,6 +6,7 @@
 //! it did to the [`EventSink`].
 
 use crate::census::Census;
+use crate::cpus::CpuMask;
 use crate::crash::CrashKernel;
 use crate::derived::{long_bytes, wide_phys};
 use crate::error::BootError;
@@ -116,6 +117,10 @@ pub struct Boot<'a> {
     pub nr_kernel_pages: u64,
     /// `nr_all_pages`.
     pub nr_all_pages: u64,
+    /// Processors that are there or may come (`cpu_possible_mask`).
+    pub possible_cpus: CpuMask,
+    /// x86: how many of them are there.
+    pub(crate) present_cpus: u32,
     /// The node of each CPU by number, where the firmware says (x86).
     pub(crate) cpu_nodes: ArrayVec<NodeId, 512>,
     /// x86: one past the last frame that RAM can ever have (`max_possible_pfn`), hot-pluggable ranges included.
@@ -248,6 +253,8 @@ impl<'a> Boot<'a> {
             page_flags: None,
             nr_kernel_pages: 0,
             nr_all_pages: 0,
+            possible_cpus: CpuMask::first(1),
+            present_cpus: 1,
             cpu_nodes: ArrayVec::new(),
             max_possible_pfn: Pfn::ZERO,
             swiotlb: None,

@@ -48,7 +48,7 @@ pub(crate) fn setup_log_buf(boot: &mut Boot<'_>, early: bool) -> Result<(), Boot
         if rounded > built_in { rounded } else { 0 }
     });
     if len == 0 && !early {
-        let extra = u64::from(boot.machine.cpus.possible.saturating_sub(1)) * LOG_PER_CPU;
+        let extra = (boot.num_possible_cpus() - 1) * LOG_PER_CPU;
         if extra > built_in / 2 {
             info!(boot, "printk: log_buf_len individual max cpu contribution: {LOG_PER_CPU} bytes");
             info!(boot, "printk: log_buf_len total cpu_extra contributions: {extra} bytes");
@@ -181,8 +181,7 @@ pub(crate) fn early_param_lines(boot: &Boot<'_>) {
 /// `swiotlb=` says, else one for each CPU, in a power of two. Slots for a segment in each area, in a power of two too.
 fn swiotlb_wishes(boot: &Boot<'_>) -> (u64, u64, bool) {
     let swiotlb = &boot.params.swiotlb;
-    let areas =
-        swiotlb.areas.unwrap_or(boot.machine.cpus.possible.into()).clamp(1, 1 << 31).next_power_of_two();
+    let areas = swiotlb.areas.unwrap_or(boot.num_possible_cpus()).clamp(1, 1 << 31).next_power_of_two();
     // More than there are addresses is not to be had, like any other too large size.
     let given = swiotlb.slabs.unwrap_or(IO_TLB_BYTES >> IO_TLB_SHIFT).clamp(1, 1 << 52);
     let given = given.next_multiple_of(IO_TLB_SEGMENT);

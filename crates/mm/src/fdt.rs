@@ -1,10 +1,8 @@
-//! What arm and arm64 share of the device tree: the early scan, the initrd, the unflattened copy, the processors.
+//! What arm and arm64 share of the device tree: the early scan, the initrd, the unflattened copy.
 
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
-use crate::percpu::{CpuPlace, MAX_CPUS};
-use arrayvec::ArrayVec;
-use pagewright_addr::{NodeId, PhysRange};
+use pagewright_addr::PhysRange;
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::{Arch, Firmware};
 use pagewright_memblock::Set;
@@ -108,26 +106,4 @@ pub(crate) fn unflatten_device_tree(b: &mut Boot<'_>, tree: &DeviceTree<'_>) -> 
         b.alloc(alias.bytes, long)?;
     }
     Ok(())
-}
-
-/// The possible CPUs with their nodes.
-pub(crate) fn cpu_places(b: &Boot<'_>) -> Result<ArrayVec<CpuPlace, MAX_CPUS>, BootError> {
-    let mut out = ArrayVec::new();
-    let tree = match &b.machine.firmware {
-        Firmware::DeviceTree { tree, .. } => Some(tree),
-        _ => None,
-    };
-    for cpu in 0..b.machine.cpus.possible {
-        let by_tree = |cpu| {
-            let node = tree.filter(|_| !b.numa_off).and_then(|t| t.cpus().nth(cpu)).and_then(|c| c.node);
-            node.and_then(|n| u16::try_from(n).ok()).and_then(NodeId::new)
-        };
-        // ACPI's word counts where the nodes are ACPI's.
-        let node = b.cpu_nodes.get(cpu as usize).copied().or_else(|| by_tree(cpu as usize));
-        let node = node.filter(|n| b.nodes_online.contains(*n));
-        let node = if b.machine.config.numa { Some(node.unwrap_or(NodeId::ZERO)) } else { None };
-        out.try_push(CpuPlace { cpu, node })
-            .map_err(|_| BootError::TooMany { what: "possible CPUs", limit: MAX_CPUS as u64 })?;
-    }
-    Ok(out)
 }

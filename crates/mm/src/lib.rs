@@ -86,6 +86,7 @@ pub mod boot;
 pub mod census;
 mod check;
 pub mod cma;
+pub mod cpus;
 pub mod crash;
 mod derived;
 pub mod early;

@@ -30,6 +30,7 @@ pub(super) struct LogInputs<'a> {
     x2apic: bool,
     max_arch_pfn: Option<u64>,
     vipt_aliasing: bool,
+    boot_id: Option<u64>,
     percpu_static: Option<u32>,
 }
 
@@ -56,6 +57,11 @@ impl<'a> LogInputs<'a> {
                     if text.starts_with("x2apic enabled") || text.starts_with("x2apic: enabled by") =>
                 {
                     out.x2apic = true;
+                }
+                Line::Other(text) if text.starts_with("Booting Linux on physical CPU 0x") => {
+                    out.boot_id = text
+                        .split_once("0x")
+                        .and_then(|(_, rest)| u64::from_str_radix(rest.split(' ').next()?, 16).ok());
                 }
                 Line::Other(text) if text.starts_with("CPU: ") => {
                     // `nonaliasing` is another word.
@@ -97,6 +103,7 @@ impl Capture {
             x2apic: log.x2apic,
             la57: log.max_arch_pfn == Some(LA57_ARCH_PFN),
             vipt_aliasing: log.vipt_aliasing,
+            boot_id: log.boot_id,
             ..Cpus::default()
         };
         let mut machine = OwnedMachine {

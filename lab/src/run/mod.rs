@@ -111,12 +111,12 @@ fn start<R>(
 ) -> Result<R, Fault> {
     with_page_allocator(boot, |boot, running| {
         let nodes = cpus::nodes(boot);
-        let on_node = |nid: NodeId| nodes.iter().filter(|n| **n == nid).count() as u32;
-        let everywhere = |_: NodeId| nodes.len() as u32;
-        let cpus = Cpus {
-            online: nodes.len() as u32,
-            on_node: if machine.config.numa { &on_node } else { &everywhere },
-        };
+        let started = boot.online_cpus().filter_map(|cpu| nodes.get(cpu as usize).copied());
+        let started: Vec<NodeId> = started.collect();
+        let online = started.len() as u32;
+        let on_node = |nid: NodeId| started.iter().filter(|n| **n == nid).count() as u32;
+        let everywhere = |_: NodeId| online;
+        let cpus = Cpus { online, on_node: if machine.config.numa { &on_node } else { &everywhere } };
         running.initcalls(boot, &cpus);
         then(&Booted { boot, running, record })
     })

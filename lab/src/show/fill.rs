@@ -78,7 +78,7 @@ impl<'s, 'p> Booted<'_, '_, 's, 'p, '_> {
             };
             zoneinfo::Populated {
                 stats,
-                pagesets: (0..self.boot.machine.cpus.possible).map(pageset).collect(),
+                pagesets: self.boot.online_cpus().map(pageset).collect(),
                 node_unreclaimable: 0,
                 start_pfn: layout.start_pfn.get(),
             }
@@ -235,7 +235,7 @@ impl<'s, 'p> Booted<'_, '_, 's, 'p, '_> {
         zeroes(&mut out, "VmallocUsed VmallocChunk");
         let percpu = self.boot.percpu.as_ref().map_or(0, |p| {
             let used = p.static_size + p.reserved_size + p.dyn_size;
-            used / 1024 * u64::from(self.boot.machine.cpus.possible)
+            used / 1024 * u64::from(self.boot.possible_cpus.count())
         });
         out.push_kib("Percpu", percpu);
         self.meminfo_tail(&mut out);

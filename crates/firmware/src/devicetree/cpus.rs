@@ -48,49 +48,111 @@ impl<'a> DeviceTree<'a> {
         })
     }
 
-    /// How many processor numbers arm64 hands out: one more than the highest possible processor's (`nr_cpu_ids`).
+    /// Hands out processor numbers as arm64 does: `each` learns the number and node of every possible processor but the
+    /// boot processor's own number 0, which `boot` names by its hardware id; without, the first with one is taken.
     ///
-    /// The boot processor, taken to be the first with a hardware id, is number 0. Every other node takes a number in
-    /// order, also one with a bad or repeated id; possible are those with an enable method that the kernel knows.
-    pub fn possible_cpus_arm64(&self, nr_cpus: u32) -> u32 {
+    /// Every node but the boot processor's takes a number in order, also one with a bad or repeated id; possible are those
+    /// below `limit` (`nr_cpu_ids`) with an enable method that the kernel knows.
+    pub fn number_cpus_arm64(
+        &self,
+        boot: Option<u64>,
+        limit: u32,
+        each: &mut dyn FnMut(u32, &CpuNode<'a>),
+    ) -> CpuList {
         const MPIDR_BITS: u64 = 0xff_00ff_ffff;
         let valid = |c: &CpuNode<'_>| c.reg.filter(|r| r & !MPIDR_BITS == 0);
-        let Some(boot) = self.cpus().find_map(|c| valid(&c)) else { return 1 };
+        let boot = boot.or_else(|| self.cpus().find_map(|c| valid(&c)));
+        // Without the boot processor in it the list counts for nothing.
+        if boot.is_none() || !self.cpus().any(|c| valid(&c) == boot) {
+            return CpuList::NoBootCpu;
+        }
         let mut boot_seen = false;
-        let (mut next, mut possible) = (1, 1);
+        let mut next = 1;
         for (at, cpu) in self.cpus().enumerate() {
             let id = valid(&cpu);
-            if id == Some(boot) && !boot_seen {
+            if id == boot && !boot_seen {
                 boot_seen = true;
+                each(0, &cpu);
                 continue;
             }
             // Numbers beyond the limit change nothing, so that the search for repeated ids stays short.
             let number = next;
             next += 1;
-            if number >= nr_cpus {
-                break;
+            if number >= limit {
+                continue;
             }
-            let repeated = id == Some(boot) || self.cpus().take(at).any(|c| valid(&c) == id);
+            let repeated = id == boot || self.cpus().take(at).any(|c| valid(&c) == id);
             let known = matches!(cpu.enable_method, Some("psci" | "spin-table"));
             if id.is_some() && !repeated && known {
-                possible = number + 1;
+                each(number, &cpu);
             }
         }
+        if next > limit.max(1) { CpuList::Clipped { cores: next } } else { CpuList::Taken }
+    }
+
+    /// How many processor numbers arm64 hands out: one more than the highest possible processor's (`nr_cpu_ids`).
+    pub fn possible_cpus_arm64(&self, nr_cpus: u32) -> u32 {
+        let mut possible = 1;
+        self.number_cpus_arm64(None, nr_cpus, &mut |number, _| possible = possible.max(number + 1));
         possible
     }
 
-    /// How many processors are possible on arm: all nodes, unless one has a bad or repeated hardware id, which makes
-    /// Linux ignore the tree's list.
-    pub fn possible_cpus_arm(&self, nr_cpus: u32) -> u32 {
+    /// Counts the processors that are possible on arm (`arm_dt_init_cpu_maps`): all nodes, up to `limit`
+    /// (`nr_cpu_ids`). One with a bad or repeated hardware id before that makes Linux ignore the list, and so does the
+    /// absence of the boot processor, which `boot` names by its id; without, the first with one is taken.
+    pub fn count_cpus_arm(&self, boot: Option<u64>, limit: u32) -> (u32, CpuList) {
         const MPIDR_BITS: u64 = 0xff_ffff;
-        let valid = |(at, c): (usize, CpuNode<'_>)| {
-            c.reg.is_some_and(|r| r & !MPIDR_BITS == 0) && self.cpus().take(at).all(|e| e.reg != c.reg)
-        };
-        // Linux stops at the first node beyond the limit.
-        let looked_at = (nr_cpus as usize).saturating_add(1);
-        if !self.cpus().take(looked_at).enumerate().all(valid) {
-            return 1;
+        let limit = limit.max(1);
+        // The kernel keeps 32 bits of an id.
+        let id = |c: &CpuNode<'_>| c.reg.map(|r| r & 0xffff_ffff).filter(|r| r & !MPIDR_BITS == 0);
+        let boot = boot.or_else(|| self.cpus().find_map(|c| id(&c)));
+        let (mut count, mut boot_seen, mut list) = (1, false, CpuList::Taken);
+        for (at, cpu) in self.cpus().enumerate() {
+            let own = id(&cpu);
+            if own.is_none() {
+                return (1, CpuList::BadId);
+            }
+            if self.cpus().take(at).any(|c| id(&c) == own) {
+                return (1, CpuList::RepeatedId);
+            }
+            if own == boot {
+                boot_seen = true;
+                continue;
+            }
+            count += 1;
+            // Linux stops at the first node beyond the limit.
+            if count > limit {
+                list = CpuList::Clipped { cores: count };
+                break;
+            }
         }
-        (self.cpus().take(looked_at).count() as u32).clamp(1, nr_cpus.max(1))
+        match list {
+            _ if self.cpus().next().is_none() => (1, CpuList::Taken),
+            list if boot_seen => (count.min(limit), list),
+            _ => (1, CpuList::NoBootCpu),
+        }
     }
+
+    /// How many processors are possible on arm, see [`Self::count_cpus_arm`].
+    pub fn possible_cpus_arm(&self, nr_cpus: u32) -> u32 {
+        self.count_cpus_arm(None, nr_cpus).0
+    }
+}
+
+/// What Linux makes of a tree's list of processors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CpuList {
+    /// It is taken as it is; on arm also if it is empty.
+    Taken,
+    /// It has more processors than the kernel takes.
+    Clipped {
+        /// How many were counted.
+        cores: u32,
+    },
+    /// The boot processor is not in it: no other is possible.
+    NoBootCpu,
+    /// arm: a hardware id is bad or missing, and only the boot processor is possible.
+    BadId,
+    /// arm: a hardware id is repeated, and only the boot processor is possible.
+    RepeatedId,
 }

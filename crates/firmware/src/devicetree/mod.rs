@@ -38,7 +38,7 @@ use flat::Blob;
 use pagewright_addr::{PhysAddr, PhysRange};
 
 pub use chosen::Chosen;
-pub use cpus::CpuNode;
+pub use cpus::{CpuList, CpuNode};
 pub use error::{DtError, PropertyError, PropertyProblem};
 
 pub use memory::MemoryBank;

@@ -1,5 +1,5 @@
 use crate::build::{N, cpu, cpus, node, root};
-use pagewright_firmware::devicetree::DeviceTree;
+use pagewright_firmware::devicetree::{CpuList, DeviceTree};
 
 fn names(cpus: N) -> Vec<String> {
     let blob = root(2, 2).with(cpus).blob();
@@ -89,4 +89,41 @@ fn on_arm_every_listed_processor_is_possible_up_to_the_limit() {
     assert_eq!((tree.possible_cpus_arm(32), tree.possible_cpus_arm(2)), (3, 2));
     let blob = root(1, 1).with(cpus().with(cpu(0xff00_0000))).blob();
     assert_eq!(DeviceTree::parse(&blob).unwrap().possible_cpus_arm(32), 1);
+}
+
+/// The numbers that arm64 hands out, with the ids of who gets them.
+fn numbered(blob: &[u8], boot: u64, limit: u32) -> (Vec<(u32, u64)>, CpuList) {
+    let tree = DeviceTree::parse(blob).unwrap();
+    let mut out = Vec::new();
+    let list = tree.number_cpus_arm64(Some(boot), limit, &mut |n, c| out.push((n, c.reg.unwrap())));
+    out.sort_unstable();
+    (out, list)
+}
+
+fn psci(id: u32) -> N {
+    cpu(id).text("enable-method", "psci")
+}
+
+#[test]
+fn on_arm64_the_boot_processor_is_number_0_wherever_it_is_listed() {
+    let blob = root(1, 1).with(cpus().with(psci(0)).with(psci(1)).with(psci(2))).blob();
+    assert_eq!(numbered(&blob, 1, 8), (vec![(0, 1), (1, 0), (2, 2)], CpuList::Taken));
+    assert_eq!(numbered(&blob, 1, 2), (vec![(0, 1), (1, 0)], CpuList::Clipped { cores: 3 }));
+    assert_eq!(numbered(&blob, 7, 8), (vec![], CpuList::NoBootCpu));
+}
+
+#[test]
+fn on_arm_a_list_without_the_boot_processor_counts_for_nothing() {
+    let blob = root(1, 1).with(cpus().with(cpu(0x100)).with(cpu(0x101)).with(cpu(0x102))).blob();
+    let tree = DeviceTree::parse(&blob).unwrap();
+    assert_eq!(tree.count_cpus_arm(Some(0x101), 4), (3, CpuList::Taken));
+    assert_eq!(tree.count_cpus_arm(Some(0), 4), (1, CpuList::NoBootCpu));
+    assert_eq!(tree.count_cpus_arm(Some(0x100), 2), (2, CpuList::Clipped { cores: 3 }));
+    // Linux stops at the limit, before it has seen the boot processor.
+    assert_eq!(tree.count_cpus_arm(Some(0x102), 2), (1, CpuList::NoBootCpu));
+    let twice =
+        root(1, 1).with(cpus().with(cpu(0)).with(cpu(1)).with(node("cpu@x").cells("reg", &[1]))).blob();
+    assert_eq!(DeviceTree::parse(&twice).unwrap().count_cpus_arm(None, 4), (1, CpuList::RepeatedId));
+    let wide = root(1, 1).with(cpus().with(cpu(0)).with(cpu(0x100_0000))).blob();
+    assert_eq!(DeviceTree::parse(&wide).unwrap().count_cpus_arm(None, 4), (1, CpuList::BadId));
 }

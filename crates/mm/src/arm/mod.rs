@@ -55,6 +55,7 @@ struct Arm<'a> {
 /// See [`BootError`].
 pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     let machine = b.machine;
+    info!(b, "Booting Linux on physical CPU {:#x}", crate::cpus::boot_id(b));
     let mut arm = match &machine.firmware {
         Firmware::DeviceTree { tree, .. } => {
             b.memstart = phys::phys_offset(b, Some(tree));
@@ -101,6 +102,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     if let Some(tree) = &arm.tree {
         fdt::unflatten_device_tree(b, tree)?;
     }
+    crate::cpus::arm_dt_init_cpu_maps(b);
     if machine.config.kexec_core {
         crash::reserve_crashkernel(b, low)?;
     }
@@ -172,7 +174,7 @@ fn request_standard_resources(b: &mut Boot<'_>) -> Result<(), BootError> {
 
 /// The first chunk, in one group: there are no nodes.
 pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
-    let cpus = fdt::cpu_places(b)?;
+    let cpus = crate::cpus::places(b);
     let sizes = percpu::sizes(b);
     percpu::embed_first_chunk(b, sizes, &cpus, false)?;
     Ok(())

@@ -5,7 +5,7 @@ use crate::boot::{Boot, info, warning};
 use arrayvec::ArrayVec;
 use core::fmt::Display;
 use pagewright_addr::{PfnRange, PhysRange};
-use pagewright_firmware::{Arch, Firmware};
+use pagewright_firmware::Arch;
 use pagewright_page::{Pristine, Reserved};
 use pagewright_zone::buddy::Buddy;
 
@@ -145,12 +145,7 @@ impl Boot<'_> {
     /// Whether the table of lock prefixes goes (`alternative_instructions`): a kernel that runs on one processor while more
     /// may come has patched them out, and keeps the table to put them back.
     pub fn frees_smp_locks(&self) -> bool {
-        let possible = self.machine.cpus.possible;
-        let absent = match &self.machine.firmware {
-            Firmware::Pc(pc) => pc.hotplug_cpus,
-            _ => 0,
-        };
         let starts_one = self.params.nosmp || self.params.maxcpus.is_some_and(|cpus| cpus <= 1);
-        possible == 1 || !(starts_one || possible.saturating_sub(absent) <= 1)
+        self.num_possible_cpus() == 1 || !(starts_one || self.present_cpus <= 1)
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn rest_of_setup_arch(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<()
         b.alloc(resource + 9, line)?;
     }
     super::efi::reserve_boot_logo(b, x.pc, &mut x.efi_copy, &mut x.e820)?;
-    info!(b, "smpboot: Allowing {} CPUs, {} hotplug CPUs", b.machine.cpus.possible, x.pc.hotplug_cpus);
+    crate::cpus::prefill_possible_map(b, x.pc.hotplug_cpus)?;
     online_cpu_nodes(b);
     if !x.pc.io_apics.is_empty() {
         b.mb.set_caller("io_apic_init_mappings");
@@ -51,7 +51,7 @@ pub(super) fn rest_of_setup_arch(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<()
 /// `init_cpu_to_node`: a node that has CPUs is online even without memory.
 fn online_cpu_nodes(b: &mut Boot<'_>) {
     let nodes: ArrayVec<NodeId, 512> =
-        b.cpu_nodes.iter().copied().take(b.machine.cpus.possible as usize).collect();
+        b.cpu_nodes.iter().copied().take(b.possible_cpus.ids() as usize).collect();
     for nid in nodes {
         b.nodes_online.insert(nid);
     }
@@ -133,7 +133,7 @@ fn pci_gap(b: &Boot<'_>, x: &X86<'_>) {
 
 fn cpu_places(b: &Boot<'_>) -> Result<ArrayVec<CpuPlace, MAX_CPUS>, BootError> {
     let mut out = ArrayVec::new();
-    for cpu in 0..b.machine.cpus.possible {
+    for cpu in b.possible_cpus.iter() {
         let node = b.cpu_nodes.get(cpu as usize).copied();
         // Without a table, CPUs go round the nodes that have memory.
         let node = node.or_else(|| {
@@ -150,7 +150,7 @@ fn cpu_places(b: &Boot<'_>) -> Result<ArrayVec<CpuPlace, MAX_CPUS>, BootError> {
 pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     let cpus = cpu_places(b)?;
     let nodes = b.nodes_possible.iter().last().map_or(1, |n| n.index() + 1);
-    let possible = b.machine.cpus.possible;
+    let possible = b.possible_cpus.ids();
     info!(
         b,
         "setup_percpu: NR_CPUS:{} nr_cpumask_bits:{possible} nr_cpu_ids:{possible} nr_node_ids:{nodes}",
@@ -192,7 +192,7 @@ const ENTRY_AREA_MAPPED: u64 = 5 + 4 * 3;
 /// IDT, from an address that is aligned well.
 fn entry_area_tables(b: &Boot<'_>) -> u64 {
     const ENTRIES: u64 = 512;
-    let cpus = u64::from(b.machine.cpus.possible.max(1));
+    let cpus = b.num_possible_cpus();
     let mapped = if b.machine.cpus.debug_store { ENTRY_AREA_PAGES } else { ENTRY_AREA_MAPPED };
     let pages = 1 + (cpus - 1) * ENTRY_AREA_PAGES + mapped;
     let tables = pages.div_ceil(ENTRIES);

@@ -3,6 +3,7 @@
 mod arm64_limits;
 mod chaos;
 mod cma;
+mod cpus;
 mod efi;
 mod failing;
 mod freed;

@@ -89,6 +89,8 @@ pub(crate) struct Facts {
     pub(crate) crash: CrashKernel,
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) online: Vec<u16>,
+    /// Processors that are started.
+    pub(crate) started: Vec<u32>,
     pub(crate) possible: Vec<u16>,
     pub(crate) distances: Distances,
     pub(crate) memstart: PhysAddr,
@@ -274,7 +276,7 @@ fn sound(boot: &Boot<'_>) {
 }
 
 fn cpu_nodes(boot: &Boot<'_>) -> Vec<NodeId> {
-    let mut nodes = vec![NodeId::ZERO; boot.machine.cpus.possible as usize];
+    let mut nodes = vec![NodeId::ZERO; boot.possible_cpus.ids() as usize];
     for (info, group) in boot.percpu.iter().flat_map(|p| p.groups.iter().map(move |g| (p, g))) {
         for &cpu in info.cpus(group) {
             nodes[cpu as usize] = group.node.unwrap_or(NodeId::ZERO);
@@ -305,6 +307,7 @@ fn collect(boot: &Boot<'_>, log: &Log) -> Facts {
         cma: boot.cma.iter().cloned().collect(),
         crash: boot.crash,
         verdicts: boot.reserved_mem.iter().cloned().collect(),
+        started: boot.online_cpus().collect(),
         online: boot.nodes_online.iter().map(NodeId::get).collect(),
         possible: boot.nodes_possible.iter().map(NodeId::get).collect(),
         distances: boot.distances.clone(),
