@@ -10,14 +10,14 @@ mod kept;
 mod report;
 
 use kept::{Kept, MAX_KEPT, freed_initrd, keep_reserved, special_ranges};
-use report::memory_line;
+use report::{EarlyFree, memory_line};
 
 use crate::boot::{Boot, info};
 use crate::error::BootError;
 use crate::sink::Phase;
 use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicU32;
-use pagewright_addr::{NodeId, Order, PfnRange, PhysRange};
+use pagewright_addr::{NodeId, Order, PhysRange};
 use pagewright_firmware::Arch;
 use pagewright_page::{Frames, PageMap, PageStorage, Pristine, Reserved, Section, SectionTable};
 use pagewright_zone::ZoneKind;
@@ -103,19 +103,21 @@ pub fn hand_over<'z, 's, 'a>(
 
     let special = special_ranges(boot);
     let mut kept = ArrayVec::new();
-    let mut early_free = 0;
+    let mut early = EarlyFree::new(boot);
     boot.mb.set_caller("memblock_free_all");
     let total = boot.mb.free_all(&mut |pfns, nid| {
         let Some(start) = buddy.map().idx(pfns.start).map(|i| u64::from(i.get())) else { return };
         let before = rest.take_front(start - rest.start());
         keep_reserved(&buddy, before, &special, &mut kept);
         let free = rest.take_front(pfns.len());
-        early_free += early_part(layout.nodes(), pfns, nid);
+        early.count(layout.nodes(), pfns, nid);
         buddy.free_boot(free);
     })?;
     keep_reserved(&buddy, rest, &special, &mut kept);
 
-    memory_line(boot, total, early_free);
+    // Frames in no zone are nobody's: i386 does not free what `highmem=` leaves out.
+    let total = total - buddy.unzoned_pages();
+    memory_line(boot, total, early.available(boot) - buddy.unzoned_pages());
     let marks = fill_marks(boot, &buddy, space.marks).ok_or(small("watermarks"))?;
     let tunables = boot.tunables();
     let mut watermarks = Watermarks::new(tunables, marks);
@@ -139,15 +141,6 @@ fn fill_zones<'z, 's, 'a>(
         *slot = BuddyZone::new(nid, kind, mine);
     }
     Some(zones)
-}
-
-/// How much of a free range is initialised before the deferred initialisation runs.
-fn early_part(nodes: &[NodeLayout], pfns: PfnRange, nid: Option<NodeId>) -> u64 {
-    let node = nid.and_then(|n| nodes.get(n.index()));
-    match node.and_then(|n| n.first_deferred_pfn) {
-        Some(first) => pfns.end.min(first).get().saturating_sub(pfns.start.get()),
-        None => pfns.len(),
-    }
 }
 
 /// One entry for each zone kind of each online node.

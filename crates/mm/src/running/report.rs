@@ -1,9 +1,11 @@
 //! The line in which the kernel says what memory it has (`mem_init_print_info`).
 
 use crate::boot::{Boot, info};
-use pagewright_addr::PfnRange;
+use pagewright_addr::{NodeId, Pfn, PfnRange};
 use pagewright_firmware::Arch;
 use pagewright_memblock::Flags;
+use pagewright_zone::ZoneKind;
+use pagewright_zone::layout::NodeLayout;
 
 /// `mem_init_print_info`.
 pub(super) fn memory_line(boot: &mut Boot<'_>, total: u64, available: u64) {
@@ -16,7 +18,6 @@ pub(super) fn memory_line(boot: &mut Boot<'_>, total: u64, available: u64) {
     let present: u64 = layout.nodes().iter().map(|n| n.present).sum();
     let image = &boot.machine.image;
     let high: u64 = boot.high_pages();
-    let available = available.saturating_sub(vmalloc_tables(boot));
     let reserved = present.saturating_sub(total).saturating_sub(boot.total_cma_pages);
     let highmem = Highmem(boot.machine.config.highmem.then_some(kib(high)));
     info!(
@@ -32,6 +33,74 @@ pub(super) fn memory_line(boot: &mut Boot<'_>, total: u64, available: u64) {
         kib(reserved),
         kib(boot.total_cma_pages),
     );
+}
+
+/// Free pages while memory above a node's first section is not initialised yet (DEFERRED_STRUCT_PAGE_INIT): those are
+/// what the kernel calls available.
+pub(super) struct EarlyFree {
+    /// In all zones.
+    pages: u64,
+    /// In the zone that the boot processor allocates from first.
+    first_zone: u64,
+    /// That zone, if it is the one that is initialised late, with the first frame that waits.
+    deferred: Option<(NodeId, PfnRange, Pfn)>,
+}
+
+impl EarlyFree {
+    /// None counted yet.
+    pub(super) fn new(boot: &Boot<'_>) -> Self {
+        let here = boot.percpu.as_ref().and_then(|p| p.groups.first()).and_then(|g| g.node);
+        let nodes = boot.layout.as_ref().map_or(&[][..], |l| l.nodes());
+        let node = nodes.get(here.unwrap_or(NodeId::ZERO).index());
+        let deferred = node.and_then(|n| {
+            let last = n.populated().last()?;
+            (last.kind != ZoneKind::Movable).then_some((n.nid, last.pfns(), n.first_deferred_pfn?))
+        });
+        Self { pages: 0, first_zone: 0, deferred }
+    }
+
+    /// Counts a free range.
+    pub(super) fn count(&mut self, nodes: &[NodeLayout], pfns: PfnRange, nid: Option<NodeId>) {
+        let first = nid.and_then(|n| nodes.get(n.index())).and_then(|n| n.first_deferred_pfn);
+        let ready = PfnRange::new(pfns.start, first.map_or(pfns.end, |first| pfns.end.min(first)));
+        self.pages += ready.len();
+        if let Some((at, zone, _)) = self.deferred
+            && nid == Some(at)
+        {
+            self.first_zone += ready.intersection(&zone).len();
+        }
+    }
+
+    /// What is left once x86_64 has taken the tables of its vmalloc space. If the zone that they come from has too little
+    /// that is initialised, it grows for them.
+    pub(super) fn available(&self, boot: &Boot<'_>) -> u64 {
+        let tables = vmalloc_tables(boot);
+        let grown = if self.first_zone < tables { self.grown(boot) } else { 0 };
+        (self.pages + grown).saturating_sub(tables)
+    }
+
+    /// `deferred_grow_zone`: free memory in whole sections, until it is at least as much as a section has.
+    fn grown(&self, boot: &Boot<'_>) -> u64 {
+        let Some((nid, zone, first)) = self.deferred else { return 0 };
+        let c = &boot.machine.config;
+        let section = 1u64 << (c.section_size_bits() - c.page_shift.get());
+        let waiting = PfnRange::new(first, zone.end);
+        let (mut pages, mut last) = (0, None);
+        for (range, _) in boot.mb.free_ranges(Some(nid), Flags::empty()) {
+            let range = range.frames_inside(c.page_shift).intersection(&waiting);
+            let mut at = range.start;
+            while at < range.end {
+                let number = at.get() / section;
+                if pages >= section && last != Some(number) {
+                    return pages;
+                }
+                let stop = range.end.min(Pfn::new((number + 1) * section));
+                pages += stop.get() - at.get();
+                (at, last) = (stop, Some(number));
+            }
+        }
+        pages
+    }
 }
 
 /// Pages that x86_64 takes from the buddy before it prints the line: the upper page tables of all vmalloc space
@@ -59,8 +128,12 @@ impl Boot<'_> {
     /// Pages of free high memory (`totalhigh_pages` right after `mem_init`).
     fn high_pages(&self) -> u64 {
         let shift = self.machine.config.page_shift;
-        let high = self.high_memory.pfn(shift);
-        let above = |r: PfnRange| r.end.get().saturating_sub(r.start.max(high).get());
-        self.mb.free_ranges(None, Flags::empty()).map(|(r, _)| above(r.frames_inside(shift))).sum()
+        let Some(layout) = &self.layout else { return 0 };
+        let zones = || layout.nodes().iter().flat_map(NodeLayout::populated);
+        let high = |range: PfnRange| {
+            let inside = zones().filter(|z| layout.is_highmem(z.kind));
+            inside.map(|z| z.pfns().intersection(&range).len()).sum::<u64>()
+        };
+        self.mb.free_ranges(None, Flags::empty()).map(|(r, _)| high(r.frames_inside(shift))).sum()
     }
 }
