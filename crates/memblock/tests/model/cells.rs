@@ -113,7 +113,11 @@ impl Model {
         }
     }
 
+    /// One past the cell with which the limit is reached; a limit of 0 means none.
     pub(crate) fn max_cell(&self, limit: u64) -> Option<usize> {
+        if limit == 0 {
+            return None;
+        }
         let mut left = limit / CELL;
         for (i, c) in self.memory.iter().enumerate() {
             left -= u64::from(c.is_some());

@@ -124,7 +124,7 @@ fn step(model: &mut Model, m: &mut Memblock<'_>, op: &Op) -> Result<(), TestCase
         }
         Op::Enforce(c) => {
             m.enforce_memory_limit(c as u64 * CELL).unwrap();
-            if let Some(end) = model.max_cell(c as u64 * CELL).filter(|_| c != 0) {
+            if let Some(end) = model.max_cell(c as u64 * CELL) {
                 model.cut(0..end, Flags::NONE);
             }
         }
@@ -138,7 +138,7 @@ fn step(model: &mut Model, m: &mut Memblock<'_>, op: &Op) -> Result<(), TestCase
         }
         Op::RemoveMap(c) => {
             m.mem_limit_remove_map(c as u64 * CELL).unwrap();
-            if let Some(end) = model.max_cell(c as u64 * CELL).filter(|_| c != 0) {
+            if let Some(end) = model.max_cell(c as u64 * CELL) {
                 model.cut(0..end, Flags::NOMAP);
                 merge_all(m);
             }
