@@ -29,6 +29,7 @@
 
 mod allocator;
 mod metadata;
+pub mod mmu;
 mod phys;
 mod ram;
 mod zeroed;

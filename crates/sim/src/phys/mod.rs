@@ -13,10 +13,12 @@
 //! slice began, which an address alone cannot prove.
 
 mod block;
+mod entry;
 
 use block::{BLOCK_BYTES, BLOCK_SHIFT, Block};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use entry::EntryBytes;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_pagetable::TableMemory;
 use std::sync::OnceLock;

@@ -1,0 +1,100 @@
+//! A machine for tests: tables of one format in simulated RAM, and CPUs that use them.
+
+use super::super::arm64::tcr;
+use super::*;
+use pagewright_pagetable::format::FormatKind;
+use pagewright_pagetable::{Format, Level, TableSource, Tables, Word};
+
+/// Linux's MAIR on arm64, and MAIR1 with MAIR0 on arm.
+const ARM64_MAIR: u64 = 0x04_0044_f0ff;
+const LPAE_MAIR: u64 = 0xff00_0004_eeaa_4400;
+
+/// Pages from an address on; those that came back are used first.
+pub(super) struct Pages {
+    next: u64,
+    end: u64,
+    page_bytes: u64,
+    free: Vec<PhysAddr>,
+}
+
+impl TableSource for Pages {
+    fn alloc_table(&mut self) -> Option<PhysAddr> {
+        self.free.pop().or_else(|| {
+            let page = (self.next < self.end).then_some(PhysAddr::new(self.next))?;
+            self.next += self.page_bytes;
+            Some(page)
+        })
+    }
+
+    fn free_table(&mut self, page: PhysAddr) {
+        self.free.push(page);
+    }
+}
+
+/// Whose words a format's faults are told in.
+pub(super) fn arch(kind: FormatKind) -> Arch {
+    match kind {
+        FormatKind::ArmShort => Arch::ArmShort,
+        FormatKind::ArmLpae => Arch::ArmLong,
+        FormatKind::X86Level4 | FormatKind::X86Level5 | FormatKind::I386 | FormatKind::I386Pae => Arch::X86,
+        _ => Arch::Arm64,
+    }
+}
+
+/// The registers of a CPU that uses a tree.
+fn registers(kind: FormatKind, root: u64) -> Registers {
+    match kind {
+        FormatKind::X86Level4 => {
+            Registers::X86(X86Registers { phys_bits: 52, ..X86Registers::long(root, false) })
+        }
+        FormatKind::X86Level5 => {
+            Registers::X86(X86Registers { phys_bits: 52, ..X86Registers::long(root, true) })
+        }
+        FormatKind::I386 => Registers::X86(X86Registers::two_level(root)),
+        FormatKind::I386Pae => Registers::X86(X86Registers { phys_bits: 52, ..X86Registers::pae(root) }),
+        FormatKind::ArmShort => {
+            Registers::Arm(ArmRegisters { dacr: 0x5555_5555, ..ArmRegisters::short(root) })
+        }
+        FormatKind::ArmLpae => Registers::Arm(ArmRegisters::long(root, 0, 0, LPAE_MAIR)),
+        _ => {
+            let granule = match kind.shape().page_shift() {
+                12 => tcr::TG1_4K,
+                14 => tcr::TG1_16K,
+                _ => tcr::TG1_64K,
+            };
+            let bits = kind.shape().va_bits();
+            let phys_bits = if bits == 52 { 52 } else { 48 };
+            let tcr = tcr::sizes(bits) | granule | tcr::ips(phys_bits) | tcr::HA | tcr::HD;
+            let registers = Arm64Registers::new(0, root, tcr, ARM64_MAIR);
+            Registers::Arm64(Arm64Registers { phys_bits, large_va: bits == 52, ..registers })
+        }
+    }
+}
+
+/// The memory for a format's tables.
+pub(super) fn memory_for<F: Format>() -> PhysMemory {
+    memory(if F::Word::BYTES == 4 { EntryWidth::Bits32 } else { EntryWidth::Bits64 })
+}
+
+/// An empty tree at 1 MiB, its pages behind it, and the registers for it.
+pub(super) fn tree<F: Format>(
+    kind: FormatKind,
+    format: F,
+    memory: &PhysMemory,
+) -> (Tables<F, &PhysMemory>, Pages, Registers) {
+    let root = 1 << 20;
+    let page_bytes = F::SHAPE.page_bytes();
+    let pages = Pages { next: 2 << 20, end: 64 << 20, page_bytes, free: Vec::new() };
+    (Tables::new(format, memory, PhysAddr::new(root)), pages, registers(kind, root))
+}
+
+/// What a CPU can reach of memory in this format.
+pub(super) fn phys_bits<F: Format>(kind: FormatKind) -> u32 {
+    match kind {
+        FormatKind::I386 | FormatKind::ArmShort => 32,
+        FormatKind::I386Pae => 36,
+        FormatKind::ArmLpae => 40,
+        _ if F::SHAPE.level(Level::PTE).shift == 16 && F::SHAPE.va_bits() == 52 => 52,
+        _ => 46,
+    }
+}
