@@ -142,8 +142,17 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     fn check_all(&self, range: VirtRange, change: &AttrChange, live: &Live<'_>) -> Result<(), UnmapError> {
         let format = self.tables.format;
         let mut refused = Ok(());
+        // A sound tree has no more tables for the range than this; a damaged one may lead to one again and again.
+        let most_tables: u64 = (0..F::TREE.count())
+            .map(|n| {
+                range.len
+                    / F::TREE.level(Level::new(n)).bytes()
+                    / F::TREE.level(Level::new(n)).entries() as u64
+                    + 2
+            })
+            .sum();
         self.tables
-            .walk(range, u64::MAX, &mut |run| {
+            .walk(range, most_tables, &mut |run| {
                 let RunKind::Leaf(leaf) = run.kind else { return };
                 if refused.is_err() {
                     return;
@@ -157,8 +166,11 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             })
             .map_err(|e| match e {
                 WalkError::Damaged(d) => UnmapError::Damaged(d),
-                // There is no limit to reach.
-                WalkError::TooManyTables => UnmapError::OutsideWindow(range),
+                WalkError::TooManyTables => UnmapError::Damaged(Damage {
+                    level: F::TREE.top(),
+                    at: range.start,
+                    word: self.tables.root.get(),
+                }),
             })?;
         refused
     }

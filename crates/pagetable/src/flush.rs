@@ -6,6 +6,7 @@
 //! tables; nothing is ever reused too early.
 
 use crate::chain::Chain;
+use crate::error::Damage;
 use crate::memory::{TableMemory, TableSource};
 use crate::shape::Level;
 use crate::word::Word;
@@ -37,16 +38,26 @@ pub trait TlbFlush {
 pub struct PendingFlush<W: Word> {
     scope: Option<FlushScope>,
     tables: Chain<W>,
+    damage: Option<Damage>,
 }
 
 impl<W: Word> PendingFlush<W> {
     pub(crate) const fn nothing() -> Self {
-        Self { scope: None, tables: Chain::new() }
+        Self { scope: None, tables: Chain::new(), damage: None }
     }
 
     /// What will be flushed; `None` when nothing that a TLB could hold was changed.
     pub fn scope(&self) -> Option<&FlushScope> {
         self.scope.as_ref()
+    }
+
+    /// The first damaged entry that was met, and left as it is.
+    pub fn damage(&self) -> Option<Damage> {
+        self.damage
+    }
+
+    pub(crate) fn note(&mut self, damage: Damage) {
+        self.damage = self.damage.or(Some(damage));
     }
 
     /// How many emptied tables wait for the flush.
@@ -108,6 +119,7 @@ impl<W: Word> PendingFlush<W> {
             self.add_scope(scope);
         }
         self.tables.append(memory, other.tables);
+        self.damage = self.damage.or(other.damage);
         self
     }
 

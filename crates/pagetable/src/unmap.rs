@@ -14,8 +14,8 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     /// that hardware left in it; what software kept in empty entries too. Holes are no error.
     ///
     /// # Errors
-    /// [`UnmapError`]; then nothing was changed, except that damage found inside the range stops the work there: what was
-    /// taken out until then was told, and is not flushed.
+    /// [`UnmapError`]; then nothing was changed. Entries that are damaged stay where they are, everything around them is taken
+    /// out, and [`PendingFlush::damage`] names the first.
     pub fn unmap(
         &mut self,
         range: VirtRange,
@@ -25,7 +25,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let mut pending = PendingFlush::nothing();
         let root = self.tables.root_node()?;
         let mut runs = Runs::new(self.tables.format, gone);
-        self.clear(root, range.start.get(), range.len, &mut runs, &mut pending)?;
+        self.clear(root, range.start.get(), range.len, &mut runs, &mut pending);
         runs.end();
         Ok(pending)
     }
@@ -37,7 +37,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         len: u64,
         runs: &mut Runs<'_, F>,
         pending: &mut PendingFlush<F::Word>,
-    ) -> Result<(), Damage> {
+    ) {
         let format = &self.tables.format;
         let shape = F::TREE.level(node.level);
         let (mut va, mut len) = (va, len);
@@ -48,20 +48,24 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             let start = format.window().extend(va);
             match format.entry_at(node.level, word, va) {
                 Entry::Empty => {}
-                Entry::Table(next, _) => {
-                    let child = self.tables.child(&node, next, va, word)?;
-                    self.clear(child, va, chunk, runs, pending)?;
-                    // A table of pages that was cleared from end to end need not be looked through.
-                    let cleared = child.level == Level::PTE && chunk == shape.bytes();
-                    self.drop_if_empty(&node, index, va, &child, cleared, pending);
-                }
-                Entry::Reserved(word) => return Err(Damage { level: node.level, at: start, word }),
+                Entry::Table(next, _) => match self.tables.child(&node, next, va, word) {
+                    Ok(child) => {
+                        let before = pending.damage();
+                        self.clear(child, va, chunk, runs, pending);
+                        // A table of pages that was cleared from end to end need not be looked through.
+                        let cleared =
+                            child.level == Level::PTE && chunk == shape.bytes() && pending.damage() == before;
+                        self.drop_if_empty(&node, index, va, &child, cleared, pending);
+                    }
+                    Err(damage) => pending.note(damage),
+                },
+                Entry::Reserved(word) => pending.note(Damage { level: node.level, at: start, word }),
                 Entry::Software(_) => {
                     let was = format.take(node.level, node.words, node.first + index);
                     runs.add(start, node.level, was);
                 }
                 Entry::Leaf(leaf) => {
-                    let most = ((len / shape.bytes()) as usize).min(shape.entries() - index);
+                    let most = ((len / shape.bytes()) as usize).min(shape.entries() - index).max(1);
                     let most = run_limit::<F>(node.level, &leaf, index, most);
                     let step = format.leaf_step(node.level, leaf.contiguous);
                     let count = format.take_run(node.level, node.words, node.first + index, most, word, step);
@@ -75,9 +79,8 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                 }
             }
             va = va.wrapping_add(chunk);
-            len -= chunk;
+            len = len.saturating_sub(chunk);
         }
-        Ok(())
     }
 
     /// Unlinks the page of `child`, below entry `index` of `node`, if nothing is left in it and no other cursor can be in it.
