@@ -172,6 +172,7 @@ impl<'a> Running<'_, '_, 'a> {
         self.free_image(boot, Kept::SmpLocks, "SMP alternatives");
         self.activate_cma(boot);
         self.refresh_managed();
+        self.watermarks.bring_up_cpus(cpus);
         if let Some(kept) = self.watermarks.init_per_zone_wmark_min(cpus) {
             info!(boot, "{kept}");
         }
@@ -193,6 +194,7 @@ impl<'a> Running<'_, '_, 'a> {
                 info!(boot, "{kept}");
             }
         }
+        self.watermarks.kswapd_sleeps(cpus);
         if matches!(boot.machine.arch, Arch::X86_64 | Arch::I386)
             && crate::x86::has_swiotlb(boot)
             && crate::x86::addressing_limit(boot)

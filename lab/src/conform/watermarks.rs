@@ -71,6 +71,7 @@ pub fn watermarks(capture: &Capture, kernel: &Kernel<'_>) -> Option<Tally> {
     let mut marks = Watermarks::new(tunables, &mut zones);
     marks.setup_boot_pagesets();
     marks.setup_per_cpu_pageset(&cpus);
+    marks.bring_up_cpus(&cpus);
     marks.init_per_zone_wmark_min(&cpus);
     for (nid, kind, pages) in with_all {
         marks.set_managed(nid, kind, pages);
@@ -80,6 +81,7 @@ pub fn watermarks(capture: &Capture, kernel: &Kernel<'_>) -> Option<Tally> {
         Some(false) => _ = marks.restore_default_min_free_kbytes(&cpus),
         None => {}
     }
+    marks.kswapd_sleeps(&cpus);
     let mut tally = Tally::default();
     for zone in &info.zones {
         check_zone(&mut tally, zone, &marks);

@@ -65,6 +65,23 @@ impl Watermarks<'_> {
         Pageset { high: (total / u64::from(near)).max(batch * 4), batch }
     }
 
+    /// `smp_init`: each processor that comes up after the first has the thresholds computed (`vmstat_cpu_online`). All
+    /// watermarks are 0 then, so any drift is a danger and every populated zone gets its mark, which nothing takes away.
+    pub fn bring_up_cpus(&mut self, cpus: &Cpus<'_>) {
+        if cpus.online > 1 {
+            self.refresh_stat_thresholds(cpus);
+        }
+    }
+
+    /// kswapd goes to sleep for the first time (`set_pgdat_percpu_threshold`): thresholds of zones with a drift mark
+    /// follow what these manage by now.
+    pub fn kswapd_sleeps(&mut self, cpus: &Cpus<'_>) {
+        let shift = self.tunables.page_shift;
+        for z in self.zones.iter_mut().filter(|z| z.populated && z.percpu_drift_mark != 0) {
+            z.stat_threshold = normal_stat_threshold(z.managed, cpus.online, shift);
+        }
+    }
+
     /// `refresh_zone_stat_thresholds`: also marks zones whose counters could hide that min is reached.
     pub fn refresh_stat_thresholds(&mut self, cpus: &Cpus<'_>) {
         let shift = self.tunables.page_shift;

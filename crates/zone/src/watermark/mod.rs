@@ -11,9 +11,10 @@
 //!    activated and all CPUs are up, but the initial RAM disk, the kernel's init sections and x86's unused parts of the
 //!    image have not been freed yet;
 //! 3. [`Watermarks::set_recommended_min_free_kbytes`] as a subsys initcall, when transparent huge pages are on
-//!    ([`thp_is_on`]).
+//!    ([`thp_is_on`]);
+//! 4. [`Watermarks::kswapd_sleeps`] once kswapd, started by a device initcall, finds nothing to do.
 //!
-//! What is freed later changes no watermark until someone writes a sysctl or memory is hotplugged. /proc/zoneinfo of a
+//! Between 1 and 2 come the other processors, [`Watermarks::bring_up_cpus`]. What is freed later changes no watermark until someone writes a sysctl or memory is hotplugged. /proc/zoneinfo of a
 //! running machine thus shows `managed` counts that are larger than those the watermarks next to them came from.
 
 mod limits;

@@ -293,6 +293,24 @@ fn drift_is_marked_only_where_it_could_hide_the_min_watermark() {
 }
 
 #[test]
+fn pages_given_late_count_for_the_thresholds_once_kswapd_sleeps_if_a_second_cpu_came_up() {
+    let (early, late) = (1 << 18, 1 << 19);
+    for (online, expected) in [(1, [10, 10]), (2, [20, 24])] {
+        let cpus = Cpus { online, on_node: &|_| online };
+        let mut marks = one_zone(early);
+        let mut w = Watermarks::new(tunables(), &mut marks);
+        w.bring_up_cpus(&cpus);
+        w.init_per_zone_wmark_min(&cpus);
+        let nid = w.zones()[0].nid;
+        let kind = w.zones()[0].kind;
+        w.set_managed(nid, kind, late);
+        assert_eq!(w.zones()[0].stat_threshold, expected[0]);
+        w.kswapd_sleeps(&cpus);
+        assert_eq!(w.zones()[0].stat_threshold, expected[1]);
+    }
+}
+
+#[test]
 fn switched_off_huge_pages_leave_min_free_computed_beyond_the_high_watermarks() {
     let mut zones = [ZoneMarks::new(NodeId::ZERO, ZoneKind::Normal, 262_144, true)];
     let tunables = Tunables::new(ZoneSet::BASE, ZoneKind::Normal, PageShift::SHIFT_4K, 512);
