@@ -85,7 +85,8 @@ impl Memblock<'_> {
         None
     }
 
-    /// Finds and reserves (`memblock_alloc_range_nid`); logs the reservation only.
+    /// Finds and reserves (`memblock_alloc_range_nid`); logs the reservation only. The sink learns the arguments by a
+    /// silent [`Event::AllocRangeNid`].
     ///
     /// Tries the node first and then, unless `exact_nid`, any node; first mirrored memory, if the machine has
     /// some, and then any. `end` may be [`MEMBLOCK_ALLOC_ACCESSIBLE`] or
@@ -105,6 +106,7 @@ impl Memblock<'_> {
         exact_nid: bool,
     ) -> Result<PhysAddr, Error> {
         self.require_memblock(ALLOC)?;
+        self.emit(Event::AllocRangeNid { size, align, start, end, nid, exact_nid, caller: self.caller });
         self.allocate(size, align, &[(start, end)], nid, exact_nid)
     }
 

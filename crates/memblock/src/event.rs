@@ -87,6 +87,17 @@ pub enum Event {
         max: PhysAddr,
         caller: &'static str,
     },
+    /// `memblock_alloc_range_nid` and `memblock_phys_alloc_try_nid` when they are called as such: of these Linux logs the
+    /// reservation only.
+    AllocRangeNid {
+        size: u64,
+        align: u64,
+        start: PhysAddr,
+        end: PhysAddr,
+        nid: Option<NodeId>,
+        exact_nid: bool,
+        caller: &'static str,
+    },
     /// `memblock_double_array` found room: `range` is the new array without the padding to whole pages.
     Doubled { which: Set, new_max: usize, range: PhysRange },
     /// `memblock_double_array` found none.
@@ -223,6 +234,14 @@ impl fmt::Display for EventLine<'_> {
                 nid_of(nid),
                 self.addr(*min),
                 self.addr(*max)
+            ),
+            Event::AllocRangeNid { size, align, start, end, nid, exact_nid, caller } => write!(
+                f,
+                "memblock_alloc_range_nid: {size} bytes align={align:#x} nid={} from={} max_addr={}{} {caller}",
+                nid_of(nid),
+                self.addr(*start),
+                self.addr(*end),
+                if *exact_nid { " exact" } else { "" }
             ),
             Event::Doubled { which, new_max, range } => {
                 write!(f, "memblock: {which} is doubled to {new_max} at ")?;

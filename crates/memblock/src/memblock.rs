@@ -213,6 +213,11 @@ impl<'a> Memblock<'a> {
         self.emit(Event::AllowResize { caller: self.caller });
     }
 
+    /// Whether full region arrays are replaced by larger ones (`memblock_can_resize`).
+    pub fn can_resize(&self) -> bool {
+        self.can_resize
+    }
+
     /// Sets the address that [`MEMBLOCK_ALLOC_ACCESSIBLE`](crate::MEMBLOCK_ALLOC_ACCESSIBLE) stands for
     /// (`memblock_set_current_limit`).
     pub fn set_current_limit(&mut self, limit: PhysAddr) {
@@ -249,6 +254,11 @@ impl<'a> Memblock<'a> {
     /// `kernelcore=mirror` was given: without it [`Self::mark_mirror`] does nothing.
     pub fn set_mirrored_kernelcore(&mut self, yes: bool) {
         self.mirrored_kernelcore = yes;
+    }
+
+    /// Whether `kernelcore=mirror` was given (`mirrored_kernelcore`).
+    pub fn mirrored_kernelcore(&self) -> bool {
+        self.mirrored_kernelcore
     }
 
     /// `movable_node` was given: allocations then avoid hot-pluggable memory.

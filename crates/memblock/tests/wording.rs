@@ -170,3 +170,47 @@ fn debugfs_lists_one_range_a_line() {
     assert_eq!(m.debugfs(Set::Memory).to_string(), "   0: 0x40000000..0x7fffffff\n");
     assert_eq!(m.debugfs(Set::Physmem).to_string(), "");
 }
+
+#[test]
+fn an_allocation_that_linux_does_not_log_tells_its_arguments_in_silence() {
+    let (mut a, mut b) = (slots::<8>(), slots::<8>());
+    let log = Log::default();
+    let mut m = Memblock::new(&mut a, &mut b, Config::default(), &log);
+    m.add_node(span(0x4000_0000, 0x4000_0000), node(1), Flags::NONE).unwrap();
+    let _ = log.lines(AddrWidth::Bits64);
+    m.set_caller("cma_declare_contiguous_nid");
+    m.alloc_range_nid(0x10_0000, 0x40_0000, at(0x5000_0000), at(0x6000_0000), node(1), true).unwrap();
+    m.set_caller("setup_node_data");
+    m.phys_alloc_try_nid(0x100, 64, node(1)).unwrap();
+    let events = log.events.borrow().clone();
+    let order: Vec<bool> = events.iter().map(pagewright_memblock::Event::is_logged).collect();
+    assert_eq!(order, [false, true, false, true], "each asks, then reserves");
+    let all: Vec<String> = events.iter().map(|e| e.line(AddrWidth::Bits64).to_string()).collect();
+    let expected = "\
+memblock_alloc_range_nid: 1048576 bytes align=0x400000 nid=1 from=0x0000000050000000 max_addr=0x0000000060000000 exact cma_declare_contiguous_nid
+memblock_reserve: [0x000000005fc00000-0x000000005fcfffff] memblock_alloc_range_nid
+memblock_alloc_range_nid: 256 bytes align=0x40 nid=1 from=0x0000000000000000 max_addr=0x0000000000000000 setup_node_data
+memblock_reserve: [0x000000007fffff00-0x000000007fffffff] memblock_alloc_range_nid";
+    assert_eq!(all.join("\n"), expected);
+}
+
+#[test]
+fn an_allocation_that_linux_logs_does_not_tell_its_arguments_twice() {
+    let (mut a, mut b) = (slots::<8>(), slots::<8>());
+    let log = Log::default();
+    let mut m = Memblock::new(&mut a, &mut b, Config::default(), &log);
+    m.add(span(0x4000_0000, 0x4000_0000)).unwrap();
+    m.phys_alloc(64, 64).unwrap();
+    m.alloc(64, 64).unwrap();
+    assert_eq!(log.silent(), [""; 0]);
+}
+
+#[test]
+fn switches_can_be_read_back() {
+    let (mut a, mut b) = (slots::<8>(), slots::<8>());
+    let mut m = Memblock::new(&mut a, &mut b, Config::default(), &Quiet);
+    assert!(!m.can_resize() && !m.mirrored_kernelcore());
+    m.allow_resize();
+    m.set_mirrored_kernelcore(true);
+    assert!(m.can_resize() && m.mirrored_kernelcore());
+}

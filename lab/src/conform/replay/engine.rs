@@ -221,6 +221,12 @@ impl Engine<'_, '_> {
     /// An allocation of which Linux logs the reservation only.
     fn bare_allocation(&mut self, call: &Call, i: usize) -> Result<(), Error> {
         let Call::Reserve { span } = *call else { return Ok(()) };
+        if let Some(Event::AllocRangeNid { align, start, end, nid, exact_nid, .. }) =
+            self.partners[i].and_then(|j| self.asked(j))
+        {
+            // The boot path's arguments, but for the size, which the log tells.
+            return self.memblock.alloc_range_nid(span.len, align, start, end, nid, exact_nid).map(|_| ());
+        }
         let ours = self.partners[i].and_then(|j| match self.ours[j] {
             Ours::Event(Event::Reserve { range, .. }) => Some(range.start),
             _ => None,
@@ -230,6 +236,19 @@ impl Engine<'_, '_> {
             Some(at) if self.is_free(at, span.len) => self.memblock.reserve_sized(at, span.len),
             _ => self.guess(span),
         }
+    }
+
+    /// With which arguments our boot asked for the reservation at entry `j`, if Linux does not log them.
+    fn asked(&self, j: usize) -> Option<Event> {
+        let before = self.ours[..j].iter().rev().map_while(|entry| match entry {
+            Ours::Event(event) => Some(*event),
+            _ => None,
+        });
+        // Between asking and reserving, mirrored memory may run out and arrays may grow.
+        let mut before = before.skip_while(|e| {
+            matches!(e, Event::MirrorFallback { .. } | Event::Doubled { .. } | Event::DoubleFailed { .. })
+        });
+        before.next().filter(|e| matches!(e, Event::AllocRangeNid { .. }))
     }
 
     fn is_free(&self, at: PhysAddr, len: u64) -> bool {

@@ -64,7 +64,8 @@ fn whole(range: PhysRange) -> PhysRange {
 /// Whether an event changes a state on which later results depend.
 pub(super) fn matters(event: &Event) -> bool {
     match event {
-        Event::Exhausted { .. } => false,
+        // The arguments of a reservation that follows, if it succeeds.
+        Event::Exhausted { .. } | Event::AllocRangeNid { .. } => false,
         Event::SetNode { which, .. } => *which != Set::Physmem,
         _ => !event.is_logged(),
     }

@@ -46,8 +46,7 @@ impl Start {
         }
     }
 
-    /// Takes the state of a memblock. Whether arrays may grow cannot be read off: it is taken as not yet, and the
-    /// event that allows it follows.
+    /// Takes the state of a memblock.
     pub fn of(memblock: &Memblock<'_>) -> Self {
         use pagewright_memblock::Set;
         let mut start = Self::empty(*memblock.config());
@@ -55,7 +54,9 @@ impl Start {
         start.reserved = memblock.regions(Set::Reserved).to_vec();
         start.current_limit = memblock.current_limit();
         start.bottom_up = memblock.bottom_up();
+        start.can_resize = memblock.can_resize();
         start.has_mirror = memblock.has_mirror();
+        start.mirrored_kernelcore = memblock.mirrored_kernelcore();
         start.movable_node = memblock.movable_node();
         start
     }
@@ -70,17 +71,14 @@ impl Start {
     ) -> Result<Self, pagewright_memblock::Error> {
         let mut arrays = self.arrays();
         let mut memblock = self.memblock(&mut arrays, &Quiet)?;
-        let mut can_resize = self.can_resize;
         for event in events {
-            can_resize |= matches!(event, Event::AllowResize { .. });
             if event.is_logged() {
                 silent::apply_logged(&mut memblock, event)?;
             } else {
                 silent::apply(&mut memblock, event)?;
             }
         }
-        let Self { slots, mirrored_kernelcore, .. } = *self;
-        Ok(Self { slots, mirrored_kernelcore, can_resize, ..Self::of(&memblock) })
+        Ok(Self { slots: self.slots, ..Self::of(&memblock) })
     }
 
     /// Room for the two arrays, to be lent to [`Self::memblock`].

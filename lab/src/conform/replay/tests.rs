@@ -234,3 +234,39 @@ fn taking_nodes_away_shows_in_a_dump_as_no_node() {
         replay(&start, &recorder.ours.take(), &log::parse(&log).unwrap(), Finals::default()).unwrap();
     assert_eq!(outcome.tally.differences, []);
 }
+
+/// Our boot makes one allocation of which Linux logs the reservation only; Linux's log is `log`.
+fn unlogged(log: &str) -> Outcome {
+    let recorder = Recorder::default();
+    let start = ram();
+    let mut arrays = start.arrays();
+    let mut memblock = start.memblock(&mut arrays, &recorder).unwrap();
+    memblock.alloc_range_nid(0x10_0000, 0x100_0000, PhysAddr::ZERO, PhysAddr::ZERO, None, true).unwrap();
+    assert!(memblock.overlaps_region(Set::Reserved, range(0x7f00_0000, 0x10_0000)));
+    replay(&start, &recorder.ours.take(), &log::parse(log).unwrap(), Finals::default()).unwrap()
+}
+
+#[test]
+fn an_allocation_without_a_line_is_made_with_our_arguments() {
+    // Linux has something where ours went, so that the same arguments lead elsewhere.
+    let taken = "memblock_reserve: [0x000000007f000000-0x000000007f000fff] somebody+0x1/0x2\n";
+    let landed = |at: u64| {
+        format!("{taken}memblock_reserve: [{at:#018x}-{:#018x}] {}+0x1/0x2\n", at + 0xf_ffff, log::ALLOC)
+    };
+    assert_eq!(unlogged(&landed(0x7e00_0000)).tally.differences, []);
+    // An address that no such allocation would have is a difference.
+    let outcome = unlogged(&landed(0x7ef0_0000));
+    assert_eq!(outcome.tally.differences.len(), 1);
+    let ours = outcome.tally.differences[0].ours.as_deref();
+    assert_eq!(ours, Some("memblock_reserve: [0x000000007e000000-0x000000007e0fffff]"));
+    assert_eq!(outcome.silent, [""; 0], "asking changes nothing");
+}
+
+#[test]
+fn what_cannot_be_read_off_the_regions_belongs_to_a_state_too() {
+    let mut start = ram();
+    (start.can_resize, start.mirrored_kernelcore, start.movable_node) = (true, true, true);
+    let mut arrays = start.arrays();
+    let taken = Start::of(&start.memblock(&mut arrays, &Quiet).unwrap());
+    assert!(taken.can_resize && taken.mirrored_kernelcore && taken.movable_node);
+}
