@@ -105,6 +105,13 @@ fn iomem_lists_the_ram_disk_of_arm64_although_it_is_freed_later() {
 }
 
 #[test]
+fn iomem_of_a_pc_leaves_out_what_a_physical_address_without_pae_cannot_name() {
+    let above = |arch| text(&["show", "iomem", "--arch", arch, "--memory", "5G"]).contains("100000000-");
+    assert!(!above("i386"));
+    assert!(above("i386-pae") && above("x86_64"));
+}
+
+#[test]
 fn bad_input_ends_with_2_and_one_line() {
     let folder = scratch("bad");
     let garbage = folder.join("garbage");

@@ -147,7 +147,11 @@ impl Booted<'_, '_, '_, '_, '_> {
             E820Kind::Reserved => "Reserved",
             E820Kind::Other(_) => "Unknown E820 type",
         };
-        let mut roots: Vec<Node> = map.entries().iter().map(|e| Node::new(e.range(), name(e.kind))).collect();
+        // A resource is as wide as a physical address: without PAE what ends above 4 GiB is not entered.
+        let most = if self.boot.phys_addr_is_64bit() { u64::MAX } else { u64::from(u32::MAX) };
+        let fits = |range: PhysRange| range.end.get().saturating_sub(1) <= most;
+        let shown = map.entries().iter().filter(|e| fits(e.range()));
+        let mut roots: Vec<Node> = shown.map(|e| Node::new(e.range(), name(e.kind))).collect();
         let buffers: Vec<PhysRange> = roots
             .iter()
             .filter(|r| r.name == "System RAM")
