@@ -9,6 +9,7 @@
 mod boot;
 mod boot_text;
 mod mutate;
+mod page_tables;
 pub mod seeds;
 mod tables;
 mod tree;
@@ -16,6 +17,7 @@ mod tree;
 pub use boot::{boot_cmdline, boot_dmesg, boot_dtb};
 pub use boot_text::{cmdline, dmesg, kernel_config};
 pub use mutate::Mutator;
+pub use page_tables::{page_tables, page_tables_seed};
 pub use tables::{acpi, atags};
 pub use tree::dtb;
 
@@ -37,7 +39,7 @@ impl Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "acpi", run: acpi, mutations: 1500 },
     Target { name: "atags", run: atags, mutations: 1500 },
     Target { name: "boot_cmdline", run: boot_cmdline, mutations: 100 },
@@ -47,6 +49,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "dmesg", run: dmesg, mutations: 1500 },
     Target { name: "dtb", run: dtb, mutations: 1500 },
     Target { name: "kernel_config", run: kernel_config, mutations: 1500 },
+    Target { name: "page_tables", run: page_tables, mutations: 1500 },
 ];
 
 /// Renders a value and throws the text away: formatting runs code too.

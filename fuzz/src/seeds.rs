@@ -1,12 +1,38 @@
 //! The first corpus: small inputs, each with something in it that a parser must get right. Written by hand, so that
 //! mutations start close to the interesting places.
 
+use pagewright_pagetable::format::FormatKind;
+
 mod binary;
 mod text;
+
+/// Names of the formats' seeds, in the order of the formats.
+const PAGE_TABLES: [&str; FormatKind::ALL.len()] = [
+    "x86_64-4",
+    "x86_64-5",
+    "arm64-4k-39",
+    "arm64-4k-48",
+    "arm64-16k-36",
+    "arm64-16k-47",
+    "arm64-16k-48",
+    "arm64-64k-42",
+    "arm64-64k-48",
+    "arm64-64k-52",
+    "arm-short",
+    "arm-lpae",
+    "i386",
+    "i386-pae",
+];
 
 /// All seeds: target, file name, bytes.
 pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut all = binary::all();
     all.extend(text::all().into_iter().map(|(target, name, text)| (target, name, text.as_bytes().to_vec())));
+    all.extend(
+        FormatKind::ALL
+            .iter()
+            .zip(PAGE_TABLES)
+            .map(|(kind, name)| ("page_tables", name, crate::page_tables_seed(*kind))),
+    );
     all
 }
