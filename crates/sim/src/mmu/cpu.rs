@@ -313,6 +313,11 @@ impl Cpu {
         if let Some((table, _)) = self.tlb.tables().find(|(table, _)| page.contains(table.leads_to)) {
             return Some(told(table.step.span.start, Missing::TableFlush));
         }
+        if let Registers::X86(registers) = &self.registers
+            && let Some((_, va)) = registers.pdpte_tables().find(|(table, _)| page.contains(*table))
+        {
+            return Some(told(va, Missing::TableFlush));
+        }
         let leaf = self.tlb.leaves().find(|entry| page.contains(entry.mapping.entry_at));
         leaf.map(|entry| told(entry.mapping.start, Missing::UnmapFlush))
     }

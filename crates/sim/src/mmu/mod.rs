@@ -11,6 +11,13 @@
 //! speculates ([`Strictness`]) fetches what a flush took away again at once if the tables still have it, so that a
 //! flush before the change is as bad as none.
 //!
+//! PAE loads its four PDPTEs with CR3: what is new in that table is used after [`Mmu::set_registers`], or after a flush that
+//! covers tables.
+//!
+//! Not modelled: stage 2 and the other exception levels, FEAT_LPA2 (52 bits with granules of 4 and 16 KiB), permission
+//! indirection, shadow stacks, supervisor protection keys, and the hardware access flag of short descriptors. Where the
+//! architecture leaves a choice, it is made so that mistakes show: address sizes are checked by LPAE as ARMv8 checks them.
+//!
 //! ```
 //! use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
 //! use pagewright_sim::mmu::{Access, Mmu, Registers, Strictness, X86Registers};

@@ -152,6 +152,14 @@ impl X86Registers {
         (self.is_on() && self.mode() == Mode::Pae).then_some(PhysAddr::new(self.cr3 & 0xffff_ffe0))
     }
 
+    /// The tables that the loaded PDPTEs lead to, if there are any, with the first address of each.
+    pub(crate) fn pdpte_tables(&self) -> impl Iterator<Item = (PhysAddr, VirtAddr)> {
+        let used = if self.pdpt().is_some() { self.pdpte } else { [0; 4] };
+        let present = used.into_iter().enumerate().filter(|(_, word)| word & P != 0);
+        present
+            .map(|(i, word)| (PhysAddr::new(word & ((1 << 52) - (1 << 12))), VirtAddr::new((i as u64) << 30)))
+    }
+
     /// Whether a PDPTE would be refused when CR3 is written.
     pub(crate) fn bad_pdpte(&self, word: u64) -> bool {
         word & P != 0 && word & (self.beyond() | 0b110 | (0b1111 << 5) | XD) != 0

@@ -276,7 +276,8 @@ impl pagewright_pagetable::format::WithFormat for Forgetting {
         let error = mmu.access(1, start, Access::READ).unwrap_err();
         let AccessError::Violation(violation) = error else { panic!("{error}") };
         assert_eq!((violation.va(), violation.missing()), (start, Missing::UnmapFlush));
-        assert!(matches!(mmu.check().unwrap_err().as_ref(), Violation::TableInUse { cpu: 1, .. }));
+        let in_use = |v: &Violation| matches!(v, Violation::TableInUse { cpu: 1, .. });
+        assert!(mmu.violations().iter().any(in_use));
     }
 }
 

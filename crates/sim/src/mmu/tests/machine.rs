@@ -2,8 +2,11 @@
 
 use super::super::arm64::tcr;
 use super::*;
+use pagewright_addr::VirtRange;
 use pagewright_pagetable::format::FormatKind;
-use pagewright_pagetable::{Format, Level, TableSource, Tables, Word};
+use pagewright_pagetable::{
+    Attr, AttrFlags, FlushScope, Format, Level, MapOptions, TableSource, Tables, Word,
+};
 
 /// Linux's MAIR on arm64, and MAIR1 with MAIR0 on arm.
 const ARM64_MAIR: u64 = 0x04_0044_f0ff;
@@ -98,3 +101,47 @@ pub(super) fn phys_bits<F: Format>(kind: FormatKind) -> u32 {
         _ => 46,
     }
 }
+
+/// A page table and two CPUs that use it.
+pub(super) struct Machine<'m, F: Format> {
+    pub(super) tables: Tables<F, &'m PhysMemory>,
+    pub(super) pages: Pages,
+    pub(super) registers: Registers,
+    pub(super) mmu: Mmu<'m>,
+}
+
+impl<'m, F: Format> Machine<'m, F> {
+    pub(super) fn new(kind: FormatKind, format: F, memory: &'m PhysMemory) -> Self {
+        let (tables, pages, registers) = tree(kind, format, memory);
+        let mmu = Mmu::new(memory, 2, registers, Strictness::STRICT).unwrap();
+        Self { tables, pages, registers, mmu }
+    }
+
+    /// Maps `len` bytes at `start` to the memory at `phys`, for the kernel.
+    pub(super) fn map(&mut self, start: u64, len: u64, phys: u64, options: &MapOptions) {
+        let flags = AttrFlags::WRITE | AttrFlags::GLOBAL | AttrFlags::ACCESSED | AttrFlags::DIRTY;
+        let range = VirtRange::from_len(va(start), len);
+        self.tables
+            .cursor()
+            .map(range, PhysAddr::new(phys), Attr::normal(flags), options, &mut self.pages)
+            .unwrap();
+    }
+
+    pub(super) fn violation(&self, cpu: usize, at: u64, access: Access) -> Violation {
+        match self.mmu.access(cpu, va(at), access) {
+            Err(AccessError::Violation(violation)) => *violation,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A flush of `len` bytes in steps, of every address space, leaves only.
+pub(super) fn scope(start: u64, len: u64, stride_bytes: u64) -> FlushScope {
+    let range = VirtRange::from_len(va(start), len);
+    FlushScope { range, stride_bytes, level: None, tables_freed: false, asid: None }
+}
+
+/// Where the kernel's linear map begins.
+pub(super) const X86: u64 = 0xffff_8880_0000_0000;
+/// Where arm64's upper half begins with 39 bits.
+pub(super) const ARM64: u64 = 0xffff_ff80_0000_0000;

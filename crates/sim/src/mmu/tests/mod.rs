@@ -3,6 +3,7 @@ mod arm;
 mod arm64;
 mod fuzz;
 mod machine;
+mod spaces;
 mod tlb;
 mod x86;
 
