@@ -112,6 +112,13 @@ fn iomem_of_a_pc_leaves_out_what_a_physical_address_without_pae_cannot_name() {
 }
 
 #[test]
+fn a_node_of_three_megabytes_is_a_node() {
+    let log = text(&["boot", "--machine", "x86_64-numa4", "--cmdline", "mem=1027M"]);
+    assert!(log.contains("NODE_DATA(1) allocated [mem "));
+    assert!(log.contains("Initmem setup node 1 [mem 0x0000000040000000-0x00000000402fffff]"));
+}
+
+#[test]
 fn bad_input_ends_with_2_and_one_line() {
     let folder = scratch("bad");
     let garbage = folder.join("garbage");

@@ -9,9 +9,6 @@ use pagewright_firmware::acpi::PxmMap;
 use pagewright_memblock::Set;
 use pagewright_zone::NodeMask;
 
-/// The least memory that makes a node (NODE_MIN_SIZE).
-const NODE_MIN_SIZE: u64 = 4 << 20;
-
 /// A block of memory and its node (`struct numa_memblk`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Block {
@@ -262,7 +259,8 @@ fn register_memblks(b: &mut Boot<'_>, x: &X86<'_>, nodes: &Nodes) -> Result<bool
         let span = nodes.blocks.iter().filter(|k| k.nid == nid).fold(None, |span: Option<PhysRange>, k| {
             Some(span.map_or(k.range, |s| PhysRange::new(s.start.min(k.range.start), s.end.max(k.range.end))))
         });
-        if span.is_none_or(|s| s.len() < NODE_MIN_SIZE) {
+        // However little memory a node has: stable 6.1 kernels dropped NODE_MIN_SIZE.
+        if span.is_none() {
             continue;
         }
         b.mb.set_caller("alloc_node_data");
