@@ -1,6 +1,6 @@
 //! Words worked out by hand from ARMv8-A D8.3, for each granule.
 
-use crate::common::{agree, any_leaf, every_leaf, goes_round};
+use crate::common::{agree, any_leaf, cases, every_leaf, goes_round};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm64::*;
@@ -33,6 +33,8 @@ fn round<const P: u32, const V: u32>(leaf: &Leaf) {
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn every_attribute_goes_round_with_every_granule(leaf in any_leaf()) {
         round::<12, 39>(&leaf);

@@ -1,6 +1,6 @@
 //! Words worked out by hand from ARMv7-AR B3.6, figures B3-14 to B3-18, and the split of B3.5.4 and B3.6.4.
 
-use crate::common::{agree, any_leaf, every_leaf, goes_round};
+use crate::common::{agree, any_leaf, cases, every_leaf, goes_round};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::arm::lpae::{ArmLpae, ArmLpaeConfig};
 use pagewright_pagetable::format::arm::ttbcr::{LongSplit, ShortSplit, Ttbr};
@@ -37,6 +37,8 @@ fn expressible(f: &ArmLpae, level: Level, leaf: &Leaf) -> bool {
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn every_attribute_goes_round(leaf in any_leaf(), contiguous in any::<bool>(), gigabyte in any::<bool>()) {
         let f = format(contiguous, gigabyte);
@@ -101,6 +103,15 @@ fn user_pages_have_ap1_ng_and_pxn() {
     // The kernel cannot be let in where the user is kept out.
     let flags = AttrFlags::USER | AttrFlags::EXEC | AttrFlags::ACCESSED;
     assert_eq!(f.leaf_word(Level::PTE, &leaf(0x1000, flags)), Err(AttrError::Flags(flags)));
+}
+
+#[test]
+fn the_vectors_page_is_for_both() {
+    // As a running kernel has it: AP[2:1] 3, neither XN nor PXN, index 7, inner shareable, global.
+    let vectors =
+        AttrFlags::USER | AttrFlags::USER_EXEC | AttrFlags::EXEC | AttrFlags::ACCESSED | AttrFlags::GLOBAL;
+    let word = ArmLpae::default().leaf_word(Level::PTE, &leaf(0x7fff_e000, vectors)).unwrap();
+    assert_eq!(word & !(0b1111 << 55), 0x7fff_e7df);
 }
 
 #[test]

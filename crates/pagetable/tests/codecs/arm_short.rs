@@ -1,6 +1,6 @@
 //! Words worked out by hand from ARMv7-AR B3.5, figures B3-4 and B3-5, and Linux's words beside them.
 
-use crate::common::{agree, any_leaf, every_leaf};
+use crate::common::{agree, any_leaf, cases, every_leaf};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
@@ -76,6 +76,8 @@ fn every_combination_of_attributes_goes_round() {
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn every_address_goes_round(
         leaf in any_leaf(), pxn in any::<bool>(), supersections in any::<bool>(), domain in 0u8..16

@@ -1,6 +1,6 @@
 //! Words worked out by hand from the Intel SDM, volume 3A, 4.3 and 4.4.
 
-use crate::common::{agree, any_leaf, every_leaf, goes_round};
+use crate::common::{agree, any_leaf, cases, every_leaf, goes_round};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::x86::i386::{I386, I386Config, I386Pae, I386PaeConfig};
 use pagewright_pagetable::{Attr, AttrError, AttrFlags, Entry, Format, Leaf, Level, MemoryType};
@@ -31,6 +31,8 @@ fn expressible(bytes: u64, phys_bits: u32, no_execute: bool, leaf: &Leaf) -> boo
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn every_attribute_goes_round_with_two_levels(leaf in any_leaf(), blocks in any::<bool>()) {
         let f = I386 { config: I386Config { blocks } };

@@ -5,6 +5,7 @@ mod arm_lpae;
 mod arm_short;
 mod common;
 mod i386;
+#[cfg(not(miri))]
 mod oracle;
 mod walker;
 mod x86_64;

@@ -1,6 +1,6 @@
 //! Two crates that describe the same bits, by people who read the same specifications.
 
-use crate::common::any_leaf;
+use crate::common::{any_leaf, cases};
 use aarch64_paging::descriptor::El1Attributes as Bits;
 use aarch64_paging::idmap::IdMap;
 use aarch64_paging::mair::{Mair, MairAttribute, NormalMemory};
@@ -75,6 +75,8 @@ fn x86_bits(level: Level, leaf: &Leaf) -> PageTableFlags {
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn arm64_leaves_are_what_aarch64_paging_says(leaf in any_leaf()) {
         let f = Arm64Page4kVa48::default();

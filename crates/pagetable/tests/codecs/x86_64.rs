@@ -1,6 +1,6 @@
 //! Words worked out by hand from the Intel SDM, volume 3A, 4.5 (tables 4-14 to 4-20).
 
-use crate::common::{agree, any_leaf, every_leaf, goes_round};
+use crate::common::{agree, any_leaf, cases, every_leaf, goes_round};
 use pagewright_addr::PhysAddr;
 use pagewright_pagetable::format::x86::{X86Config, X86Level4, X86Level5};
 use pagewright_pagetable::{Attr, AttrError, AttrFlags, Entry, Format, Leaf, Level, MemoryType};
@@ -52,6 +52,8 @@ fn any_config() -> impl Strategy<Value = X86Config> {
 }
 
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn every_attribute_goes_round(leaf in any_leaf(), config in any_config()) {
         let f = format(config);
