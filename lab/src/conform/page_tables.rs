@@ -9,9 +9,10 @@ use super::compare::Tally;
 use crate::capture::page_tables::{Mapped, PageTables};
 use crate::facts::Group;
 use crate::run::Booted;
-use crate::show::page_tables::{Ranges, attributes};
+use crate::show::page_tables::{attributes, compared, executes};
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_firmware::Machine;
 use pagewright_pagetable::RunKind;
 use std::collections::BTreeMap;
 
@@ -50,11 +51,11 @@ pub fn compare(
     booted: &Booted<'_, '_, '_, '_, '_>,
     tables: &KernelTables<'_>,
 ) -> Outcome {
-    let ours = runs(tables);
-    let ranges = Ranges::of(booted.boot);
+    let ours = runs(booted.boot.machine, tables);
+    let ranges = compared(booted);
     let code = code_frames(captured, &ranges);
     let mut outcome = Outcome::default();
-    for (name, range) in ranges.compared() {
+    for (name, range) in ranges {
         let theirs = cut(&captured.runs, range);
         let mine = cut(&ours, range);
         section(name, &theirs, &mine, &code, &mut outcome);
@@ -63,7 +64,7 @@ pub fn compare(
 }
 
 /// Our tables in the capture's form.
-fn runs(tables: &KernelTables<'_>) -> Vec<Mapped> {
+fn runs(machine: &Machine<'_>, tables: &KernelTables<'_>) -> Vec<Mapped> {
     let mut out: Vec<Mapped> = Vec::new();
     tables.with(|tree| {
         let shape = tree.shape();
@@ -75,7 +76,7 @@ fn runs(tables: &KernelTables<'_>) -> Vec<Mapped> {
                 range: run.range,
                 phys: leaf.phys,
                 size: shape.level(run.level).bytes(),
-                attributes: attributes(tables, run.level, &leaf, run.limits),
+                attributes: attributes(machine, run.level, tree.leaf_word(run.level, &leaf).unwrap_or(0)),
             });
         });
     });
@@ -99,10 +100,9 @@ fn cut(runs: &[Mapped], range: VirtRange) -> Vec<Mapped> {
 }
 
 /// Physical ranges that the captured kernel executes outside its image and linear map, sorted.
-fn code_frames(captured: &PageTables, ranges: &Ranges) -> Vec<(u64, u64)> {
-    let outside = |r: &&Mapped| {
-        r.attributes.contains('x') && ranges.compared().iter().all(|(_, known)| !known.overlaps(&r.range))
-    };
+fn code_frames(captured: &PageTables, ranges: &[(&str, VirtRange)]) -> Vec<(u64, u64)> {
+    let outside =
+        |r: &&Mapped| executes(&r.attributes) && ranges.iter().all(|(_, known)| !known.overlaps(&r.range));
     let frames = captured.runs.iter().filter(outside);
     let mut frames: Vec<_> = frames.map(|r| (r.phys.get(), r.phys.get() + r.range.len)).collect();
     frames.sort_unstable();

@@ -1,87 +1,135 @@
-//! The kernel's page tables as Linux's ptdump shows them.
+//! The kernel's page tables: which ranges there are, and attributes in the words of captured tables.
 
-use pagewright::Boot;
-use pagewright::pgtable::{KernelFormat, KernelTables, x86};
+use crate::run::Booted;
 use pagewright_addr::{VirtAddr, VirtRange};
-use pagewright_firmware::Arch;
-use pagewright_pagetable::{AttrFlags, Leaf, Level, MemoryType, TableLimits};
+use pagewright_firmware::{Arch, Machine};
+use pagewright_kspace::{Kind, Version};
+use pagewright_pagetable::Level;
 
-/// Where the kernel's mappings lie.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ranges {
-    /// RAM at its fixed distance.
-    pub linear: VirtRange,
-    /// The kernel image.
-    pub image: VirtRange,
-    /// Fixed mappings.
-    pub fixmap: VirtRange,
-    /// The memory map.
-    pub vmemmap: VirtRange,
-}
-
-impl Ranges {
-    /// Those of a booted machine.
-    pub fn of(boot: &Boot<'_>) -> Self {
-        let range = |start: u64, len: u64| VirtRange { start: VirtAddr::new(start), len };
-        let start = boot.linear_map().virt(boot.memstart).get();
+/// The ranges of a kernel's mappings that a boot alone decides, by name.
+pub fn compared(booted: &Booted<'_, '_, '_, '_, '_>) -> Vec<(&'static str, VirtRange)> {
+    let boot = booted.boot;
+    let Ok(layout) = booted.layout(Version::V6_1) else { return Vec::new() };
+    let mut out = Vec::new();
+    let mut add = |name, range: Option<VirtRange>| out.extend(range.map(|r| (name, r)));
+    add("linear map", layout.get(Kind::LinearMap));
+    add(
+        "kernel image",
         match boot.machine.arch {
-            Arch::X86_64 => Self {
-                linear: range(start, if boot.machine.cpus.la57 { 32 << 50 } else { 64 << 40 }),
-                image: range(x86::START_KERNEL_MAP, x86::kernel_image_size(boot.machine)),
-                fixmap: range(0xffff_ffff_ff00_0000, 0x80_0000),
-                vmemmap: range(
-                    boot.vmemmap().base.get(),
-                    if boot.machine.cpus.la57 { 512 << 40 } else { 1 << 40 },
-                ),
-            },
-            _ => Self {
-                linear: range(start, 0),
-                image: range(0, 0),
-                fixmap: range(0, 0),
-                vmemmap: range(0, 0),
-            },
-        }
-    }
+            Arch::Arm64 => {
+                let image = &boot.machine.image;
+                let len = image.end.get().saturating_sub(image.text_start.get());
+                let start = VirtAddr::new(image.virt);
+                Some(VirtRange::from_len(start, len.next_multiple_of(boot.machine.config.page_shift.bytes())))
+            }
+            // arm and i386 have it in the linear map.
+            _ => layout.get(Kind::KernelText),
+        },
+    );
+    let (early, fixed) = (layout.get(Kind::FixmapEarly), layout.get(Kind::Fixmap));
+    add(
+        "fixmap",
+        early.or(fixed).zip(fixed.or(early)).map(|(first, last)| VirtRange {
+            start: first.start,
+            len: (last.last().get() - first.start.get()) + 1,
+        }),
+    );
+    add("vmemmap", layout.get(Kind::Vmemmap));
+    out
+}
 
-    /// With their names, in the order of a report.
-    pub fn compared(&self) -> [(&'static str, VirtRange); 4] {
-        [
-            ("linear map", self.linear),
-            ("kernel image", self.image),
-            ("fixmap", self.fixmap),
-            ("vmemmap", self.vmemmap),
-        ]
+/// A leaf's attributes in the words of the captured tables, from its entry.
+pub fn attributes(machine: &Machine<'_>, level: Level, word: u64) -> String {
+    match machine.arch {
+        Arch::X86_64 | Arch::I386 => x86(word),
+        Arch::Arm64 => arm64(word),
+        Arch::Arm if machine.config.lpae => arm_lpae(level, word),
+        Arch::Arm => arm_short(level, word),
     }
 }
 
-/// A leaf's attributes in the words of the captured tables.
-pub fn attributes(tables: &KernelTables<'_>, level: Level, leaf: &Leaf, limits: TableLimits) -> String {
-    let _ = level;
-    match tables.format {
-        KernelFormat::X86Level4(_) | KernelFormat::X86Level5(_) => x86(leaf, limits),
-    }
+/// Bits `from` up to `to` of a word, as a number.
+const fn field(word: u64, from: u32, to: u32) -> u64 {
+    (word >> from) & ((1 << (to - from + 1)) - 1)
+}
+
+const fn bit(word: u64, n: u32) -> bool {
+    field(word, n, n) == 1
 }
 
 /// `w`ritable, `u`ser, e`x`ecutable, `G`lobal, `C`ache disabled, `W`rite through.
-fn x86(leaf: &Leaf, limits: TableLimits) -> String {
-    let flags = limits.apply(leaf.attr.flags);
-    let exec = flags.intersects(AttrFlags::EXEC | AttrFlags::USER_EXEC);
-    // The PAT index's two lower bits.
-    let (disabled, through) = match leaf.attr.memory {
-        MemoryType::StronglyOrdered | MemoryType::WriteThrough => (true, true),
-        MemoryType::UncachedMinus => (true, false),
-        MemoryType::WriteCombine | MemoryType::WriteProtect => (false, true),
-        _ => (false, false),
+fn x86(word: u64) -> String {
+    let letters = [
+        (bit(word, 1), 'w'),
+        (bit(word, 2), 'u'),
+        (!bit(word, 63), 'x'),
+        (bit(word, 8), 'G'),
+        (bit(word, 4), 'C'),
+        (bit(word, 3), 'W'),
+    ];
+    letters.map(|(set, letter)| if set { letter } else { '-' }).iter().collect()
+}
+
+/// `r`ead-only or `w`ritable, `u`ser, e`x`ecutable for the kernel, `G`lobal or `n`ot, the memory type's index, shareability,
+/// `c`ontiguous.
+fn arm64(word: u64) -> String {
+    let either = |n, set, clear| if bit(word, n) { set } else { clear };
+    format!(
+        "{}{}{}{}a{}s{}{}",
+        either(7, 'r', 'w'),
+        either(6, 'u', '-'),
+        either(53, '-', 'x'),
+        either(11, 'n', 'G'),
+        field(word, 2, 4),
+        field(word, 8, 9),
+        either(52, 'c', '-'),
+    )
+}
+
+/// Whether the leaf is a section or a page.
+fn sort(level: Level) -> &'static str {
+    if level == Level::PTE { "page" } else { "sect" }
+}
+
+/// The fields of a long descriptor.
+fn arm_lpae(level: Level, word: u64) -> String {
+    format!(
+        "{} ap{} xn{} pxn{} attr{} sh{} ng{}",
+        sort(level),
+        field(word, 6, 7),
+        field(word, 54, 54),
+        field(word, 53, 53),
+        field(word, 2, 4),
+        field(word, 8, 9),
+        field(word, 11, 11),
+    )
+}
+
+/// The fields of a short descriptor, the hardware's word; a page has the domain of its table.
+fn arm_short(level: Level, word: u64) -> String {
+    let section = level != Level::PTE;
+    let fields = if section {
+        [(15, 10), (4, 0), (12, 0), (16, 0), (17, 0)]
+    } else {
+        [(9, 4), (0, 0), (6, 0), (10, 0), (11, 0)]
     };
-    [
-        (flags.contains(AttrFlags::WRITE), 'w'),
-        (flags.contains(AttrFlags::USER), 'u'),
-        (exec, 'x'),
-        (leaf.attr.flags.contains(AttrFlags::GLOBAL), 'G'),
-        (disabled, 'C'),
-        (through, 'W'),
-    ]
-    .map(|(set, letter)| if set { letter } else { '-' })
-    .iter()
-    .collect()
+    let [(ap2, ap), (xn, _), (tex, _), (s, _), (ng, _)] = fields;
+    let domain = if section { field(word, 5, 8) } else { 0 };
+    format!(
+        "{} ap{} xn{} tex{} c{} b{} s{} ng{} dom{domain}",
+        sort(level),
+        (field(word, ap2, ap2) << 2) | field(word, ap, ap + 1),
+        field(word, xn, xn),
+        field(word, tex, tex + 2),
+        field(word, 3, 3),
+        field(word, 2, 2),
+        field(word, s, s),
+        field(word, ng, ng),
+    )
+}
+
+/// Whether attributes in these words allow the kernel to execute.
+pub fn executes(attributes: &str) -> bool {
+    // arm's are fields of the descriptor, the others letters by position.
+    attributes.split(' ').any(|field| field == "xn0") || attributes.as_bytes().get(2) == Some(&b'x')
 }

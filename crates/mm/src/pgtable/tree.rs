@@ -78,6 +78,9 @@ pub trait KernelTree {
     /// # Errors
     /// [`WalkError`].
     fn walk(&self, range: VirtRange, see: &mut dyn FnMut(&Run)) -> Result<(), WalkError>;
+    /// A leaf as the format encodes it (with arm's short descriptors the hardware's word, Linux's in the upper half); `None`
+    /// if it cannot.
+    fn leaf_word(&self, level: Level, leaf: &Leaf) -> Option<u64>;
     /// The entries that an address leads through. Empty when the tree does not translate it.
     fn path(&self, va: VirtAddr) -> Path;
 }
@@ -144,6 +147,10 @@ impl<F: Format + 'static, M: TableMemory> KernelTree for Tables<F, M> {
 
     fn walk(&self, range: VirtRange, see: &mut dyn FnMut(&Run)) -> Result<(), WalkError> {
         Self::walk(self, range, u64::MAX, see)
+    }
+
+    fn leaf_word(&self, level: Level, leaf: &Leaf) -> Option<u64> {
+        self.format().leaf_word(level, leaf).ok()
     }
 
     fn path(&self, va: VirtAddr) -> Path {
