@@ -26,7 +26,7 @@ bitflags::bitflags! {
         const DIRTY = 1 << 6;
         /// Indirect branches must land on marked instructions (arm64 `GP`).
         const GUARDED = 1 << 7;
-        /// Outside the secure world, where the format has the bit (arm64 and LPAE `NS`).
+        /// Outside the secure world, where the format has the bit (arm64 and LPAE `NS`; x86 with memory encryption: not encrypted).
         const NON_SECURE = 1 << 8;
     }
 }
