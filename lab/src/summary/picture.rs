@@ -79,7 +79,9 @@ fn stretch(range: PhysRange, mark: u64, ledger: &Ledger) -> Stretch {
         let mut at = inside.start.get();
         while at < inside.end.get() {
             let index = (at - range.start.get()) / mark;
-            let end = (range.start.get() + (index + 1) * mark).min(inside.end.get());
+            // The last mark of memory at the very top ends beyond all addresses.
+            let next = range.start.get().saturating_add((index + 1).saturating_mul(mark));
+            let end = next.min(inside.end.get());
             *bytes[index as usize].entry(purpose).or_default() += end - at;
             at = end;
         }
