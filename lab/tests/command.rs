@@ -119,6 +119,36 @@ fn a_node_of_three_megabytes_is_a_node() {
 }
 
 #[test]
+fn huge_pages_of_nodes_fail_by_node_and_named_sizes_are_registered_first() {
+    let asks = "hugepagesz=1G hugepages=0:1,1:9 hugepagesz=64K hugepages=1:40 hugepages=0:99999,1:2";
+    let asks = asks.replace("hugepages=0:99999", "default_hugepagesz=2M hugepages=0:99999");
+    let log = text(&["boot", "--machine", "arm64-numa2", "--cmdline", &asks]);
+    assert!(log.contains("allocating 9 of page size 1.00 GiB failed node1.  Only allocated "));
+    assert!(log.contains("allocating 99999 of page size 2.00 MiB failed node0.  Only allocated "));
+    let sizes: Vec<&str> =
+        log.lines().filter_map(|l| l.split_once("registered ")?.1.split(" page").next()).collect();
+    assert_eq!(sizes, ["1.00 GiB", "64.0 KiB", "2.00 MiB", "32.0 MiB"]);
+}
+
+#[test]
+fn huge_pages_come_from_all_nodes_in_turn() {
+    let show = |cmdline: &str| text(&["show", "zoneinfo", "--machine", "arm64-numa2", "--cmdline", cmdline]);
+    let free = |info: &str| -> Vec<u64> {
+        let lines = info.lines().filter_map(|l| l.trim().strip_prefix("nr_free_pages"));
+        lines.map(|n| n.trim().parse().unwrap()).filter(|n| *n > 100_000).collect()
+    };
+    let (without, with) = (free(&show("")), free(&show("hugepages=100")));
+    let taken: Vec<u64> = without.iter().zip(&with).map(|(a, b)| a - b).collect();
+    assert_eq!((taken.iter().sum::<u64>(), taken.last().copied()), (51_200, Some(25_600)), "{taken:?}");
+}
+
+#[test]
+fn memory_that_ends_with_the_last_address_can_be_drawn() {
+    let out = text(&["boot", "--arch", "arm-lpae", "--quiet", "--memory", "1023M@0xffffffffc0000000"]);
+    assert!(out.contains("Physical memory, "));
+}
+
+#[test]
 fn bad_input_ends_with_2_and_one_line() {
     let folder = scratch("bad");
     let garbage = folder.join("garbage");

@@ -87,12 +87,17 @@ pub(crate) fn setup(b: &mut Boot<'_>) -> Result<(), BootError> {
     }
     // Without a size before it, a number counts pages of the default size.
     let mut current = Some(default);
+    let mut named: ArrayVec<u64, 4> = ArrayVec::new();
     let params = b.params.hugetlb.clone();
     for param in params {
         match param {
-            HugetlbParam::DefaultSize(_) => current = Some(default),
+            HugetlbParam::DefaultSize(size) => {
+                current = Some(default);
+                name(&mut named, &sizes, size);
+            }
             HugetlbParam::HugepageSize(size) => {
                 current = sizes.contains(&size).then_some(size);
+                name(&mut named, &sizes, size);
                 if current.is_none() {
                     warning!(b, "HugeTLB: unsupported hugepagesz={size}");
                 }
@@ -110,7 +115,17 @@ pub(crate) fn setup(b: &mut Boot<'_>) -> Result<(), BootError> {
             }
         }
     }
+    // A size is registered when the command line names it; the architecture adds the others afterwards.
+    let rank = |list: &[u64], size: u64| list.iter().position(|s| *s == size).unwrap_or(list.len());
+    b.huge_pools.sort_unstable_by_key(|p| (rank(&named, p.size), rank(&sizes, p.size)));
     Ok(())
+}
+
+fn name(named: &mut ArrayVec<u64, 4>, sizes: &[u64], size: u64) {
+    if sizes.contains(&size) && !named.contains(&size) {
+        // There are no more sizes than entries.
+        let _ = named.try_push(size);
+    }
 }
 
 fn fill_pool(b: &mut Boot<'_>, size: u64, spec: HugePagesSpec<'_>) -> Result<(), BootError> {
@@ -124,6 +139,9 @@ fn fill_pool(b: &mut Boot<'_>, size: u64, spec: HugePagesSpec<'_>) -> Result<(),
             while got < total && alloc_round_robin(b, size, &nodes, got) {
                 got += 1;
             }
+            if got < total {
+                failed(b, total, size, None, got);
+            }
         }
     } else {
         for (node, count) in spec.per_node() {
@@ -136,21 +154,20 @@ fn fill_pool(b: &mut Boot<'_>, size: u64, spec: HugePagesSpec<'_>) -> Result<(),
             wanted = wanted.saturating_add(count);
             if gigantic {
                 b.mb.set_caller("__alloc_bootmem_huge_page");
-                for _ in 0..count {
-                    let at = b.mb.alloc_exact_nid_raw(size, size, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid));
-                    let Ok(at) = at else { break };
+                let mut here = 0;
+                while here < count {
+                    // The node is a wish: another one gives what it cannot.
+                    let at = b.mb.alloc_try_nid_raw(size, size, PhysAddr::ZERO, PhysAddr::ZERO, Some(nid));
+                    let Ok(at) = at else {
+                        failed(b, count, size, Some(nid), here);
+                        break;
+                    };
                     count_gigantic(b, at, size);
-                    got += 1;
+                    here += 1;
                 }
+                got += here;
             }
         }
-    }
-    if gigantic && got < wanted {
-        warning!(
-            b,
-            "HugeTLB: allocating {wanted} of page size {} failed.  Only allocated {got} hugepages.",
-            Size(size)
-        );
     }
     if let Some(pool) = b.huge_pools.iter_mut().find(|p| p.size == size) {
         pool.wanted = if gigantic { got } else { wanted };
@@ -159,7 +176,38 @@ fn fill_pool(b: &mut Boot<'_>, size: u64, spec: HugePagesSpec<'_>) -> Result<(),
     Ok(())
 }
 
-fn memory_nodes(b: &Boot<'_>) -> ArrayVec<NodeId, 64> {
+/// Says that a pool, or a node's part of it, stays smaller than asked for.
+pub(crate) fn failed(b: &Boot<'_>, wanted: u64, size: u64, nid: Option<NodeId>, got: u64) {
+    let size = Size(size);
+    match nid {
+        Some(nid) => warning!(
+            b,
+            "HugeTLB: allocating {wanted} of page size {size} failed node{nid}.  Only allocated {got} hugepages."
+        ),
+        None => warning!(
+            b,
+            "HugeTLB: allocating {wanted} of page size {size} failed.  Only allocated {got} hugepages."
+        ),
+    }
+}
+
+/// What the command line asks for of pages of one size, the last time it does.
+pub(crate) fn asked<'a>(b: &Boot<'a>, size: u64) -> Option<HugePagesSpec<'a>> {
+    let mut current = b.huge_pools.iter().find(|p| p.default).map(|p| p.size);
+    let default = current;
+    let mut asked = None;
+    for param in &b.params.hugetlb {
+        match param {
+            HugetlbParam::DefaultSize(_) => current = default,
+            HugetlbParam::HugepageSize(size) => current = Some(*size),
+            HugetlbParam::Hugepages(spec) if current == Some(size) => asked = Some(*spec),
+            HugetlbParam::Hugepages(_) => {}
+        }
+    }
+    asked
+}
+
+pub(crate) fn memory_nodes(b: &Boot<'_>) -> ArrayVec<NodeId, 64> {
     b.layout.as_ref().map(|l| l.memory_nodes.iter().take(64).collect()).unwrap_or_default()
 }
 

@@ -19,7 +19,7 @@ use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicU32;
 use pagewright_addr::{NodeId, Order, PhysRange};
 use pagewright_firmware::Arch;
-use pagewright_page::{Frames, PageMap, PageStorage, Pristine, Reserved, Section, SectionTable};
+use pagewright_page::{PageMap, PageStorage, Pristine, Reserved, Section, SectionTable};
 use pagewright_zone::ZoneKind;
 use pagewright_zone::buddy::{Buddy, BuddyZone, Pageblocks, Request, ZonePiece};
 use pagewright_zone::layout::NodeLayout;
@@ -223,32 +223,52 @@ impl<'a> Running<'_, '_, 'a> {
         self.count_gigantic(boot);
     }
 
-    /// Huge pages that the buddy can make (`hugetlb_init`): they leave the free lists for good.
-    fn fill_huge_pools(&mut self, boot: &Boot<'_>) {
+    /// Huge pages that the buddy can make (`hugetlb_init`): they leave the free lists for good. Nodes take turns unless
+    /// the command line names them.
+    fn fill_huge_pools(&mut self, boot: &mut Boot<'_>) {
         let page_shift = boot.machine.config.page_shift.get();
-        for pool in boot.huge_pools.iter().filter(|p| p.gigantic == 0) {
+        let nodes = crate::hugetlb::memory_nodes(boot);
+        for i in 0..boot.huge_pools.len() {
+            let pool = boot.huge_pools[i];
             let order = (pool.size >> page_shift).trailing_zeros();
-            let Some(order) = u8::try_from(order).ok().and_then(Order::new) else { continue };
-            for _ in 0..pool.wanted {
-                let Some(block) = self.alloc_highest(Request::movable(order)) else { break };
-                // The pool owns the block from here on: a token that is dropped stays allocated.
-                drop(block);
-                self.huge_pages += order.pages();
+            let order = u8::try_from(order).ok().and_then(Order::new);
+            let Some(order) = order.filter(|_| pool.gigantic == 0 && pool.wanted > 0) else { continue };
+            let mut got = 0;
+            let spec = crate::hugetlb::asked(boot, pool.size).filter(|s| s.total().is_none());
+            if let Some(spec) = spec {
+                for (node, count) in spec.per_node() {
+                    let Some(nid) = u16::try_from(node).ok().and_then(NodeId::new) else { continue };
+                    let here = (0..count).take_while(|_| self.take_huge(nid, order)).count() as u64;
+                    if here < count {
+                        crate::hugetlb::failed(boot, count, pool.size, Some(nid), here);
+                    }
+                    got += here;
+                }
+            } else {
+                let mut turns = nodes.iter().cycle();
+                let mut one = || turns.by_ref().take(nodes.len()).any(|nid| self.take_huge(*nid, order));
+                while got < pool.wanted && one() {
+                    got += 1;
+                }
+                if got < pool.wanted {
+                    crate::hugetlb::failed(boot, pool.wanted, pool.size, None, got);
+                }
             }
+            boot.huge_pools[i].wanted = got;
         }
     }
 
-    /// A block from the highest zone that has one.
-    fn alloc_highest(&mut self, request: Request) -> Option<Frames<'a>> {
-        let mut kinds: ArrayVec<(ZoneKind, NodeId), 384> = ArrayVec::new();
-        for zone in self.buddy.zones() {
-            let _ = kinds.try_push((zone.kind(), zone.nid()));
-        }
-        kinds.sort_unstable_by_key(|(kind, nid)| (core::cmp::Reverse(*kind), *nid));
-        kinds.iter().find_map(|(kind, nid)| {
-            let zone = self.buddy.find(*nid, *kind)?;
-            self.buddy.alloc(zone, request).ok()
-        })
+    /// A huge page from the highest zone of a node that has one.
+    fn take_huge(&mut self, nid: NodeId, order: Order) -> bool {
+        let block = ZoneKind::ALL.iter().rev().find_map(|kind| {
+            let zone = self.buddy.find(nid, *kind)?;
+            self.buddy.alloc(zone, Request::movable(order)).ok()
+        });
+        let Some(block) = block else { return false };
+        // The pool owns the block from here on: a token that is dropped stays allocated.
+        drop(block);
+        self.huge_pages += order.pages();
+        true
     }
 
     /// Tells the watermarks how many pages each zone manages now.
