@@ -5,7 +5,7 @@
 //! Built from the standard library alone, so it runs wherever that does, wasm included.
 //!
 //! [`PhysMemory`] is RAM as hardware sees it, by physical address and from the first moment of a boot: page tables live
-//! in it.
+//! in it, and the simulated CPUs of [`mmu`] walk them there.
 //!
 //! ```
 //! use pagewright_addr::{Order, PageShift, Pfn, PfnRange};
