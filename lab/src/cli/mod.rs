@@ -8,6 +8,7 @@ mod conform;
 mod machine;
 mod show;
 mod size;
+mod translate;
 
 use crate::fault::Fault;
 use crate::machine::description::{SHIPPED, shipped};
@@ -33,6 +34,8 @@ enum Command {
     Machines,
     /// Print one of Linux's memory files for a machine, byte for byte.
     Show(show::ShowArgs),
+    /// Follow one address through the kernel's page tables: every entry, its bits, and what an access meets.
+    Translate(translate::TranslateArgs),
 }
 
 /// What a command that did not fail has to say about the facts.
@@ -57,6 +60,7 @@ pub fn run() -> ExitCode {
         Command::Conform(args) => conform::run(args),
         Command::Show(args) => show::run(args),
         Command::Boot(args) => boot::run(args),
+        Command::Translate(args) => translate::run(args),
         Command::Machines => machines(),
     };
     match result {

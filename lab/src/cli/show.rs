@@ -5,6 +5,7 @@ use super::{Outcome, print};
 use crate::fault::Fault;
 use crate::run::{self, Booted};
 use crate::show::layout;
+use crate::show::page_tables::PtDump;
 use pagewright_kspace::Version;
 use pagewright_memblock::Set;
 
@@ -38,6 +39,8 @@ enum File {
     Vmstat,
     /// The kernel's virtual address space, in the form of the banner that kernels printed until 5.0.
     Layout,
+    /// The kernel's page tables, as debugfs shows them (ptdump).
+    PageTables,
 }
 
 /// Runs the command.
@@ -64,7 +67,14 @@ fn render(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String
         File::MemblockReserved => booted.memblock(Set::Reserved).to_string(),
         File::Vmstat => booted.vmstat().to_string(),
         File::Layout => return virtual_layout(args, booted),
+        File::PageTables => return page_tables(booted),
     })
+}
+
+fn page_tables(booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
+    let tables = booted.tables()?;
+    let dump = PtDump::of(booted, tables).map_err(|e| Fault::caused(e, "page tables", ""))?;
+    Ok(dump.to_string())
 }
 
 fn virtual_layout(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {

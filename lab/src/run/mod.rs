@@ -2,6 +2,7 @@
 
 mod cpus;
 mod log;
+mod mmu;
 mod ram;
 mod record;
 mod slots;
@@ -14,13 +15,15 @@ pub use slots::{SPARE_SLOTS, SpareSlots};
 
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
+use pagewright::pgtable::KernelTables;
 use pagewright::{Boot, Running, Workspace};
-use pagewright_addr::{NodeId, PfnRange};
+use pagewright_addr::{NodeId, PfnRange, VirtAddr};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::KernelConfig;
 use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region};
 use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
-use pagewright_sim::with_page_allocator;
+use pagewright_sim::mmu::{Access, Fault as MmuFault, Mapping};
+use pagewright_sim::{PhysMemory, with_page_allocator};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark::Cpus;
 
@@ -46,6 +49,42 @@ pub struct Booted<'b, 'z, 's, 'p, 'a> {
     pub running: &'b Running<'z, 's, 'p>,
     /// What was said.
     pub record: &'b Recorder,
+    /// The RAM with the page tables in it.
+    ram: Option<&'b PhysMemory>,
+}
+
+impl<'a> Booted<'_, '_, '_, '_, 'a> {
+    /// The kernel's page tables.
+    ///
+    /// # Errors
+    /// A [`Fault`] where they were only counted, or could not be finished.
+    pub fn tables(&self) -> Result<&KernelTables<'a>, Fault> {
+        let place = crate::machine::arch_name(self.boot.machine.arch);
+        if let Some(e) = self.boot.table_error {
+            return Err(Fault::caused(e, place, "page tables that can be changed"));
+        }
+        let expected = "a machine whose page tables are built: at most 64 GiB of RAM";
+        self.boot
+            .pgtable
+            .as_ref()
+            .ok_or_else(|| Fault::new("no page tables, they were only counted", place, expected))
+    }
+}
+
+impl Booted<'_, '_, '_, '_, '_> {
+    /// What the software MMU makes of an access to the kernel's addresses.
+    ///
+    /// # Errors
+    /// A [`Fault`] where page tables were only counted; the access's own fault is the answer.
+    pub fn access(&self, va: VirtAddr, access: Access) -> Result<Result<Mapping, MmuFault>, Fault> {
+        let tables = self.tables()?;
+        let Some(ram) = self.ram else { return Err(Fault::new("no page tables", "RAM", "")) };
+        let registers = mmu::registers(self.boot.machine, tables);
+        Ok(registers.look_up(ram, va, access).and_then(|mapping| {
+            registers.probe(ram, va, access)?;
+            Ok(mapping)
+        }))
+    }
 }
 
 /// Boots the machine and hands its final state to `then`.
@@ -93,7 +132,7 @@ pub fn boot<R>(
         Ok(booted)
     });
     let result = match booted {
-        Ok(mut booted) => start(machine, &mut booted, &recorder, then),
+        Ok(mut booted) => start(machine, &mut booted, &recorder, table_memory.as_ref(), then),
         Err(e) => Err(stopped::boot_fault(machine, &recorder, &e)),
     };
     if result.is_err() {
@@ -107,6 +146,7 @@ fn start<R>(
     machine: &OwnedMachine,
     boot: &mut Boot<'_>,
     record: &Recorder,
+    ram: Option<&PhysMemory>,
     then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R,
 ) -> Result<R, Fault> {
     with_page_allocator(boot, |boot, running| {
@@ -118,7 +158,7 @@ fn start<R>(
         let everywhere = |_: NodeId| online;
         let cpus = Cpus { online, on_node: if machine.config.numa { &on_node } else { &everywhere } };
         running.initcalls(boot, &cpus);
-        then(&Booted { boot, running, record })
+        then(&Booted { boot, running, record, ram })
     })
     .map_err(|e| stopped::hosted_fault(machine, record, &e))
 }

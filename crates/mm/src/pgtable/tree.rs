@@ -30,6 +30,8 @@ pub type Path = ArrayVec<PathEntry, { Level::LIMIT }>;
 
 /// A tree whose format is not known at compile time.
 pub trait KernelTree {
+    /// The format's name.
+    fn format_name(&self) -> &'static str;
     /// Its levels.
     fn shape(&self) -> &'static Shape;
     /// Which addresses it translates.
@@ -86,6 +88,10 @@ pub trait KernelTree {
 }
 
 impl<F: Format + 'static, M: TableMemory> KernelTree for Tables<F, M> {
+    fn format_name(&self) -> &'static str {
+        F::NAME
+    }
+
     fn shape(&self) -> &'static Shape {
         F::TREE
     }

@@ -1,4 +1,12 @@
-//! The kernel's page tables: which ranges there are, and attributes in the words of captured tables.
+//! The kernel's page tables: Linux's dump of them, the way of one address, and attributes in the words of captured tables.
+
+mod bits;
+mod ptdump;
+mod style;
+mod translate;
+
+pub use ptdump::PtDump;
+pub use translate::Translated;
 
 use crate::run::Booted;
 use pagewright_addr::{VirtAddr, VirtRange};
