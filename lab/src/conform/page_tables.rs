@@ -1,9 +1,9 @@
 //! The group `page-tables`: the kernel's mappings as they stand in RAM, captured and ours.
 //!
-//! Four ranges of addresses are compared, in address, mapping size and attributes: the linear map, the kernel image, the
-//! fixed mappings and the memory map. Everything else (vmalloc, modules, per-CPU areas, stacks) belongs to what runs on a
-//! kernel. What a running kernel changes inside the four ranges is left out by [`RULES`], each with the bytes that it
-//! leaves out.
+//! Named ranges of addresses are compared, in address, mapping size and attributes: the linear map, the kernel image, the
+//! fixed mappings and the memory map; on arm the persistent kmaps, the device tree and the vectors too. Everything else
+//! (vmalloc, modules, per-CPU areas, stacks) belongs to what runs on a kernel. What a running kernel changes inside the
+//! ranges is left out by [`RULES`], each with the bytes that it leaves out.
 
 use super::compare::Tally;
 use crate::capture::page_tables::{Mapped, PageTables};
@@ -12,14 +12,15 @@ use crate::run::Booted;
 use crate::show::page_tables::{attributes, compared, executes};
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
-use pagewright_firmware::Machine;
+use pagewright_firmware::{Arch, Machine};
 use pagewright_pagetable::RunKind;
 use std::collections::BTreeMap;
 
 /// What a running kernel does to its mappings that a boot does not.
-pub const RULES: [&str; 2] = [
+pub const RULES: [&str; 3] = [
     "frames that the kernel maps as code outside its image (modules, trampolines, compiled filters): their permissions in the linear map",
     "larger mappings that hold such a frame, split by the change of its permissions: their size",
+    "pages of contiguous areas (CMA) in the linear map, lent to devices that the processor shares memory with: their memory type",
 ];
 
 /// What came of the comparison.
@@ -53,12 +54,13 @@ pub fn compare(
 ) -> Outcome {
     let ours = runs(booted.boot.machine, tables);
     let ranges = compared(booted);
-    let code = code_frames(captured, &ranges);
+    let cma = booted.boot.cma.iter().map(|area| (area.range.start.get(), area.range.end.get()));
+    let changed = Changed { code: code_frames(captured, &ranges), contiguous: cma.collect() };
     let mut outcome = Outcome::default();
     for (name, range) in ranges {
         let theirs = cut(&captured.runs, range);
         let mine = cut(&ours, range);
-        section(name, &theirs, &mine, &code, &mut outcome);
+        section(name, &theirs, &mine, &changed, &mut outcome);
     }
     outcome
 }
@@ -72,12 +74,24 @@ fn runs(machine: &Machine<'_>, tables: &KernelTables<'_>) -> Vec<Mapped> {
         // A damaged tree ends early; the rest then differs.
         let _ = tree.walk(all, &mut |run| {
             let RunKind::Leaf(leaf) = run.kind else { return };
-            out.push(Mapped {
-                range: run.range,
-                phys: leaf.phys,
-                size: shape.level(run.level).bytes(),
-                attributes: attributes(machine, run.level, tree.leaf_word(run.level, &leaf).unwrap_or(0)),
-            });
+            let word = tree.leaf_word(run.level, &leaf).unwrap_or(0);
+            let size = shape.level(run.level).bytes();
+            // A run may go on in the next table, and on arm it depends on the entry that leads there what is allowed.
+            let span = match machine.arch {
+                Arch::Arm => size * shape.level(run.level).entries() as u64,
+                _ => 1 << 63,
+            };
+            let (mut start, mut left) = (run.range.start, run.range.len);
+            while left > 0 {
+                let len = left.min(span - (start.get() & (span - 1)));
+                let path = tree.path(start);
+                let above = path.iter().rev().nth(1).map_or(0, |entry| entry.word);
+                let phys = leaf.phys.saturating_add(run.range.len - left);
+                let attributes = attributes(machine, run.level, word, above);
+                out.push(Mapped { range: VirtRange { start, len }, phys, size, attributes });
+                start = VirtAddr::new(start.get().wrapping_add(len));
+                left -= len;
+            }
         });
     });
     out
@@ -109,6 +123,23 @@ fn code_frames(captured: &PageTables, ranges: &[(&str, VirtRange)]) -> Vec<(u64,
     frames
 }
 
+/// Attributes without the words that tell arm's memory type: TEX, C and B, or the index into MAIR.
+fn without_memory_type(attributes: &str) -> String {
+    let tells = |word: &&str| {
+        let name = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        !matches!(name, "tex" | "c" | "b" | "attr")
+    };
+    attributes.split(' ').filter(tells).collect::<Vec<_>>().join(" ")
+}
+
+/// Frames, as half-open ranges, whose mappings a running kernel changes.
+struct Changed {
+    /// What it executes outside its image.
+    code: Vec<(u64, u64)>,
+    /// Contiguous areas.
+    contiguous: Vec<(u64, u64)>,
+}
+
 /// The value at an address.
 fn at(runs: &[Mapped], va: u64) -> Option<Value> {
     let after = runs.partition_point(|r| r.range.start.get() <= va);
@@ -118,7 +149,7 @@ fn at(runs: &[Mapped], va: u64) -> Option<Value> {
 }
 
 /// Compares one range, piece by piece between the places where either side changes.
-fn section(name: &str, theirs: &[Mapped], ours: &[Mapped], code: &[(u64, u64)], outcome: &mut Outcome) {
+fn section(name: &str, theirs: &[Mapped], ours: &[Mapped], changed: &Changed, outcome: &mut Outcome) {
     // First and last addresses: the end of the address space is no address.
     let mut bounds: BTreeMap<u64, ()> = BTreeMap::new();
     for run in theirs.iter().chain(ours) {
@@ -126,7 +157,7 @@ fn section(name: &str, theirs: &[Mapped], ours: &[Mapped], code: &[(u64, u64)], 
         if let Some(end) = run.range.last().get().checked_add(1) {
             bounds.insert(end, ());
         }
-        for (start, end) in code {
+        for (start, end) in changed.code.iter().chain(&changed.contiguous) {
             for edge in [start, end] {
                 let inside = edge.wrapping_sub(run.phys.get());
                 if inside < run.range.len {
@@ -144,7 +175,7 @@ fn section(name: &str, theirs: &[Mapped], ours: &[Mapped], code: &[(u64, u64)], 
             continue;
         }
         if let (Some(captured), Some(mine)) = (&mut captured, &mut mine) {
-            leave_out(captured, mine, last - start + 1, code, outcome);
+            leave_out(captured, mine, last - start + 1, changed, outcome);
         }
         let piece = Fact { start, last, captured, ours: mine };
         match &mut open {
@@ -162,13 +193,22 @@ fn section(name: &str, theirs: &[Mapped], ours: &[Mapped], code: &[(u64, u64)], 
 }
 
 /// Applies the rules to a piece that both sides map.
-fn leave_out(captured: &mut Value, ours: &mut Value, bytes: u64, code: &[(u64, u64)], outcome: &mut Outcome) {
+fn leave_out(captured: &mut Value, ours: &mut Value, bytes: u64, changed: &Changed, outcome: &mut Outcome) {
     if captured.phys != ours.phys || captured.size >= ours.size && captured.attributes == ours.attributes {
         return;
     }
-    let holds = |from: u64, len: u64| code.iter().any(|(start, end)| *start < from + len && from < *end);
+    let holds =
+        |from: u64, len: u64| changed.code.iter().any(|(start, end)| *start < from + len && from < *end);
     if captured.attributes != ours.attributes && holds(ours.phys, bytes) {
         outcome.excluded[0] += bytes;
+        captured.attributes.clone_from(&ours.attributes);
+    }
+    let lent = changed.contiguous.iter().any(|(start, end)| (*start..*end).contains(&ours.phys));
+    if captured.attributes != ours.attributes
+        && lent
+        && without_memory_type(&captured.attributes) == without_memory_type(&ours.attributes)
+    {
+        outcome.excluded[2] += bytes;
         captured.attributes.clone_from(&ours.attributes);
     }
     if captured.size < ours.size && holds(ours.phys & !(ours.size - 1), ours.size) {

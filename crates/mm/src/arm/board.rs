@@ -16,11 +16,13 @@ pub struct Board {
     pub static_maps: &'static [&'static [StaticMap]],
 }
 
-/// A fixed mapping of device registers (`struct map_desc`). The physical address is as well aligned as the virtual one.
+/// A fixed mapping of device registers (`struct map_desc`, MT_DEVICE).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StaticMap {
     /// Virtual address.
     pub virt: u32,
+    /// Physical address.
+    pub phys: u32,
     /// Bytes.
     pub len: u32,
 }
@@ -30,15 +32,15 @@ const MIB: u32 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// The snoop control unit, at the virtual address that its place in the SoC's map gives it.
-const SCU_IMX6: &[&[StaticMap]] = &[&[StaticMap { virt: 0xf400_0000, len: 4 * KIB }]];
+const SCU_IMX6: &[&[StaticMap]] = &[&[StaticMap { virt: 0xf400_0000, phys: 0x00a0_0000, len: 4 * KIB }]];
 /// The chip's identification; its length is one less than the registers', as they stand in the tree.
-const EXYNOS: &[&[StaticMap]] = &[&[StaticMap { virt: 0xf800_0000, len: 255 }]];
+const EXYNOS: &[&[StaticMap]] = &[&[StaticMap { virt: 0xf800_0000, phys: 0x1000_0000, len: 255 }]];
 /// Peripheral buses, the processor's private registers and internal RAM.
 const TEGRA: &[&[StaticMap]] = &[&[
-    StaticMap { virt: 0xfe20_0000, len: MIB },
-    StaticMap { virt: 0xfe00_0000, len: MIB },
-    StaticMap { virt: 0xfe44_0000, len: 16 * KIB },
-    StaticMap { virt: 0xfe40_0000, len: 256 * KIB },
+    StaticMap { virt: 0xfe20_0000, phys: 0x6000_0000, len: MIB },
+    StaticMap { virt: 0xfe00_0000, phys: 0x7000_0000, len: MIB },
+    StaticMap { virt: 0xfe44_0000, phys: 0x5004_0000, len: 16 * KIB },
+    StaticMap { virt: 0xfe40_0000, phys: 0x4000_0000, len: 256 * KIB },
 ]];
 
 /// A description with the root compatibles that select it.

@@ -3,13 +3,9 @@
 use super::Arm;
 use crate::boot::{Boot, warning};
 use crate::error::BootError;
+use crate::pgtable::arm::swapper_pg_dir;
 use crate::{cma, reserved_mem};
 use pagewright_addr::PhysRange;
-
-/// Bytes of `swapper_pg_dir`: 4096 section entries, or with LPAE four tables and their first level.
-const fn swapper_bytes(lpae: bool) -> u64 {
-    if lpae { 5 << 12 } else { 4 << 12 }
-}
 
 /// Reserves the image, the RAM disk, the boot page tables, what the device tree says and the default CMA area.
 pub(super) fn arm_memblock_init<'a>(b: &mut Boot<'a>, arm: &Arm<'a>) -> Result<(), BootError> {
@@ -18,9 +14,8 @@ pub(super) fn arm_memblock_init<'a>(b: &mut Boot<'a>, arm: &Arm<'a>) -> Result<(
     b.mb.reserve(PhysRange::new(image.text_start, image.end))?;
     reserve_initrd_mem(b, arm.initrd)?;
     b.mb.set_caller("arm_memblock_init");
-    let tables_end = image.load_start();
-    let tables = tables_end.saturating_sub(swapper_bytes(b.machine.config.lpae));
-    b.mb.reserve(PhysRange::new(tables, tables_end))?;
+    let tables = swapper_pg_dir(b.machine);
+    b.mb.reserve(PhysRange::new(tables, image.load_start()))?;
     if let Some(tree) = &arm.tree {
         reserved_mem::scan(b, tree)?;
     }

@@ -29,6 +29,7 @@ pub use board::{Board, StaticMap};
 
 use crate::boot::{Boot, info};
 use crate::error::BootError;
+use crate::pgtable::arm::head;
 use crate::sink::Phase;
 use crate::{early, fdt, free_area, memtest, numa, percpu, sparse};
 use pagewright_addr::{Pfn, PhysAddr};
@@ -59,6 +60,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     let mut arm = match &machine.firmware {
         Firmware::DeviceTree { tree, .. } => {
             b.memstart = phys::phys_offset(b, Some(tree));
+            head::create_page_tables(b)?;
             let tree = fdt::setup_machine_fdt(b)?;
             let initrd = fdt::initrd(b, &tree);
             Arm {
@@ -70,6 +72,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
         }
         Firmware::Atags(tags) => {
             b.memstart = phys::phys_offset(b, None);
+            head::create_page_tables(b)?;
             let initrd = atags::setup_machine_tags(b, tags)?;
             Arm { tree: None, board: Board::default(), vmalloc_size: 0, initrd }
         }
@@ -77,6 +80,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
             return Err(BootError::Unsupported { what: "an arm machine with a PC's memory map" });
         }
     };
+    head::early_fixmap_init(b)?;
     b.phase(Phase::EarlyParams);
     early::early_param_lines(b);
     limits::early_mem(b)?;

@@ -1,6 +1,6 @@
 //! Tables once memblock is gone: their pages come from the page allocator.
 
-use super::x86;
+use super::{arm, x86};
 use crate::boot::Boot;
 use crate::running::Running;
 use pagewright_addr::{Order, PageShift, PhysAddr};
@@ -49,6 +49,7 @@ impl Running<'_, '_, '_> {
         let mut source = BuddySource { buddy: &mut self.buddy, page_shift };
         let done = match boot.machine.arch {
             Arch::X86_64 => x86::finish::finish(boot, &mut source),
+            Arch::Arm => arm::finish::finish(boot).map(|()| 0),
             _ => Ok(0),
         };
         match done {

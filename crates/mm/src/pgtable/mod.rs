@@ -8,6 +8,7 @@
 //! One file for each architecture says what Linux maps, with which permissions. How entries look is the business of
 //! `pagewright-pagetable`; here it is a [`KernelTree`] of whichever [`KernelFormat`] the machine has.
 
+pub mod arm;
 mod attr;
 mod counts;
 mod late;
@@ -24,6 +25,8 @@ use crate::error::BootError;
 use arrayvec::ArrayVec;
 use core::fmt;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_pagetable::format::arm::lpae::ArmLpae;
+use pagewright_pagetable::format::arm::short::ArmShort;
 use pagewright_pagetable::format::x86::{X86Level4, X86Level5};
 use pagewright_pagetable::{
     Attr, Level, MapError, MapOptions, TableMemory, TableSource, Tables, UnmapError, WalkError,
@@ -36,6 +39,10 @@ pub enum KernelFormat {
     X86Level4(X86Level4),
     /// x86_64, 5 levels.
     X86Level5(X86Level5),
+    /// arm, short descriptors.
+    ArmShort(ArmShort),
+    /// arm, LPAE.
+    ArmLpae(ArmLpae),
 }
 
 /// Where the kernel's tables are: all that is needed to walk them at any later time.
@@ -61,6 +68,8 @@ impl KernelTables<'_> {
         match self.format {
             KernelFormat::X86Level4(format) => work(&mut Tables::new(format, self.memory, self.root)),
             KernelFormat::X86Level5(format) => work(&mut Tables::new(format, self.memory, self.root)),
+            KernelFormat::ArmShort(format) => work(&mut Tables::new(format, self.memory, self.root)),
+            KernelFormat::ArmLpae(format) => work(&mut Tables::new(format, self.memory, self.root)),
         }
     }
 }
@@ -240,6 +249,8 @@ impl<'a> Boot<'a> {
         let options = MapOptions { contiguous: false, ..MapOptions::default() };
         let attr = match tables.format {
             KernelFormat::X86Level4(_) | KernelFormat::X86Level5(_) => x86::PAGE_KERNEL,
+            // There is no such memory map.
+            KernelFormat::ArmShort(_) | KernelFormat::ArmLpae(_) => return Ok(()),
         };
         tables
             .with(|tree| tree.map(range, phys, attr, &options, stash))

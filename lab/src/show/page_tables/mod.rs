@@ -43,16 +43,20 @@ pub fn compared(booted: &Booted<'_, '_, '_, '_, '_>) -> Vec<(&'static str, VirtR
         }),
     );
     add("vmemmap", layout.get(Kind::Vmemmap));
+    // What arm has besides.
+    for kind in [Kind::Pkmap, Kind::Fdt, Kind::Itcm, Kind::Dtcm, Kind::Vectors, Kind::VectorStubs] {
+        add(kind.word(), layout.get(kind));
+    }
     out
 }
 
-/// A leaf's attributes in the words of the captured tables, from its entry.
-pub fn attributes(machine: &Machine<'_>, level: Level, word: u64) -> String {
+/// A leaf's attributes in the words of the captured tables, from its entry and the one that leads to its table.
+pub fn attributes(machine: &Machine<'_>, level: Level, word: u64, above: u64) -> String {
     match machine.arch {
         Arch::X86_64 | Arch::I386 => x86(word),
         Arch::Arm64 => arm64(word),
         Arch::Arm if machine.config.lpae => arm_lpae(level, word),
-        Arch::Arm => arm_short(level, word),
+        Arch::Arm => arm_short(level, word, above),
     }
 }
 
@@ -114,7 +118,7 @@ fn arm_lpae(level: Level, word: u64) -> String {
 }
 
 /// The fields of a short descriptor, the hardware's word; a page has the domain of its table.
-fn arm_short(level: Level, word: u64) -> String {
+fn arm_short(level: Level, word: u64, above: u64) -> String {
     let section = level != Level::PTE;
     let fields = if section {
         [(15, 10), (4, 0), (12, 0), (16, 0), (17, 0)]
@@ -122,7 +126,7 @@ fn arm_short(level: Level, word: u64) -> String {
         [(9, 4), (0, 0), (6, 0), (10, 0), (11, 0)]
     };
     let [(ap2, ap), (xn, _), (tex, _), (s, _), (ng, _)] = fields;
-    let domain = if section { field(word, 5, 8) } else { 0 };
+    let domain = field(if section { word } else { above }, 5, 8);
     format!(
         "{} ap{} xn{} tex{} c{} b{} s{} ng{} dom{domain}",
         sort(level),

@@ -1,0 +1,53 @@
+//! What is mapped at fixed addresses above low memory: the device tree, vectors, the board's registers.
+
+use super::super::board::{Board, StaticMap};
+use super::{MIB, Mapping, Tables, early_alloc};
+use crate::boot::Boot;
+use crate::error::BootError;
+use crate::pgtable::arm::{FDT_FIXED_BASE, MapType, PMD, clear_mapping, head};
+use arrayvec::ArrayVec;
+
+/// Where the vectors lie on every processor that the kernels modelled run on.
+const VECTORS: u64 = 0xffff_0000;
+/// PCI_IO_VIRT_BASE, 2 MiB.
+const PCI_IO: u64 = 0xfee0_0000;
+/// The last PMD of the fixed mappings, which early ones are in.
+const FIXADDR_TOP_PMD: u64 = 0xffe0_0000;
+/// VMALLOC_OFFSET.
+const VMALLOC_OFFSET: u64 = 8 * MIB;
+
+impl From<&StaticMap> for Mapping {
+    fn from(m: &StaticMap) -> Self {
+        Self { virt: m.virt.into(), phys: m.phys.into(), len: m.len.into(), ty: MapType::Device }
+    }
+}
+
+/// VMALLOC_START: the hole behind low memory, and then to a multiple of its size.
+fn vmalloc_start(b: &Boot<'_>) -> u64 {
+    (b.linear_map().virt(b.high_memory).get() + VMALLOC_OFFSET) & !(VMALLOC_OFFSET - 1)
+}
+
+/// `devicemaps_init`: vectors, the device tree (in sections), the board's registers, the window for PCI I/O.
+pub(super) fn devicemaps_init(b: &mut Boot<'_>, t: &mut Tables, board: &Board) -> Result<(), BootError> {
+    t.step = "devicemaps_init";
+    let page = b.page_bytes();
+    let vectors = early_alloc(b, 2 * page)?.get();
+    clear_mapping(b, vmalloc_start(b), FIXADDR_TOP_PMD)?;
+    if let Some(at) = head::boot_params(b) {
+        let (phys, len) = (at.align_down(t.section).get(), 2 * t.section);
+        t.map(b, &Mapping { virt: FDT_FIXED_BASE, phys, len, ty: MapType::MemoryRo })?;
+    }
+    let helpers = if b.machine.config.kuser_helpers { MapType::HighVectors } else { MapType::LowVectors };
+    t.map(b, &Mapping { virt: VECTORS, phys: vectors, len: page, ty: helpers })?;
+    let (virt, phys) = (VECTORS + page, vectors + page);
+    t.map(b, &Mapping { virt, phys, len: page, ty: MapType::LowVectors })?;
+    for call in board.static_maps {
+        let maps: ArrayVec<Mapping, 16> = call.iter().take(16).map(Mapping::from).collect();
+        t.iotable(b, &maps)?;
+    }
+    t.fill_pmd_gaps(b)?;
+    if t.fixed.iter().any(|f| (f.0..f.0 + f.1).contains(&PCI_IO)) {
+        return Ok(());
+    }
+    t.reserve_area(b, PCI_IO, PMD)
+}

@@ -1,0 +1,91 @@
+//! arm: which tables exist from the head to the running kernel, and what they map.
+//!
+//! The order of a boot: the head fills `swapper_pg_dir`, which ends where the image begins, with sections for itself, the image and the
+//! device tree ([`head`]); `paging_init` (`crate::arm`) replaces them by what stays; when init memory is freed, the image's
+//! sections get the permissions that they keep ([`finish`]). There is one top table all the time.
+//!
+//! A page of PTEs serves 2 MiB in both formats: with short descriptors it holds two of the hardware's tables, and
+//! Linux's words beside them.
+//!
+//! Sources: Documentation/arm/memory, the Arm ARM for the entries, and what captured kernels' tables hold.
+
+pub mod finish;
+pub mod head;
+mod put;
+mod types;
+
+pub(crate) use put::Piece;
+pub use types::{DOMAIN_IO, DOMAIN_KERNEL, DOMAIN_VECTORS, MapType};
+
+use super::{KernelFormat, KernelTables};
+use crate::boot::Boot;
+use crate::error::BootError;
+use pagewright_addr::PhysAddr;
+use pagewright_firmware::Machine;
+use pagewright_pagetable::format::MemoryTypes;
+use pagewright_pagetable::format::arm::lpae::{ArmLpae, ArmLpaeConfig};
+use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
+
+pub(crate) const PAGE: u64 = 4096;
+/// PMD_SIZE: what one page of PTEs covers.
+pub const PMD: u64 = 2 << 20;
+/// FDT_FIXED_BASE: where the device tree is mapped, by two sections (FDT_FIXED_SIZE).
+pub const FDT_FIXED_BASE: u64 = 0xff80_0000;
+
+/// FIXADDR_START: where the fixed mappings begin.
+pub const FIXADDR_START: u64 = 0xffc8_0000;
+/// FIXADDR_END.
+pub const FIXADDR_END: u64 = 0xfff0_0000;
+
+/// SECTION_SIZE: what one entry maps without a table.
+pub const fn section_bytes(lpae: bool) -> u64 {
+    if lpae { 2 << 20 } else { 1 << 20 }
+}
+
+/// Bytes of `swapper_pg_dir` (PG_DIR_SIZE): 4096 entries, or with LPAE a page for the four of the first level and
+/// the four tables that these lead to.
+pub const fn swapper_bytes(lpae: bool) -> u64 {
+    if lpae { 5 << 12 } else { 4 << 12 }
+}
+
+/// Where `swapper_pg_dir` is: right before the image.
+pub fn swapper_pg_dir(machine: &Machine<'_>) -> PhysAddr {
+    machine.image.load_start().saturating_sub(swapper_bytes(machine.config.lpae))
+}
+
+/// Whether memory is mapped for more than one CPU (`is_smp`).
+pub(crate) fn is_smp(machine: &Machine<'_>) -> bool {
+    machine.config.smp
+}
+
+/// The format of a machine's tables. Caches allocate on writes where several CPUs share memory (L_PTE_MT_WRITEALLOC), else
+/// they do not (L_PTE_MT_WRITEBACK).
+pub fn format(machine: &Machine<'_>) -> KernelFormat {
+    const WRITEBACK: u8 = 3;
+    let choose = |types: MemoryTypes| if is_smp(machine) { types } else { types.with_normal(WRITEBACK) };
+    if machine.config.lpae {
+        let memory = choose(MemoryTypes::ARM_LPAE);
+        KernelFormat::ArmLpae(ArmLpae { config: ArmLpaeConfig { memory, ..ArmLpaeConfig::default() } })
+    } else {
+        let memory = choose(MemoryTypes::ARM_TEX_REMAP);
+        KernelFormat::ArmShort(ArmShort { config: ArmShortConfig { memory, ..ArmShortConfig::default() } })
+    }
+}
+
+/// The same tables, for mappings of one type: new tables get its domain.
+fn of_domain<'a>(tables: &KernelTables<'a>, domain: u8) -> KernelTables<'a> {
+    let mut tables = *tables;
+    if let KernelFormat::ArmShort(format) = &mut tables.format {
+        format.config.table_domain = domain;
+    }
+    tables
+}
+
+/// Takes out what is mapped from `start` up to `end` (`pmd_clear` of each PMD), if tables are built.
+///
+/// # Errors
+/// [`BootError::PageTables`].
+pub(crate) fn clear_mapping(b: &Boot<'_>, start: u64, end: u64) -> Result<(), BootError> {
+    let Some(tables) = b.pgtable else { return Ok(()) };
+    put::clear(&tables, start & !(PMD - 1), end).map_err(BootError::PageTables)
+}
