@@ -36,5 +36,6 @@ pub mod efi;
 pub mod machine;
 
 pub use machine::{
-    Arch, ArmAcpi, ArmCpu, BuildFacts, Cpus, Firmware, KernelImage, Machine, MpTable, Pc, X86Image,
+    Arch, Arm64Image, ArmAcpi, ArmCpu, BuildFacts, Cpus, Firmware, KernelImage, Machine, MpTable, Pc,
+    X86Image,
 };

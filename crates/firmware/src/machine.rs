@@ -173,6 +173,8 @@ pub struct KernelImage {
     pub head_len: u64,
     /// What x86_64's page tables need to know besides; nothing of other images.
     pub x86: X86Image,
+    /// The same for arm64.
+    pub arm64: Arm64Image,
 }
 
 /// Parts of an x86_64 image that its page tables lie in or treat apart, by physical address. What is zero or empty is not
@@ -195,6 +197,28 @@ pub struct X86Image {
     pub level1_fixmap_pgt: PhysAddr,
     /// `idt_table`: the page that becomes read-only once interrupts are set up.
     pub idt_table: PhysAddr,
+}
+
+/// Parts of an arm64 image that its page tables lie in or map apart, by physical address. What is zero or empty is not
+/// known: tables then have the last pages before the init sections and the first of bss, the others are not mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Arm64Image {
+    /// `idmap_pg_dir`: the identity map for switching the MMU.
+    pub idmap_pg_dir: PhysAddr,
+    /// `tramp_pg_dir`: the kernel's tables while user code runs, with page-table isolation.
+    pub tramp_pg_dir: PhysAddr,
+    /// `swapper_pg_dir`: the top table of the running kernel.
+    pub swapper_pg_dir: PhysAddr,
+    /// `init_idmap_pg_dir`..`init_idmap_pg_end`: the head's identity map.
+    pub init_idmap_pg_dir: PhysRange,
+    /// `bm_pte`: the fixed mappings' table of pages.
+    pub bm_pte: PhysAddr,
+    /// `bm_pmd`.
+    pub bm_pmd: PhysAddr,
+    /// `bm_pud`.
+    pub bm_pud: PhysAddr,
+    /// `__entry_tramp_text_start`..`__entry_tramp_text_end`: whole pages of code that is mapped while user code runs.
+    pub entry_tramp_text: PhysRange,
 }
 
 impl KernelImage {

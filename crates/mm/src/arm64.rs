@@ -3,9 +3,11 @@
 //! Sources: Documentation/arm64/booting and memory, the Arm ARM for address sizes, and the behaviour that captured
 //! boots show.
 
+mod paging;
+
 use crate::boot::{Boot, info, warning};
-use crate::census::Leaves;
 use crate::error::BootError;
+use crate::pgtable::arm64::fixmap;
 use crate::sink::Phase;
 use crate::{cma, crash, early, efi, fdt, free_area, numa, percpu, reserved_mem, sparse};
 use pagewright_addr::{Pfn, PhysAddr, PhysRange};
@@ -19,7 +21,9 @@ use pagewright_zone::ZoneKind;
 /// # Errors
 /// See [`BootError`].
 pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
+    fixmap::start(b)?;
     let tree = fdt::setup_machine_fdt(b)?;
+    fixmap::protect_fdt(b)?;
     b.phase(Phase::EarlyParams);
     early::early_param_lines(b);
     if let Some(limit) = b.params.mem_limit() {
@@ -30,7 +34,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     arm64_memblock_init(b, &tree)?;
     crate::check::memory(b)?;
     b.phase(Phase::PagingInit);
-    paging_init(b)?;
+    paging::paging_init(b)?;
     // Where ACPI describes the machine, the tree is not looked at again.
     let acpi = efi::acpi(b, &tree);
     match acpi {
@@ -124,96 +128,6 @@ fn randomize_linear_region(b: &mut Boot<'_>, reach: u64, align: u64) {
         let step = (steps * (seed & 0xffff)) >> 16;
         b.memstart = PhysAddr::new(b.memstart.get().wrapping_sub(align.wrapping_mul(step)));
     }
-}
-
-/// `paging_init`: the kernel's page tables, one memblock page for each.
-fn paging_init(b: &mut Boot<'_>) -> Result<(), BootError> {
-    let image = b.machine.image;
-    // Text, read-only data, init text, init data, data: each from its own call, with its own permissions.
-    let virt = |p: PhysAddr| image.virt.wrapping_add(p.get().wrapping_sub(image.text_start.get()));
-    let segments = [
-        (image.text_start, image.text_end),
-        (image.text_end, image.init_begin),
-        (image.init_begin, image.inittext_end),
-        (image.inittext_end, image.data_start),
-        (image.data_start, image.end),
-    ];
-    for (start, end) in segments {
-        let len = end.get().saturating_sub(start.get());
-        early_pgtables(b, virt(start), start.get(), len, Leaves::Blocks(1))?;
-    }
-    map_mem(b)?;
-    // The tables that the head code made are not needed any more.
-    b.mb.set_caller("paging_init");
-    b.mb.phys_free(image.init_pg_dir)?;
-    b.mb.allow_resize();
-    create_idmap(b)
-}
-
-/// `map_mem`: the linear map, in pages where permissions may change later.
-fn map_mem(b: &mut Boot<'_>) -> Result<(), BootError> {
-    let image = b.machine.image;
-    let largest = if b.machine.config.page_shift.get() == 12 { 2 } else { 1 };
-    let paged = b.can_set_direct_map()
-        || b.machine.cpus.force_pte_mapping
-        || (b.params.crashkernel.is_some() && b.machine.config.kexec_core);
-    let leaves = if paged { Leaves::Pages } else { Leaves::Blocks(largest) };
-    let linear = b.linear_map();
-    // The image's text is left out and mapped by itself, read-only for all but the boot processor's alternatives.
-    let kernel = PhysRange::new(image.text_start, image.init_begin);
-    b.mb.mark_nomap(kernel)?;
-    let mut i = 0;
-    loop {
-        let next = b.mb.mem_ranges().nth(i);
-        let Some(range) = next else { break };
-        i += 1;
-        if range.is_empty() {
-            break;
-        }
-        early_pgtables(b, linear.virt(range.start).get(), range.start.get(), range.len(), leaves)?;
-    }
-    early_pgtables(
-        b,
-        linear.virt(kernel.start).get(),
-        kernel.start.get(),
-        kernel.len(),
-        Leaves::Blocks(largest),
-    )?;
-    b.mb.clear_nomap(kernel)?;
-    Ok(())
-}
-
-/// Takes a page for each table that a mapping needs (`early_pgtable_alloc`).
-fn early_pgtables(b: &mut Boot<'_>, virt: u64, phys: u64, len: u64, leaves: Leaves) -> Result<(), BootError> {
-    let tables = b.tables.map(virt, phys, len, leaves)?;
-    take_tables(b, tables)
-}
-
-fn take_tables(b: &mut Boot<'_>, tables: u64) -> Result<(), BootError> {
-    let page = b.page_bytes();
-    b.mb.set_caller("early_pgtable_alloc");
-    for _ in 0..tables {
-        // MEMBLOCK_ALLOC_NOLEAKTRACE stands for "accessible, and no leak tracing".
-        b.mb.phys_alloc_range(page, page, PhysAddr::ZERO, PhysAddr::new(1))?;
-    }
-    Ok(())
-}
-
-/// `create_idmap`: the identity map of the code that runs while the MMU is switched, and of the flag that KPTI's
-/// conversion needs.
-fn create_idmap(b: &mut Boot<'_>) -> Result<(), BootError> {
-    let c = &b.machine.config;
-    let image = b.machine.image;
-    let bits = c.page_shift.get() - 3;
-    let mut tree: crate::census::Census<4> =
-        crate::census::Census::new(c.page_shift.get(), bits, c.pgtable_levels);
-    let text = image.idmap_text;
-    let mut tables = tree.map(text.start.get(), text.start.get(), text.len().max(1), Leaves::Pages)?;
-    if c.page_table_isolation {
-        let flag = image.data_start.get();
-        tables += tree.map(flag, flag, 4, Leaves::Pages)?;
-    }
-    take_tables(b, tables)
 }
 
 /// `max_zone_phys`: the end of memory that `bits` of address reach, seen from where RAM starts.

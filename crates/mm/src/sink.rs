@@ -13,6 +13,9 @@ pub trait EventSink: memblock::Sink {
 
     /// The boot enters a phase.
     fn phase(&self, _phase: Phase, _memblock: &memblock::Memblock<'_>) {}
+
+    /// Something happens to page tables.
+    fn page_tables(&self, _event: crate::pgtable::TableEvent) {}
 }
 
 /// When Linux prints a line.

@@ -2,7 +2,7 @@
 
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::KernelConfig;
-use pagewright_firmware::{Arch, KernelImage, X86Image};
+use pagewright_firmware::{Arch, Arm64Image, KernelImage, X86Image};
 
 /// Offsets of an image's sections from its load address (`_text`).
 struct Sections {
@@ -173,6 +173,21 @@ fn x86_64_tables(base: PhysAddr) -> X86Image {
     }
 }
 
+/// The same of Debian's arm64 kernel, with the code that is mapped while user code runs.
+fn arm64_tables(base: PhysAddr) -> Arm64Image {
+    let at = |offset: u64| base.saturating_add(offset);
+    Arm64Image {
+        entry_tramp_text: PhysRange::new(at(0x164_c000), at(0x164_f000)),
+        idmap_pg_dir: at(0x165_0000),
+        tramp_pg_dir: at(0x165_1000),
+        swapper_pg_dir: at(0x165_3000),
+        init_idmap_pg_dir: PhysRange::new(at(0x174_0000), at(0x174_5000)),
+        bm_pud: at(0x1f7_0000),
+        bm_pmd: at(0x1f7_1000),
+        bm_pte: at(0x1f7_2000),
+    }
+}
+
 const MIB: u64 = 1 << 20;
 /// Where arm's head lies from the start of RAM (TEXT_OFFSET of a kernel for many platforms).
 const ARM_TEXT_OFFSET: u64 = 0x20_8000;
@@ -190,6 +205,11 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
     let smp_locks = if config.smp { s.smp_locks } else { 0 };
     KernelImage {
         x86: if config.arch == Arch::X86_64 { x86_64_tables(base) } else { X86Image::default() },
+        arm64: match config.arch {
+            // Other page sizes need other places.
+            Arch::Arm64 if config.page_shift.get() == 12 => arm64_tables(base),
+            _ => Arm64Image::default(),
+        },
         text_start: at(s.text),
         text_end: at(s.etext),
         rodata_start: at(s.rodata),
@@ -205,9 +225,7 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
         brk_used: s.brk_used,
         virt: match config.arch {
             // KIMAGE_VADDR: above the modules, which take 128 MiB.
-            Arch::Arm64 => {
-                0u64.wrapping_sub(1 << (config.va_bits - 1)).wrapping_add(128 * MIB).wrapping_add(s.text)
-            }
+            Arch::Arm64 => (128 * MIB).wrapping_sub(1 << (config.va_bits.min(48) - 1)).wrapping_add(s.text),
             _ => 0,
         },
         init_pg_dir: PhysRange::new(at(s.end - s.init_tables), at(s.end)),

@@ -9,13 +9,16 @@
 //! `pagewright-pagetable`; here it is a [`KernelTree`] of whichever [`KernelFormat`] the machine has.
 
 pub mod arm;
+pub mod arm64;
 mod attr;
 mod counts;
+mod event;
 mod late;
 mod tree;
 pub mod x86;
 
 pub use counts::{Count, TableCounts};
+pub use event::TableEvent;
 pub(crate) use tree::map_missing;
 pub use tree::{KernelTree, Path, PathEntry};
 
@@ -29,7 +32,7 @@ use pagewright_pagetable::format::arm::lpae::ArmLpae;
 use pagewright_pagetable::format::arm::short::ArmShort;
 use pagewright_pagetable::format::x86::{X86Level4, X86Level5};
 use pagewright_pagetable::{
-    Attr, Level, MapError, MapOptions, TableMemory, TableSource, Tables, UnmapError, WalkError,
+    Attr, Level, MapError, MapOptions, TableLimits, TableMemory, TableSource, Tables, UnmapError, WalkError,
 };
 
 /// The format of a kernel's tables, with what the machine chose at run time.
@@ -43,6 +46,8 @@ pub enum KernelFormat {
     ArmShort(ArmShort),
     /// arm, LPAE.
     ArmLpae(ArmLpae),
+    /// arm64.
+    Arm64(arm64::Arm64Format),
 }
 
 /// Where the kernel's tables are: all that is needed to walk them at any later time.
@@ -70,6 +75,7 @@ impl KernelTables<'_> {
             KernelFormat::X86Level5(format) => work(&mut Tables::new(format, self.memory, self.root)),
             KernelFormat::ArmShort(format) => work(&mut Tables::new(format, self.memory, self.root)),
             KernelFormat::ArmLpae(format) => work(&mut Tables::new(format, self.memory, self.root)),
+            KernelFormat::Arm64(format) => format.with(self.memory, self.root, work),
         }
     }
 }
@@ -130,6 +136,8 @@ pub(crate) struct Mapping {
     pub(crate) leaves: Leaves,
     /// Whether contiguous groups are marked.
     pub(crate) contiguous: bool,
+    /// What entries that lead to new tables take away.
+    pub(crate) limits: TableLimits,
 }
 
 impl Mapping {
@@ -145,7 +153,7 @@ impl Mapping {
             Leaves::Pages => Level::PTE,
             Leaves::Blocks(n) => Level::new(n.into()),
         };
-        MapOptions { max_leaf: level, contiguous: self.contiguous, ..MapOptions::default() }
+        MapOptions { max_leaf: level, contiguous: self.contiguous, limits: self.limits }
     }
 }
 
@@ -216,7 +224,18 @@ impl<'a> Boot<'a> {
             return Ok(());
         }
         let counted = self.tables.map(mapping.virt, mapping.phys, mapping.len, mapping.leaves)?;
-        let Some(tables) = self.pgtable else {
+        self.map_in(self.pgtable, counted, mapping, take)
+    }
+
+    /// The same in any tree: `counted` tables, in `tables` if they are built.
+    pub(crate) fn map_in(
+        &mut self,
+        tables: Option<KernelTables<'a>>,
+        counted: u64,
+        mapping: &Mapping,
+        take: &mut dyn FnMut(&mut Self) -> Result<PhysAddr, BootError>,
+    ) -> Result<(), BootError> {
+        let Some(tables) = tables else {
             for _ in 0..counted {
                 take(self)?;
             }
@@ -246,12 +265,15 @@ impl<'a> Boot<'a> {
     ) -> Result<(), BootError> {
         let (Some(tables), Some(stash)) = (self.pgtable, stash) else { return Ok(()) };
         let range = VirtRange::from_len(VirtAddr::new(virt), len);
-        let options = MapOptions { contiguous: false, ..MapOptions::default() };
-        let attr = match tables.format {
-            KernelFormat::X86Level4(_) | KernelFormat::X86Level5(_) => x86::PAGE_KERNEL,
+        let (attr, limits) = match tables.format {
+            KernelFormat::X86Level4(_) | KernelFormat::X86Level5(_) => {
+                (x86::PAGE_KERNEL, TableLimits::empty())
+            }
             // There is no such memory map.
             KernelFormat::ArmShort(_) | KernelFormat::ArmLpae(_) => return Ok(()),
+            KernelFormat::Arm64(_) => (arm64::prot(self.machine, arm64::PAGE_KERNEL), arm64::TABLE),
         };
+        let options = MapOptions { contiguous: false, limits, ..MapOptions::default() };
         tables
             .with(|tree| tree.map(range, phys, attr, &options, stash))
             .map_err(|e| BootError::PageTables(e.into()))?;

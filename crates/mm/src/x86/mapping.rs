@@ -13,6 +13,7 @@ use crate::pgtable::x86::PAGE_KERNEL;
 use arrayvec::ArrayVec;
 use pagewright_addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
+use pagewright_pagetable::TableLimits;
 
 /// What is mapped so far.
 #[derive(Clone, Debug, Default)]
@@ -260,6 +261,7 @@ fn init_memory_mapping(
             attr: PAGE_KERNEL,
             leaves,
             contiguous: false,
+            limits: TableLimits::empty(),
         };
         b.map(&mapping, &mut |b| take_table(b, &mut x.mapped, can_use_brk))?;
     }

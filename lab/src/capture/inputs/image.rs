@@ -5,7 +5,8 @@ use crate::fault::Fault;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::KernelConfig;
 use pagewright_firmware::dmesg::{Line, classify};
-use pagewright_firmware::{Arch, KernelImage, X86Image};
+use pagewright_firmware::{Arch, Arm64Image, KernelImage, X86Image};
+use pagewright_kspace::{Facts, Fixmap, Slot};
 
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
@@ -93,7 +94,7 @@ impl Parts<'_> {
         let (code, data) = (self.code, self.data);
         // The image is loaded at a multiple of 2 MiB; its header, padded to a segment, comes before the text.
         let head_len = code.start.get() % (2 * MIB);
-        let base = 0u64.wrapping_sub(1 << (config.va_bits.max(1) - 1)).wrapping_add(128 * MIB);
+        let base = (128 * MIB).wrapping_sub(1 << (config.va_bits.clamp(1, 48) - 1));
         let virt = self.symbol(&["_stext"]).unwrap_or(base + head_len);
         let phys = self.translate(virt, code.start);
         let init_begin = phys(&["__init_begin", "__inittext_begin", "_sinittext"]).unwrap_or(code.end);
@@ -117,7 +118,28 @@ impl Parts<'_> {
             init_pg_dir: PhysRange::new(data.end.saturating_sub(tables * PAGE), data.end),
             idmap_text: range(phys(&["__idmap_text_start"]), phys(&["__idmap_text_end"])),
             head_len,
+            arm64: self.arm64_tables(config, &phys),
             ..KernelImage::default()
+        }
+    }
+
+    /// Where the image has its page tables, by symbols; and the code that is mapped while user code runs, which is what its
+    /// fixed addresses map.
+    fn arm64_tables(&self, config: &KernelConfig, phys: &dyn Fn(&[&str]) -> Option<PhysAddr>) -> Arm64Image {
+        let fixmap = Fixmap::of(&Facts::new(*config)).ok();
+        let first = fixmap.and_then(|f| f.address(Slot::EntryTrampText1));
+        let mut runs = self.capture.page_tables.iter().flat_map(|t| &t.runs);
+        let text = first.and_then(|first| runs.find(|r| r.range.start == first));
+        let at = |name| phys(&[name]).unwrap_or_default();
+        Arm64Image {
+            idmap_pg_dir: at("idmap_pg_dir"),
+            tramp_pg_dir: at("tramp_pg_dir"),
+            swapper_pg_dir: at("swapper_pg_dir"),
+            init_idmap_pg_dir: range(phys(&["init_idmap_pg_dir"]), phys(&["init_idmap_pg_end"])),
+            bm_pte: at("bm_pte"),
+            bm_pmd: at("bm_pmd"),
+            bm_pud: at("bm_pud"),
+            entry_tramp_text: text.map(|r| PhysRange::from_len(r.phys, r.range.len)).unwrap_or_default(),
         }
     }
 

@@ -1,0 +1,153 @@
+//! Fixed addresses: their tables are part of the image, so that they can be used before there is any memory.
+
+use super::head::{self, Design};
+use super::{PAGE_KERNEL, PAGE_KERNEL_EXEC, PAGE_KERNEL_RO, PAGE_KERNEL_ROX, Places, prot};
+use crate::boot::Boot;
+use crate::error::BootError;
+use crate::pgtable::{KernelTables, Stash, TableError, TableEvent};
+use pagewright_addr::{PhysAddr, VirtRange};
+use pagewright_firmware::cmdline::Rodata;
+use pagewright_firmware::{Firmware, Machine};
+use pagewright_kspace::{Facts, FixedIndex, Fixmap, FixmapError, Slot};
+use pagewright_pagetable::{AttrChange, AttrFlags, MapOptions, NoTables, TableSource};
+
+/// The fixed addresses of a kernel.
+///
+/// # Errors
+/// [`FixmapError`], which no arm64 configuration meets.
+pub(crate) fn of(b: &Boot<'_>) -> Result<Fixmap, FixmapError> {
+    Fixmap::of(&Facts::of(b.machine, &b.params))
+}
+
+/// `early_fixmap_init`: `bm_pud`, `bm_pmd` and `bm_pte`, as many of them as the tree has levels, for all fixed addresses but
+/// the device tree's blocks. Returns how many it took.
+///
+/// # Errors
+/// [`TableError`].
+fn early_fixmap_init(
+    tables: &KernelTables<'_>,
+    machine: &Machine<'_>,
+    fixmap: &Fixmap,
+) -> Result<u64, TableError> {
+    let mut source = Stash::default();
+    // A mapping makes its upper tables from the pages that it got last.
+    for page in Places::of(machine).fixmap.into_iter().rev() {
+        source.put(page);
+    }
+    let page = VirtRange::from_len(fixmap.start(), machine.config.page_shift.bytes());
+    tables.with(|tree| {
+        // A page comes and goes, and leaves its tables behind.
+        let new = tree.map(page, PhysAddr::ZERO, PAGE_KERNEL, &MapOptions::PAGES, &mut source)?;
+        tree.unmap(page, true, &mut NoTables)?;
+        Ok(new)
+    })
+}
+
+/// The head, and `early_fixmap_init`: addresses are translated from here on. The device tree is mapped
+/// (`fixmap_remap_fdt`), to be written until the early scan is over.
+///
+/// # Errors
+/// [`BootError::PageTables`] when a table's place is no memory.
+pub(crate) fn start(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let machine = b.machine;
+    let fdt = device_tree(machine).map(|(at, _)| at);
+    let Some(counted) = head::count(machine, Design::CreateIdmap, fdt) else { return Ok(()) };
+    let head = match b.table_memory {
+        Some(memory) => {
+            head::build(memory, machine, Design::CreateIdmap, fdt).map_err(BootError::PageTables)?
+        }
+        None => None,
+    };
+    b.table_counts.add("create_idmap (head)", counted[0], head.map(|h| h.tables[0]));
+    b.table_counts.add("create_kernel_mapping", counted[1], head.map(|h| h.tables[1]));
+    let Some(head) = head else { return Ok(()) };
+    b.sink.page_tables(TableEvent::EnableMmu { ttbr0: head.idmap.root, ttbr1: head.kernel.root });
+    b.pgtable = Some(head.kernel);
+    let Ok(fixmap) = of(b) else { return Ok(()) };
+    let built = early_fixmap_init(&head.kernel, machine, &fixmap).map_err(BootError::PageTables)?;
+    let levels = u64::from(machine.config.pgtable_levels);
+    b.table_counts.add("early_fixmap_init", levels - 1, Some(built));
+    remap_fdt(b, &fixmap, false).map_err(BootError::PageTables)
+}
+
+/// The device tree's place and length, if it has a place.
+fn device_tree(machine: &Machine<'_>) -> Option<(PhysAddr, u64)> {
+    match &machine.firmware {
+        Firmware::DeviceTree { tree, at, .. } => at.map(|at| (at, tree.total_size())),
+        _ => None,
+    }
+}
+
+/// `fixmap_remap_fdt`: the device tree in whole blocks, at the same offset into the first as it has in memory. With
+/// `read_only` what is mapped already becomes so.
+///
+/// # Errors
+/// [`TableError`].
+fn remap_fdt(b: &Boot<'_>, fixmap: &Fixmap, read_only: bool) -> Result<(), TableError> {
+    let (Some(tables), Some((at, len))) = (b.pgtable, device_tree(b.machine)) else { return Ok(()) };
+    let Some(window) = fixmap.range(Slot::Fdt) else { return Ok(()) };
+    let (block, max_leaf) = head::swapper_block(b.machine);
+    let start = at.align_down(block);
+    let bytes = at.saturating_add(len).align_up(block).get() - start.get();
+    // A tree that is larger than MAX_FDT_SIZE stops Linux for good. Here only its beginning is mapped.
+    let range = VirtRange::from_len(window.start, bytes.min(window.len));
+    let options = MapOptions { max_leaf, contiguous: false, ..MapOptions::default() };
+    tables.with(|tree| {
+        if read_only {
+            let written = AttrFlags::WRITE | AttrFlags::DIRTY;
+            return Ok(tree.protect(range, &AttrChange::flags(AttrFlags::empty(), written))?);
+        }
+        tree.map(range, start, prot(b.machine, PAGE_KERNEL), &options, &mut NoTables)?;
+        Ok(())
+    })
+}
+
+/// The end of `setup_machine_fdt`: the device tree is not changed any more.
+///
+/// # Errors
+/// [`BootError::PageTables`].
+pub(crate) fn protect_fdt(b: &Boot<'_>) -> Result<(), BootError> {
+    let Ok(fixmap) = of(b) else { return Ok(()) };
+    remap_fdt(b, &fixmap, true).map_err(BootError::PageTables)
+}
+
+/// `map_entry_trampoline`: the code through which exceptions enter the kernel while its tables are not those of
+/// the CPU, in `tramp_pg_dir`, which has nothing else; and in the kernel's own tables with its data page. Returns how many tables
+/// `tramp_pg_dir` took.
+///
+/// # Errors
+/// [`TableError`].
+pub(crate) fn map_entry_trampoline(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, TableError> {
+    let c = &b.machine.config;
+    let text = b.machine.image.arm64.entry_tramp_text;
+    let (Some(tables), Ok(fixmap)) = (b.pgtable, of(b)) else { return Ok(0) };
+    let (Some(format), Some(first)) = (super::format(b.machine), fixmap.slot(Slot::EntryTrampText1)) else {
+        return Ok(0);
+    };
+    if !c.page_table_isolation || text.is_empty() {
+        return Ok(0);
+    }
+    // It is mapped whoever runs, so it is global whatever the kernel's other mappings are.
+    let rodata = b.params.rodata != Some(Rodata::Off);
+    let prot = if rodata { PAGE_KERNEL_ROX } else { PAGE_KERNEL_EXEC };
+    let page = c.page_shift.bytes();
+    let pages = text.len().div_ceil(page);
+    let at = |n: u64| fixmap.fix_to_virt(FixedIndex(first.0.saturating_sub(n as u32)));
+    let set_fixmap = |n: u64, attr| {
+        let Some(virt) = at(n) else { return Ok(()) };
+        let range = VirtRange::from_len(virt, page);
+        let phys = text.start.saturating_add(n * page);
+        tables.with(|tree| tree.map(range, phys, attr, &MapOptions::PAGES, &mut NoTables)).map(drop)
+    };
+    for n in 0..pages {
+        set_fixmap(n, prot)?;
+    }
+    if c.relocatable {
+        set_fixmap(pages, PAGE_KERNEL_RO)?;
+    }
+    let Some(virt) = at(0) else { return Ok(0) };
+    let tramp = super::cleared_root(tables.memory, Places::of(b.machine).tramp, format)?;
+    let range = VirtRange::from_len(virt, pages * page);
+    let options = MapOptions { contiguous: true, limits: super::TABLE, ..MapOptions::PAGES };
+    Ok(tramp.with(|tree| tree.map(range, text.start, prot, &options, source))?)
+}

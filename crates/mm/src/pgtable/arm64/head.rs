@@ -1,0 +1,232 @@
+//! The head's tables: enough to turn the MMU on and to run the image at its link address.
+//!
+//! Code runs where the boot loader put it until the MMU is on, and goes on at the same addresses right after: an identity map
+//! in TTBR0 carries it over. The image's own addresses are in TTBR1. What is mapped one to one has changed:
+//!
+//! - up to 5.19 (`__create_page_tables`): the code that turns the MMU on, and nothing else; both trees are filled while
+//!   the MMU is off;
+//! - from 6.0 on (`create_idmap`): the whole image, read-only except for `init_pg_dir`, and the device tree behind it. The
+//!   image's mapping is then made with the MMU on (`create_kernel_mapping`).
+
+use super::{Arm64Format, format, idmap_format};
+use crate::census::{Census, Leaves};
+use crate::pgtable::{KernelFormat, KernelTables, TableError};
+use core::sync::atomic::Ordering;
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use pagewright_firmware::Machine;
+use pagewright_pagetable::{Attr, AttrFlags, Level, MapOptions, TableMemory, TableSource};
+
+/// `MAX_FDT_SIZE`.
+pub const MAX_FDT_SIZE: u64 = 2 << 20;
+
+/// `SWAPPER_RW_MMUFLAGS`: everybody may execute it; there is nobody else yet.
+const RW: Attr = Attr::normal(
+    AttrFlags::WRITE
+        .union(AttrFlags::DIRTY)
+        .union(AttrFlags::EXEC)
+        .union(AttrFlags::USER_EXEC)
+        .union(AttrFlags::GLOBAL)
+        .union(AttrFlags::ACCESSED),
+);
+/// `SWAPPER_RX_MMUFLAGS`.
+const RX: Attr = RW.changed(AttrFlags::empty(), AttrFlags::WRITE.union(AttrFlags::DIRTY));
+
+/// Which head a kernel has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Design {
+    /// `__create_page_tables`, up to 5.19.
+    CreatePageTables,
+    /// `create_idmap` and `create_kernel_mapping`, from 6.0 on.
+    CreateIdmap,
+}
+
+/// What the head leaves behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// TTBR0_EL1: the identity map.
+    pub idmap: KernelTables<'a>,
+    /// TTBR1_EL1: the image at its link address (`init_pg_dir`).
+    pub kernel: KernelTables<'a>,
+    /// How many tables each of them has, the top ones included.
+    pub tables: [u64; 2],
+    /// `kimage_voffset`: what the image's addresses are ahead of the physical ones (`__primary_switched`).
+    pub kimage_voffset: u64,
+    /// `__fdt_pointer`: where the device tree lies, by physical address.
+    pub fdt_pointer: Option<PhysAddr>,
+}
+
+/// A mapping that the head makes.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    virt: u64,
+    phys: u64,
+    len: u64,
+    attr: Attr,
+}
+
+/// The pieces of both trees.
+struct Plan {
+    idmap: [Piece; 4],
+    kernel: Piece,
+    /// The largest leaf: blocks of 2 MiB with pages of 4 KiB, else pages (SWAPPER_BLOCK_SIZE).
+    leaf: Level,
+    idmap_format: Arm64Format,
+    kernel_format: Arm64Format,
+}
+
+/// `SWAPPER_BLOCK_SIZE`, and the level of such leaves.
+pub(crate) fn swapper_block(machine: &Machine<'_>) -> (u64, Level) {
+    let page = machine.config.page_shift;
+    if page.get() == 12 { (2 << 20, Level::PMD) } else { (page.bytes(), Level::PTE) }
+}
+
+impl Plan {
+    fn of(machine: &Machine<'_>, design: Design, fdt: Option<PhysAddr>) -> Option<Self> {
+        let image = &machine.image;
+        let beyond = |at: PhysAddr| at.get() >> machine.config.pa_bits != 0;
+        if beyond(image.end) || fdt.is_some_and(beyond) {
+            return None;
+        }
+        let (block, leaf) = swapper_block(machine);
+        let (text, end) = (image.load_start(), image.end);
+        let piece = |virt: PhysAddr, virt_end: PhysAddr, phys: PhysAddr, attr| {
+            let virt_end = virt_end.align_up(block);
+            let virt = virt.align_down(block);
+            let len = virt_end.get().saturating_sub(virt.get());
+            Piece { virt: virt.get(), phys: phys.align_down(block).get(), len, attr }
+        };
+        let none = Piece { virt: 0, phys: 0, len: 0, attr: RX };
+        let idmap = match design {
+            Design::CreatePageTables => {
+                let code = image.idmap_text;
+                [piece(code.start, code.end, code.start, RW), none, none, none]
+            }
+            Design::CreateIdmap => {
+                let tables = image.init_pg_dir;
+                let (from, to) = (tables.start.align_down(block), tables.end.align_up(block));
+                let after = end.saturating_add(block).align_down(block);
+                [
+                    piece(text, from, text, RX),
+                    piece(from, to, from, RW),
+                    piece(to, after, to, RX),
+                    fdt.map_or(none, |fdt| piece(after, after.saturating_add(MAX_FDT_SIZE + block), fdt, RW)),
+                ]
+            }
+        };
+        let top = idmap.iter().map(|p| p.virt + p.len).max().unwrap_or(0);
+        // The image's address and its place agree in their offset into a block.
+        let virt = image.virt.wrapping_sub(image.head_len);
+        let low = virt & (block - 1);
+        let len = (end.get() - text.get() + low).next_multiple_of(block);
+        Some(Self {
+            idmap,
+            kernel: Piece { virt: virt - low, phys: text.get() - low, len, attr: RW },
+            leaf,
+            idmap_format: idmap_format(machine, PhysAddr::new(top))?,
+            kernel_format: format(machine)?,
+        })
+    }
+
+    /// How many tables some pieces take, the top one included.
+    fn count(&self, pieces: &[Piece], format: Arm64Format) -> u64 {
+        let shape = format.shape();
+        let page_shift = shape.page_shift();
+        let mut census: Census<8> = Census::new(page_shift, page_shift - 3, shape.count() as u8);
+        let leaves = if self.leaf == Level::PTE { Leaves::Pages } else { Leaves::Blocks(1) };
+        let count = |p: &Piece| census.map(p.virt, p.phys, p.len, leaves).unwrap_or(0);
+        1 + pieces.iter().map(count).sum::<u64>()
+    }
+}
+
+/// How many tables the head fills: the identity map's and the image's. `None` for an address size that no kernel has, and where
+/// image or device tree lie beyond all physical addresses: no such kernel runs.
+pub fn count(machine: &Machine<'_>, design: Design, fdt: Option<PhysAddr>) -> Option<[u64; 2]> {
+    let plan = Plan::of(machine, design, fdt)?;
+    Some([plan.count(&plan.idmap, plan.idmap_format), plan.count(&[plan.kernel], plan.kernel_format)])
+}
+
+/// Pages that the image keeps for tables: a top table and those below it.
+struct Area {
+    root: PhysAddr,
+    page: u64,
+    left: u64,
+    taken: u64,
+}
+
+impl TableSource for Area {
+    // From the last one down: a mapping makes its upper tables from the pages that it got last.
+    fn alloc_table(&mut self) -> Option<PhysAddr> {
+        let page = self.root.checked_add(self.left * self.page)?;
+        self.left = self.left.checked_sub(1)?;
+        self.taken += 1;
+        Some(page)
+    }
+
+    fn free_table(&mut self, _: PhysAddr) {
+        self.left += 1;
+        self.taken -= 1;
+    }
+}
+
+/// Where `tables` pages for tables are: at the start of what the image keeps for them, or, if it does not tell or keeps
+/// too little, right before `end`.
+fn area(known: PhysRange, tables: u64, end: PhysAddr, page: u64) -> Area {
+    let start = known.start.align_up(page);
+    let fits = !known.is_empty() && start.saturating_add(tables * page) <= known.end;
+    let root = if fits { start } else { end.align_down(page).saturating_sub(tables * page) };
+    Area { root, page, left: tables - 1, taken: 1 }
+}
+
+/// Fills the head's tables.
+///
+/// # Errors
+/// [`TableError`]; `None` as for [`count`].
+pub fn build<'a>(
+    memory: &'a dyn TableMemory,
+    machine: &Machine<'_>,
+    design: Design,
+    fdt: Option<PhysAddr>,
+) -> Result<Option<Head<'a>>, TableError> {
+    let Some(plan) = Plan::of(machine, design, fdt) else { return Ok(None) };
+    let (image, page) = (&machine.image, machine.config.page_shift.bytes());
+    let counted =
+        [plan.count(&plan.idmap, plan.idmap_format), plan.count(&[plan.kernel], plan.kernel_format)];
+    let low = match design {
+        Design::CreatePageTables => area(PhysRange::default(), counted[0], image.init_begin, page),
+        Design::CreateIdmap => area(image.arm64.init_idmap_pg_dir, counted[0], image.init_end, page),
+    };
+    let high = area(image.init_pg_dir, counted[1], image.end, page);
+    let (idmap, low) = fill(memory, plan.idmap_format, &plan.idmap, plan.leaf, low)?;
+    let (kernel, high) = fill(memory, plan.kernel_format, &[plan.kernel], plan.leaf, high)?;
+    Ok(Some(Head {
+        idmap,
+        kernel,
+        tables: [low, high],
+        kimage_voffset: image.virt.wrapping_sub(image.text_start.get()),
+        fdt_pointer: fdt,
+    }))
+}
+
+/// Clears an area and makes a tree in it; returns how many tables it has.
+fn fill<'a>(
+    memory: &'a dyn TableMemory,
+    format: Arm64Format,
+    pieces: &[Piece],
+    leaf: Level,
+    mut area: Area,
+) -> Result<(KernelTables<'a>, u64), TableError> {
+    let words = usize::try_from((area.left + 1) * area.page / 8).unwrap_or(usize::MAX);
+    let root = area.root;
+    let cells = memory.words64(root, words).ok_or(TableError::NoMemory(root))?;
+    cells.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+    let tables = KernelTables { memory, root, format: KernelFormat::Arm64(format) };
+    let options = MapOptions { max_leaf: leaf, contiguous: false, ..MapOptions::default() };
+    tables.with(|tree| {
+        for piece in pieces.iter().filter(|p| p.len > 0) {
+            let range = VirtRange { start: VirtAddr::new(piece.virt), len: piece.len };
+            tree.map(range, PhysAddr::new(piece.phys), piece.attr, &options, &mut area)?;
+        }
+        Ok::<_, TableError>(())
+    })?;
+    Ok((tables, area.taken))
+}
