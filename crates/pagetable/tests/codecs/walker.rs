@@ -54,9 +54,12 @@ fn with_tables<F: Format, R>(
     test(&mut Tables::new(format, &pool, root))
 }
 
-fn runs<F: Format, M: TableMemory>(tables: &Tables<F, M>) -> Vec<Run> {
+/// The runs in a range and a page on either side of it.
+fn runs<F: Format, M: TableMemory>(tables: &Tables<F, M>, range: VirtRange) -> Vec<Run> {
+    let page = F::SHAPE.page_bytes();
+    let wider = VirtRange::from_len(VirtAddr::new(range.start.get() - page), range.len + 2 * page);
     let mut all = Vec::new();
-    tables.walk_all(10_000, &mut |run| all.push(*run)).unwrap();
+    tables.walk(wider, 10_000, &mut |run| all.push(*run)).unwrap();
     all
 }
 
@@ -83,9 +86,9 @@ fn maps_and_unmaps<F: Format>(format: F, options: &MapOptions) {
             let found = t.translate(VirtAddr::new(outside));
             assert!(matches!(found, Err(Unmapped::Absent(Level::PTE, 0))), "{}: {found:?}", F::NAME);
         }
-        let total: u64 = runs(t).iter().map(|run| run.range.len).sum();
+        let total: u64 = runs(t, range).iter().map(|run| run.range.len).sum();
         assert_eq!(total, range.len, "{}", F::NAME);
-        for run in runs(t) {
+        for run in runs(t, range) {
             let RunKind::Leaf(leaf) = run.kind else { panic!("{run:?}") };
             assert_eq!(leaf.attr, attr);
             assert_eq!(leaf.phys.get() - phys.get(), run.range.start.get() - start);
@@ -94,7 +97,7 @@ fn maps_and_unmaps<F: Format>(format: F, options: &MapOptions) {
         let pending = t.cursor().unmap(range, &mut |run| gone += run.range.len).unwrap();
         assert_eq!(gone, range.len);
         pending.finish(&pool, &mut NotLive, &mut &*pool);
-        assert_eq!((pool.in_use(), runs(t).len()), (0, 0), "{}", F::NAME);
+        assert_eq!((pool.in_use(), runs(t, range).len()), (0, 0), "{}", F::NAME);
     });
 }
 
@@ -143,17 +146,17 @@ impl WithFormat for Ages {
             for (set, clear) in
                 [(none, state), (state, none), (none, AttrFlags::WRITE), (AttrFlags::WRITE, none)]
             {
-                let before = runs(t)[0];
+                let before = runs(t, range)[0];
                 let change = AttrChange::flags(set, clear);
                 let (changed, pending) = t.cursor().protect(range, &change, Live::No).unwrap();
                 pending.finish(&pool, &mut NotLive, &mut &*pool);
                 assert_eq!(changed.leaves, 6);
-                let after = runs(t);
+                let after = runs(t, range);
                 let RunKind::Leaf(was) = before.kind else { panic!("{before:?}") };
                 let expected = Leaf { attr: was.attr.changed(set, clear), ..was };
                 assert_eq!(after, [Run { kind: RunKind::Leaf(expected), ..before }], "{}", F::NAME);
             }
-            assert_eq!(runs(t)[0].kind, RunKind::Leaf(Leaf { phys, attr, contiguous: false }));
+            assert_eq!(runs(t, range)[0].kind, RunKind::Leaf(Leaf { phys, attr, contiguous: false }));
         });
     }
 }
@@ -177,7 +180,7 @@ fn maps_groups<F: Format>(format: F, level: Level) {
         let phys = PhysAddr::new(2 * group - size);
         let options = MapOptions { max_leaf: level, ..MapOptions::default() };
         t.cursor().map(range, phys, data(&format), &options, &mut &*pool).unwrap();
-        let parts: Vec<_> = runs(t)
+        let parts: Vec<_> = runs(t, range)
             .iter()
             .map(|run| {
                 let RunKind::Leaf(leaf) = run.kind else { panic!("{run:?}") };
@@ -202,7 +205,7 @@ fn maps_groups<F: Format>(format: F, level: Level) {
         let (leaf, ..) = t.leaf(inside).unwrap();
         assert_eq!((leaf.phys.get(), leaf.contiguous), (phys.get() + 3 * size, false), "{}", F::NAME);
         t.cursor().unmap(range, &mut |_| ()).unwrap().finish(&pool, &mut NotLive, &mut &*pool);
-        assert_eq!((pool.in_use(), runs(t).len()), (0, 0), "{}", F::NAME);
+        assert_eq!((pool.in_use(), runs(t, range).len()), (0, 0), "{}", F::NAME);
     });
 }
 
@@ -245,7 +248,7 @@ fn supersections_translate_by_their_place() {
                 .map(range, PhysAddr::new(0x800_0000), attr, &MapOptions::default(), &mut &*pool)
                 .unwrap();
         }
-        let all = runs(t);
+        let all = runs(t, VirtRange::from_len(VirtAddr::new(0xd000_0000), 32 << 20));
         assert_eq!(all.len(), 2);
         assert!(all.iter().all(|run| run.range.len == 16 << 20));
         assert_eq!(pool.in_use(), 0);
@@ -301,7 +304,7 @@ fn the_hardwares_view_of_arm_stands_alone() {
             let hit = t.translate(VirtAddr::new(0xf010_0000 + n * 0x1000)).unwrap();
             assert_eq!(hit.phys.get(), 0x2000 + n * 0x1000);
         }
-        let all = runs(t);
+        let all = runs(t, range);
         assert_eq!((all.len(), all[0].range.len), (1, 0x4000));
     });
 }
@@ -321,7 +324,7 @@ fn old_pages_are_for_linux_and_not_for_the_hardware() {
         assert_eq!(t.translate(range.start).unwrap().phys, PhysAddr::new(0x2000));
         let free = VirtAddr::new(0xf010_4000);
         assert_eq!(t.translate(free), Err(Unmapped::Absent(Level::PTE, 0)));
-        let all = runs(t);
+        let all = runs(t, range);
         assert_eq!((all.len(), all[0].range), (1, range));
         let mut gone = Vec::new();
         let pending = t.cursor().unmap(range, &mut |run| gone.push(run.range)).unwrap();
