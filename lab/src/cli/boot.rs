@@ -4,7 +4,7 @@ use super::machine::MachineArgs;
 use super::{Outcome, colour, print};
 use crate::fault::Fault;
 use crate::run::{self, Booted, LogOptions, Recorder, Verbosity};
-use crate::summary::{Ledger, Picture, accounts, json, phases};
+use crate::summary::{Ledger, Picture, accounts, json, page_tables, phases};
 use std::time::Instant;
 
 /// Arguments of `boot`.
@@ -58,5 +58,9 @@ fn report(args: &BootArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<(), Fa
     }
     print(format_args!("{}\n", Picture::of(booted, &ledger)))?;
     print(format_args!("{}\n", accounts(&ledger, colour())))?;
+    let counts = &booted.boot.table_counts;
+    if let Some(table) = page_tables(counts, booted.boot.page_bytes(), colour()) {
+        print(format_args!("{table}\n"))?;
+    }
     print(format_args!("{}\n", phases(&booted.record.phases(), end, colour())))
 }

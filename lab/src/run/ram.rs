@@ -34,21 +34,34 @@ fn width(machine: &Machine<'_>) -> EntryWidth {
     }
 }
 
-/// The machine's RAM, empty; `None` where it is so large that page tables are better counted than built.
+/// One past the last physical address that an entry can hold.
+fn reach(machine: &Machine<'_>) -> PhysAddr {
+    let bits = match machine.arch {
+        Arch::X86_64 => 52,
+        Arch::Arm64 => u32::from(machine.config.pa_bits).min(52),
+        Arch::I386 if machine.config.lpae => 52,
+        Arch::Arm if machine.config.lpae => 40,
+        Arch::I386 | Arch::Arm => 32,
+    };
+    PhysAddr::new(1 << bits)
+}
+
+/// The machine's RAM, empty; `None` where it is so large that page tables are better counted than built, where the firmware
+/// tells of none, and where the kernel lies beyond what an entry can hold.
 ///
 /// It is widened to whole gigabytes: what a command line adds to the firmware's memory is mostly next to it, and
 /// what is never written takes no memory of the host's.
 pub(super) fn table_memory(machine: &Machine<'_>) -> Option<PhysMemory> {
     const GIB: u64 = 1 << 30;
+    let reach = reach(machine);
     let mut ram = firmware_ram(machine);
-    ram.push(PhysRange::new(machine.image.load_start(), machine.image.end));
-    ram.retain(|r| !r.is_empty());
+    ram.retain(|r| !r.is_empty() && r.start < reach);
+    let image = PhysRange::new(machine.image.load_start(), machine.image.end);
+    if ram.is_empty() || image.end > reach {
+        return None;
+    }
+    ram.push(image);
+    let wide = ram.iter().map(|r| PhysRange::new(r.start.align_down(GIB), r.end.min(reach).align_up(GIB)));
     let bytes: u64 = ram.iter().map(PhysRange::len).fold(0, u64::saturating_add);
-    let wide = |r: PhysRange| PhysRange::new(r.start.align_down(GIB), top(r.end).align_up(GIB));
-    (bytes <= BUILT_UP_TO).then(|| PhysMemory::new(ram.into_iter().map(wide), width(machine)))
-}
-
-/// Rounding up must not leave the addresses that there are.
-fn top(end: PhysAddr) -> PhysAddr {
-    end.min(PhysAddr::new(1 << 52))
+    (bytes <= BUILT_UP_TO).then(|| PhysMemory::new(wide, width(machine)))
 }

@@ -105,6 +105,12 @@ pub fn document(
             json!({ "name": name, "range": range(a.range), "default": a.default, "activated": !a.given_back })
         })
         .collect();
+    let page_tables: Vec<Value> = boot
+        .table_counts
+        .steps()
+        .iter()
+        .map(|s| json!({ "step": s.step, "tables": s.counted, "built": s.built }))
+        .collect();
     let mut out = json!({
         "architecture": arch_name(boot.machine.arch),
         "cmdline": boot.cmdline.text,
@@ -118,6 +124,7 @@ pub fn document(
         "ram_bytes": ledger.total(),
         "managed_bytes": booted.managed_pages() * boot.page_bytes(),
         "ram_by_purpose": purposes,
+        "page_tables": page_tables,
         "phases": phases,
     });
     if let (Some(log), Some(object)) = (log, out.as_object_mut()) {

@@ -7,7 +7,7 @@ mod table;
 
 pub use ledger::{Ledger, Purpose};
 pub use picture::Picture;
-pub use table::{accounts, phases};
+pub use table::{accounts, page_tables, phases};
 
 #[cfg(test)]
 mod tests;

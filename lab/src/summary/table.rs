@@ -4,6 +4,7 @@ use super::ledger::{Ledger, Purpose};
 use super::picture::human;
 use comfy_table::{CellAlignment, Table, presets};
 use pagewright::Phase;
+use pagewright::pgtable::TableCounts;
 use std::time::{Duration, Instant};
 
 fn table(header: &[&str], colour: bool) -> Table {
@@ -43,6 +44,18 @@ pub fn accounts(ledger: &Ledger, colour: bool) -> Table {
     row("of it managed", managed);
     right(&mut table, &[1, 2, 3]);
     table
+}
+
+/// How many page tables each step took, in the boot's order; `None` when there were none.
+pub fn page_tables(counts: &TableCounts, page_bytes: u64, colour: bool) -> Option<Table> {
+    let mut table = table(&["page tables", "tables", ""], colour);
+    let mut row = |what: &str, tables: u64| {
+        table.add_row([what.to_owned(), tables.to_string(), human(tables * page_bytes)]);
+    };
+    counts.steps().iter().for_each(|step| row(step.step, step.built.unwrap_or(step.counted)));
+    row("all", counts.total());
+    right(&mut table, &[1, 2]);
+    (counts.total() > 0).then_some(table)
 }
 
 /// How long each phase took.

@@ -47,6 +47,12 @@ impl Running<'_, '_, '_> {
         }
         let page_shift = boot.machine.config.page_shift;
         let mut source = BuddySource { buddy: &mut self.buddy, page_shift };
+        if let (Arch::X86_64, Some(tables)) = (boot.machine.arch, boot.pgtable) {
+            match x86::preallocate_vmalloc(&tables, boot.machine, &mut source) {
+                Ok(n) => boot.table_counts.add("preallocate_vmalloc_pages", n, Some(n)),
+                Err(e) => boot.table_error = Some(e),
+            }
+        }
         let done = match boot.machine.arch {
             Arch::X86_64 => x86::finish::finish(boot, &mut source),
             Arch::Arm => arm::finish::finish(boot).map(|()| 0),

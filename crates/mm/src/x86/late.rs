@@ -4,7 +4,7 @@ use super::{MAX_DMA32_PFN, PAGE, X86};
 use crate::boot::{Boot, info};
 use crate::error::BootError;
 use crate::percpu::{CpuPlace, MAX_CPUS};
-use crate::{early, percpu};
+use crate::{early, percpu, pgtable};
 use arrayvec::ArrayVec;
 use pagewright_addr::{NodeId, Pfn, PhysAddr};
 use pagewright_firmware::Arch;
@@ -190,22 +190,26 @@ const ENTRY_AREA_MAPPED: u64 = 5 + 4 * 3;
 
 /// Tables of the CPU entry areas on x86_64, which no others share: the areas follow each other after the page of the
 /// IDT, from an address that is aligned well.
-fn entry_area_tables(b: &Boot<'_>) -> u64 {
+fn entry_area_tables(pages: u64) -> u64 {
     const ENTRIES: u64 = 512;
-    let cpus = b.num_possible_cpus();
-    let mapped = if b.machine.cpus.debug_store { ENTRY_AREA_PAGES } else { ENTRY_AREA_MAPPED };
-    let pages = 1 + (cpus - 1) * ENTRY_AREA_PAGES + mapped;
     let tables = pages.div_ceil(ENTRIES);
     tables + tables.div_ceil(ENTRIES) + 1
+}
+
+/// Pages from the IDT's to the last one that is mapped of the last CPU's area.
+fn entry_area_pages(b: &Boot<'_>) -> u64 {
+    let mapped = if b.machine.cpus.debug_store { ENTRY_AREA_PAGES } else { ENTRY_AREA_MAPPED };
+    1 + (b.num_possible_cpus() - 1) * ENTRY_AREA_PAGES + mapped
 }
 
 /// `mem_init`, and the tables of the CPU entry area that `trap_init` makes just before.
 pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
     if b.machine.arch == Arch::X86_64 {
-        b.mb.set_caller("spp_getpage");
-        for _ in 0..entry_area_tables(b) {
-            b.alloc(PAGE, PAGE)?;
-        }
+        let pages = entry_area_pages(b);
+        pgtable::x86::entry_areas(b, pages, entry_area_tables(pages), &mut |b| {
+            b.mb.set_caller("spp_getpage");
+            Ok(b.alloc(PAGE, PAGE)?)
+        })?;
     } else if let Some(mut mapped) = b.x86_mapped.take() {
         let areas = super::mapping::i386_entry_areas(b);
         super::mapping::extra_tables(b, &mut mapped, areas)?;

@@ -4,7 +4,7 @@
 //! direct map and one in the image's mapping; a change of one is made to the other too, except when only the no-execute
 //! bit changes. Larger pages are split where a change covers a part of them.
 
-use super::{PAGE, PMD, START_KERNEL_MAP, image_virt, page_offset};
+use super::{PAGE, PAGE_KERNEL, PMD, START_KERNEL_MAP, image_virt, page_offset};
 use crate::boot::Boot;
 use crate::pgtable::attr::{change_range, each_mapped};
 use crate::pgtable::{KernelTables, KernelTree, TableError};
@@ -12,7 +12,8 @@ use core::sync::atomic::Ordering;
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::Machine;
 use pagewright_firmware::cmdline::Rodata;
-use pagewright_pagetable::{AttrChange, AttrFlags, TableSource};
+use pagewright_kspace::Kind;
+use pagewright_pagetable::{AttrChange, AttrFlags, MapOptions, TableSource};
 
 /// `cleanup_highmap`: what `level2_kernel_pgt` maps before and after the image goes. `brk_end` is where the brk area closed.
 ///
@@ -130,8 +131,13 @@ fn permissions(b: &Boot<'_>, pages: &mut Pages<'_>) -> Result<(), TableError> {
     let image = &machine.image;
     let x = &image.x86;
     let virt = |phys: PhysAddr| image_virt(machine, phys);
-    // idt_setup_apic_and_irq_gates: the CPU entry area has the IDT that the processor reads.
+    // idt_setup_apic_and_irq_gates: the processor reads the IDT at the start of the CPU entry areas, read-only like itself.
     if x.idt_table != PhysAddr::ZERO {
+        if let Some(area) = super::areas::area(machine, Kind::CpuEntryArea) {
+            let attr = PAGE_KERNEL.changed(AttrFlags::empty(), AttrFlags::WRITE);
+            let at = VirtRange::from_len(area.start, PAGE);
+            pages.tables += pages.tree.map(at, x.idt_table, attr, &MapOptions::PAGES, pages.source)?;
+        }
         pages.ro(virt(x.idt_table), PAGE)?;
     }
     let free = |range: PhysRange, pages: &mut Pages<'_>| pages.free(virt(range.start), range.len());

@@ -8,10 +8,12 @@
 //! Sources: Documentation/x86/x86_64/mm and the boot protocol, the Intel SDM for the entries, and what captured kernels'
 //! tables hold.
 
+mod areas;
 pub mod early;
 pub mod finish;
 mod fixmap;
 
+pub(crate) use areas::{entry_areas, preallocate_vmalloc};
 pub(crate) use fixmap::apics;
 
 use super::{KernelFormat, KernelTables, TableError};
@@ -180,3 +182,6 @@ pub(crate) fn start_kernel(b: &mut Boot<'_>) -> Result<(), BootError> {
     b.pgtable = Some(KernelTables { memory, root, format: format(machine) });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
