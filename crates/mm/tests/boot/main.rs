@@ -10,6 +10,7 @@ mod failing;
 mod freed;
 mod models;
 mod placements;
+mod reserved;
 mod stack;
 #[allow(dead_code, unused_imports, reason = "a file of tests uses some of it, the next one the rest")]
 mod support;
