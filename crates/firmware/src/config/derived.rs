@@ -214,6 +214,15 @@ impl KernelConfig {
     }
 }
 
+impl super::CmaConfig {
+    /// The order to which a buffer of so many pages is aligned in an area: that of its size, up to CMA_ALIGNMENT
+    /// (`dma_alloc_from_contiguous`).
+    pub const fn buffer_order(&self, pages: u64) -> u8 {
+        let own = pages.next_power_of_two().trailing_zeros() as u8;
+        if own < self.alignment { own } else { self.alignment }
+    }
+}
+
 /// How many bits number this many things (`order_base_2`).
 const fn bits_for(count: u32) -> u32 {
     count.next_power_of_two().trailing_zeros()

@@ -4,6 +4,7 @@ mod arm64_limits;
 mod available;
 mod chaos;
 mod cma;
+mod config;
 mod cpus;
 mod efi;
 mod failing;

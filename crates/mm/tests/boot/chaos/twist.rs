@@ -1,10 +1,11 @@
 //! Changes to what the configuration, the build, the image or the processors say.
 
 use super::words::{extent, place, word};
+use crate::support::spec::larger_pages;
 use crate::support::{GIB, Spec};
 use pagewright_addr::{PageShift, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
-use pagewright_firmware::config::{KernelConfig, MemoryModel, Slab};
+use pagewright_firmware::config::{MemoryModel, Slab};
 use proptest::prelude::*;
 
 /// A change to what the configuration, the build or the processors say.
@@ -179,17 +180,4 @@ pub(super) fn apply(spec: &mut Spec, twist: &Twist) {
             }
         }
     }
-}
-
-/// Larger pages, with the levels and orders that go with them.
-fn larger_pages(c: &mut KernelConfig, shift: PageShift, va_bits: u8) {
-    (c.page_shift, c.va_bits) = (shift, va_bits);
-    (c.pgtable_levels, c.max_order, c.pa_bits) = match (shift.get(), va_bits) {
-        (12, _) => (3, 11, 48),
-        (14, 36) => (2, 12, 48),
-        (14, _) => (3, 12, 48),
-        (_, 42) => (2, 14, 48),
-        (_, 52) => (3, 14, 52),
-        _ => (3, 14, 48),
-    };
 }

@@ -3,7 +3,7 @@
 use super::efi::EfiSpec;
 use super::tree::{N, cpus, memory, root};
 use super::{GIB, KIB, MIB};
-use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_addr::{PageShift, PhysAddr, PhysRange};
 use pagewright_firmware::acpi::{NumaTables, Slit, SratCpu, SratCpuKind, SratMemory};
 use pagewright_firmware::atags::Atags;
 use pagewright_firmware::cmdline::CommandLine;
@@ -311,4 +311,17 @@ impl Spec {
     pub(crate) fn tree_at(&self) -> PhysAddr {
         self.image.end.saturating_add(22 * MIB).align_down(2 * MIB)
     }
+}
+
+/// Larger pages, with the levels and orders that go with them.
+pub(crate) fn larger_pages(c: &mut KernelConfig, shift: PageShift, va_bits: u8) {
+    (c.page_shift, c.va_bits) = (shift, va_bits);
+    (c.pgtable_levels, c.max_order, c.pa_bits) = match (shift.get(), va_bits) {
+        (12, _) => (3, 11, 48),
+        (14, 36) => (2, 12, 48),
+        (14, _) => (3, 12, 48),
+        (_, 42) => (2, 14, 48),
+        (_, 52) => (3, 14, 52),
+        _ => (3, 14, 48),
+    };
 }
