@@ -138,6 +138,9 @@ fn acpi_numa_init(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -> Result<bo
     if nodes.blocks.is_empty() {
         return Ok(false);
     }
+    if tables.distances.is_some_and(|s| !s.is_valid()) {
+        info!(b, "ACPI: SLIT table looks invalid. Not used.");
+    }
     if let Some(slit) = tables.distances.filter(|s| s.is_valid()) {
         let mut first = true;
         for from in nodes.parsed.iter() {
