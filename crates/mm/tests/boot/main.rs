@@ -10,6 +10,7 @@ mod efi;
 mod failing;
 mod freed;
 mod models;
+mod numa;
 mod placements;
 mod reserved;
 mod stack;
