@@ -52,9 +52,15 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Bytes that the linear map can cover: half of the kernel's address space.
+/// Bytes that the linear map can cover: half of the kernel's address space. A kernel for 52 bits keeps its upper half
+/// for 48, so that only the linear map is larger on a processor that has them all. (Where such a kernel runs KVM without
+/// the host extensions it makes do with half of that.)
 fn linear_region_size(b: &Boot<'_>) -> u64 {
-    1 << (b.machine.config.va_bits - 1)
+    match (b.machine.config.va_bits, b.machine.cpus.la57) {
+        (52, true) => (1 << 52) - (1 << 47),
+        (52, false) => 1 << 47,
+        (bits, _) => 1 << (bits - 1),
+    }
 }
 
 /// ARM64_MEMSTART_ALIGN: what one entry above the leaf blocks covers, and no less than a section of the memory map.
@@ -85,6 +91,10 @@ fn arm64_memblock_init<'a>(b: &mut Boot<'a>, tree: &DeviceTree<'a>) -> Result<()
     if b.memstart.saturating_add(reach) < b.mb.end_of_dram() {
         b.memstart = PhysAddr::new(b.mb.end_of_dram().get() - reach).align_up(align);
         b.mb.remove(PhysRange::new(PhysAddr::ZERO, b.memstart))?;
+    }
+    if b.machine.config.va_bits == 52 && !b.machine.cpus.la57 {
+        // Memory moves up to where 48 bits reach; the start of the map then lies before address 0, and wraps.
+        b.memstart = PhysAddr::new(b.memstart.get().wrapping_sub((1 << 52) - (1 << 48)));
     }
     if let Some(limit) = b.params.mem_limit() {
         b.mb.mem_limit_remove_map(limit & !(b.page_bytes() - 1))?;

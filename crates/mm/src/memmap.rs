@@ -81,7 +81,9 @@ impl<'a> Boot<'a> {
             Arch::Arm64 => {
                 // VMEMMAP_START lies `VA bits - (page shift - 6)` below the top; it maps the frame at memstart.
                 let start = 0u64.wrapping_sub(1 << (u32::from(c.va_bits) - (c.page_shift.get() - 6)));
-                start.wrapping_sub((self.memstart.get() >> c.page_shift.get()).wrapping_mul(stride))
+                // It may lie before address 0: the shift keeps the sign.
+                let first = (self.memstart.get() as i64 >> c.page_shift.get()) as u64;
+                start.wrapping_sub(first.wrapping_mul(stride))
             }
             _ if self.machine.cpus.la57 => 0xffd4_0000_0000_0000,
             _ => 0xffff_ea00_0000_0000,
