@@ -14,5 +14,5 @@ mod numa;
 mod placements;
 mod reserved;
 mod stack;
-#[allow(dead_code, unused_imports, reason = "a file of tests uses some of it, the next one the rest")]
 mod support;
+mod whole;

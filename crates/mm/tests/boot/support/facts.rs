@@ -244,7 +244,13 @@ fn run(
         after(boot, running)
     });
     match after {
-        Ok(after) => Ok(Facts { log: log.lines.borrow().clone(), cma: boot.cma.to_vec(), after, ..facts }),
+        Ok(after) => Ok(Facts {
+            log: log.lines.borrow().clone(),
+            phases: log.phases.borrow().clone(),
+            cma: boot.cma.to_vec(),
+            after,
+            ..facts
+        }),
         Err(pagewright_sim::HostedError::Boot(e)) => Err(e),
         Err(e) => panic!("the host: {e}"),
     }
