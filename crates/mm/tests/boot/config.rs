@@ -1,6 +1,6 @@
 //! Choices of the kernel configuration: for each, a machine on which it changes a fact.
 //!
-//! Memory models have a file of their own, and so have the splits of arm's address space (`tests/arm/lowmem.rs`), number of
+//! Memory models have a file of their own, and so have the splits of arm's address space (`arm/lowmem.rs`), number of
 //! processors (`cpus`), deferred initialisation (`available`) and Thumb-2, which moves the modules only (`kspace`).
 
 use crate::support::facts::Facts;

@@ -1,5 +1,6 @@
 //! Whole boots of small machines that are described in code, and the facts that they must show.
 
+mod arm;
 mod arm64_limits;
 mod available;
 mod chaos;

@@ -1,9 +1,9 @@
 //! Where low memory ends, and what becomes of the rest.
 
+use super::{asked, at, banks, banks_of, no_map, with_ram};
 use crate::support::MIB;
 use crate::support::facts::Facts;
 use crate::support::spec::RAM;
-use crate::{asked, at, banks, banks_of, no_map, with_ram};
 use pagewright::BootError;
 use pagewright_firmware::config::Flavour;
 use pagewright_memblock::{Event, Flags};

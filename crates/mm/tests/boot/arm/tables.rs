@@ -1,10 +1,10 @@
 //! Which page tables the kernel's mappings take: what `paging_init` asks of memblock, in order.
 
+use super::{asked, banks, banks_of, with_ram};
 use crate::support::facts::Facts;
 use crate::support::spec::RAM;
 use crate::support::tree::{cpus, memory, root};
 use crate::support::{MIB, Spec};
-use crate::{asked, banks, banks_of, with_ram};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_memblock::Event;
 
@@ -79,7 +79,7 @@ fn contiguous_areas_in_low_memory_are_mapped_by_pages() {
 
 #[test]
 fn of_a_contiguous_area_only_the_part_in_low_memory_is() {
-    let area = crate::node("area@6f800000").reg(RAM + 760 * MIB, 16 * MIB);
+    let area = super::node("area@6f800000").reg(RAM + 760 * MIB, 16 * MIB);
     let area = area.text("compatible", "shared-dma-pool").flag("reusable");
     let facts = with_ram(1024).reserved([area]).cmdline("cma=0").boot();
     assert_eq!(facts.cma.len(), 1);

@@ -1,6 +1,6 @@
 //! Whatever the firmware and the command line say: no panic, and every promise is kept.
 
-use crate::no_map;
+use super::no_map;
 use crate::support::facts::Depth;
 use crate::support::spec::{RAM, image};
 use crate::support::tree::{N, node, root};
@@ -80,14 +80,14 @@ prop_compose! {
     ) -> Spec {
         let mut all = vec![(0, 256)];
         all.extend(banks);
-        let root = root().text("compatible", compatible).with(crate::cpus(1));
-        let root = all.iter().fold(root, |r, (at, len)| r.with(crate::memory(RAM + at * MIB, len * MIB)));
+        let root = root().text("compatible", compatible).with(super::cpus(1));
+        let root = all.iter().fold(root, |r, (at, len)| r.with(super::memory(RAM + at * MIB, len * MIB)));
         let mut spec = Spec::tree(KernelConfig::debian(flavour), root, RAM);
         spec.image = image(spec.config.arch, RAM + at * MIB, 32);
         spec.cpus.vipt_aliasing = aliasing && !highmem;
         let line = parameters.join(" ");
-        let ragged = crate::memory(RAM + (256 + hole) * MIB + ragged, 3 * MIB + ragged);
-        let regions = regions.into_iter().chain([no_map(crate::at(hole, 1))]);
+        let ragged = super::memory(RAM + (256 + hole) * MIB + ragged, 3 * MIB + ragged);
+        let regions = regions.into_iter().chain([no_map(super::at(hole, 1))]);
         let spec = spec.with(ragged).reserved(regions).cmdline(&line);
         spec.config(|c| {
             if !c.lpae || split != 0xb000_0000 {

@@ -5,18 +5,15 @@ mod any;
 mod firmware;
 mod lowmem;
 mod placement;
-#[allow(dead_code, unused_imports, reason = "shared with the boots of other architectures")]
-#[path = "../boot/support/mod.rs"]
-mod support;
 mod tables;
 
+use crate::support::facts::Facts;
+use crate::support::spec::{RAM, range};
+use crate::support::tree::{N, cpus, memory, node, reserved_memory, root};
+use crate::support::{MIB, Spec};
 use pagewright_addr::PhysRange;
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_memblock::Event;
-use support::facts::Facts;
-use support::spec::{RAM, range};
-use support::tree::{N, cpus, memory, node, reserved_memory, root};
-use support::{MIB, Spec};
 
 /// A machine of Debian's kernel for short descriptors with these banks, in MiB above [`RAM`] (start, length).
 fn banks(banks: &[(u64, u64)]) -> Spec {

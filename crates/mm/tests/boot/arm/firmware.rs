@@ -1,9 +1,9 @@
 //! What the firmware and the command line say of memory.
 
+use super::{at, banks, banks_of, touched, with_ram};
 use crate::support::facts::Facts;
 use crate::support::spec::{Fw, RAM, range};
 use crate::support::{MIB, Spec};
-use crate::{at, banks, banks_of, touched, with_ram};
 use pagewright_firmware::atags::{AtagInitrd, Atags};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 

@@ -1,9 +1,9 @@
 //! What is reserved, and where it is placed.
 
+use super::{asked, at, banks, banks_of, no_map, touched, with_ram};
 use crate::support::spec::{RAM, range};
 use crate::support::tree::{node, root};
 use crate::support::{GIB, MIB, Spec};
-use crate::{asked, at, banks, banks_of, no_map, touched, with_ram};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 
 #[test]
@@ -143,7 +143,7 @@ fn bounce_buffers_are_for_lpae_and_memory_above_4_gib() {
 
 /// A machine with RAM at 0 and this `compatible`.
 fn board(compatible: &str, flavour: Flavour) -> Spec {
-    let root = root().text("compatible", compatible).with(crate::memory(0, GIB)).with(crate::cpus(1));
+    let root = root().text("compatible", compatible).with(super::memory(0, GIB)).with(super::cpus(1));
     Spec::tree(KernelConfig::debian(flavour), root, 3 * MIB)
 }
 
