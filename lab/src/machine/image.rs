@@ -19,7 +19,6 @@ struct Sections {
     bss_end: u64,
     end: u64,
     idmap: (u64, u64),
-    init_tables: u64,
     brk_used: u64,
     /// Bytes of lock prefixes, which follow the init sections.
     smp_locks: u64,
@@ -58,7 +57,6 @@ const ARM64: Sections = Sections {
     bss_end: 0x201_0000,
     end: 0x201_0000,
     idmap: (0xcf_0000, 0xcf_0930),
-    init_tables: 0x5000,
     brk_used: 0,
     smp_locks: 0,
     decrypted_unused: 0,
@@ -79,7 +77,6 @@ const ARM: Sections = Sections {
     bss_end: 0x160_7588,
     end: 0x160_7588,
     idmap: (0x30_0000, 0x30_00ac),
-    init_tables: 0,
     brk_used: 0,
     smp_locks: 0,
     decrypted_unused: 0,
@@ -116,7 +113,6 @@ const X86_64: Sections = Sections {
     bss_end: 0x340_0000,
     end: 0x340_0000,
     idmap: (0, 0),
-    init_tables: 0,
     brk_used: 0x1_1000,
     smp_locks: 0x9000,
     decrypted_unused: 0x1f_d000,
@@ -202,6 +198,15 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
     };
     let at = |offset: u64| base.saturating_add(offset);
     let s = of(config);
+    let virt = match config.arch {
+        // KIMAGE_VADDR: above the modules, which take 128 MiB.
+        Arch::Arm64 => (128 * MIB).wrapping_sub(1 << (config.va_bits.min(48) - 1)).wrapping_add(s.text),
+        _ => 0,
+    };
+    let init_tables = match config.arch {
+        Arch::Arm64 => init_tables(virt, virt + (s.end - s.text), config) * config.page_shift.bytes(),
+        _ => 0,
+    };
     let smp_locks = if config.smp { s.smp_locks } else { 0 };
     KernelImage {
         x86: if config.arch == Arch::X86_64 { x86_64_tables(base) } else { X86Image::default() },
@@ -223,12 +228,8 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
         bss_end: at(s.bss_end),
         end: at(s.end),
         brk_used: s.brk_used,
-        virt: match config.arch {
-            // KIMAGE_VADDR: above the modules, which take 128 MiB.
-            Arch::Arm64 => (128 * MIB).wrapping_sub(1 << (config.va_bits.min(48) - 1)).wrapping_add(s.text),
-            _ => 0,
-        },
-        init_pg_dir: PhysRange::new(at(s.end - s.init_tables), at(s.end)),
+        virt,
+        init_pg_dir: PhysRange::new(at(s.end - init_tables), at(s.end)),
         idmap_text: PhysRange::new(at(s.idmap.0), at(s.idmap.1)),
         smp_locks: PhysRange::new(at(s.init_end), at(s.init_end + smp_locks)),
         decrypted_unused: PhysRange::new(at(s.bss_end - s.decrypted_unused), at(s.bss_end)),
@@ -237,6 +238,19 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
             _ => s.text,
         },
     }
+}
+
+/// Pages of `init_pg_dir`, which the linker puts at the very end of the image: one top table, and for each level
+/// below it down to 2 MiB blocks as many as the image spans, plus one in case it is moved.
+pub(crate) fn init_tables(start: u64, end: u64, config: &KernelConfig) -> u64 {
+    let page_shift = config.page_shift.get();
+    let bits = page_shift - 3;
+    let spare = u64::from(config.randomize_base);
+    // With 4 KiB pages the image is mapped by blocks, one level less than the full tree.
+    let levels = u32::from(config.pgtable_levels) - u32::from(page_shift == 12);
+    let entries = |shift: u32| ((end - 1) >> shift) - (start >> shift) + 1 + spare;
+    let leaf_shift = if page_shift == 12 { page_shift + bits } else { page_shift };
+    1 + (1..levels).map(|level| entries(leaf_shift + bits * level)).sum::<u64>()
 }
 
 fn physical_start(config: &KernelConfig) -> PhysAddr {

@@ -99,7 +99,8 @@ impl Parts<'_> {
         let phys = self.translate(virt, code.start);
         let init_begin = phys(&["__init_begin", "__inittext_begin", "_sinittext"]).unwrap_or(code.end);
         let inittext_end = phys(&["__inittext_end", "_einittext"]).unwrap_or(init_begin);
-        let tables = init_tables(virt, virt.wrapping_add(data.end.get() - code.start.get()), config);
+        let tables =
+            crate::machine::init_tables(virt, virt.wrapping_add(data.end.get() - code.start.get()), config);
         KernelImage {
             text_start: code.start,
             text_end: phys(&["_etext"]).unwrap_or(init_begin),
@@ -115,7 +116,10 @@ impl Parts<'_> {
             bss_end: data.end,
             end: data.end,
             virt,
-            init_pg_dir: PhysRange::new(data.end.saturating_sub(tables * PAGE), data.end),
+            init_pg_dir: PhysRange::new(
+                data.end.saturating_sub(tables * config.page_shift.bytes()),
+                data.end,
+            ),
             idmap_text: range(phys(&["__idmap_text_start"]), phys(&["__idmap_text_end"])),
             head_len,
             arm64: self.arm64_tables(config, &phys),
@@ -241,19 +245,6 @@ fn brk_used(dmesg: &str, image_end: PhysAddr) -> u64 {
         _ => None,
     });
     used.unwrap_or(0)
-}
-
-/// Pages of `init_pg_dir`, which the linker puts at the very end of the image: one top table, and for each level
-/// below it down to 2 MiB blocks as many as the image spans, plus one in case it is moved.
-fn init_tables(start: u64, end: u64, config: &KernelConfig) -> u64 {
-    let page_shift = config.page_shift.get();
-    let bits = page_shift - 3;
-    let spare = u64::from(config.randomize_base);
-    // With 4 KiB pages the image is mapped by blocks, one level less than the full tree.
-    let levels = u32::from(config.pgtable_levels) - u32::from(page_shift == 12);
-    let entries = |shift: u32| ((end - 1) >> shift) - (start >> shift) + 1 + spare;
-    let leaf_shift = if page_shift == 12 { page_shift + bits } else { page_shift };
-    1 + (1..levels).map(|level| entries(leaf_shift + bits * level)).sum::<u64>()
 }
 
 fn range(start: Option<PhysAddr>, end: Option<PhysAddr>) -> PhysRange {

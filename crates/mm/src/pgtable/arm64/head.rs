@@ -11,7 +11,6 @@
 use super::{Arm64Format, format, idmap_format};
 use crate::census::{Census, Leaves};
 use crate::pgtable::{KernelFormat, KernelTables, TableError};
-use core::sync::atomic::Ordering;
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::Machine;
 use pagewright_pagetable::{Attr, AttrFlags, Level, MapOptions, TableMemory, TableSource};
@@ -215,10 +214,10 @@ fn fill<'a>(
     leaf: Level,
     mut area: Area,
 ) -> Result<(KernelTables<'a>, u64), TableError> {
-    let words = usize::try_from((area.left + 1) * area.page / 8).unwrap_or(usize::MAX);
-    let root = area.root;
-    let cells = memory.words64(root, words).ok_or(TableError::NoMemory(root))?;
-    cells.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+    let (root, page) = (area.root, area.page);
+    for n in 0..=area.left {
+        super::clear(memory, root.saturating_add(n * page), page)?;
+    }
     let tables = KernelTables { memory, root, format: KernelFormat::Arm64(format) };
     let options = MapOptions { max_leaf: leaf, contiguous: false, ..MapOptions::default() };
     tables.with(|tree| {

@@ -94,9 +94,16 @@ fn cleared_root<'a>(
 ) -> Result<KernelTables<'a>, TableError> {
     let tables = KernelTables { memory, root, format: KernelFormat::Arm64(format) };
     let entries = tables.with(|tree| tree.shape().level(tree.shape().top()).entries());
-    let cells = memory.words64(root, entries).ok_or(TableError::NoMemory(root))?;
-    cells.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+    clear(memory, root, entries as u64 * 8)?;
     Ok(tables)
+}
+
+/// Empties the table of `bytes` bytes at `at`.
+fn clear(memory: &dyn TableMemory, at: PhysAddr, bytes: u64) -> Result<(), TableError> {
+    let words = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
+    let cells = memory.words64(at, words).ok_or(TableError::NoMemory(at))?;
+    cells.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+    Ok(())
 }
 
 /// Makes `swapper_pg_dir` the tree that mappings are made in, empty. Returns the one before it.
