@@ -12,7 +12,7 @@ use crate::config::KernelConfig;
 use crate::devicetree::DeviceTree;
 use crate::e820::E820Entry;
 use crate::efi::Efi;
-use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
 
 /// The processor architecture, which selects the boot path.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -289,6 +289,8 @@ pub struct Cpus {
     pub phys_bits: u8,
     /// arm: a data cache that is VIPT and aliases, on which HIGHMEM is dropped.
     pub vipt_aliasing: bool,
+    /// arm: what only some processors have.
+    pub arm: ArmFeatures,
     /// arm64: the processor needs kernel page-table isolation or has mixed page-size limits, which forces
     /// page-granular mappings of the linear map.
     pub force_pte_mapping: bool,
@@ -307,7 +309,32 @@ impl Default for Cpus {
             x2apic: false,
             phys_bits: 40,
             vipt_aliasing: false,
+            arm: ArmFeatures::default(),
             force_pte_mapping: false,
         }
     }
+}
+
+/// What only some arm processors have, and what the kernel maps because of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ArmFeatures {
+    /// Exceptions go through address 0 (SCTLR.V is clear).
+    pub low_vectors: bool,
+    /// Bytes of tightly coupled memory for instructions; there is room for 32 KiB.
+    pub itcm_bytes: u32,
+    /// The same for data.
+    pub dtcm_bytes: u32,
+    /// Memory that the data cache is flushed by reading from.
+    pub cache_flush: Option<CacheFlush>,
+}
+
+/// Where a board with a StrongARM shows memory that nobody writes, for the data cache to be filled from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CacheFlush {
+    /// FLUSH_BASE_PHYS: 1 MiB, and as much behind it where there is a mini data cache.
+    pub phys: PhysAddr,
+    /// FLUSH_BASE.
+    pub main: VirtAddr,
+    /// FLUSH_BASE_MINICACHE.
+    pub mini: Option<VirtAddr>,
 }

@@ -87,6 +87,7 @@ pub struct Boot<'a> {
     /// What kept the last changes of permissions from being made, if something did.
     pub table_error: Option<TableError>,
     pub(crate) table_memory: Option<&'a dyn TableMemory>,
+    pub(crate) lowmem_design: crate::pgtable::arm::LowmemDesign,
     /// Where the linear map starts in physical memory (`memstart_addr`, `PHYS_OFFSET`).
     pub memstart: PhysAddr,
     /// The initial RAM disk, if it is usable.
@@ -243,6 +244,7 @@ impl<'a> Boot<'a> {
             table_counts: TableCounts::default(),
             table_error: None,
             table_memory: None,
+            lowmem_design: crate::pgtable::arm::LowmemDesign::default(),
             memstart: PhysAddr::ZERO,
             initrd: None,
             dma_limit: PhysAddr::ZERO,

@@ -116,6 +116,14 @@ impl Facts {
         facts.vmalloc = params.vmalloc;
         facts.reservetop = params.reservetop.unwrap_or(0);
         facts.image = Some(machine.image);
+        let arm = machine.cpus.arm;
+        facts.arm.low_vectors = arm.low_vectors;
+        facts.arm.itcm_bytes = arm.itcm_bytes;
+        facts.arm.dtcm_bytes = arm.dtcm_bytes;
+        facts.arm.cache_flush = arm.cache_flush.and_then(|flush| {
+            let window = |start| VirtRange { start, len: 1 << 20 };
+            Some([window(flush.main), window(flush.mini?)])
+        });
         if machine.cpus.vipt_aliasing {
             facts.arm.cache = CacheWindows::Aliasing;
         }

@@ -60,7 +60,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     let mut arm = match &machine.firmware {
         Firmware::DeviceTree { tree, .. } => {
             b.memstart = phys::phys_offset(b, Some(tree));
-            head::create_page_tables(b)?;
+            head::start(b)?;
             let tree = fdt::setup_machine_fdt(b)?;
             let initrd = fdt::initrd(b, &tree);
             Arm {
@@ -72,7 +72,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
         }
         Firmware::Atags(tags) => {
             b.memstart = phys::phys_offset(b, None);
-            head::create_page_tables(b)?;
+            head::start(b)?;
             let initrd = atags::setup_machine_tags(b, tags)?;
             Arm { tree: None, board: Board::default(), vmalloc_size: 0, initrd }
         }

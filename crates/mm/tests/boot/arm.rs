@@ -4,6 +4,7 @@
 mod any;
 mod firmware;
 mod lowmem;
+mod page_tables;
 mod placement;
 mod tables;
 

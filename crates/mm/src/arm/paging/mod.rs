@@ -12,9 +12,11 @@ mod memory;
 use super::board::Board;
 use crate::boot::Boot;
 use crate::error::BootError;
-use crate::pgtable::arm::{FIXADDR_START, MapType, PMD, Piece, head, section_bytes};
+use crate::pgtable::TableError;
+use crate::pgtable::arm::{FIXADDR_START, MapType, PMD, Piece, clear_mapping, head, section_bytes};
 use arrayvec::ArrayVec;
-use pagewright_addr::PhysAddr;
+use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_pagetable::{Level, MapError};
 
 const MIB: u64 = 1 << 20;
 
@@ -42,6 +44,12 @@ fn set(bits: &mut [u64], at: u64) {
     }
 }
 
+fn unset(bits: &mut [u64], at: u64) {
+    if let Some(w) = bits.get_mut((at / 64) as usize) {
+        *w &= !(1 << (at % 64));
+    }
+}
+
 /// Low memory, the image, vectors, static device mappings, the fixed and persistent kmaps and the zero page.
 pub(super) fn paging_init(b: &mut Boot<'_>, board: &Board) -> Result<(), BootError> {
     let section = section_bytes(b.machine.config.lpae);
@@ -55,6 +63,7 @@ pub(super) fn paging_init(b: &mut Boot<'_>, board: &Board) -> Result<(), BootErr
     head::early_fixmap_shutdown(b)?;
     devices::devicemaps_init(b, &mut t, board)?;
     kmap_init(b, &mut t)?;
+    devices::tcm_init(b, &mut t)?;
     // The zero page.
     early_alloc(b, b.page_bytes())?;
     Ok(())
@@ -108,7 +117,28 @@ impl Tables {
 
     /// A leaf table for the slot of `virt`, unless it has one (`early_pte_alloc`).
     fn need_leaf(&mut self, b: &mut Boot<'_>, virt: u64) -> Result<(), BootError> {
+        self.check_no_section(virt)?;
         if self.new_leaf(virt) { b.arm_put_table(self.step, virt, &mut table) } else { Ok(()) }
+    }
+
+    /// `pmd_clear` of each slot from `start` to `end`, where there are no tables.
+    fn clear_sections(&mut self, b: &Boot<'_>, start: u64, end: u64) -> Result<(), BootError> {
+        for slot in start / PMD..end.div_ceil(PMD).min(2048) {
+            if !test(&self.leaf, slot) {
+                (2 * slot..2 * slot + 2).for_each(|mib| unset(&mut self.used, mib));
+            }
+        }
+        clear_mapping(b, start, end)
+    }
+
+    /// Pages cannot be mapped where a section is: Linux stops there (`pmd_bad`).
+    fn check_no_section(&self, virt: u64) -> Result<(), BootError> {
+        let slot = virt / PMD;
+        if test(&self.leaf, slot) || !(test(&self.used, 2 * slot) || test(&self.used, 2 * slot + 1)) {
+            return Ok(());
+        }
+        let there = MapError::AlreadyMapped { at: VirtAddr::new(virt), level: Level::PMD, word: 0 };
+        Err(BootError::PageTables(TableError::Map(there)))
     }
 
     /// `create_mapping`: within each slot sections if the type has them and everything is aligned, else pages. Slots of
@@ -128,6 +158,7 @@ impl Tables {
                 (virt / MIB..next / MIB).for_each(|mib| set(&mut self.used, mib));
                 (next, 0)
             } else {
+                self.check_no_section(virt)?;
                 (first, u64::from(self.new_leaf(virt)))
             };
             let piece = Piece { step: self.step, virt, phys, len: next - virt, ty: m.ty, sections };

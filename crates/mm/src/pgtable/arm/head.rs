@@ -2,8 +2,8 @@
 
 use super::put::empty_table;
 use super::{
-    FDT_FIXED_BASE, FIXADDR_END, MapType, PAGE, PMD, clear_mapping, is_smp, section_bytes, swapper_bytes,
-    swapper_pg_dir,
+    FDT_FIXED_BASE, FIXADDR_END, LowmemDesign, MapType, PAGE, PMD, TOP, clear_mapping, is_smp, section_bytes,
+    swapper_bytes, swapper_pg_dir,
 };
 use crate::boot::Boot;
 use crate::error::BootError;
@@ -14,27 +14,58 @@ use pagewright_firmware::{Firmware, Machine};
 use pagewright_memblock::Set;
 use pagewright_pagetable::{Format, Leaf, Level, MapError, TableLimits, TableMemory};
 
-/// The first byte above all addresses.
-const TOP: u64 = 1 << 32;
 /// The last page of the fixed mappings.
 const FIXADDR_TOP: u64 = FIXADDR_END - PAGE;
 /// Where a loader that is told nothing else leaves its list of tags, from the start of RAM.
 const ATAGS_OFFSET: u64 = 0x100;
 
 /// `__create_page_tables`: an empty `swapper_pg_dir`; sections for the code that turns the MMU on, one to one; for the image, from
-/// PAGE_OFFSET on; and the two that the boot parameters may lie in.
+/// PAGE_OFFSET on; and the two that the boot parameters may lie in. `memstart` is PHYS_OFFSET.
 ///
 /// # Errors
-/// [`BootError::PageTables`] when the table's place is no memory.
-pub(crate) fn create_page_tables(b: &mut Boot<'_>) -> Result<(), BootError> {
-    let machine = b.machine;
-    let pages = swapper_bytes(machine.config.lpae) / PAGE;
+/// [`TableError::NoMemory`] when the table's place is no memory.
+pub fn create_page_tables<'m>(
+    memory: &'m dyn TableMemory,
+    machine: &Machine<'_>,
+    memstart: PhysAddr,
+    design: LowmemDesign,
+) -> Result<KernelTables<'m>, TableError> {
+    let tables = KernelTables { memory, root: swapper_pg_dir(machine), format: super::format(machine) };
+    empty_root(memory, &tables)?;
+    let section = section_bytes(machine.config.lpae);
+    let page_offset = u64::from(machine.config.page_offset);
+    let sections =
+        |range: PhysRange| PhysRange::new(range.start.align_down(section), range.end.align_up(section));
+    let idmap = sections(turn_mmu_on(machine));
+    map_sections(machine, &tables, idmap.start.get(), idmap)?;
+    // kernel_sec_start to kernel_sec_end
+    map_sections(
+        machine,
+        &tables,
+        page_offset,
+        PhysRange::new(memstart, machine.image.end.align_up(section)),
+    )?;
+    if let Some(at) = boot_params(machine, memstart) {
+        let at = PhysRange::from_len(at.align_down(section), 2 * section);
+        let virt = match design {
+            LowmemDesign::Apart => FDT_FIXED_BASE,
+            LowmemDesign::WithItsBank => {
+                page_offset.wrapping_add(at.start.get().wrapping_sub(memstart.get()))
+            }
+        };
+        map_sections(machine, &tables, virt, at)?;
+    }
+    Ok(tables)
+}
+
+/// The head of a boot: without memory for tables it only counts.
+pub(crate) fn start(b: &mut Boot<'_>) -> Result<(), BootError> {
+    let pages = swapper_bytes(b.machine.config.lpae) / PAGE;
     b.table_counts.add("__create_page_tables", pages, b.table_memory.map(|_| pages));
     let Some(memory) = b.table_memory else { return Ok(()) };
-    let tables = KernelTables { memory, root: swapper_pg_dir(machine), format: super::format(machine) };
-    empty_root(memory, &tables).map_err(BootError::PageTables)?;
-    b.pgtable = Some(tables);
-    head_sections(b, &tables).map_err(BootError::PageTables)
+    let tables = create_page_tables(memory, b.machine, b.memstart, b.lowmem_design);
+    b.pgtable = Some(tables.map_err(BootError::PageTables)?);
+    Ok(())
 }
 
 /// Clears the top table; with LPAE its four entries lead to the pages that follow it.
@@ -58,27 +89,10 @@ fn empty_root(memory: &dyn TableMemory, tables: &KernelTables<'_>) -> Result<(),
     Ok(())
 }
 
-fn head_sections(b: &Boot<'_>, tables: &KernelTables<'_>) -> Result<(), TableError> {
-    let machine = b.machine;
-    let section = section_bytes(machine.config.lpae);
-    let page_offset = u64::from(machine.config.page_offset);
-    let idmap = turn_mmu_on(machine);
-    let idmap = PhysRange::new(idmap.start.align_down(section), idmap.end.align_up(section));
-    map_sections(b, tables, idmap.start.get(), idmap)?;
-    // kernel_sec_start to kernel_sec_end
-    let image = PhysRange::new(b.memstart, machine.image.end.align_up(section));
-    map_sections(b, tables, page_offset, image)?;
-    if let Some(at) = boot_params(b) {
-        let at = PhysRange::from_len(at.align_down(section), 2 * section);
-        map_sections(b, tables, FDT_FIXED_BASE, at)?;
-    }
-    Ok(())
-}
-
 /// Maps `phys` from `virt` on as the head does, as far as there are addresses: by writing entries side by side, whatever
 /// was there. With LPAE the four tables lie behind the top one in the order of addresses.
 fn map_sections(
-    b: &Boot<'_>,
+    machine: &Machine<'_>,
     tables: &KernelTables<'_>,
     virt: u64,
     phys: PhysRange,
@@ -86,8 +100,8 @@ fn map_sections(
     if phys.start >= phys.end || virt.saturating_add(phys.len()) > TOP {
         return Ok(());
     }
-    let attr = MapType::Head.attr(&tables.format, is_smp(b.machine));
-    let section = section_bytes(b.machine.config.lpae);
+    let attr = MapType::Head.attr(&tables.format, is_smp(machine));
+    let section = section_bytes(machine.config.lpae);
     let (root, memory) = (tables.root, tables.memory);
     for n in 0..phys.len() / section {
         let leaf = Leaf { phys: phys.start.saturating_add(n * section), attr, contiguous: false };
@@ -118,10 +132,10 @@ fn turn_mmu_on(machine: &Machine<'_>) -> PhysRange {
 
 /// Where the boot loader left the device tree or the list of tags (`__atags_pointer`); `None` for a tree that the
 /// kernel brings.
-pub(crate) fn boot_params(b: &Boot<'_>) -> Option<PhysAddr> {
-    match &b.machine.firmware {
+pub(crate) fn boot_params(machine: &Machine<'_>, memstart: PhysAddr) -> Option<PhysAddr> {
+    match &machine.firmware {
         Firmware::DeviceTree { at, .. } => *at,
-        Firmware::Atags(_) => Some(b.memstart.saturating_add(ATAGS_OFFSET)),
+        Firmware::Atags(_) => Some(memstart.saturating_add(ATAGS_OFFSET)),
         Firmware::Pc(_) => None,
     }
 }

@@ -21,7 +21,7 @@ use super::{KernelFormat, KernelTables};
 use crate::boot::Boot;
 use crate::error::BootError;
 use pagewright_addr::PhysAddr;
-use pagewright_firmware::Machine;
+use pagewright_firmware::{Firmware, Machine};
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm::lpae::{ArmLpae, ArmLpaeConfig};
 use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
@@ -29,6 +29,8 @@ use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
 pub(crate) const PAGE: u64 = 4096;
 /// PMD_SIZE: what one page of PTEs covers.
 pub const PMD: u64 = 2 << 20;
+/// The first byte above all addresses.
+const TOP: u64 = 1 << 32;
 /// FDT_FIXED_BASE: where the device tree is mapped, by two sections (FDT_FIXED_SIZE).
 pub const FDT_FIXED_BASE: u64 = 0xff80_0000;
 
@@ -53,9 +55,34 @@ pub fn swapper_pg_dir(machine: &Machine<'_>) -> PhysAddr {
     machine.image.load_start().saturating_sub(swapper_bytes(machine.config.lpae))
 }
 
-/// Whether memory is mapped for more than one CPU (`is_smp`).
+/// How a kernel maps its image, which changed over time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LowmemDesign {
+    /// As in 4.14, with the bank that it is in: banks below the image are executable as a whole, of the image's bank only the
+    /// image's sections. The head shows the device tree in the linear map, where it stays.
+    WithItsBank,
+    /// As in 6.1, apart from low memory (`map_kernel`). The device tree has addresses of its own.
+    #[default]
+    Apart,
+}
+
+/// Whether memory is mapped for more than one CPU (`is_smp`): not on processors without the multiprocessing extensions, where
+/// a kernel for more finds out that it runs alone.
 pub(crate) fn is_smp(machine: &Machine<'_>) -> bool {
-    machine.config.smp
+    machine.config.smp && !uniprocessor(machine)
+}
+
+/// Whether the device tree's first processor is one that never has company: Cortex-A8, and those before ARMv7 but the ARM11
+/// MPCore.
+fn uniprocessor(machine: &Machine<'_>) -> bool {
+    let Firmware::DeviceTree { tree, .. } = &machine.firmware else { return false };
+    let mut cpus = tree.find("/cpus").into_iter().flat_map(|cpus| cpus.children());
+    let Some(first) = cpus.find(|node| node.base_name() == "cpu") else { return false };
+    let mut names = first.property("compatible").into_iter().flat_map(|p| p.strings());
+    names.any(|name| match name.strip_prefix(b"arm,") {
+        Some(name) => name == b"cortex-a8" || name.starts_with(b"arm") && name != b"arm11mpcore",
+        None => false,
+    })
 }
 
 /// The format of a machine's tables. Caches allocate on writes where several CPUs share memory (L_PTE_MT_WRITEALLOC), else
@@ -81,11 +108,19 @@ fn of_domain<'a>(tables: &KernelTables<'a>, domain: u8) -> KernelTables<'a> {
     tables
 }
 
-/// Takes out what is mapped from `start` up to `end` (`pmd_clear` of each PMD), if tables are built.
+/// Takes out what is mapped in the PMDs from that of `start` up to `end` (`pmd_clear` of each), if tables are built.
 ///
 /// # Errors
 /// [`BootError::PageTables`].
 pub(crate) fn clear_mapping(b: &Boot<'_>, start: u64, end: u64) -> Result<(), BootError> {
     let Some(tables) = b.pgtable else { return Ok(()) };
+    let end = end.min(TOP).next_multiple_of(PMD);
     put::clear(&tables, start & !(PMD - 1), end).map_err(BootError::PageTables)
+}
+
+impl Boot<'_> {
+    /// arm: maps the image as another version of Linux would. To be called before [`Self::run`].
+    pub fn set_lowmem_design(&mut self, design: LowmemDesign) {
+        self.lowmem_design = design;
+    }
 }

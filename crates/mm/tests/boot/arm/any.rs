@@ -1,6 +1,7 @@
 //! Whatever the firmware and the command line say: no panic, and every promise is kept.
 
 use super::no_map;
+use super::page_tables::try_build;
 use crate::support::facts::Depth;
 use crate::support::spec::{RAM, image};
 use crate::support::tree::{N, node, root};
@@ -107,5 +108,20 @@ proptest! {
     fn any_machine_boots_or_is_refused(machine in machine()) {
         // The harness holds memblock and the placements to their invariants.
         let _ = machine.boot_with(Depth::Allocator, |_| ());
+    }
+
+    #[test]
+    fn any_machine_gets_the_tables_that_are_counted(machine in machine()) {
+        let counted = machine.boot_with(Depth::Allocator, |_| ()).0;
+        match (counted, try_build(&machine, |_| ())) {
+            (Ok(counted), Ok(built)) => {
+                prop_assert_eq!(&counted.events, &built.facts.events);
+                prop_assert_eq!(built.counts.mismatch(), None);
+                let linear = built.linear_map();
+                prop_assert!(linear.is_ok(), "{:?}", linear);
+            }
+            (Err(counted), Err(built)) => prop_assert_eq!(counted, built),
+            (counted, built) => prop_assert!(false, "{:?} {:?}", counted.err(), built.err()),
+        }
     }
 }
