@@ -247,3 +247,6 @@ impl Fact {
         outcome.tally.check(Group::PageTables, &key, text(self.captured), text(self.ours));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,8 +20,11 @@ pub struct TableCounts {
 }
 
 impl TableCounts {
-    /// Adds to a step; one beyond those that there is room for is left out.
+    /// Adds to a step, if there is anything to add; one beyond those that there is room for is left out.
     pub(crate) fn add(&mut self, step: &'static str, counted: u64, built: Option<u64>) {
+        if counted == 0 && built.is_none_or(|built| built == 0) {
+            return;
+        }
         match self.steps.iter_mut().find(|s| s.step == step) {
             Some(s) => {
                 s.counted += counted;

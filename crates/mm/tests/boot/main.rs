@@ -12,6 +12,7 @@ mod failing;
 mod freed;
 mod models;
 mod numa;
+mod page_tables;
 mod placements;
 mod reserved;
 mod stack;

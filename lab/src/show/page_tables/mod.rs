@@ -145,3 +145,6 @@ pub fn executes(attributes: &str) -> bool {
     // arm's are fields of the descriptor, the others letters by position.
     attributes.split(' ').any(|field| field == "xn0") || attributes.as_bytes().get(2) == Some(&b'x')
 }
+
+#[cfg(test)]
+mod tests;

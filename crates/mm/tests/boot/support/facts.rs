@@ -159,7 +159,18 @@ impl Spec {
         look: impl FnOnce(&Boot<'_>),
     ) -> (Result<Facts, BootError>, Log) {
         let log = Log { brief: !self.record, ..Log::default() };
-        let result = self.lend(|machine| run(self, machine, &log, depth, prepare, look));
+        let result = self.lend(|machine| run(self, machine, &log, depth, prepare, look, |_| ()));
+        (result.expect("the firmware's tables can be read"), log)
+    }
+
+    /// Boots to a running page allocator; `look` sees what is there then.
+    pub(crate) fn boot_to_the_end(
+        &self,
+        prepare: impl FnOnce(&mut Boot<'_>),
+        look: impl FnOnce(&Boot<'_>),
+    ) -> (Result<Facts, BootError>, Log) {
+        let log = Log { brief: !self.record, ..Log::default() };
+        let result = self.lend(|machine| run(self, machine, &log, Depth::Allocator, prepare, |_| (), look));
         (result.expect("the firmware's tables can be read"), log)
     }
 
@@ -190,6 +201,7 @@ fn run(
     depth: Depth,
     prepare: impl FnOnce(&mut Boot<'_>),
     look: impl FnOnce(&Boot<'_>),
+    last: impl FnOnce(&Boot<'_>),
 ) -> Result<Facts, BootError> {
     let mut memory = vec![Region::default(); spec.slots.0];
     let mut reserved = vec![Region::default(); spec.slots.1];
@@ -238,6 +250,7 @@ fn run(
         running.initcalls(boot, &Cpus { online: nodes.len() as u32, on_node: &on_node });
         running.buddy.validate().unwrap_or_else(|v| panic!("after the initcalls: {v}"));
         running.watermarks.validate().unwrap_or_else(|v| panic!("after the initcalls: {v}"));
+        last(boot);
         if matches!(depth, Depth::Use | Depth::UseIfSmall) {
             super::usage::use_and_return(running);
         }

@@ -1,0 +1,187 @@
+//! Whole boots of every shipped machine: their page tables as they are shown, and a second opinion about each range.
+
+use super::{PtDump, Translated};
+use crate::machine::description::{SHIPPED, shipped};
+use crate::machine::{OwnedMachine, arch_name};
+use crate::run::{self, Booted};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_firmware::Arch;
+use pagewright_pagetable::{AttrFlags, RunKind};
+use pagewright_sim::mmu::{Access, Perms};
+
+fn machine(name: &str) -> OwnedMachine {
+    shipped(name).unwrap().machine().unwrap()
+}
+
+fn with<R>(machine: &OwnedMachine, look: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R) -> R {
+    run::boot(machine, look, |_| ()).unwrap_or_else(|e| panic!("{}: {e}", machine.name))
+}
+
+fn dump(name: &str) -> String {
+    with(&machine(name), |b| PtDump::of(b, b.tables().unwrap()).unwrap().to_string())
+}
+
+fn translated(name: &str, va: u64, access: Access) -> String {
+    with(&machine(name), |b| Translated::of(b, VirtAddr::new(va), &[access]).unwrap().to_string())
+}
+
+/// Machines whose tables are built.
+fn built() -> impl Iterator<Item = OwnedMachine> {
+    SHIPPED.iter().map(|(name, _)| machine(name)).filter(|m| m.arch != Arch::I386)
+}
+
+#[test]
+fn as_many_tables_are_built_as_are_counted() {
+    for machine in built() {
+        with(&machine, |booted| {
+            let counts = &booted.boot.table_counts;
+            assert_eq!(counts.mismatch(), None, "{}", machine.name);
+            assert!(counts.total() > 0 && booted.boot.table_error.is_none(), "{}", machine.name);
+        });
+    }
+}
+
+/// What the walker's flags mean to a CPU.
+fn perms(flags: AttrFlags) -> Perms {
+    let user = flags.contains(AttrFlags::USER);
+    let (write, exec) = (flags.contains(AttrFlags::WRITE), flags.contains(AttrFlags::EXEC));
+    let user_exec = user && flags.intersects(AttrFlags::EXEC | AttrFlags::USER_EXEC);
+    Perms {
+        kernel_read: true,
+        kernel_write: write,
+        kernel_fetch: exec || user_exec,
+        user_read: user,
+        user_write: user && write,
+        user_fetch: user_exec,
+    }
+}
+
+#[test]
+fn the_software_mmu_finds_every_range_where_the_walker_does() {
+    for machine in built() {
+        with(&machine, |booted| {
+            let tables = booted.tables().unwrap();
+            let mut runs = Vec::new();
+            let all = VirtRange { start: VirtAddr::ZERO, len: u64::MAX };
+            tables.with(|tree| {
+                let shape = tree.shape();
+                let see = &mut |run: &pagewright_pagetable::Run| {
+                    if let RunKind::Leaf(leaf) = run.kind {
+                        runs.push((run.range, leaf, shape.level(run.level).bytes(), run.limits));
+                    }
+                };
+                tree.walk(all, see).unwrap();
+            });
+            assert!(runs.len() > 5, "{}", machine.name);
+            for (range, leaf, bytes, limits) in runs {
+                let expected = perms(limits.apply(leaf.attr.flags));
+                for offset in [0, range.len / 2, range.len - 1] {
+                    let va = VirtAddr::new(range.start.get() + offset);
+                    let mapping = booted.access(va, Access::READ).unwrap();
+                    let mapping = mapping.unwrap_or_else(|e| panic!("{}: {e}", machine.name));
+                    let phys = PhysAddr::new(leaf.phys.get() + offset);
+                    assert_eq!(mapping.phys_of(va), phys, "{} {va:?}", machine.name);
+                    assert_eq!(mapping.bytes, bytes, "{} {va:?}", machine.name);
+                    let (ours, theirs) = (expected, mapping.perms);
+                    assert_eq!(ours.kernel_write, theirs.kernel_write, "{} {va:?}", machine.name);
+                    assert_eq!(ours.user_read, theirs.user_read, "{} {va:?}", machine.name);
+                    assert_eq!(ours.kernel_fetch, theirs.kernel_fetch, "{} {va:?}", machine.name);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_pcs_tables_are_shown_in_the_form_of_x86() {
+    let text = dump("x86_64-q35");
+    for line in [
+        "---[ User Space ]---\n0x0000000000000000-0x0000800000000000         128T                               pgd\n",
+        "---[ Low Kernel Mapping ]---\n0xffff888000000000-0xffff888000098000         608K     RW                 GLB NX pte\n",
+        "0xffff888001000000-0xffff888001e00000          14M     ro         PSE     GLB NX pmd\n",
+        "0xffff888100000000-0xffff888180000000           2G     RW         PSE     GLB NX pud\n",
+        "---[ High Kernel Mapping ]---\n0xffffffff80000000-0xffffffff81000000          16M                               pmd\n",
+        "0xffffffff81000000-0xffffffff81e00000          14M     ro         PSE     GLB x  pmd\n",
+        "0xffffffffff800000-0x0000000000000000           8M                               pmd\n",
+    ] {
+        assert!(text.contains(line), "{line}in\n{text}");
+    }
+    assert!(text.lines().all(|l| l.starts_with("---[")
+        || l.len()
+            == "0xffff888000000000-0xffff888000098000         608K     RW                 GLB NX pte".len()));
+}
+
+#[test]
+fn tables_of_arm_machines_are_shown_in_their_forms_without_holes() {
+    let text = dump("arm64-virt");
+    for line in [
+        "---[ Linear Mapping start ]---\n0xffff000000000000-0xffff000000210000        2112K PTE       RW NX SHD AF            UXN    MEM/NORMAL-TAGGED\n",
+        "PMD       ro NX SHD AF        BLK UXN    MEM/NORMAL\n",
+        "PTE       ro x  SHD AF    CON     UXN    MEM/NORMAL\n",
+        "---[ vmemmap start ]---\n",
+    ] {
+        assert!(text.contains(line), "{line}in\n{text}");
+    }
+    let short = dump("arm-virt");
+    assert!(
+        short
+            .contains("---[ Kernel Mapping ]---\n0xc0000000-0xc0300000           3M KERNEL      RW NX SHD\n"),
+        "{short}"
+    );
+    assert!(
+        short.contains("0xffff0000-0xffff1000           4K VECTORS USR ro x  SHD MEM/CACHED/WBWA\n"),
+        "{short}"
+    );
+    let long = dump("arm-lpae-virt");
+    assert!(
+        long.contains("---[ Kernel Mapping ]---\n0xc0000000-0xc0400000           4M     RW NX SHD\n"),
+        "{long}"
+    );
+    assert!(long.contains("4K USR ro x  SHD MEM/CACHED/WBWA\n"), "{long}");
+}
+
+#[test]
+fn one_address_is_explained_level_by_level() {
+    let text = translated("x86_64-q35", 0xffff_ffff_8100_0123, Access::WRITE);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "0xffffffff81000123: .text (x86_64, 4 levels)");
+    for (n, start) in [(1, "  PGD[511] of the table at 0x2a10000,"), (3, "  PUD[510]"), (5, "  PMD[8]")] {
+        assert!(lines[n].starts_with(start), "{text}");
+    }
+    assert_eq!(lines[6], "      P A D PS G");
+    assert!(
+        lines[7].starts_with(
+            "kernel write at 0xffffffff81000123: protection violation, PD: the page is read-only"
+        )
+    );
+    assert!(lines[7].ends_with("error code 0x3"), "{text}");
+    let read = translated("x86_64-q35", 0xffff_ffff_8100_0123, Access::READ);
+    assert!(read.ends_with("kernel read: 0x1000123, 2 MiB, WriteBack, kernel r-x, user ---\n"), "{read}");
+}
+
+#[test]
+fn an_address_that_leads_nowhere_is_told_with_the_exact_fault() {
+    let text = translated("x86_64-q35", 0x1000, Access::USER_EXECUTE);
+    assert!(text.contains("PGD[0]") && text.contains("empty"), "{text}");
+    assert!(text.contains("user execute at 0x1000: not present, PML4"), "{text}");
+    assert!(text.ends_with("error code 0x14\n"), "{text}");
+    let text = translated("x86_64-q35", 1 << 63, Access::READ);
+    assert!(text.contains("address not canonical"), "{text}");
+    let text = translated("arm64-virt", 0xffff_8000_0000_0000, Access::READ);
+    assert!(text.contains("translation fault, level"), "{text}");
+    let text = translated("arm64-virt", 0x1000, Access::READ);
+    assert!(text.contains("translation fault, level 0"), "{text}");
+    // Both words of a pair are shown.
+    let text = translated("arm-virt", 0xffff_0000, Access::USER_READ);
+    assert!(text.contains("hardware: page B C") && text.contains("Linux: PRESENT YOUNG MT=7"), "{text}");
+}
+
+#[test]
+fn machines_whose_tables_are_only_counted_say_so() {
+    let mut machine = machine("arm64-virt");
+    if let crate::machine::OwnedFirmware::DeviceTree { memory, .. } = &mut machine.firmware {
+        *memory = vec![pagewright_addr::PhysRange::from_len(PhysAddr::new(1 << 30), 1 << 40)];
+    }
+    let fault = with(&machine, |booted| booted.tables().map(|_| ()).unwrap_err().to_string());
+    assert!(fault.starts_with(arch_name(machine.arch)) && fault.contains("only counted"), "{fault}");
+}
