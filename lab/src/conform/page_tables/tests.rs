@@ -9,7 +9,11 @@ const MODULES: u64 = 0xffff_ffff_c000_0000;
 
 /// Compares the machine's own tables after `change`.
 fn compared(change: impl FnOnce(&mut Vec<Mapped>)) -> Outcome {
-    let machine = shipped("x86_64-q35").unwrap().machine().unwrap();
+    compared_on("x86_64-q35", change)
+}
+
+fn compared_on(machine: &str, change: impl FnOnce(&mut Vec<Mapped>)) -> Outcome {
+    let machine = shipped(machine).unwrap().machine().unwrap();
     let outcome = run::boot(
         &machine,
         |booted| {
@@ -118,4 +122,46 @@ fn what_lies_outside_the_four_ranges_is_not_compared() {
         runs.push(Mapped { range, attributes: "w--G--".to_owned(), ..module(0x1234_5000, 0) });
     });
     assert_eq!(outcome.tally.open(), 0, "{:#?}", outcome.tally);
+}
+
+/// Where the BeagleBone's contiguous area begins in the linear map, and how its tables show a page there.
+const CMA: u64 = 0xdf00_0000;
+const CMA_PAGE: &str = "page ap1 xn1 tex0 c1 b1 s0 ng0 dom0";
+
+#[test]
+fn pages_of_a_contiguous_area_may_have_become_uncached() {
+    let outcome = compared_on("beaglebone-black", |runs| {
+        let run = runs.iter().find(|r| r.range.start.get() == CMA).unwrap();
+        assert_eq!((run.attributes.as_str(), run.size), (CMA_PAGE, 4096));
+        cut_out(runs, CMA + 0x4000, 0x2000, 4096, &CMA_PAGE.replace("tex0 c1 b1", "tex0 c0 b1"));
+    });
+    assert_eq!(outcome.tally.open(), 0, "{:#?}", outcome.tally);
+    assert_eq!(outcome.excluded, [0, 0, 0x2000]);
+}
+
+#[test]
+fn neither_other_rights_there_nor_uncached_pages_elsewhere_are_left_out() {
+    let executable = CMA_PAGE.replace("tex0 c1 b1", "tex0 c0 b1").replace("xn1", "xn0");
+    let outcome = compared_on("beaglebone-black", |runs| cut_out(runs, CMA, 0x1000, 4096, &executable));
+    assert_eq!((outcome.tally.open(), outcome.excluded), (1, [0; RULES.len()]));
+    let uncached = "sect ap1 xn1 tex0 c0 b1 s0 ng0 dom0";
+    let outcome =
+        compared_on("beaglebone-black", |runs| cut_out(runs, 0xd000_0000, 1 << 20, 1 << 20, uncached));
+    assert_eq!((outcome.tally.open(), outcome.excluded), (1, [0; RULES.len()]));
+}
+
+#[test]
+fn the_domain_of_arms_vectors_is_that_of_their_table() {
+    let outcome = compared_on("beaglebone-black", |runs| {
+        let of = |runs: &[Mapped], va: u64| {
+            let run = runs.iter().find(|r| r.range.contains(VirtAddr::new(va))).unwrap();
+            run.attributes.clone()
+        };
+        assert!(of(runs, 0xffff_0000).ends_with("dom3"));
+        assert!(of(runs, 0xc000_0000).ends_with("dom0"));
+        runs.iter_mut().filter(|r| r.range.start.get() == 0xffff_0000).for_each(|r| {
+            r.attributes = r.attributes.replace("dom3", "dom0");
+        });
+    });
+    assert_eq!(outcome.tally.open(), 1, "{:#?}", outcome.tally);
 }
