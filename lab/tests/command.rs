@@ -149,6 +149,12 @@ fn memory_that_ends_with_the_last_address_can_be_drawn() {
 }
 
 #[test]
+fn low_memory_of_arm_may_end_within_a_page() {
+    let out = text(&["boot", "--arch", "arm", "--quiet", "--memory", "1G", "--cmdline", "vmalloc=246403K"]);
+    assert!(out.contains("Physical memory, "));
+}
+
+#[test]
 fn bad_input_ends_with_2_and_one_line() {
     let folder = scratch("bad");
     let garbage = folder.join("garbage");
