@@ -283,6 +283,9 @@ pub struct Cpus {
     pub la57: bool,
     /// x86_64: the bit of a page-table entry that says that the page is encrypted (`sme_me_mask`); 0 without encryption.
     pub encryption_mask: u64,
+    /// x86: user code could read kernel memory through a flaw of the processor (Meltdown), so that page tables are isolated
+    /// unless the command line says otherwise.
+    pub meltdown: bool,
     /// x86: the local APIC is reached through processor registers (x2APIC), so that nothing of it is mapped.
     pub x2apic: bool,
     /// Physical address bits that the processor implements.
@@ -306,6 +309,7 @@ impl Default for Cpus {
             debug_store: false,
             la57: false,
             encryption_mask: 0,
+            meltdown: false,
             x2apic: false,
             phys_bits: 40,
             vipt_aliasing: false,

@@ -28,6 +28,7 @@ pub(super) struct LogInputs<'a> {
     gbpages: bool,
     intel: bool,
     x2apic: bool,
+    meltdown: bool,
     max_arch_pfn: Option<u64>,
     vipt_aliasing: bool,
     boot_id: Option<u64>,
@@ -62,6 +63,9 @@ impl<'a> LogInputs<'a> {
                     out.boot_id = text
                         .split_once("0x")
                         .and_then(|(_, rest)| u64::from_str_radix(rest.split(' ').next()?, 16).ok());
+                }
+                Line::Other(text) if text.starts_with("Kernel/User page tables isolation: enabled") => {
+                    out.meltdown = true;
                 }
                 Line::Other(text) if text.starts_with("CPU: ") => {
                     // `nonaliasing` is another word.
@@ -101,6 +105,7 @@ impl Capture {
             gbpages: log.gbpages,
             debug_store: log.intel,
             x2apic: log.x2apic,
+            meltdown: log.meltdown,
             la57: log.max_arch_pfn == Some(LA57_ARCH_PFN),
             vipt_aliasing: log.vipt_aliasing,
             boot_id: log.boot_id,

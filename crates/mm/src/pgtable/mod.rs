@@ -267,7 +267,7 @@ impl<'a> Boot<'a> {
         let range = VirtRange::from_len(VirtAddr::new(virt), len);
         let (attr, limits) = match tables.format {
             KernelFormat::X86Level4(_) | KernelFormat::X86Level5(_) => {
-                (x86::PAGE_KERNEL, TableLimits::empty())
+                (x86::page_kernel(self), TableLimits::empty())
             }
             // There is no such memory map.
             KernelFormat::ArmShort(_) | KernelFormat::ArmLpae(_) => return Ok(()),

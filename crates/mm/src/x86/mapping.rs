@@ -9,7 +9,7 @@ use crate::boot::{Boot, info};
 use crate::census::Leaves;
 use crate::error::BootError;
 use crate::pgtable::Mapping;
-use crate::pgtable::x86::PAGE_KERNEL;
+use crate::pgtable::x86::page_kernel;
 use arrayvec::ArrayVec;
 use pagewright_addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
@@ -258,7 +258,7 @@ fn init_memory_mapping(
             virt: b.linear_map().virt(part.start).get(),
             phys: part.start.get(),
             len: part.len(),
-            attr: PAGE_KERNEL,
+            attr: page_kernel(b),
             leaves,
             contiguous: false,
             limits: TableLimits::empty(),

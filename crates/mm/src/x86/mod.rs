@@ -132,7 +132,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     b.phase(Phase::SetupArch);
     late::rest_of_setup_arch(b, &mut x)?;
     if let Some(tables) = b.pgtable.filter(|_| machine.arch == Arch::X86_64) {
-        pgtable::x86::apics(&tables, machine).map_err(BootError::PageTables)?;
+        pgtable::x86::apics(b, &tables).map_err(BootError::PageTables)?;
     }
     *b.e820 = Some(x.e820);
     *b.x86_mapped = Some(x.mapped);

@@ -201,6 +201,35 @@ fn gaps_between_sections_are_ordinary_memory_again() {
 }
 
 #[test]
+fn isolated_page_tables_show_nothing_freed_in_the_image_and_are_not_global() {
+    let isolated = |line: &str, meltdown: bool| {
+        let mut spec = pc(256).cmdline(line);
+        spec.cpus.meltdown = meltdown;
+        spec.image.text_end = spec.image.text_end.saturating_sub(64 * KIB);
+        build(spec)
+    };
+    for (line, meltdown, is) in [
+        ("", false, false),
+        ("", true, true),
+        ("nopti", true, false),
+        ("pti=on", false, true),
+        ("pti=auto", true, true),
+    ] {
+        let built = isolated(line, meltdown);
+        let image = built.spec.image;
+        for freed in [image.init_begin.get(), image.init_end.get() - 1, image.text_end.get()] {
+            assert_eq!(built.image(freed), if is { "---" } else { "rw-" }, "{line} {freed:#x}");
+            assert_eq!(built.direct(freed), "rw-", "{line} {freed:#x}");
+        }
+        // What is not freed stays where it is.
+        assert_eq!(built.image(image.text_end.get() - 1), "r-x");
+        assert_eq!(built.image(image.data_start.get()), "rw-");
+        let global = built.runs.iter().filter(|r| r.3.contains(AttrFlags::GLOBAL)).count();
+        assert_eq!(global == 0, is, "{line}");
+    }
+}
+
+#[test]
 fn rodata_off_leaves_text_and_constants_writable() {
     let built = build(pc(256).cmdline("rodata=off"));
     assert_eq!(built.image(built.spec.image.text_start.get()), "rwx");

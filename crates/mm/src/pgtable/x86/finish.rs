@@ -4,7 +4,7 @@
 //! direct map and one in the image's mapping; a change of one is made to the other too, except when only the no-execute
 //! bit changes. Larger pages are split where a change covers a part of them.
 
-use super::{PAGE, PAGE_KERNEL, PMD, START_KERNEL_MAP, image_virt, page_offset};
+use super::{PAGE, PAGE_KERNEL, PMD, START_KERNEL_MAP, image_virt, isolated, page_offset};
 use crate::boot::Boot;
 use crate::pgtable::attr::{change_range, each_mapped};
 use crate::pgtable::{KernelTables, KernelTree, TableError};
@@ -47,6 +47,8 @@ struct Pages<'t> {
     /// What the image's mapping adds to a physical address.
     image_offset: u64,
     page_offset: u64,
+    /// Whether what is freed of the image leaves its mapping.
+    isolated: bool,
     /// Tables that splits took.
     tables: u64,
 }
@@ -101,6 +103,20 @@ impl Pages<'_> {
         self.nx(at, bytes)?;
         self.rw(at, bytes)
     }
+
+    /// `free_kernel_image_pages`: and where tables are isolated, the image no longer shows it (`set_memory_np_noalias`): what comes to
+    /// lie there is no part of the image, and user code's tables may have a part of its mapping.
+    fn free_of_image(&mut self, at: u64, bytes: u64) -> Result<(), TableError> {
+        self.free(at, bytes)?;
+        let range = VirtRange::from_len(VirtAddr::new(at), bytes.next_multiple_of(PAGE));
+        if !self.isolated || range.is_empty() {
+            return Ok(());
+        }
+        for end in [range.start, VirtAddr::new(range.last().get().wrapping_add(1))] {
+            self.tables += self.tree.split(end, self.source)?;
+        }
+        Ok(self.tree.unmap(range, true, self.source)?)
+    }
 }
 
 /// The permissions that a running kernel ends up with: the IDT, the real-mode trampoline, freed init memory, and the
@@ -119,6 +135,7 @@ pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, 
             image: VirtRange::new(VirtAddr::new(first), VirtAddr::new(end)),
             image_offset: image_virt(machine, PhysAddr::ZERO),
             page_offset: page_offset(machine.cpus.la57),
+            isolated: isolated(b),
             tables: 0,
         };
         permissions(b, &mut pages)?;
@@ -131,6 +148,11 @@ fn permissions(b: &Boot<'_>, pages: &mut Pages<'_>) -> Result<(), TableError> {
     let image = &machine.image;
     let x = &image.x86;
     let virt = |phys: PhysAddr| image_virt(machine, phys);
+    if pages.isolated {
+        // pti_set_kernel_image_nonglobal: processors with Meltdown that Linux meets have PCIDs, which it prefers to global pages.
+        let (start, len) = (pages.image.start.get(), pages.image.len);
+        pages.change(start, len, &AttrChange::flags(AttrFlags::empty(), AttrFlags::GLOBAL), false)?;
+    }
     // idt_setup_apic_and_irq_gates: the processor reads the IDT at the start of the CPU entry areas, read-only like itself.
     if x.idt_table != PhysAddr::ZERO {
         if let Some(area) = super::areas::area(machine, Kind::CpuEntryArea) {
@@ -158,7 +180,8 @@ fn permissions(b: &Boot<'_>, pages: &mut Pages<'_>) -> Result<(), TableError> {
     if machine.cpus.encryption_mask == 0 {
         free(image.decrypted_unused, pages)?;
     }
-    free(PhysRange::new(image.init_begin, image.init_end), pages)?;
+    pages
+        .free_of_image(virt(image.init_begin), image.init_end.get().saturating_sub(image.init_begin.get()))?;
     if machine.config.strict_kernel_rwx && b.params.rodata != Some(Rodata::Off) {
         mark_rodata_ro(machine, pages)?;
     }
@@ -178,6 +201,6 @@ fn mark_rodata_ro(machine: &Machine<'_>, pages: &mut Pages<'_>) -> Result<(), Ta
     pages.ro(start, end.saturating_sub(start))?;
     let (_, all_end) = image_span(machine);
     pages.nx(text_end, all_end.saturating_sub(text_end))?;
-    pages.free(text_end, rodata.saturating_sub(text_end))?;
-    pages.free(rodata_end, virt(image.data_start).saturating_sub(rodata_end))
+    pages.free_of_image(text_end, rodata.saturating_sub(text_end))?;
+    pages.free_of_image(rodata_end, virt(image.data_start).saturating_sub(rodata_end))
 }

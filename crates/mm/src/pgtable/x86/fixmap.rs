@@ -1,11 +1,12 @@
 //! The fixed mappings that stay: those of the interrupt controllers.
 
-use super::{PAGE, PAGE_KERNEL};
+use super::{PAGE, page_kernel};
+use crate::boot::Boot;
 use crate::pgtable::{KernelTables, TableError};
 use pagewright_addr::{PhysAddr, VirtRange};
-use pagewright_firmware::{Firmware, Machine};
+use pagewright_firmware::Firmware;
 use pagewright_kspace::{Facts, FixedIndex, Fixmap, Slot};
-use pagewright_pagetable::{MapOptions, MemoryType, NoTables};
+use pagewright_pagetable::{Attr, MapOptions, MemoryType, NoTables};
 
 /// APIC_DEFAULT_PHYS_BASE.
 const LOCAL_APIC: PhysAddr = PhysAddr::new(0xfee0_0000);
@@ -15,33 +16,34 @@ const LOCAL_APIC: PhysAddr = PhysAddr::new(0xfee0_0000);
 ///
 /// # Errors
 /// [`TableError`].
-pub(crate) fn apics(tables: &KernelTables<'_>, machine: &Machine<'_>) -> Result<(), TableError> {
+pub(crate) fn apics(b: &Boot<'_>, tables: &KernelTables<'_>) -> Result<(), TableError> {
+    let machine = b.machine;
+    let attr = page_kernel(b).with_memory(MemoryType::StronglyOrdered);
     let (Firmware::Pc(pc), Ok(fixmap)) = (&machine.firmware, Fixmap::of(&Facts::new(machine.config))) else {
         return Ok(());
     };
     if let Some(slot) = fixmap.slot(Slot::ApicBase).filter(|_| !machine.cpus.x2apic) {
-        set_nocache(tables, &fixmap, slot, LOCAL_APIC)?;
+        set_fixmap(tables, &fixmap, slot, LOCAL_APIC, attr)?;
     }
     let io = fixmap.groups().iter().find(|g| g.slot == Slot::IoApicBase);
     for (slot, at) in io.into_iter().flat_map(|g| (g.first.0..).take(g.count as usize)).zip(pc.io_apics) {
         // A log may count them without saying where they are.
         if *at != PhysAddr::ZERO {
-            set_nocache(tables, &fixmap, FixedIndex(slot), *at)?;
+            set_fixmap(tables, &fixmap, FixedIndex(slot), *at, attr)?;
         }
     }
     Ok(())
 }
 
-/// `set_fixmap_nocache`.
-fn set_nocache(
+fn set_fixmap(
     tables: &KernelTables<'_>,
     fixmap: &Fixmap,
     slot: FixedIndex,
     phys: PhysAddr,
+    attr: Attr,
 ) -> Result<(), TableError> {
     let Some(va) = fixmap.fix_to_virt(slot) else { return Ok(()) };
     let range = VirtRange::from_len(va, PAGE);
-    let attr = PAGE_KERNEL.with_memory(MemoryType::StronglyOrdered);
     let phys = phys.align_down(PAGE);
     tables.with(|tree| tree.map(range, phys, attr, &MapOptions::PAGES, &mut NoTables))?;
     Ok(())

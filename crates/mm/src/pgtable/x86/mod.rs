@@ -22,6 +22,7 @@ use crate::error::BootError;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pagewright_addr::PhysAddr;
 use pagewright_firmware::Machine;
+use pagewright_firmware::cmdline::Pti;
 use pagewright_pagetable::format::x86::{X86_64, X86Config, bits};
 use pagewright_pagetable::{Attr, AttrFlags, TableMemory};
 
@@ -43,6 +44,22 @@ const ABOVE_FIXMAP: usize = 4;
 pub(crate) const PAGE_KERNEL: Attr = Attr::normal(
     AttrFlags::WRITE.union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED).union(AttrFlags::DIRTY),
 );
+
+/// Whether kernel and user have page tables of their own (`pti_check_boottime_disable`): with a processor that needs it, or where the
+/// command line wants it.
+pub(crate) fn isolated(b: &Boot<'_>) -> bool {
+    b.machine.config.page_table_isolation
+        && match b.params.pti {
+            Some(Pti::Off) => false,
+            Some(Pti::On) => true,
+            _ => b.machine.cpus.meltdown,
+        }
+}
+
+/// `PAGE_KERNEL` as this kernel has it (`__default_kernel_pte_mask`): with isolated tables next to nothing is global.
+pub(crate) fn page_kernel(b: &Boot<'_>) -> Attr {
+    if isolated(b) { PAGE_KERNEL.changed(AttrFlags::empty(), AttrFlags::GLOBAL) } else { PAGE_KERNEL }
+}
 
 /// `PAGE_OFFSET`: where the direct map begins.
 pub(crate) const fn page_offset(la57: bool) -> u64 {
