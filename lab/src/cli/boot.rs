@@ -3,8 +3,9 @@
 use super::machine::MachineArgs;
 use super::{Outcome, colour, print};
 use crate::fault::Fault;
-use crate::run::{self, Booted, LogOptions, Recorder, Verbosity};
+use crate::run::{self, Booted, Recorder};
 use crate::summary::{Ledger, Picture, accounts, json, page_tables, phases};
+use pagewright_view::log::{LogOptions, Verbosity};
 use std::time::Instant;
 
 /// Arguments of `boot`.
@@ -17,10 +18,32 @@ pub(super) struct BootArgs {
     quiet: bool,
     /// Which lines of the log to print.
     #[arg(long, value_enum, default_value_t)]
-    log_level: Verbosity,
+    log_level: LogLevel,
     /// Print one JSON document instead; docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
+}
+
+/// How much of the log is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+enum LogLevel {
+    /// Errors and warnings.
+    Warning,
+    /// What Linux keeps with this command line.
+    #[default]
+    Info,
+    /// Also what `memblock=debug mminit_loglevel=4` would show.
+    Debug,
+}
+
+impl LogLevel {
+    fn verbosity(self) -> Verbosity {
+        match self {
+            Self::Warning => Verbosity::Warning,
+            Self::Info => Verbosity::Info,
+            Self::Debug => Verbosity::Debug,
+        }
+    }
 }
 
 /// Runs the command.
@@ -32,7 +55,7 @@ pub(super) fn run(args: &BootArgs) -> Result<Outcome, Fault> {
         // What was said before the boot stopped tells why.
         |record| {
             if !args.quiet && !args.json {
-                let options = LogOptions { verbosity: args.log_level, ..LogOptions::default() };
+                let options = LogOptions { verbosity: args.log_level.verbosity(), ..LogOptions::default() };
                 let _ = print(record.log(&options));
             }
         },
@@ -41,7 +64,7 @@ pub(super) fn run(args: &BootArgs) -> Result<Outcome, Fault> {
 }
 
 fn log(args: &BootArgs, booted: &Booted<'_, '_, '_, '_, '_>, record: &Recorder) -> String {
-    record.log(&LogOptions { verbosity: args.log_level, ..LogOptions::of(&booted.boot.params) })
+    record.log(&LogOptions { verbosity: args.log_level.verbosity(), ..LogOptions::of(&booted.boot.params) })
 }
 
 fn report(args: &BootArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<(), Fault> {
@@ -49,7 +72,7 @@ fn report(args: &BootArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<(), Fa
     let ledger = Ledger::of(booted);
     let log = (!args.quiet).then(|| log(args, booted, booted.record));
     if args.json {
-        let document = json::document(booted, &ledger, log.as_deref(), end);
+        let document = json::document(booted, &ledger, log.as_deref(), end)?;
         let text = serde_json::to_string_pretty(&document);
         return print(format_args!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?));
     }

@@ -7,7 +7,7 @@ use crate::run::{self, Booted};
 use crate::show::layout;
 use crate::show::page_tables::PtDump;
 use pagewright_kspace::Version;
-use pagewright_memblock::Set;
+use pagewright_view::View;
 
 /// Arguments of `show`.
 #[derive(clap::Args, Debug)]
@@ -58,14 +58,14 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
 
 fn render(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
     Ok(match args.file {
-        File::Zoneinfo => booted.zoneinfo().to_string(),
-        File::Buddyinfo => booted.buddyinfo().to_string(),
-        File::Pagetypeinfo => booted.pagetypeinfo().to_string(),
-        File::Meminfo => booted.meminfo().to_string(),
+        File::Zoneinfo => booted.show(View::Zoneinfo)?,
+        File::Buddyinfo => booted.show(View::Buddyinfo)?,
+        File::Pagetypeinfo => booted.show(View::Pagetypeinfo)?,
+        File::Meminfo => booted.show(View::Meminfo)?,
         File::Iomem => booted.iomem().to_string(),
-        File::MemblockMemory => booted.memblock(Set::Memory).to_string(),
-        File::MemblockReserved => booted.memblock(Set::Reserved).to_string(),
-        File::Vmstat => booted.vmstat().to_string(),
+        File::MemblockMemory => booted.show(View::MemblockMemory)?,
+        File::MemblockReserved => booted.show(View::MemblockReserved)?,
+        File::Vmstat => booted.show(View::Vmstat)?,
         File::Layout => return virtual_layout(args, booted),
         File::PageTables => return page_tables(booted),
     })

@@ -9,13 +9,14 @@ use crate::capture::Capture;
 use crate::facts::{Facts, Group};
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
-use crate::run::{self, Booted, LogOptions, Recorder};
+use crate::run::{self, Booted, Recorder};
 use crate::show::zoneinfo;
 use pagewright::Boot;
 use pagewright_addr::NodeId;
 use pagewright_firmware::cmdline::ThpParam;
 use pagewright_firmware::config::{Flavour, Thp};
 use pagewright_memblock::Set;
+use pagewright_view::log::LogOptions;
 use pagewright_zone::ZoneKind;
 
 /// The groups that need a boot.
@@ -225,7 +226,7 @@ fn managed(info: &zoneinfo::ZoneInfo, booted: &Booted<'_, '_, '_, '_, '_>) -> Ta
         let mut zones = booted.running.buddy.zones().iter();
         let ours = zones.find(|z| u32::from(z.nid().get()) == zone.node && z.kind().name() == zone.name);
         let text = ours.map(|z| {
-            let pages = z.managed_pages() + booted.gigantic_pages(z.nid(), z.kind());
+            let pages = z.managed_pages() + booted.state().gigantic_pages(z.nid(), z.kind());
             match pages as i64 - zone.managed as i64 {
                 0 => pages.to_string(),
                 difference => format!("{pages} ({difference:+} pages)"),

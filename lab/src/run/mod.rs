@@ -9,7 +9,6 @@ mod slots;
 mod stopped;
 
 pub use cpus::nodes as cpu_nodes;
-pub use log::{LogOptions, Verbosity};
 pub use record::{Entry, Recorder};
 pub use slots::{SPARE_SLOTS, SpareSlots};
 
@@ -24,6 +23,7 @@ use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region};
 use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
 use pagewright_sim::mmu::{Access, Fault as MmuFault, Mapping};
 use pagewright_sim::{PhysMemory, with_page_allocator};
+use pagewright_view::State;
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark::Cpus;
 
@@ -51,6 +51,13 @@ pub struct Booted<'b, 'z, 's, 'p, 'a> {
     pub record: &'b Recorder,
     /// The RAM with the page tables in it.
     ram: Option<&'b PhysMemory>,
+}
+
+impl<'b, 'z, 's, 'p, 'a> Booted<'b, 'z, 's, 'p, 'a> {
+    /// What its views show.
+    pub fn state(&self) -> State<'b, 'z, 's, 'p, 'a> {
+        State { boot: self.boot, running: self.running }
+    }
 }
 
 impl<'a> Booted<'_, '_, '_, '_, 'a> {

@@ -47,11 +47,6 @@ impl Recorder {
         self.entries.borrow().clone()
     }
 
-    /// The index of the first entry of which memblock's events are logged under `memblock=debug`.
-    pub fn logging_from(&self) -> usize {
-        self.logging_from.borrow().as_ref().map_or(usize::MAX, |(at, _)| *at)
-    }
-
     /// When each phase began.
     pub fn phases(&self) -> Vec<(Phase, Instant)> {
         self.phases.borrow().clone()

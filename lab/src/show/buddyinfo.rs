@@ -2,6 +2,7 @@
 
 use super::node_zone;
 use crate::fault::Fault;
+use pagewright_view::buddyinfo as view;
 use std::fmt;
 
 /// The whole file.
@@ -38,11 +39,7 @@ impl BuddyInfo {
 impl fmt::Display for BuddyInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for zone in &self.zones {
-            write!(f, "Node {}, zone {:>8} ", zone.node, zone.name)?;
-            for blocks in &zone.free {
-                write!(f, "{blocks:>6} ")?;
-            }
-            writeln!(f)?;
+            view::zone(f, zone.node, &zone.name, zone.free.iter().copied())?;
         }
         Ok(())
     }

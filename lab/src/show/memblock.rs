@@ -1,6 +1,8 @@
 //! `/sys/kernel/debug/memblock/memory` and `reserved`: one region a line.
 
 use crate::fault::Fault;
+use pagewright_memblock::AddrWidth;
+use pagewright_view::memblock as view;
 use std::fmt;
 
 /// The whole file.
@@ -32,9 +34,9 @@ impl Regions {
 
 impl fmt::Display for Regions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = if self.wide { 18 } else { 10 };
-        for (i, (start, last)) in self.regions.iter().enumerate() {
-            writeln!(f, "{i:>4}: {start:#0width$x}..{last:#0width$x}")?;
+        let width = if self.wide { AddrWidth::Bits64 } else { AddrWidth::Bits32 };
+        for (i, (first, last)) in self.regions.iter().enumerate() {
+            view::region(f, width, i, *first, *last)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `/proc/meminfo`: one labelled amount a line.
 
 use crate::fault::Fault;
+use pagewright_view::meminfo as view;
 use std::fmt;
 
 /// The whole file.
@@ -22,16 +23,6 @@ pub struct Line {
 }
 
 impl MemInfo {
-    /// Adds an amount in KiB.
-    pub fn push_kib(&mut self, name: &str, kib: u64) {
-        self.lines.push(Line { name: name.to_owned(), value: kib, kib: true });
-    }
-
-    /// Adds a plain count.
-    pub fn push_count(&mut self, name: &str, count: u64) {
-        self.lines.push(Line { name: name.to_owned(), value: count, kib: false });
-    }
-
     /// The amount with that label.
     pub fn get(&self, name: &str) -> Option<u64> {
         self.lines.iter().find(|l| l.name == name).map(|l| l.value)
@@ -56,17 +47,7 @@ impl MemInfo {
 impl fmt::Display for MemInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Line { name, value, kib } in &self.lines {
-            let unit = if *kib { " kB" } else { "" };
-            // Linux pads most labels to 16 columns and amounts to 8; these were given their own widths.
-            if name.starts_with("HugePages_") {
-                let label = format!("{name}:");
-                writeln!(f, "{label:<19}{value:>5}{unit}")?;
-            } else if name == "HardwareCorrupted" {
-                writeln!(f, "{name}: {value:>5}{unit}")?;
-            } else {
-                let label = format!("{name}:");
-                writeln!(f, "{label:<16}{value:>8}{unit}")?;
-            }
+            view::amount(f, name, *value, *kib)?;
         }
         Ok(())
     }

@@ -1,26 +1,35 @@
 //! The text files in which Linux 6.1 shows its memory, byte for byte.
 //!
-//! Each module holds one file: a plain model, a reader and a [`std::fmt::Display`] that writes the exact bytes
-//! (column widths, trailing blanks). `show` fills the models from a booted machine; `conform` reads captured files
-//! into the same models, so that a mistake in a format is caught by reading a real file and writing it back.
+//! [`pagewright_view`] writes them from a booted machine. Here each module holds one file as a plain model and its
+//! reader, for `conform` and for those who ask for single numbers. A model's [`std::fmt::Display`] goes through the same
+//! functions line by line, so that a mistake in a format is caught by reading a real file and writing it back.
 
 pub mod buddyinfo;
-mod fill;
 mod fill_iomem;
-mod huge;
 pub mod iomem;
 pub mod layout;
 pub mod memblock;
 pub mod meminfo;
-pub mod names;
 pub mod page_tables;
 pub mod pagetypeinfo;
 pub mod vmstat;
 pub mod zoneinfo;
 
-pub use huge::Pool;
-
 use crate::fault::Fault;
+use crate::run::Booted;
+use pagewright_view::View;
+
+impl Booted<'_, '_, '_, '_, '_> {
+    /// The text of a file of this machine.
+    ///
+    /// # Errors
+    /// A [`Fault`] that says why this machine has no such file.
+    pub fn show(&self, view: View) -> Result<String, Fault> {
+        let mut out = String::new();
+        view.write(&mut out, &self.state()).map_err(|e| Fault::caused(e, view.name(), ""))?;
+        Ok(out)
+    }
+}
 
 /// Lines of a text with their numbers, counted from 1, for readers that look one line ahead.
 pub(crate) struct Lines<'a> {

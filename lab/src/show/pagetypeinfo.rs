@@ -2,6 +2,7 @@
 
 use super::{Lines, node_zone};
 use crate::fault::Fault;
+use pagewright_view::pagetypeinfo::{self as view, BLOCKS, FREE};
 use std::fmt;
 
 /// The whole file: one part for each node with memory.
@@ -35,11 +36,6 @@ pub struct Zone {
     pub blocks: Vec<u64>,
 }
 
-const HEAD: &str = "Free pages count per migrate type at order";
-const BLOCKS: &str = "Number of blocks type";
-/// Linux stops counting a free list here and prints `>` before the number.
-const COUNT_LIMIT: u64 = 100_000;
-
 impl PageTypeInfo {
     /// Reads the file's text.
     pub fn parse(text: &str) -> Result<Self, Fault> {
@@ -61,9 +57,9 @@ fn node(lines: &mut Lines<'_>) -> Result<Node, Fault> {
     let mut out = Node { pageblock_order: lines.number("Page block order:")? as u32, ..Node::default() };
     lines.number("Pages per block:")?;
     lines.need("an empty line")?;
-    let (n, line) = lines.need(HEAD)?;
-    if !line.starts_with(HEAD) {
-        return Err(Fault::line(n, line, HEAD));
+    let (n, line) = lines.need(FREE)?;
+    if !line.starts_with(FREE) {
+        return Err(Fault::line(n, line, FREE));
     }
     while lines.next_is("Node") {
         let (n, line) = lines.need("a zone's line")?;
@@ -107,35 +103,16 @@ impl fmt::Display for PageTypeInfo {
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Page block order: {}", self.pageblock_order)?;
-        writeln!(f, "Pages per block:  {}", 1u64 << self.pageblock_order.min(63))?;
-        write!(f, "\n{HEAD:<43} ")?;
         let orders = self.zones.iter().flat_map(|z| z.free.first()).map(Vec::len).next().unwrap_or(0);
-        for order in 0..orders {
-            write!(f, "{order:>6} ")?;
-        }
-        writeln!(f)?;
+        view::head(f, self.pageblock_order, orders)?;
         for zone in &self.zones {
             for (kind, counts) in self.types.iter().zip(&zone.free) {
-                write!(f, "Node {:>4}, zone {:>8}, type {kind:>12} ", self.node, zone.name)?;
-                for &count in counts {
-                    let mark = if count >= COUNT_LIMIT { ">" } else { "" };
-                    write!(f, "{mark}{count:>6} ")?;
-                }
-                writeln!(f)?;
+                view::free(f, self.node, &zone.name, kind, counts.iter().copied())?;
             }
         }
-        write!(f, "\n{BLOCKS:<23}")?;
-        for kind in &self.types {
-            write!(f, "{kind:>12} ")?;
-        }
-        writeln!(f)?;
+        view::blocks_head(f, self.types.iter())?;
         for zone in &self.zones {
-            write!(f, "Node {}, zone {:>8} ", self.node, zone.name)?;
-            for blocks in &zone.blocks {
-                write!(f, "{blocks:>12} ")?;
-            }
-            writeln!(f)?;
+            view::blocks(f, self.node, &zone.name, zone.blocks.iter().copied())?;
         }
         Ok(())
     }

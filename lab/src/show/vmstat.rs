@@ -2,6 +2,7 @@
 
 use super::{Counter, counter};
 use crate::fault::Fault;
+use pagewright_view::vmstat as view;
 use std::fmt;
 
 /// The whole file.
@@ -21,6 +22,6 @@ impl VmStat {
 
 impl fmt::Display for VmStat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.counters.iter().try_for_each(|(name, value)| writeln!(f, "{name} {value}"))
+        self.counters.iter().try_for_each(|(name, value)| view::counter(f, name, *value))
     }
 }

@@ -2,7 +2,10 @@
 
 use super::{Counter, Lines, counter, node_zone};
 use crate::fault::Fault;
+use pagewright_view::zoneinfo::{self as view, Pages};
 use std::fmt;
+
+pub use pagewright_view::zoneinfo::Pageset;
 
 /// The whole file: zones in node order, within a node in zone order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -55,21 +58,6 @@ pub struct Populated {
     pub node_unreclaimable: u64,
     /// The zone's first frame number.
     pub start_pfn: u64,
-}
-
-/// One CPU's page lists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Pageset {
-    /// The CPU's number.
-    pub cpu: u32,
-    /// Pages on the lists.
-    pub count: u64,
-    /// Above which pages are given back.
-    pub high: u64,
-    /// Pages moved at once.
-    pub batch: u64,
-    /// The drift that a vmstat counter may have on this CPU.
-    pub stat_threshold: Option<u64>,
 }
 
 impl ZoneInfo {
@@ -161,48 +149,28 @@ impl fmt::Display for ZoneInfo {
 
 impl fmt::Display for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Node {}, zone {:>8}", self.node, self.name)?;
+        view::head(f, self.node, &self.name)?;
         if let Some(stats) = &self.node_stats {
-            write!(f, "\n  per-node stats")?;
-            counters(f, stats)?;
+            view::node_stats(f, counters(stats))?;
         }
-        write!(f, "\n  pages free     {}", self.free)?;
-        for (label, value) in [
-            ("boost", self.boost),
-            ("min", self.min),
-            ("low", self.low),
-            ("high", self.high),
-            ("spanned", self.spanned),
-            ("present", self.present),
-            ("managed", self.managed),
-            ("cma", self.cma),
-        ] {
-            write!(f, "\n        {label:<8} {value}")?;
-        }
-        write!(f, "\n        protection: (")?;
-        for (i, pages) in self.protection.iter().enumerate() {
-            write!(f, "{}{pages}", if i == 0 { "" } else { ", " })?;
-        }
-        write!(f, ")")?;
-        if let Some(p) = &self.populated {
-            counters(f, &p.stats)?;
-            write!(f, "\n  pagesets")?;
-            for s in &p.pagesets {
-                write!(f, "\n    cpu: {}", s.cpu)?;
-                write!(f, "\n              count: {}", s.count)?;
-                write!(f, "\n              high:  {}", s.high)?;
-                write!(f, "\n              batch: {}", s.batch)?;
-                if let Some(t) = s.stat_threshold {
-                    write!(f, "\n  vm stats threshold: {t}")?;
-                }
-            }
-            write!(f, "\n  node_unreclaimable:  {}", p.node_unreclaimable)?;
-            write!(f, "\n  start_pfn:           {}", p.start_pfn)?;
-        }
-        writeln!(f)
+        let pages = Pages {
+            free: self.free,
+            boost: self.boost,
+            min: self.min,
+            low: self.low,
+            high: self.high,
+            spanned: self.spanned,
+            present: self.present,
+            managed: self.managed,
+            cma: self.cma,
+        };
+        view::pages(f, &pages, self.protection.iter().copied())?;
+        let Some(p) = &self.populated else { return Ok(()) };
+        let pagesets = p.pagesets.iter().copied();
+        view::populated(f, counters(&p.stats), pagesets, p.node_unreclaimable, p.start_pfn)
     }
 }
 
-fn counters(f: &mut fmt::Formatter<'_>, counters: &[Counter]) -> fmt::Result {
-    counters.iter().try_for_each(|(name, value)| write!(f, "\n      {name:<12} {value}"))
+fn counters(list: &[Counter]) -> impl Iterator<Item = (&str, u64)> {
+    list.iter().map(|(name, value)| (name.as_str(), *value))
 }

@@ -3,12 +3,15 @@
 
 use super::ledger::{Ledger, Purpose};
 use super::table::durations;
+use crate::fault::Fault;
 use crate::machine::arch_name;
 use crate::run::Booted;
+use crate::show::zoneinfo::{Zone, ZoneInfo};
 use pagewright::Phase;
 use pagewright::reserved_mem::Outcome;
 use pagewright_addr::PhysRange;
 use pagewright_memblock::{Flags, Set};
+use pagewright_view::View;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -59,12 +62,15 @@ const fn phase_kind(phase: Phase) -> &'static str {
 }
 
 /// Everything that a boot decided. `log` is left out when it is not wanted.
+///
+/// # Errors
+/// A [`Fault`] if a view of the machine cannot be made.
 pub fn document(
     booted: &Booted<'_, '_, '_, '_, '_>,
     ledger: &Ledger,
     log: Option<&str>,
     end: Instant,
-) -> Value {
+) -> Result<Value, Fault> {
     let boot = booted.boot;
     let regions = |set| -> Vec<Value> {
         let live = boot.mb.regions(set).iter().filter(|r| r.size() > 0);
@@ -78,8 +84,12 @@ pub fn document(
         })
         .collect()
     };
-    let zones: Vec<Value> =
-        booted.zoneinfo().zones.iter().filter(|z| z.populated.is_some()).map(zone).collect();
+    let zones: Vec<Value> = ZoneInfo::parse(&booted.show(View::Zoneinfo)?)?
+        .zones
+        .iter()
+        .filter(|z| z.populated.is_some())
+        .map(zone)
+        .collect();
     let purposes: serde_json::Map<String, Value> =
         Purpose::ALL.into_iter().map(|p| (p.kind().to_owned(), ledger.bytes(p).into())).collect();
     let phases: Vec<Value> = durations(&booted.record.phases(), end)
@@ -122,7 +132,7 @@ pub fn document(
         "reserved_memory": reserved_memory,
         "min_free_kbytes": booted.running.watermarks.min_free_kbytes(),
         "ram_bytes": ledger.total(),
-        "managed_bytes": booted.managed_pages() * boot.page_bytes(),
+        "managed_bytes": booted.state().managed_pages() * boot.page_bytes(),
         "ram_by_purpose": purposes,
         "page_tables": page_tables,
         "phases": phases,
@@ -130,10 +140,10 @@ pub fn document(
     if let (Some(log), Some(object)) = (log, out.as_object_mut()) {
         object.insert("log".to_owned(), log.lines().collect());
     }
-    out
+    Ok(out)
 }
 
-fn zone(zone: &crate::show::zoneinfo::Zone) -> Value {
+fn zone(zone: &Zone) -> Value {
     json!({
         "node": zone.node,
         "name": zone.name,

@@ -39,7 +39,7 @@ fn every_byte_of_every_shipped_machine_has_one_purpose_and_the_allocator_has_wha
                 assert_eq!(by_purpose, ledger.total(), "{name}");
                 let managed: u64 =
                     Purpose::ALL.into_iter().filter(|p| p.is_managed()).map(|p| ledger.bytes(p)).sum();
-                assert_eq!(managed, booted.managed_pages() * page, "{name}");
+                assert_eq!(managed, booted.state().managed_pages() * page, "{name}");
                 let picture = Picture::of(booted, &ledger).to_string();
                 assert!(picture.contains("node 0"), "{name}");
             },
@@ -58,7 +58,7 @@ fn huge_pages_have_their_purpose_whoever_gave_them() {
             &machine,
             |booted| {
                 let ledger = Ledger::of(booted);
-                let huge: u64 = booted.huge_pools().iter().map(|p| p.size * p.count).sum();
+                let huge: u64 = booted.state().huge_pools().map(|p| p.size * p.count).sum();
                 assert!(huge > 0, "{cmdline}");
                 assert_eq!(ledger.bytes(Purpose::HugePages), huge, "{cmdline}");
                 let by_purpose = |managed: bool| -> u64 {
@@ -66,7 +66,7 @@ fn huge_pages_have_their_purpose_whoever_gave_them() {
                     all.map(|p| ledger.bytes(p)).sum()
                 };
                 assert_eq!(by_purpose(false), ledger.total(), "{cmdline}");
-                assert_eq!(by_purpose(true), booted.managed_pages() * 4096, "{cmdline}");
+                assert_eq!(by_purpose(true), booted.state().managed_pages() * 4096, "{cmdline}");
             },
             |_| (),
         )

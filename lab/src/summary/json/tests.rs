@@ -27,7 +27,7 @@ fn board(cmdline: &str) -> OwnedMachine {
 
 fn of(machine: &OwnedMachine) -> Value {
     let print = |booted: &Booted<'_, '_, '_, '_, '_>| {
-        document(booted, &Ledger::of(booted), Some("a line"), Instant::now())
+        document(booted, &Ledger::of(booted), Some("a line"), Instant::now()).unwrap()
     };
     run::boot(machine, print, |_| ()).unwrap_or_else(|e| panic!("{e}"))
 }

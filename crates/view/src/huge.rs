@@ -1,6 +1,6 @@
 //! Huge pages of a booted machine: which pools have how many, and what the page allocator never saw of them.
 
-use crate::run::Booted;
+use crate::State;
 use pagewright_addr::NodeId;
 use pagewright_zone::ZoneKind;
 
@@ -15,21 +15,26 @@ pub struct Pool {
     pub default: bool,
 }
 
-impl Booted<'_, '_, '_, '_, '_> {
+impl<'b> State<'b, '_, '_, '_, '_> {
     /// The pools in the kernel's order.
-    pub fn huge_pools(&self) -> Vec<Pool> {
+    pub fn huge_pools(&self) -> impl Iterator<Item = Pool> + use<'b> {
         let page = self.boot.page_bytes();
         // Pages from the page allocator are counted in one sum. Pools are filled in this order until one finds no more.
         let mut rest = self.running.huge_pages;
-        let pools = self.boot.huge_pools.iter().map(|pool| {
+        self.boot.huge_pools.iter().map(move |pool| {
             let pages = (pool.size / page).max(1);
             let count = if pool.gigantic > 0 { pool.gigantic } else { pool.wanted.min(rest / pages) };
             if pool.gigantic == 0 {
                 rest -= count * pages;
             }
             Pool { size: pool.size, count, default: pool.default }
-        });
-        pools.collect()
+        })
+    }
+
+    /// Base pages in the pools of all sizes.
+    pub(crate) fn hugetlb_pages(&self) -> u64 {
+        let page = self.boot.page_bytes();
+        self.huge_pools().map(|p| p.count * (p.size / page)).sum()
     }
 
     /// Base pages in gigantic pages of that zone: memblock gave them, and Linux counts them as managed.

@@ -1,0 +1,177 @@
+//! The list of views, and how one asks for them by name.
+
+use crate::{State, buddyinfo, memblock, meminfo, pagetypeinfo, vmstat, zoneinfo};
+use arrayvec::ArrayVec;
+use core::fmt::{self, Write};
+use pagewright_memblock::Set;
+
+/// One of Linux's memory files, as Linux 6.1 prints it right after boot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum View {
+    /// `/proc/zoneinfo`.
+    Zoneinfo,
+    /// `/proc/buddyinfo`.
+    Buddyinfo,
+    /// `/proc/pagetypeinfo`.
+    Pagetypeinfo,
+    /// `/proc/meminfo`.
+    Meminfo,
+    /// `/sys/kernel/debug/memblock/memory`.
+    MemblockMemory,
+    /// `/sys/kernel/debug/memblock/reserved`.
+    MemblockReserved,
+    /// `/proc/vmstat`.
+    Vmstat,
+}
+
+impl View {
+    /// All views.
+    pub const ALL: [Self; 7] = [
+        Self::Zoneinfo,
+        Self::Buddyinfo,
+        Self::Pagetypeinfo,
+        Self::Meminfo,
+        Self::MemblockMemory,
+        Self::MemblockReserved,
+        Self::Vmstat,
+    ];
+
+    /// The name by which it is asked for.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zoneinfo => "zoneinfo",
+            Self::Buddyinfo => "buddyinfo",
+            Self::Pagetypeinfo => "pagetypeinfo",
+            Self::Meminfo => "meminfo",
+            Self::MemblockMemory => "memblock/memory",
+            Self::MemblockReserved => "memblock/reserved",
+            Self::Vmstat => "vmstat",
+        }
+    }
+
+    /// The view of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|v| v.name() == name)
+    }
+
+    /// Writes the view of a machine.
+    ///
+    /// # Errors
+    /// [`ViewError`]; what was written before it stays written.
+    pub fn write(self, w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> Result<(), ViewError> {
+        match self {
+            Self::Zoneinfo => zoneinfo::write(w, state),
+            Self::Buddyinfo => buddyinfo::write(w, &state.running.buddy),
+            Self::Pagetypeinfo => pagetypeinfo::write(w, state),
+            Self::Meminfo => meminfo::write(w, state),
+            Self::MemblockMemory => memblock::write(w, &state.boot.mb, Set::Memory),
+            Self::MemblockReserved => memblock::write(w, &state.boot.mb, Set::Reserved),
+            Self::Vmstat => vmstat::write(w, state),
+        }
+        .map_err(ViewError::Write)
+    }
+
+    /// Writes a line above a view that tells it from others: `==> zoneinfo <==`.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_heading(self, w: &mut dyn Write) -> fmt::Result {
+        writeln!(w, "==> {} <==", self.name())
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Views in the order in which they were asked for, each once.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Views {
+    list: ArrayVec<View, { View::ALL.len() }>,
+}
+
+impl Views {
+    /// Reads names with commas between them. A name that is given twice counts once; nothing at all is no view.
+    ///
+    /// # Errors
+    /// [`UnknownView`] for the first name that is none.
+    pub fn parse(names: &str) -> Result<Self, UnknownView<'_>> {
+        let mut out = Self::default();
+        if names.is_empty() {
+            return Ok(out);
+        }
+        for name in names.split(',') {
+            let view = View::named(name).ok_or(UnknownView { name })?;
+            if !out.list.contains(&view) {
+                out.list.push(view);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The views.
+    pub fn iter(&self) -> impl Iterator<Item = View> + '_ {
+        self.list.iter().copied()
+    }
+
+    /// Writes all views of a machine; headings ([`View::write_heading`]) stand above them if there are several.
+    ///
+    /// # Errors
+    /// [`ViewError`] of the first view that has one.
+    pub fn write(&self, w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> Result<(), ViewError> {
+        for view in self.iter() {
+            if self.list.len() > 1 {
+                view.write_heading(w)?;
+            }
+            view.write(w, state)?;
+        }
+        Ok(())
+    }
+}
+
+/// A name that is no view's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnknownView<'n> {
+    /// The name.
+    pub name: &'n str,
+}
+
+impl fmt::Display for UnknownView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no view `{}`, expected ", self.name)?;
+        for (i, view) in View::ALL.into_iter().enumerate() {
+            write!(f, "{}{view}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for UnknownView<'_> {}
+
+/// Why a view could not be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ViewError {
+    /// The writer takes no more.
+    Write(fmt::Error),
+}
+
+impl fmt::Display for ViewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(e) => e.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ViewError {}
+
+impl From<fmt::Error> for ViewError {
+    fn from(e: fmt::Error) -> Self {
+        Self::Write(e)
+    }
+}
+
+#[cfg(test)]
+mod tests;
