@@ -6,9 +6,10 @@
 //!
 //! ```
 //! use pagewright_lab::{machine::description, run};
+//! use pagewright_view::View;
 //!
 //! let machine = description::shipped("arm64-virt")?.machine()?;
-//! let file = run::boot(&machine, |booted| booted.iomem().to_string(), |_| ())?;
+//! let file = run::boot(&machine, |booted| booted.show(View::Iomem), |_| ())??;
 //! assert!(file.starts_with("40000000-bfffffff : System RAM\n"));
 //! # Ok::<(), pagewright_lab::fault::Fault>(())
 //! ```

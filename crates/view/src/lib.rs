@@ -25,6 +25,8 @@ extern crate std;
 
 pub mod buddyinfo;
 pub mod huge;
+pub mod iomem;
+pub mod layout;
 pub mod log;
 pub mod memblock;
 pub mod meminfo;

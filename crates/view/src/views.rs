@@ -1,8 +1,9 @@
 //! The list of views, and how one asks for them by name.
 
-use crate::{State, buddyinfo, memblock, meminfo, pagetypeinfo, vmstat, zoneinfo};
+use crate::{State, buddyinfo, iomem, layout, memblock, meminfo, pagetypeinfo, vmstat, zoneinfo};
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
+use pagewright_kspace::{LayoutError, Version};
 use pagewright_memblock::Set;
 
 /// One of Linux's memory files, as Linux 6.1 prints it right after boot.
@@ -16,24 +17,30 @@ pub enum View {
     Pagetypeinfo,
     /// `/proc/meminfo`.
     Meminfo,
+    /// `/proc/iomem`.
+    Iomem,
     /// `/sys/kernel/debug/memblock/memory`.
     MemblockMemory,
     /// `/sys/kernel/debug/memblock/reserved`.
     MemblockReserved,
     /// `/proc/vmstat`.
     Vmstat,
+    /// The kernel's virtual address space, in the form of the banner that kernels printed until 5.0.
+    Layout,
 }
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Zoneinfo,
         Self::Buddyinfo,
         Self::Pagetypeinfo,
         Self::Meminfo,
+        Self::Iomem,
         Self::MemblockMemory,
         Self::MemblockReserved,
         Self::Vmstat,
+        Self::Layout,
     ];
 
     /// The name by which it is asked for.
@@ -43,9 +50,11 @@ impl View {
             Self::Buddyinfo => "buddyinfo",
             Self::Pagetypeinfo => "pagetypeinfo",
             Self::Meminfo => "meminfo",
+            Self::Iomem => "iomem",
             Self::MemblockMemory => "memblock/memory",
             Self::MemblockReserved => "memblock/reserved",
             Self::Vmstat => "vmstat",
+            Self::Layout => "layout",
         }
     }
 
@@ -59,16 +68,18 @@ impl View {
     /// # Errors
     /// [`ViewError`]; what was written before it stays written.
     pub fn write(self, w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> Result<(), ViewError> {
-        match self {
+        let written = match self {
             Self::Zoneinfo => zoneinfo::write(w, state),
             Self::Buddyinfo => buddyinfo::write(w, &state.running.buddy),
             Self::Pagetypeinfo => pagetypeinfo::write(w, state),
             Self::Meminfo => meminfo::write(w, state),
+            Self::Iomem => iomem::write(w, state),
             Self::MemblockMemory => memblock::write(w, &state.boot.mb, Set::Memory),
             Self::MemblockReserved => memblock::write(w, &state.boot.mb, Set::Reserved),
             Self::Vmstat => vmstat::write(w, state),
-        }
-        .map_err(ViewError::Write)
+            Self::Layout => layout::write(w, &state.layout(Version::V6_1)?),
+        };
+        written.map_err(ViewError::Write)
     }
 
     /// Writes a line above a view that tells it from others: `==> zoneinfo <==`.
@@ -155,12 +166,15 @@ impl core::error::Error for UnknownView<'_> {}
 pub enum ViewError {
     /// The writer takes no more.
     Write(fmt::Error),
+    /// The kernel has no such layout.
+    Layout(LayoutError),
 }
 
 impl fmt::Display for ViewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write(e) => e.fmt(f),
+            Self::Layout(e) => e.fmt(f),
         }
     }
 }
@@ -170,6 +184,12 @@ impl core::error::Error for ViewError {}
 impl From<fmt::Error> for ViewError {
     fn from(e: fmt::Error) -> Self {
         Self::Write(e)
+    }
+}
+
+impl From<LayoutError> for ViewError {
+    fn from(e: LayoutError) -> Self {
+        Self::Layout(e)
     }
 }
 

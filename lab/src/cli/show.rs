@@ -62,7 +62,7 @@ fn render(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String
         File::Buddyinfo => booted.show(View::Buddyinfo)?,
         File::Pagetypeinfo => booted.show(View::Pagetypeinfo)?,
         File::Meminfo => booted.show(View::Meminfo)?,
-        File::Iomem => booted.iomem().to_string(),
+        File::Iomem => booted.show(View::Iomem)?,
         File::MemblockMemory => booted.show(View::MemblockMemory)?,
         File::MemblockReserved => booted.show(View::MemblockReserved)?,
         File::Vmstat => booted.show(View::Vmstat)?,
@@ -78,10 +78,12 @@ fn page_tables(booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
 }
 
 fn virtual_layout(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
-    let layout = booted.layout(args.linux.unwrap_or_default());
+    let layout = booted.state().layout(args.linux.unwrap_or_default());
     let layout = layout.map_err(|e| Fault::caused(e, "layout", ""))?;
     if !args.json {
-        return Ok(layout::Banner(&layout).to_string());
+        let mut out = String::new();
+        pagewright_view::layout::write(&mut out, &layout).map_err(|e| Fault::caused(e, "layout", ""))?;
+        return Ok(out);
     }
     let text = serde_json::to_string_pretty(&layout::document(&layout));
     Ok(format!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?))

@@ -1,6 +1,7 @@
 //! `/proc/iomem`: the tree of physical address ranges in use.
 
 use crate::fault::Fault;
+use pagewright_view::iomem as view;
 use std::fmt;
 
 /// The whole file: resources in address order, children after their parent.
@@ -22,9 +23,6 @@ pub struct Resource {
     /// What uses it.
     pub name: String,
 }
-
-/// Linux indents no deeper than this.
-const MAX_DEPTH: usize = 5;
 
 impl IoMem {
     /// Reads the file's text.
@@ -54,8 +52,7 @@ impl IoMem {
 impl fmt::Display for IoMem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for r in &self.resources {
-            let indent = 2 * r.depth.min(MAX_DEPTH);
-            writeln!(f, "{:indent$}{:08x}-{:08x} : {}", "", r.start, r.last, r.name)?;
+            view::resource(f, r.depth, r.start, r.last, &r.name)?;
         }
         Ok(())
     }

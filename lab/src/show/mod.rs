@@ -5,7 +5,6 @@
 //! functions line by line, so that a mistake in a format is caught by reading a real file and writing it back.
 
 pub mod buddyinfo;
-mod fill_iomem;
 pub mod iomem;
 pub mod layout;
 pub mod memblock;

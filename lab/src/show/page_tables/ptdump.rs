@@ -37,7 +37,7 @@ impl PtDump {
     /// [`WalkError`] for tables that are damaged.
     pub fn of(booted: &Booted<'_, '_, '_, '_, '_>, tables: &KernelTables<'_>) -> Result<Self, WalkError> {
         let style = style::of(booted.boot.machine);
-        let markers = booted.layout(Version::V6_1).map(|l| l.markers().collect()).unwrap_or_default();
+        let markers = booted.state().layout(Version::V6_1).map(|l| l.markers().collect()).unwrap_or_default();
         let lines = tables.with(|tree| lines(tree, &style))?;
         Ok(Self { style, lines, markers })
     }

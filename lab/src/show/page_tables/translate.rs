@@ -31,7 +31,7 @@ impl<'m> Translated<'m> {
     /// A [`Fault`] where tables were only counted.
     pub fn of(booted: &Booted<'_, '_, '_, '_, 'm>, va: VirtAddr, accesses: &[Access]) -> Result<Self, Fault> {
         let tables = booted.tables()?;
-        let layout = booted.layout(Version::V6_1).ok();
+        let layout = booted.state().layout(Version::V6_1).ok();
         let tried = accesses.iter().map(|&access| Ok((access, booted.access(va, access)?)));
         Ok(Self {
             machine: booted.boot.machine,

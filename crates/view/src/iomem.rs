@@ -1,0 +1,205 @@
+//! `/proc/iomem`: the tree of physical address ranges in use, as far as memory is concerned: RAM, the kernel image, the
+//! crash kernel and reservations.
+//!
+//! The tree is never built: roots come in address order, and what lies below one is found when it is written.
+
+use crate::State;
+use arrayvec::ArrayVec;
+use core::fmt::{self, Write};
+use pagewright::Boot;
+use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::Arch;
+use pagewright_firmware::e820::E820Kind;
+use pagewright_memblock::{Flags, Region, Set};
+
+/// Linux indents no deeper than this.
+const MAX_DEPTH: usize = 5;
+
+/// Writes the line of a resource: its depth in the tree, its first and last address, and what uses it.
+///
+/// # Errors
+/// The writer's.
+pub fn resource(w: &mut dyn Write, depth: usize, start: u64, last: u64, name: &str) -> fmt::Result {
+    let indent = 2 * depth.min(MAX_DEPTH);
+    writeln!(w, "{:indent$}{start:08x}-{last:08x} : {name}", "")
+}
+
+/// Writes the file.
+///
+/// # Errors
+/// The writer's.
+pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Result {
+    let boot = state.boot;
+    match boot.machine.arch {
+        Arch::X86_64 | Arch::I386 => e820_roots(w, boot),
+        Arch::Arm64 | Arch::Arm => memblock_roots(w, boot),
+    }
+}
+
+fn line(w: &mut dyn Write, depth: usize, range: PhysRange, name: &str) -> fmt::Result {
+    resource(w, depth, range.start.get(), range.end.get().saturating_sub(1), name)
+}
+
+/// x86: one root for each entry of the memory map, and a buffer after RAM that ends in the middle of something.
+fn e820_roots(w: &mut dyn Write, boot: &Boot<'_>) -> fmt::Result {
+    let Some(map) = boot.e820.as_ref() else { return Ok(()) };
+    // A resource is as wide as a physical address: without PAE what ends above 4 GiB is not entered.
+    let most = if boot.phys_addr_is_64bit() { u64::MAX } else { u64::from(u32::MAX) };
+    let fits = |range: &PhysRange| range.end.get().saturating_sub(1) <= most;
+    let shown = || map.entries().iter().map(|e| (e.range(), e.kind)).filter(|(r, _)| fits(r));
+    for (range, kind) in shown() {
+        root(w, boot, range, e820_name(kind))?;
+        if e820_name(kind) == SYSTEM_RAM {
+            // Only up to what comes next.
+            let next = shown().map(|(r, _)| r.start).filter(|s| *s >= range.end).min();
+            let end = range.end.align_up(buffer_align(range.end)).min(next.unwrap_or(PhysAddr::MAX));
+            if range.end < end {
+                root(w, boot, PhysRange::new(range.end, end), "RAM buffer")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+const SYSTEM_RAM: &str = "System RAM";
+
+fn e820_name(kind: E820Kind) -> &'static str {
+    match kind {
+        E820Kind::Ram => SYSTEM_RAM,
+        E820Kind::Acpi => "ACPI Tables",
+        E820Kind::Nvs => "ACPI Non-volatile Storage",
+        E820Kind::Unusable => "Unusable memory",
+        E820Kind::Pmem => "Persistent Memory",
+        E820Kind::Pram => "Persistent Memory (legacy)",
+        E820Kind::SoftReserved => "Soft Reserved",
+        E820Kind::ReservedKern => SYSTEM_RAM,
+        E820Kind::Reserved => "Reserved",
+        E820Kind::Other(_) => "Unknown E820 type",
+    }
+}
+
+/// Devices are kept away from what follows RAM, up to this alignment (`ram_alignment`).
+fn buffer_align(end: PhysAddr) -> u64 {
+    match end.get() >> 20 {
+        0 => 64 << 10,
+        1..16 => 1 << 20,
+        _ => 64 << 20,
+    }
+}
+
+/// arm and arm64: one root for each memory region.
+fn memblock_roots(w: &mut dyn Write, boot: &Boot<'_>) -> fmt::Result {
+    let shift = boot.machine.config.page_shift;
+    let arm = boot.machine.arch == Arch::Arm;
+    for region in boot.mb.regions(Set::Memory).iter().filter(|r| r.size() > 0) {
+        // What must not be mapped is reserved on arm64 and does not show on arm.
+        let nomap = region.flags().contains(Flags::NOMAP);
+        if !(arm && nomap) {
+            let whole = region.range().frames_inside(shift).bytes(shift);
+            root(w, boot, whole, if nomap { "reserved" } else { SYSTEM_RAM })?;
+        }
+    }
+    Ok(())
+}
+
+/// A range below a root, and its name.
+type Child = (PhysRange, &'static str);
+
+/// The kernel's sections and the crash kernel, in the order in which they are requested.
+fn requested(boot: &Boot<'_>) -> [Child; 6] {
+    let image = &boot.machine.image;
+    let range = |start, end, name| (PhysRange::new(start, end), name);
+    let none = (PhysRange::default(), "");
+    let [code, rodata, data, bss] = match boot.machine.arch {
+        Arch::X86_64 | Arch::I386 => [
+            range(image.text_start, image.text_end, "Kernel code"),
+            range(image.rodata_start, image.rodata_end, "Kernel rodata"),
+            range(image.data_start, image.data_end, "Kernel data"),
+            range(image.bss_start, image.bss_end, "Kernel bss"),
+        ],
+        // One range from the text to the init sections, one for the data.
+        arch => {
+            let start = if arch == Arch::Arm { image.load_start() } else { image.text_start };
+            let data = range(image.data_start, image.end, "Kernel data");
+            [range(start, image.init_begin, "Kernel code"), none, data, none]
+        }
+    };
+    let crash = |range: Option<PhysRange>| range.map_or(none, |r| (r, "Crash kernel"));
+    [code, rodata, data, bss, crash(boot.crash.low), crash(boot.crash.main)]
+}
+
+/// A root with what lies below it.
+fn root(w: &mut dyn Write, boot: &Boot<'_>, range: PhysRange, name: &str) -> fmt::Result {
+    line(w, 0, range, name)?;
+    // Each goes below the root that holds all of it (`request_resource`), unless another is there.
+    let mut children = ArrayVec::<Child, 6>::new();
+    for child in requested(boot).into_iter().filter(|(r, _)| !r.is_empty() && range.contains_range(r)) {
+        if !children.iter().any(|(r, _)| r.overlaps(&child.0)) {
+            children.push(child);
+        }
+    }
+    children.sort_unstable_by_key(|(r, _)| r.start);
+    let mut below = Below { children: &children, written: PhysAddr::ZERO };
+    if boot.machine.arch == Arch::Arm64 {
+        let shift = boot.machine.config.page_shift;
+        reserved(boot, &mut |r| {
+            let inside = r.frames_touched(shift).bytes(shift).intersection(&range);
+            if inside.is_empty() { Ok(()) } else { below.reserved(w, inside) }
+        })?;
+    }
+    below.children.iter().try_for_each(|(r, name)| line(w, 1, *r, name))
+}
+
+/// What of a root's children is still to be written.
+struct Below<'c> {
+    /// Children in address order.
+    children: &'c [Child],
+    /// Reservations up to here are written.
+    written: PhysAddr,
+}
+
+impl Below<'_> {
+    /// What no child and no reservation before it covers of a reservation (`reserve_region_with_split`). They come in
+    /// the order of their starts.
+    fn reserved(&mut self, w: &mut dyn Write, range: PhysRange) -> fmt::Result {
+        let mut start = self.written.max(range.start);
+        while let Some(((child, name), rest)) =
+            self.children.split_first().filter(|((c, _), _)| c.start < range.end)
+        {
+            if start < child.start {
+                line(w, 1, PhysRange::new(start, child.start), "reserved")?;
+            }
+            line(w, 1, *child, name)?;
+            start = start.max(child.end);
+            self.children = rest;
+        }
+        if start < range.end {
+            line(w, 1, PhysRange::new(start, range.end), "reserved")?;
+        }
+        self.written = start.max(range.end);
+        Ok(())
+    }
+}
+
+/// arm64: the reservations as they are when the resources are requested, in the order of their starts. The RAM disk is
+/// freed after that, and stays listed.
+fn reserved(boot: &Boot<'_>, see: &mut dyn FnMut(PhysRange) -> fmt::Result) -> fmt::Result {
+    let regions = || boot.mb.regions(Set::Reserved).iter().map(Region::range);
+    let Some(initrd) = boot.initrd else { return regions().try_for_each(see) };
+    let before = regions().filter(|r| r.start <= initrd.start);
+    let after = regions().filter(|r| r.start > initrd.start);
+    let mut last: Option<PhysRange> = None;
+    for next in before.chain([initrd]).chain(after) {
+        match &mut last {
+            // Before it was freed it was one region with what it touches.
+            Some(last) if next.start <= last.end && (next == initrd || last.end == initrd.end) => {
+                last.end = last.end.max(next.end);
+            }
+            _ => last.replace(next).map_or(Ok(()), &mut *see)?,
+        }
+    }
+    last.map_or(Ok(()), see)
+}
+
+#[cfg(test)]
+mod tests;
