@@ -14,6 +14,7 @@ mod ledger;
 mod memblock_suite;
 mod names;
 mod project;
+mod qemu;
 mod soak;
 mod stage;
 mod suite;
@@ -44,6 +45,8 @@ enum Command {
     Boards(boards::Options),
     /// Measure; judges nothing
     Bench(bench::Options),
+    /// Build a bare-metal image and boot it in QEMU
+    Qemu(qemu::Options),
     /// Check that docs/linux-map.md answers for every name in docs/linux-names.txt
     Names,
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(&project, &options),
         Command::Boards(options) => boards::run(&project, &options),
         Command::Bench(options) => bench::run(&project, &options),
+        Command::Qemu(options) => qemu::run(&project, &options),
         Command::Names => names::run(&project),
     };
     match result {

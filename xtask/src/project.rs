@@ -27,6 +27,11 @@ impl Project {
         &self.root
     }
 
+    /// The target directory.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// A path inside the work tree.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.join(relative)

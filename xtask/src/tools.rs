@@ -43,6 +43,39 @@ pub(crate) fn rustup_component(project: &Project, component: &str, probe: &[&str
     if add.ok() { Ok(()) } else { Err(format!("no {component}: rustup component add {component}")) }
 }
 
+/// Makes a target of the project's toolchain available.
+///
+/// # Errors
+/// One line naming the target and the command that would install it.
+pub(crate) fn rust_target(project: &Project, triple: &str) -> Result<(), String> {
+    let installed = || {
+        let list = project.cmd("rustup").args(["target", "list", "--installed"]).run();
+        list.is_ok_and(|out| out.stdout.lines().any(|line| line.trim() == triple))
+    };
+    if installed() {
+        return Ok(());
+    }
+    println!("   installing the Rust target {triple}");
+    project.cmd("rustup").args(["target", "add", triple]).limit(INSTALL).run()?;
+    if installed() { Ok(()) } else { Err(format!("no Rust target {triple}: rustup target add {triple}")) }
+}
+
+/// Makes QEMU's `program` available from its Debian package.
+///
+/// # Errors
+/// One line with the command that would install it, also where a newer qemu-utils of another suite is in the way.
+pub(crate) fn qemu(package: &str, program: &str) -> Result<(), String> {
+    let Err(missing) = apt(package, Some(program)) else { return Ok(()) };
+    let simulated = Cmd::new("apt-get").args(["install", "--simulate", package]).run();
+    if simulated.is_ok_and(|out| out.text.contains("qemu-utils")) {
+        return Err(format!(
+            "no {program}: a qemu-utils of another suite is in the way of {package}: apt-get install -y --allow-downgrades \
+             {package} 'qemu-utils=1:7.2*' (or first apt-get remove qemu-utils)"
+        ));
+    }
+    Err(missing)
+}
+
 /// Makes Miri available on the nightly toolchain, with its library built.
 ///
 /// # Errors

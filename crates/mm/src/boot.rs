@@ -87,6 +87,8 @@ pub struct Boot<'a> {
     /// What kept the last changes of permissions from being made, if something did.
     pub table_error: Option<TableError>,
     pub(crate) table_memory: Option<&'a dyn TableMemory>,
+    /// arm64: tables that a head has filled and that are in use ([`Self::set_arm64_head`]).
+    pub(crate) arm64_head: Option<crate::pgtable::arm64::head::Head<'a>>,
     pub(crate) lowmem_design: crate::pgtable::arm::LowmemDesign,
     /// Where the linear map starts in physical memory (`memstart_addr`, `PHYS_OFFSET`).
     pub memstart: PhysAddr,
@@ -244,6 +246,7 @@ impl<'a> Boot<'a> {
             table_counts: TableCounts::default(),
             table_error: None,
             table_memory: None,
+            arm64_head: None,
             lowmem_design: crate::pgtable::arm::LowmemDesign::default(),
             memstart: PhysAddr::ZERO,
             initrd: None,

@@ -213,6 +213,12 @@ impl<'a> Boot<'a> {
         self.table_memory = Some(memory);
     }
 
+    /// arm64 on the metal: the head has filled its tables already ([`arm64::head::build`]) and runs on them, so they are taken
+    /// as they are instead of filled anew. They lie in the memory of [`Self::set_table_memory`], which has to be lent too.
+    pub fn set_arm64_head(&mut self, head: arm64::head::Head<'a>) {
+        self.arm64_head = Some(head);
+    }
+
     /// Makes a mapping: counts the tables that it takes and, where there is memory for them, builds them. `take` gets a
     /// page for one table.
     pub(crate) fn map(

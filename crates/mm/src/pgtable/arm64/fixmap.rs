@@ -52,11 +52,12 @@ pub(crate) fn start(b: &mut Boot<'_>) -> Result<(), BootError> {
     let machine = b.machine;
     let fdt = device_tree(machine).map(|(at, _)| at);
     let Some(counted) = head::count(machine, Design::CreateIdmap, fdt) else { return Ok(()) };
-    let head = match b.table_memory {
-        Some(memory) => {
+    let head = match (b.arm64_head, b.table_memory) {
+        (Some(running), Some(_)) => Some(running),
+        (_, Some(memory)) => {
             head::build(memory, machine, Design::CreateIdmap, fdt).map_err(BootError::PageTables)?
         }
-        None => None,
+        (_, None) => None,
     };
     b.table_counts.add("create_idmap (head)", counted[0], head.map(|h| h.tables[0]));
     b.table_counts.add("create_kernel_mapping", counted[1], head.map(|h| h.tables[1]));

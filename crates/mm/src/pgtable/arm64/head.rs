@@ -52,6 +52,8 @@ pub struct Head<'a> {
     pub kimage_voffset: u64,
     /// `__fdt_pointer`: where the device tree lies, by physical address.
     pub fdt_pointer: Option<PhysAddr>,
+    /// Where the identity map's tree has the device tree: behind the image. `None` without one, and up to 5.19.
+    pub fdt_virt: Option<VirtAddr>,
 }
 
 /// A mapping that the head makes.
@@ -203,6 +205,10 @@ pub fn build<'a>(
         tables: [low, high],
         kimage_voffset: image.virt.wrapping_sub(image.text_start.get()),
         fdt_pointer: fdt,
+        fdt_virt: fdt.filter(|_| plan.idmap[3].len > 0).map(|fdt| {
+            let piece = plan.idmap[3];
+            VirtAddr::new(piece.virt + (fdt.get() - piece.phys))
+        }),
     }))
 }
 

@@ -1,0 +1,30 @@
+//! Passes the linker script of the image's architecture. (Not by the cargo configuration: any `RUSTFLAGS` in the environment,
+//! even an empty one, would discard it there.)
+
+use std::path::Path;
+
+fn main() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    if variable("CARGO_CFG_TARGET_OS") != "none" {
+        return;
+    }
+    let (folder, script) = match variable("CARGO_CFG_TARGET_ARCH").as_str() {
+        "aarch64" => ("arm64", "image.ld"),
+        other => {
+            println!("cargo:warning=there is no image for {other} yet");
+            return;
+        }
+    };
+    let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/arch").join(folder).join(script);
+    let script = script.to_string_lossy();
+    println!("cargo:rerun-if-changed={script}");
+    println!("cargo:rustc-link-arg-bins=-T{script}");
+    if folder == "arm64" {
+        // The image runs at two addresses, its load address and its link address: addresses in its data are relocated, from a
+        // packed table, wherever they stand.
+        for arg in ["-pie", "-z", "notext", "--no-dynamic-linker", "--pack-dyn-relocs=relr", "-z", "norelro"]
+        {
+            println!("cargo:rustc-link-arg-bins={arg}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! From the image's link address to the running page allocator.
+
+use super::console::{self, CONSOLE, print};
+use super::exit::{self, exit};
+use super::head::Left;
+use super::image::Loaded;
+use super::tlb;
+use arrayvec::ArrayVec;
+use core::cell::Cell;
+use pagewright::pgtable::TableEvent;
+use pagewright::pgtable::arm64::head::Head;
+use pagewright::{Boot, Tables};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use pagewright_firmware::devicetree::DeviceTree;
+use pagewright_firmware::{Cpus, Firmware, Machine};
+use pagewright_kernel::boot::{StartError, initcalls, start_allocator};
+use pagewright_kernel::carve::Carve;
+use pagewright_kernel::console::{Log, line};
+use pagewright_kernel::devices;
+use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
+use pagewright_kernel::exit::Exit;
+use pagewright_kernel::options::Options;
+use pagewright_kernel::take::Take;
+use pagewright_kernel::workspace::{workspace, workspace_bytes};
+use pagewright_kspace::{Facts, Fixmap, Slot};
+use pagewright_pagetable::{Attr, AttrFlags, MapOptions, MemoryType, NoTables, TableSource};
+
+/// Data that the kernel alone reads and writes.
+const DATA: Attr = Attr::normal(
+    AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
+);
+/// A device's registers.
+const DEVICE: Attr = DATA.with_memory(MemoryType::Device);
+const PAGE: u64 = 4096;
+
+const ROOM_WORDS: usize = workspace_bytes(&super::image::CONFIG).div_ceil(8) as usize;
+static ROOM: Take<[u64; ROOM_WORDS]> = Take::new([0; ROOM_WORDS]);
+static TABLES: Take<Tables> = Take::new(Tables::new());
+
+unsafe extern "C" {
+    fn replace_ttbr1();
+}
+
+/// Pages of the image for early tables, from the first on.
+struct EarlyTables {
+    left: PhysRange,
+}
+
+impl TableSource for EarlyTables {
+    fn alloc_table(&mut self) -> Option<PhysAddr> {
+        let page = self.left.start;
+        let next = page.checked_add(PAGE).filter(|next| *next <= self.left.end)?;
+        self.left.start = next;
+        Some(page)
+    }
+
+    // What a refused mapping gives back is not needed again: the boot ends.
+    fn free_table(&mut self, _: PhysAddr) {}
+}
+
+/// Ends with a line that says why.
+fn stop(how: Exit, why: core::fmt::Arguments<'_>) -> ! {
+    print(format_args!("pagewright: {why}"));
+    print(format_args!("{how}"));
+    exit(how)
+}
+
+/// Called by `entry.s` at the image's link address, with the head's tables in force.
+pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
+    let image = Loaded::new(PhysAddr::new(load));
+    // SAFETY: the head mapped the whole image at its link address, to be read and written.
+    let image_memory = unsafe { DirectMap::new([image.range()], image.virt_offset()) };
+    let Some(head) = left.head(&image_memory) else { exit(Exit::BootFailed) };
+    let mut early = EarlyTables { left: image.early_tables() };
+
+    let Some(blob) = head.fdt_virt.and_then(|at| device_tree_bytes(at)) else { exit(Exit::BootFailed) };
+    let tree = match DeviceTree::parse(blob) {
+        Ok(tree) => tree,
+        // Without a tree there is no console to say so on.
+        Err(_) => exit(Exit::BootFailed),
+    };
+    exit::set_psci(devices::psci(&tree));
+    let uart = devices::stdout(&tree, &console::COMPATIBLE);
+    if let Some(uart) = uart {
+        early_console(&head, uart, &mut early);
+    }
+    print(format_args!(
+        "Pagewright {} for arm64, loaded at {load:#x}, device tree at {fdt:#x}",
+        env!("CARGO_PKG_VERSION")
+    ));
+
+    let ram = match early_linear_map(&head, &tree, &mut early) {
+        Ok(ram) => ram,
+        Err(why) => stop(Exit::BootFailed, format_args!("{why}")),
+    };
+    // The tree again, where it stays when the head's identity map goes.
+    let at = PhysAddr::new(fdt);
+    let blob = match ram.pointer(at, tree.total_size()) {
+        // SAFETY: RAM that the boot loader filled and the boot reserves; nobody writes it.
+        Some(first) => unsafe { core::slice::from_raw_parts(first.as_ptr(), tree.total_size() as usize) },
+        None => stop(Exit::BootFailed, format_args!("the device tree at {fdt:#x} does not lie in RAM")),
+    };
+    let tree = match DeviceTree::parse(blob) {
+        Ok(tree) => tree,
+        Err(e) => stop(Exit::BootFailed, format_args!("device tree: {e}")),
+    };
+    let cmdline = tree.chosen().bootargs.unwrap_or("");
+    let options = match Options::parse(cmdline) {
+        Ok(options) => options,
+        Err(e) => stop(Exit::Usage, format_args!("{e}")),
+    };
+    let possible = tree.cpus().count().max(1) as u32;
+    let cpus = Cpus { possible, phys_bits: phys_bits(), boot_id: Some(boot_id()), ..Cpus::default() };
+    let firmware =
+        Firmware::DeviceTree { tree, at: Some(at), memory: &[], efi: Default::default(), acpi: None };
+    let machine = image.machine(firmware, cpus);
+    boot(&image, &machine, left, &ram, uart, &options)
+}
+
+/// Runs the boot sequence and everything after it.
+fn boot(
+    image: &Loaded,
+    machine: &Machine<'_>,
+    left: &Left,
+    ram: &DirectMap,
+    uart: Option<PhysRange>,
+    options: &Options<'_>,
+) -> ! {
+    let (Some(room), Some(tables)) = (ROOM.take(), TABLES.take()) else { exit(Exit::BootFailed) };
+    let Some(workspace) = workspace(&machine.config, &mut Carve::of(room), tables) else {
+        stop(Exit::BootFailed, format_args!("the boot's workspace is too small"))
+    };
+    let replaced = Cell::new(false);
+    let hook = |event: TableEvent| {
+        if let TableEvent::ReplaceTtbr1 { new, .. } = event {
+            replace(image, new);
+            replaced.set(true);
+        }
+    };
+    let log = Log::new(&CONSOLE, false, &hook);
+    let booted = Boot::new(machine, workspace, &log).and_then(|mut boot| {
+        boot.set_table_memory(ram);
+        if let Some(head) = left.head(ram) {
+            boot.set_arm64_head(head);
+        }
+        boot.run()?;
+        Ok(boot)
+    });
+    let mut boot = match booted {
+        Ok(boot) => boot,
+        Err(e) => stop(Exit::BootFailed, format_args!("the boot stopped: {e}")),
+    };
+    if !replaced.get() || ram.virt(boot.memstart) != VirtAddr::new(PAGE_OFFSET) {
+        stop(Exit::BootFailed, format_args!("the linear map is not where the head put it"));
+    }
+    if let Some(uart) = uart {
+        late_console(&boot, uart);
+    }
+    // SAFETY: what the identity map was used for, the device tree and the console, is reached through the kernel's half.
+    unsafe { tlb::set_ttbr0(image.reserved_pg_dir().get()) };
+    let mut running = match start_allocator(&mut boot, ram) {
+        Ok(running) => running,
+        Err(e @ StartError::Metadata { .. }) => {
+            stop(Exit::BootFailed, format_args!("too little memory: {e}"))
+        }
+        Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
+    };
+    initcalls(&mut boot, &mut running);
+    tlb::flush_all();
+    line(&CONSOLE, format_args!("pagewright: {} pages are managed", running.managed_pages()));
+    let _ = options;
+    print(format_args!("{}", Exit::Passed));
+    exit(Exit::Passed)
+}
+
+/// Where the linear map begins: the kernel's half.
+const PAGE_OFFSET: u64 = 0u64.wrapping_sub(1 << 48);
+
+/// A slice over the device tree in the identity map.
+fn device_tree_bytes(at: VirtAddr) -> Option<&'static [u8]> {
+    let first = core::ptr::with_exposed_provenance::<u8>(at.get() as usize);
+    // SAFETY: the head mapped 2 MiB from there on; nobody writes them. A header is 40 bytes.
+    let header = unsafe { core::slice::from_raw_parts(first, 40) };
+    let total = u32::from_be_bytes(header.get(4..8)?.try_into().ok()?);
+    let total = u64::from(total).min(pagewright::pgtable::arm64::head::MAX_FDT_SIZE);
+    // SAFETY: the same, and no more than was mapped.
+    Some(unsafe { core::slice::from_raw_parts(first, total as usize) })
+}
+
+/// Maps the console's page one to one, in the identity map.
+fn early_console(head: &Head<'_>, uart: PhysRange, early: &mut EarlyTables) {
+    let page = uart.start.align_down(PAGE);
+    let range = VirtRange::from_len(VirtAddr::new(page.get()), PAGE);
+    let mapped = head.idmap.with(|tree| tree.map(range, page, DEVICE, &MapOptions::PAGES, early));
+    tlb::publish();
+    if mapped.is_ok() {
+        // SAFETY: the registers' page has just been mapped as device memory; the other console's mapping comes with another call.
+        unsafe { CONSOLE.at(VirtAddr::new(uart.start.get())) };
+    }
+}
+
+/// Maps the console at its fixed address and uses it there.
+fn late_console(boot: &Boot<'_>, uart: PhysRange) {
+    let Some(tables) = boot.pgtable else { return };
+    let Some(at) = Fixmap::of(&Facts::of(boot.machine, &boot.params))
+        .ok()
+        .and_then(|fixmap| fixmap.address(Slot::EarlyconMemBase))
+    else {
+        return;
+    };
+    let page = uart.start.align_down(PAGE);
+    let mapped = tables.with(|tree| {
+        tree.map(VirtRange::from_len(at, PAGE), page, DEVICE, &MapOptions::PAGES, &mut NoTables)
+    });
+    tlb::publish();
+    if mapped.is_ok() {
+        // SAFETY: as for the early console; this mapping stays.
+        unsafe { CONSOLE.at(VirtAddr::new(at.get() + (uart.start.get() - page.get()))) };
+    }
+}
+
+/// Maps all RAM where the linear map will be, in the head's tables: whoever builds tables reaches them there, before and
+/// after the kernel's own linear map takes its place.
+fn early_linear_map(
+    head: &Head<'_>,
+    tree: &DeviceTree<'_>,
+    early: &mut EarlyTables,
+) -> Result<DirectMap, &'static str> {
+    // What one entry above blocks of 2 MiB covers (ARM64_MEMSTART_ALIGN).
+    const ALIGN: u64 = 1 << 30;
+    let mut banks: ArrayVec<PhysRange, MAX_RANGES> = ArrayVec::new();
+    for bank in tree.memory_banks().map(|b| b.range) {
+        let whole = PhysRange::new(bank.start.align_up(PAGE), bank.end.align_down(PAGE));
+        if whole.start < whole.end && banks.try_push(whole).is_err() {
+            return Err("more banks of RAM than the image has room for");
+        }
+    }
+    let Some(first) = banks.iter().map(|b| b.start).min() else {
+        return Err("the firmware describes no memory");
+    };
+    let offset = PAGE_OFFSET.wrapping_sub(first.align_down(ALIGN).get());
+    let virt = |at: PhysAddr| VirtAddr::new(at.get().wrapping_add(offset));
+    for bank in &banks {
+        let range = VirtRange::from_len(virt(bank.start), bank.len());
+        let mapped =
+            head.kernel.with(|tree| tree.map(range, bank.start, DATA, &MapOptions::default(), early));
+        mapped.map_err(|_| "RAM cannot be mapped: too few early tables, or banks that overlap")?;
+    }
+    tlb::publish();
+    // SAFETY: the ranges have just been mapped at this offset; the kernel's own linear map has the same addresses, which
+    // `boot` checks.
+    Ok(unsafe { DirectMap::new(banks, offset) })
+}
+
+/// Loads TTBR1, from the identity map.
+fn replace(image: &Loaded, new: PhysAddr) {
+    let code = (replace_ttbr1 as *const () as u64).wrapping_sub(image.virt_offset());
+    // SAFETY: the identity map has the image's code at its physical address.
+    let code: extern "C" fn(u64, u64) = unsafe { core::mem::transmute(code as usize) };
+    tlb::publish();
+    // The new tree maps the image and the linear map where the old one does; the console is in the lower half.
+    code(new.get(), image.reserved_pg_dir().get());
+}
+
+/// Physical address bits that the processor has.
+fn phys_bits() -> u8 {
+    use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, Readable};
+    match ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange) {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        5 => 48,
+        _ => 52,
+    }
+}
+
+/// The boot processor's affinity.
+fn boot_id() -> u64 {
+    use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+    MPIDR_EL1.get() & 0xff_00ff_ffff
+}
+
+/// A processor that PSCI has started.
+pub(super) extern "C" fn secondary(_: u64) -> ! {
+    exit(Exit::Panic)
+}

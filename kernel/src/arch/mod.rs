@@ -1,0 +1,4 @@
+//! One folder for each architecture: head code, exceptions, console, processors. The only place with `cfg(target_arch)`.
+
+#[cfg(target_arch = "aarch64")]
+mod arm64;

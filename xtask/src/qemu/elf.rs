@@ -1,0 +1,59 @@
+//! From an ELF file to the bytes that a loader puts into memory.
+
+/// A loadable segment: where it lies in the file, where in memory, and how long it is in the file.
+struct Segment {
+    offset: usize,
+    address: u64,
+    len: usize,
+}
+
+/// The loadable segments as one run of bytes from the first of them on; what the file has nothing for at the end (bss) is left
+/// out. Segments are placed by their physical addresses.
+///
+/// # Errors
+/// Why it is no ELF file that can be laid out.
+pub(super) fn flatten(file: &[u8]) -> Result<Vec<u8>, String> {
+    let segments: Vec<Segment> = segments(file).ok_or("no little-endian ELF file")?;
+    let start = segments.iter().map(|s| s.address).min().ok_or("nothing to load")?;
+    let end = segments.iter().map(|s| s.address + s.len as u64).max().unwrap_or(start);
+    const LIMIT: u64 = 64 << 20;
+    if end - start > LIMIT {
+        return Err(format!("{} bytes from the first segment to the last", end - start));
+    }
+    let mut image = vec![0; (end - start) as usize];
+    for s in segments {
+        let bytes = file.get(s.offset..s.offset + s.len).ok_or("a segment ends behind the file")?;
+        let at = (s.address - start) as usize;
+        image[at..at + s.len].copy_from_slice(bytes);
+    }
+    Ok(image)
+}
+
+fn segments(file: &[u8]) -> Option<Vec<Segment>> {
+    const LOAD: u64 = 1;
+    if file.get(..4)? != b"\x7fELF" || *file.get(5)? != 1 {
+        return None;
+    }
+    let wide = *file.get(4)? == 2;
+    let number = |at: usize, len: usize| -> Option<u64> {
+        let bytes = file.get(at..at.checked_add(len)?)?;
+        Some(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
+    };
+    let word = if wide { 8 } else { 4 };
+    let (table, size, count) = if wide {
+        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
+    } else {
+        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
+    };
+    let mut found = Vec::new();
+    for n in 0..count {
+        let at = usize::try_from(table + n * size).ok()?;
+        // offset, virtual address, physical address, length in the file: one word each, behind type (and flags, if wide).
+        let field = |n: usize| number(at + if wide { 8 } else { 4 } + n * word, word);
+        let len = usize::try_from(field(3)?).ok()?;
+        if number(at, 4)? == LOAD && len > 0 {
+            found.push(Segment { offset: usize::try_from(field(0)?).ok()?, address: field(2)?, len });
+        }
+    }
+    Some(found)
+}

@@ -1,0 +1,65 @@
+//! Facts about how images are laid out, asked for and judged.
+
+use super::*;
+
+/// An ELF file of two segments, 64-bit or 32-bit.
+fn elf(wide: bool) -> Vec<u8> {
+    let (word, header, entry) = if wide { (8, 64, 56) } else { (4, 52, 32) };
+    let mut file = vec![0_u8; header + 2 * entry];
+    file[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', if wide { 2 } else { 1 }, 1, 1]);
+    let mut put =
+        |at: usize, len: usize, value: u64| file[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+    let (table, size, count) = if wide { (32, 54, 56) } else { (28, 42, 44) };
+    put(table, word, header as u64);
+    put(size, 2, entry as u64);
+    put(count, 2, 2);
+    for (n, (address, len)) in [(0x1000_u64, 3_u64), (0x1008, 2)].into_iter().enumerate() {
+        let at = header + n * entry;
+        let fields = at + if wide { 8 } else { 4 };
+        put(at, 4, 1);
+        put(fields, word, (header + 2 * entry + 3 * n) as u64);
+        put(fields + 2 * word, word, address);
+        put(fields + 3 * word, word, len);
+    }
+    file.extend([1, 2, 3, 4, 5]);
+    file
+}
+
+#[test]
+fn segments_are_laid_out_by_address_with_zeroes_between() {
+    for wide in [false, true] {
+        assert_eq!(elf::flatten(&elf(wide)).unwrap(), [1, 2, 3, 0, 0, 0, 0, 0, 4, 5]);
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_is_refused() {
+    let whole = elf(true);
+    assert!((0..whole.len()).all(|len| elf::flatten(&whole[..len]).is_err()));
+    assert!(elf::flatten(b"#!/bin/sh\n").is_err());
+}
+
+#[test]
+fn nodes_share_memory_and_processors() {
+    let guest = Guest { numa: 2, ..Guest::new(512, 4) };
+    let args = guest.args(Path::new("image")).unwrap().join(" ");
+    assert!(args.contains("id=m1,size=256M") && args.contains("nodeid=1,memdev=m1,cpus=2-3"), "{args}");
+    assert!(Guest { numa: 3, ..Guest::new(512, 4) }.args(Path::new("image")).is_err());
+}
+
+#[test]
+fn only_the_closing_line_and_the_exit_code_together_pass() {
+    let ended = |text: &str, code, timed_out| Ended { text: text.into(), code, timed_out }.passed();
+    assert_eq!(ended("log\r\npagewright: end: passed (0)\r\n", Some(0), false), Ok(()));
+    assert!(ended("pagewright: end: passed (0)\n", Some(1), false).is_err());
+    assert!(ended("log\n", Some(0), false).unwrap_err().contains("no closing line"));
+    assert!(ended("pagewright: end: passed (0)\n", None, true).unwrap_err().contains("time limit"));
+    assert!(
+        ended("pagewright: end: a test failed (2)\n", Some(2), false).unwrap_err().contains("a test failed")
+    );
+}
+
+#[test]
+fn sizes_are_read_as_qemu_reads_them() {
+    assert_eq!(["16M", "2G", "512", "0", "x"].map(mebibytes), [Some(16), Some(2048), Some(512), None, None]);
+}
