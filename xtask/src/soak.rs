@@ -1,11 +1,15 @@
-//! `cargo xtask soak`: the workspace's randomised tests, again and again with fresh seeds.
+//! `cargo xtask soak`: the workspace's randomised tests, again and again with fresh seeds; and the longer run under Miri.
 //!
 //! Each round runs with more cases than an everyday run; proptest draws a new seed every time and writes what it
 //! finds into the `proptest-regressions` files, which are committed.
 
 use crate::project::Project;
+use crate::tools;
 use clap::Args;
 use std::time::{Duration, Instant};
+
+/// How long the page tables' model may take under Miri.
+const MIRI_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// Options of `cargo xtask soak`.
 #[derive(Args)]
@@ -19,6 +23,9 @@ pub(crate) struct Options {
     /// Operations on each page-table format in a round
     #[arg(long, default_value_t = 1_000_000)]
     operations: u64,
+    /// Instead, run a thousand operations on each page-table format under Miri, once (15 minutes on two cores)
+    #[arg(long)]
+    miri: bool,
 }
 
 /// Runs rounds until the time is up or one fails.
@@ -26,6 +33,9 @@ pub(crate) struct Options {
 /// # Errors
 /// One line naming the round that failed (the runner has said which test).
 pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
+    if options.miri {
+        return miri(project);
+    }
     let end = Instant::now() + Duration::from_secs(options.minutes * 60);
     let mut rounds = 0;
     while Instant::now() < end {
@@ -34,9 +44,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
         let cmd =
             project.cmd("cargo").args(["test", "--quiet", "--release", "--workspace", "--no-fail-fast"]);
         // The page tables' model runs so many operations of each format, from a seed of the round.
-        let seed = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(1, |t| t.as_nanos() as u64);
+        let seed = fresh_seed();
         println!("   PAGEWRIGHT_OPS={} PAGEWRIGHT_SEED={seed}", options.operations);
         let cmd = cmd.env("PAGEWRIGHT_OPS", options.operations.to_string());
         let cmd = cmd.env("PAGEWRIGHT_SEED", seed.to_string());
@@ -49,4 +57,26 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     }
     println!("{rounds} rounds without a failure");
     Ok(())
+}
+
+/// A seed that no other run has.
+fn fresh_seed() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64)
+}
+
+/// The page tables' model under Miri.
+fn miri(project: &Project) -> Result<(), String> {
+    tools::miri(project)?;
+    let seed = fresh_seed();
+    println!("== the page tables' model under Miri, PAGEWRIGHT_OPS=1000 PAGEWRIGHT_SEED={seed}");
+    let cmd = project.cmd("cargo").args(["+nightly", "miri"]);
+    let cmd = if tools::has_cargo_command("nextest") {
+        cmd.args(["nextest", "run", "--no-fail-fast", "--status-level", "all", "--show-progress", "none"])
+    } else {
+        cmd.args(["test", "--quiet", "--no-fail-fast"])
+    };
+    let cmd = cmd.args(["-p", "pagewright-pagetable", "--test", "model"]);
+    let cmd = cmd.env("MIRIFLAGS", crate::suite::MIRI_SAFE_CRATES).env("PAGEWRIGHT_OPS", "1000");
+    let out = cmd.env("PAGEWRIGHT_SEED", seed.to_string()).limit(MIRI_LIMIT).echo(true).run()?;
+    if out.ok() { Ok(()) } else { Err("the model failed under Miri".into()) }
 }

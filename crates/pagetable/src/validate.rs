@@ -85,6 +85,9 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         for index in 0..shape.entries() {
             let va = va + index as u64 * shape.bytes();
             let word = node.load(&self.format, index);
+            if word == 0 {
+                continue;
+            }
             match self.format.entry_at(node.level, word, va) {
                 Entry::Empty | Entry::Software(_) => {}
                 Entry::Table(next, _) => {

@@ -1,56 +1,14 @@
 //! One tree, its model, and the operations that are done to both.
 
+use crate::effort::Effort;
+use crate::parts::{Counted, Limited, Rng, attrs};
 use core::marker::PhantomData;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{
-    Attr, AttrChange, AttrFlags, FlushScope, Format, Leaf, Level, Live, MapError, MapOptions, MemoryType,
-    NotLive, Pool, RunKind, Shareability, TableLimits, TableSource, Tables, TlbFlush, UnmapError, Word,
+    Attr, AttrChange, AttrFlags, Format, Level, Live, MapError, MapOptions, MemoryType, NotLive, Pool,
+    RunKind, TableLimits, Tables, UnmapError, Word,
 };
 use std::collections::BTreeMap;
-
-/// A small generator: the sequence of a seed is the same everywhere.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 11) % n.max(1)
-    }
-}
-
-/// A source that gives `left` pages and then none.
-struct Limited<'p, W: Word> {
-    pool: &'p Pool<'p, W>,
-    left: u64,
-}
-
-impl<W: Word> TableSource for Limited<'_, W> {
-    fn alloc_table(&mut self) -> Option<PhysAddr> {
-        self.left = self.left.checked_sub(1)?;
-        self.pool.alloc()
-    }
-
-    fn free_table(&mut self, page: PhysAddr) {
-        self.left += 1;
-        self.pool.free(page);
-    }
-}
-
-/// Counts flushes.
-#[derive(Default)]
-struct Counted(u64);
-
-impl TlbFlush for Counted {
-    fn flush(&mut self, _: &FlushScope) {
-        self.0 += 1;
-    }
-}
 
 const POOL_AT: u64 = 0x100_0000;
 
@@ -63,6 +21,7 @@ pub(crate) struct Machine<'w, F: Format> {
     rng: Rng,
     /// The area in which things happen.
     area: VirtRange,
+    effort: Effort,
     page: u64,
     format: PhantomData<F>,
 }
@@ -74,24 +33,25 @@ impl<'w, F: Format> Machine<'w, F> {
         (0..count).map(|_| F::Word::zero()).collect()
     }
 
-    pub(crate) fn new(format: F, words: &'w [<F::Word as Word>::Atomic], end: bool, seed: u64) -> Self {
+    /// The same as a pool.
+    pub(crate) fn pool_of(words: &'w [<F::Word as Word>::Atomic]) -> Pool<'w, F::Word> {
+        Pool::new(words, PhysAddr::new(POOL_AT), F::SHAPE.page_bytes()).expect("aligned")
+    }
+
+    /// An empty tree in `pool`; things happen in the middle of the format's window or at its very `end`.
+    pub(crate) fn new(format: F, pool: &'w Pool<'w, F::Word>, end: bool, seed: u64, effort: Effort) -> Self {
         let page = F::SHAPE.page_bytes();
-        let pool = Box::leak(Box::new(Pool::new(words, PhysAddr::new(POOL_AT), page).expect("aligned")));
         let top = F::SHAPE.level(F::SHAPE.top());
         let root_bytes = top.entries() as u64 * F::Word::BYTES;
         let root =
             pool.alloc_root(root_bytes.div_ceil(page), root_bytes.max(page)).expect("room for the root");
-        // Three blocks and some, so that blocks, groups and pages all occur, and tables are shared with what is outside.
-        let block = F::SHAPE.level(Level::PMD).bytes();
+        // Some blocks, so that blocks, groups and pages all occur, and tables are shared with what is outside.
         let [low, high] = format.window().ranges();
         let window = if high.is_empty() { low } else { high };
         // Supersections are groups of blocks that lie in one table with pages: the area has room for some.
-        let block = if F::GROUP_ADDRESS && !cfg!(miri) {
-            F::SHAPE.level(Level::PMD).contiguous_bytes()
-        } else {
-            block
-        };
-        let len = (if cfg!(miri) { block } else { 4 * block }).min(window.len / 2);
+        let pmd = F::SHAPE.level(Level::PMD);
+        let block = if F::GROUP_ADDRESS { pmd.contiguous_bytes() } else { pmd.bytes() };
+        let len = (effort.area_blocks * block).min(window.len / 2);
         let start = if end {
             window.start.get().wrapping_add(window.len - len)
         } else {
@@ -100,9 +60,10 @@ impl<'w, F: Format> Machine<'w, F> {
         Self {
             tables: Tables::new(format, pool, root),
             model: BTreeMap::new(),
-            attrs: attrs(&format),
+            attrs: attrs(&format, effort.attrs),
             rng: Rng(seed | 1),
             area: VirtRange { start: VirtAddr::new(start), len },
+            effort,
             page,
             format: PhantomData,
         }
@@ -115,15 +76,25 @@ impl<'w, F: Format> Machine<'w, F> {
     /// A range in the area: often whole blocks, groups or few pages.
     fn range(&mut self) -> VirtRange {
         let pages = self.area.len / self.page;
-        let group = F::SHAPE.level(Level::PMD).contiguous_bytes();
-        let unit = match self.rng.below(if F::GROUP_ADDRESS { 6 } else { 4 }) {
-            4.. if group < self.area.len => group / self.page,
-            0 => F::SHAPE.level(Level::PMD).bytes() / self.page,
-            1 => u64::from(F::SHAPE.level(Level::PTE).contiguous.max(1)),
-            _ => 1,
+        let pmd = F::SHAPE.level(Level::PMD);
+        let unit = if self.rng.below(self.effort.blocks_one_in) == 0 {
+            let group = F::GROUP_ADDRESS && self.rng.below(2) == 0;
+            (if group { pmd.contiguous_bytes() } else { pmd.bytes() }) / self.page
+        } else if self.rng.below(3) == 0 {
+            u64::from(F::SHAPE.level(Level::PTE).contiguous.max(1))
+        } else {
+            1
         };
-        let first = self.rng.below(pages) / unit * unit;
-        let most = (pages - first).min(if unit == 1 { 40 } else { 2 * unit });
+        let first = match self.effort.near_pages {
+            // Around the beginning of a block: before it, a few; behind it, the rest.
+            Some(near) if unit < pmd.bytes() / self.page => {
+                let block = self.rng.below(self.effort.area_blocks) * (pmd.bytes() / self.page);
+                (block + self.rng.below(near)).saturating_sub(near / 8).min(pages - 1)
+            }
+            _ => self.rng.below(pages),
+        } / unit
+            * unit;
+        let most = (pages - first).min(if unit == 1 { self.effort.most_pages } else { 2 * unit });
         let count = (1 + self.rng.below(most)).div_ceil(unit) * unit;
         let count = count.min(pages - first);
         let start = VirtAddr::new(self.area.start.get().wrapping_add(first * self.page));
@@ -186,7 +157,7 @@ impl<'w, F: Format> Machine<'w, F> {
             Err(MapError::NoTables { needed, got }) => {
                 assert!(!taken && got == left && needed > got, "{needed} {got} {left}");
                 assert_eq!(pool.in_use(), before);
-                self.compare_all();
+                self.compare_after_error();
             }
             Err(e) => panic!("{range:?}: {e}"),
         }
@@ -281,7 +252,7 @@ impl<'w, F: Format> Machine<'w, F> {
                 assert_eq!(changed.had, had);
             }
             // What the format cannot say was refused, and all is as it was.
-            Err(UnmapError::Attr(_)) => self.compare_all(),
+            Err(UnmapError::Attr(_)) => self.compare_after_error(),
             Err(e) => panic!("{range:?}: {e}"),
         }
     }
@@ -339,11 +310,18 @@ impl<'w, F: Format> Machine<'w, F> {
 
     /// Compares a few addresses.
     fn compare_some(&mut self) {
-        for _ in 0..4 {
+        for _ in 0..self.effort.looks {
             let va = self.area.start.get().wrapping_add(self.rng.below(self.area.len));
             let expected = self.model.get(&(va & !(self.page - 1))).map(|(phys, _)| phys + va % self.page);
             let hit = self.tables.translate(VirtAddr::new(va)).ok().map(|t| t.phys.get());
             assert_eq!(hit, expected, "{va:#x}");
+        }
+    }
+
+    /// Compares everything after an operation that was refused.
+    fn compare_after_error(&mut self) {
+        if !cfg!(miri) || self.rng.below(self.effort.compare_every) == 0 {
+            self.compare_all();
         }
     }
 
@@ -374,24 +352,4 @@ impl<'w, F: Format> Machine<'w, F> {
         pending.finish(&pool, &mut NotLive, &mut &*pool);
         assert_eq!(pool.in_use(), 0);
     }
-}
-
-/// Attributes that the format can say of pages and blocks alike.
-fn attrs<F: Format>(format: &F) -> Vec<Attr> {
-    let mut all = Vec::new();
-    for bits in 0..1u16 << 9 {
-        let flags = AttrFlags::from_bits_truncate(bits);
-        for memory in [MemoryType::Normal, MemoryType::StronglyOrdered] {
-            for share in [Shareability::Inner, Shareability::None] {
-                let attr = Attr::normal(flags).with_memory(memory).with_share(share);
-                let leaf = Leaf { phys: PhysAddr::ZERO, attr, contiguous: false };
-                if format.leaf_word(Level::PTE, &leaf).is_ok() && format.leaf_word(Level::PMD, &leaf).is_ok()
-                {
-                    all.push(attr);
-                }
-            }
-        }
-    }
-    assert!(!all.is_empty(), "the format can say nothing at all");
-    all
 }

@@ -45,13 +45,15 @@ fn words_and_bytes_are_the_same_memory_in_little_endian_order() {
 
 #[test]
 fn memory_is_asked_for_by_block_and_reading_asks_for_none() {
-    let memory = PhysMemory::new([range(1 << 40, 1 << 40)], EntryWidth::Bits64);
+    // Miri looks at each of the gigabytes in turn.
+    let len = 1 << if cfg!(miri) { 34 } else { 40 };
+    let memory = PhysMemory::new([range(1 << 40, len)], EntryWidth::Bits64);
     let mut seen = [1; 64];
     memory.read(at((1 << 40) + 77), &mut seen).unwrap();
-    memory.zero(at(1 << 40), 1 << 40).unwrap();
+    memory.zero(at(1 << 40), len).unwrap();
     assert_eq!((seen, memory.resident_bytes()), ([0; 64], 0));
     memory.write(at((1 << 40) + 5), &[1]).unwrap();
-    memory.write(at((1 << 41) - 1), &[1]).unwrap();
+    memory.write(at((1 << 40) + len - 1), &[1]).unwrap();
     assert!(memory.words64(at((1 << 40) + 0x1000), 512).is_some());
     assert_eq!(memory.resident_bytes(), 4 << 20);
 }
