@@ -7,7 +7,7 @@ use super::values::{
     Rodata, Swiotlb, ThpParam,
 };
 use arrayvec::ArrayVec;
-use pagewright_addr::PhysRange;
+use pagewright_addr::{PhysAddr, PhysRange};
 
 /// The parameters that bear on memory, and the names of those that no part of the kernel takes.
 ///
@@ -83,6 +83,8 @@ pub struct Params<'a> {
     pub nosmp: bool,
     /// `percpu_alloc=`.
     pub percpu_alloc: Option<PercpuAlloc>,
+    /// `earlycon=NAME,[mmio...,]ADDRESS`: where the registers of the early console lie in memory.
+    pub earlycon: Option<PhysAddr>,
     /// `pti=`, `nopti` (x86), `kpti=` (arm64).
     pub pti: Option<Pti>,
     /// `dhash_entries=`.

@@ -5,6 +5,7 @@ use crate::cmdline::diagnostics::DiagnosticKind;
 use crate::cmdline::token::Param;
 use crate::cmdline::{Pti, Rodata, parse_bool, parse_integer, strtoull};
 use crate::machine::Arch;
+use pagewright_addr::PhysAddr;
 
 impl<'a> Reader<'a, '_> {
     pub(super) fn read_switch(&mut self, name: &str, param: &Param<'a>) -> Outcome {
@@ -22,6 +23,9 @@ impl<'a> Reader<'a, '_> {
             "page_poison" => return early_bool(&mut params.page_poison, param.value),
             "page_alloc.shuffle" => params.shuffle = parse_bool(param.value.unwrap_or("1")),
             "rodata" => self.read_rodata(param),
+            "earlycon" => {
+                params.earlycon = param.value.and_then(earlycon_registers).or(params.earlycon);
+            }
             "kpti" => {
                 let mut on = None;
                 let outcome = early_bool(&mut on, param.value);
@@ -140,6 +144,19 @@ impl<'a> Reader<'a, '_> {
             _ => self.report(param, DiagnosticKind::TrailingText),
         }
     }
+}
+
+/// `uart_parse_earlycon` after the driver's name: the address follows a kind of access to memory, or begins with `0x`.
+fn earlycon_registers(value: &str) -> Option<PhysAddr> {
+    let (_, place) = value.split_once(',')?;
+    let (kind, rest) = place.split_once(',').unwrap_or((place, ""));
+    let text = match kind {
+        "mmio" | "mmio16" | "mmio32" | "mmio32be" | "mmio32native" => rest,
+        _ if kind.starts_with("0x") => kind,
+        _ => return None,
+    };
+    let (address, rest) = strtoull(text);
+    (address != 0 && (rest.is_empty() || rest.starts_with(','))).then_some(PhysAddr::new(address))
 }
 
 /// An early switch.

@@ -274,3 +274,21 @@ fn acpi_can_be_wanted_and_efi_be_asked_for_its_map() {
     assert!(parse(Arch::Arm64, "acpi=on").acpi_on);
     assert!(!parse(Arch::Arm64, "acpi=noirq").acpi_on);
 }
+
+#[test]
+fn an_early_console_in_memory_tells_its_registers() {
+    let at = |text: &str| parse(Arch::Arm64, text).earlycon.map(|at| at.get());
+    assert_eq!(at("earlycon=pl011,0x9000000"), Some(0x900_0000));
+    assert_eq!(at("earlycon=uart8250,mmio32,0xfe201000,115200n8"), Some(0xfe20_1000));
+    assert_eq!(at("earlycon=pl011,mmio,0x9000000 earlycon"), Some(0x900_0000));
+    // I/O ports are mapped nowhere, and the tree names the console of a bare `earlycon`.
+    for other in [
+        "earlycon",
+        "earlycon=pl011",
+        "earlycon=uart8250,io,0x3f8",
+        "earlycon=pl011,9000000",
+        "earlycon=x,mmio,",
+    ] {
+        assert_eq!(at(other), None, "{other}");
+    }
+}
