@@ -24,8 +24,11 @@ struct List<'l> {
 
 impl List<'_> {
     fn at(&mut self, at: u64, name: &'static str) {
+        let at = VirtAddr::new(at);
+        // Headings at one address stay in the order in which they come.
+        let before = self.markers.partition_point(|m| m.at <= at);
         // Each architecture's list is shorter than the room.
-        let _ = self.markers.try_push(Marker { at: VirtAddr::new(at), name });
+        let _ = self.markers.try_insert(before, Marker { at, name });
     }
 
     fn start(&mut self, kind: Kind, name: &'static str) {
@@ -50,7 +53,6 @@ pub(super) fn of(layout: &Layout) -> Markers {
         Arch::I386 => i386(&mut list),
         Arch::X86_64 => x86_64(&mut list),
     }
-    list.markers.sort_unstable_by_key(|m| m.at);
     list.markers
 }
 
@@ -65,11 +67,10 @@ fn arm(l: &mut List<'_>) {
 }
 
 fn arm64(l: &mut List<'_>) {
-    if l.layout.facts().version.since(5, 4) {
+    let upper = !l.layout.facts().version.since(5, 4);
+    if !upper {
         l.start(Kind::LinearMap, "Linear Mapping start");
         l.end(Kind::LinearMap, "Linear Mapping end");
-    } else {
-        l.start(Kind::LinearMap, "Linear Mapping");
     }
     l.start(Kind::Modules, "Modules start");
     l.end(Kind::Modules, "Modules end");
@@ -81,6 +82,9 @@ fn arm64(l: &mut List<'_>) {
     l.end(Kind::PciIo, "PCI I/O end");
     l.start(Kind::Vmemmap, "vmemmap start");
     l.end(Kind::Vmemmap, "vmemmap end");
+    if upper {
+        l.start(Kind::LinearMap, "Linear Mapping");
+    }
 }
 
 fn i386(l: &mut List<'_>) {
