@@ -53,3 +53,57 @@ fn the_document_is_json_and_only_the_layout_has_one() {
         assert!(complaint(&args).contains("`show layout`"), "{args:?}");
     }
 }
+
+/// The whole command.
+fn pagewright(args: &[&str]) -> (Option<i32>, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_pagewright")).args(args).output().expect("the command starts");
+    let said = if out.status.success() { out.stdout } else { out.stderr };
+    (out.status.code(), String::from_utf8(said).expect("text"))
+}
+
+#[test]
+fn older_page_tables_are_built_shown_and_followed() {
+    let arm64 = |command: &[&str], version: &str| {
+        let (code, text) = pagewright(&[command, &["--machine", "arm64-virt", "--linux", version]].concat());
+        assert_eq!(code, Some(0), "{text}");
+        text
+    };
+    let boot = arm64(&["boot", "--quiet"], "5.3");
+    assert!(boot.contains("__create_page_tables") && !boot.contains("create_idmap"), "{boot}");
+    assert!(arm64(&["boot", "--quiet"], "6.0").contains("create_idmap (head)"));
+    let dump = arm64(&["show", "page-tables"], "5.3");
+    let image = "0xffff000010200000-0xffff000010c00000          10M PMD       ro x  SHD AF        BLK UXN    MEM/NORMAL\n";
+    assert!(dump.contains(image), "{dump}");
+    // The linear map comes last, tags are not known yet.
+    let (_, linear) = dump.split_once("---[ vmemmap end ]---\n---[ Linear Mapping ]---\n").expect(&dump);
+    assert!(linear.starts_with("0xffff800000000000-") && !dump.contains("TAGGED"), "{dump}");
+    let (_, newer) = pagewright(&["show", "page-tables", "--linux-version", "5.12"]);
+    assert!(newer.contains("MEM/NORMAL-TAGGED"), "{newer}");
+    let way = arm64(&["translate", "0xffff800000001000"], "5.3");
+    assert!(way.starts_with("0xffff800000001000: memory (arm64,"), "{way}");
+    assert!(way.contains("AttrIndx=4") && way.contains("kernel read: 0x40001000, 4 KiB, WriteBack"), "{way}");
+    assert!(arm64(&["translate", "0xffff800000001000"], "6.1").contains("translation fault"));
+}
+
+#[test]
+fn older_arm_kernels_have_the_device_tree_in_the_linear_map_only() {
+    let dump = |version| pagewright(&["show", "page-tables", "--machine", "arm-virt", "--linux", version]).1;
+    assert!(!dump("4.14").contains("0xff800000-"));
+    assert!(dump("5.11").contains("0xff800000-0xffa00000           2M KERNEL      ro NX SHD\n"));
+}
+
+#[test]
+fn page_tables_of_versions_that_are_not_known_are_refused_in_one_line() {
+    for (machine, version, known) in [
+        ("arm64-virt", "4.19", "5.0 to 6.1"),
+        ("arm64-virt", "6.2", "5.0 to 6.1"),
+        ("arm-virt", "4.13", "4.14 to 6.1"),
+        ("x86_64-q35", "5.10", "6.1"),
+    ] {
+        let (code, text) = pagewright(&["show", "page-tables", "--machine", machine, "--linux", version]);
+        assert_eq!((code, text.lines().count()), (Some(2), 1), "{text}");
+        assert!(text.contains(&format!("known as in Linux {known}, not {version}")), "{text}");
+    }
+    // Their layout is shown all the same.
+    assert!(text(&["layout", "--machine", "arm64-virt", "--linux", "4.19"]).contains("modules"));
+}

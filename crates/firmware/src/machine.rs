@@ -219,6 +219,8 @@ pub struct Arm64Image {
     pub bm_pud: PhysAddr,
     /// `__entry_tramp_text_start`..`__entry_tramp_text_end`: whole pages of code that is mapped while user code runs.
     pub entry_tramp_text: PhysRange,
+    /// `vectors`: where exceptions enter the kernel.
+    pub vectors: PhysAddr,
 }
 
 impl KernelImage {

@@ -26,6 +26,7 @@ pub(crate) fn setup_arch(b: &mut Boot<'_>) -> Result<(), BootError> {
     fixmap::protect_fdt(b)?;
     b.phase(Phase::EarlyParams);
     early::early_param_lines(b);
+    fixmap::map_earlycon(b)?;
     if let Some(limit) = b.params.mem_limit() {
         info!(b, "Memory limited to {}MB", limit >> 20);
     }
@@ -122,8 +123,24 @@ fn arm64_memblock_init<'a>(b: &mut Boot<'a>, tree: &DeviceTree<'a>) -> Result<()
     b.mb.set_caller("arm64_memblock_init");
     b.mb.reserve(PhysRange::new(image.text_start, image.end))?;
     reserved_mem::scan(b, tree)?;
+    if b.machine.config.kexec_core && !defer_reserve_crashkernel(b) {
+        // From 5.18 on such kernels need nothing below an address.
+        let limit = if b.version.since(5, 18) {
+            PhysAddr::new(1 << b.machine.config.pa_bits)
+        } else {
+            max_zone_phys(b, 32)
+        };
+        crash::reserve_arm64(b, limit)?;
+    }
     b.high_memory = b.mb.end_of_dram();
     Ok(())
+}
+
+/// Whether the crash kernel's memory is reserved when zones are known only (`defer_reserve_crashkernel`), after the linear map is made:
+/// from 5.11 to 5.17 always, then where there are zones for DMA.
+fn defer_reserve_crashkernel(b: &Boot<'_>) -> bool {
+    let zones = b.machine.config.zone_dma || b.machine.config.zone_dma32;
+    b.version.since(5, 11) && (zones || !b.version.since(5, 18))
 }
 
 /// Moves the start of the linear map by a random multiple of its alignment, if there is room and a seed.
@@ -167,7 +184,7 @@ fn bootmem_init(
     sparse::sparse_init(b)?;
     zone_sizes_init(b, tree)?;
     cma::dma_contiguous_reserve(b, b.dma_limit)?;
-    if b.machine.config.kexec_core {
+    if b.machine.config.kexec_core && defer_reserve_crashkernel(b) {
         crash::reserve_arm64(b, b.dma_limit)?;
     }
     b.dump_memblock();

@@ -21,6 +21,7 @@ use arrayvec::ArrayVec;
 use pagewright_addr::{NodeId, Pfn, PhysAddr, PhysRange};
 use pagewright_firmware::cmdline::{CommandLine, Params};
 use pagewright_firmware::{Arch, Machine};
+use pagewright_kspace::Version;
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
 use pagewright_page::model::{MapSpace, Sections};
 use pagewright_pagetable::TableMemory;
@@ -82,14 +83,15 @@ pub struct Boot<'a> {
     pub tables: &'a mut Census,
     /// The kernel's page tables, where there is memory for them ([`Self::set_table_memory`]).
     pub pgtable: Option<KernelTables<'a>>,
+    /// arm64: what the head left behind, where its tables were built.
+    pub arm64_head: Option<crate::pgtable::arm64::head::Head<'a>>,
     /// How many tables each step took.
     pub table_counts: TableCounts,
     /// What kept the last changes of permissions from being made, if something did.
     pub table_error: Option<TableError>,
     pub(crate) table_memory: Option<&'a dyn TableMemory>,
-    /// arm64: tables that a head has filled and that are in use ([`Self::set_arm64_head`]).
-    pub(crate) arm64_head: Option<crate::pgtable::arm64::head::Head<'a>>,
-    pub(crate) lowmem_design: crate::pgtable::arm::LowmemDesign,
+    /// Whose mappings the kernel's are like ([`Self::set_version`]).
+    pub version: Version,
     /// Where the linear map starts in physical memory (`memstart_addr`, `PHYS_OFFSET`).
     pub memstart: PhysAddr,
     /// The initial RAM disk, if it is usable.
@@ -243,11 +245,11 @@ impl<'a> Boot<'a> {
             high_memory: PhysAddr::MAX,
             tables: census,
             pgtable: None,
+            arm64_head: None,
             table_counts: TableCounts::default(),
             table_error: None,
             table_memory: None,
-            arm64_head: None,
-            lowmem_design: crate::pgtable::arm::LowmemDesign::default(),
+            version: Version::V6_1,
             memstart: PhysAddr::ZERO,
             initrd: None,
             dma_limit: PhysAddr::ZERO,
@@ -292,6 +294,7 @@ impl<'a> Boot<'a> {
             return Err(BootError::Unsupported { what: "booting twice in one workspace" });
         }
         let b = self;
+        b.check_version()?;
         b.phase(Phase::Firmware);
         match b.machine.arch {
             Arch::Arm64 => crate::arm64::setup_arch(b)?,

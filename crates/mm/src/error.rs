@@ -1,6 +1,8 @@
 //! What can stop a boot.
 
 use core::fmt;
+use pagewright_firmware::Arch;
+use pagewright_kspace::Version;
 
 /// A boot that cannot go on. Where Linux would panic or hang, this says why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +33,17 @@ pub enum BootError {
         what: &'static str,
         /// What it is.
         value: u64,
+    },
+    /// Mappings of a version of Linux that are not known.
+    Version {
+        /// The architecture.
+        arch: Arch,
+        /// What was asked for.
+        version: Version,
+        /// The oldest that is known.
+        oldest: Version,
+        /// The newest.
+        newest: Version,
     },
     /// The machine and the boot path do not fit together.
     Unsupported {
@@ -71,6 +84,12 @@ impl fmt::Display for BootError {
             Self::ImageOutsideMemory => f.write_str("the kernel image does not lie in memory"),
             Self::Config(e) => write!(f, "kernel configuration: {e}"),
             Self::Machine { what, value } => write!(f, "the {what} cannot be {value:#x}"),
+            Self::Version { arch, version, oldest, newest } if oldest == newest => {
+                write!(f, "page tables of {arch:?} are known as in Linux {newest}, not {version}")
+            }
+            Self::Version { arch, version, oldest, newest } => {
+                write!(f, "page tables of {arch:?} are known as in Linux {oldest} to {newest}, not {version}")
+            }
             Self::Unsupported { what } => write!(f, "not modelled: {what}"),
             Self::TooMuchMemory { frames } => {
                 write!(f, "{frames} page frames of RAM: 32-bit frame indices reach 4294967295")

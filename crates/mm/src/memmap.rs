@@ -62,7 +62,9 @@ impl<'a> Boot<'a> {
             Arch::X86_64 => (PhysAddr::ZERO, 0xffff_8880_0000_0000),
             Arch::I386 => (PhysAddr::ZERO, c.page_offset.into()),
             Arch::Arm => (self.memstart, c.page_offset.into()),
-            Arch::Arm64 => (self.memstart, 0u64.wrapping_sub(1 << c.va_bits)),
+            // The lower half of the kernel's addresses, up to 5.3 the upper.
+            Arch::Arm64 if self.version.since(5, 4) => (self.memstart, 0u64.wrapping_sub(1 << c.va_bits)),
+            Arch::Arm64 => (self.memstart, 0u64.wrapping_sub(1 << (c.va_bits - 1))),
         };
         PhysToVirt::new(phys, VirtAddr::new(virt), self.addr_bits())
     }
@@ -79,8 +81,8 @@ impl<'a> Boot<'a> {
         let stride = u64::from(self.machine.build.struct_page);
         let base = match self.machine.arch {
             Arch::Arm64 => {
-                // VMEMMAP_START lies `VA bits - (page shift - 6)` below the top; it maps the frame at memstart.
-                let start = 0u64.wrapping_sub(1 << (u32::from(c.va_bits) - (c.page_shift.get() - 6)));
+                // VMEMMAP_START maps the frame at memstart.
+                let start = crate::pgtable::arm64::vmemmap_start(self);
                 // It may lie before address 0: the shift keeps the sign.
                 let first = (self.memstart.get() as i64 >> c.page_shift.get()) as u64;
                 start.wrapping_sub(first.wrapping_mul(stride))

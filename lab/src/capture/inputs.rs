@@ -19,6 +19,7 @@ use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::dmesg::{Banner, Line, classify};
 use pagewright_firmware::{Arch, BuildFacts, Cpus};
+use pagewright_kspace::Version;
 
 /// What the log says about the machine as a whole.
 #[derive(Default)]
@@ -122,6 +123,7 @@ impl Capture {
             cmdline: log.cmdline.or(self.cmdline.as_deref()).map(str::to_owned),
             cpus,
             seed: None,
+            linux: Version::V6_1,
         };
         match arch {
             Arch::X86_64 | Arch::I386 => self.pc_inputs(&mut machine)?,

@@ -11,6 +11,7 @@ use crate::machine::{OwnedFirmware, OwnedMachine, arch_name, flavour_of as flavo
 use pagewright_firmware::config::{ConfigErrorKind, Flavour, KernelConfig, arch_of};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::{Arch, BuildFacts};
+use pagewright_kspace::Version;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,9 @@ pub(super) struct MachineArgs {
     /// A Linux .config: which kernel is modelled.
     #[arg(long, value_name = "FILE")]
     kernel_config: Option<PathBuf>,
+    /// The version of Linux whose virtual layout and page tables the kernel has; everything else is 6.1's.
+    #[arg(long, alias = "linux-version", value_name = "X.Y")]
+    pub(super) linux: Option<Version>,
     /// Seed of what the kernel randomises; without one nothing is.
     #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
@@ -117,6 +121,7 @@ impl MachineArgs {
             machine.cmdline = Some(text.clone());
         }
         machine.seed = self.seed.or(machine.seed);
+        machine.linux = self.linux.unwrap_or_default();
         self.replace_memory(&mut machine)?;
         let fixed = self.initrd_option(&mut machine)?;
         machine.place();

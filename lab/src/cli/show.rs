@@ -17,9 +17,6 @@ pub(super) struct ShowArgs {
     file: File,
     #[command(flatten)]
     machine: MachineArgs,
-    /// The version of Linux whose layout is shown (layout only).
-    #[arg(long, value_name = "X.Y")]
-    linux: Option<Version>,
     /// Print one JSON document instead (layout only); docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
@@ -45,12 +42,19 @@ enum File {
 
 /// Runs the command.
 pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
-    for (given, option) in [(args.linux.is_some(), "--linux"), (args.json, "--json")] {
-        if given && args.file != File::Layout {
-            return Err(Fault::new(option, "show", "no such option for anything but `show layout`"));
-        }
+    let layout = args.file == File::Layout;
+    if args.json && !layout {
+        return Err(Fault::new("--json", "show", "no such option for anything but `show layout`"));
     }
-    let machine = args.machine.machine()?;
+    if args.machine.linux.is_some() && !layout && args.file != File::PageTables {
+        let expected = "no such option for anything but `show layout` and `show page-tables`";
+        return Err(Fault::new("--linux", "show", expected));
+    }
+    let mut machine = args.machine.machine()?;
+    if layout {
+        // Layouts are known of more versions than page tables.
+        machine.linux = Version::V6_1;
+    }
     let text = run::boot(&machine, |booted| render(args, booted), |_| ())??;
     print(text)?;
     Ok(Outcome::Fine)
@@ -78,7 +82,7 @@ fn page_tables(booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
 }
 
 fn virtual_layout(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
-    let layout = booted.state().layout(args.linux.unwrap_or_default());
+    let layout = booted.state().layout(args.machine.linux.unwrap_or_default());
     let layout = layout.map_err(|e| Fault::caused(e, "layout", ""))?;
     if !args.json {
         let mut out = String::new();

@@ -19,6 +19,9 @@ use pagewright_memblock::Set;
 use pagewright_view::log::LogOptions;
 use pagewright_zone::ZoneKind;
 
+/// What a captured machine has on its command line only so that its log is whole.
+const LOGGING: [&str; 2] = ["log_buf_len=", "earlycon="];
+
 /// The groups that need a boot.
 const BOOTED: [Group; 4] = [Group::Memory, Group::Zones, Group::Placements, Group::Layout];
 
@@ -48,7 +51,7 @@ pub fn conform(capture: &Capture, asked: Option<Flavour>) -> Result<MachineRepor
 }
 
 /// Page tables are read out of RAM, for which a machine may have been booted once more, without a log made larger for the
-/// debug output. A large log moves what is allocated after it. If they are not those of the logged boot, they are
+/// debug output and an early console. A large log moves what is allocated after it, the console's registers stay mapped. If they are not those of the logged boot, they are
 /// compared with such a boot, and the nearer of the two counts.
 fn quiet_page_tables(
     capture: &Capture,
@@ -57,7 +60,8 @@ fn quiet_page_tables(
 ) -> Result<(), Fault> {
     let differing = report.groups.get(&Group::PageTables).map_or(0, |t| t.differences.len());
     let line = machine.lend()?.command_line().text.to_owned();
-    let quiet: Vec<&str> = line.split(' ').filter(|word| !word.starts_with("log_buf_len=")).collect();
+    let quiet: Vec<&str> =
+        line.split(' ').filter(|word| !LOGGING.iter().any(|l| word.starts_with(l))).collect();
     let quiet = quiet.join(" ");
     if differing == 0 || quiet == line {
         return Ok(());
@@ -71,7 +75,7 @@ fn quiet_page_tables(
     {
         report.groups.insert(Group::PageTables, tally);
         report.excluded = second.excluded;
-        report.excluded.push("log_buf_len=: the tables are those of a boot without it".to_owned());
+        report.excluded.push(format!("{}: the tables are those of a boot without", LOGGING.join(", ")));
     }
     Ok(())
 }

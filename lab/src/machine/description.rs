@@ -14,6 +14,7 @@ use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::dmesg::{Line, classify};
 use pagewright_firmware::{Arch, BuildFacts, Cpus};
+use pagewright_kspace::Version;
 
 /// A description, read but not yet turned into a machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -188,6 +189,7 @@ pub fn from_tree(
         cmdline,
         cpus: Cpus { possible: cpus, ..Cpus::default() },
         seed: None,
+        linux: Version::V6_1,
     };
     machine.place();
     Ok(machine)
@@ -239,6 +241,7 @@ pub fn from_log(name: &str, log: &str, flavour: Option<Flavour>) -> Result<Owned
         cmdline,
         cpus,
         seed: None,
+        linux: Version::V6_1,
     };
     machine.place();
     Ok(machine)

@@ -181,6 +181,7 @@ fn arm64_tables(base: PhysAddr) -> Arm64Image {
         bm_pud: at(0x1f7_0000),
         bm_pmd: at(0x1f7_1000),
         bm_pte: at(0x1f7_2000),
+        ..Arm64Image::default()
     }
 }
 

@@ -10,6 +10,7 @@ use pagewright_firmware::config::KernelConfig;
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::e820::E820Entry;
 use pagewright_firmware::{Arch, BuildFacts, Cpus, Firmware, KernelImage, Machine, MpTable, Pc};
+use pagewright_kspace::Version;
 
 /// A machine that owns its tables.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct OwnedMachine {
     pub cpus: Cpus,
     /// Seed of the randomised parts.
     pub seed: Option<u64>,
+    /// The version of Linux whose mappings the kernel makes.
+    pub linux: Version,
 }
 
 /// What the firmware hands over, owned.

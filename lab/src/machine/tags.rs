@@ -6,6 +6,7 @@ use pagewright_addr::PhysRange;
 use pagewright_firmware::atags::{Atags, MAX_BANKS};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::{Arch, BuildFacts, Cpus};
+use pagewright_kspace::Version;
 
 const EXPECTED: &str = "a list of ATAGs, little-endian words from ATAG_CORE to ATAG_NONE";
 
@@ -31,6 +32,7 @@ pub fn from_atags(name: &str, list: Vec<u8>, flavour: Flavour) -> Result<OwnedMa
         cmdline: None,
         cpus: Cpus { possible: 1, ..Cpus::default() },
         seed: None,
+        linux: Version::V6_1,
     };
     machine.place();
     Ok(machine)

@@ -1,17 +1,16 @@
 //! The registers with which a processor of the booted machine runs, for the software MMU.
 
-use pagewright::pgtable::KernelTables;
+use pagewright::pgtable::{KernelTables, arm64};
 use pagewright_firmware::{Arch, Machine};
+use pagewright_kspace::Version;
 use pagewright_sim::mmu::arm64::tcr;
 use pagewright_sim::mmu::{Arm64Registers, ArmRegisters, Registers, X86Registers};
 
-/// MAIR_EL1 as Linux 6.1 fills it.
-const MAIR_ARM64: u64 = 0x04_0044_f0ff;
 /// MAIR1 and MAIR0 as Linux fills them on arm with LPAE.
 const MAIR_LPAE: u64 = 0xff00_0004_eeaa_4400;
 
 /// The kernel's own address space, without a process in it.
-pub(super) fn registers(machine: &Machine<'_>, tables: &KernelTables<'_>) -> Registers {
+pub(super) fn registers(machine: &Machine<'_>, version: Version, tables: &KernelTables<'_>) -> Registers {
     let (c, root) = (&machine.config, tables.root.get());
     match machine.arch {
         Arch::X86_64 => {
@@ -34,7 +33,7 @@ pub(super) fn registers(machine: &Machine<'_>, tables: &KernelTables<'_>) -> Reg
             Registers::Arm64(Arm64Registers {
                 phys_bits: bits,
                 large_va: c.va_bits > 48,
-                ..Arm64Registers::new(0, root, tcr, MAIR_ARM64)
+                ..Arm64Registers::new(0, root, tcr, arm64::mmu::mair(version))
             })
         }
         Arch::Arm if c.lpae => Registers::Arm(ArmRegisters::long(root, root, 0, MAIR_LPAE)),

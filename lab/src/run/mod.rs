@@ -86,7 +86,7 @@ impl Booted<'_, '_, '_, '_, '_> {
     pub fn access(&self, va: VirtAddr, access: Access) -> Result<Result<Mapping, MmuFault>, Fault> {
         let tables = self.tables()?;
         let Some(ram) = self.ram else { return Err(Fault::new("no page tables", "RAM", "")) };
-        let registers = mmu::registers(self.boot.machine, tables);
+        let registers = mmu::registers(self.boot.machine, self.boot.version, tables);
         Ok(registers.look_up(ram, va, access).and_then(|mapping| {
             registers.probe(ram, va, access)?;
             Ok(mapping)
@@ -135,6 +135,7 @@ pub fn boot<R>(
         if let Some(memory) = &table_memory {
             booted.set_table_memory(memory);
         }
+        booted.set_version(machine.linux);
         booted.run()?;
         Ok(booted)
     });

@@ -39,8 +39,10 @@ fn text_prot(b: &Boot<'_>) -> Attr {
 /// CPU.
 fn map_kernel(b: &mut Boot<'_>) -> Result<(), BootError> {
     let image = b.machine.image;
-    let virt = |p: PhysAddr| image.virt.wrapping_add(p.get().wrapping_sub(image.text_start.get()));
+    let offset = arm64::image_offset(b);
+    let virt = |p: PhysAddr| p.get().wrapping_add(offset);
     let text = text_prot(b);
+    let limits = arm64::table_limits(b);
     let segments = [
         (image.text_start, image.text_end, text, true),
         (image.text_end, image.init_begin, PAGE_KERNEL, false),
@@ -54,10 +56,10 @@ fn map_kernel(b: &mut Boot<'_>) -> Result<(), BootError> {
             virt: virt(start),
             phys: start.get(),
             len: end.get().saturating_sub(start.get()),
-            attr: arm64::prot(b.machine, attr),
+            attr: arm64::prot(b, attr),
             leaves: Leaves::Blocks(1),
             contiguous,
-            limits: arm64::TABLE,
+            limits,
         };
         b.map(&segment, &mut early_pgtable_alloc)?;
     }
@@ -72,9 +74,10 @@ fn largest(b: &Boot<'_>) -> Leaves {
 /// `map_mem`: the linear map, in pages where permissions may change later.
 fn map_mem(b: &mut Boot<'_>) -> Result<(), BootError> {
     let image = b.machine.image;
+    let crash_mem_map = b.params.crashkernel.is_some() && b.machine.config.kexec_core;
     let paged = b.can_set_direct_map()
         || b.machine.cpus.force_pte_mapping
-        || (b.params.crashkernel.is_some() && b.machine.config.kexec_core);
+        || (crash_mem_map && super::defer_reserve_crashkernel(b));
     let linear = b.linear_map();
     let mapping = |range: PhysRange, attr: Attr, leaves, contiguous, limits| Mapping {
         step: "map_mem",
@@ -88,10 +91,18 @@ fn map_mem(b: &mut Boot<'_>) -> Result<(), BootError> {
     };
     let leaves = if paged { Leaves::Pages } else { largest(b) };
     // Memory may have allocation tags; nothing of it is executed by its address here.
-    let data = arm64::prot(b.machine, PAGE_KERNEL.with_memory(MemoryType::NormalTagged));
+    let tagged = if b.version.since(5, 10) { MemoryType::NormalTagged } else { MemoryType::Normal };
+    let data = arm64::prot(b, PAGE_KERNEL.with_memory(tagged));
+    let limits = arm64::table_limits(b);
+    let no_exec = if limits.is_empty() { limits } else { limits | TableLimits::NO_EXEC };
     // The image's text is left out and mapped by itself, so that it can become read-only while it is in use.
     let kernel = PhysRange::new(image.text_start, image.init_begin);
     b.mb.mark_nomap(kernel)?;
+    // What is reserved for a crash kernel already is mapped by pages, so that a part of it can be given back.
+    let crash = b.crash.main.filter(|_| crash_mem_map);
+    if let Some(crash) = crash {
+        b.mb.mark_nomap(crash)?;
+    }
     let mut i = 0;
     loop {
         let next = b.mb.mem_ranges().nth(i);
@@ -100,12 +111,17 @@ fn map_mem(b: &mut Boot<'_>) -> Result<(), BootError> {
         if range.is_empty() {
             break;
         }
-        let all = mapping(range, data, leaves, !paged, arm64::TABLE_NO_EXEC);
+        let all = mapping(range, data, leaves, !paged, no_exec);
         b.map(&all, &mut early_pgtable_alloc)?;
     }
-    let alias = mapping(kernel, arm64::prot(b.machine, PAGE_KERNEL), largest(b), false, arm64::TABLE);
+    let alias = mapping(kernel, arm64::prot(b, PAGE_KERNEL), largest(b), false, limits);
     b.map(&alias, &mut early_pgtable_alloc)?;
     b.mb.clear_nomap(kernel)?;
+    if let Some(crash) = crash {
+        let pages = mapping(crash, arm64::prot(b, PAGE_KERNEL), Leaves::Pages, false, limits);
+        b.map(&pages, &mut early_pgtable_alloc)?;
+        b.mb.clear_nomap(crash)?;
+    }
     Ok(())
 }
 
@@ -118,8 +134,11 @@ fn early_pgtable_alloc(b: &mut Boot<'_>) -> Result<PhysAddr, BootError> {
 }
 
 /// `create_idmap`: the identity map of the code that runs while the MMU is switched, and of the flag that KPTI's
-/// conversion needs.
+/// conversion needs. Up to 5.19 the head had made the former, and there was no latter.
 fn create_idmap(b: &mut Boot<'_>) -> Result<(), BootError> {
+    if !b.version.since(6, 0) {
+        return Ok(());
+    }
     let c = &b.machine.config;
     let image = b.machine.image;
     let bits = c.page_shift.get() - 3;
@@ -136,8 +155,8 @@ fn create_idmap(b: &mut Boot<'_>) -> Result<(), BootError> {
         contiguous: false,
         limits: TableLimits::empty(),
     };
-    let code = mapping(text.start, text.len().max(1), arm64::prot(b.machine, PAGE_KERNEL_ROX));
-    let flag = mapping(image.data_start, 4, arm64::prot(b.machine, PAGE_KERNEL));
+    let code = mapping(text.start, text.len().max(1), arm64::prot(b, PAGE_KERNEL_ROX));
+    let flag = mapping(image.data_start, 4, arm64::prot(b, PAGE_KERNEL));
     let number = counted.map(code.virt, code.phys, code.len, code.leaves)?;
     b.map_in(tree, number, &code, &mut early_pgtable_alloc)?;
     if b.machine.config.page_table_isolation {

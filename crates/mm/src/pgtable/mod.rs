@@ -15,12 +15,14 @@ mod counts;
 mod event;
 mod late;
 mod tree;
+mod version;
 pub mod x86;
 
 pub use counts::{Count, TableCounts};
-pub use event::TableEvent;
+pub use event::{Switched, TableEvent};
 pub(crate) use tree::map_missing;
 pub use tree::{KernelTree, Path, PathEntry};
+pub use version::versions;
 
 use crate::boot::Boot;
 use crate::census::Leaves;
@@ -277,7 +279,7 @@ impl<'a> Boot<'a> {
             }
             // There is no such memory map.
             KernelFormat::ArmShort(_) | KernelFormat::ArmLpae(_) => return Ok(()),
-            KernelFormat::Arm64(_) => (arm64::prot(self.machine, arm64::PAGE_KERNEL), arm64::TABLE),
+            KernelFormat::Arm64(_) => (arm64::prot(self, arm64::PAGE_KERNEL), arm64::table_limits(self)),
         };
         let options = MapOptions { contiguous: false, limits, ..MapOptions::default() };
         tables

@@ -2,6 +2,7 @@
 
 mod arm;
 mod arm64_limits;
+mod arm64_tables;
 mod available;
 mod chaos;
 mod cma;

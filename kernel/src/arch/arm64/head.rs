@@ -1,8 +1,9 @@
 //! The head: the first tables, filled by the library while addresses are still physical.
 
-use super::image::Loaded;
-use pagewright::pgtable::arm64::head::{self, Design, Head};
-use pagewright::pgtable::{KernelFormat, KernelTables};
+use super::image::{Loaded, VERSION};
+use pagewright::pgtable::arm64::head::{self, Entry, Head};
+use pagewright::pgtable::arm64::mmu::MmuRegisters;
+use pagewright::pgtable::{KernelFormat, KernelTables, Switched};
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_firmware::{Cpus, Firmware, Pc};
 use pagewright_kernel::direct_map::DirectMap;
@@ -23,8 +24,8 @@ struct Kept {
     idmap: KernelFormat,
     kernel: KernelFormat,
     tables: [u64; 2],
-    kimage_voffset: u64,
-    fdt_pointer: Option<PhysAddr>,
+    registers: MmuRegisters,
+    switched: Switched,
     fdt_virt: Option<VirtAddr>,
 }
 
@@ -39,8 +40,8 @@ impl Left {
             idmap: tables(self.ttbr0, kept.idmap),
             kernel: tables(self.ttbr1, kept.kernel),
             tables: kept.tables,
-            kimage_voffset: kept.kimage_voffset,
-            fdt_pointer: kept.fdt_pointer,
+            registers: kept.registers,
+            switched: kept.switched,
             fdt_virt: kept.fdt_virt,
         })
     }
@@ -57,7 +58,8 @@ pub(super) extern "C" fn head(load: u64, fdt: u64) -> *const Left {
     let machine = image.machine(Firmware::Pc(Pc::default()), Cpus::default());
     let fdt = Some(PhysAddr::new(fdt)).filter(|at| *at != PhysAddr::ZERO);
     let Some(left) = LEFT.take() else { return core::ptr::null() };
-    let Ok(Some(head)) = head::build(&memory, &machine, Design::CreateIdmap, fdt) else {
+    let entry = Entry { machine: &machine, version: VERSION, kimage_voffset: image.virt_offset(), fdt };
+    let Ok(Some(head)) = head::build(&memory, &entry) else {
         return core::ptr::null();
     };
     left.ttbr0 = head.idmap.root.get();
@@ -66,8 +68,8 @@ pub(super) extern "C" fn head(load: u64, fdt: u64) -> *const Left {
         idmap: head.idmap.format,
         kernel: head.kernel.format,
         tables: head.tables,
-        kimage_voffset: head.kimage_voffset,
-        fdt_pointer: head.fdt_pointer,
+        registers: head.registers,
+        switched: head.switched,
         fdt_virt: head.fdt_virt,
     });
     left

@@ -3,9 +3,13 @@
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::{Arch, Arm64Image, BuildFacts, Cpus, Firmware, KernelImage, Machine};
+use pagewright_kspace::Version;
 
 /// Where the image is linked, and runs: `image.ld` says the same.
 pub(super) const KIMAGE_VADDR: u64 = 0xffff_8000_0800_0000;
+
+/// The version of Linux whose mappings it makes.
+pub(super) const VERSION: Version = Version::V6_1;
 
 /// The kernel that this image is, in Linux's words.
 pub(super) const CONFIG: KernelConfig = KernelConfig::debian(Flavour::Arm64);
@@ -105,7 +109,7 @@ impl Loaded {
                 bm_pte: at(o.bm_pte),
                 bm_pmd: at(o.bm_pmd),
                 bm_pud: at(o.bm_pud),
-                entry_tramp_text: PhysRange::default(),
+                ..Arm64Image::default()
             },
             ..KernelImage::default()
         }

@@ -213,7 +213,9 @@ fn late_console(boot: &Boot<'_>, uart: PhysRange) {
         tree.map(VirtRange::from_len(at, PAGE), page, DEVICE, &MapOptions::PAGES, &mut NoTables)
     });
     tlb::publish();
-    if mapped.is_ok() {
+    // `earlycon=` may have mapped the same page there.
+    let there = boot.params.earlycon.is_some_and(|at| at.align_down(PAGE) == page);
+    if mapped.is_ok() || there {
         // SAFETY: as for the early console; this mapping stays.
         unsafe { CONSOLE.at(VirtAddr::new(at.get() + (uart.start.get() - page.get()))) };
     }

@@ -144,6 +144,7 @@ impl Parts<'_> {
             bm_pmd: at("bm_pmd"),
             bm_pud: at("bm_pud"),
             entry_tramp_text: text.map(|r| PhysRange::from_len(r.phys, r.range.len)).unwrap_or_default(),
+            vectors: at("vectors"),
         }
     }
 

@@ -11,13 +11,13 @@ pub use translate::Translated;
 use crate::run::Booted;
 use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_firmware::{Arch, Machine};
-use pagewright_kspace::{Kind, Version};
+use pagewright_kspace::Kind;
 use pagewright_pagetable::Level;
 
 /// The ranges of a kernel's mappings that a boot alone decides, by name.
 pub fn compared(booted: &Booted<'_, '_, '_, '_, '_>) -> Vec<(&'static str, VirtRange)> {
     let boot = booted.boot;
-    let Ok(layout) = booted.state().layout(Version::V6_1) else { return Vec::new() };
+    let Ok(layout) = booted.state().layout(booted.boot.version) else { return Vec::new() };
     let mut out = Vec::new();
     let mut add = |name, range: Option<VirtRange>| out.extend(range.map(|r| (name, r)));
     add("linear map", layout.get(Kind::LinearMap));

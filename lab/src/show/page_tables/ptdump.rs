@@ -7,7 +7,7 @@ use super::style::{self, Style};
 use crate::run::Booted;
 use pagewright::pgtable::{KernelTables, KernelTree};
 use pagewright_addr::VirtAddr;
-use pagewright_kspace::{Marker, Version};
+use pagewright_kspace::Marker;
 use pagewright_pagetable::{Level, RunKind, WalkError};
 use std::fmt;
 
@@ -36,8 +36,9 @@ impl PtDump {
     /// # Errors
     /// [`WalkError`] for tables that are damaged.
     pub fn of(booted: &Booted<'_, '_, '_, '_, '_>, tables: &KernelTables<'_>) -> Result<Self, WalkError> {
-        let style = style::of(booted.boot.machine);
-        let markers = booted.state().layout(Version::V6_1).map(|l| l.markers().collect()).unwrap_or_default();
+        let style = style::of(booted.boot.machine, booted.boot.version);
+        let markers =
+            booted.state().layout(booted.boot.version).map(|l| l.markers().collect()).unwrap_or_default();
         let lines = tables.with(|tree| lines(tree, &style))?;
         Ok(Self { style, lines, markers })
     }

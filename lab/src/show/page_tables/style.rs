@@ -1,7 +1,9 @@
-//! What ptdump writes of an entry, by architecture: the columns of Linux 6.1's dumps.
+//! What ptdump writes of an entry, by architecture: the columns of Linux 6.1's dumps. arm64's memory types go by the
+//! version.
 
 use super::{bit, field};
 use pagewright_firmware::{Arch, Machine};
+use pagewright_kspace::Version;
 use pagewright_pagetable::Level;
 use std::fmt;
 
@@ -20,7 +22,7 @@ pub(super) struct Style {
 }
 
 /// The form of a machine's architecture.
-pub(super) fn of(machine: &Machine<'_>) -> Style {
+pub(super) fn of(machine: &Machine<'_>, version: Version) -> Style {
     match machine.arch {
         Arch::X86_64 | Arch::I386 => Style {
             digits: if machine.arch == Arch::X86_64 { 16 } else { 8 },
@@ -33,7 +35,11 @@ pub(super) fn of(machine: &Machine<'_>) -> Style {
             digits: 16,
             holes: false,
             needs_table: false,
-            says: arm64,
+            says: match version {
+                v if v.since(5, 14) => |_, word, _| arm64(word, &TAGGED),
+                v if v.since(5, 10) => |_, word, _| arm64(word, &TAGGED_WITH_GRE),
+                _ => |_, word, _| arm64(word, &DEVICE_FIRST),
+            },
             rest: |f, says, name| writeln!(f, " {name}{}", says.unwrap_or("")),
         },
         Arch::Arm => Style {
@@ -69,7 +75,34 @@ fn columns<const N: usize>(list: [Option<&str>; N]) -> String {
     list.into_iter().flatten().flat_map(|column| [" ", column]).collect()
 }
 
-fn arm64(_: Level, word: u64, _: Option<u64>) -> String {
+/// arm64's memory types by index, as MAIR_EL1 has them since 5.14.
+const TAGGED: [&str; 8] = [
+    "MEM/NORMAL",
+    "MEM/NORMAL-TAGGED",
+    "MEM/NORMAL-NC",
+    "DEVICE/nGnRnE",
+    "DEVICE/nGnRE",
+    UNNAMED,
+    UNNAMED,
+    UNNAMED,
+];
+/// The same from 5.10 to 5.13; Write-Through has no name.
+const TAGGED_WITH_GRE: [&str; 8] = [
+    "MEM/NORMAL",
+    "MEM/NORMAL-TAGGED",
+    "MEM/NORMAL-NC",
+    UNNAMED,
+    "DEVICE/nGnRnE",
+    "DEVICE/nGnRE",
+    "DEVICE/GRE",
+    UNNAMED,
+];
+/// The same up to 5.9.
+const DEVICE_FIRST: [&str; 8] =
+    ["DEVICE/nGnRnE", "DEVICE/nGnRE", "DEVICE/GRE", "MEM/NORMAL-NC", "MEM/NORMAL", UNNAMED, UNNAMED, UNNAMED];
+const UNNAMED: &str = "MEM/?";
+
+fn arm64(word: u64, types: &[&str; 8]) -> String {
     let either = |n, set, clear| Some(if bit(word, n) { set } else { clear });
     columns([
         either(0, " ", "F"),
@@ -84,14 +117,7 @@ fn arm64(_: Level, word: u64, _: Option<u64>) -> String {
         either(1, "   ", "BLK"),
         either(54, "UXN", "   "),
         either(50, "GP", "  "),
-        Some(match field(word, 2, 4) {
-            3 => "DEVICE/nGnRnE",
-            4 => "DEVICE/nGnRE",
-            2 => "MEM/NORMAL-NC",
-            0 => "MEM/NORMAL",
-            1 => "MEM/NORMAL-TAGGED",
-            _ => return columns([Some("MEM/?")]),
-        }),
+        Some(types[field(word, 2, 4) as usize]),
     ])
 }
 

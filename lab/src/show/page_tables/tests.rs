@@ -6,6 +6,7 @@ use crate::machine::{OwnedMachine, arch_name};
 use crate::run::{self, Booted};
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
+use pagewright_kspace::Version;
 use pagewright_pagetable::{AttrFlags, RunKind};
 use pagewright_sim::mmu::{Access, Perms};
 
@@ -25,9 +26,16 @@ fn translated(name: &str, va: u64, access: Access) -> String {
     with(&machine(name), |b| Translated::of(b, VirtAddr::new(va), &[access]).unwrap().to_string())
 }
 
-/// Machines whose tables are built.
+/// Machines whose tables are built, some of them with older kernels besides.
 fn built() -> impl Iterator<Item = OwnedMachine> {
-    SHIPPED.iter().map(|(name, _)| machine(name)).filter(|m| m.arch != Arch::I386)
+    let shipped = SHIPPED.iter().map(|(name, _)| machine(name)).filter(|m| m.arch != Arch::I386);
+    let older =
+        [("arm64-virt", (5, 3)), ("arm64-virt", (5, 10)), ("arm-virt", (4, 14)), ("arm-lpae-virt", (5, 13))];
+    shipped.chain(older.into_iter().map(|(name, (major, minor))| OwnedMachine {
+        name: format!("{name} {major}.{minor}"),
+        linux: Version::new(major, minor),
+        ..machine(name)
+    }))
 }
 
 #[test]

@@ -6,7 +6,6 @@ use crate::run::Booted;
 use pagewright::pgtable::{Path, PathEntry};
 use pagewright_addr::VirtAddr;
 use pagewright_firmware::Machine;
-use pagewright_kspace::Version;
 use pagewright_pagetable::{Entry, Shape};
 use pagewright_sim::mmu::{Access, Fault as MmuFault, Mapping};
 use std::fmt;
@@ -31,7 +30,7 @@ impl<'m> Translated<'m> {
     /// A [`Fault`] where tables were only counted.
     pub fn of(booted: &Booted<'_, '_, '_, '_, 'm>, va: VirtAddr, accesses: &[Access]) -> Result<Self, Fault> {
         let tables = booted.tables()?;
-        let layout = booted.state().layout(Version::V6_1).ok();
+        let layout = booted.state().layout(booted.boot.version).ok();
         let tried = accesses.iter().map(|&access| Ok((access, booted.access(va, access)?)));
         Ok(Self {
             machine: booted.boot.machine,

@@ -4,7 +4,7 @@ use super::super::board::{Board, StaticMap};
 use super::{MIB, Mapping, Tables, early_alloc};
 use crate::boot::Boot;
 use crate::error::BootError;
-use crate::pgtable::arm::{FDT_FIXED_BASE, LowmemDesign, MapType, PMD, clear_mapping, head};
+use crate::pgtable::arm::{FDT_FIXED_BASE, MapType, PMD, clear_mapping, fdt_is_fixed, head};
 use arrayvec::ArrayVec;
 use pagewright_addr::VirtAddr;
 
@@ -75,7 +75,7 @@ pub(super) fn devicemaps_init(b: &mut Boot<'_>, t: &mut Tables, board: &Board) -
     let page = b.page_bytes();
     let vectors = early_alloc(b, 2 * page)?.get();
     clear_mapping(b, vmalloc_start(b), FIXADDR_TOP_PMD)?;
-    if b.lowmem_design == LowmemDesign::Apart
+    if fdt_is_fixed(b.version)
         && let Some(at) = head::boot_params(b.machine, b.memstart)
     {
         let (phys, len) = (at.align_down(t.section).get(), 2 * t.section);

@@ -3,7 +3,7 @@
 use super::{Mapping, Tables};
 use crate::boot::Boot;
 use crate::error::BootError;
-use crate::pgtable::arm::{LowmemDesign, MapType};
+use crate::pgtable::arm::{MapType, maps_image_apart};
 use pagewright_addr::{PhysAddr, PhysRange};
 
 /// Where the linear map shows low memory; what lies below its start is shown at its start.
@@ -30,8 +30,8 @@ fn exec_end(b: &Boot<'_>, t: &Tables) -> PhysAddr {
     b.machine.image.init_end.align_up(t.section)
 }
 
-/// `map_lowmem`: every bank up to where low memory ends, without the sections that hold the image; with
-/// [`LowmemDesign::WithItsBank`], with them.
+/// `map_lowmem`: every bank up to where low memory ends, without the sections that hold the image; where it is not mapped apart
+/// ([`maps_image_apart`]), with them.
 pub(super) fn map_lowmem(b: &mut Boot<'_>, t: &mut Tables) -> Result<(), BootError> {
     let limit = b.high_memory;
     let mut i = 0;
@@ -43,9 +43,9 @@ pub(super) fn map_lowmem(b: &mut Boot<'_>, t: &mut Tables) -> Result<(), BootErr
         if bank.start >= bank.end {
             return Ok(());
         }
-        let last = match b.lowmem_design {
-            LowmemDesign::Apart => map_bank(b, t, bank)?,
-            LowmemDesign::WithItsBank => map_bank_with_image(b, t, bank)?,
+        let last = match maps_image_apart(b.version) {
+            true => map_bank(b, t, bank)?,
+            false => map_bank_with_image(b, t, bank)?,
         };
         if last {
             return Ok(());
@@ -84,7 +84,7 @@ fn map_bank_with_image(b: &mut Boot<'_>, t: &mut Tables, bank: PhysRange) -> Res
 
 /// `map_kernel`: the image's sections, executable up to the end of the init sections, then not. They never need a table.
 pub(super) fn map_kernel(b: &mut Boot<'_>, t: &mut Tables) -> Result<(), BootError> {
-    if b.lowmem_design != LowmemDesign::Apart {
+    if !maps_image_apart(b.version) {
         return Ok(());
     }
     t.step = "map_kernel";

@@ -2,7 +2,7 @@
 
 use super::put::empty_table;
 use super::{
-    FDT_FIXED_BASE, FIXADDR_END, LowmemDesign, MapType, PAGE, PMD, TOP, clear_mapping, is_smp, section_bytes,
+    FDT_FIXED_BASE, FIXADDR_END, MapType, PAGE, PMD, TOP, clear_mapping, fdt_is_fixed, is_smp, section_bytes,
     swapper_bytes, swapper_pg_dir,
 };
 use crate::boot::Boot;
@@ -11,6 +11,7 @@ use crate::pgtable::{KernelFormat, KernelTables, Stash, TableError};
 use core::sync::atomic::Ordering;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::{Firmware, Machine};
+use pagewright_kspace::Version;
 use pagewright_memblock::Set;
 use pagewright_pagetable::{Format, Leaf, Level, MapError, TableLimits, TableMemory};
 
@@ -28,7 +29,7 @@ pub fn create_page_tables<'m>(
     memory: &'m dyn TableMemory,
     machine: &Machine<'_>,
     memstart: PhysAddr,
-    design: LowmemDesign,
+    version: Version,
 ) -> Result<KernelTables<'m>, TableError> {
     let tables = KernelTables { memory, root: swapper_pg_dir(machine), format: super::format(machine) };
     empty_root(memory, &tables)?;
@@ -47,11 +48,9 @@ pub fn create_page_tables<'m>(
     )?;
     if let Some(at) = boot_params(machine, memstart) {
         let at = PhysRange::from_len(at.align_down(section), 2 * section);
-        let virt = match design {
-            LowmemDesign::Apart => FDT_FIXED_BASE,
-            LowmemDesign::WithItsBank => {
-                page_offset.wrapping_add(at.start.get().wrapping_sub(memstart.get()))
-            }
+        let virt = match fdt_is_fixed(version) {
+            true => FDT_FIXED_BASE,
+            false => page_offset.wrapping_add(at.start.get().wrapping_sub(memstart.get())),
         };
         map_sections(machine, &tables, virt, at)?;
     }
@@ -63,7 +62,7 @@ pub(crate) fn start(b: &mut Boot<'_>) -> Result<(), BootError> {
     let pages = swapper_bytes(b.machine.config.lpae) / PAGE;
     b.table_counts.add("__create_page_tables", pages, b.table_memory.map(|_| pages));
     let Some(memory) = b.table_memory else { return Ok(()) };
-    let tables = create_page_tables(memory, b.machine, b.memstart, b.lowmem_design);
+    let tables = create_page_tables(memory, b.machine, b.memstart, b.version);
     b.pgtable = Some(tables.map_err(BootError::PageTables)?);
     Ok(())
 }

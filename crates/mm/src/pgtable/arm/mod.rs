@@ -22,6 +22,7 @@ use crate::boot::Boot;
 use crate::error::BootError;
 use pagewright_addr::PhysAddr;
 use pagewright_firmware::{Firmware, Machine};
+use pagewright_kspace::Version;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm::lpae::{ArmLpae, ArmLpaeConfig};
 use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
@@ -55,15 +56,16 @@ pub fn swapper_pg_dir(machine: &Machine<'_>) -> PhysAddr {
     machine.image.load_start().saturating_sub(swapper_bytes(machine.config.lpae))
 }
 
-/// How a kernel maps its image, which changed over time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum LowmemDesign {
-    /// As in 4.14, with the bank that it is in: banks below the image are executable as a whole, of the image's bank only the
-    /// image's sections. The head shows the device tree in the linear map, where it stays.
-    WithItsBank,
-    /// As in 6.1, apart from low memory (`map_kernel`). The device tree has addresses of its own.
-    #[default]
-    Apart,
+/// Whether the device tree has addresses of its own ([`FDT_FIXED_BASE`]): since 5.11. Before, the head showed it in the linear map,
+/// where it stays.
+pub const fn fdt_is_fixed(version: Version) -> bool {
+    version.since(5, 11)
+}
+
+/// Whether the image is mapped apart from low memory (`map_kernel`): since 5.14. Before, `map_lowmem` mapped it with the bank that it
+/// is in: banks below the image are executable as a whole, of the image's bank only the image's sections.
+pub const fn maps_image_apart(version: Version) -> bool {
+    version.since(5, 14)
 }
 
 /// Whether memory is mapped for more than one CPU (`is_smp`): not on processors without the multiprocessing extensions, where
@@ -116,11 +118,4 @@ pub(crate) fn clear_mapping(b: &Boot<'_>, start: u64, end: u64) -> Result<(), Bo
     let Some(tables) = b.pgtable else { return Ok(()) };
     let end = end.min(TOP).next_multiple_of(PMD);
     put::clear(&tables, start & !(PMD - 1), end).map_err(BootError::PageTables)
-}
-
-impl Boot<'_> {
-    /// arm: maps the image as another version of Linux would. To be called before [`Self::run`].
-    pub fn set_lowmem_design(&mut self, design: LowmemDesign) {
-        self.lowmem_design = design;
-    }
 }

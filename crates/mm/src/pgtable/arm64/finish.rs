@@ -4,11 +4,11 @@ use super::fixmap;
 use crate::boot::Boot;
 use crate::pgtable::TableError;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
-use pagewright_firmware::cmdline::Rodata;
+use pagewright_firmware::cmdline::{Pti, Rodata};
 use pagewright_pagetable::{AttrChange, AttrFlags, NoTables, TableSource};
 
 /// The mappings that a running kernel keeps: the entry trampoline, the linear alias of the image's text and constants
-/// (`mark_linear_text_alias_ro`), freed init memory, and constants (`mark_rodata_ro`). Returns how many tables that took.
+/// (`mark_linear_text_alias_ro`), freed init memory, constants (`mark_rodata_ro`), and isolation. Returns how many tables that took.
 ///
 /// # Errors
 /// [`TableError`].
@@ -19,8 +19,7 @@ pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, 
     let page = b.page_bytes();
     // The whole pages from one place of the image up to another, where they are mapped with the image or in the linear map.
     let in_image = |from: PhysAddr, to: PhysAddr| {
-        let virt = image.virt.wrapping_add(from.get().wrapping_sub(image.text_start.get()));
-        pages(virt, to.get().saturating_sub(from.get()), page)
+        pages(from.get().wrapping_add(super::image_offset(b)), to.get().saturating_sub(from.get()), page)
     };
     let (text, rodata, init) = (image.text_start, image.text_end, image.init_begin);
     let read_only = AttrChange::flags(AttrFlags::empty(), AttrFlags::WRITE | AttrFlags::DIRTY);
@@ -34,9 +33,20 @@ pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, 
         if let Some(constants) = in_image(rodata, init).filter(|_| b.params.rodata != Some(Rodata::Off)) {
             tree.protect(constants, &read_only)?;
         }
+        let apart = kept_apart(b);
+        if !apart.is_empty() {
+            tree.protect(tree.window().ranges()[0], &AttrChange::flags(AttrFlags::empty(), apart))?;
+        }
         Ok::<_, TableError>(())
     })?;
     fixmap::map_entry_trampoline(b, source)
+}
+
+/// What mappings lose when the processors turn out to need page-table isolation although the image was not moved: they are no more the
+/// same in every address space (`kpti_install_ng_mappings`). Here that is when `kpti=on` says so.
+pub(super) fn kept_apart(b: &Boot<'_>) -> AttrFlags {
+    let on = b.machine.config.page_table_isolation && b.params.pti == Some(Pti::On);
+    if on { AttrFlags::GLOBAL } else { AttrFlags::empty() }
 }
 
 /// The pages that `len` bytes at `virt` touch; `None` without any.

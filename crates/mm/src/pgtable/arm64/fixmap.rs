@@ -1,6 +1,6 @@
 //! Fixed addresses: their tables are part of the image, so that they can be used before there is any memory.
 
-use super::head::{self, Design};
+use super::head::{self, Design, Entry};
 use super::{PAGE_KERNEL, PAGE_KERNEL_EXEC, PAGE_KERNEL_RO, PAGE_KERNEL_ROX, Places, prot};
 use crate::boot::Boot;
 use crate::error::BootError;
@@ -9,14 +9,14 @@ use pagewright_addr::{PhysAddr, VirtRange};
 use pagewright_firmware::cmdline::Rodata;
 use pagewright_firmware::{Firmware, Machine};
 use pagewright_kspace::{Facts, FixedIndex, Fixmap, FixmapError, Slot};
-use pagewright_pagetable::{AttrChange, AttrFlags, MapOptions, NoTables, TableSource};
+use pagewright_pagetable::{AttrChange, AttrFlags, MapOptions, MemoryType, NoTables, TableSource};
 
 /// The fixed addresses of a kernel.
 ///
 /// # Errors
 /// [`FixmapError`], which no arm64 configuration meets.
 pub(crate) fn of(b: &Boot<'_>) -> Result<Fixmap, FixmapError> {
-    Fixmap::of(&Facts::of(b.machine, &b.params))
+    Fixmap::of(&Facts::of(b.machine, &b.params).at_version(b.version))
 }
 
 /// `early_fixmap_init`: `bm_pud`, `bm_pmd` and `bm_pte`, as many of them as the tree has levels, for all fixed addresses but
@@ -43,6 +43,16 @@ fn early_fixmap_init(
     })
 }
 
+/// How many of its tables `early_fixmap_init` needs: one for each level below the top, less one where an entry of the top table
+/// leads to the image as well (pages of 16 KiB, 48-bit addresses: the top table has two).
+fn fixmap_tables(head: &head::Head<'_>, machine: &Machine<'_>, fixmap: &Fixmap) -> u64 {
+    let shape = head.kernel.with(|tree| tree.shape());
+    let top = shape.level(shape.top()).shift;
+    let image = machine.image.load_start().get().wrapping_add(head.switched.kimage_voffset);
+    let shared = image >> top == fixmap.start().get() >> top;
+    u64::from(machine.config.pgtable_levels) - 1 - u64::from(shared)
+}
+
 /// The head, and `early_fixmap_init`: addresses are translated from here on. The device tree is mapped
 /// (`fixmap_remap_fdt`), to be written until the early scan is over.
 ///
@@ -50,25 +60,51 @@ fn early_fixmap_init(
 /// [`BootError::PageTables`] when a table's place is no memory.
 pub(crate) fn start(b: &mut Boot<'_>) -> Result<(), BootError> {
     let machine = b.machine;
-    let fdt = device_tree(machine).map(|(at, _)| at);
-    let Some(counted) = head::count(machine, Design::CreateIdmap, fdt) else { return Ok(()) };
+    let entry = Entry {
+        machine,
+        version: b.version,
+        kimage_voffset: super::image_offset(b),
+        fdt: device_tree(machine).map(|(at, _)| at),
+    };
+    let Some(counted) = head::count(&entry) else { return Ok(()) };
     let head = match (b.arm64_head, b.table_memory) {
         (Some(running), Some(_)) => Some(running),
-        (_, Some(memory)) => {
-            head::build(memory, machine, Design::CreateIdmap, fdt).map_err(BootError::PageTables)?
-        }
+        (_, Some(memory)) => head::build(memory, &entry).map_err(BootError::PageTables)?,
         (_, None) => None,
     };
-    b.table_counts.add("create_idmap (head)", counted[0], head.map(|h| h.tables[0]));
-    b.table_counts.add("create_kernel_mapping", counted[1], head.map(|h| h.tables[1]));
+    let steps = match entry.design() {
+        Design::CreatePageTables => ["__create_page_tables"; 2],
+        Design::CreateIdmap => ["create_idmap (head)", "create_kernel_mapping"],
+    };
+    for (n, step) in steps.into_iter().enumerate() {
+        b.table_counts.add(step, counted[n], head.map(|h| h.tables[n]));
+    }
+    b.arm64_head = head;
     let Some(head) = head else { return Ok(()) };
-    b.sink.page_tables(TableEvent::EnableMmu { ttbr0: head.idmap.root, ttbr1: head.kernel.root });
+    b.sink.page_tables(TableEvent::EnableMmu(head.registers));
+    b.sink.page_tables(TableEvent::PrimarySwitched(head.switched));
     b.pgtable = Some(head.kernel);
     let Ok(fixmap) = of(b) else { return Ok(()) };
     let built = early_fixmap_init(&head.kernel, machine, &fixmap).map_err(BootError::PageTables)?;
-    let levels = u64::from(machine.config.pgtable_levels);
-    b.table_counts.add("early_fixmap_init", levels - 1, Some(built));
+    b.table_counts.add("early_fixmap_init", fixmap_tables(&head, machine, &fixmap), Some(built));
     remap_fdt(b, &fixmap, false).map_err(BootError::PageTables)
+}
+
+/// `earlycon_map`: the registers of the early console that the command line names, in a page that stays mapped.
+///
+/// # Errors
+/// [`BootError::PageTables`].
+pub(crate) fn map_earlycon(b: &Boot<'_>) -> Result<(), BootError> {
+    let (Some(tables), Some(at), Ok(fixmap)) = (b.pgtable, b.params.earlycon, of(b)) else { return Ok(()) };
+    let Some(range) = fixmap.range(Slot::EarlyconMemBase) else { return Ok(()) };
+    let (phys, attr) = (at.align_down(range.len), prot(b, PAGE_KERNEL.with_memory(MemoryType::Device)));
+    if phys.get() >> b.machine.config.pa_bits != 0 {
+        return Ok(());
+    }
+    tables
+        .with(|tree| tree.map(range, phys, attr, &MapOptions::PAGES, &mut NoTables))
+        .map_err(|e| BootError::PageTables(e.into()))?;
+    Ok(())
 }
 
 /// The device tree's place and length, if it has a place.
@@ -98,7 +134,7 @@ fn remap_fdt(b: &Boot<'_>, fixmap: &Fixmap, read_only: bool) -> Result<(), Table
             let written = AttrFlags::WRITE | AttrFlags::DIRTY;
             return Ok(tree.protect(range, &AttrChange::flags(AttrFlags::empty(), written))?);
         }
-        tree.map(range, start, prot(b.machine, PAGE_KERNEL), &options, &mut NoTables)?;
+        tree.map(range, start, prot(b, PAGE_KERNEL), &options, &mut NoTables)?;
         Ok(())
     })
 }
@@ -122,7 +158,9 @@ pub(crate) fn map_entry_trampoline(b: &Boot<'_>, source: &mut dyn TableSource) -
     let c = &b.machine.config;
     let text = b.machine.image.arm64.entry_tramp_text;
     let (Some(tables), Ok(fixmap)) = (b.pgtable, of(b)) else { return Ok(0) };
-    let (Some(format), Some(first)) = (super::format(b.machine), fixmap.slot(Slot::EntryTrampText1)) else {
+    let (Some(format), Some(first)) =
+        (super::format(b.machine, b.version), fixmap.slot(Slot::EntryTrampText1))
+    else {
         return Ok(0);
     };
     if !c.page_table_isolation || text.is_empty() {
@@ -131,6 +169,7 @@ pub(crate) fn map_entry_trampoline(b: &Boot<'_>, source: &mut dyn TableSource) -
     // It is mapped whoever runs, so it is global whatever the kernel's other mappings are.
     let rodata = b.params.rodata != Some(Rodata::Off);
     let prot = if rodata { PAGE_KERNEL_ROX } else { PAGE_KERNEL_EXEC };
+    let kept_apart = super::finish::kept_apart(b);
     let page = c.page_shift.bytes();
     let pages = text.len().div_ceil(page);
     let at = |n: u64| fixmap.fix_to_virt(FixedIndex(first.0.saturating_sub(n as u32)));
@@ -144,11 +183,12 @@ pub(crate) fn map_entry_trampoline(b: &Boot<'_>, source: &mut dyn TableSource) -
         set_fixmap(n, prot)?;
     }
     if c.relocatable {
-        set_fixmap(pages, PAGE_KERNEL_RO)?;
+        // What it needs to know, which is not mapped for user code.
+        set_fixmap(pages, super::prot(b, PAGE_KERNEL_RO).changed(AttrFlags::empty(), kept_apart))?;
     }
     let Some(virt) = at(0) else { return Ok(0) };
     let tramp = super::cleared_root(tables.memory, Places::of(b.machine).tramp, format)?;
     let range = VirtRange::from_len(virt, pages * page);
-    let options = MapOptions { contiguous: true, limits: super::TABLE, ..MapOptions::PAGES };
+    let options = MapOptions { contiguous: true, limits: super::table_limits(b), ..MapOptions::PAGES };
     Ok(tramp.with(|tree| tree.map(range, text.start, prot, &options, source))?)
 }

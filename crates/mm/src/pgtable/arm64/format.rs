@@ -3,7 +3,7 @@
 use crate::pgtable::KernelTree;
 use pagewright_addr::PhysAddr;
 use pagewright_firmware::Machine;
-use pagewright_pagetable::format::MemoryTypes;
+use pagewright_kspace::Version;
 use pagewright_pagetable::format::arm64::{Arm64, Arm64Config, Half};
 use pagewright_pagetable::{Format, Shape, TableMemory, Tables};
 
@@ -31,6 +31,13 @@ macro_rules! formats {
             pub fn shape(&self) -> &'static Shape {
                 match self {
                     $(Self::$name(_) => <Arm64<$page_shift, $va_bits> as Format>::TREE,)*
+                }
+            }
+
+            /// Bits of an address that are translated.
+            pub const fn va_bits(&self) -> u32 {
+                match self {
+                    $(Self::$name(_) => $va_bits,)*
                 }
             }
 
@@ -68,25 +75,26 @@ formats! {
 }
 
 /// The kernel's half in the format of a machine's configuration; `None` for an address size that no kernel has.
-pub fn format(machine: &Machine<'_>) -> Option<Arm64Format> {
-    of_half(machine, Half::High, machine.config.va_bits.into())
+pub fn format(machine: &Machine<'_>, version: Version) -> Option<Arm64Format> {
+    of_half(machine, version, Half::High, machine.config.va_bits.into())
 }
 
 /// The format of an identity map that reaches up to `top`: the kernel's own address size, and 48 bits with a level or some
 /// entries more where that does not reach. The root has as many entries as physical addresses need with 48 bits or more.
-pub(crate) fn idmap_format(machine: &Machine<'_>, top: PhysAddr) -> Option<Arm64Format> {
+pub(crate) fn idmap_format(machine: &Machine<'_>, version: Version, top: PhysAddr) -> Option<Arm64Format> {
     let c = &machine.config;
     let bits = match u32::from(c.va_bits) {
         bits if bits < 48 && (top.get().max(1) - 1) >> bits == 0 => bits,
         _ if c.page_shift.get() == 16 && c.pa_bits.max(c.va_bits) > 48 => 52,
         _ => 48,
     };
-    of_half(machine, Half::Low, bits)
+    of_half(machine, version, Half::Low, bits)
 }
 
-fn of_half(machine: &Machine<'_>, half: Half, bits: u32) -> Option<Arm64Format> {
+fn of_half(machine: &Machine<'_>, version: Version, half: Half, bits: u32) -> Option<Arm64Format> {
     let c = &machine.config;
     let output_bits = u32::from(c.pa_bits).clamp(32, 52);
-    let config = Arm64Config { half, memory: MemoryTypes::ARM64, hardware_dirty: true, output_bits };
+    let config =
+        Arm64Config { half, memory: super::mmu::memory_types(version), hardware_dirty: true, output_bits };
     Arm64Format::new(c.page_shift.get(), bits, config)
 }

@@ -8,11 +8,13 @@
 //! - from 6.0 on (`create_idmap`): the whole image, read-only except for `init_pg_dir`, and the device tree behind it. The
 //!   image's mapping is then made with the MMU on (`create_kernel_mapping`).
 
-use super::{Arm64Format, format, idmap_format};
+use super::mmu::{self, MmuRegisters};
+use super::{Arm64Format, Places, format, idmap_format};
 use crate::census::{Census, Leaves};
-use crate::pgtable::{KernelFormat, KernelTables, TableError};
+use crate::pgtable::{KernelFormat, KernelTables, Switched, TableError};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::Machine;
+use pagewright_kspace::Version;
 use pagewright_pagetable::{Attr, AttrFlags, Level, MapOptions, TableMemory, TableSource};
 
 /// `MAX_FDT_SIZE`.
@@ -39,6 +41,45 @@ pub enum Design {
     CreateIdmap,
 }
 
+/// What the head finds: the machine, and where the image is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'m> {
+    /// The machine.
+    pub machine: &'m Machine<'m>,
+    /// The kernel.
+    pub version: Version,
+    /// What the image's addresses will be ahead of the physical ones.
+    pub kimage_voffset: u64,
+    /// Where the boot loader put the device tree (x0).
+    pub fdt: Option<PhysAddr>,
+}
+
+/// THREAD_SIZE with pages that are not larger.
+const THREAD_SIZE: u64 = 16 << 10;
+
+impl Entry<'_> {
+    /// What `__primary_switched` sets up.
+    fn switched(&self) -> Switched {
+        let image = &self.machine.image;
+        let virt = |at: PhysAddr| VirtAddr::new(at.get().wrapping_add(self.kimage_voffset));
+        // A stack in vmalloc space is a multiple of pages, and one that lies at a multiple of twice its size shows its overflow
+        // in one bit of the stack pointer (VMAP_STACK).
+        let size = THREAD_SIZE.max(self.machine.config.page_shift.bytes());
+        let stack = image.data_start.align_up(2 * size);
+        Switched {
+            vectors: (image.arm64.vectors != PhysAddr::ZERO).then(|| virt(image.arm64.vectors)),
+            init_stack: VirtRange { start: virt(stack), len: size },
+            fdt_pointer: self.fdt,
+            kimage_voffset: self.kimage_voffset,
+        }
+    }
+
+    /// The head of this kernel.
+    pub fn design(&self) -> Design {
+        if self.version.since(6, 0) { Design::CreateIdmap } else { Design::CreatePageTables }
+    }
+}
+
 /// What the head leaves behind.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
@@ -48,10 +89,10 @@ pub struct Head<'a> {
     pub kernel: KernelTables<'a>,
     /// How many tables each of them has, the top ones included.
     pub tables: [u64; 2],
-    /// `kimage_voffset`: what the image's addresses are ahead of the physical ones (`__primary_switched`).
-    pub kimage_voffset: u64,
-    /// `__fdt_pointer`: where the device tree lies, by physical address.
-    pub fdt_pointer: Option<PhysAddr>,
+    /// With which the MMU is turned on.
+    pub registers: MmuRegisters,
+    /// What the code sets up first that runs at the image's link address.
+    pub switched: Switched,
     /// Where the identity map's tree has the device tree: behind the image. `None` without one, and up to 5.19.
     pub fdt_virt: Option<VirtAddr>,
 }
@@ -82,7 +123,8 @@ pub(crate) fn swapper_block(machine: &Machine<'_>) -> (u64, Level) {
 }
 
 impl Plan {
-    fn of(machine: &Machine<'_>, design: Design, fdt: Option<PhysAddr>) -> Option<Self> {
+    fn of(entry: &Entry<'_>) -> Option<Self> {
+        let Entry { machine, version, kimage_voffset, fdt } = *entry;
         let image = &machine.image;
         let beyond = |at: PhysAddr| at.get() >> machine.config.pa_bits != 0;
         if beyond(image.end) || fdt.is_some_and(beyond) {
@@ -97,13 +139,14 @@ impl Plan {
             Piece { virt: virt.get(), phys: phys.align_down(block).get(), len, attr }
         };
         let none = Piece { virt: 0, phys: 0, len: 0, attr: RX };
-        let idmap = match design {
+        let idmap = match entry.design() {
             Design::CreatePageTables => {
                 let code = image.idmap_text;
                 [piece(code.start, code.end, code.start, RW), none, none, none]
             }
             Design::CreateIdmap => {
-                let tables = image.init_pg_dir;
+                let known = image.init_pg_dir;
+                let tables = if known.is_empty() { PhysRange::new(end, end) } else { known };
                 let (from, to) = (tables.start.align_down(block), tables.end.align_up(block));
                 let after = end.saturating_add(block).align_down(block);
                 [
@@ -116,15 +159,15 @@ impl Plan {
         };
         let top = idmap.iter().map(|p| p.virt + p.len).max().unwrap_or(0);
         // The image's address and its place agree in their offset into a block.
-        let virt = image.virt.wrapping_sub(image.head_len);
+        let virt = text.get().wrapping_add(kimage_voffset);
         let low = virt & (block - 1);
         let len = (end.get() - text.get() + low).next_multiple_of(block);
         Some(Self {
             idmap,
             kernel: Piece { virt: virt - low, phys: text.get() - low, len, attr: RW },
             leaf,
-            idmap_format: idmap_format(machine, PhysAddr::new(top))?,
-            kernel_format: format(machine)?,
+            idmap_format: idmap_format(machine, version, PhysAddr::new(top))?,
+            kernel_format: format(machine, version)?,
         })
     }
 
@@ -141,8 +184,8 @@ impl Plan {
 
 /// How many tables the head fills: the identity map's and the image's. `None` for an address size that no kernel has, and where
 /// image or device tree lie beyond all physical addresses: no such kernel runs.
-pub fn count(machine: &Machine<'_>, design: Design, fdt: Option<PhysAddr>) -> Option<[u64; 2]> {
-    let plan = Plan::of(machine, design, fdt)?;
+pub fn count(entry: &Entry<'_>) -> Option<[u64; 2]> {
+    let plan = Plan::of(entry)?;
     Some([plan.count(&plan.idmap, plan.idmap_format), plan.count(&[plan.kernel], plan.kernel_format)])
 }
 
@@ -182,18 +225,17 @@ fn area(known: PhysRange, tables: u64, end: PhysAddr, page: u64) -> Area {
 ///
 /// # Errors
 /// [`TableError`]; `None` as for [`count`].
-pub fn build<'a>(
-    memory: &'a dyn TableMemory,
-    machine: &Machine<'_>,
-    design: Design,
-    fdt: Option<PhysAddr>,
-) -> Result<Option<Head<'a>>, TableError> {
-    let Some(plan) = Plan::of(machine, design, fdt) else { return Ok(None) };
-    let (image, page) = (&machine.image, machine.config.page_shift.bytes());
+pub fn build<'a>(memory: &'a dyn TableMemory, entry: &Entry<'_>) -> Result<Option<Head<'a>>, TableError> {
+    let Some(plan) = Plan::of(entry) else { return Ok(None) };
+    let (image, page) = (&entry.machine.image, entry.machine.config.page_shift.bytes());
     let counted =
         [plan.count(&plan.idmap, plan.idmap_format), plan.count(&[plan.kernel], plan.kernel_format)];
-    let low = match design {
-        Design::CreatePageTables => area(PhysRange::default(), counted[0], image.init_begin, page),
+    let low = match entry.design() {
+        // They end with the page of the later `idmap_pg_dir`.
+        Design::CreatePageTables => {
+            let end = Places::of(entry.machine).idmap.saturating_add(page);
+            area(PhysRange::default(), counted[0], end, page)
+        }
         Design::CreateIdmap => area(image.arm64.init_idmap_pg_dir, counted[0], image.init_end, page),
     };
     let high = area(image.init_pg_dir, counted[1], image.end, page);
@@ -203,9 +245,14 @@ pub fn build<'a>(
         idmap,
         kernel,
         tables: [low, high],
-        kimage_voffset: image.virt.wrapping_sub(image.text_start.get()),
-        fdt_pointer: fdt,
-        fdt_virt: fdt.filter(|_| plan.idmap[3].len > 0).map(|fdt| {
+        registers: MmuRegisters {
+            ttbr0: idmap.root,
+            ttbr1: kernel.root,
+            tcr: mmu::tcr(&plan.idmap_format, &plan.kernel_format),
+            mair: mmu::mair(entry.version),
+        },
+        switched: entry.switched(),
+        fdt_virt: entry.fdt.filter(|_| plan.idmap[3].len > 0).map(|fdt| {
             let piece = plan.idmap[3];
             VirtAddr::new(piece.virt + (fdt.get() - piece.phys))
         }),

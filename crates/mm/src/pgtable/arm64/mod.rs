@@ -11,6 +11,7 @@ pub mod finish;
 pub mod fixmap;
 mod format;
 pub mod head;
+pub mod mmu;
 
 pub(crate) use format::idmap_format;
 pub use format::{Arm64Format, format};
@@ -21,6 +22,7 @@ use crate::error::BootError;
 use core::sync::atomic::Ordering;
 use pagewright_addr::PhysAddr;
 use pagewright_firmware::Machine;
+use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::{Attr, AttrFlags, TableLimits, TableMemory};
 
 /// What all of the kernel's mappings have in common (PROT_DEFAULT).
@@ -34,10 +36,10 @@ pub const PAGE_KERNEL_ROX: Attr = Attr::normal(KERNEL.union(AttrFlags::EXEC));
 /// `PAGE_KERNEL_EXEC`: code that may be written, with `rodata=off`.
 pub const PAGE_KERNEL_EXEC: Attr = PAGE_KERNEL.changed(AttrFlags::EXEC, AttrFlags::empty());
 
-/// What the kernel's table entries take away: user code executes nothing below (PXD_TABLE_UXN).
-pub(crate) const TABLE: TableLimits = TableLimits::NO_USER_EXEC;
-/// The same for tables of the linear map: neither does the kernel (NO_EXEC_MAPPINGS).
-pub(crate) const TABLE_NO_EXEC: TableLimits = TABLE.union(TableLimits::NO_EXEC);
+/// What the kernel's table entries take away: since 5.13 user code executes nothing below (PXD_TABLE_UXN).
+pub(crate) fn table_limits(b: &Boot<'_>) -> TableLimits {
+    if b.version.since(5, 13) { TableLimits::NO_USER_EXEC } else { TableLimits::empty() }
+}
 
 /// Where the tables with fixed places are: inside the image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,20 +72,53 @@ impl Places {
     }
 }
 
-/// Where the image would run if it was not moved (KIMAGE_VADDR): above the modules, which have 128 MiB after the linear map.
-pub fn kimage_vaddr(machine: &Machine<'_>) -> u64 {
+/// The layout of the kernel's addresses, without what RAM fills of it; `None` for configurations that there are not.
+fn layout(b: &Boot<'_>) -> Option<Layout> {
+    Layout::of(&Facts::of(b.machine, &b.params).at_version(b.version)).ok()
+}
+
+/// Where 6.1 runs its image if it does not move it (KIMAGE_VADDR): above the modules, which have 128 MiB after the linear map.
+fn kimage_vaddr(machine: &Machine<'_>) -> u64 {
     (128u64 << 20).wrapping_sub(1 << (machine.config.va_bits.min(48) - 1))
+}
+
+/// By how much the image was moved (`kaslr_offset`). A machine that does not tell where it runs has not moved it.
+fn kaslr_offset(machine: &Machine<'_>) -> u64 {
+    let image = &machine.image;
+    match image.virt {
+        0 => 0,
+        virt => virt.wrapping_sub(image.head_len).wrapping_sub(kimage_vaddr(machine)),
+    }
+}
+
+/// `kimage_voffset`: what the image's addresses are ahead of the physical ones. Until 5.16 the image ran above a region for BPF programs.
+pub(crate) fn image_offset(b: &Boot<'_>) -> u64 {
+    let machine = b.machine;
+    if !b.version.since(5, 17)
+        && let Some(text) = layout(b).and_then(|l| l.get(Kind::Text))
+    {
+        return text.start.get().wrapping_sub(machine.image.load_start().get());
+    }
+    let base = kimage_vaddr(machine).wrapping_add(kaslr_offset(machine));
+    base.wrapping_sub(machine.image.load_start().get())
+}
+
+/// VMEMMAP_START: since 5.11 `VA bits - (page shift - 6)` below the top.
+pub(crate) fn vmemmap_start(b: &Boot<'_>) -> u64 {
+    let c = &b.machine.config;
+    let from_top = 0u64.wrapping_sub(1 << (u32::from(c.va_bits) - (c.page_shift.get() - 6)));
+    if b.version.since(5, 11) {
+        return from_top;
+    }
+    layout(b).and_then(|l| l.get(Kind::Vmemmap)).map_or(from_top, |r| r.start.get())
 }
 
 /// What the kernel's mappings are like on this machine: the same in every address space, unless they are kept from user
 /// space because the image was moved (`arm64_use_ng_mappings`, `kaslr_requires_kpti`).
-pub(crate) fn prot(machine: &Machine<'_>, attr: Attr) -> Attr {
-    let image = &machine.image;
-    let offset = image.virt.wrapping_sub(image.head_len).wrapping_sub(kimage_vaddr(machine));
-    let moved = machine.config.randomize_base && image.virt != 0 && offset != 0;
-    let clear =
-        if moved && machine.config.page_table_isolation { AttrFlags::GLOBAL } else { AttrFlags::empty() };
-    attr.changed(AttrFlags::empty(), clear)
+pub(crate) fn prot(b: &Boot<'_>, attr: Attr) -> Attr {
+    let c = &b.machine.config;
+    let moved = c.randomize_base && c.page_table_isolation && kaslr_offset(b.machine) != 0;
+    attr.changed(AttrFlags::empty(), if moved { AttrFlags::GLOBAL } else { AttrFlags::empty() })
 }
 
 /// An empty top table of that format at `root`.
@@ -111,7 +146,7 @@ fn clear(memory: &dyn TableMemory, at: PhysAddr, bytes: u64) -> Result<(), Table
 /// # Errors
 /// [`BootError::PageTables`] when its place is no memory.
 pub(crate) fn begin_swapper<'a>(b: &mut Boot<'a>) -> Result<Option<KernelTables<'a>>, BootError> {
-    let (Some(old), Some(format)) = (b.pgtable, format(b.machine)) else { return Ok(None) };
+    let (Some(old), Some(format)) = (b.pgtable, format(b.machine, b.version)) else { return Ok(None) };
     let root = Places::of(b.machine).swapper;
     b.pgtable = Some(cleared_root(old.memory, root, format).map_err(BootError::PageTables)?);
     Ok(Some(old))
@@ -122,7 +157,7 @@ pub(crate) fn begin_swapper<'a>(b: &mut Boot<'a>) -> Result<Option<KernelTables<
 /// # Errors
 /// As for [`begin_swapper`].
 pub(crate) fn begin_idmap<'a>(b: &Boot<'a>) -> Result<Option<KernelTables<'a>>, BootError> {
-    let format = idmap_format(b.machine, b.machine.image.end);
+    let format = idmap_format(b.machine, b.version, b.machine.image.end);
     let (Some(kernel), Some(format)) = (b.pgtable, format) else { return Ok(None) };
     cleared_root(kernel.memory, Places::of(b.machine).idmap, format).map(Some).map_err(BootError::PageTables)
 }

@@ -6,6 +6,7 @@ use pagewright::crash::CrashKernel;
 use pagewright::hugetlb::Pools;
 use pagewright::numa::Distances;
 use pagewright::percpu::AllocInfo;
+use pagewright::pgtable::TableEvent;
 use pagewright::reserved_mem::{Outcome, Verdict};
 use pagewright::{Boot, BootError, EventSink, Level, Phase, Running, Tables, Workspace};
 use pagewright_addr::{NodeId, PfnRange, PhysAddr, PhysRange};
@@ -26,6 +27,7 @@ pub(crate) struct Log {
     pub(crate) lines: RefCell<Vec<(Level, String)>>,
     pub(crate) events: RefCell<Vec<Event>>,
     pub(crate) phases: RefCell<Vec<Phase>>,
+    pub(crate) tables: RefCell<Vec<TableEvent>>,
     /// Events are not kept.
     brief: bool,
 }
@@ -41,6 +43,10 @@ impl Sink for Log {
 impl EventSink for Log {
     fn line(&self, level: Level, text: Arguments<'_>) {
         self.lines.borrow_mut().push((level, text.to_string()));
+    }
+
+    fn page_tables(&self, event: TableEvent) {
+        self.tables.borrow_mut().push(event);
     }
 
     fn phase(&self, phase: Phase, memblock: &Memblock<'_>) {

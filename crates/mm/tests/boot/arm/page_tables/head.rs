@@ -3,16 +3,17 @@
 use super::super::{banks_of, with_ram};
 use super::*;
 use pagewright::pgtable::arm::head::create_page_tables;
-use pagewright::pgtable::arm::{FDT_FIXED_BASE, LowmemDesign, swapper_bytes, swapper_pg_dir};
+use pagewright::pgtable::arm::{FDT_FIXED_BASE, swapper_bytes, swapper_pg_dir};
 use pagewright_firmware::config::Flavour;
+use pagewright_kspace::Version;
 
-fn head(spec: &Spec, design: LowmemDesign) -> (Vec<Shown>, PhysAddr) {
+fn head(spec: &Spec, version: Version) -> (Vec<Shown>, PhysAddr) {
     let memory = ram(spec);
     let built = spec.lend(|machine| {
         // Whatever lay there before does not matter.
         let root = swapper_pg_dir(machine);
         memory.write(root, &[0xff; 4096]).unwrap();
-        let tables = create_page_tables(memory, machine, PhysAddr::new(RAM), design).expect("tables");
+        let tables = create_page_tables(memory, machine, PhysAddr::new(RAM), version).expect("tables");
         (shown(&tables), tables.root)
     });
     built.expect("the tree can be read")
@@ -22,7 +23,7 @@ fn head(spec: &Spec, design: LowmemDesign) -> (Vec<Shown>, PhysAddr) {
 fn its_table_ends_where_the_image_begins() {
     for (flavour, bytes) in [(Flavour::Armmp, 16 << 10), (Flavour::ArmmpLpae, 20 << 10)] {
         let spec = banks_of(flavour, &[(0, 64)]);
-        let (_, root) = head(&spec, LowmemDesign::Apart);
+        let (_, root) = head(&spec, Version::V6_1);
         assert_eq!(root.get() + bytes, spec.image.load_start().get());
         assert_eq!(swapper_bytes(spec.config.lpae), bytes);
     }
@@ -31,7 +32,7 @@ fn its_table_ends_where_the_image_begins() {
 #[test]
 fn the_code_that_turns_the_mmu_on_is_mapped_one_to_one() {
     let spec = with_ram(64);
-    let (all, _) = head(&spec, LowmemDesign::Apart);
+    let (all, _) = head(&spec, Version::V6_1);
     let idmap = spec.image.idmap_text.start.align_down(MIB).get();
     assert_eq!((all[0].start, all[0].phys, all[0].len), (idmap, idmap, MIB));
 }
@@ -40,7 +41,7 @@ fn the_code_that_turns_the_mmu_on_is_mapped_one_to_one() {
 fn the_image_and_the_device_tree_are_mapped_by_sections_for_anybody() {
     for (flavour, section) in [(Flavour::Armmp, MIB), (Flavour::ArmmpLpae, 2 * MIB)] {
         let spec = banks_of(flavour, &[(0, 64)]);
-        let (all, _) = head(&spec, LowmemDesign::Apart);
+        let (all, _) = head(&spec, Version::V6_1);
         let [_, image, fdt] = all[..] else { panic!("{all:x?}") };
         let end = spec.image.end.align_up(section).get();
         assert_eq!((image.start, image.phys, image.len, image.size), (PAGE_OFFSET, RAM, end - RAM, section));
@@ -56,8 +57,8 @@ fn no_section_is_kept_from_the_kernels_execution() {
         let spec = banks_of(flavour, &[(0, 64)]);
         let memory = ram(&spec);
         let word = spec.lend(|machine| {
-            let design = LowmemDesign::default();
-            let tables = create_page_tables(memory, machine, PhysAddr::new(RAM), design).expect("tables");
+            let version = Version::V6_1;
+            let tables = create_page_tables(memory, machine, PhysAddr::new(RAM), version).expect("tables");
             tables.with(|tree| tree.path(VirtAddr::new(PAGE_OFFSET)).last().unwrap().word)
         });
         // XN and PXN.
@@ -69,7 +70,7 @@ fn no_section_is_kept_from_the_kernels_execution() {
 #[test]
 fn older_heads_show_the_device_tree_in_the_linear_map() {
     let spec = with_ram(64);
-    let (all, _) = head(&spec, LowmemDesign::WithItsBank);
+    let (all, _) = head(&spec, Version::new(5, 10));
     let at = spec.tree_at().align_down(MIB).get();
     let fdt = all.last().unwrap();
     assert_eq!((fdt.start - PAGE_OFFSET, fdt.phys, fdt.len), (at - RAM, at, 2 * MIB));

@@ -2,11 +2,10 @@
 
 use super::super::{banks, banks_of, with_ram};
 use super::*;
-use pagewright::pgtable::arm::{
-    DOMAIN_IO, DOMAIN_KERNEL, DOMAIN_VECTORS, FDT_FIXED_BASE, FIXADDR_START, LowmemDesign,
-};
+use pagewright::pgtable::arm::{DOMAIN_IO, DOMAIN_KERNEL, DOMAIN_VECTORS, FDT_FIXED_BASE, FIXADDR_START};
 use pagewright_firmware::CacheFlush;
 use pagewright_firmware::config::{Flavour, KernelConfig};
+use pagewright_kspace::Version;
 
 const VECTORS: u64 = 0xffff_0000;
 
@@ -62,7 +61,7 @@ fn before_the_image_had_a_mapping_of_its_own_only_its_bank_knew_of_it() {
     let mut spec = spec;
     // The image in the second bank.
     spec.image = crate::support::spec::image(spec.config.arch, RAM + 19 * MIB, 32);
-    let old = try_build(&spec, |boot| boot.set_lowmem_design(LowmemDesign::WithItsBank)).unwrap();
+    let old = try_build(&spec, |boot| boot.set_version(Version::new(4, 14))).unwrap();
     assert_eq!(
         rights_of(&old.early),
         [(0, 2, "rwx"), (16, 3, "rw-"), (19, 8, "rwx"), (27, 53, "rw-"), (96, 32, "rw-")]
