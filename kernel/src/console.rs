@@ -2,8 +2,9 @@
 
 use core::fmt::{self, Write};
 use pagewright::pgtable::TableEvent;
-use pagewright::{EventSink, Level};
+use pagewright::{EventSink, Level, Phase};
 use pagewright_memblock as memblock;
+use pagewright_view::log::{LogOptions, LogSink};
 
 /// A serial port, or what stands for one.
 pub trait Console: Sync {
@@ -38,44 +39,105 @@ pub fn line(console: &dyn Console, text: fmt::Arguments<'_>) {
     let _ = writeln!(Out(console), "[{:5}.{:06}] {text}", now / 1_000_000, now % 1_000_000);
 }
 
-/// What a boot says, on a console; and what only hardware sees, to a hook.
+/// A console whose lines get the kernel's time stamps.
 #[derive(Clone, Copy)]
-pub struct Log<'c> {
+pub struct Stamped<'c> {
     console: &'c dyn Console,
+    at_start: bool,
+}
+
+impl<'c> Stamped<'c> {
+    /// At the start of a line.
+    pub const fn new(console: &'c dyn Console) -> Self {
+        Self { console, at_start: true }
+    }
+}
+
+impl fmt::Debug for Stamped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stamped").field("at_start", &self.at_start).finish_non_exhaustive()
+    }
+}
+
+impl Write for Stamped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive('\n') {
+            if self.at_start {
+                let now = self.console.micros();
+                write!(Out(self.console), "[{:5}.{:06}] ", now / 1_000_000, now % 1_000_000)?;
+            }
+            self.console.write(part.as_bytes());
+            self.at_start = part.ends_with('\n');
+        }
+        Ok(())
+    }
+}
+
+/// What a boot says, on a console in Linux's wording; and what only hardware sees, to a hook.
+pub struct Log<'c> {
+    lines: LogSink<Stamped<'c>>,
     tables: &'c dyn Fn(TableEvent),
-    debug: bool,
 }
 
 impl<'c> Log<'c> {
-    /// A log that also tells memblock's calls if `debug` (`memblock=debug`). `tables` writes the registers that page tables
-    /// are told to the processor by.
-    pub fn new(console: &'c dyn Console, debug: bool, tables: &'c dyn Fn(TableEvent)) -> Self {
-        Self { console, tables, debug }
+    /// A log of what shows by these options. `tables` writes the registers that page tables are told to the processor by.
+    pub fn new(console: &'c dyn Console, options: LogOptions, tables: &'c dyn Fn(TableEvent)) -> Self {
+        Self { lines: LogSink::new(Stamped::new(console), options), tables }
     }
 }
 
 impl fmt::Debug for Log<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("debug", &self.debug).finish_non_exhaustive()
+        f.debug_struct("Log").field("lines", &self.lines).finish_non_exhaustive()
     }
 }
 
 impl memblock::Sink for Log<'_> {
     fn event(&self, event: &memblock::Event) {
-        if self.debug && event.is_logged() {
-            line(self.console, format_args!("{}", event.line(memblock::AddrWidth::Bits64)));
-        }
+        memblock::Sink::event(&self.lines, event);
     }
 }
 
 impl EventSink for Log<'_> {
     fn line(&self, level: Level, text: fmt::Arguments<'_>) {
-        if self.debug || level != Level::Debug {
-            line(self.console, text);
-        }
+        self.lines.line(level, text);
+    }
+
+    fn phase(&self, phase: Phase, memblock: &memblock::Memblock<'_>) {
+        self.lines.phase(phase, memblock);
     }
 
     fn page_tables(&self, event: TableEvent) {
         (self.tables)(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Console, Stamped};
+    use std::fmt::Write;
+    use std::string::String;
+    use std::sync::Mutex;
+
+    struct Kept(Mutex<String>);
+
+    impl Console for Kept {
+        fn write(&self, bytes: &[u8]) {
+            self.0.lock().unwrap().push_str(core::str::from_utf8(bytes).unwrap());
+        }
+
+        fn micros(&self) -> u64 {
+            1_000_042
+        }
+    }
+
+    #[test]
+    fn each_line_has_one_stamp_however_it_is_written() {
+        let kept = Kept(Mutex::default());
+        let mut out = Stamped::new(&kept);
+        let what = "ranges";
+        write!(out, "Zone {what}:\n  DMA").unwrap();
+        out.write_str(" empty\n").unwrap();
+        assert_eq!(*kept.0.lock().unwrap(), "[    1.000042] Zone ranges:\n[    1.000042]   DMA empty\n");
     }
 }

@@ -3,12 +3,14 @@
 //! An image is `main.rs` with one folder of `arch/`: head code, exceptions, console, timers. Everything here runs on any
 //! host too, and is tested there: what the command line asks of the image ([`options`]), where devices are in a device
 //! tree ([`devices`]), the memory that a boot borrows ([`workspace`]), the boot itself from a
-//! [`Machine`](pagewright_firmware::Machine) to a running page allocator ([`boot`]), and the end with a verdict that the
-//! host of a virtual machine sees ([`exit`]).
+//! [`Machine`](pagewright_firmware::Machine) to a running page allocator ([`boot`]), what an image does then ([`run`]): the
+//! tests that it runs on itself ([`selftest`]) and the views, and the end with a verdict that the host of a virtual machine
+//! sees ([`exit`]). An architecture gives what is its own through one trait ([`metal`]).
 //!
 //! # Unsafe
-//! Four small modules own what the rest of the library stands on: memory that is a `static` and is taken once ([`take`]), a
-//! spinning lock ([`lock`]), RAM by physical address ([`direct_map`]), and slices carved out of it ([`carve`]).
+//! Small modules own what the rest of the library stands on: memory that is a `static` and is taken once ([`take`]), a
+//! spinning lock ([`lock`]), RAM by physical address ([`direct_map`]), slices carved out of it ([`carve`]), and the memory
+//! behind a token ([`pages`]).
 #![no_std]
 
 #[cfg(test)]
@@ -20,7 +22,13 @@ pub mod console;
 pub mod devices;
 pub mod direct_map;
 pub mod exit;
+pub mod fault;
 pub mod lock;
+pub mod metal;
 pub mod options;
+pub mod pages;
+pub mod run;
+pub mod selftest;
+pub mod stack;
 pub mod take;
 pub mod workspace;

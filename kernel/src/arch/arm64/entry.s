@@ -305,6 +305,22 @@ semihosting_hlt:
     hlt #0xf000
     ret
 
+// Code that returns at once, where code is, and where it is not.
+.globl ret_in_text
+ret_in_text:
+    ret
+.section .rodata.ret, "a"
+.balign 8
+.globl ret_in_rodata
+ret_in_rodata:
+    ret
+.section .data.ret, "aw"
+.balign 8
+.globl ret_in_data
+ret_in_data:
+    ret
+.section .text.entry, "ax"
+
 .macro vector kind
     .balign 128
     sub sp, sp, #288

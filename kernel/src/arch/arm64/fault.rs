@@ -1,33 +1,77 @@
 //! What is printed of an exception that nobody expected.
 
-use super::console::print;
+use super::console::{CONSOLE, print};
+use super::metal;
 use super::trap::Frame;
-use aarch64_cpu::registers::{Readable, SP_EL0};
-use pagewright_kernel::exit::Exit;
+use aarch64_cpu::registers::{MPIDR_EL1, Readable, SP_EL0, TTBR0_EL1, TTBR1_EL1};
+use pagewright::pgtable::KernelTables;
+use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_kernel::direct_map::DirectMap;
+use pagewright_kernel::fault;
+use pagewright_kernel::lock::SpinLock;
 
-/// Frames of a backtrace, at most.
-const FRAMES: usize = 32;
+/// RAM, once there is a way to it: for walks through tables.
+static RAM: SpinLock<Option<DirectMap>> = SpinLock::new(None);
 
-unsafe extern "C" {
-    fn probe(at: u64, what: u64, value: u64) -> u64;
+/// From here on reports show the walk of the address.
+pub(super) fn set_ram(ram: &DirectMap) {
+    *RAM.lock() = Some(ram.clone());
 }
 
-/// A word at an address that may not be mapped.
-fn word(at: u64) -> Option<u64> {
-    // SAFETY: reads one byte, and comes back if that faults.
-    let mapped = at.is_multiple_of(8) && unsafe { probe(at, 0, 0) } == 0;
-    // SAFETY: the address is mapped and aligned; any bytes are a number, and nobody depends on what they are.
-    mapped.then(|| unsafe { core::ptr::with_exposed_provenance::<u64>(at as usize).read_volatile() })
+/// Exception classes by their numbers (ESR_EL1.EC).
+fn class(esr: u64) -> &'static str {
+    match esr >> 26 {
+        0x00 => "undefined instruction",
+        0x0e => "illegal execution state",
+        0x21 => "instruction abort",
+        0x22 => "misaligned program counter",
+        0x25 => "data abort",
+        0x26 => "misaligned stack pointer",
+        0x2f => "system error",
+        0x3c => "breakpoint",
+        _ => "exception",
+    }
+}
+
+/// What an abort's status says (ESR_EL1.ISS, DFSC and IFSC).
+fn status(esr: u64) -> &'static str {
+    match esr >> 2 & 0xf {
+        0 => "address size fault",
+        1 => "translation fault",
+        2 => "access flag fault",
+        3 => "permission fault",
+        4 => "external abort",
+        8 => "alignment fault",
+        _ => "fault",
+    }
 }
 
 /// The report.
 pub(super) fn report(kind: u64, frame: &Frame) {
-    print(format_args!(
-        "pagewright: exception {kind}: ESR {:#010x} at {:#018x}, address {:#018x}",
-        frame.esr, frame.elr, frame.far
-    ));
+    let class = class(frame.esr);
+    let abort = matches!(frame.esr >> 26, 0x21 | 0x25);
+    let cpu = MPIDR_EL1.get() & 0xff;
+    if abort {
+        let access = match frame.esr >> 26 {
+            0x21 => "executing",
+            _ if frame.esr & 1 << 6 != 0 => "writing",
+            _ => "reading",
+        };
+        print(format_args!(
+            "pagewright: unexpected {class} on CPU {cpu}: {access} {:#018x}: {} on level {}",
+            frame.far,
+            status(frame.esr),
+            frame.esr & 3
+        ));
+    } else {
+        let kind = ["synchronous", "interrupt", "fast interrupt", "system error"][(kind & 3) as usize];
+        print(format_args!("pagewright: unexpected {class} ({kind}) on CPU {cpu}"));
+    }
     let sp = if kind < 4 { SP_EL0.get() } else { &raw const *frame as u64 };
-    print(format_args!("sp {sp:#018x} lr {:#018x} state {:#x}", frame.x[30], frame.spsr));
+    print(format_args!(
+        "pc {:#018x} lr {:#018x} sp {sp:#018x} state {:#x} ESR {:#x}",
+        frame.elr, frame.x[30], frame.spsr, frame.esr
+    ));
     for (n, four) in frame.x[..28].chunks(4).enumerate() {
         print(format_args!(
             "x{:<2} {:#018x} {:#018x} {:#018x} {:#018x}",
@@ -38,17 +82,21 @@ pub(super) fn report(kind: u64, frame: &Frame) {
             four[3]
         ));
     }
-    print(format_args!("Call trace:"));
-    print(format_args!(" {:#018x}", frame.elr));
-    let mut fp = frame.x[29];
-    for _ in 0..FRAMES {
-        let (Some(next), Some(back)) = (word(fp), word(fp.wrapping_add(8))) else { break };
-        print(format_args!(" {back:#018x}"));
-        // A stack grows down: callers' frames lie above.
-        if next <= fp {
-            break;
+    // A fault inside the lock leaves the walk out.
+    if let (true, Some(ram)) = (abort, RAM.try_lock())
+        && let Some(memory) = ram.as_ref()
+    {
+        let high = frame.far >> 63 != 0;
+        let (root, format) = if high {
+            (TTBR1_EL1.get_baddr(), metal::high_format())
+        } else {
+            (TTBR0_EL1.get_baddr(), metal::low_format())
+        };
+        if let Some(format) = format {
+            let tables = KernelTables { memory, root: PhysAddr::new(root), format };
+            fault::walk(&CONSOLE, &tables, VirtAddr::new(frame.far));
         }
-        fp = next;
     }
-    print(format_args!("{}", Exit::Fault));
+    print(format_args!("Call trace:"));
+    fault::backtrace(&CONSOLE, frame.elr, frame.x[29], 8, metal::word);
 }

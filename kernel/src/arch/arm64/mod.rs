@@ -12,6 +12,7 @@ mod exit;
 mod fault;
 mod head;
 mod image;
+mod metal;
 mod start;
 mod tlb;
 mod trap;

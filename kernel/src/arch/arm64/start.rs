@@ -2,8 +2,10 @@
 
 use super::console::{self, CONSOLE, print};
 use super::exit::{self, exit};
+use super::fault;
 use super::head::Left;
 use super::image::Loaded;
+use super::metal::Arm64;
 use super::tlb;
 use arrayvec::ArrayVec;
 use core::cell::Cell;
@@ -15,15 +17,19 @@ use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::{Cpus, Firmware, Machine};
 use pagewright_kernel::boot::{StartError, initcalls, start_allocator};
 use pagewright_kernel::carve::Carve;
-use pagewright_kernel::console::{Log, line};
+use pagewright_kernel::console::Log;
 use pagewright_kernel::devices;
 use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
 use pagewright_kernel::exit::Exit;
 use pagewright_kernel::options::Options;
+use pagewright_kernel::pages::Pages;
+use pagewright_kernel::run::{closing, run};
+use pagewright_kernel::stack::map_stack;
 use pagewright_kernel::take::Take;
 use pagewright_kernel::workspace::{workspace, workspace_bytes};
 use pagewright_kspace::{Facts, Fixmap, Slot};
 use pagewright_pagetable::{Attr, AttrFlags, MapOptions, MemoryType, NoTables, TableSource};
+use pagewright_view::log::LogOptions;
 
 /// Data that the kernel alone reads and writes.
 const DATA: Attr = Attr::normal(
@@ -39,6 +45,7 @@ static TABLES: Take<Tables> = Take::new(Tables::new());
 
 unsafe extern "C" {
     fn replace_ttbr1();
+    fn on_stack(work: u64, argument: u64, top: u64) -> !;
 }
 
 /// Pages of the image for early tables, from the first on.
@@ -73,7 +80,7 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
     let Some(head) = left.head(&image_memory) else { exit(Exit::BootFailed) };
     let mut early = EarlyTables { left: image.early_tables() };
 
-    let Some(blob) = head.fdt_virt.and_then(|at| device_tree_bytes(at)) else { exit(Exit::BootFailed) };
+    let Some(blob) = head.fdt_virt.and_then(device_tree_bytes) else { exit(Exit::BootFailed) };
     let tree = match DeviceTree::parse(blob) {
         Ok(tree) => tree,
         // Without a tree there is no console to say so on.
@@ -117,7 +124,7 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
     boot(&image, &machine, left, &ram, uart, &options)
 }
 
-/// Runs the boot sequence and everything after it.
+/// Runs the boot sequence, up to the running page allocator.
 fn boot(
     image: &Loaded,
     machine: &Machine<'_>,
@@ -137,7 +144,8 @@ fn boot(
             replaced.set(true);
         }
     };
-    let log = Log::new(&CONSOLE, false, &hook);
+    let params = machine.command_line().parse_for(&machine.config).0;
+    let log = Log::new(&CONSOLE, LogOptions::of(&params), &hook);
     let booted = Boot::new(machine, workspace, &log).and_then(|mut boot| {
         boot.set_table_memory(ram);
         if let Some(head) = left.head(ram) {
@@ -167,10 +175,35 @@ fn boot(
     };
     initcalls(&mut boot, &mut running);
     tlb::flush_all();
-    line(&CONSOLE, format_args!("pagewright: {} pages are managed", running.managed_pages()));
-    let _ = options;
-    print(format_args!("{}", Exit::Passed));
-    exit(Exit::Passed)
+    fault::set_ram(ram);
+
+    let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
+    let metal = Arm64::new(image, ram);
+    let stack = match map_stack(&boot, &pages, 0) {
+        Ok(stack) => stack,
+        Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
+    };
+    tlb::publish();
+    let kernel = Kernel { boot: &boot, pages: &pages, metal: &metal, options };
+    let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
+    // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
+    // nobody returns.
+    unsafe { on_stack(work as *const () as u64, &raw const kernel as u64, stack.last().get() + 1) }
+}
+
+/// What goes on with the second stack.
+struct Kernel<'k, 'a> {
+    boot: &'k Boot<'a>,
+    pages: &'k Pages,
+    metal: &'k Arm64,
+    options: &'k Options<'k>,
+}
+
+/// Runs what the command line asks for, on a stack below which nothing is mapped.
+extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
+    let how = run(kernel.metal, kernel.boot, kernel.pages, kernel.options);
+    closing(kernel.metal, how);
+    exit(how)
 }
 
 /// Where the linear map begins: the kernel's half.

@@ -48,6 +48,7 @@ pub(super) extern "C" fn trap(kind: u64, frame: &mut Frame) {
         }
     }
     super::fault::report(kind, frame);
+    print(format_args!("{}", Exit::Fault));
     exit(Exit::Fault)
 }
 

@@ -1,0 +1,109 @@
+//! What is printed of a fault that nobody expected: the way of its address through the tables, and where the code came from.
+
+use crate::console::{Console, Out};
+use core::fmt::Write;
+use pagewright::pgtable::KernelTables;
+use pagewright_addr::VirtAddr;
+use pagewright_pagetable::Entry;
+
+/// Frames of a backtrace, at most.
+const FRAMES: usize = 32;
+
+/// The entries that an address leads through, level by level.
+pub fn walk(console: &dyn Console, tables: &KernelTables<'_>, at: VirtAddr) {
+    let mut out = Out(console);
+    let done = tables.with(|tree| {
+        let shape = tree.shape();
+        writeln!(out, "walk of {at:#x} ({}), tables at {:#x}:", tree.format_name(), tree.root())?;
+        let path = tree.path(at);
+        if path.is_empty() {
+            writeln!(out, "  not an address that these tables translate")?;
+        }
+        for e in &path {
+            write!(out, "  {}[{}] at {:#x}: {:#018x} ", shape.name(e.level), e.index, e.at, e.word)?;
+            match e.entry {
+                Entry::Empty => writeln!(out, "empty")?,
+                Entry::Table(next, limits) => writeln!(out, "table at {next:#x} {limits:?}")?,
+                Entry::Leaf(leaf) => writeln!(
+                    out,
+                    "{:#x} bytes at {:#x} {:?} {:?}",
+                    shape.level(e.level).bytes(),
+                    leaf.phys,
+                    leaf.attr.memory,
+                    leaf.attr.flags
+                )?,
+                Entry::Software(_) => writeln!(out, "not for the hardware")?,
+                Entry::Reserved(_) => writeln!(out, "damaged: reserved bits are set")?,
+            }
+        }
+        Ok::<_, core::fmt::Error>(())
+    });
+    // The console takes everything.
+    let _ = done;
+}
+
+/// The callers, by frame pointers: a frame holds the caller's frame pointer and, one word further, the address to return
+/// to. `word` reads a word that may not be there.
+pub fn backtrace(
+    console: &dyn Console,
+    at: u64,
+    frame: u64,
+    word_bytes: u64,
+    word: impl Fn(u64) -> Option<u64>,
+) {
+    let mut out = Out(console);
+    let mut print = |at: u64| {
+        // The console takes everything.
+        let _ = writeln!(out, " [<{at:#018x}>]");
+    };
+    print(at);
+    let mut frame = frame;
+    for _ in 0..FRAMES {
+        let (Some(next), Some(back)) = (word(frame), word(frame.wrapping_add(word_bytes))) else { break };
+        if back == 0 {
+            break;
+        }
+        print(back);
+        // A stack grows down: callers' frames lie above.
+        if next <= frame {
+            break;
+        }
+        frame = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::backtrace;
+    use crate::console::Console;
+    use std::string::String;
+    use std::sync::Mutex;
+
+    struct Kept(Mutex<String>);
+
+    impl Console for Kept {
+        fn write(&self, bytes: &[u8]) {
+            self.0.lock().unwrap().push_str(core::str::from_utf8(bytes).unwrap());
+        }
+
+        fn micros(&self) -> u64 {
+            0
+        }
+    }
+
+    /// A stack at 0x100: three frames, then what `last` says.
+    fn trace(last: u64) -> usize {
+        let words = [0x110, 0xaaa, 0x120, 0xbbb, last, 0xccc];
+        let kept = Kept(Mutex::default());
+        let read = |at: u64| words.get(usize::try_from(at.checked_sub(0x100)? / 8).ok()?).copied();
+        backtrace(&kept, 0x999, 0x100, 8, read);
+        kept.0.lock().unwrap().lines().count()
+    }
+
+    #[test]
+    fn a_backtrace_ends_where_frames_do() {
+        assert_eq!(trace(0), 4, "a frame pointer of 0 ends it");
+        assert_eq!(trace(0x100), 4, "frames that lead back end it");
+        assert_eq!(trace(0x9000), 4, "a frame that cannot be read ends it");
+    }
+}

@@ -1,0 +1,61 @@
+//! What an architecture gives the part of an image that is common to all.
+
+use crate::console::Console;
+use crate::direct_map::DirectMap;
+use pagewright::pgtable::KernelTables;
+use pagewright_addr::{PhysAddr, VirtAddr};
+
+/// What is done at an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// A byte is read.
+    Read,
+    /// A byte is written (the one that is there, if it can be read).
+    Write,
+    /// The code there is called. It returns at once, if it runs at all.
+    Execute,
+}
+
+/// One of the accesses by which an image shows that its memory is either written or executed.
+#[derive(Clone, Copy, Debug)]
+pub struct WxProbe {
+    /// What the address belongs to.
+    pub what: &'static str,
+    /// Where.
+    pub at: VirtAddr,
+    /// What is tried.
+    pub access: Access,
+    /// Whether it must work; else it must fault.
+    pub allowed: bool,
+}
+
+/// A processor with its machine, to the tests and benchmarks that all images share.
+pub trait Metal: Sync {
+    /// Where lines go.
+    fn console(&self) -> &dyn Console;
+
+    /// Tries an access that may fault. True if it worked.
+    fn probe(&self, at: VirtAddr, access: Access) -> bool;
+
+    /// Where the processor's own translation leads in the tables that are loaded: `None` if the processor has no instruction
+    /// for that, the inner one if the access would fault. Touches nothing.
+    fn translate(&self, at: VirtAddr, access: Access) -> Option<Option<PhysAddr>>;
+
+    /// Forgets all translations of the tables that were changed, on all processors.
+    fn flush_tlb(&self);
+
+    /// Accesses that must work or must fault in an image whose text is read-only and whose data is not executed.
+    fn wx_probes(&self, ram: &DirectMap) -> &[WxProbe];
+
+    /// Pages that the top table of an address space takes, as a power of two.
+    fn space_order(&self) -> u8;
+
+    /// An address space whose top table is the zeroed memory at `root`, in which addresses around 512 MiB are free.
+    fn space<'m>(&self, root: PhysAddr, ram: &'m DirectMap) -> KernelTables<'m>;
+
+    /// Loads an address space, or the one without a process. Translations of the one before are forgotten.
+    fn load_space(&self, space: Option<&KernelTables<'_>>);
+
+    /// Instructions or cycles so far, for benchmarks: whatever counts finest.
+    fn ticks(&self) -> u64;
+}

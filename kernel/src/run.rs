@@ -1,0 +1,83 @@
+//! What an image does once its page allocator serves: its tests, the views that were asked for, the verdict.
+
+use crate::console::{Out, line};
+use crate::exit::Exit;
+use crate::metal::Metal;
+use crate::options::{Options, Trigger};
+use crate::pages::Pages;
+use crate::selftest::{self, Subject};
+use core::fmt::Write;
+use pagewright::Boot;
+use pagewright_addr::VirtAddr;
+use pagewright_view::{State, Views};
+
+/// Runs what the command line asks for. The caller ends the machine with the verdict ([`closing`]).
+pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<'_>) -> Exit {
+    let console = metal.console();
+    let views = match Views::parse(options.show.unwrap_or("")) {
+        Ok(views) => views,
+        Err(e) => {
+            line(console, format_args!("pagewright: show=: {e}"));
+            return Exit::Usage;
+        }
+    };
+    if let Some(e) = boot.table_error {
+        line(console, format_args!("pagewright: page tables: {e}"));
+        return Exit::BootFailed;
+    }
+    let Some(tables) = boot.pgtable else {
+        line(console, format_args!("pagewright: no page tables"));
+        return Exit::BootFailed;
+    };
+    // Before the tests: they leave the same pages free, but in other blocks.
+    let shown = pages.with(|running| views.write(&mut Out(console), &State { boot, running }));
+    if let Err(e) = shown {
+        line(console, format_args!("pagewright: show=: {e:?}"));
+        return Exit::Usage;
+    }
+    let (passed, failed) = selftest::run(&Subject { pages, metal, tables }, options);
+    match options.trigger {
+        Some(Trigger::Fault) => {
+            // Nothing is mapped in the first page, in any of the images.
+            let at = core::hint::black_box(core::ptr::without_provenance::<u8>(8));
+            trigger_fault(at);
+            line(console, format_args!("pagewright: reading {:#x} does not fault", VirtAddr::new(8)));
+            return Exit::TestFailed;
+        }
+        Some(Trigger::Overflow) => {
+            let depth = overflow(core::hint::black_box(1));
+            line(console, format_args!("pagewright: the stack holds {depth} frames and has no end"));
+            return Exit::TestFailed;
+        }
+        Some(Trigger::Panic) => panic!("as the command line asked for"),
+        None => {}
+    }
+    match (passed, failed) {
+        (_, 1..) => Exit::TestFailed,
+        (0, 0) if options.test.is_none() => Exit::TestFailed,
+        _ => Exit::Passed,
+    }
+}
+
+/// Reads an address at which nothing is mapped.
+#[inline(never)]
+fn trigger_fault(at: *const u8) {
+    // SAFETY: no address of the image's own: the processor faults, which is what is asked for; nothing is written.
+    core::hint::black_box(unsafe { at.read_volatile() });
+}
+
+/// Calls itself until the stack ends.
+#[inline(never)]
+fn overflow(depth: u64) -> u64 {
+    let frame = core::hint::black_box([depth; 64]);
+    if depth == u64::MAX {
+        return depth;
+    }
+    overflow(frame[depth as usize % 64] + 1) + core::hint::black_box(frame[0])
+}
+
+/// The last line that an image prints.
+pub fn closing(metal: &dyn Metal, how: Exit) {
+    // The console takes everything.
+    let _ = writeln!(Out(metal.console()), "{how}");
+}

@@ -1,0 +1,92 @@
+//! The tests that an image runs on itself once its page allocator serves.
+//!
+//! What a host can show just as well is not repeated here. These show what only a real machine can: that the tables which the
+//! library built mean to the hardware what they mean to the library, that frames which the allocator gives out are
+//! memory that nobody else has, that an address space's changes take effect, and that memory is either written or executed.
+
+pub mod buddy;
+mod space;
+mod tables;
+mod wx;
+
+use crate::console::line;
+use crate::metal::Metal;
+use crate::options::Options;
+use crate::pages::Pages;
+use arrayvec::ArrayString;
+use core::fmt::{self, Write};
+use pagewright::pgtable::KernelTables;
+
+/// What a test has to say.
+pub type Note = ArrayString<112>;
+
+/// A note with this text, as far as it fits.
+pub(crate) fn note(text: fmt::Arguments<'_>) -> Note {
+    let mut note = Note::new();
+    // What is too long is cut.
+    let _ = note.write_fmt(text);
+    note
+}
+
+/// What the tests work on.
+#[derive(Clone, Copy)]
+pub struct Subject<'k> {
+    /// The page allocator.
+    pub pages: &'k Pages,
+    /// The processor.
+    pub metal: &'k dyn Metal,
+    /// The kernel's page tables, as they are loaded.
+    pub tables: KernelTables<'k>,
+}
+
+impl fmt::Debug for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject").field("tables", &self.tables).finish_non_exhaustive()
+    }
+}
+
+/// A test: what it saw, or what is wrong.
+type Test = fn(&Subject<'_>) -> Result<Note, Note>;
+
+/// All tests by name.
+const TESTS: [(&str, Test); 4] =
+    [("buddy", buddy::run), ("space", space::run), ("tables", tables::run), ("wx", wx::run)];
+
+/// Runs the tests that are asked for, with a line for each. Returns how many passed, and how many failed.
+pub fn run(subject: &Subject<'_>, options: &Options<'_>) -> (u32, u32) {
+    let (mut passed, mut failed) = (0, 0);
+    let console = subject.metal.console();
+    for (name, test) in TESTS.iter().filter(|(name, _)| options.runs(name)) {
+        match test(subject) {
+            Ok(saw) => {
+                passed += 1;
+                line(console, format_args!("pagewright: test {name}: ok: {saw}"));
+            }
+            Err(wrong) => {
+                failed += 1;
+                line(console, format_args!("pagewright: test {name}: FAILED: {wrong}"));
+            }
+        }
+    }
+    line(console, format_args!("pagewright: {passed} tests passed, {failed} failed"));
+    (passed, failed)
+}
+
+/// Numbers that look random and are the same every time (xorshift64).
+#[derive(Clone, Debug)]
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// Numbers from a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end.max(1)
+    }
+}
