@@ -14,7 +14,7 @@
 //! let views = Views::parse("zoneinfo,memblock/memory")?;
 //! assert!(views.iter().eq([View::Zoneinfo, View::MemblockMemory]));
 //! let fault = Views::parse("zoneinfo,slabs").unwrap_err();
-//! assert!(fault.to_string().starts_with("no view `slabs`, expected zoneinfo, buddyinfo, "));
+//! assert!(fault.to_string().starts_with("no view `slabs`; expected one of zoneinfo, buddyinfo, "));
 //! # Ok::<(), pagewright_view::UnknownView<'static>>(())
 //! ```
 #![no_std]
@@ -31,8 +31,10 @@ pub mod log;
 pub mod memblock;
 pub mod meminfo;
 mod names;
+pub mod page_tables;
 pub mod pagetypeinfo;
 mod state;
+mod text;
 mod views;
 pub mod vmstat;
 pub mod zoneinfo;

@@ -1,5 +1,6 @@
 //! The names of Linux 6.1's counters, in the order of its files, as a configuration has them.
 
+use crate::text::Small;
 use core::fmt;
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::{KernelConfig, Thp};
@@ -48,15 +49,6 @@ const NUMA_BALANCING_NODE: &str = "pgpromote_success pgpromote_candidate";
 pub(crate) fn node(config: &KernelConfig) -> impl Iterator<Item = &'static str> {
     let promote = if config.numa_balancing { NUMA_BALANCING_NODE } else { "" };
     NODE.split_whitespace().chain(promote.split_whitespace())
-}
-
-/// A name of Linux's in small letters.
-struct Small(&'static str);
-
-impl fmt::Display for Small {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| write!(f, "{}", c.to_ascii_lowercase()))
-    }
 }
 
 /// Tells the counters of events in order.

@@ -1,10 +1,14 @@
 //! The list of views, and how one asks for them by name.
 
-use crate::{State, buddyinfo, iomem, layout, memblock, meminfo, pagetypeinfo, vmstat, zoneinfo};
+use crate::{
+    State, buddyinfo, iomem, layout, memblock, meminfo, page_tables, pagetypeinfo, vmstat, zoneinfo,
+};
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
-use pagewright_kspace::{LayoutError, Version};
+use pagewright::pgtable::TableError;
+use pagewright_kspace::LayoutError;
 use pagewright_memblock::Set;
+use pagewright_pagetable::WalkError;
 
 /// One of Linux's memory files, as Linux 6.1 prints it right after boot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,11 +31,13 @@ pub enum View {
     Vmstat,
     /// The kernel's virtual address space, in the form of the banner that kernels printed until 5.0.
     Layout,
+    /// The kernel's page tables, as debugfs shows them (ptdump).
+    PageTables,
 }
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Zoneinfo,
         Self::Buddyinfo,
         Self::Pagetypeinfo,
@@ -41,6 +47,7 @@ impl View {
         Self::MemblockReserved,
         Self::Vmstat,
         Self::Layout,
+        Self::PageTables,
     ];
 
     /// The name by which it is asked for.
@@ -55,6 +62,7 @@ impl View {
             Self::MemblockReserved => "memblock/reserved",
             Self::Vmstat => "vmstat",
             Self::Layout => "layout",
+            Self::PageTables => "page-tables",
         }
     }
 
@@ -77,7 +85,8 @@ impl View {
             Self::MemblockMemory => memblock::write(w, &state.boot.mb, Set::Memory),
             Self::MemblockReserved => memblock::write(w, &state.boot.mb, Set::Reserved),
             Self::Vmstat => vmstat::write(w, state),
-            Self::Layout => layout::write(w, &state.layout(Version::V6_1)?),
+            Self::Layout => layout::write(w, &state.layout(state.boot.version)?),
+            Self::PageTables => return page_tables::write(w, state),
         };
         written.map_err(ViewError::Write)
     }
@@ -127,18 +136,31 @@ impl Views {
         self.list.iter().copied()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Writes all views of a machine; headings ([`View::write_heading`]) stand above them if there are several.
     ///
     /// # Errors
-    /// [`ViewError`] of the first view that has one.
-    pub fn write(&self, w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> Result<(), ViewError> {
-        for view in self.iter() {
-            if self.list.len() > 1 {
-                view.write_heading(w)?;
-            }
-            view.write(w, state)?;
-        }
-        Ok(())
+    /// The first view that has one, with its [`ViewError`].
+    pub fn write(
+        &self,
+        w: &mut dyn Write,
+        state: &State<'_, '_, '_, '_, '_>,
+    ) -> Result<(), (View, ViewError)> {
+        let several = self.list.len() > 1;
+        self.iter().try_for_each(|view| {
+            let heading = if several { view.write_heading(w) } else { Ok(()) };
+            heading.map_err(ViewError::Write).and_then(|()| view.write(w, state)).map_err(|e| (view, e))
+        })
+    }
+}
+
+impl From<View> for Views {
+    fn from(view: View) -> Self {
+        Self { list: ArrayVec::from_iter([view]) }
     }
 }
 
@@ -151,7 +173,7 @@ pub struct UnknownView<'n> {
 
 impl fmt::Display for UnknownView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no view `{}`, expected ", self.name)?;
+        write!(f, "no view `{}`; expected one of ", self.name)?;
         for (i, view) in View::ALL.into_iter().enumerate() {
             write!(f, "{}{view}", if i == 0 { "" } else { ", " })?;
         }
@@ -168,6 +190,12 @@ pub enum ViewError {
     Write(fmt::Error),
     /// The kernel has no such layout.
     Layout(LayoutError),
+    /// Page tables were only counted.
+    NoTables,
+    /// The page tables could not be finished.
+    Tables(TableError),
+    /// The page tables are damaged.
+    Walk(WalkError),
 }
 
 impl fmt::Display for ViewError {
@@ -175,6 +203,9 @@ impl fmt::Display for ViewError {
         match self {
             Self::Write(e) => e.fmt(f),
             Self::Layout(e) => e.fmt(f),
+            Self::NoTables => f.write_str("no page tables, they were only counted"),
+            Self::Tables(e) => e.fmt(f),
+            Self::Walk(e) => e.fmt(f),
         }
     }
 }
@@ -190,6 +221,12 @@ impl From<fmt::Error> for ViewError {
 impl From<LayoutError> for ViewError {
     fn from(e: LayoutError) -> Self {
         Self::Layout(e)
+    }
+}
+
+impl From<WalkError> for ViewError {
+    fn from(e: WalkError) -> Self {
+        Self::Walk(e)
     }
 }
 

@@ -5,7 +5,7 @@ use super::size::number;
 use super::{Outcome, print};
 use crate::fault::Fault;
 use crate::run;
-use crate::show::page_tables::Translated;
+use crate::show::page_tables::translate;
 use pagewright_addr::VirtAddr;
 use pagewright_sim::mmu::{Access, AccessKind};
 
@@ -61,11 +61,7 @@ pub(super) fn run(args: &TranslateArgs) -> Result<Outcome, Fault> {
             user: args.user,
         })
         .collect();
-    let text = run::boot(
-        &machine,
-        |booted| Translated::of(booted, args.address, &accesses).map(|t| t.to_string()),
-        |_| (),
-    )??;
+    let text = run::boot(&machine, |booted| translate(booted, args.address, &accesses), |_| ())??;
     print(text)?;
     Ok(Outcome::Fine)
 }

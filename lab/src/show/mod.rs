@@ -16,7 +16,7 @@ pub mod zoneinfo;
 
 use crate::fault::Fault;
 use crate::run::Booted;
-use pagewright_view::View;
+use pagewright_view::{View, ViewError, Views};
 
 impl Booted<'_, '_, '_, '_, '_> {
     /// The text of a file of this machine.
@@ -24,8 +24,20 @@ impl Booted<'_, '_, '_, '_, '_> {
     /// # Errors
     /// A [`Fault`] that says why this machine has no such file.
     pub fn show(&self, view: View) -> Result<String, Fault> {
+        self.show_all(&view.into())
+    }
+
+    /// The text of several, with headings between them.
+    ///
+    /// # Errors
+    /// A [`Fault`] for the first that this machine has not.
+    pub fn show_all(&self, views: &Views) -> Result<String, Fault> {
+        if views.iter().any(|view| view == View::PageTables) {
+            self.tables()?;
+        }
         let mut out = String::new();
-        view.write(&mut out, &self.state()).map_err(|e| Fault::caused(e, view.name(), ""))?;
+        let fault = |(view, e): (View, ViewError)| Fault::caused(e, view.name(), "");
+        views.write(&mut out, &self.state()).map_err(fault)?;
         Ok(out)
     }
 }

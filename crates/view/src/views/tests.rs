@@ -29,7 +29,7 @@ fn a_name_that_is_no_views_is_told_with_all_that_are() {
         let fault = Views::parse(list).unwrap_err();
         assert_eq!(fault, UnknownView { name });
         let text = fault.to_string();
-        assert!(text.starts_with(&std::format!("no view `{name}`, expected zoneinfo, ")), "{text}");
+        assert!(text.starts_with(&std::format!("no view `{name}`; expected one of zoneinfo, ")), "{text}");
         assert!(View::ALL.iter().all(|v| text.contains(v.name())), "{text}");
     }
 }

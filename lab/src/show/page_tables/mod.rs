@@ -1,18 +1,15 @@
-//! The kernel's page tables: Linux's dump of them, the way of one address, and attributes in the words of captured tables.
+//! The kernel's page tables: what an access to one address meets, and attributes in the words of captured tables.
 
-mod bits;
-mod ptdump;
-mod style;
 mod translate;
 
-pub use ptdump::PtDump;
-pub use translate::Translated;
+pub use translate::translate;
 
 use crate::run::Booted;
 use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Kind;
 use pagewright_pagetable::Level;
+use pagewright_view::page_tables::{bit, field};
 
 /// The ranges of a kernel's mappings that a boot alone decides, by name.
 pub fn compared(booted: &Booted<'_, '_, '_, '_, '_>) -> Vec<(&'static str, VirtRange)> {
@@ -58,15 +55,6 @@ pub fn attributes(machine: &Machine<'_>, level: Level, word: u64, above: u64) ->
         Arch::Arm if machine.config.lpae => arm_lpae(level, word),
         Arch::Arm => arm_short(level, word, above),
     }
-}
-
-/// Bits `from` up to `to` of a word, as a number.
-const fn field(word: u64, from: u32, to: u32) -> u64 {
-    (word >> from) & ((1 << (to - from + 1)) - 1)
-}
-
-const fn bit(word: u64, n: u32) -> bool {
-    field(word, n, n) == 1
 }
 
 /// `w`ritable, `u`ser, e`x`ecutable, `G`lobal, `C`ache disabled, `W`rite through.

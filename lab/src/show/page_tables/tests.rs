@@ -1,6 +1,6 @@
 //! Whole boots of every shipped machine: their page tables as they are shown, and a second opinion about each range.
 
-use super::{PtDump, Translated};
+use super::translate;
 use crate::machine::description::{SHIPPED, shipped};
 use crate::machine::{OwnedMachine, arch_name};
 use crate::run::{self, Booted};
@@ -9,6 +9,7 @@ use pagewright_firmware::Arch;
 use pagewright_kspace::Version;
 use pagewright_pagetable::{AttrFlags, RunKind};
 use pagewright_sim::mmu::{Access, Perms};
+use pagewright_view::View;
 
 fn machine(name: &str) -> OwnedMachine {
     shipped(name).unwrap().machine().unwrap()
@@ -19,11 +20,11 @@ fn with<R>(machine: &OwnedMachine, look: impl FnOnce(&Booted<'_, '_, '_, '_, '_>
 }
 
 fn dump(name: &str) -> String {
-    with(&machine(name), |b| PtDump::of(b, b.tables().unwrap()).unwrap().to_string())
+    with(&machine(name), |b| b.show(View::PageTables).unwrap())
 }
 
 fn translated(name: &str, va: u64, access: Access) -> String {
-    with(&machine(name), |b| Translated::of(b, VirtAddr::new(va), &[access]).unwrap().to_string())
+    with(&machine(name), |b| translate(b, VirtAddr::new(va), &[access]).unwrap())
 }
 
 /// Machines whose tables are built, some of them with older kernels besides.

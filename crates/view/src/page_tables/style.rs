@@ -2,10 +2,15 @@
 //! version.
 
 use super::{bit, field};
+use crate::text::Small;
+use arrayvec::ArrayString;
+use core::fmt::{self, Write};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Version;
 use pagewright_pagetable::Level;
-use std::fmt;
+
+/// What an entry says in words: as long as the longest of any architecture.
+pub(super) type Says = ArrayString<64>;
 
 /// One architecture's form.
 pub(super) struct Style {
@@ -16,9 +21,9 @@ pub(super) struct Style {
     /// Whether an entry's words depend on the entry that leads to its table.
     pub(super) needs_table: bool,
     /// An entry in words: its level, the entry, and the one that leads to its table if that is needed.
-    pub(super) says: fn(Level, u64, Option<u64>) -> String,
+    pub(super) says: fn(Level, u64, Option<u64>) -> Says,
     /// The end of a line, after the size: the words (`None` for nothing mapped) and the level's name.
-    pub(super) rest: fn(&mut fmt::Formatter<'_>, Option<&str>, &str) -> fmt::Result,
+    pub(super) rest: fn(&mut dyn Write, Option<&str>, &str) -> fmt::Result,
 }
 
 /// The form of a machine's architecture.
@@ -29,7 +34,7 @@ pub(super) fn of(machine: &Machine<'_>, version: Version) -> Style {
             holes: true,
             needs_table: false,
             says: x86,
-            rest: |f, says, name| writeln!(f, " {:<30}{}", says.unwrap_or(""), name.to_lowercase()),
+            rest: |f, says, name| writeln!(f, " {:<30}{}", says.unwrap_or(""), Small(name)),
         },
         Arch::Arm64 => Style {
             digits: 16,
@@ -53,7 +58,7 @@ pub(super) fn of(machine: &Machine<'_>, version: Version) -> Style {
 }
 
 /// Fixed columns, empty ones kept.
-fn x86(level: Level, word: u64, _: Option<u64>) -> String {
+fn x86(level: Level, word: u64, _: Option<u64>) -> Says {
     let column = |set: bool, name: &'static str| if set { name } else { "    " };
     let page = level == Level::PTE;
     let pat = if page { bit(word, 7) } else { bit(word, 12) };
@@ -67,12 +72,19 @@ fn x86(level: Level, word: u64, _: Option<u64>) -> String {
         column(bit(word, 8), "GLB "),
         if bit(word, 63) { "NX " } else { "x  " },
     ]
-    .concat()
+    .into_iter()
+    .fold(Says::new(), add)
+}
+
+/// Adds a column; there is room for all.
+fn add(mut says: Says, column: &str) -> Says {
+    let _ = says.try_push_str(column);
+    says
 }
 
 /// Columns with a blank before each.
-fn columns<const N: usize>(list: [Option<&str>; N]) -> String {
-    list.into_iter().flatten().flat_map(|column| [" ", column]).collect()
+fn columns<const N: usize>(list: [Option<&str>; N]) -> Says {
+    list.into_iter().flatten().flat_map(|column| [" ", column]).fold(Says::new(), add)
 }
 
 /// arm64's memory types by index, as MAIR_EL1 has them since 5.14.
@@ -102,7 +114,7 @@ const DEVICE_FIRST: [&str; 8] =
     ["DEVICE/nGnRnE", "DEVICE/nGnRE", "DEVICE/GRE", "MEM/NORMAL-NC", "MEM/NORMAL", UNNAMED, UNNAMED, UNNAMED];
 const UNNAMED: &str = "MEM/?";
 
-fn arm64(word: u64, types: &[&str; 8]) -> String {
+fn arm64(word: u64, types: &[&str; 8]) -> Says {
     let either = |n, set, clear| Some(if bit(word, n) { set } else { clear });
     columns([
         either(0, " ", "F"),
@@ -135,14 +147,14 @@ fn rights(user: bool, read_only: bool, no_exec: bool, shared: bool) -> [Option<&
 }
 
 /// Linux's word for pages, the hardware's for sections; a page has the domain of its table.
-fn arm_short(level: Level, word: u64, table: Option<u64>) -> String {
+fn arm_short(level: Level, word: u64, table: Option<u64>) -> Says {
     let section = level != Level::PTE;
     let domain = field(if section { word } else { table.unwrap_or(0) }, 5, 8);
     let domain = columns([DOMAINS.get(domain as usize).copied()]);
     if section {
         // Without AP[1] there is no right for user code; AP[2] takes writing away.
         let user = bit(word, 11) && !(bit(word, 10) && bit(word, 15));
-        return domain + &columns(rights(user, bit(word, 15), bit(word, 4), bit(word, 16)));
+        return add(domain, &columns(rights(user, bit(word, 15), bit(word, 4), bit(word, 16))));
     }
     let linux = word >> 32;
     let memory = match field(linux, 2, 5) {
@@ -158,12 +170,11 @@ fn arm_short(level: Level, word: u64, table: Option<u64>) -> String {
         12 => Some("DEV/NONSHARED"),
         _ => None,
     };
-    domain
-        + &columns(rights(bit(linux, 8), bit(linux, 7), bit(linux, 9), bit(linux, 10)))
-        + &columns([memory])
+    let rights = columns(rights(bit(linux, 8), bit(linux, 7), bit(linux, 9), bit(linux, 10)));
+    add(add(domain, &rights), &columns([memory]))
 }
 
-fn arm_lpae(level: Level, word: u64, _: Option<u64>) -> String {
+fn arm_lpae(level: Level, word: u64, _: Option<u64>) -> Says {
     let (user, no_exec, shared) = (bit(word, 6), bit(word, 54), field(word, 8, 9) == 3);
     if level != Level::PTE {
         return columns(rights(user, bit(word, 7), no_exec, shared));
@@ -178,5 +189,8 @@ fn arm_lpae(level: Level, word: u64, _: Option<u64>) -> String {
         7 => [Some("MEM/CACHED/WBWA"), None],
         _ => [None, None],
     };
-    columns(rights(user, bit(word, 58), no_exec, shared)) + &columns(memory)
+    add(columns(rights(user, bit(word, 58), no_exec, shared)), &columns(memory))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! ARMv7-AR B3.5 and B3.6.
 
 use super::{bit, field};
+use core::fmt::{self, Write};
 use pagewright::pgtable::PathEntry;
 use pagewright_firmware::{Arch, Machine};
 use pagewright_pagetable::{Entry, Level};
@@ -137,25 +138,28 @@ const LINUX_PAGE: &[Named] = &[
     one(11, "NONE"),
 ];
 
-/// The names of what is set, fields with their values.
-fn names(word: u64, of: &[Named]) -> String {
+/// Writes a line with the names of what is set, fields with their values.
+fn names(w: &mut dyn Write, whose: &str, word: u64, of: &[Named]) -> fmt::Result {
+    write!(w, "{INDENT}{whose}")?;
     let set = of.iter().filter(|(from, to, _)| field(word, *from, *to) != 0);
-    let words: Vec<String> = set
-        .map(
-            |&(from, to, name)| {
-                if from == to { name.to_owned() } else { format!("{name}={}", field(word, from, to)) }
-            },
-        )
-        .collect();
-    words.join(" ")
+    for (i, &(from, to, name)) in set.enumerate() {
+        write!(w, "{}{name}", if i == 0 { "" } else { " " })?;
+        if from != to {
+            write!(w, "={}", field(word, from, to))?;
+        }
+    }
+    writeln!(w)
 }
 
-/// An entry's bits in words, a line for each word of it.
-pub(super) fn decoded(machine: &Machine<'_>, e: &PathEntry) -> Vec<String> {
+/// What stands before the bits of an entry.
+const INDENT: &str = "      ";
+
+/// Writes an entry's bits in words, a line for each word of it.
+pub(super) fn decoded(w: &mut dyn Write, machine: &Machine<'_>, e: &PathEntry) -> fmt::Result {
     let table = matches!(e.entry, Entry::Table(..));
     let page = e.level == Level::PTE;
     if e.word == 0 {
-        return Vec::new();
+        return Ok(());
     }
     let list = match machine.arch {
         Arch::X86_64 | Arch::I386 if page => X86_PAGE,
@@ -167,11 +171,11 @@ pub(super) fn decoded(machine: &Machine<'_>, e: &PathEntry) -> Vec<String> {
         Arch::Arm64 => ARM64_LEAF,
         Arch::Arm if machine.config.lpae => LPAE_LEAF,
         Arch::Arm if page => {
-            let linux = names(e.word >> 32, LINUX_PAGE);
-            return vec![format!("hardware: {}", names(e.word, SHORT_PAGE)), format!("Linux: {linux}")];
+            names(w, "hardware: ", e.word, SHORT_PAGE)?;
+            return names(w, "Linux: ", e.word >> 32, LINUX_PAGE);
         }
         Arch::Arm if table => SHORT_TABLE,
         Arch::Arm => SHORT_SECTION,
     };
-    vec![names(e.word, list)]
+    names(w, "", e.word, list)
 }
