@@ -107,3 +107,38 @@ fn page_tables_of_versions_that_are_not_known_are_refused_in_one_line() {
     // Their layout is shown all the same.
     assert!(text(&["layout", "--machine", "arm64-virt", "--linux", "4.19"]).contains("modules"));
 }
+
+#[test]
+fn every_page_and_address_size_shows_its_linear_map() {
+    let config = std::env::temp_dir().join(format!("pagewright-test-{}-pages", std::process::id()));
+    for (page, bits, linear) in [
+        (4, 39, "0xffffff8000000000-"),
+        (4, 48, "0xffff000000000000-"),
+        (16, 36, "0xfffffff000000000-"),
+        (16, 47, "0xffff800000000000-"),
+        (16, 48, "0xffff000000000000-"),
+        (64, 42, "0xfffffc0000000000-"),
+        (64, 48, "0xffff000000000000-"),
+        // The processor has 48 bits.
+        (64, 52, "0xffff000000000000-"),
+    ] {
+        let mut text =
+            format!("CONFIG_ARM64=y\nCONFIG_ARM64_VA_BITS_{bits}=y\nCONFIG_ARM64_VA_BITS={bits}\n");
+        if page != 4 {
+            text += "# CONFIG_ARM64_4K_PAGES is not set\n";
+        }
+        text += &format!("CONFIG_ARM64_{page}K_PAGES=y\n");
+        if bits == 52 {
+            text += "CONFIG_ARM64_PA_BITS=52\n";
+        }
+        std::fs::write(&config, text).unwrap();
+        let args =
+            ["show", "page-tables", "--machine", "arm64-virt", "--kernel-config", config.to_str().unwrap()];
+        let (code, dump) = pagewright(&args);
+        assert_eq!(code, Some(0), "{dump}");
+        let (_, after) = dump.split_once("---[ Linear Mapping start ]---\n").expect(&dump);
+        assert!(after.starts_with(linear), "{page} {bits}: {after}");
+        assert!(dump.contains("---[ vmemmap end ]---"), "{page} {bits}: {dump}");
+    }
+    std::fs::remove_file(config).unwrap();
+}

@@ -69,6 +69,19 @@ impl<'a> Boot<'a> {
         PhysToVirt::new(phys, VirtAddr::new(virt), self.addr_bits())
     }
 
+    /// The physical address that the linear map's first byte shows. That is `memstart_addr`, but for 52-bit arm64 kernels on processors
+    /// with 48 bits, whose linear map begins later than it is counted from.
+    pub fn linear_start(&self) -> PhysAddr {
+        let c = &self.machine.config;
+        match self.machine.arch {
+            Arch::X86_64 | Arch::I386 => PhysAddr::ZERO,
+            Arch::Arm64 if c.va_bits == 52 && !self.machine.cpus.la57 => {
+                PhysAddr::new(self.memstart.get().wrapping_add((1 << 52) - (1 << 48)))
+            }
+            Arch::Arm64 | Arch::Arm => self.memstart,
+        }
+    }
+
     /// An array of `struct page` in the linear map: the element of frame `first` lies at `at`.
     pub(crate) fn page_array(&self, first: Pfn, at: PhysAddr) -> PageArray {
         let stride = self.machine.build.struct_page.into();

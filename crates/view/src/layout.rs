@@ -20,7 +20,7 @@ impl State<'_, '_, '_, '_, '_> {
         let boot = self.boot;
         let x86 = boot.machine.config.is_x86();
         let ram = Ram {
-            map_start: if x86 { PhysAddr::ZERO } else { boot.memstart },
+            map_start: boot.linear_start(),
             start: if x86 { PhysAddr::ZERO } else { boot.mb.start_of_dram() },
             high_memory: boot.high_memory,
         };

@@ -7,6 +7,7 @@ use crate::support::spec::{RAM, image};
 use crate::support::tree::{N, node, root};
 use crate::support::{MIB, Spec};
 use pagewright_firmware::config::{Flavour, KernelConfig};
+use pagewright_kspace::Version;
 use proptest::prelude::*;
 
 /// An address near RAM or anywhere, of any alignment.
@@ -111,9 +112,13 @@ proptest! {
     }
 
     #[test]
-    fn any_machine_gets_the_tables_that_are_counted(machine in machine()) {
-        let counted = machine.boot_with(Depth::Allocator, |_| ()).0;
-        match (counted, try_build(&machine, |_| ())) {
+    fn any_machine_gets_the_tables_that_are_counted(
+        machine in machine(),
+        (major, minor) in prop_oneof![Just((4, 14)), Just((5, 13)), Just((6, 1))],
+    ) {
+        let version = Version::new(major, minor);
+        let counted = machine.boot_with(Depth::Allocator, |boot| boot.set_version(version)).0;
+        match (counted, try_build(&machine, |boot| boot.set_version(version))) {
             (Ok(counted), Ok(built)) => {
                 prop_assert_eq!(&counted.events, &built.facts.events);
                 prop_assert_eq!(built.counts.mismatch(), None);

@@ -1,6 +1,7 @@
 //! The page tables that a boot builds: what they map, and that they are those that are counted.
 
 mod head;
+mod old;
 mod same;
 mod what;
 

@@ -60,6 +60,38 @@ fn every_page_size_and_address_size_boots_with_tables_that_a_processor_reads_as_
 }
 
 #[test]
+fn rodata_off_leaves_code_writable_with_every_page_size() {
+    for (shift, bits) in SHAPES {
+        let built = newest(shaped(shift, bits, 512).cmdline("rodata=off"));
+        let image = built.spec.image;
+        for (at, rights) in [(image.text_start, "rwx"), (image.text_end, "rw-"), (image.init_begin, "---")] {
+            assert_eq!(built.image(at.get()), rights, "{shift:?} {bits}");
+        }
+        assert_eq!(built.linear(image.text_start.get()), "r--", "{shift:?} {bits}");
+    }
+}
+
+#[test]
+fn kernels_of_52_bits_boot_on_processors_that_have_them_and_on_others() {
+    for wide in [false, true] {
+        for line in ["rodata=on", "rodata=full", "crashkernel=64M"] {
+            let mut spec = shaped(PageShift::SHIFT_64K, 48, 1024).cmdline(line);
+            spec = spec.config(|c| larger_pages(c, PageShift::SHIFT_64K, 52));
+            spec.cpus.la57 = wide;
+            let mut start = 0;
+            let (result, _) =
+                spec.boot_looking(Depth::Memblock, |_| (), |boot| start = boot.linear_start().get());
+            result.unwrap_or_else(|e| panic!("{e}"));
+            // What the first byte of the processor's own linear map shows.
+            let built = newest(spec);
+            let lowest = 0u64.wrapping_sub(1 << if wide { 52 } else { 48 });
+            assert_eq!(built.linear - lowest, RAM - start, "{wide}");
+            check(&built);
+        }
+    }
+}
+
+#[test]
 fn leaves_are_as_large_as_the_page_size_has_them() {
     let largest = |shift, bits, mib| newest(shaped(shift, bits, mib).cmdline("rodata=on")).linear_leaves();
     // Blocks of 1 GiB with pages of 4 KiB only: 2 GiB above the first.

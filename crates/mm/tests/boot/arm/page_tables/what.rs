@@ -1,16 +1,15 @@
 //! What is mapped, where, and with which rights.
 
-use super::super::{banks, banks_of, with_ram};
+use super::super::{banks_of, with_ram};
 use super::*;
 use pagewright::pgtable::arm::{DOMAIN_IO, DOMAIN_KERNEL, DOMAIN_VECTORS, FDT_FIXED_BASE, FIXADDR_START};
 use pagewright_firmware::CacheFlush;
 use pagewright_firmware::config::{Flavour, KernelConfig};
-use pagewright_kspace::Version;
 
 const VECTORS: u64 = 0xffff_0000;
 
 /// The linear map's pieces: start and length in MiB, rights.
-fn rights_of(all: &[Shown]) -> Vec<(u64, u64, &'static str)> {
+pub(super) fn rights_of(all: &[Shown]) -> Vec<(u64, u64, &'static str)> {
     let linear = inside(all, PAGE_OFFSET, 0xff00_0000);
     linear.iter().map(|s| ((s.start - PAGE_OFFSET) >> 20, s.len >> 20, rights(s.attr))).collect()
 }
@@ -53,23 +52,6 @@ fn lpae_maps_by_two_mebibytes() {
     let linear = inside(&built.late, PAGE_OFFSET, 0xff00_0000);
     assert!(linear.iter().all(|s| s.size == 2 * MIB));
     assert_eq!(rights_of(&built.late), [(0, 4, "rw-"), (4, 4, "r-x"), (8, 2, "r--"), (10, 54, "rw-")]);
-}
-
-#[test]
-fn before_the_image_had_a_mapping_of_its_own_only_its_bank_knew_of_it() {
-    let spec = banks(&[(0, 2), (16, 64), (96, 32)]).cmdline("cma=0");
-    let mut spec = spec;
-    // The image in the second bank.
-    spec.image = crate::support::spec::image(spec.config.arch, RAM + 19 * MIB, 32);
-    let old = try_build(&spec, |boot| boot.set_version(Version::new(4, 14))).unwrap();
-    assert_eq!(
-        rights_of(&old.early),
-        [(0, 2, "rwx"), (16, 3, "rw-"), (19, 8, "rwx"), (27, 53, "rw-"), (96, 32, "rw-")]
-    );
-    assert!(inside(&old.late, FDT_FIXED_BASE, FIXADDR_START).is_empty());
-    let new = build(&spec);
-    assert_eq!(rights_of(&new.early)[0], (0, 27, "rwx"));
-    assert_eq!(old.facts.events, new.facts.events);
 }
 
 #[test]
