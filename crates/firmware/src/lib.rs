@@ -36,6 +36,6 @@ pub mod efi;
 pub mod machine;
 
 pub use machine::{
-    Arch, Arm64Image, ArmAcpi, ArmCpu, ArmFeatures, BuildFacts, CacheFlush, Cpus, Firmware, KernelImage,
-    Machine, MpTable, Pc, X86Image,
+    Arch, Arm64Image, ArmAcpi, ArmCpu, ArmFeatures, BuildFacts, CacheFlush, Cpus, Firmware, I386Features,
+    I386Image, KernelImage, Machine, MpTable, Pc, X86Image,
 };

@@ -175,6 +175,8 @@ pub struct KernelImage {
     pub x86: X86Image,
     /// The same for arm64.
     pub arm64: Arm64Image,
+    /// The same for i386.
+    pub i386: I386Image,
 }
 
 /// Parts of an x86_64 image that its page tables lie in or treat apart, by physical address. What is zero or empty is not
@@ -195,8 +197,24 @@ pub struct X86Image {
     pub level2_fixmap_pgt: PhysAddr,
     /// `level1_fixmap_pgt`: tables of the fixed mappings, one page after the other.
     pub level1_fixmap_pgt: PhysAddr,
-    /// `idt_table`: the page that becomes read-only once interrupts are set up.
+    /// `idt_table` (of i386 too): the page that becomes read-only once interrupts are set up.
     pub idt_table: PhysAddr,
+}
+
+/// Tables of an i386 image, by physical address. What is zero is not known: they are then taken to be the first pages of bss, in
+/// this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct I386Image {
+    /// `initial_page_table`: the top table of the head and of processors that start. With PAE four entries.
+    pub initial_page_table: PhysAddr,
+    /// `initial_pg_pmd`: with PAE one table for each gigabyte of the kernel's addresses.
+    pub initial_pg_pmd: PhysAddr,
+    /// `initial_pg_fixmap`: the last addresses' table of pages.
+    pub initial_pg_fixmap: PhysAddr,
+    /// `swapper_pg_dir`: the top table of the running kernel.
+    pub swapper_pg_dir: PhysAddr,
+    /// `bm_pte`: the table of pages that early_ioremap uses.
+    pub bm_pte: PhysAddr,
 }
 
 /// Parts of an arm64 image that its page tables lie in or map apart, by physical address. What is zero or empty is not
@@ -261,9 +279,6 @@ pub struct BuildFacts {
     pub real_mode_ro: u32,
     /// Where among those the text begins, which stays executable (`real_mode_header->text_start`).
     pub real_mode_text: u32,
-    /// i386: the virtual address where vmalloc space ends (VMALLOC_END), below the persistent kmaps, the LDT remap,
-    /// the CPU entry areas and the fixmap, whose sizes follow from the build. 0 elsewhere.
-    pub vmalloc_end: u32,
 }
 
 /// Processors.
@@ -296,6 +311,8 @@ pub struct Cpus {
     pub vipt_aliasing: bool,
     /// arm: what only some processors have.
     pub arm: ArmFeatures,
+    /// i386: what older processors lack.
+    pub i386: I386Features,
     /// arm64: the processor needs kernel page-table isolation or has mixed page-size limits, which forces
     /// page-granular mappings of the linear map.
     pub force_pte_mapping: bool,
@@ -316,6 +333,7 @@ impl Default for Cpus {
             phys_bits: 40,
             vipt_aliasing: false,
             arm: ArmFeatures::default(),
+            i386: I386Features::default(),
             force_pte_mapping: false,
         }
     }
@@ -332,6 +350,23 @@ pub struct ArmFeatures {
     pub dtcm_bytes: u32,
     /// Memory that the data cache is flushed by reading from.
     pub cache_flush: Option<CacheFlush>,
+}
+
+/// What processors of 32-bit PCs offer for paging, by CPUID's names; all of it unless something else is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct I386Features {
+    /// Large pages: 4 MiB, with PAE 2 MiB (they come with PAE, but kernels look at the flag).
+    pub pse: bool,
+    /// Global pages, which stay in the TLB when the address space changes.
+    pub pge: bool,
+    /// Pages that are not executed; of use to kernels with PAE only.
+    pub nx: bool,
+}
+
+impl Default for I386Features {
+    fn default() -> Self {
+        Self { pse: true, pge: true, nx: true }
+    }
 }
 
 /// Where a board with a StrongARM shows memory that nobody writes, for the data cache to be filled from.

@@ -30,7 +30,7 @@ mod version;
 
 pub use early_ioremap::{EarlyIoremap, EarlyIoremapError, Prot};
 pub use fixmap::{FixedIndex, Fixmap, FixmapError, Slot};
-pub use layout::{Facts, Kind, Layout, LayoutError, Limits, Marker, Region};
+pub use layout::{Facts, I386Areas, Kind, Layout, LayoutError, Limits, Marker, Region};
 pub use version::{ParseVersionError, Version};
 
 #[cfg(test)]

@@ -207,6 +207,7 @@ impl<'a> Boot<'a> {
             mb.set_region_bytes(20);
         }
         let params = cmdline.parse_for(config).0;
+        crate::check::upper_addresses(machine, &params)?;
         mb.set_mirrored_kernelcore(params.kernelcore == Some(pagewright_firmware::cmdline::Amount::Mirror));
         mb.set_movable_node(params.movable_node && config.memory_hotplug);
         let bits = if long_bytes(machine.arch) == 8 || wide_phys(machine) && machine.arch == Arch::Arm {

@@ -7,15 +7,18 @@
 use crate::boot::Boot;
 use crate::error::BootError;
 use crate::percpu::MAX_CPUS;
+use crate::pgtable;
 use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::cmdline::Params;
 use pagewright_firmware::{Arch, Machine};
+use pagewright_kspace::I386Areas;
 
 /// Bytes that one `struct page` can have: two words at least, and no configuration comes near the most.
 const STRUCT_PAGE: core::ops::RangeInclusive<u32> = 8..=256;
 /// More than any kernel image has, brk area included (KERNEL_IMAGE_SIZE is 1 GiB at most).
 const IMAGE_LIMIT: u64 = 1 << 30;
 /// The least kernel address space of i386 that low memory is mapped into.
-const LEAST_LOWMEM: u32 = 16 << 20;
+const LEAST_LOWMEM: u64 = 16 << 20;
 
 /// Refuses what cannot be booted.
 ///
@@ -39,11 +42,23 @@ pub(crate) fn machine(m: &Machine<'_>) -> Result<(), BootError> {
     let b = &m.build;
     refuse(!STRUCT_PAGE.contains(&b.struct_page), "size of struct page", b.struct_page.into())?;
     refuse(m.config.numa && b.pglist_data == 0, "size of pg_data_t", 0)?;
-    if m.arch == Arch::I386 {
-        let room = b.vmalloc_end.saturating_sub(m.config.page_offset);
-        refuse(room < LEAST_LOWMEM, "end of vmalloc space", b.vmalloc_end.into())?;
-    }
     image(m)
+}
+
+/// i386: whether what lies above low memory leaves room for it, which depends on the command line.
+///
+/// # Errors
+/// [`BootError::Machine`] names the number of CPUs that the kernel is made for, or `reservetop=`.
+pub(crate) fn upper_addresses(m: &Machine<'_>, params: &Params<'_>) -> Result<(), BootError> {
+    if m.arch != Arch::I386 {
+        return Ok(());
+    }
+    let areas = I386Areas::of(&m.config, &pgtable::i386::fixmap(m, params)?);
+    let room = areas.vmalloc_end.saturating_sub(m.config.page_offset.into());
+    if room < LEAST_LOWMEM {
+        return Err(BootError::Machine { what: "end of vmalloc space", value: areas.vmalloc_end });
+    }
+    Ok(())
 }
 
 /// The image's parts lie in the image.

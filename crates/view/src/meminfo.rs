@@ -149,7 +149,7 @@ fn vmalloc_kib(state: &State<'_, '_, '_, '_, '_>) -> u64 {
             let start = (state.boot.high_memory.get().wrapping_add(offset) & 0xffff_ffff) + 8 * MIB;
             let (start, end) = match config.arch {
                 Arch::Arm => (start & !(8 * MIB - 1), 0xff80_0000),
-                _ => (start, u64::from(state.boot.machine.build.vmalloc_end)),
+                _ => (start, state.boot.i386_areas().map_or(start, |areas| areas.vmalloc_end)),
             };
             end.saturating_sub(start) >> 10
         }

@@ -18,7 +18,7 @@ use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::dmesg::{Banner, Line, classify};
-use pagewright_firmware::{Arch, BuildFacts, Cpus};
+use pagewright_firmware::{Arch, BuildFacts, Cpus, I386Features};
 use pagewright_kspace::Version;
 
 /// What the log says about the machine as a whole.
@@ -31,6 +31,7 @@ pub(super) struct LogInputs<'a> {
     x2apic: bool,
     meltdown: bool,
     max_arch_pfn: Option<u64>,
+    no_nx: bool,
     vipt_aliasing: bool,
     boot_id: Option<u64>,
     percpu_static: Option<u32>,
@@ -59,6 +60,9 @@ impl<'a> LogInputs<'a> {
                     if text.starts_with("x2apic enabled") || text.starts_with("x2apic: enabled by") =>
                 {
                     out.x2apic = true;
+                }
+                Line::Other(text) if text.ends_with("NX (Execute Disable) protection missing in CPU!") => {
+                    out.no_nx = true;
                 }
                 Line::Other(text) if text.starts_with("Booting Linux on physical CPU 0x") => {
                     out.boot_id = text
@@ -110,6 +114,7 @@ impl Capture {
             la57: log.max_arch_pfn == Some(LA57_ARCH_PFN),
             vipt_aliasing: log.vipt_aliasing,
             boot_id: log.boot_id,
+            i386: I386Features { nx: !log.no_nx, ..I386Features::default() },
             ..Cpus::default()
         };
         let mut machine = OwnedMachine {

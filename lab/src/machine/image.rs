@@ -2,7 +2,7 @@
 
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::KernelConfig;
-use pagewright_firmware::{Arch, Arm64Image, KernelImage, X86Image};
+use pagewright_firmware::{Arch, Arm64Image, I386Image, KernelImage, X86Image};
 
 /// Offsets of an image's sections from its load address (`_text`).
 struct Sections {
@@ -216,6 +216,7 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
             Arch::Arm64 if config.page_shift.get() == 12 => arm64_tables(base),
             _ => Arm64Image::default(),
         },
+        i386: I386Image::default(),
         text_start: at(s.text),
         text_end: at(s.etext),
         rodata_start: at(s.rodata),

@@ -4,6 +4,7 @@ use pagewright::pgtable::{KernelTables, arm64};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Version;
 use pagewright_sim::mmu::arm64::tcr;
+use pagewright_sim::mmu::x86::{cr4, efer};
 use pagewright_sim::mmu::{Arm64Registers, ArmRegisters, Registers, X86Registers};
 
 /// MAIR1 and MAIR0 as Linux fills them on arm with LPAE.
@@ -20,8 +21,20 @@ pub(super) fn registers(machine: &Machine<'_>, version: Version, tables: &Kernel
             registers.encryption_mask = machine.cpus.encryption_mask;
             Registers::X86(registers)
         }
-        Arch::I386 if c.lpae => Registers::X86(X86Registers::pae(root)),
-        Arch::I386 => Registers::X86(X86Registers::two_level(root)),
+        Arch::I386 => {
+            let mut registers = if c.lpae { X86Registers::pae(root) } else { X86Registers::two_level(root) };
+            registers.phys_bits = 52;
+            let has = machine.cpus.i386;
+            for (there, bit) in [(has.pse, cr4::PSE), (has.pge, cr4::PGE)] {
+                if !there {
+                    registers.cr4 &= !bit;
+                }
+            }
+            if !has.nx {
+                registers.efer &= !efer::NXE;
+            }
+            Registers::X86(registers)
+        }
         Arch::Arm64 => {
             let granule = match c.page_shift.get() {
                 12 => tcr::TG1_4K,

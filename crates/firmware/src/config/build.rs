@@ -23,8 +23,8 @@ impl KernelConfig {
 impl BuildFacts {
     /// The sizes of a kernel with this configuration.
     ///
-    /// `struct_page` and the zonelists' part of `pglist_data` are computed; the rest of `pglist_data`, `percpu_static`,
-    /// `real_mode_blob` and `vmalloc_end` depend on all of a kernel's code and are those of Debian's 6.1 kernels. A kernel without NUMA
+    /// `struct_page` and the zonelists' part of `pglist_data` are computed; the rest of `pglist_data`, `percpu_static` and
+    /// `real_mode_blob` depend on all of a kernel's code and are those of Debian's 6.1 kernels. A kernel without NUMA
     /// has its one node in the image and allocates none: `pglist_data` is 0.
     pub const fn for_config(config: &KernelConfig) -> Self {
         let (percpu_static, real_mode_blob, node) = match (config.arch, config.lpae) {
@@ -41,14 +41,7 @@ impl BuildFacts {
             Arch::I386 => (0, dynamic + MODULE_RESERVE),
             _ => (MODULE_RESERVE, dynamic),
         };
-        // The persistent kmaps below the fixed addresses start on a page table's boundary, which PAE halves.
-        let vmalloc_end = match (config.arch, config.lpae) {
-            (Arch::I386, false) => 0xfebf_e000,
-            (Arch::I386, true) => 0xfeff_e000,
-            _ => 0,
-        };
         Self {
-            vmalloc_end,
             struct_page: config.struct_page_bytes(),
             pglist_data: if config.numa { node + config.zonelists_bytes() } else { 0 },
             percpu_static,

@@ -18,25 +18,35 @@ const VMALLOC_RESERVE: u64 = 128 * MIB;
 /// two guard pages, five of the task state with its I/O bitmaps, the debug store and its 32 pages of buffers.
 const ENTRY_AREA_PAGES: u64 = 3 + 2 + 5 + 1 + 32;
 
-/// The upper regions' first addresses.
-struct Top {
-    vmalloc_end: u64,
-    pkmap: u64,
-    ldt: u64,
-    cpu_entry_area: u64,
-    entry_bytes: u64,
-    pmd: u64,
+/// Where the regions above vmalloc space begin. They hang from the fixed mappings, each from a border between tables of PTEs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct I386Areas {
+    /// VMALLOC_END.
+    pub vmalloc_end: u64,
+    /// PKMAP_BASE; with HIGHMEM the persistent kmaps take one table from here on.
+    pub pkmap: u64,
+    /// LDT_BASE_ADDR.
+    pub ldt: u64,
+    /// CPU_ENTRY_AREA_BASE.
+    pub cpu_entry_area: u64,
+    /// CPU_ENTRY_AREA_MAP_SIZE: the IDT's page and the areas of all CPUs that the kernel is made for.
+    pub entry_bytes: u64,
+    /// What one table of PTEs maps.
+    pub pmd_bytes: u64,
 }
 
-fn top(c: &KernelConfig, fixmap: &Fixmap) -> Top {
-    let pmd = 1u64 << c.pmd_shift();
-    let entry_bytes = (u64::from(c.nr_cpus) * ENTRY_AREA_PAGES + 1) * PAGE;
-    let below = |address: u64, bytes: u64| address.saturating_sub(bytes) & !(pmd - 1);
-    let cpu_entry_area = below(fixmap.tot_start().get(), entry_bytes);
-    let ldt = below(cpu_entry_area, PAGE);
-    let pkmap = below(ldt, PAGE);
-    let vmalloc_end = if c.highmem { pkmap } else { ldt }.saturating_sub(2 * PAGE);
-    Top { vmalloc_end, pkmap, ldt, cpu_entry_area, entry_bytes, pmd }
+impl I386Areas {
+    /// Those of a kernel with these fixed mappings. Too many CPUs for the addresses there are leave 0 for what lies lowest.
+    pub fn of(c: &KernelConfig, fixmap: &Fixmap) -> Self {
+        let pmd_bytes = 1u64 << c.pmd_shift();
+        let entry_bytes = (u64::from(c.nr_cpus) * ENTRY_AREA_PAGES + 1) * PAGE;
+        let below = |address: u64, bytes: u64| address.saturating_sub(bytes) & !(pmd_bytes - 1);
+        let cpu_entry_area = below(fixmap.tot_start().get(), entry_bytes);
+        let ldt = below(cpu_entry_area, PAGE);
+        let pkmap = below(ldt, PAGE);
+        let vmalloc_end = if c.highmem { pkmap } else { ldt }.saturating_sub(2 * PAGE);
+        Self { vmalloc_end, pkmap, ldt, cpu_entry_area, entry_bytes, pmd_bytes }
+    }
 }
 
 /// MAXMEM: how many bytes of RAM can be mapped permanently.
@@ -49,7 +59,7 @@ fn maxmem(f: &Facts, vmalloc_end: u64) -> u64 {
 pub(super) fn regions(f: &Facts, fixmap: &Fixmap, b: &mut Builder) -> Result<(), LayoutError> {
     let c = &f.config;
     let page_offset = u64::from(c.page_offset);
-    let t = top(c, fixmap);
+    let t = I386Areas::of(c, fixmap);
     let user = u64::from(c.mmap_min_addr).next_multiple_of(PAGE);
     b.span(Kind::Null, 0, user);
     b.span(Kind::User, user, page_offset);
@@ -69,7 +79,7 @@ pub(super) fn regions(f: &Facts, fixmap: &Fixmap, b: &mut Builder) -> Result<(),
     if c.highmem {
         b.span(Kind::Pkmap, t.pkmap, t.ldt);
     }
-    b.add(Kind::LdtRemap, t.ldt, t.pmd);
+    b.add(Kind::LdtRemap, t.ldt, t.pmd_bytes);
     b.add(Kind::CpuEntryArea, t.cpu_entry_area, t.entry_bytes);
     b.inside(Kind::EntryIdt, t.cpu_entry_area, PAGE);
     let cpus = u64::from(f.possible_cpus.min(c.nr_cpus));

@@ -20,6 +20,7 @@ pub(crate) mod x86_64;
 
 pub use arm::{lowmem_reach, vmalloc_size};
 pub use facts::{ArmFacts, Bases, CacheWindows, Facts, Ram};
+pub use i386::I386Areas;
 pub use kind::Kind;
 pub use limits::Limits;
 pub use markers::Marker;

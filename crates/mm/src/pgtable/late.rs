@@ -1,6 +1,6 @@
 //! Tables once memblock is gone: their pages come from the page allocator.
 
-use super::{arm, arm64, x86};
+use super::{arm, arm64, i386, x86};
 use crate::boot::Boot;
 use crate::running::Running;
 use pagewright_addr::{Order, PageShift, PhysAddr};
@@ -57,7 +57,7 @@ impl Running<'_, '_, '_> {
             Arch::X86_64 => x86::finish::finish(boot, &mut source),
             Arch::Arm => arm::finish::finish(boot).map(|()| 0),
             Arch::Arm64 => arm64::finish::finish(boot, &mut source),
-            _ => Ok(0),
+            Arch::I386 => i386::finish::finish(boot, &mut source),
         };
         match done {
             Ok(tables) => {

@@ -13,6 +13,7 @@ pub mod arm64;
 mod attr;
 mod counts;
 mod event;
+pub mod i386;
 mod late;
 mod tree;
 mod version;
@@ -32,6 +33,7 @@ use core::fmt;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
 use pagewright_pagetable::format::arm::short::ArmShort;
+use pagewright_pagetable::format::x86::i386::{I386, I386Pae};
 use pagewright_pagetable::format::x86::{X86Level4, X86Level5};
 use pagewright_pagetable::{
     Attr, Level, MapError, MapOptions, TableLimits, TableMemory, TableSource, Tables, UnmapError, WalkError,
@@ -44,6 +46,10 @@ pub enum KernelFormat {
     X86Level4(X86Level4),
     /// x86_64, 5 levels.
     X86Level5(X86Level5),
+    /// i386, 2 levels.
+    I386(I386),
+    /// i386, PAE.
+    I386Pae(I386Pae),
     /// arm, short descriptors.
     ArmShort(ArmShort),
     /// arm, LPAE.
@@ -75,6 +81,8 @@ impl KernelTables<'_> {
         match self.format {
             KernelFormat::X86Level4(format) => work(&mut Tables::new(format, self.memory, self.root)),
             KernelFormat::X86Level5(format) => work(&mut Tables::new(format, self.memory, self.root)),
+            KernelFormat::I386(format) => work(&mut Tables::new(format, self.memory, self.root)),
+            KernelFormat::I386Pae(format) => work(&mut Tables::new(format, self.memory, self.root)),
             KernelFormat::ArmShort(format) => work(&mut Tables::new(format, self.memory, self.root)),
             KernelFormat::ArmLpae(format) => work(&mut Tables::new(format, self.memory, self.root)),
             KernelFormat::Arm64(format) => format.with(self.memory, self.root, work),
@@ -278,7 +286,10 @@ impl<'a> Boot<'a> {
                 (x86::page_kernel(self), TableLimits::empty())
             }
             // There is no such memory map.
-            KernelFormat::ArmShort(_) | KernelFormat::ArmLpae(_) => return Ok(()),
+            KernelFormat::I386(_)
+            | KernelFormat::I386Pae(_)
+            | KernelFormat::ArmShort(_)
+            | KernelFormat::ArmLpae(_) => return Ok(()),
             KernelFormat::Arm64(_) => (arm64::prot(self, arm64::PAGE_KERNEL), arm64::table_limits(self)),
         };
         let options = MapOptions { contiguous: false, limits, ..MapOptions::default() };

@@ -169,6 +169,9 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
             b.alloc(mask, line)?;
         }
     }
+    if b.machine.arch == Arch::I386 {
+        pgtable::i386::head::sync_initial_page_table(b)?;
+    }
     Ok(())
 }
 
@@ -211,8 +214,8 @@ pub(crate) fn mem_init(b: &mut Boot<'_>) -> Result<(), BootError> {
             Ok(b.alloc(PAGE, PAGE)?)
         })?;
     } else if let Some(mut mapped) = b.x86_mapped.take() {
-        let areas = super::mapping::i386_entry_areas(b);
-        super::mapping::extra_tables(b, &mut mapped, areas)?;
+        pgtable::i386::put::entry_areas(b, &mut |b, count| super::mapping::take_more(b, &mut mapped, count))?;
+        pgtable::i386::head::sync_initial_page_table(b)?;
     }
     info!(b, "mem auto-init: {}", b.auto_init_text());
     if b.machine.arch == Arch::I386 && b.machine.config.highmem {

@@ -8,8 +8,8 @@ use super::{ISA_END, PAGE, X86};
 use crate::boot::{Boot, info};
 use crate::census::Leaves;
 use crate::error::BootError;
-use crate::pgtable::Mapping;
 use crate::pgtable::x86::page_kernel;
+use crate::pgtable::{Mapping, i386};
 use arrayvec::ArrayVec;
 use pagewright_addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
@@ -27,6 +27,8 @@ pub(crate) struct Mapped {
     ranges: ArrayVec<PfnRange, 256>,
     /// Pages of the brk buffer in use.
     brk_used: u64,
+    /// Whether the range that was mapped last has the brk buffer in it, which tables then could not come from.
+    brk_in_use: bool,
 }
 
 impl Mapped {
@@ -67,22 +69,20 @@ fn brk_pages(b: &Boot<'_>) -> u64 {
     if b.machine.arch == Arch::X86_64 && b.machine.config.randomize_base { 4 * tables } else { 2 * tables }
 }
 
-/// The end of the area that i386's head code maps: the image with its brk area and the tables for low memory.
+/// The end of the area that i386's head code maps.
 pub(super) fn initial_pages_mapped(b: &Boot<'_>) -> PhysAddr {
-    let c = &b.machine.config;
-    // KERNEL_IMAGE_SIZE; the brk area keeps room for tables that map that much, for the direct map's first tables
-    // and for the DMI strings.
-    const IMAGE: u64 = 512 << 20;
-    let entries = if c.lpae { 512 } else { 1024 };
-    let low = (u64::from(u32::MAX) + 1 - u64::from(c.page_offset)) / PAGE;
-    let beyond = (low / entries) * PAGE;
-    let brk = ((IMAGE + beyond) / PAGE / entries) * PAGE + brk_pages(b) * PAGE + (64 << 10);
-    b.machine.image.end.saturating_add(brk + beyond).align_up(b.pmd_bytes())
+    i386::head::initial_pages_mapped(b.machine, brk_pages(b))
 }
 
-/// Where vmalloc space ends on i386.
-pub(super) fn vmalloc_end_i386(b: &Boot<'_>) -> u64 {
-    b.machine.build.vmalloc_end.into()
+/// Bytes of the brk area in use when it closes. i386's holds the head's tables and those of the direct map at least, whatever is
+/// told.
+pub(super) fn brk_used(b: &Boot<'_>) -> u64 {
+    let told = b.machine.image.brk_used;
+    if b.machine.arch == Arch::X86_64 {
+        return told;
+    }
+    let head = initial_pages_mapped(b).get() / b.pmd_bytes();
+    told.max((head + brk_pages(b)) * PAGE)
 }
 
 fn gbpages(b: &Boot<'_>) -> bool {
@@ -102,9 +102,8 @@ pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), 
         info!(b, "Using GB pages for direct mapping");
     }
     if b.machine.arch == Arch::I386 {
-        // The head code's tables stay in use.
-        let base = b.linear_map().virt(PhysAddr::ZERO).get();
-        b.tables.map(base, 0, initial_pages_mapped(b).get(), Leaves::Pages)?;
+        let mapped = initial_pages_mapped(b);
+        i386::put::census(b, mapped)?;
     }
     let shift = b.machine.config.page_shift;
     let end = if b.machine.arch == Arch::X86_64 { x.max_pfn } else { x.max_low_pfn }.phys(shift);
@@ -117,51 +116,23 @@ pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), 
         top_down(b, x, PhysRange::new(ISA_END, end))?;
     }
     if b.machine.arch == Arch::I386 {
-        let fixmap = i386_fixmap(b);
-        extra_tables(b, &mut x.mapped, fixmap)?;
+        i386::put::fixed_mappings(b, &mut |b, count| take_more(b, &mut x.mapped, count))?;
     }
     crate::memtest::early_memtest(b)
 }
 
-/// Tables of i386 for addresses outside the direct map (`page_table_range_init`, `populate_extra_pte`).
-pub(super) fn extra_tables(
-    b: &mut Boot<'_>,
-    m: &mut Mapped,
-    virt: core::ops::Range<u64>,
-) -> Result<(), BootError> {
-    // Not congruent to any address: leaf tables all the way.
-    let tables = b.tables.map(virt.start, virt.start + PAGE, virt.end - virt.start, Leaves::Pages)?;
-    for _ in 0..tables {
-        take_table(b, m, true)?;
+/// `native_pagetable_init` of i386 up to `paging_init`'s first step.
+pub(super) fn pagetable_init(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
+    i386::put::clear_beyond(b, x.max_low_pfn.phys(b.machine.config.page_shift))?;
+    if b.machine.config.highmem {
+        i386::put::persistent_kmaps(b, &mut |b, count| take_more(b, &mut x.mapped, count))?;
     }
-    b.table_counts.add("page_table_range_init", tables, None);
     Ok(())
 }
 
-/// Pages of the fixed mappings of i386: early ioremaps, IO APICs, local kmaps of each CPU.
-const FIXMAP_SHARED_PAGES: u64 = 662;
-/// Pages of local kmaps (KM_MAX_IDX) for each possible CPU.
-const FIXMAP_CPU_PAGES: u64 = 16;
-/// Pages of one CPU entry area.
-const ENTRY_AREA_PAGES: u64 = 45;
-
-/// The fixed mappings, at the very top.
-fn i386_fixmap(b: &Boot<'_>) -> core::ops::Range<u64> {
-    let top = 0xffff_f000;
-    let pages = FIXMAP_SHARED_PAGES + FIXMAP_CPU_PAGES * u64::from(b.machine.config.nr_cpus);
-    (top - pages * PAGE) & !(b.pmd_bytes() - 1)..1 << 32
-}
-
-/// The persistent kmaps, one table above the end of vmalloc space.
-pub(super) fn i386_pkmap(b: &Boot<'_>) -> core::ops::Range<u64> {
-    let base = vmalloc_end_i386(b) + 2 * PAGE;
-    base..base + PAGE * if b.machine.config.lpae { 512 } else { 1024 }
-}
-
-/// The CPU entry areas, two tables above the persistent kmaps.
-pub(super) fn i386_entry_areas(b: &Boot<'_>) -> core::ops::Range<u64> {
-    let base = vmalloc_end_i386(b) + 2 * PAGE + 2 * b.pmd_bytes();
-    base..base + (ENTRY_AREA_PAGES * u64::from(b.machine.config.nr_cpus) + 1) * PAGE
+/// Pages for tables after the direct map is complete: as its last range left it.
+pub(super) fn take_more(b: &mut Boot<'_>, m: &mut Mapped, count: u64) -> Result<PhysAddr, BootError> {
+    take_tables(b, m, !m.brk_in_use, count)
 }
 
 /// How much larger the next step is: a table of leaf entries maps 512 times its size, and one half of that is safe.
@@ -222,10 +193,6 @@ fn bottom_up(b: &mut Boot<'_>, x: &mut X86<'_>, map: PhysRange) -> Result<(), Bo
 /// Maps the RAM inside a range (`init_range_memory_mapping`); returns its bytes.
 fn init_range(b: &mut Boot<'_>, x: &mut X86<'_>, range: PhysRange) -> Result<u64, BootError> {
     let shift = b.machine.config.page_shift;
-    let brk = PhysRange::from_len(
-        brk_page(b, x.mapped.brk_used),
-        brk_pages(b).saturating_sub(x.mapped.brk_used) * PAGE,
-    );
     let mut mapped = 0;
     let mut i = 0;
     loop {
@@ -237,7 +204,12 @@ fn init_range(b: &mut Boot<'_>, x: &mut X86<'_>, range: PhysRange) -> Result<u64
             continue;
         }
         // Tables that lie in what they are about to map cannot be written yet.
+        let brk = PhysRange::from_len(
+            brk_page(b, x.mapped.brk_used),
+            brk_pages(b).saturating_sub(x.mapped.brk_used) * PAGE,
+        );
         let can_use_brk = part.start.max(brk.start) >= part.end.min(brk.end);
+        x.mapped.brk_in_use = !can_use_brk;
         init_memory_mapping(b, x, part, can_use_brk)?;
         mapped += part.len();
     }
@@ -253,6 +225,12 @@ fn init_memory_mapping(
 ) -> Result<(), BootError> {
     let shift = b.machine.config.page_shift;
     for (part, leaves) in split(b, range) {
+        if b.machine.arch == Arch::I386 {
+            let take: i386::put::Take<'_, '_> =
+                &mut |b, count| take_tables(b, &mut x.mapped, can_use_brk, count);
+            i386::put::low_memory(b, part, leaves, take)?;
+            continue;
+        }
         let mapping = Mapping {
             step: "init_mem_mapping",
             virt: b.linear_map().virt(part.start).get(),
@@ -263,36 +241,41 @@ fn init_memory_mapping(
             contiguous: false,
             limits: TableLimits::empty(),
         };
-        b.map(&mapping, &mut |b| take_table(b, &mut x.mapped, can_use_brk))?;
+        b.map(&mapping, &mut |b| take_tables(b, &mut x.mapped, can_use_brk, 1))?;
     }
     x.mapped.add(range.frames_inside(shift))
 }
 
 /// Page `n` of the brk buffer for tables. It is the last that the brk area is used for before it closes.
 fn brk_page(b: &Boot<'_>, n: u64) -> PhysAddr {
-    let image = &b.machine.image;
-    let before = image.brk_used.saturating_sub(brk_pages(b) * PAGE);
-    image.end.align_up(PAGE).saturating_add(before + n * PAGE).align_up(PAGE)
+    let before = brk_used(b).saturating_sub(brk_pages(b) * PAGE);
+    b.machine.image.end.align_up(PAGE).saturating_add(before + n * PAGE).align_up(PAGE)
 }
 
-/// `alloc_low_pages`: from the brk buffer, or from memory that is mapped.
-fn take_table(b: &mut Boot<'_>, m: &mut Mapped, can_use_brk: bool) -> Result<PhysAddr, BootError> {
-    if can_use_brk && m.brk_used < brk_pages(b) {
-        m.brk_used += 1;
-        return Ok(brk_page(b, m.brk_used - 1));
+/// `alloc_low_pages`: pages side by side, from the brk buffer if they fit, or from memory that is mapped.
+fn take_tables(
+    b: &mut Boot<'_>,
+    m: &mut Mapped,
+    can_use_brk: bool,
+    count: u64,
+) -> Result<PhysAddr, BootError> {
+    if can_use_brk && m.brk_used + count <= brk_pages(b) {
+        m.brk_used += count;
+        return Ok(brk_page(b, m.brk_used - count));
     }
     let shift = b.machine.config.page_shift;
     if m.min_pfn < m.max_pfn {
         b.mb.set_caller("alloc_low_pages");
         let (min, max) = (m.min_pfn.phys(shift), m.max_pfn.phys(shift));
-        if let Ok(page) = b.mb.phys_alloc_range(PAGE, PAGE, min, max) {
+        if let Ok(page) = b.mb.phys_alloc_range(count * PAGE, PAGE, min, max) {
             return Ok(page);
         }
     }
     if can_use_brk {
         // The brk area is extended.
-        m.brk_used += 1;
-        return Ok(brk_page(b, m.brk_used - 1));
+        let at = brk_page(b, brk_pages(b).max(m.brk_used));
+        m.brk_used = brk_pages(b).max(m.brk_used) + count;
+        return Ok(at);
     }
     Err(BootError::Unsupported { what: "a direct map whose page tables find no mapped memory" })
 }
@@ -305,6 +288,10 @@ fn split(b: &Boot<'_>, range: PhysRange) -> ArrayVec<(PhysRange, Leaves), 5> {
     let pmd = b.pmd_bytes();
     let pud = 1u64 << 30;
     let huge = gbpages(b);
+    if b.machine.arch == Arch::I386 && !b.machine.cpus.i386.pse {
+        out.push((range, Leaves::Pages));
+        return out;
+    }
     let mut push = |start: PhysAddr, end: PhysAddr, level: u8| {
         if start < end {
             out.push((

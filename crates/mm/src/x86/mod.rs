@@ -62,6 +62,9 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     };
     if machine.arch == Arch::X86_64 {
         pgtable::x86::start_kernel(b)?;
+    } else {
+        let end = mapping::initial_pages_mapped(b);
+        pgtable::i386::head::start_kernel(b, end)?;
     }
     early_reserve_memory(b, pc)?;
     let e820 = e820::memory_setup(b, pc)?;
@@ -91,7 +94,7 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
     b.phase(Phase::Memblock);
     find_smp_config(b, pc)?;
     reserve_brk(b)?;
-    if let Some(tables) = b.pgtable {
+    if let Some(tables) = b.pgtable.filter(|_| machine.arch == Arch::X86_64) {
         pgtable::x86::finish::cleanup_highmap(&tables, machine).map_err(BootError::PageTables)?;
     }
     b.mb.set_current_limit(ISA_END);
@@ -123,15 +126,17 @@ pub(crate) fn setup_arch<'a>(b: &mut Boot<'a>) -> Result<(), BootError> {
         crate::crash::reserve_x86(b)?;
     }
     let dma_reserve = if machine.arch == Arch::X86_64 { find_dma_reserve(b) } else { 0 };
-    if machine.arch == Arch::I386 && machine.config.highmem {
-        let pkmap = mapping::i386_pkmap(b);
-        mapping::extra_tables(b, &mut x.mapped, pkmap)?;
+    if machine.arch == Arch::I386 {
+        mapping::pagetable_init(b, &mut x)?;
     }
     sparse::sparse_init(b)?;
     zone_sizes_init(b, &x, dma_reserve)?;
+    if machine.arch == Arch::I386 {
+        pgtable::i386::head::sync_initial_page_table(b)?;
+    }
     b.phase(Phase::SetupArch);
     late::rest_of_setup_arch(b, &mut x)?;
-    if let Some(tables) = b.pgtable.filter(|_| machine.arch == Arch::X86_64) {
+    if let Some(tables) = b.pgtable {
         pgtable::x86::apics(b, &tables).map_err(BootError::PageTables)?;
     }
     *b.e820 = Some(x.e820);
@@ -165,9 +170,7 @@ fn find_max_pfn(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
     let limit = Pfn::new(max_arch_pfn(b));
     x.max_pfn = end_pfn(b, &x.e820, limit, limit);
     match b.machine.arch {
-        Arch::I386 => {
-            find_low_pfn_range(b, x);
-        }
+        Arch::I386 => find_low_pfn_range(b, x)?,
         _ => {
             x.max_low_pfn =
                 if x.max_pfn > MAX_DMA32_PFN { end_pfn(b, &x.e820, MAX_DMA32_PFN, limit) } else { x.max_pfn };
@@ -202,10 +205,11 @@ const VMALLOC_RESERVE: u64 = 128 * MIB;
 const VMALLOC_OFFSET: u64 = 8 * MIB;
 
 /// `find_low_pfn_range`: what the kernel can map permanently, and what is high memory.
-fn find_low_pfn_range(b: &mut Boot<'_>, x: &mut X86<'_>) {
+fn find_low_pfn_range(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), BootError> {
     // MAXMEM: the kernel's address space less what is kept at its end.
     let kept = b.params.vmalloc.map_or(VMALLOC_RESERVE, |v| v.saturating_add(VMALLOC_OFFSET));
-    let top = mapping::vmalloc_end_i386(b).saturating_sub(u64::from(b.machine.config.page_offset));
+    let end = b.i386_areas()?.vmalloc_end;
+    let top = end.saturating_sub(u64::from(b.machine.config.page_offset));
     let max_low = Pfn::new(top.saturating_sub(kept) / PAGE);
     let highmem = b.params.highmem.map(|h| h / PAGE);
     if x.max_pfn <= max_low {
@@ -230,6 +234,7 @@ fn find_low_pfn_range(b: &mut Boot<'_>, x: &mut X86<'_>) {
         }
     }
     b.high_memory = x.max_low_pfn.phys(b.machine.config.page_shift);
+    Ok(())
 }
 
 /// `find_smp_config`: the MP tables are kept if the firmware left any.
@@ -247,9 +252,10 @@ fn find_smp_config(b: &mut Boot<'_>, pc: &Pc<'_>) -> Result<(), BootError> {
 
 /// `reserve_brk`: what the brk area holds when it closes.
 fn reserve_brk(b: &mut Boot<'_>) -> Result<(), BootError> {
-    if b.machine.image.brk_used > 0 {
+    let used = mapping::brk_used(b);
+    if used > 0 {
         b.mb.set_caller("setup_arch");
-        b.mb.reserve(PhysRange::from_len(b.machine.image.end, b.machine.image.brk_used))?;
+        b.mb.reserve(PhysRange::from_len(b.machine.image.end, used))?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod cpus;
 mod efi;
 mod failing;
 mod freed;
+mod i386_tables;
 mod models;
 mod numa;
 mod page_tables;

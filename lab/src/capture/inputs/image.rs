@@ -5,7 +5,7 @@ use crate::fault::Fault;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::KernelConfig;
 use pagewright_firmware::dmesg::{Line, classify};
-use pagewright_firmware::{Arch, Arm64Image, KernelImage, X86Image};
+use pagewright_firmware::{Arch, Arm64Image, I386Image, KernelImage, X86Image};
 use pagewright_kspace::{Facts, Fixmap, Slot};
 
 const PAGE: u64 = 4096;
@@ -211,6 +211,7 @@ impl Parts<'_> {
             smp_locks: PhysRange::new(locks_start, locks_start.saturating_add(locks).min(bss.start)),
             decrypted_unused: PhysRange::new(bss.end.saturating_sub(unused).max(bss.start), bss.end),
             x86: self.x86_tables(&known),
+            i386: if config.is_64bit() { I386Image::default() } else { i386_tables(&known) },
             ..KernelImage::default()
         }
     }
@@ -233,6 +234,18 @@ impl Parts<'_> {
             level1_fixmap_pgt: at("level1_fixmap_pgt"),
             idt_table: idt.unwrap_or_default(),
         }
+    }
+}
+
+/// The same of an i386 image.
+fn i386_tables(known: &dyn Fn(&[&str]) -> Option<PhysAddr>) -> I386Image {
+    let at = |name| known(&[name]).unwrap_or_default();
+    I386Image {
+        initial_page_table: at("initial_page_table"),
+        initial_pg_pmd: at("initial_pg_pmd"),
+        initial_pg_fixmap: at("initial_pg_fixmap"),
+        swapper_pg_dir: at("swapper_pg_dir"),
+        bm_pte: at("bm_pte"),
     }
 }
 

@@ -141,14 +141,18 @@ fn i386_hangs_from_the_top() {
     assert_eq!(l.get(Kind::Pkmap).unwrap().len, 2 * MIB);
 }
 
+/// What `mapped low ram` of captured kernels says: low memory ends 128 MiB below, or at what `vmalloc=` leaves.
 #[test]
-fn i386_agrees_with_the_machine_descriptions_of_debians_kernels() {
-    for flavour in [Flavour::I686, Flavour::I686Pae] {
-        let config = KernelConfig::debian(flavour);
-        let build = pagewright_firmware::BuildFacts::for_config(&config);
-        let end = layout(&Facts::new(config)).get(Kind::Vmalloc).unwrap().last().get() + 1;
-        assert_eq!(end, build.vmalloc_end.into(), "{}", flavour.name());
-    }
+fn i386s_vmalloc_space_ends_where_captured_kernels_have_it_and_lower_with_more_cpus() {
+    let end = |flavour, nr_cpus| {
+        let config = KernelConfig { nr_cpus, ..KernelConfig::debian(flavour) };
+        let fixmap = crate::Fixmap::of(&Facts::new(config)).unwrap();
+        crate::I386Areas::of(&config, &fixmap).vmalloc_end
+    };
+    assert_eq!(end(Flavour::I686, 32), 0xc000_0000 + 0x36bf_e000 + 128 * MIB);
+    assert_eq!(end(Flavour::I686Pae, 32), 0xc000_0000 + 0x2e7f_e000 + (256 + 8) * MIB);
+    assert_eq!(end(Flavour::I686Pae, 8), 0xff5f_e000);
+    assert_eq!(end(Flavour::I686Pae, 64), 0xfe7f_e000);
 }
 
 #[test]

@@ -2,16 +2,16 @@
 //!
 //! Linux changes permissions by address (`set_memory_ro` and its kin). A page has up to two addresses, one in the
 //! direct map and one in the image's mapping; a change of one is made to the other too, except when only the no-execute
-//! bit changes. Larger pages are split where a change covers a part of them.
+//! bit changes. i386's image is in low memory and has one. Larger pages are split where a change covers a part of them.
 
 use super::{PAGE, PAGE_KERNEL, PMD, START_KERNEL_MAP, image_virt, isolated, page_offset};
 use crate::boot::Boot;
 use crate::pgtable::attr::{change_range, each_mapped};
-use crate::pgtable::{KernelTables, KernelTree, TableError};
+use crate::pgtable::{KernelTables, KernelTree, TableError, i386};
 use core::sync::atomic::Ordering;
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
-use pagewright_firmware::Machine;
 use pagewright_firmware::cmdline::Rodata;
+use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Kind;
 use pagewright_pagetable::{AttrChange, AttrFlags, MapOptions, TableSource};
 
@@ -39,32 +39,72 @@ fn image_span(machine: &Machine<'_>) -> (u64, u64) {
 }
 
 /// Changes permissions as Linux's `set_memory_*` functions do.
-struct Pages<'t> {
+pub(crate) struct Pages<'t> {
     tree: &'t mut dyn KernelTree,
     source: &'t mut dyn TableSource,
-    /// The image's mapping.
-    image: VirtRange,
+    /// The image's mapping, where it is apart from the direct map.
+    image: Option<VirtRange>,
     /// What the image's mapping adds to a physical address.
     image_offset: u64,
     page_offset: u64,
-    /// Whether what is freed of the image leaves its mapping.
+    /// Whether what is freed of the image leaves its mapping. (Not where that is the direct map.)
     isolated: bool,
+    /// Whether there is a no-execute bit.
+    nx: bool,
     /// Tables that splits took.
     tables: u64,
 }
 
-impl Pages<'_> {
+impl<'t> Pages<'t> {
+    /// Those of a kernel whose image is in low memory.
+    pub(crate) fn of_low_memory(
+        tree: &'t mut dyn KernelTree,
+        source: &'t mut dyn TableSource,
+        page_offset: u64,
+        nx: bool,
+    ) -> Self {
+        Self {
+            tree,
+            source,
+            image: None,
+            image_offset: page_offset,
+            page_offset,
+            isolated: false,
+            nx,
+            tables: 0,
+        }
+    }
+
+    /// The kernel's address of what is in its image.
+    pub(crate) fn virt(&self, phys: PhysAddr) -> u64 {
+        self.image_offset.wrapping_add(phys.get())
+    }
+
+    /// The same of the next page's border.
+    pub(crate) fn up(&self, phys: PhysAddr) -> u64 {
+        self.virt(phys.align_up(PAGE))
+    }
+
+    /// Tables that splits took.
+    pub(crate) fn tables(&self) -> u64 {
+        self.tables
+    }
+
     /// `count` bytes from the virtual address `at`; `alias` says whether the page's other address changes too.
-    fn change(&mut self, at: u64, bytes: u64, change: &AttrChange, alias: bool) -> Result<(), TableError> {
+    pub(crate) fn change(
+        &mut self,
+        at: u64,
+        bytes: u64,
+        change: &AttrChange,
+        alias: bool,
+    ) -> Result<(), TableError> {
         let range = VirtRange::from_len(VirtAddr::new(at), bytes.next_multiple_of(PAGE));
         if range.is_empty() {
             return Ok(());
         }
         self.tables += change_range(self.tree, range, change, self.source)?;
-        if !alias {
-            return Ok(());
-        }
-        let (image, image_offset, page_offset) = (self.image, self.image_offset, self.page_offset);
+        let Some(image) = self.image.filter(|_| alias) else { return Ok(()) };
+        let (image_offset, page_offset) = (self.image_offset, self.page_offset);
         let in_image = image.contains(range.start);
         let (source, tables) = (&mut *self.source, &mut self.tables);
         each_mapped(self.tree, range, &mut |tree, piece, leaf, start| {
@@ -82,7 +122,7 @@ impl Pages<'_> {
         self.change(at, bytes, &AttrChange::flags(set, clear), true)
     }
 
-    fn ro(&mut self, at: u64, bytes: u64) -> Result<(), TableError> {
+    pub(crate) fn ro(&mut self, at: u64, bytes: u64) -> Result<(), TableError> {
         self.set(at, bytes, AttrFlags::empty(), AttrFlags::WRITE)
     }
 
@@ -90,11 +130,17 @@ impl Pages<'_> {
         self.set(at, bytes, AttrFlags::WRITE, AttrFlags::empty())
     }
 
-    fn nx(&mut self, at: u64, bytes: u64) -> Result<(), TableError> {
+    pub(crate) fn nx(&mut self, at: u64, bytes: u64) -> Result<(), TableError> {
+        if !self.nx {
+            return Ok(());
+        }
         self.change(at, bytes, &AttrChange::flags(AttrFlags::empty(), AttrFlags::EXEC), false)
     }
 
     fn x(&mut self, at: u64, bytes: u64) -> Result<(), TableError> {
+        if !self.nx {
+            return Ok(());
+        }
         self.change(at, bytes, &AttrChange::flags(AttrFlags::EXEC, AttrFlags::empty()), false)
     }
 
@@ -128,44 +174,55 @@ pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, 
     let Some(tables) = b.pgtable else { return Ok(0) };
     let machine = b.machine;
     let (first, end) = image_span(machine);
+    let entry_area = super::areas::area(machine, Kind::CpuEntryArea).map(|area| area.start.get());
     tables.with(|tree| {
         let mut pages = Pages {
             tree,
             source,
-            image: VirtRange::new(VirtAddr::new(first), VirtAddr::new(end)),
+            image: Some(VirtRange::new(VirtAddr::new(first), VirtAddr::new(end))),
             image_offset: image_virt(machine, PhysAddr::ZERO),
             page_offset: page_offset(machine.cpus.la57),
             isolated: isolated(b),
+            nx: true,
             tables: 0,
         };
-        permissions(b, &mut pages)?;
+        kept(b, &mut pages, entry_area)?;
+        if machine.config.strict_kernel_rwx && b.params.rodata != Some(Rodata::Off) {
+            mark_rodata_ro(machine, &mut pages)?;
+        }
         Ok(pages.tables)
     })
 }
 
-fn permissions(b: &Boot<'_>, pages: &mut Pages<'_>) -> Result<(), TableError> {
+/// What changes whether or not the kernel protects itself: the IDT, which the CPU entry areas begin with; lock prefixes; the real-mode
+/// trampoline; init memory.
+///
+/// # Errors
+/// [`TableError`].
+pub(crate) fn kept(b: &Boot<'_>, pages: &mut Pages<'_>, entry_area: Option<u64>) -> Result<(), TableError> {
     let machine = b.machine;
     let image = &machine.image;
-    let x = &image.x86;
-    let virt = |phys: PhysAddr| image_virt(machine, phys);
-    if pages.isolated {
+    if let Some(image_range) = pages.image.filter(|_| pages.isolated) {
         // pti_set_kernel_image_nonglobal: processors with Meltdown that Linux meets have PCIDs, which it prefers to global pages.
-        let (start, len) = (pages.image.start.get(), pages.image.len);
+        let (start, len) = (image_range.start.get(), image_range.len);
         pages.change(start, len, &AttrChange::flags(AttrFlags::empty(), AttrFlags::GLOBAL), false)?;
     }
+    let idt = image.x86.idt_table;
     // idt_setup_apic_and_irq_gates: the processor reads the IDT at the start of the CPU entry areas, read-only like itself.
-    if x.idt_table != PhysAddr::ZERO {
-        if let Some(area) = super::areas::area(machine, Kind::CpuEntryArea) {
-            let attr = PAGE_KERNEL.changed(AttrFlags::empty(), AttrFlags::WRITE);
-            let at = VirtRange::from_len(area.start, PAGE);
-            pages.tables += pages.tree.map(at, x.idt_table, attr, &MapOptions::PAGES, pages.source)?;
+    if idt != PhysAddr::ZERO {
+        if let Some(area) = entry_area {
+            // cea_set_pte: what isolated tables share may be global.
+            let supported = machine.arch == Arch::I386;
+            let attr = if supported { i386::supported(machine, PAGE_KERNEL) } else { PAGE_KERNEL };
+            let attr = attr.changed(AttrFlags::empty(), AttrFlags::WRITE);
+            let at = VirtRange::from_len(VirtAddr::new(area), PAGE);
+            pages.tables += pages.tree.map(at, idt, attr, &MapOptions::PAGES, pages.source)?;
         }
-        pages.ro(virt(x.idt_table), PAGE)?;
+        pages.ro(pages.virt(idt), PAGE)?;
     }
-    let free = |range: PhysRange, pages: &mut Pages<'_>| pages.free(virt(range.start), range.len());
     // alternative_instructions: with one CPU now and more to come, the prefixes may be needed again.
     if b.frees_smp_locks() {
-        free(image.smp_locks, pages)?;
+        free(pages, image.smp_locks)?;
     }
     // set_real_mode_permissions
     if let Some(at) = b.real_mode {
@@ -178,29 +235,28 @@ fn permissions(b: &Boot<'_>, pages: &mut Pages<'_>) -> Result<(), TableError> {
     }
     // free_initmem
     if machine.cpus.encryption_mask == 0 {
-        free(image.decrypted_unused, pages)?;
+        free(pages, image.decrypted_unused)?;
     }
-    pages
-        .free_of_image(virt(image.init_begin), image.init_end.get().saturating_sub(image.init_begin.get()))?;
-    if machine.config.strict_kernel_rwx && b.params.rodata != Some(Rodata::Off) {
-        mark_rodata_ro(machine, pages)?;
-    }
-    Ok(())
+    let init = image.init_end.get().saturating_sub(image.init_begin.get());
+    pages.free_of_image(pages.virt(image.init_begin), init)
+}
+
+/// A part of the image becomes ordinary memory.
+fn free(pages: &mut Pages<'_>, range: PhysRange) -> Result<(), TableError> {
+    pages.free(pages.virt(range.start), range.len())
 }
 
 /// `mark_rodata_ro`: text and read-only data lose the right to be written, all but the text that to be executed. What alignment left
 /// over between the sections is freed, writable again.
 fn mark_rodata_ro(machine: &Machine<'_>, pages: &mut Pages<'_>) -> Result<(), TableError> {
     let image = &machine.image;
-    let virt = |phys: PhysAddr| image_virt(machine, phys);
-    let up = |phys: PhysAddr| virt(phys.align_up(PAGE));
-    let (start, text_end) = (virt(image.text_start.align_down(PAGE)), up(image.text_end));
-    let (rodata, rodata_end) = (up(image.rodata_start), up(image.rodata_end));
+    let (start, text_end) = (pages.virt(image.text_start.align_down(PAGE)), pages.up(image.text_end));
+    let (rodata, rodata_end) = (pages.up(image.rodata_start), pages.up(image.rodata_end));
     // __end_rodata_hpage_align: read-only data has its last large page for itself.
     let end = rodata_end.wrapping_add(PMD - 1) & !(PMD - 1);
     pages.ro(start, end.saturating_sub(start))?;
     let (_, all_end) = image_span(machine);
     pages.nx(text_end, all_end.saturating_sub(text_end))?;
     pages.free_of_image(text_end, rodata.saturating_sub(text_end))?;
-    pages.free_of_image(rodata_end, virt(image.data_start).saturating_sub(rodata_end))
+    pages.free_of_image(rodata_end, pages.virt(image.data_start).saturating_sub(rodata_end))
 }

@@ -11,17 +11,18 @@ use pagewright_pagetable::{Attr, MapOptions, MemoryType, NoTables};
 /// APIC_DEFAULT_PHYS_BASE.
 const LOCAL_APIC: PhysAddr = PhysAddr::new(0xfee0_0000);
 
-/// Maps the local APIC and the IO APICs uncached (`init_apic_mappings`, `io_apic_init_mappings`). Their tables are in the
-/// image: it takes no pages.
+/// Maps the local APIC and the IO APICs uncached (`init_apic_mappings`, `io_apic_init_mappings`). Their tables
+/// exist already: it takes no pages.
 ///
 /// # Errors
 /// [`TableError`].
 pub(crate) fn apics(b: &Boot<'_>, tables: &KernelTables<'_>) -> Result<(), TableError> {
     let machine = b.machine;
     let attr = page_kernel(b).with_memory(MemoryType::StronglyOrdered);
-    let (Firmware::Pc(pc), Ok(fixmap)) = (&machine.firmware, Fixmap::of(&Facts::new(machine.config))) else {
-        return Ok(());
-    };
+    let Firmware::Pc(pc) = &machine.firmware else { return Ok(()) };
+    let mut facts = Facts::new(machine.config);
+    facts.reservetop = b.params.reservetop.unwrap_or(0);
+    let Ok(fixmap) = Fixmap::of(&facts) else { return Ok(()) };
     if let Some(slot) = fixmap.slot(Slot::ApicBase).filter(|_| !machine.cpus.x2apic) {
         set_fixmap(tables, &fixmap, slot, LOCAL_APIC, attr)?;
     }

@@ -21,8 +21,8 @@ use crate::boot::Boot;
 use crate::error::BootError;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pagewright_addr::PhysAddr;
-use pagewright_firmware::Machine;
 use pagewright_firmware::cmdline::Pti;
+use pagewright_firmware::{Arch, Machine};
 use pagewright_pagetable::format::x86::{X86_64, X86Config, bits};
 use pagewright_pagetable::{Attr, AttrFlags, TableMemory};
 
@@ -56,9 +56,12 @@ pub(crate) fn isolated(b: &Boot<'_>) -> bool {
         }
 }
 
-/// `PAGE_KERNEL` as this kernel has it (`__default_kernel_pte_mask`): with isolated tables next to nothing is global.
+/// `PAGE_KERNEL` as this kernel and its processor have it (`__default_kernel_pte_mask`): with isolated tables next to nothing is
+/// global.
 pub(crate) fn page_kernel(b: &Boot<'_>) -> Attr {
-    if isolated(b) { PAGE_KERNEL.changed(AttrFlags::empty(), AttrFlags::GLOBAL) } else { PAGE_KERNEL }
+    let attr =
+        if isolated(b) { PAGE_KERNEL.changed(AttrFlags::empty(), AttrFlags::GLOBAL) } else { PAGE_KERNEL };
+    if b.machine.arch == Arch::I386 { super::i386::supported(b.machine, attr) } else { attr }
 }
 
 /// `PAGE_OFFSET`: where the direct map begins.

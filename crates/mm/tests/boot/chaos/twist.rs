@@ -21,7 +21,6 @@ pub(super) enum Twist {
     PercpuReserved(u32),
     PercpuDynamic(u32),
     RealMode(u32),
-    VmallocEnd(u32),
     ImageField(usize, u64),
     ImageAt(u64),
     Brk(u64),
@@ -66,7 +65,6 @@ pub(super) fn twist() -> impl Strategy<Value = Twist> {
         small().prop_map(Twist::PercpuReserved),
         small().prop_map(Twist::PercpuDynamic),
         small().prop_map(Twist::RealMode),
-        small().prop_map(Twist::VmallocEnd),
         (0_usize..12, word()).prop_map(|(f, at)| Twist::ImageField(f, at)),
         place().prop_map(Twist::ImageAt),
         word().prop_map(Twist::Brk),
@@ -99,7 +97,6 @@ pub(super) fn apply(spec: &mut Spec, twist: &Twist) {
         Twist::PercpuReserved(n) => spec.build.percpu_reserved = n,
         Twist::PercpuDynamic(n) => spec.build.percpu_dynamic = n,
         Twist::RealMode(n) => spec.build.real_mode_blob = n,
-        Twist::VmallocEnd(n) => spec.build.vmalloc_end = n,
         Twist::ImageField(field, at) => {
             let fields = [
                 &mut i.text_start,
