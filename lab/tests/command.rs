@@ -256,6 +256,14 @@ fn a_board_whose_boot_loader_fills_in_the_memory_names_the_option() {
     let complaint = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(2));
     assert!(complaint.contains("--memory"), "{complaint}");
+    // PCs are described by other tables.
+    for arch in ["i386", "i386-pae", "x86_64"] {
+        let out = pagewright(&["boot", "--dtb", dtb, "--arch", arch]);
+        let complaint = String::from_utf8_lossy(&out.stderr);
+        assert_eq!((out.status.code(), complaint.lines().count()), (Some(2), 1), "{complaint}");
+        assert!(complaint.contains("board.dtb: a device tree for "), "{complaint}");
+        assert!(complaint.contains("expected arm, arm-lpae or arm64 (--arch)"), "{complaint}");
+    }
     let json = text(&["boot", "--json", "--quiet", "--dtb", dtb, "--memory", "512M"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["memory"][0]["start"].as_u64(), Some(0x1000_0000));

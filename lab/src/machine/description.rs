@@ -161,13 +161,17 @@ fn slit(text: &str) -> Result<(u32, Vec<u8>), Fault> {
 /// A machine from a device tree: the image at the start of its RAM, the tree where a loader would put it.
 ///
 /// # Errors
-/// A [`Fault`] if the bytes are no device tree.
+/// A [`Fault`] if the bytes are no device tree, or the kernel is x86's, which takes its machine from a PC's firmware.
 pub fn from_tree(
     name: &str,
     dtb: Vec<u8>,
     flavour: Flavour,
     cmdline: Option<&str>,
 ) -> Result<OwnedMachine, Fault> {
+    if matches!(flavour.arch(), Arch::X86_64 | Arch::I386) {
+        let what = format!("a device tree for {}", arch_name(flavour.arch()));
+        return Err(Fault::new(what, "", "arm, arm-lpae or arm64 (--arch)"));
+    }
     let config = KernelConfig::debian(flavour);
     let tree = DeviceTree::parse(&dtb).map_err(|e| Fault::caused(e, "", "a flattened device tree"))?;
     let cpus = (tree.cpus().count() as u32).clamp(1, config.nr_cpus);

@@ -92,7 +92,9 @@ impl Dump<'_> {
             (self.style.says)(level, word, table)
         });
         let (first, last) = (range.start.get(), range.last().get());
-        self.add(Line { first, last, level, name: tree.shape().name(level), says })
+        let shape = tree.shape();
+        let name = if says.is_some() { (self.style.leaf)(shape, level) } else { shape.name(level) };
+        self.add(Line { first, last, level, name, says })
     }
 
     /// What is not mapped from `from` up to, not including, `end` (0 is the end of the address space), entry by entry.

@@ -7,7 +7,7 @@ use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Version;
-use pagewright_pagetable::Level;
+use pagewright_pagetable::{Level, Shape};
 
 /// What an entry says in words: as long as the longest of any architecture.
 pub(super) type Says = ArrayString<64>;
@@ -20,6 +20,8 @@ pub(super) struct Style {
     pub(super) holes: bool,
     /// Whether an entry's words depend on the entry that leads to its table.
     pub(super) needs_table: bool,
+    /// The name of the level that a leaf is at.
+    pub(super) leaf: fn(&Shape, Level) -> &'static str,
     /// An entry in words: its level, the entry, and the one that leads to its table if that is needed.
     pub(super) says: fn(Level, u64, Option<u64>) -> Says,
     /// The end of a line, after the size: the words (`None` for nothing mapped) and the level's name.
@@ -33,6 +35,7 @@ pub(super) fn of(machine: &Machine<'_>, version: Version) -> Style {
             digits: if machine.arch == Arch::X86_64 { 16 } else { 8 },
             holes: true,
             needs_table: false,
+            leaf: |shape, level| if level == Level::PMD { "PMD" } else { shape.name(level) },
             says: x86,
             rest: |f, says, name| writeln!(f, " {:<30}{}", says.unwrap_or(""), Small(name)),
         },
@@ -40,6 +43,7 @@ pub(super) fn of(machine: &Machine<'_>, version: Version) -> Style {
             digits: 16,
             holes: false,
             needs_table: false,
+            leaf: Shape::name,
             says: match version {
                 v if v.since(5, 14) => |_, word, _| arm64(word, &TAGGED),
                 v if v.since(5, 10) => |_, word, _| arm64(word, &TAGGED_WITH_GRE),
@@ -51,6 +55,7 @@ pub(super) fn of(machine: &Machine<'_>, version: Version) -> Style {
             digits: 8,
             holes: false,
             needs_table: !machine.config.lpae,
+            leaf: Shape::name,
             says: if machine.config.lpae { arm_lpae } else { arm_short },
             rest: |f, says, _| writeln!(f, "{}", says.unwrap_or("")),
         },
