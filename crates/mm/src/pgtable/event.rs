@@ -18,6 +18,12 @@ pub enum TableEvent {
         /// The one from here on.
         new: PhysAddr,
     },
+    /// x86_64's direct map is complete: the processor leaves the head's tables for those that stay (`load_cr3`), and forgets
+    /// every translation.
+    LoadCr3 {
+        /// `init_top_pgt`.
+        root: PhysAddr,
+    },
 }
 
 /// What arm64's `__primary_switched` sets up.

@@ -9,7 +9,7 @@ use crate::boot::{Boot, info};
 use crate::census::Leaves;
 use crate::error::BootError;
 use crate::pgtable::x86::page_kernel;
-use crate::pgtable::{Mapping, i386};
+use crate::pgtable::{Mapping, TableEvent, i386};
 use arrayvec::ArrayVec;
 use pagewright_addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
@@ -117,6 +117,9 @@ pub(super) fn init_mem_mapping(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), 
     }
     if b.machine.arch == Arch::I386 {
         i386::put::fixed_mappings(b, &mut |b, count| take_more(b, &mut x.mapped, count))?;
+    }
+    if let (Arch::X86_64, Some(tables)) = (b.machine.arch, b.pgtable) {
+        b.sink.page_tables(TableEvent::LoadCr3 { root: tables.root });
     }
     crate::memtest::early_memtest(b)
 }
