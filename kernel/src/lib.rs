@@ -27,6 +27,7 @@ pub mod lock;
 pub mod metal;
 pub mod options;
 pub mod pages;
+pub mod pc;
 pub mod run;
 pub mod selftest;
 pub mod stack;

@@ -11,6 +11,8 @@ use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 
 /// Memory ranges and runs of sections, at most.
 const RANGES: usize = 512;
+/// Nodes at most: as many as the boot has distances for, though a configuration may allow for more.
+const NODES: usize = pagewright::numa::MAX_NODES;
 /// Slots that memblock's arrays may grow into.
 const SPARE: usize = 4096;
 
@@ -23,10 +25,16 @@ pub const fn initial_slots(config: &KernelConfig) -> (usize, usize) {
     }
 }
 
+/// Nodes that there is room for.
+const fn node_slots(config: &KernelConfig) -> usize {
+    let configured = config.max_numnodes() as usize;
+    if configured < NODES { configured } else { NODES }
+}
+
 /// Bytes that [`workspace`] takes at most.
 pub const fn workspace_bytes(config: &KernelConfig) -> u64 {
     let (memory, reserved) = initial_slots(config);
-    let nodes = config.max_numnodes() as usize;
+    let nodes = node_slots(config);
     bytes_for::<Region>(memory + reserved + SPARE)
         + bytes_for::<MemRange>(RANGES)
         + bytes_for::<NodeLayout>(nodes)
@@ -62,7 +70,7 @@ pub fn workspace<'a>(
     tables: &'a mut Tables,
 ) -> Option<Workspace<'a>> {
     let (first, reserved) = initial_slots(config);
-    let nodes = config.max_numnodes() as usize;
+    let nodes = node_slots(config);
     let blank = MemRange { pfns: PfnRange::default(), nid: NodeId::ZERO, flags: MemFlags::empty() };
     let rest = memory.slice(SPARE, Region::default)?;
     let mut rest = Some(rest);
