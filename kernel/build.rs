@@ -10,6 +10,7 @@ fn main() {
     }
     let (folder, script) = match variable("CARGO_CFG_TARGET_ARCH").as_str() {
         "aarch64" => ("arm64", "image.ld"),
+        "x86_64" => ("x86_64", "image.ld"),
         other => {
             println!("cargo:warning=there is no image for {other} yet");
             return;

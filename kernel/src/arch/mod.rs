@@ -2,3 +2,5 @@
 
 #[cfg(target_arch = "aarch64")]
 mod arm64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;

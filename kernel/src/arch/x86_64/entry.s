@@ -1,0 +1,211 @@
+// x86_64: from QEMU's jump to Rust, and what only instructions can do.
+
+// The note by which a loader knows that the image starts by Xen's PVH, and where (XEN_ELFNOTE_PHYS32_ENTRY).
+.section .note.Xen, "a", @note
+    .balign 4
+    .long 4, 8, 18
+    .asciz "Xen"
+    .quad pvh_entry_phys
+
+.set KERNEL, 0xffffffff80000000
+.set pvh_entry_phys, pvh_entry - KERNEL
+.globl pvh_entry_phys
+
+.section .init.text, "ax"
+.code32
+// 32-bit code without paging, at the physical address; ebx is that of the start information.
+pvh_entry:
+    cli
+    cld
+    mov esi, ebx
+    // Nothing of bss comes with the file.
+    mov edi, offset __bss_start - KERNEL
+    mov ecx, offset _end - KERNEL
+    sub ecx, edi
+    shr ecx, 2
+    xor eax, eax
+    rep stosd
+
+    // The first 4 GiB one to one, where the direct map will be, and the first of them where the image is linked.
+    mov edi, offset head_tables - KERNEL
+    lea eax, [edi + 0x1000 + 3]
+    mov [edi], eax
+    mov [edi + {PAGE_OFFSET_INDEX} * 8], eax
+    lea eax, [edi + 0x6000 + 3]
+    mov [edi + 511 * 8], eax
+    lea eax, [edi + 0x2000 + 3]
+    mov [edi + 0x6000 + 510 * 8], eax
+    mov [edi + 0x1000], eax
+    add eax, 0x1000
+    mov [edi + 0x1000 + 8], eax
+    add eax, 0x1000
+    mov [edi + 0x1000 + 16], eax
+    add eax, 0x1000
+    mov [edi + 0x1000 + 24], eax
+    lea edx, [edi + 0x2000]
+    mov eax, 0x83
+    mov ecx, 2048
+0:  mov [edx], eax
+    add eax, 0x200000
+    add edx, 8
+    dec ecx
+    jnz 0b
+
+    mov eax, cr4
+    or eax, 1 << 5 | 1 << 7     // PAE, PGE
+    mov cr4, eax
+    mov cr3, edi
+    // No-execute where there is such a bit: without it every page table of the kernel would be refused.
+    mov eax, 0x80000001
+    cpuid
+    mov edi, edx
+    mov ecx, 0xc0000080
+    rdmsr
+    or eax, 1 << 8              // LME
+    bt edi, 20
+    jnc 1f
+    or eax, 1 << 11             // NXE
+1:  wrmsr
+    mov eax, 0x80010033         // PG, WP, NE, ET, MP, PE
+    mov cr0, eax
+    lgdt [head_gdt_pointer - KERNEL]
+    // Far jumps in 32-bit code have their own syntax in every assembler: the bytes are the same everywhere.
+    .byte 0xea
+    .long head_64 - KERNEL
+    .word 8
+
+.code64
+head_64:
+    movabs rax, offset head_linked
+    jmp rax
+
+.balign 8
+head_gdt:
+    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+head_gdt_pointer:
+    .word 23
+    .long head_gdt - KERNEL
+
+.section .text.entry, "ax"
+// At the linked address.
+head_linked:
+    mov eax, 16
+    mov ss, eax
+    xor eax, eax
+    mov ds, eax
+    mov es, eax
+    mov fs, eax
+    mov gs, eax
+    mov rsp, offset init_stack_top
+    xor ebp, ebp
+    mov edi, esi
+    call {main}
+    ud2
+
+// Goes on with rdi(rsi) on the stack whose top is rdx; does not return.
+.globl on_stack
+on_stack:
+    xor ebp, ebp
+    mov rsp, rdx
+    mov rax, rdi
+    mov rdi, rsi
+    call rax
+    ud2
+
+// Reads a byte at rdi (rsi = 0), writes dl there (1), or calls it (2). Returns 0, or 1 if that faulted: the handler then goes on at
+// probe_fault.
+.globl probe
+probe:
+    push rbp
+    mov rbp, rsp
+    cmp esi, 1
+    jb probe_read
+    je probe_write
+    call rdi
+.globl probe_called
+probe_called:
+    jmp 1f
+.globl probe_read
+probe_read:
+    mov al, [rdi]
+    jmp 1f
+.globl probe_write
+probe_write:
+    mov [rdi], dl
+1:  xor eax, eax
+    pop rbp
+    ret
+.globl probe_fault
+probe_fault:
+    mov eax, 1
+    pop rbp
+    ret
+
+// Code that returns, where it may run and where it must not.
+.globl ret_in_text
+ret_in_text:
+    ret
+
+.section .rodata.ret, "a"
+.globl ret_in_rodata
+ret_in_rodata:
+    ret
+
+.section .data.ret, "aw"
+.globl ret_in_data
+ret_in_data:
+    ret
+
+.section .text.vectors, "ax"
+// One entry for each vector, 16 bytes apart: the vector's number, above an error code that the processor has pushed for some.
+.balign 16
+.globl vectors
+vectors:
+    .set vector, 0
+    .rept 256
+    .balign 16
+    .if vector == 8 || vector == 17 || vector == 21 || vector == 29 || vector == 30 || (vector >= 10 && vector <= 14)
+    .else
+    push 0
+    .endif
+    push vector
+    jmp trap_entry
+    .set vector, vector + 1
+    .endr
+
+trap_entry:
+    push rax
+    push rbx
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push rbp
+    push r8
+    push r9
+    push r10
+    push r11
+    push r12
+    push r13
+    push r14
+    push r15
+    cld
+    mov rdi, rsp
+    call {trap}
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rbp
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rbx
+    pop rax
+    add rsp, 16
+    iretq

@@ -1,0 +1,147 @@
+//! The processor, as the image's common part asks for it.
+
+use super::console::CONSOLE;
+use super::image::{self, START_KERNEL_MAP};
+use super::{cpu, tlb};
+use arrayvec::ArrayVec;
+use core::sync::atomic::Ordering;
+use pagewright::Boot;
+use pagewright::pgtable::{KernelFormat, KernelTables};
+use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_kernel::console::Console;
+use pagewright_kernel::direct_map::DirectMap;
+use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kspace::{Facts, Kind, Layout};
+use pagewright_pagetable::TableMemory;
+use pagewright_pagetable::format::x86::X86Level4;
+
+unsafe extern "C" {
+    /// See `entry.s`.
+    fn probe(at: u64, what: u64, value: u64) -> u64;
+    fn ret_in_text();
+    static ret_in_rodata: u8;
+    static ret_in_data: u8;
+}
+
+/// A byte that can be read.
+pub(super) fn readable(at: u64) -> bool {
+    // SAFETY: reads one byte, and comes back if that faults.
+    unsafe { probe(at, 0, 0) == 0 }
+}
+
+/// A word at an address that may not be mapped.
+pub(super) fn word(at: u64) -> Option<u64> {
+    let there = at.is_multiple_of(8) && readable(at);
+    // SAFETY: the address is mapped and aligned; any bytes are a number, and nobody depends on what they are.
+    there.then(|| unsafe { core::ptr::with_exposed_provenance::<u64>(at as usize).read_volatile() })
+}
+
+/// The image's processors.
+pub(super) struct X86 {
+    root: PhysAddr,
+    idt: VirtAddr,
+    probes: ArrayVec<WxProbe, 24>,
+}
+
+impl X86 {
+    /// The processors of a machine that has booted.
+    pub(super) fn new(boot: &Boot<'_>, ram: &DirectMap) -> Self {
+        let linked = |at: PhysAddr| VirtAddr::new(START_KERNEL_MAP.wrapping_add(at.get()));
+        let alias = |at: VirtAddr| ram.virt(PhysAddr::new(at.get().wrapping_sub(START_KERNEL_MAP)));
+        let text = VirtAddr::new(ret_in_text as *const () as u64);
+        let rodata = VirtAddr::new(&raw const ret_in_rodata as u64);
+        let data = VirtAddr::new(&raw const ret_in_data as u64);
+        // Where the processor reads the table of interrupts: at the start of the entry areas.
+        let areas = Layout::of(&Facts::of(boot.machine, &boot.params)).ok();
+        let areas = areas.and_then(|layout| layout.get(Kind::CpuEntryArea));
+        let idt = areas.map_or(linked(image::idt_table()), |area| area.start);
+        let mut probes = ArrayVec::new();
+        for (what, at, rights) in [
+            ("text", text, "rx"),
+            ("text's alias", alias(text), "r"),
+            ("constants", rodata, "r"),
+            ("constants' alias", alias(rodata), "r"),
+            ("data", data, "rw"),
+            ("data's alias", alias(data), "rw"),
+            ("the interrupt table", linked(image::idt_table()), "r"),
+            ("the interrupt table's alias", ram.virt(image::idt_table()), "r"),
+            ("the interrupt table in the entry areas", idt, "r"),
+        ] {
+            for (access, letter) in [(Access::Write, 'w'), (Access::Execute, 'x')] {
+                probes.push(WxProbe { what, at, access, allowed: rights.contains(letter) });
+            }
+        }
+        let init = linked(image::__init_begin());
+        probes.push(WxProbe { what: "freed init text", at: init, access: Access::Execute, allowed: false });
+        let first = VirtAddr::new(8);
+        probes.push(WxProbe { what: "address 8", at: first, access: Access::Read, allowed: false });
+        Self { root: boot.pgtable.map_or(tlb::root(), |t| t.root), idt, probes }
+    }
+
+    /// Where the processor is to read the table of interrupts: read-only.
+    pub(super) fn idt(&self) -> VirtAddr {
+        self.idt
+    }
+}
+
+impl Metal for X86 {
+    fn console(&self) -> &dyn Console {
+        &CONSOLE
+    }
+
+    fn probe(&self, at: VirtAddr, access: Access) -> bool {
+        let at = at.get();
+        let (what, value) = match access {
+            Access::Read => (0, 0),
+            // What is there already; what cannot be read gets 0, and faults as well.
+            Access::Write => {
+                let old = if readable(at) {
+                    // SAFETY: it was just read.
+                    unsafe { core::ptr::with_exposed_provenance::<u8>(at as usize).read_volatile() }
+                } else {
+                    0
+                };
+                (1, u64::from(old))
+            }
+            Access::Execute => (2, 0),
+        };
+        // SAFETY: the byte keeps its value; what is called returns at once or faults, and then `probe` comes back.
+        unsafe { probe(at, what, value) == 0 }
+    }
+
+    // The processor has no instruction that translates.
+    fn translate(&self, _: VirtAddr, _: Access) -> Option<Option<PhysAddr>> {
+        None
+    }
+
+    fn flush_tlb(&self) {
+        tlb::flush_here();
+    }
+
+    fn wx_probes(&self, _: &DirectMap) -> &[WxProbe] {
+        &self.probes
+    }
+
+    fn space_order(&self) -> u8 {
+        0
+    }
+
+    fn space<'m>(&self, root: PhysAddr, ram: &'m DirectMap) -> KernelTables<'m> {
+        // The kernel's half is the same in every space.
+        if let (Some(new), Some(kernel)) = (ram.words64(root, 512), ram.words64(self.root, 512)) {
+            for (to, from) in new.iter().zip(kernel).skip(256) {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        KernelTables { memory: ram, root, format: KernelFormat::X86Level4(X86Level4::default()) }
+    }
+
+    fn load_space(&self, space: Option<&KernelTables<'_>>) {
+        // SAFETY: the upper half of every space is the kernel's.
+        unsafe { tlb::load(space.map_or(self.root, |s| s.root)) };
+    }
+
+    fn ticks(&self) -> u64 {
+        cpu::time_stamp()
+    }
+}

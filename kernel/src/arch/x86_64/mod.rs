@@ -1,0 +1,29 @@
+//! x86_64: from Xen's PVH hand-over to the memory manager.
+//!
+//! `entry.s` is entered at the image's physical address in 32-bit mode. It fills tables that map the first 4 GiB one to one, where
+//! the direct map will be, and at the image's link address, and calls [`start`] there. The boot sequence then builds the
+//! kernel's own tables, and CR3 is loaded with them at the moment at which Linux does.
+//!
+//! Code runs in ring 0 on a stack in vmalloc space with an unmapped page below; double faults have a stack of their own, so that
+//! running off a stack is reported and not the end of everything.
+
+mod console;
+mod cpu;
+mod exit;
+mod fault;
+mod firmware;
+mod image;
+mod metal;
+mod start;
+mod tlb;
+mod trap;
+mod window;
+
+use core::arch::global_asm;
+
+global_asm!(
+    include_str!("entry.s"),
+    PAGE_OFFSET_INDEX = const (image::PAGE_OFFSET >> 39) & 511,
+    main = sym start::start,
+    trap = sym trap::trap,
+);

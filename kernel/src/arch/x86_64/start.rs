@@ -1,0 +1,238 @@
+//! From the image's link address to the running page allocator.
+
+use super::console::{CONSOLE, print};
+use super::exit::exit;
+use super::firmware::{self, Kept};
+use super::image::{self, PAGE_OFFSET, START_KERNEL_MAP};
+use super::metal::X86;
+use super::{cpu, fault, tlb};
+use arrayvec::ArrayVec;
+use core::cell::Cell;
+use pagewright::pgtable::{KernelFormat, KernelTables, TableEvent};
+use pagewright::{Boot, Tables};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use pagewright_firmware::{Cpus, Machine};
+use pagewright_kernel::boot::{StartError, initcalls, start_allocator};
+use pagewright_kernel::carve::Carve;
+use pagewright_kernel::console::Log;
+use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
+use pagewright_kernel::exit::Exit;
+use pagewright_kernel::options::Options;
+use pagewright_kernel::pages::Pages;
+use pagewright_kernel::run::{closing, run};
+use pagewright_kernel::stack::map_stack;
+use pagewright_kernel::take::Take;
+use pagewright_kernel::workspace::{workspace, workspace_bytes};
+use pagewright_pagetable::format::x86::{X86_64, X86Config};
+use pagewright_pagetable::{Attr, AttrFlags, MapOptions, TableSource};
+use pagewright_view::log::LogOptions;
+
+/// Data that the kernel alone reads and writes.
+const DATA: Attr = Attr::normal(
+    AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
+);
+const PAGE: u64 = 4096;
+const GIB: u64 = 1 << 30;
+
+const ROOM_WORDS: usize = workspace_bytes(&image::CONFIG).div_ceil(8) as usize;
+static ROOM: Take<[u64; ROOM_WORDS]> = Take::new([0; ROOM_WORDS]);
+static TABLES: Take<Tables> = Take::new(Tables::new());
+
+unsafe extern "C" {
+    fn on_stack(to: u64, argument: u64, top: u64) -> !;
+}
+
+/// Pages of the image for early tables, from the first on.
+struct EarlyTables {
+    left: PhysRange,
+}
+
+impl TableSource for EarlyTables {
+    fn alloc_table(&mut self) -> Option<PhysAddr> {
+        let page = self.left.start;
+        let next = page.checked_add(PAGE).filter(|next| *next <= self.left.end)?;
+        self.left.start = next;
+        Some(page)
+    }
+
+    // What a refused mapping gives back is not needed again: the boot ends.
+    fn free_table(&mut self, _: PhysAddr) {}
+}
+
+/// Ends with a line that says why.
+fn stop(how: Exit, why: core::fmt::Arguments<'_>) -> ! {
+    print(format_args!("pagewright: {why}"));
+    print(format_args!("{how}"));
+    exit(how)
+}
+
+/// Called by `entry.s` at the image's link address, with the head's tables in force; `info` is the start information's
+/// physical address.
+pub(super) extern "C" fn start(info: u64) -> ! {
+    CONSOLE.start();
+    // SAFETY: this processor is the only one, and the table is the image's own; its stack for faults is nothing else's.
+    let set_up = unsafe {
+        cpu::fill_idt();
+        cpu::set_up(0, cpu::boot_fault_stack())
+    };
+    if !set_up {
+        exit(Exit::BootFailed);
+    }
+    print(format_args!(
+        "Pagewright {} for x86_64, loaded at {:#x}, start information at {info:#x}",
+        env!("CARGO_PKG_VERSION"),
+        image::_text()
+    ));
+    if !cpu::has_no_execute() {
+        stop(Exit::BootFailed, format_args!("this processor cannot keep pages from being executed"));
+    }
+    let (kept, options) = match firmware::read(PhysAddr::new(info)) {
+        Ok(read) => read,
+        Err(why) => stop(why.exit(), format_args!("{why}")),
+    };
+    let cpus = cpu::describe(kept.acpi.madt.enabled.max(1));
+    let ram = match early_direct_map(kept, &cpus) {
+        Ok(ram) => ram,
+        Err(why) => stop(Exit::BootFailed, format_args!("{why}")),
+    };
+    if let Some(at) = missing_ram(&ram) {
+        stop(Exit::BootFailed, format_args!("the memory map: there is no RAM at {at:#x}, where it says so"));
+    }
+    let machine = kept.machine(cpus);
+    boot(&machine, &ram, &options)
+}
+
+/// Runs the boot sequence, up to the running page allocator.
+fn boot(machine: &Machine<'_>, ram: &DirectMap, options: &Options<'_>) -> ! {
+    let (Some(room), Some(tables)) = (ROOM.take(), TABLES.take()) else { exit(Exit::BootFailed) };
+    let Some(workspace) = workspace(&machine.config, &mut Carve::of(room), tables) else {
+        stop(Exit::BootFailed, format_args!("the boot's workspace is too small"))
+    };
+    let loaded = Cell::new(false);
+    let hook = |event: TableEvent| {
+        if let TableEvent::LoadCr3 { root } = event {
+            // SAFETY: the tables map the image where it is, and all RAM where the head's tables have it.
+            unsafe { tlb::load(root) };
+            tlb::flush_here();
+            loaded.set(true);
+        }
+    };
+    let params = machine.command_line().parse_for(&machine.config).0;
+    let log = Log::new(&CONSOLE, LogOptions::of(&params), &hook);
+    let booted = Boot::new(machine, workspace, &log).and_then(|mut boot| {
+        boot.set_table_memory(ram);
+        boot.run()?;
+        Ok(boot)
+    });
+    let mut boot = match booted {
+        Ok(boot) => boot,
+        Err(e) => stop(Exit::BootFailed, format_args!("the boot stopped: {e}")),
+    };
+    if !loaded.get() {
+        stop(Exit::BootFailed, format_args!("the boot built no tables"));
+    }
+    // What the command line cut off is no longer mapped.
+    let mapped: ArrayVec<PhysRange, MAX_RANGES> = boot
+        .mb
+        .regions(pagewright_memblock::Set::Memory)
+        .iter()
+        .map(|r| PhysRange::from_len(r.base(), r.size()))
+        .take(MAX_RANGES)
+        .collect();
+    // SAFETY: the tables that are loaded map memblock's memory there, which the boot does with every byte of it.
+    let ram = unsafe { DirectMap::new(mapped, PAGE_OFFSET) };
+    let mut running = match start_allocator(&mut boot, &ram) {
+        Ok(running) => running,
+        Err(e @ StartError::Metadata { .. }) => {
+            stop(Exit::BootFailed, format_args!("too little memory: {e}"))
+        }
+        Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
+    };
+    initcalls(&mut boot, &mut running);
+    tlb::flush_here();
+    fault::set_ram(&ram);
+
+    let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
+    let metal = X86::new(&boot, &ram);
+    cpu::load_idt(metal.idt());
+    let stack = match map_stack(&boot, &pages, 0) {
+        Ok(stack) => stack,
+        Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
+    };
+    let kernel = Kernel { boot: &boot, pages: &pages, metal: &metal, options };
+    let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
+    // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
+    // nobody returns.
+    unsafe { on_stack(work as *const () as u64, &raw const kernel as u64, stack.last().get() + 1) }
+}
+
+/// What goes on with the second stack.
+struct Kernel<'k, 'a> {
+    boot: &'k Boot<'a>,
+    pages: &'k Pages,
+    metal: &'k X86,
+    options: &'k Options<'k>,
+}
+
+/// Runs what the command line asks for, on a stack below which nothing is mapped.
+extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
+    let how = run(kernel.metal, kernel.boot, kernel.pages, kernel.options);
+    closing(kernel.metal, how);
+    exit(how)
+}
+
+/// Maps all RAM where the direct map will be, in the head's tables, which have the first 4 GiB: whoever builds tables reaches
+/// them there, before and after the kernel's own direct map takes its place.
+fn early_direct_map(kept: &Kept, cpus: &Cpus) -> Result<DirectMap, &'static str> {
+    let mut banks: ArrayVec<PhysRange, MAX_RANGES> = ArrayVec::new();
+    for bank in kept.ram() {
+        if bank.end.get() > 1 << cpus.phys_bits.min(46) {
+            return Err("the memory map: RAM where this processor has no addresses");
+        }
+        if banks.try_push(bank).is_err() {
+            return Err("more banks of RAM than the image has room for");
+        }
+    }
+    if banks.is_empty() {
+        return Err("the firmware describes no memory");
+    }
+    // SAFETY: the head's tables map the image there.
+    let image = unsafe { DirectMap::new([image::range()], START_KERNEL_MAP) };
+    let mut early = EarlyTables { left: PhysRange::new(image::early_tables(), image::early_tables_end()) };
+    let config = X86Config { gigabyte_pages: cpus.gbpages, ..X86Config::default() };
+    let format = KernelFormat::X86Level4(X86_64 { config });
+    let head = KernelTables { memory: &image, root: image::head_tables(), format };
+    for bank in banks.iter().filter(|b| b.end.get() > 4 * GIB) {
+        let start = bank.start.max(PhysAddr::new(4 * GIB));
+        let at = VirtAddr::new(PAGE_OFFSET + start.get());
+        let range = VirtRange::from_len(at, bank.end.get() - start.get());
+        let mapped = head.with(|tree| tree.map(range, start, DATA, &MapOptions::default(), &mut early));
+        mapped.map_err(|_| "RAM cannot be mapped: too few early tables, or banks that overlap")?;
+    }
+    // SAFETY: the ranges are mapped at this offset; the kernel's own direct map has the same addresses.
+    Ok(unsafe { DirectMap::new(banks, PAGE_OFFSET) })
+}
+
+/// The first place where the map has RAM and nothing keeps what is written: both ends of each range and every gigabyte
+/// in between are tried. What is there stays.
+fn missing_ram(ram: &DirectMap) -> Option<PhysAddr> {
+    let keeps = |at: PhysAddr| {
+        let Some(word) = ram.pointer(at, 8) else { return true };
+        let word = word.cast::<u64>().as_ptr();
+        // SAFETY: mapped, aligned, and nothing but this code runs: the word is put back before anybody looks.
+        unsafe {
+            let before = word.read_volatile();
+            word.write_volatile(!before);
+            let after = word.read_volatile();
+            word.write_volatile(before);
+            after == !before
+        }
+    };
+    // The first megabyte belongs to the firmware.
+    let ranges = ram.ranges().iter().filter(|r| r.start.get() >= 1 << 20);
+    let mut places = ranges.flat_map(|r| {
+        let inside = (r.start.get().next_multiple_of(GIB)..r.end.get()).step_by(GIB as usize);
+        [r.start.get(), r.end.get() - 8].into_iter().chain(inside).map(PhysAddr::new)
+    });
+    places.find(|at| !keeps(*at))
+}

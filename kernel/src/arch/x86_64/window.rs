@@ -1,0 +1,31 @@
+//! Physical memory as the head's tables show it: the first 4 GiB, from where the direct map will be. Used until CR3 is loaded
+//! with the kernel's own tables.
+
+use super::image::PAGE_OFFSET;
+use pagewright_addr::PhysAddr;
+
+/// What the window shows.
+const END: u64 = 4 << 30;
+
+/// Whether the window shows so many bytes, none of them in the first page's first byte (whose address is no address).
+fn pointer(at: PhysAddr, len: u64) -> Option<*mut u8> {
+    let end = at.get().checked_add(len).filter(|end| *end <= END)?;
+    let virt = PAGE_OFFSET.checked_add(end - len)?;
+    Some(core::ptr::with_exposed_provenance_mut(virt as usize))
+}
+
+/// Bytes of firmware data.
+pub(super) fn bytes(at: PhysAddr, len: u64) -> Option<&'static [u8]> {
+    let first = pointer(at, len)?;
+    // SAFETY: the head's tables map the first 4 GiB there. What is read is the firmware's, which is over; it is kept elsewhere
+    // before anything is written.
+    Some(unsafe { core::slice::from_raw_parts(first, len as usize) })
+}
+
+/// Writes four bytes of firmware data.
+pub(super) fn write_u32(at: PhysAddr, value: u32) {
+    if let Some(first) = pointer(at, 4) {
+        // SAFETY: mapped as above; the firmware is over, and nobody has borrowed its data yet.
+        unsafe { first.cast::<u32>().write_unaligned(value) };
+    }
+}
