@@ -41,42 +41,64 @@ pub(crate) fn each_mapped(
     Ok(())
 }
 
-/// Changes what is mapped in a range. Leaves that already are as they should be stay whole; of others that reach beyond the
-/// range only the part inside is changed, after splitting. Returns how many tables that took.
+/// Splits leaves until those of a range that a change makes different lie wholly inside it. Leaves that already are as they
+/// should be stay whole. What addresses lead to is the same afterwards, and when it fails.
 ///
 /// # Errors
-/// [`TableError`]; pieces before the place are changed.
-pub(crate) fn change_range(
+/// [`TableError`]; splits before the place are done.
+pub(crate) fn split_for(
     tree: &mut dyn KernelTree,
     range: VirtRange,
     change: &AttrChange,
     source: &mut dyn TableSource,
-) -> Result<u64, TableError> {
-    let (mut at, mut left, mut tables) = (range.start, range.len, 0);
+) -> Result<(), TableError> {
+    let (mut at, mut left) = (range.start, range.len);
     while left > 0 {
         let (found, len) = piece(tree, at, left)?;
         if let Some((leaf, level, start)) = found
             && change.apply(leaf.attr) != leaf.attr
         {
-            let size = tree.shape().level(level).bytes();
-            if start != at {
-                tables += tree.split(at, source)?;
-                continue;
-            }
-            if len < size {
-                tables += tree.split(VirtAddr::new(at.get().wrapping_add(len)), source)?;
-                continue;
-            }
-            if leaf.contiguous {
+            let after = |bytes| VirtAddr::new(at.get().wrapping_add(bytes));
+            let cut = if start != at {
+                Some(at)
+            } else if len < tree.shape().level(level).bytes() {
+                Some(after(len))
+            } else if leaf.contiguous {
                 // A group changes as one; its mark goes first.
-                let small = tree.shape().page_bytes();
-                tables += tree.split(VirtAddr::new(at.get().wrapping_add(small)), source)?;
+                Some(after(tree.shape().page_bytes()))
+            } else {
+                None
+            };
+            if let Some(cut) = cut {
+                tree.split(cut, source)?;
                 continue;
             }
+        }
+        at = VirtAddr::new(at.get().wrapping_add(len));
+        left -= len;
+    }
+    Ok(())
+}
+
+/// Changes what is mapped in a range that was split for it ([`split_for`]): no table is needed.
+///
+/// # Errors
+/// [`TableError`] where the tables are damaged.
+pub(crate) fn apply(
+    tree: &mut dyn KernelTree,
+    range: VirtRange,
+    change: &AttrChange,
+) -> Result<(), TableError> {
+    let (mut at, mut left) = (range.start, range.len);
+    while left > 0 {
+        let (found, len) = piece(tree, at, left)?;
+        if let Some((leaf, ..)) = found
+            && change.apply(leaf.attr) != leaf.attr
+        {
             tree.protect(VirtRange { start: at, len }, change)?;
         }
         at = VirtAddr::new(at.get().wrapping_add(len));
         left -= len;
     }
-    Ok(tables)
+    Ok(())
 }

@@ -4,8 +4,8 @@ use super::TableError;
 use arrayvec::ArrayVec;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{
-    Attr, AttrChange, Entry, Format, Leaf, Level, Live, MapError, MapOptions, NotLive, Run, Shape,
-    TableMemory, TableSource, Tables, UnmapError, Unmapped, WalkError, Window, Word,
+    Attr, AttrChange, Entry, Format, Invalid, Leaf, Level, Live, MapError, MapOptions, NotLive, Run, Shape,
+    TableMemory, TableSource, Tables, TreeStats, UnmapError, Unmapped, WalkError, Window, Word,
 };
 
 /// One entry on the way of an address through the tables.
@@ -80,6 +80,11 @@ pub trait KernelTree {
     /// # Errors
     /// [`WalkError`].
     fn walk(&self, range: VirtRange, see: &mut dyn FnMut(&Run)) -> Result<(), WalkError>;
+    /// Checks every entry and counts what is in the tree; at most `most_tables` tables are looked at.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the first thing that is wrong.
+    fn validate(&self, most_tables: u64) -> Result<TreeStats, Invalid>;
     /// A leaf as the format encodes it (with arm's short descriptors the hardware's word, Linux's in the upper half); `None`
     /// if it cannot.
     fn leaf_word(&self, level: Level, leaf: &Leaf) -> Option<u64>;
@@ -153,6 +158,10 @@ impl<F: Format + 'static, M: TableMemory> KernelTree for Tables<F, M> {
 
     fn walk(&self, range: VirtRange, see: &mut dyn FnMut(&Run)) -> Result<(), WalkError> {
         Self::walk(self, range, u64::MAX, see)
+    }
+
+    fn validate(&self, most_tables: u64) -> Result<TreeStats, Invalid> {
+        Self::validate(self, most_tables)
     }
 
     fn leaf_word(&self, level: Level, leaf: &Leaf) -> Option<u64> {

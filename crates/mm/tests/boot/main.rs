@@ -10,6 +10,7 @@ mod config;
 mod cpus;
 mod efi;
 mod failing;
+mod failing_tables;
 mod freed;
 mod i386_tables;
 mod models;

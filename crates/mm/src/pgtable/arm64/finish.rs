@@ -8,12 +8,12 @@ use pagewright_firmware::cmdline::{Pti, Rodata};
 use pagewright_pagetable::{AttrChange, AttrFlags, NoTables, TableSource};
 
 /// The mappings that a running kernel keeps: the entry trampoline, the linear alias of the image's text and constants
-/// (`mark_linear_text_alias_ro`), freed init memory, constants (`mark_rodata_ro`), and isolation. Returns how many tables that took.
+/// (`mark_linear_text_alias_ro`), freed init memory, constants (`mark_rodata_ro`), and isolation.
 ///
 /// # Errors
 /// [`TableError`].
-pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, TableError> {
-    let Some(tables) = b.pgtable else { return Ok(0) };
+pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<(), TableError> {
+    let Some(tables) = b.pgtable else { return Ok(()) };
     let image = &b.machine.image;
     let linear = b.linear_map();
     let page = b.page_bytes();

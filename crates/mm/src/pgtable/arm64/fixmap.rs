@@ -149,22 +149,21 @@ pub(crate) fn protect_fdt(b: &Boot<'_>) -> Result<(), BootError> {
 }
 
 /// `map_entry_trampoline`: the code through which exceptions enter the kernel while its tables are not those of
-/// the CPU, in `tramp_pg_dir`, which has nothing else; and in the kernel's own tables with its data page. Returns how many tables
-/// `tramp_pg_dir` took.
+/// the CPU, in `tramp_pg_dir`, which has nothing else; and in the kernel's own tables with its data page.
 ///
 /// # Errors
 /// [`TableError`].
-pub(crate) fn map_entry_trampoline(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, TableError> {
+pub(crate) fn map_entry_trampoline(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<(), TableError> {
     let c = &b.machine.config;
     let text = b.machine.image.arm64.entry_tramp_text;
-    let (Some(tables), Ok(fixmap)) = (b.pgtable, of(b)) else { return Ok(0) };
+    let (Some(tables), Ok(fixmap)) = (b.pgtable, of(b)) else { return Ok(()) };
     let (Some(format), Some(first)) =
         (super::format(b.machine, b.version), fixmap.slot(Slot::EntryTrampText1))
     else {
-        return Ok(0);
+        return Ok(());
     };
     if !c.page_table_isolation || text.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     // It is mapped whoever runs, so it is global whatever the kernel's other mappings are.
     let rodata = b.params.rodata != Some(Rodata::Off);
@@ -186,9 +185,10 @@ pub(crate) fn map_entry_trampoline(b: &Boot<'_>, source: &mut dyn TableSource) -
         // What it needs to know, which is not mapped for user code.
         set_fixmap(pages, super::prot(b, PAGE_KERNEL_RO).changed(AttrFlags::empty(), kept_apart))?;
     }
-    let Some(virt) = at(0) else { return Ok(0) };
+    let Some(virt) = at(0) else { return Ok(()) };
     let tramp = super::cleared_root(tables.memory, Places::of(b.machine).tramp, format)?;
     let range = VirtRange::from_len(virt, pages * page);
     let options = MapOptions { contiguous: true, limits: super::table_limits(b), ..MapOptions::PAGES };
-    Ok(tramp.with(|tree| tree.map(range, text.start, prot, &options, source))?)
+    tramp.with(|tree| tree.map(range, text.start, prot, &options, source))?;
+    Ok(())
 }

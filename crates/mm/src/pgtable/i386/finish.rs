@@ -10,12 +10,12 @@ use pagewright_firmware::cmdline::{Pti, Rodata};
 use pagewright_pagetable::{AttrChange, AttrFlags, TableSource};
 
 /// Those of a running kernel: the IDT, the real-mode trampoline, freed init memory, and the kernel's text and read-only data
-/// (`mark_rodata_ro`). Each page has one address. Returns how many tables it took to split large pages.
+/// (`mark_rodata_ro`). Each page has one address.
 ///
 /// # Errors
 /// [`TableError`].
-pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, TableError> {
-    let Some(tables) = b.pgtable else { return Ok(0) };
+pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<(), TableError> {
+    let Some(tables) = b.pgtable else { return Ok(()) };
     let machine = b.machine;
     let page_offset = u64::from(machine.config.page_offset);
     let entry_area = b.i386_areas().ok().map(|areas| areas.cpu_entry_area);
@@ -31,7 +31,7 @@ pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, 
         if machine.config.strict_kernel_rwx && b.params.rodata != Some(Rodata::Off) {
             mark_rodata_ro(machine, &mut pages)?;
         }
-        Ok(pages.tables())
+        Ok(())
     })
 }
 

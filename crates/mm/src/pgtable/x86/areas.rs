@@ -53,7 +53,7 @@ pub(crate) fn entry_areas(
 }
 
 /// `preallocate_vmalloc_pages`: the tables right below the top one for all of vmalloc space, so that the top tables of
-/// processes, which are copies, need never be changed. Returns how many.
+/// processes, which are copies, need never be changed.
 ///
 /// # Errors
 /// [`TableError`].
@@ -61,11 +61,10 @@ pub(crate) fn preallocate_vmalloc(
     tables: &KernelTables<'_>,
     machine: &Machine<'_>,
     source: &mut dyn TableSource,
-) -> Result<u64, TableError> {
-    let Some(area) = area(machine, Kind::Vmalloc) else { return Ok(0) };
+) -> Result<(), TableError> {
+    let Some(area) = area(machine, Kind::Vmalloc) else { return Ok(()) };
     let shift = if machine.cpus.la57 { 48 } else { 39 };
     let top = table(tables.memory, tables.root)?;
-    let mut took = 0;
     for n in area.start.get() >> shift..=area.last().get() >> shift {
         if top[n as usize & 511].load(Ordering::Acquire) != 0 {
             continue;
@@ -74,7 +73,6 @@ pub(crate) fn preallocate_vmalloc(
         let Some(page) = source.alloc_table() else { break };
         cleared(tables.memory, page)?;
         set(top, n as usize, page.get() | PAGE_TABLE | machine.cpus.encryption_mask);
-        took += 1;
     }
-    Ok(took)
+    Ok(())
 }

@@ -6,7 +6,7 @@
 
 use super::{PAGE, PAGE_KERNEL, PMD, START_KERNEL_MAP, image_virt, isolated, page_offset};
 use crate::boot::Boot;
-use crate::pgtable::attr::{change_range, each_mapped};
+use crate::pgtable::attr::{apply, each_mapped, split_for};
 use crate::pgtable::{KernelTables, KernelTree, TableError, i386};
 use core::sync::atomic::Ordering;
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
@@ -51,8 +51,6 @@ pub(crate) struct Pages<'t> {
     isolated: bool,
     /// Whether there is a no-execute bit.
     nx: bool,
-    /// Tables that splits took.
-    tables: u64,
 }
 
 impl<'t> Pages<'t> {
@@ -63,16 +61,7 @@ impl<'t> Pages<'t> {
         page_offset: u64,
         nx: bool,
     ) -> Self {
-        Self {
-            tree,
-            source,
-            image: None,
-            image_offset: page_offset,
-            page_offset,
-            isolated: false,
-            nx,
-            tables: 0,
-        }
+        Self { tree, source, image: None, image_offset: page_offset, page_offset, isolated: false, nx }
     }
 
     /// The kernel's address of what is in its image.
@@ -85,12 +74,8 @@ impl<'t> Pages<'t> {
         self.virt(phys.align_up(PAGE))
     }
 
-    /// Tables that splits took.
-    pub(crate) fn tables(&self) -> u64 {
-        self.tables
-    }
-
-    /// `count` bytes from the virtual address `at`; `alias` says whether the page's other address changes too.
+    /// `bytes` from the virtual address `at`; `alias` says whether the page's other address changes too. Larger pages at
+    /// both addresses are split first: if there is no page for a table, nothing is changed.
     pub(crate) fn change(
         &mut self,
         at: u64,
@@ -102,20 +87,22 @@ impl<'t> Pages<'t> {
         if range.is_empty() {
             return Ok(());
         }
-        self.tables += change_range(self.tree, range, change, self.source)?;
-        let Some(image) = self.image.filter(|_| alias) else { return Ok(()) };
+        let image = self.image.filter(|_| alias);
         let (image_offset, page_offset) = (self.image_offset, self.page_offset);
-        let in_image = image.contains(range.start);
-        let (source, tables) = (&mut *self.source, &mut self.tables);
-        each_mapped(self.tree, range, &mut |tree, piece, leaf, start| {
-            let phys = leaf.phys.get() + (piece.start.get() - start.get());
-            let other = phys.wrapping_add(if in_image { page_offset } else { image_offset });
-            let other = VirtRange { start: VirtAddr::new(other), len: piece.len };
-            if in_image || image.contains_range(&other) {
-                *tables += change_range(tree, other, change, source)?;
-            }
-            Ok(())
-        })
+        split_for(self.tree, range, change, self.source)?;
+        if let Some(image) = image {
+            let source = &mut *self.source;
+            each_alias(self.tree, range, image, (image_offset, page_offset), &mut |tree, other| {
+                split_for(tree, other, change, source)
+            })?;
+        }
+        apply(self.tree, range, change)?;
+        if let Some(image) = image {
+            each_alias(self.tree, range, image, (image_offset, page_offset), &mut |tree, other| {
+                apply(tree, other, change)
+            })?;
+        }
+        Ok(())
     }
 
     fn set(&mut self, at: u64, bytes: u64, set: AttrFlags, clear: AttrFlags) -> Result<(), TableError> {
@@ -159,19 +146,37 @@ impl<'t> Pages<'t> {
             return Ok(());
         }
         for end in [range.start, VirtAddr::new(range.last().get().wrapping_add(1))] {
-            self.tables += self.tree.split(end, self.source)?;
+            self.tree.split(end, self.source)?;
         }
         Ok(self.tree.unmap(range, true, self.source)?)
     }
 }
 
+/// Calls `each` with the other address of every mapped piece of a range: in the direct map what is in the image's mapping,
+/// there what is in the direct map and belongs to the image. The offsets are those of the two.
+fn each_alias(
+    tree: &mut dyn KernelTree,
+    range: VirtRange,
+    image: VirtRange,
+    (image_offset, page_offset): (u64, u64),
+    each: &mut dyn FnMut(&mut dyn KernelTree, VirtRange) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let in_image = image.contains(range.start);
+    each_mapped(tree, range, &mut |tree, piece, leaf, start| {
+        let phys = leaf.phys.get() + (piece.start.get() - start.get());
+        let other = phys.wrapping_add(if in_image { page_offset } else { image_offset });
+        let other = VirtRange { start: VirtAddr::new(other), len: piece.len };
+        if in_image || image.contains_range(&other) { each(tree, other) } else { Ok(()) }
+    })
+}
+
 /// The permissions that a running kernel ends up with: the IDT, the real-mode trampoline, freed init memory, and the
-/// kernel's text and read-only data (`mark_rodata_ro`). Returns how many tables it took to split larger pages.
+/// kernel's text and read-only data (`mark_rodata_ro`).
 ///
 /// # Errors
 /// [`TableError`].
-pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, TableError> {
-    let Some(tables) = b.pgtable else { return Ok(0) };
+pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<(), TableError> {
+    let Some(tables) = b.pgtable else { return Ok(()) };
     let machine = b.machine;
     let (first, end) = image_span(machine);
     let entry_area = super::areas::area(machine, Kind::CpuEntryArea).map(|area| area.start.get());
@@ -184,13 +189,12 @@ pub(crate) fn finish(b: &Boot<'_>, source: &mut dyn TableSource) -> Result<u64, 
             page_offset: page_offset(machine.cpus.la57),
             isolated: isolated(b),
             nx: true,
-            tables: 0,
         };
         kept(b, &mut pages, entry_area)?;
         if machine.config.strict_kernel_rwx && b.params.rodata != Some(Rodata::Off) {
             mark_rodata_ro(machine, &mut pages)?;
         }
-        Ok(pages.tables)
+        Ok(())
     })
 }
 
@@ -216,7 +220,7 @@ pub(crate) fn kept(b: &Boot<'_>, pages: &mut Pages<'_>, entry_area: Option<u64>)
             let attr = if supported { i386::supported(machine, PAGE_KERNEL) } else { PAGE_KERNEL };
             let attr = attr.changed(AttrFlags::empty(), AttrFlags::WRITE);
             let at = VirtRange::from_len(VirtAddr::new(area), PAGE);
-            pages.tables += pages.tree.map(at, idt, attr, &MapOptions::PAGES, pages.source)?;
+            pages.tree.map(at, idt, attr, &MapOptions::PAGES, pages.source)?;
         }
         pages.ro(pages.virt(idt), PAGE)?;
     }

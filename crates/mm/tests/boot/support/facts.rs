@@ -145,6 +145,31 @@ pub(crate) enum Depth {
 /// Machines with more frames than this are not small.
 const SMALL: u64 = 1 << 19;
 
+/// What looks at a boot on its way, each once.
+pub(crate) struct Hooks<'h> {
+    /// At the end of memblock's time, if the boot came there.
+    pub(crate) look: &'h mut dyn FnMut(&Boot<'_>),
+    /// Where it stopped, if it did not.
+    pub(crate) stopped: &'h mut dyn FnMut(&Boot<'_>),
+    /// After the hand-over, before the initcalls.
+    pub(crate) service: &'h mut dyn FnMut(&Boot<'_>, &mut Running<'_, '_, '_>),
+    /// After the initcalls.
+    pub(crate) last: &'h mut dyn FnMut(&Boot<'_>, &Running<'_, '_, '_>),
+}
+
+impl Default for Hooks<'_> {
+    fn default() -> Self {
+        let (look, stopped) =
+            (Box::leak(Box::new(|_: &Boot<'_>| ())), Box::leak(Box::new(|_: &Boot<'_>| ())));
+        Self {
+            look,
+            stopped,
+            service: Box::leak(Box::new(|_: &Boot<'_>, _: &mut Running<'_, '_, '_>| ())),
+            last: Box::leak(Box::new(|_: &Boot<'_>, _: &Running<'_, '_, '_>| ())),
+        }
+    }
+}
+
 impl Spec {
     /// Boots the machine; `prepare` has its word first.
     ///
@@ -165,7 +190,10 @@ impl Spec {
         look: impl FnOnce(&Boot<'_>),
     ) -> (Result<Facts, BootError>, Log) {
         let log = Log { brief: !self.record, ..Log::default() };
-        let result = self.lend(|machine| run(self, machine, &log, depth, prepare, look, |_| ()));
+        let mut look = Some(look);
+        let mut look = |boot: &Boot<'_>| look.take().into_iter().for_each(|look| look(boot));
+        let hooks = Hooks { look: &mut look, ..Hooks::default() };
+        let result = self.lend(|machine| run(self, machine, &log, depth, prepare, hooks));
         (result.expect("the firmware's tables can be read"), log)
     }
 
@@ -176,8 +204,24 @@ impl Spec {
         look: impl FnOnce(&Boot<'_>),
     ) -> (Result<Facts, BootError>, Log) {
         let log = Log { brief: !self.record, ..Log::default() };
-        let result = self.lend(|machine| run(self, machine, &log, Depth::Allocator, prepare, |_| (), look));
+        let mut look = Some(look);
+        let mut last = |boot: &Boot<'_>, _: &Running<'_, '_, '_>| {
+            look.take().into_iter().for_each(|look| look(boot));
+        };
+        let hooks = Hooks { last: &mut last, ..Hooks::default() };
+        let result = self.lend(|machine| run(self, machine, &log, Depth::Allocator, prepare, hooks));
         (result.expect("the firmware's tables can be read"), log)
+    }
+
+    /// Boots to a running page allocator with all hooks.
+    pub(crate) fn boot_hooked(
+        &self,
+        prepare: impl FnOnce(&mut Boot<'_>),
+        hooks: Hooks<'_>,
+    ) -> Result<Facts, BootError> {
+        let log = Log { brief: true, ..Log::default() };
+        let result = self.lend(|machine| run(self, machine, &log, Depth::Allocator, prepare, hooks));
+        result.expect("the firmware's tables can be read")
     }
 
     /// A boot that must succeed.
@@ -206,8 +250,7 @@ fn run(
     log: &Log,
     depth: Depth,
     prepare: impl FnOnce(&mut Boot<'_>),
-    look: impl FnOnce(&Boot<'_>),
-    last: impl FnOnce(&Boot<'_>),
+    hooks: Hooks<'_>,
 ) -> Result<Facts, BootError> {
     let mut memory = vec![Region::default(); spec.slots.0];
     let mut reserved = vec![Region::default(); spec.slots.1];
@@ -240,9 +283,12 @@ fn run(
     if depth != Depth::UseIfSmall {
         sound(&boot);
     }
-    result?;
+    if let Err(e) = result {
+        (hooks.stopped)(&boot);
+        return Err(e);
+    }
     super::model::check(&boot);
-    look(&boot);
+    (hooks.look)(&boot);
     let facts = collect(&boot, log);
     let frames: u64 = boot.mb.mem_pfn_ranges(None).map(|(r, _)| r.len()).sum();
     if depth == Depth::Memblock || (depth == Depth::UseIfSmall && frames > SMALL) {
@@ -253,10 +299,11 @@ fn run(
         let on_node = |nid: NodeId| nodes.iter().filter(|n| **n == nid).count() as u32;
         running.buddy.validate().unwrap_or_else(|v| panic!("after the hand-over: {v}"));
         running.watermarks.validate().unwrap_or_else(|v| panic!("after the hand-over: {v}"));
+        (hooks.service)(boot, running);
         running.initcalls(boot, &Cpus { online: nodes.len() as u32, on_node: &on_node });
         running.buddy.validate().unwrap_or_else(|v| panic!("after the initcalls: {v}"));
         running.watermarks.validate().unwrap_or_else(|v| panic!("after the initcalls: {v}"));
-        last(boot);
+        (hooks.last)(boot, running);
         if matches!(depth, Depth::Use | Depth::UseIfSmall) {
             super::usage::use_and_return(running);
         }
