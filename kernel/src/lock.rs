@@ -1,20 +1,21 @@
 //! A spinning lock for what the image's processors share: the console, the page allocator under test.
 //!
-//! Waiting in turn (a ticket lock). It does not mask interrupts: what an interrupt handler uses is not behind such a lock,
-//! or the holder masks them itself.
+//! Whoever comes first when it is free has it. (Waiting in turn would be fairer; but where a virtual machine has more
+//! processors than its host, the next in turn is often one that does not run.) It does not mask interrupts: what an
+//! interrupt handler uses is not behind such a lock, or the holder masks them itself.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A value that one processor at a time may use.
 ///
 /// # Invariants
-/// A [`Guard`] exists only for the ticket that is being served. Established by [`Self::lock`] and [`Self::try_lock`].
+/// A [`Guard`] exists only while `held` is set, and it was made by whoever set it. Established by [`Self::lock`] and
+/// [`Self::try_lock`].
 #[derive(Debug)]
 pub struct SpinLock<T> {
-    next: AtomicU32,
-    serving: AtomicU32,
+    held: AtomicBool,
     value: UnsafeCell<T>,
 }
 
@@ -30,31 +31,32 @@ pub struct Guard<'l, T> {
 impl<T> SpinLock<T> {
     /// A free lock.
     pub const fn new(value: T) -> Self {
-        Self { next: AtomicU32::new(0), serving: AtomicU32::new(0), value: UnsafeCell::new(value) }
+        Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
-    /// Waits for its turn.
+    /// Waits until it is free.
     pub fn lock(&self) -> Guard<'_, T> {
-        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
-        while self.serving.load(Ordering::Acquire) != ticket {
-            core::hint::spin_loop();
+        loop {
+            if let Some(guard) = self.try_lock() {
+                return guard;
+            }
+            // Only looking does not take the line away from the holder.
+            while self.held.load(Ordering::Relaxed) {
+                core::hint::spin_loop();
+            }
         }
-        Guard { lock: self }
     }
 
     /// The lock, if nobody has it.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-        let ticket = self.serving.load(Ordering::Acquire);
-        let free =
-            self.next.compare_exchange(ticket, ticket.wrapping_add(1), Ordering::Acquire, Ordering::Relaxed);
-        // Made only if it is ours: a guard that is dropped serves the next ticket.
-        free.is_ok().then(|| Guard { lock: self })
+        // Made only if it is ours: a guard that is dropped frees the lock.
+        (!self.held.swap(true, Ordering::Acquire)).then(|| Guard { lock: self })
     }
 }
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        self.lock.serving.fetch_add(1, Ordering::Release);
+        self.lock.held.store(false, Ordering::Release);
     }
 }
 
@@ -62,7 +64,7 @@ impl<T> Deref for Guard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the guard's ticket is being served, so no other guard exists (the invariant).
+        // SAFETY: the guard was made by whoever set `held`, so no other guard exists (the invariant).
         unsafe { &*self.lock.value.get() }
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::console::Console;
 use crate::direct_map::DirectMap;
+use crate::percpu::CpuLocal;
+use crate::work::Work;
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr};
 
@@ -55,6 +57,26 @@ pub trait Metal: Sync {
 
     /// Loads an address space, or the one without a process. Translations of the one before are forgotten.
     fn load_space(&self, space: Option<&KernelTables<'_>>);
+
+    /// How many processors run.
+    fn cpus(&self) -> u32 {
+        1
+    }
+
+    /// A running processor's own data.
+    fn local(&self, _cpu: u32) -> Option<&'static CpuLocal> {
+        None
+    }
+
+    /// Does `work` on every running processor, and returns when all have done it.
+    fn on_each_cpu(&self, work: &Work<'_>) {
+        work(0);
+    }
+
+    /// Whether each processor's timer interrupts it (and counts that in its own data).
+    fn has_timer(&self) -> bool {
+        false
+    }
 
     /// Instructions or cycles so far, for benchmarks: whatever counts finest.
     fn ticks(&self) -> u64;

@@ -5,16 +5,20 @@ use crate::lock::SpinLock;
 use core::fmt;
 use core::ptr::NonNull;
 use pagewright::Running;
-use pagewright_addr::{Order, PageShift, Pfn, PhysAddr};
-use pagewright_page::{Frames, OwnerHandle, Use};
+use pagewright_addr::{Order, PageShift, PhysAddr};
+use pagewright_page::{Frames, OwnerHandle, PageMap, Use};
 use pagewright_pagetable::TableSource;
 use pagewright_zone::buddy::{AllocError, Request, ZoneId};
 
 /// The page allocator, behind a lock.
 pub struct Pages {
     running: SpinLock<Running<'static, 'static, 'static>>,
+    /// The allocator's own map, for looking: it needs no lock.
+    map: PageMap<'static>,
     ram: DirectMap,
     page_shift: PageShift,
+    mask: fn() -> usize,
+    restore: fn(usize),
 }
 
 impl fmt::Debug for Pages {
@@ -26,7 +30,14 @@ impl fmt::Debug for Pages {
 impl Pages {
     /// The allocator of a machine whose RAM is reached through `ram`.
     pub fn new(running: Running<'static, 'static, 'static>, ram: DirectMap, page_shift: PageShift) -> Self {
-        Self { running: SpinLock::new(running), ram, page_shift }
+        let map = *running.buddy.map();
+        Self { running: SpinLock::new(running), map, ram, page_shift, mask: || 0, restore: |_| {} }
+    }
+
+    /// The same for a processor with interrupts whose handlers use it too: they are masked while somebody has it. `mask`
+    /// tells how it was before, for `restore`.
+    pub fn masking(self, mask: fn() -> usize, restore: fn(usize)) -> Self {
+        Self { mask, restore, ..self }
     }
 
     /// The direct map.
@@ -41,7 +52,10 @@ impl Pages {
 
     /// Does something with the allocator, alone.
     pub fn with<R>(&self, work: impl FnOnce(&mut Running<'static, 'static, 'static>) -> R) -> R {
-        work(&mut self.running.lock())
+        let before = (self.mask)();
+        let done = work(&mut self.running.lock());
+        (self.restore)(before);
+        done
     }
 
     /// How many zones there are.
@@ -97,8 +111,7 @@ impl Pages {
 
     /// Where a block lies.
     pub fn phys(&self, frames: &Frames<'_>) -> PhysAddr {
-        let pfn: Pfn = self.with(|running| running.buddy.map().pfn(frames.start()));
-        pfn.phys(self.page_shift)
+        self.map.pfn(frames.start()).phys(self.page_shift)
     }
 
     /// A block's memory; `None` if the direct map does not reach it.
@@ -132,6 +145,23 @@ impl Pages {
             // SAFETY: as in `word`, and the token is borrowed exclusively.
             unsafe { at.byte_add((n << self.page_shift.get()) as usize).write_volatile(value) };
         }
+    }
+
+    /// Takes a page and gives it back at once, as an interrupt handler would. Returns whether there was one.
+    pub fn touch(&self, n: usize) -> bool {
+        self.with(|running| {
+            let zones = running.buddy.zones();
+            let Some((nid, kind)) = zones.get(n % zones.len().max(1)).map(|z| (z.nid(), z.kind())) else {
+                return false;
+            };
+            let zone = running.buddy.find(nid, kind);
+            let page = zone.and_then(|zone| running.buddy.alloc(zone, Request::unmovable(Order::ZERO)).ok());
+            let there = page.is_some();
+            if let Some(page) = page {
+                running.buddy.free(page);
+            }
+            there
+        })
     }
 
     /// A source of tables that counts.

@@ -6,6 +6,7 @@ use crate::metal::Metal;
 use crate::options::{Options, Trigger};
 use crate::pages::Pages;
 use crate::selftest::{self, Subject};
+use crate::stack::scratch_range;
 use core::fmt::Write;
 use pagewright::Boot;
 use pagewright_addr::VirtAddr;
@@ -35,7 +36,8 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
         line(console, format_args!("pagewright: show=: {e:?}"));
         return Exit::Usage;
     }
-    let (passed, failed) = selftest::run(&Subject { pages, metal, tables }, options);
+    let (passed, failed) =
+        selftest::run(&Subject { pages, metal, tables, scratch: scratch_range(boot) }, options);
     match options.trigger {
         Some(Trigger::Fault) => {
             // Nothing is mapped in the first page, in any of the images.

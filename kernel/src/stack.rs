@@ -1,4 +1,5 @@
-//! Kernel stacks: in vmalloc space, so that a page without a mapping lies below each.
+//! The image's own part of vmalloc space: kernel stacks, so that a page without a mapping lies below each; windows for devices'
+//! registers; addresses for tests.
 
 use crate::pages::Pages;
 use core::fmt;
@@ -10,6 +11,12 @@ use pagewright_pagetable::{Attr, AttrFlags, MapOptions};
 
 /// Bytes of a stack.
 pub const STACK_BYTES: u64 = 64 << 10;
+/// How many stacks there is room for.
+pub const STACKS: u64 = 64;
+/// Bytes of a window for registers.
+pub const IO_BYTES: u64 = 2 << 20;
+/// How many windows for registers there is room for.
+pub const IO_WINDOWS: u64 = 8;
 /// Data that the kernel alone reads and writes.
 const DATA: Attr = Attr::normal(
     AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
@@ -38,19 +45,46 @@ impl fmt::Display for StackError {
 
 impl core::error::Error for StackError {}
 
-/// The `n`th stack's bytes. Between two stacks lies as much without a mapping.
+/// Where the image's own part of vmalloc space begins: arm64's image lies at the start of it.
+fn base(boot: &Boot<'_>) -> Result<(VirtAddr, VirtRange), StackError> {
+    let layout = Layout::of(&Facts::of(boot.machine, &boot.params)).ok();
+    let room = layout.and_then(|layout| layout.get(Kind::Vmalloc)).ok_or(StackError::NoRoom)?;
+    let start = room.start.get().wrapping_add((room.len / 4).min(256 << 20));
+    Ok((VirtAddr::new(start).align_up(IO_BYTES), room))
+}
+
+/// `len` bytes at `offset` from there.
+fn part(boot: &Boot<'_>, offset: u64, len: u64) -> Result<VirtRange, StackError> {
+    let (start, room) = base(boot)?;
+    let range = VirtRange::from_len(start.checked_add(offset).ok_or(StackError::NoRoom)?, len);
+    if room.contains_range(&range) { Ok(range) } else { Err(StackError::NoRoom) }
+}
+
+/// The `n`th stack's bytes, of [`STACKS`]. Between two stacks lies as much without a mapping.
 ///
 /// # Errors
 /// [`StackError::NoRoom`].
 pub fn stack_range(boot: &Boot<'_>, n: u64) -> Result<VirtRange, StackError> {
-    let layout = Layout::of(&Facts::of(boot.machine, &boot.params)).ok();
-    let room = layout.and_then(|layout| layout.get(Kind::Vmalloc)).ok_or(StackError::NoRoom)?;
-    // arm64's image lies at the start of vmalloc space.
-    let image = (room.len / 4).min(256 << 20);
-    let start = VirtAddr::new(room.start.get().wrapping_add(image)).align_up(STACK_BYTES);
-    let start = start.checked_add((2 * n + 1) * STACK_BYTES).ok_or(StackError::NoRoom)?;
-    let range = VirtRange::from_len(start, STACK_BYTES);
-    if room.contains_range(&range) { Ok(range) } else { Err(StackError::NoRoom) }
+    if n >= STACKS {
+        return Err(StackError::NoRoom);
+    }
+    part(boot, (2 * n + 1) * STACK_BYTES, STACK_BYTES)
+}
+
+/// The `n`th window for devices' registers, of [`IO_WINDOWS`].
+///
+/// # Errors
+/// [`StackError::NoRoom`].
+pub fn io_range(boot: &Boot<'_>, n: u64) -> Result<VirtRange, StackError> {
+    if n >= IO_WINDOWS {
+        return Err(StackError::NoRoom);
+    }
+    part(boot, STACKS * 2 * STACK_BYTES + n * IO_BYTES, IO_BYTES)
+}
+
+/// Addresses for tests, behind all others.
+pub fn scratch_range(boot: &Boot<'_>) -> Option<VirtRange> {
+    part(boot, STACKS * 2 * STACK_BYTES + IO_WINDOWS * IO_BYTES, IO_BYTES).ok()
 }
 
 /// Makes the `n`th stack. Returns its bytes: the stack's top is behind the last of them, and what lies below the first is not

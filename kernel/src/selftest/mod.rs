@@ -5,6 +5,7 @@
 //! memory that nobody else has, that an address space's changes take effect, and that memory is either written or executed.
 
 pub mod buddy;
+mod smp;
 mod space;
 mod tables;
 mod wx;
@@ -16,6 +17,7 @@ use crate::pages::Pages;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 use pagewright::pgtable::KernelTables;
+use pagewright_addr::VirtRange;
 
 /// What a test has to say.
 pub type Note = ArrayString<112>;
@@ -37,6 +39,8 @@ pub struct Subject<'k> {
     pub metal: &'k dyn Metal,
     /// The kernel's page tables, as they are loaded.
     pub tables: KernelTables<'k>,
+    /// Addresses of the kernel's half that nothing is mapped at.
+    pub scratch: Option<VirtRange>,
 }
 
 impl fmt::Debug for Subject<'_> {
@@ -49,8 +53,15 @@ impl fmt::Debug for Subject<'_> {
 type Test = fn(&Subject<'_>) -> Result<Note, Note>;
 
 /// All tests by name.
-const TESTS: [(&str, Test); 4] =
-    [("buddy", buddy::run), ("space", space::run), ("tables", tables::run), ("wx", wx::run)];
+const TESTS: [(&str, Test); 7] = [
+    ("buddy", buddy::run),
+    ("space", space::run),
+    ("tables", tables::run),
+    ("wx", wx::run),
+    ("percpu", smp::percpu),
+    ("smp", smp::stress),
+    ("shootdown", smp::shootdown),
+];
 
 /// Runs the tests that are asked for, with a line for each. Returns how many passed, and how many failed.
 pub fn run(subject: &Subject<'_>, options: &Options<'_>) -> (u32, u32) {

@@ -87,6 +87,7 @@ primary_switched:
     add x0, x0, :lo12:vectors
     msr vbar_el1, x0
     isb
+    msr tpidr_el1, xzr
     mov x29, xzr
     mov x30, xzr
     ldr x0, ={KIMAGE_VADDR}
@@ -250,6 +251,7 @@ secondary_switched:
     add x0, x0, :lo12:vectors
     msr vbar_el1, x0
     isb
+    msr tpidr_el1, xzr
     mov x29, xzr
     mov x30, xzr
     mov x0, x28

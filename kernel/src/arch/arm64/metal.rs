@@ -2,7 +2,8 @@
 
 use super::console::CONSOLE;
 use super::image::{CONFIG, Loaded};
-use super::tlb;
+use super::smp::{self, Locals};
+use super::{gic, tlb};
 use aarch64_cpu::registers::{CNTVCT_EL0, PAR_EL1, Readable};
 use arrayvec::ArrayVec;
 use core::arch::asm;
@@ -12,6 +13,8 @@ use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::percpu::CpuLocal;
+use pagewright_kernel::work::Work;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm64::{Arm64Config, Half};
 
@@ -55,11 +58,12 @@ pub(super) fn word(at: u64) -> Option<u64> {
 pub(super) struct Arm64 {
     reserved_pg_dir: PhysAddr,
     probes: ArrayVec<WxProbe, 16>,
+    locals: Locals,
 }
 
 impl Arm64 {
     /// The processors of a machine with this image in its RAM.
-    pub(super) fn new(image: &Loaded, ram: &DirectMap) -> Self {
+    pub(super) fn new(image: &Loaded, ram: &DirectMap, locals: Locals) -> Self {
         let mut probes = ArrayVec::new();
         let text = VirtAddr::new(ret_in_text as *const () as u64);
         let rodata = VirtAddr::new(&raw const ret_in_rodata as u64);
@@ -90,7 +94,7 @@ impl Arm64 {
             access: Access::Read,
             allowed: false,
         });
-        Self { reserved_pg_dir: image.reserved_pg_dir(), probes }
+        Self { reserved_pg_dir: image.reserved_pg_dir(), probes, locals }
     }
 }
 
@@ -162,6 +166,28 @@ impl Metal for Arm64 {
         let root = space.map_or(self.reserved_pg_dir, |s| s.root);
         // SAFETY: the lower half is a process's; the kernel has nothing there.
         unsafe { tlb::set_ttbr0(root.get()) };
+    }
+
+    fn cpus(&self) -> u32 {
+        self.locals.len().max(1) as u32
+    }
+
+    fn local(&self, cpu: u32) -> Option<&'static CpuLocal> {
+        self.locals.get(cpu as usize).copied()
+    }
+
+    fn on_each_cpu(&self, work: &Work<'_>) {
+        const PATIENCE_MICROS: u64 = 60_000_000;
+        let begin = CONSOLE.micros();
+        let idle = || {
+            core::hint::spin_loop();
+            CONSOLE.micros().wrapping_sub(begin) < PATIENCE_MICROS
+        };
+        smp::POST.all(0, self.cpus() - 1, smp::wake, idle, work);
+    }
+
+    fn has_timer(&self) -> bool {
+        gic::is_there()
     }
 
     fn ticks(&self) -> u64 {

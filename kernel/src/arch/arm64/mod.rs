@@ -10,9 +10,11 @@
 mod console;
 mod exit;
 mod fault;
+mod gic;
 mod head;
 mod image;
 mod metal;
+mod smp;
 mod start;
 mod tlb;
 mod trap;
@@ -41,6 +43,6 @@ global_asm!(
     head = sym head::head,
     main = sym start::start,
     exit_early = sym exit::exit_early,
-    secondary_main = sym start::secondary,
+    secondary_main = sym smp::secondary,
     trap = sym trap::trap,
 );

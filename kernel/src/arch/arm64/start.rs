@@ -6,6 +6,7 @@ use super::fault;
 use super::head::Left;
 use super::image::Loaded;
 use super::metal::Arm64;
+use super::smp;
 use super::tlb;
 use arrayvec::ArrayVec;
 use core::cell::Cell;
@@ -36,7 +37,7 @@ const DATA: Attr = Attr::normal(
     AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
 );
 /// A device's registers.
-const DEVICE: Attr = DATA.with_memory(MemoryType::Device);
+pub(super) const DEVICE: Attr = DATA.with_memory(MemoryType::Device);
 const PAGE: u64 = 4096;
 
 const ROOM_WORDS: usize = workspace_bytes(&super::image::CONFIG).div_ceil(8) as usize;
@@ -117,7 +118,8 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
         Err(e) => stop(Exit::Usage, format_args!("{e}")),
     };
     let possible = tree.cpus().count().max(1) as u32;
-    let cpus = Cpus { possible, phys_bits: phys_bits(), boot_id: Some(boot_id()), ..Cpus::default() };
+    let cpus =
+        Cpus { possible, phys_bits: phys_bits(), boot_id: Some(smp::hardware_id()), ..Cpus::default() };
     let firmware =
         Firmware::DeviceTree { tree, at: Some(at), memory: &[], efi: Default::default(), acpi: None };
     let machine = image.machine(firmware, cpus);
@@ -178,13 +180,13 @@ fn boot(
     fault::set_ram(ram);
 
     let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
-    let metal = Arm64::new(image, ram);
+    let pages = pages.masking(smp::mask, smp::restore);
     let stack = match map_stack(&boot, &pages, 0) {
         Ok(stack) => stack,
         Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
     };
     tlb::publish();
-    let kernel = Kernel { boot: &boot, pages: &pages, metal: &metal, options };
+    let kernel = Kernel { boot: &boot, pages: &pages, image, options };
     let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
     // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
     // nobody returns.
@@ -195,14 +197,22 @@ fn boot(
 struct Kernel<'k, 'a> {
     boot: &'k Boot<'a>,
     pages: &'k Pages,
-    metal: &'k Arm64,
+    image: &'k Loaded,
     options: &'k Options<'k>,
 }
 
 /// Runs what the command line asks for, on a stack below which nothing is mapped.
 extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
-    let how = run(kernel.metal, kernel.boot, kernel.pages, kernel.options);
-    closing(kernel.metal, how);
+    let locals = match &kernel.boot.machine.firmware {
+        // SAFETY: `pages` is on the first stack, which nobody leaves.
+        Firmware::DeviceTree { tree, .. } => unsafe {
+            smp::start_all(kernel.boot, kernel.pages, kernel.image, tree)
+        },
+        _ => Default::default(),
+    };
+    let metal = Arm64::new(kernel.image, kernel.pages.ram(), locals);
+    let how = run(&metal, kernel.boot, kernel.pages, kernel.options);
+    closing(&metal, how);
     exit(how)
 }
 
@@ -309,15 +319,4 @@ fn phys_bits() -> u8 {
         5 => 48,
         _ => 52,
     }
-}
-
-/// The boot processor's affinity.
-fn boot_id() -> u64 {
-    use aarch64_cpu::registers::{MPIDR_EL1, Readable};
-    MPIDR_EL1.get() & 0xff_00ff_ffff
-}
-
-/// A processor that PSCI has started.
-pub(super) extern "C" fn secondary(_: u64) -> ! {
-    exit(Exit::Panic)
 }

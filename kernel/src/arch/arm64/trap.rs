@@ -47,6 +47,9 @@ pub(super) extern "C" fn trap(kind: u64, frame: &mut Frame) {
             return;
         }
     }
+    if kind & 3 == 1 {
+        return super::smp::interrupt();
+    }
     super::fault::report(kind, frame);
     print(format_args!("{}", Exit::Fault));
     exit(Exit::Fault)
