@@ -136,8 +136,8 @@ pub struct Boot<'a> {
     pub e820: &'a mut Option<pagewright_firmware::e820::E820Table>,
     /// x86: what the direct map covers and where its tables come from.
     pub(crate) x86_mapped: &'a mut Option<crate::x86::Mapped>,
-    /// x86: where the real-mode trampoline lies.
-    pub(crate) real_mode: Option<PhysAddr>,
+    /// x86: where the memory for the real-mode trampoline lies, which other processors begin in; `None` if there was none.
+    pub real_mode: Option<PhysAddr>,
     pub(crate) log_buf_done: bool,
     pub(crate) node_data: NodeData,
     pub(crate) ranges: Option<&'a mut [MemRange]>,

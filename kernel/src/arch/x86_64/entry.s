@@ -102,6 +102,20 @@ head_linked:
     call {main}
     ud2
 
+// Where a processor that was started is at the linked address for the first time, on tables that the trampoline loaded.
+secondary_linked:
+    mov eax, 16
+    mov ss, eax
+    xor eax, eax
+    mov ds, eax
+    mov es, eax
+    mov fs, eax
+    mov gs, eax
+    mov rsp, [{record} + 8]
+    xor ebp, ebp
+    call {secondary}
+    ud2
+
 // Goes on with rdi(rsi) on the stack whose top is rdx; does not return.
 .globl on_stack
 on_stack:
@@ -209,3 +223,49 @@ trap_entry:
     pop rax
     add rsp, 16
     iretq
+
+.section .rodata.trampoline, "a"
+// Copied to a page of the first megabyte, where a processor begins in 16-bit mode with that page in cs. Its map has the
+// first 4 GiB one to one and the kernel's half.
+.balign 16
+.globl trampoline, trampoline_cr3, trampoline_gdt, trampoline_gdt_base, trampoline_long, trampoline_long_at, trampoline_end
+.code16
+trampoline:
+    cli
+    cld
+    mov ax, cs
+    mov ds, ax
+    mov eax, cr4
+    or eax, 0xa0                // PAE, PGE
+    mov cr4, eax
+    // mov eax, [trampoline_cr3]
+    .byte 0x66, 0xa1
+    .word trampoline_cr3 - trampoline
+    mov cr3, eax
+    mov ecx, 0xc0000080
+    rdmsr
+    or eax, 0x900               // LME, NXE: the first processor has it
+    wrmsr
+    // lgdt with a base of 32 bits.
+    .byte 0x66, 0x0f, 0x01, 0x16
+    .word trampoline_gdt_pointer - trampoline
+    mov eax, 0x80010033         // PG, WP, NE, ET, MP, PE: long mode at once
+    mov cr0, eax
+    .byte 0x66, 0xea
+trampoline_long_at:
+    .long 0
+    .word 8
+.code64
+trampoline_long:
+    movabs rax, offset secondary_linked
+    jmp rax
+.balign 8
+trampoline_gdt:
+    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+trampoline_gdt_pointer:
+    .word 23
+trampoline_gdt_base:
+    .long 0
+trampoline_cr3:
+    .long 0
+trampoline_end:

@@ -2,7 +2,8 @@
 
 use super::console::CONSOLE;
 use super::image::{self, START_KERNEL_MAP};
-use super::{cpu, tlb};
+use super::smp::{self, Locals};
+use super::{apic, cpu, tlb};
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pagewright::Boot;
@@ -11,6 +12,8 @@ use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::percpu::CpuLocal;
+use pagewright_kernel::work::Work;
 use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::TableMemory;
 use pagewright_pagetable::format::x86::X86Level4;
@@ -39,22 +42,29 @@ pub(super) fn word(at: u64) -> Option<u64> {
 /// The image's processors.
 pub(super) struct X86 {
     root: PhysAddr,
-    idt: VirtAddr,
     probes: ArrayVec<WxProbe, 24>,
+    locals: Locals,
+}
+
+/// Where the processor is to read the table of interrupts, read-only: at the start of the entry areas.
+pub(super) fn idt(boot: &Boot<'_>) -> VirtAddr {
+    let areas = Layout::of(&Facts::of(boot.machine, &boot.params)).ok();
+    let areas = areas.and_then(|layout| layout.get(Kind::CpuEntryArea));
+    areas.map_or(linked(image::idt_table()), |area| area.start)
+}
+
+/// The image's address of a physical one.
+fn linked(at: PhysAddr) -> VirtAddr {
+    VirtAddr::new(START_KERNEL_MAP.wrapping_add(at.get()))
 }
 
 impl X86 {
     /// The processors of a machine that has booted.
-    pub(super) fn new(boot: &Boot<'_>, ram: &DirectMap) -> Self {
-        let linked = |at: PhysAddr| VirtAddr::new(START_KERNEL_MAP.wrapping_add(at.get()));
+    pub(super) fn new(boot: &Boot<'_>, ram: &DirectMap, locals: Locals) -> Self {
         let alias = |at: VirtAddr| ram.virt(PhysAddr::new(at.get().wrapping_sub(START_KERNEL_MAP)));
         let text = VirtAddr::new(ret_in_text as *const () as u64);
         let rodata = VirtAddr::new(&raw const ret_in_rodata as u64);
         let data = VirtAddr::new(&raw const ret_in_data as u64);
-        // Where the processor reads the table of interrupts: at the start of the entry areas.
-        let areas = Layout::of(&Facts::of(boot.machine, &boot.params)).ok();
-        let areas = areas.and_then(|layout| layout.get(Kind::CpuEntryArea));
-        let idt = areas.map_or(linked(image::idt_table()), |area| area.start);
         let mut probes = ArrayVec::new();
         for (what, at, rights) in [
             ("text", text, "rx"),
@@ -65,7 +75,7 @@ impl X86 {
             ("data's alias", alias(data), "rw"),
             ("the interrupt table", linked(image::idt_table()), "r"),
             ("the interrupt table's alias", ram.virt(image::idt_table()), "r"),
-            ("the interrupt table in the entry areas", idt, "r"),
+            ("the interrupt table in the entry areas", idt(boot), "r"),
         ] {
             for (access, letter) in [(Access::Write, 'w'), (Access::Execute, 'x')] {
                 probes.push(WxProbe { what, at, access, allowed: rights.contains(letter) });
@@ -75,12 +85,7 @@ impl X86 {
         probes.push(WxProbe { what: "freed init text", at: init, access: Access::Execute, allowed: false });
         let first = VirtAddr::new(8);
         probes.push(WxProbe { what: "address 8", at: first, access: Access::Read, allowed: false });
-        Self { root: boot.pgtable.map_or(tlb::root(), |t| t.root), idt, probes }
-    }
-
-    /// Where the processor is to read the table of interrupts: read-only.
-    pub(super) fn idt(&self) -> VirtAddr {
-        self.idt
+        Self { root: boot.pgtable.map_or(tlb::root(), |t| t.root), probes, locals }
     }
 }
 
@@ -115,7 +120,7 @@ impl Metal for X86 {
     }
 
     fn flush_tlb(&self) {
-        tlb::flush_here();
+        smp::flush_everywhere();
     }
 
     fn wx_probes(&self, _: &DirectMap) -> &[WxProbe] {
@@ -139,6 +144,28 @@ impl Metal for X86 {
     fn load_space(&self, space: Option<&KernelTables<'_>>) {
         // SAFETY: the upper half of every space is the kernel's.
         unsafe { tlb::load(space.map_or(self.root, |s| s.root)) };
+    }
+
+    fn cpus(&self) -> u32 {
+        self.locals.len().max(1) as u32
+    }
+
+    fn local(&self, cpu: u32) -> Option<&'static CpuLocal> {
+        self.locals.get(cpu as usize).copied()
+    }
+
+    fn on_each_cpu(&self, work: &Work<'_>) {
+        const PATIENCE_MICROS: u64 = 60_000_000;
+        let begin = CONSOLE.micros();
+        let idle = || {
+            core::hint::spin_loop();
+            CONSOLE.micros().wrapping_sub(begin) < PATIENCE_MICROS
+        };
+        smp::POST.all(0, self.cpus() - 1, smp::wake, idle, work);
+    }
+
+    fn has_timer(&self) -> bool {
+        apic::is_there()
     }
 
     fn ticks(&self) -> u64 {

@@ -7,6 +7,7 @@
 //! Code runs in ring 0 on a stack in vmalloc space with an unmapped page below; double faults have a stack of their own, so that
 //! running off a stack is reported and not the end of everything.
 
+mod apic;
 mod console;
 mod cpu;
 mod exit;
@@ -14,6 +15,7 @@ mod fault;
 mod firmware;
 mod image;
 mod metal;
+mod smp;
 mod start;
 mod tlb;
 mod trap;
@@ -25,5 +27,7 @@ global_asm!(
     include_str!("entry.s"),
     PAGE_OFFSET_INDEX = const (image::PAGE_OFFSET >> 39) & 511,
     main = sym start::start,
+    record = sym smp::RECORD,
+    secondary = sym smp::secondary,
     trap = sym trap::trap,
 );

@@ -5,7 +5,7 @@ use super::exit::exit;
 use super::firmware::{self, Kept};
 use super::image::{self, PAGE_OFFSET, START_KERNEL_MAP};
 use super::metal::X86;
-use super::{cpu, fault, tlb};
+use super::{cpu, fault, metal, smp, tlb};
 use arrayvec::ArrayVec;
 use core::cell::Cell;
 use pagewright::pgtable::{KernelFormat, KernelTables, TableEvent};
@@ -99,11 +99,11 @@ pub(super) extern "C" fn start(info: u64) -> ! {
         stop(Exit::BootFailed, format_args!("the memory map: there is no RAM at {at:#x}, where it says so"));
     }
     let machine = kept.machine(cpus);
-    boot(&machine, &ram, &options)
+    boot(&machine, kept, &ram, &options)
 }
 
 /// Runs the boot sequence, up to the running page allocator.
-fn boot(machine: &Machine<'_>, ram: &DirectMap, options: &Options<'_>) -> ! {
+fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'_>) -> ! {
     let (Some(room), Some(tables)) = (ROOM.take(), TABLES.take()) else { exit(Exit::BootFailed) };
     let Some(workspace) = workspace(&machine.config, &mut Carve::of(room), tables) else {
         stop(Exit::BootFailed, format_args!("the boot's workspace is too small"))
@@ -153,13 +153,13 @@ fn boot(machine: &Machine<'_>, ram: &DirectMap, options: &Options<'_>) -> ! {
     fault::set_ram(&ram);
 
     let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
-    let metal = X86::new(&boot, &ram);
-    cpu::load_idt(metal.idt());
+    let pages = pages.masking(smp::mask, smp::restore);
+    cpu::load_idt(metal::idt(&boot));
     let stack = match map_stack(&boot, &pages, 0) {
         Ok(stack) => stack,
         Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
     };
-    let kernel = Kernel { boot: &boot, pages: &pages, metal: &metal, options };
+    let kernel = Kernel { boot: &boot, pages: &pages, kept, options };
     let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
     // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
     // nobody returns.
@@ -170,14 +170,18 @@ fn boot(machine: &Machine<'_>, ram: &DirectMap, options: &Options<'_>) -> ! {
 struct Kernel<'k, 'a> {
     boot: &'k Boot<'a>,
     pages: &'k Pages,
-    metal: &'k X86,
+    kept: &'k Kept,
     options: &'k Options<'k>,
 }
 
 /// Runs what the command line asks for, on a stack below which nothing is mapped.
 extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
-    let how = run(kernel.metal, kernel.boot, kernel.pages, kernel.options);
-    closing(kernel.metal, how);
+    let (boot, pages) = (kernel.boot, kernel.pages);
+    // SAFETY: `pages` is on the first stack, which nobody leaves.
+    let locals = unsafe { smp::start_all(boot, pages, &kernel.kept.acpi.apic_ids, metal::idt(boot)) };
+    let metal = X86::new(boot, pages.ram(), locals);
+    let how = run(&metal, boot, pages, kernel.options);
+    closing(&metal, how);
     exit(how)
 }
 

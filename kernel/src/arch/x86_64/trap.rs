@@ -48,10 +48,16 @@ pub(super) const PAGE_FAULT: u64 = 14;
 /// The general protection fault, which addresses that are none at all raise.
 const PROTECTION: u64 = 13;
 
+/// Vectors from here on are no exceptions of the processor's own.
+const FIRST_INTERRUPT: u64 = 32;
+
 /// Called by `entry.s` for everything that interrupts.
 pub(super) extern "C" fn trap(frame: &mut Frame) {
     if matches!(frame.vector, PAGE_FAULT | PROTECTION) && expected(frame) {
         frame.rip = probe_fault as *const () as u64;
+        return;
+    }
+    if frame.vector >= FIRST_INTERRUPT && super::smp::interrupt(frame.vector as u8) {
         return;
     }
     super::fault::report(frame);
