@@ -40,4 +40,4 @@ pub mod vmstat;
 pub mod zoneinfo;
 
 pub use state::State;
-pub use views::{UnknownView, View, ViewError, Views};
+pub use views::{NotShown, UnknownView, View, ViewError, Views};

@@ -144,16 +144,15 @@ impl Views {
     /// Writes all views of a machine; headings ([`View::write_heading`]) stand above them if there are several.
     ///
     /// # Errors
-    /// The first view that has one, with its [`ViewError`].
-    pub fn write(
-        &self,
-        w: &mut dyn Write,
-        state: &State<'_, '_, '_, '_, '_>,
-    ) -> Result<(), (View, ViewError)> {
+    /// [`NotShown`] names the first view that could not be written.
+    pub fn write(&self, w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> Result<(), NotShown> {
         let several = self.list.len() > 1;
         self.iter().try_for_each(|view| {
             let heading = if several { view.write_heading(w) } else { Ok(()) };
-            heading.map_err(ViewError::Write).and_then(|()| view.write(w, state)).map_err(|e| (view, e))
+            heading
+                .map_err(ViewError::Write)
+                .and_then(|()| view.write(w, state))
+                .map_err(|why| NotShown { view, why })
         })
     }
 }
@@ -183,8 +182,25 @@ impl fmt::Display for UnknownView<'_> {
 
 impl core::error::Error for UnknownView<'_> {}
 
+/// A view that could not be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotShown {
+    /// The view.
+    pub view: View,
+    /// What kept it from being written.
+    pub why: ViewError,
+}
+
+impl fmt::Display for NotShown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.view, self.why)
+    }
+}
+
+impl core::error::Error for NotShown {}
+
 /// Why a view could not be written.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ViewError {
     /// The writer takes no more.
     Write(fmt::Error),

@@ -10,7 +10,7 @@ use pagewright_memblock::Region;
 use pagewright_page::model::{MapSpace, SectionRun};
 use pagewright_sim::{EntryWidth, PhysMemory, with_page_allocator};
 use pagewright_view::log::{LogOptions, LogSink};
-use pagewright_view::{State, View, ViewError, Views};
+use pagewright_view::{NotShown, State, View, ViewError, Views};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark;
 use std::fmt::{self, Write};
@@ -158,8 +158,9 @@ fn tables_are_shown_where_they_were_built() {
         assert_eq!(refused, ViewError::NoTables);
         let list = Views::parse("buddyinfo,page-tables,vmstat").unwrap();
         let mut out = String::new();
-        let (view, e) = list.write(&mut out, state).unwrap_err();
-        assert_eq!((view, e), (View::PageTables, ViewError::NoTables));
+        let not_shown = list.write(&mut out, state).unwrap_err();
+        assert_eq!(not_shown, NotShown { view: View::PageTables, why: ViewError::NoTables });
+        assert_eq!(not_shown.to_string(), "page-tables: no page tables, they were only counted");
         assert!(
             out.starts_with("==> buddyinfo <==\nNode 0,") && out.ends_with("==> page-tables <==\n"),
             "{out}"

@@ -16,7 +16,7 @@ pub mod zoneinfo;
 
 use crate::fault::Fault;
 use crate::run::Booted;
-use pagewright_view::{View, ViewError, Views};
+use pagewright_view::{NotShown, View, Views};
 
 impl Booted<'_, '_, '_, '_, '_> {
     /// The text of a file of this machine.
@@ -36,7 +36,7 @@ impl Booted<'_, '_, '_, '_, '_> {
             self.tables()?;
         }
         let mut out = String::new();
-        let fault = |(view, e): (View, ViewError)| Fault::caused(e, view.name(), "");
+        let fault = |e: NotShown| Fault::caused(e.why, e.view.name(), "");
         views.write(&mut out, &self.state()).map_err(fault)?;
         Ok(out)
     }
