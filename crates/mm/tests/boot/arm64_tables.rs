@@ -19,15 +19,17 @@ use pagewright_sim::mmu::{Access, Arm64Registers, Registers};
 use pagewright_sim::{EntryWidth, PhysMemory};
 
 /// The versions between which something changes, by what is new in each.
-const VERSIONS: [(u16, u16); 11] = [
+const VERSIONS: [(u16, u16); 13] = [
     (5, 0),  // the oldest
     (5, 3),  // the last with the linear map above
     (5, 4),  // the linear map below
     (5, 9),  // the last with device types first
     (5, 10), // memory with tags
     (5, 11), // vmemmap as a projection of the linear map, the crash kernel later
+    (5, 12), // the last without limits in entries that lead to tables
     (5, 13), // limits in entries that lead to tables
     (5, 16), // the last with a region for BPF programs
+    (5, 17), // the image right above the modules
     (5, 18), // the crash kernel by zones
     (5, 19), // the last with `__create_page_tables`
     (6, 1),

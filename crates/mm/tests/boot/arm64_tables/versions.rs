@@ -2,6 +2,7 @@
 
 use super::*;
 use pagewright_firmware::config::{Flavour, KernelConfig, Refusal};
+use pagewright_memblock::Event;
 
 #[test]
 fn the_linear_map_was_the_upper_half_and_is_the_lower_since_5_4() {
@@ -115,6 +116,23 @@ fn the_identity_map_of_the_running_kernel_was_the_heads_until_6_0() {
     let (old, new) = (steps(Version::new(5, 19)), steps(Version::new(6, 0)));
     assert!(old.contains(&"__create_page_tables") && !old.contains(&"create_idmap"), "{old:?}");
     assert!(new.contains(&"create_kernel_mapping") && new.contains(&"create_idmap"), "{new:?}");
+}
+
+#[test]
+fn the_heads_tables_are_freed_and_memblock_may_grow_only_when_the_kernels_own_are_in_use() {
+    for version in versions() {
+        let built = build(arm64(256), version);
+        let (events, first) = (&built.facts.events, built.spec.image.init_pg_dir);
+        let taken = |e: &Event| matches!(e, Event::PhysAllocRange { caller: "early_pgtable_alloc", .. });
+        let freed = events.iter().position(|e| matches!(e, Event::Free { range, .. } if *range == first));
+        let grows = events.iter().position(|e| matches!(e, Event::AllowResize { .. }));
+        let (freed, grows) = (freed.expect("freed"), grows.expect("allowed"));
+        assert_eq!(grows, freed + 1, "{version}");
+        // What is taken afterwards is the running kernel's identity map, since 6.0.
+        let after = events[grows..].iter().filter(|e| taken(e)).count();
+        assert_eq!(after > 0, version.since(6, 0), "{version}: {after}");
+        assert!(events[..freed].iter().any(taken));
+    }
 }
 
 #[test]
