@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU32;
 use pagewright::running::{metadata_frames, populated_zones};
 use pagewright::{Boot, BootError, Running, Space, hand_over};
 use pagewright_addr::{NodeId, PhysAddr};
-use pagewright_memblock::{Flags, Set};
+use pagewright_memblock::{self as memblock, Flags, Set};
 use pagewright_page::{PageMeta, Pristine, Section};
 use pagewright_zone::ZoneKind;
 use pagewright_zone::buddy::{BuddyZone, ZonePiece};
@@ -48,6 +48,37 @@ impl core::error::Error for StartError {}
 impl From<BootError> for StartError {
     fn from(e: BootError) -> Self {
         Self::Boot(e)
+    }
+}
+
+/// A boot's error, with what memory lacks if that is what stopped it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stopped {
+    error: BootError,
+    short: Option<u64>,
+}
+
+impl Stopped {
+    /// The error of a boot that can be looked at.
+    pub fn new(boot: &Boot<'_>, error: BootError) -> Self {
+        let BootError::Memblock(memblock::Error::NoMemory { size, align, .. }) = error else {
+            return Self { error, short: None };
+        };
+        let free = boot.mb.free_ranges(None, Flags::NONE);
+        let largest =
+            free.map(|(r, _)| r.end.get().saturating_sub(r.start.align_up(align.max(1)).get())).max();
+        let short = size.saturating_sub(largest.unwrap_or(0));
+        Self { error, short: Some(short).filter(|short| *short > 0) }
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)?;
+        match self.short {
+            Some(short) => write!(f, ": too little memory, {short} bytes short"),
+            None => Ok(()),
+        }
     }
 }
 

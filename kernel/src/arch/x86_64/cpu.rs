@@ -28,8 +28,11 @@ struct Own {
     tss: TaskStateSegment,
 }
 
-static OWN: [Take<Own>; LIMIT] =
-    [const { Take::new(Own { gdt: GlobalDescriptorTable::new(), tss: TaskStateSegment::new() }) }; LIMIT];
+/// Tables for each processor, and those that the first one begins with: its stack for faults has no guard page below it yet.
+static OWN: [Take<Own>; LIMIT + 1] =
+    [const { Take::new(Own { gdt: GlobalDescriptorTable::new(), tss: TaskStateSegment::new() }) }; LIMIT + 1];
+/// Where the tables are that the first processor begins with.
+pub(super) const FIRST: usize = LIMIT;
 
 unsafe extern "C" {
     fn vectors();
@@ -52,10 +55,10 @@ pub(super) unsafe fn fill_idt() {
     }
 }
 
-/// Gives the `n`th processor its descriptor tables. False if it has none, or has them already.
+/// Gives this processor the `n`th descriptor tables. False if it has none, or has them already.
 ///
 /// # Safety
-/// Called on that processor, with a stack for faults that nothing else uses and the table of interrupts filled.
+/// Nothing else uses that stack for faults, and the table of interrupts is filled.
 pub(super) unsafe fn set_up(n: usize, fault_stack_top: VirtAddr) -> bool {
     let Some(own) = OWN.get(n).and_then(Take::take) else { return false };
     let Own { gdt, tss } = own;

@@ -126,7 +126,7 @@ on_stack:
     call rax
     ud2
 
-// Reads a byte at rdi (rsi = 0), writes dl there (1), or calls it (2). Returns 0, or 1 if that faulted: the handler then goes on at
+// Reads a byte at rdi (rsi = 0), writes the byte that is there (1), or calls it (2). Returns 0, or 1 if that faulted: the handler then goes on at
 // probe_fault.
 .globl probe
 probe:
@@ -145,7 +145,7 @@ probe_read:
     jmp 1f
 .globl probe_write
 probe_write:
-    mov [rdi], dl
+    lock or byte ptr [rdi], 0
 1:  xor eax, eax
     pop rbp
     ret
@@ -153,6 +153,22 @@ probe_write:
 probe_fault:
     mov eax, 1
     pop rbp
+    ret
+
+// Whether rdi and rsi are two addresses of the same word: a bit that no page-table entry uses is changed at the one and looked for at
+// the other, then changed back. Touches nothing else in between. Returns 1 or 0.
+.globl same_word
+same_word:
+    mov rax, 1 << 55
+    mov rcx, [rdi]
+    mov rdx, [rsi]
+    lock xor [rdi], rax
+    mov rdx, [rsi]
+    lock xor [rdi], rax
+    xor rdx, rcx
+    cmp rdx, rax
+    sete al
+    movzx eax, al
     ret
 
 // Code that returns, where it may run and where it must not.

@@ -20,7 +20,8 @@ use pagewright_pagetable::format::x86::X86Level4;
 
 unsafe extern "C" {
     /// See `entry.s`.
-    fn probe(at: u64, what: u64, value: u64) -> u64;
+    fn probe(at: u64, what: u64) -> u64;
+    fn same_word(one: u64, other: u64) -> u64;
     fn ret_in_text();
     static ret_in_rodata: u8;
     static ret_in_data: u8;
@@ -29,7 +30,7 @@ unsafe extern "C" {
 /// A byte that can be read.
 pub(super) fn readable(at: u64) -> bool {
     // SAFETY: reads one byte, and comes back if that faults.
-    unsafe { probe(at, 0, 0) == 0 }
+    unsafe { probe(at, 0) == 0 }
 }
 
 /// A word at an address that may not be mapped.
@@ -42,6 +43,7 @@ pub(super) fn word(at: u64) -> Option<u64> {
 /// The image's processors.
 pub(super) struct X86 {
     root: PhysAddr,
+    ram: DirectMap,
     probes: ArrayVec<WxProbe, 24>,
     locals: Locals,
 }
@@ -85,7 +87,16 @@ impl X86 {
         probes.push(WxProbe { what: "freed init text", at: init, access: Access::Execute, allowed: false });
         let first = VirtAddr::new(8);
         probes.push(WxProbe { what: "address 8", at: first, access: Access::Read, allowed: false });
-        Self { root: boot.pgtable.map_or(tlb::root(), |t| t.root), probes, locals }
+        let root = boot.pgtable.map_or(tlb::root(), |t| t.root);
+        Self { root, ram: ram.clone(), probes, locals }
+    }
+}
+
+impl X86 {
+    /// The kernel's tables.
+    fn tables(&self) -> KernelTables<'_> {
+        let format = KernelFormat::X86Level4(X86Level4::default());
+        KernelTables { memory: &self.ram, root: self.root, format }
     }
 }
 
@@ -96,27 +107,43 @@ impl Metal for X86 {
 
     fn probe(&self, at: VirtAddr, access: Access) -> bool {
         let at = at.get();
-        let (what, value) = match access {
-            Access::Read => (0, 0),
-            // What is there already; what cannot be read gets 0, and faults as well.
-            Access::Write => {
-                let old = if readable(at) {
-                    // SAFETY: it was just read.
-                    unsafe { core::ptr::with_exposed_provenance::<u8>(at as usize).read_volatile() }
-                } else {
-                    0
-                };
-                (1, u64::from(old))
-            }
-            Access::Execute => (2, 0),
+        let what = match access {
+            Access::Read => 0,
+            Access::Write => 1,
+            Access::Execute => 2,
         };
         // SAFETY: the byte keeps its value; what is called returns at once or faults, and then `probe` comes back.
-        unsafe { probe(at, what, value) == 0 }
+        unsafe { probe(at, what) == 0 }
     }
 
-    // The processor has no instruction that translates.
-    fn translate(&self, _: VirtAddr, _: Access) -> Option<Option<PhysAddr>> {
-        None
+    // The processor has no instruction that translates. It is asked whether the address and the frame that the tables lead to are the same
+    // memory: by the identity map of the head's tables, which `entry.s` filled without the library.
+    fn translate(&self, at: VirtAddr, access: Access) -> Option<Option<PhysAddr>> {
+        let walked = self.tables().with(|tree| {
+            let (leaf, _, start) = tree.leaf(at).ok()?;
+            Some(PhysAddr::new(leaf.phys.get() + (at.get() - start.get())))
+        });
+        // Devices' registers are no memory to try.
+        let phys = walked?;
+        self.ram.pointer(phys.align_down(8), 8)?;
+        if access == Access::Execute {
+            return None;
+        }
+        if !self.probe(at, access) {
+            return Some(None);
+        }
+        let same = smp::with_all_memory(|| {
+            // SAFETY: the head's tables are never given back; they have all RAM one to one, and the kernel's half is this
+            // processor's own.
+            unsafe { tlb::load(image::head_tables()) };
+            // SAFETY: both are RAM that is mapped, aligned, and nobody else looks at memory now; the identity map may be
+            // written.
+            let same = unsafe { same_word(phys.align_down(8).get(), at.align_down(8).get()) } != 0;
+            // SAFETY: the tables that were loaded.
+            unsafe { tlb::load(self.root) };
+            same
+        });
+        Some(same.then_some(phys))
     }
 
     fn flush_tlb(&self) {

@@ -103,6 +103,20 @@ pub(super) fn interrupt(vector: u8) -> bool {
     true
 }
 
+/// Does something while no handler of another processor uses the page allocator or its metadata, and this one is not interrupted.
+pub(super) fn with_all_memory<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: set to a reference that lives for good.
+    match unsafe { PAGES.load(Ordering::Acquire).as_ref() } {
+        Some(pages) => pages.with(|_| work()),
+        None => {
+            let before = mask();
+            let done = work();
+            restore(before);
+            done
+        }
+    }
+}
+
 /// Forgets all translations, on all processors.
 ///
 /// # Panics
@@ -155,6 +169,9 @@ pub(super) unsafe fn start_all(boot: &Boot<'_>, pages: &Pages, ids: &[u32], idt:
     locals.push(first);
     PAGES.store((&raw const *pages).cast_mut(), Ordering::Release);
     init_cpu(first);
+    if share_kernel_half(boot, pages.ram()).is_none() {
+        return locals;
+    }
 
     line(&CONSOLE, format_args!("smp: Bringing up secondary CPUs ..."));
     let me = apic::id();
@@ -223,7 +240,6 @@ fn start_one(
     let stack = |n| map_stack(boot, pages, n).map(|r| r.last().get() + 1).map_err(|_| "no stack");
     let (own, faults) = (stack(u64::from(cpu) * 2)?, stack(u64::from(cpu) * 2 + 1)?);
     let root = boot.pgtable.ok_or("no page tables")?.root;
-    share_kernel_half(boot, pages.ram()).ok_or("no page tables")?;
     let page = place_trampoline(boot, pages.ram()).ok_or("no trampoline below 1 MiB")?;
     let values =
         [root.get(), own, faults, (&raw const *local).expose_provenance() as u64, cpu.into(), idt.get()];

@@ -8,11 +8,12 @@ use super::metal::X86;
 use super::{cpu, fault, metal, smp, tlb};
 use arrayvec::ArrayVec;
 use core::cell::Cell;
+use pagewright::pgtable::x86::Places;
 use pagewright::pgtable::{KernelFormat, KernelTables, TableEvent};
 use pagewright::{Boot, Tables};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::{Cpus, Machine};
-use pagewright_kernel::boot::{StartError, initcalls, start_allocator};
+use pagewright_kernel::boot::{StartError, Stopped, initcalls, start_allocator};
 use pagewright_kernel::carve::Carve;
 use pagewright_kernel::console::Log;
 use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
@@ -73,7 +74,7 @@ pub(super) extern "C" fn start(info: u64) -> ! {
     // SAFETY: this processor is the only one, and the table is the image's own; its stack for faults is nothing else's.
     let set_up = unsafe {
         cpu::fill_idt();
-        cpu::set_up(0, cpu::boot_fault_stack())
+        cpu::set_up(cpu::FIRST, cpu::boot_fault_stack())
     };
     if !set_up {
         exit(Exit::BootFailed);
@@ -99,6 +100,17 @@ pub(super) extern "C" fn start(info: u64) -> ! {
         stop(Exit::BootFailed, format_args!("the memory map: there is no RAM at {at:#x}, where it says so"));
     }
     let machine = kept.machine(cpus);
+    // The first tables that the boot fills lie behind the image.
+    let tables = Places::of(&machine).decompressor.get() + 6 * PAGE;
+    let end = ram.ranges().iter().find(|r| r.contains(image::_text())).map(|r| r.end.get());
+    match end {
+        Some(end) if end < tables => {
+            let short = tables - end;
+            stop(Exit::BootFailed, format_args!("too little memory: the image is {short} bytes short"));
+        }
+        Some(_) => {}
+        None => stop(Exit::BootFailed, format_args!("the image does not lie in RAM")),
+    }
     boot(&machine, kept, &ram, &options)
 }
 
@@ -119,15 +131,14 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
     };
     let params = machine.command_line().parse_for(&machine.config).0;
     let log = Log::new(&CONSOLE, LogOptions::of(&params), &hook);
-    let booted = Boot::new(machine, workspace, &log).and_then(|mut boot| {
-        boot.set_table_memory(ram);
-        boot.run()?;
-        Ok(boot)
-    });
-    let mut boot = match booted {
+    let mut boot = match Boot::new(machine, workspace, &log) {
         Ok(boot) => boot,
         Err(e) => stop(Exit::BootFailed, format_args!("the boot stopped: {e}")),
     };
+    boot.set_table_memory(ram);
+    if let Err(e) = boot.run() {
+        stop(Exit::BootFailed, format_args!("the boot stopped: {}", Stopped::new(&boot, e)));
+    }
     if !loaded.get() {
         stop(Exit::BootFailed, format_args!("the boot built no tables"));
     }
@@ -154,16 +165,20 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
 
     let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
     let pages = pages.masking(smp::mask, smp::restore);
-    cpu::load_idt(metal::idt(&boot));
-    let stack = match map_stack(&boot, &pages, 0) {
-        Ok(stack) => stack,
+    let [stack, faults] = [0, 1].map(|n| match map_stack(&boot, &pages, n) {
+        Ok(stack) => VirtAddr::new(stack.last().get() + 1),
         Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
-    };
+    });
+    // SAFETY: the stack was just made for this.
+    if !unsafe { cpu::set_up(0, faults) } {
+        exit(Exit::BootFailed);
+    }
+    cpu::load_idt(metal::idt(&boot));
     let kernel = Kernel { boot: &boot, pages: &pages, kept, options };
     let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
     // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
     // nobody returns.
-    unsafe { on_stack(work as *const () as u64, &raw const kernel as u64, stack.last().get() + 1) }
+    unsafe { on_stack(work as *const () as u64, &raw const kernel as u64, stack.get()) }
 }
 
 /// What goes on with the second stack.
