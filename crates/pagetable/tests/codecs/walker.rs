@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 const BASE: PhysAddr = PhysAddr::new(0x1000_0000);
 
 /// What every format can say: for whoever has no execute bit, executable.
-fn data<F: Format>(format: &F) -> Attr {
+pub(crate) fn data<F: Format>(format: &F) -> Attr {
     let flags = AttrFlags::WRITE | AttrFlags::GLOBAL | AttrFlags::ACCESSED | AttrFlags::DIRTY;
     let attr = Attr::normal(flags);
     let leaf = Leaf { phys: PhysAddr::ZERO, attr, contiguous: false };
@@ -32,7 +32,7 @@ fn kinds() -> impl Iterator<Item = FormatKind> {
 }
 
 /// An address in the upper part of what the tree translates.
-fn upper(window: Window) -> u64 {
+pub(crate) fn upper(window: Window) -> u64 {
     match window {
         Window::Canonical { bits: 32 } | Window::Low { bits: 32 } => 0xc000_0000,
         Window::Low { bits } => 1 << (bits - 1),
@@ -41,7 +41,7 @@ fn upper(window: Window) -> u64 {
 }
 
 /// A pool for the tables of a format, and its root.
-fn with_tables<F: Format, R>(
+pub(crate) fn with_tables<F: Format, R>(
     format: F,
     pages: u64,
     test: impl FnOnce(&mut Tables<F, &Pool<'_, F::Word>>) -> R,
