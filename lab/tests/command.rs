@@ -131,6 +131,20 @@ fn huge_pages_of_nodes_fail_by_node_and_named_sizes_are_registered_first() {
 }
 
 #[test]
+fn a_number_of_huge_pages_that_follows_another_without_a_size_is_ignored() {
+    let boot = |cmdline: &str| text(&["boot", "--machine", "x86_64-q35", "--cmdline", cmdline]);
+    let pools = |cmdline: &str| text(&["show", "meminfo", "--machine", "x86_64-q35", "--cmdline", cmdline]);
+    let twice = "HugeTLB: hugepages= specified twice without interleaving hugepagesz=, ignoring hugepages=";
+    assert!(boot("hugepages=3 hugepages=5").contains(&format!("{twice}5")));
+    assert!(boot("hugepagesz=2M hugepages=3 hugepages=5").contains(&format!("{twice}5")));
+    assert!(pools("hugepages=3 hugepages=5").contains("HugePages_Total:       3"));
+    // With a size in between, each counts.
+    let fine = "hugepagesz=2M hugepages=3 hugepagesz=1G hugepages=1";
+    assert!(!boot(fine).contains(twice));
+    assert!(!boot("hugepages=3 default_hugepagesz=2M hugepages=5").contains(twice));
+}
+
+#[test]
 fn huge_pages_come_from_all_nodes_in_turn() {
     let show = |cmdline: &str| text(&["show", "zoneinfo", "--machine", "arm64-numa2", "--cmdline", cmdline]);
     let free = |info: &str| -> Vec<u64> {

@@ -66,6 +66,20 @@ fn path(dir: &Path) -> &str {
 }
 
 #[test]
+fn a_capture_that_cannot_be_read_is_reported_and_the_others_are_compared() {
+    let (good, bad) = (capture("beside-bad"), capture("bad"));
+    fs::write(bad.join("zoneinfo.txt"), "no zones at all").unwrap();
+    let (code, text) = conform(&[path(&bad), path(&good)]);
+    assert_eq!(code, Some(2), "{text}");
+    let name = good.file_name().unwrap().to_str().unwrap();
+    assert!(text.contains(name), "the table has the other machine: {text}");
+    assert!(text.contains("zoneinfo.txt") && text.contains("1 of 2 captures could not be compared"), "{text}");
+    // Alone it is the one line that it always was.
+    let (code, text) = conform(&[path(&bad)]);
+    assert_eq!((code, text.lines().count()), (Some(2), 1), "{text}");
+}
+
+#[test]
 fn a_machine_conforms_to_its_own_log() {
     let dir = capture("self");
     let (code, text) = conform(&[path(&dir)]);

@@ -88,6 +88,8 @@ pub(crate) fn setup(b: &mut Boot<'_>) -> Result<(), BootError> {
     // Without a size before it, a number counts pages of the default size.
     let mut current = Some(default);
     let mut named: ArrayVec<u64, 4> = ArrayVec::new();
+    // The pool that the last number was for: the default size's as long as no size was named (Linux counts that apart).
+    let mut last = None;
     let params = b.params.hugetlb.clone();
     for param in params {
         match param {
@@ -111,6 +113,15 @@ pub(crate) fn setup(b: &mut Boot<'_>) -> Result<(), BootError> {
                     );
                     continue;
                 };
+                let pool = (!named.is_empty()).then_some(size);
+                if last.replace(pool) == Some(pool) {
+                    warning!(
+                        b,
+                        "HugeTLB: hugepages= specified twice without interleaving hugepagesz=, ignoring hugepages={}",
+                        spec.text
+                    );
+                    continue;
+                }
                 fill_pool(b, size, spec)?;
             }
         }

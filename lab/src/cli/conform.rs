@@ -38,14 +38,26 @@ pub(super) fn run(args: &ConformArgs) -> Result<Outcome, Fault> {
     };
     let found = capture::find(&args.dirs)?;
     let mut report = Report::default();
+    let mut unread: Vec<Fault> = Vec::new();
     for dir in &found.captures {
-        let mut machine = conform(&Capture::read(dir)?, args.arch.map(ArchArg::flavour))?;
+        let done = Capture::read(dir).and_then(|c| conform(&c, args.arch.map(ArchArg::flavour)));
+        let mut machine = match done {
+            Ok(machine) => machine,
+            // One machine that cannot be read hides nothing of the others.
+            Err(fault) => {
+                unread.push(fault);
+                continue;
+            }
+        };
         if !args.verbose {
             machine.silent_changes.clear();
             machine.diverging_calls.clear();
             machine.excluded.clear();
         }
         report.machines.push(machine);
+    }
+    if report.machines.is_empty() && unread.len() == 1 {
+        return Err(unread.remove(0));
     }
     // A run that compared nothing has shown nothing.
     if let (Some(machine), true) =
@@ -64,6 +76,13 @@ pub(super) fn run(args: &ConformArgs) -> Result<Outcome, Fault> {
         for path in &found.passed_over {
             print(format_args!("passed over: {} (no dmesg.txt)\n", path.display()))?;
         }
+    }
+    if !unread.is_empty() {
+        for fault in &unread {
+            anstream::eprintln!("pagewright: {fault}");
+        }
+        let what = format!("{} of {} captures could not be compared", unread.len(), found.captures.len());
+        return Err(Fault::new(what, "conform", "captures that can be read"));
     }
     Ok(if report.differs() { Outcome::Differs } else { Outcome::Fine })
 }
