@@ -20,9 +20,33 @@ const DOMAINS: usize = 64;
 /// The length of a table's header.
 const HEADER: u64 = 36;
 
+/// What a table's header says of it.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    /// The header as it stands there; of a table without the common header (FACS) its signature only.
+    header: [u8; HEADER as usize],
+    common: bool,
+}
+
+/// Bytes of a header as text, as far as they are.
+struct Letters<'h>(&'h [u8]);
+
+impl fmt::Display for Letters<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        let letter = |b: u8| if b == b' ' || b.is_ascii_graphic() { char::from(b) } else { '?' };
+        // What is shorter ends with zero bytes, and is padded.
+        self.0.iter().try_for_each(|b| f.write_char(if *b == 0 { ' ' } else { letter(*b) }))
+    }
+}
+
 /// What ACPI says.
 #[derive(Clone, Debug)]
 pub struct Acpi {
+    root: Option<(PhysAddr, [u8; 20])>,
+    list: Option<(PhysRange, Noted)>,
+    noted: ArrayVec<Noted, TABLES>,
+    controllers: ArrayVec<(u8, u32), 16>,
     /// Where tables lie, in the order in which the kernel reserves them.
     pub ranges: ArrayVec<PhysRange, TABLES>,
     /// The local APICs of the processors that are there.
@@ -78,6 +102,10 @@ impl Acpi {
     /// A machine without ACPI.
     pub const fn new() -> Self {
         Self {
+            root: None,
+            list: None,
+            noted: ArrayVec::new_const(),
+            controllers: ArrayVec::new_const(),
             ranges: ArrayVec::new_const(),
             apic_ids: ArrayVec::new_const(),
             io_apics: ArrayVec::new_const(),
@@ -96,6 +124,50 @@ impl Acpi {
         NumaTables { memory: &self.memory, cpus: &self.cpus, distances }
     }
 
+    /// The lines of the kernel log that tell where tables lie. `io_apic` reads an IO APIC's version register.
+    pub fn log(&self, line: &mut dyn FnMut(fmt::Arguments<'_>), io_apic: &dyn Fn(PhysAddr) -> Option<u32>) {
+        let Some((at, root)) = &self.root else { return };
+        line(format_args!("ACPI: Early table checksum verification disabled"));
+        let len = if root[15] >= 2 { 36 } else { 20 };
+        line(format_args!(
+            "ACPI: RSDP 0x{:016X} {len:06X} (v{:02} {})",
+            at.get(),
+            root[15],
+            Letters(&root[9..15])
+        ));
+        let mut table = |range: &PhysRange, noted: &Noted| {
+            let (h, at, len) = (&noted.header, range.start.get(), range.len());
+            if !noted.common {
+                return line(format_args!("ACPI: {} 0x{at:016X} {len:06X}", Letters(&h[..4])));
+            }
+            line(format_args!(
+                "ACPI: {} 0x{at:016X} {len:06X} (v{:02} {} {} {:08X} {} {:08X})",
+                Letters(&h[..4]),
+                h[8],
+                Letters(&h[10..16]),
+                Letters(&h[16..24]),
+                field(h, 24, 4),
+                Letters(&h[28..32]),
+                field(h, 32, 4),
+            ));
+        };
+        if let Some((range, noted)) = &self.list {
+            table(range, noted);
+        }
+        self.ranges.iter().zip(&self.noted).for_each(|(range, noted)| table(range, noted));
+        for (range, noted) in self.ranges.iter().zip(&self.noted) {
+            let (name, first, last) = (Letters(&noted.header[..4]), range.start, range.end.saturating_sub(1));
+            line(format_args!("ACPI: Reserving {name} table memory at [mem {first:#010x}-{last:#010x}]"));
+        }
+        for (n, (at, (id, first))) in self.io_apics.iter().zip(&self.controllers).enumerate() {
+            let register = io_apic(*at).unwrap_or(0);
+            let (version, last) = (register & 0xff, first + (register >> 16 & 0xff));
+            line(format_args!(
+                "IOAPIC[{n}]: apic_id {id}, version {version}, address {at:#x}, GSI {first}-{last}"
+            ));
+        }
+    }
+
     /// Reads everything from the root pointer at `rsdp` on.
     ///
     /// # Errors
@@ -111,8 +183,10 @@ impl Acpi {
         {
             list = (PhysAddr::new(field(root, 24, 8)), 8);
         }
+        self.root = root.try_into().ok().map(|root| (rsdp, root));
         let (at, width) = list;
         let bytes = table(read, at)?.bytes;
+        self.list = Some((PhysRange::from_len(at, bytes.len() as u64), Noted::of(bytes)));
         if !sums_up(bytes) {
             return Err(AcpiFault::Checksum(at));
         }
@@ -128,7 +202,7 @@ impl Acpi {
 
     fn one(&mut self, read: Reader<'_>, at: PhysAddr) -> Result<(), AcpiFault> {
         let table = table(read, at)?;
-        self.note(at, table.bytes.len() as u64)?;
+        self.note(at, table.bytes.len() as u64, Noted::of(table.bytes))?;
         let wrong = |e| AcpiFault::Table(at, e);
         match &table.signature {
             b"FACP" => self.fadt(read, table.bytes),
@@ -142,7 +216,8 @@ impl Acpi {
                     MadtEntry::LocalApic(cpu) | MadtEntry::X2Apic(cpu) if cpu.enabled => {
                         full |= self.apic_ids.try_push(cpu.apic_id).is_err();
                     }
-                    MadtEntry::IoApic { address, .. } => {
+                    MadtEntry::IoApic { address, id, gsi_base } => {
+                        full |= self.controllers.try_push((id, gsi_base)).is_err();
                         full |= self.io_apics.try_push(PhysAddr::new(address.into())).is_err();
                     }
                     _ => {}
@@ -182,18 +257,29 @@ impl Acpi {
         };
         let (dsdt, facs) = (either(140, 40), either(132, 36));
         if dsdt != PhysAddr::ZERO {
-            self.note(dsdt, table(read, dsdt)?.bytes.len() as u64)?;
+            let bytes = table(read, dsdt)?.bytes;
+            self.note(dsdt, bytes.len() as u64, Noted::of(bytes))?;
         }
         if facs != PhysAddr::ZERO {
             // It has no common header, but its length is at the same place.
             let len = read(facs, 8).ok_or(AcpiFault::Unreachable(facs))?;
-            self.note(facs, field(len, 4, 4))?;
+            self.note(facs, field(len, 4, 4), Noted { common: false, ..Noted::of(len) })?;
         }
         Ok(())
     }
 
-    fn note(&mut self, at: PhysAddr, len: u64) -> Result<(), AcpiFault> {
+    fn note(&mut self, at: PhysAddr, len: u64, noted: Noted) -> Result<(), AcpiFault> {
+        self.noted.try_push(noted).map_err(|_| AcpiFault::TooMany("tables"))?;
         self.ranges.try_push(PhysRange::from_len(at, len)).map_err(|_| AcpiFault::TooMany("tables"))
+    }
+}
+
+impl Noted {
+    fn of(bytes: &[u8]) -> Self {
+        let mut header = [0; HEADER as usize];
+        let len = bytes.len().min(header.len());
+        header[..len].copy_from_slice(&bytes[..len]);
+        Self { header, common: true }
     }
 }
 

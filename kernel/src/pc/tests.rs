@@ -159,6 +159,28 @@ fn tables_are_found_in_the_order_in_which_the_kernel_reserves_them() {
 }
 
 #[test]
+fn the_log_tells_where_tables_are_as_the_kernel_does() {
+    let mut m = with_acpi();
+    m.put(0xf_0009, b"BOCHS ");
+    m.sum(0xf_0000, 20, 8);
+    m.put(0x1_3008, &[1, 0]);
+    m.put(0x1_300a, b"BOCHS BXPC    ");
+    m.number(0x1_3018, 4, 1);
+    m.put(0x1_301c, b"BXPC");
+    m.number(0x1_3020, 4, 1);
+    let (acpi, done) = acpi(&m);
+    done.unwrap();
+    let mut lines = Vec::new();
+    acpi.log(&mut |text| lines.push(text.to_string()), &|_| Some(0x17_0020));
+    let has = |line: &str| assert!(lines.iter().any(|l| l == line), "{line}: {lines:#?}");
+    has("ACPI: RSDP 0x00000000000F0000 000014 (v00 BOCHS )");
+    has("ACPI: SRAT 0x0000000000013000 000040 (v01 BOCHS  BXPC     00000001 BXPC 00000001)");
+    has("ACPI: FACS 0x0000000000016000 000040");
+    has("ACPI: Reserving SRAT table memory at [mem 0x00013000-0x0001303f]");
+    has("IOAPIC[0]: apic_id 0, version 32, address 0xfec00000, GSI 0-23");
+}
+
+#[test]
 fn damaged_tables_are_refused_by_their_address() {
     let mut m = with_acpi();
     m.0[0xf_0008] ^= 1;

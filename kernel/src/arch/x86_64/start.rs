@@ -5,7 +5,7 @@ use super::exit::exit;
 use super::firmware::{self, Kept};
 use super::image::{self, PAGE_OFFSET, START_KERNEL_MAP};
 use super::metal::X86;
-use super::{cpu, fault, metal, smp, tlb};
+use super::{cpu, fault, metal, smp, tlb, window};
 use arrayvec::ArrayVec;
 use core::cell::Cell;
 use pagewright::pgtable::x86::Places;
@@ -15,7 +15,7 @@ use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::{Cpus, Machine};
 use pagewright_kernel::boot::{StartError, Stopped, initcalls, start_allocator};
 use pagewright_kernel::carve::Carve;
-use pagewright_kernel::console::Log;
+use pagewright_kernel::console::{Log, line};
 use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
 use pagewright_kernel::exit::Exit;
 use pagewright_kernel::options::Options;
@@ -91,6 +91,7 @@ pub(super) extern "C" fn start(info: u64) -> ! {
         Ok(read) => read,
         Err(why) => stop(why.exit(), format_args!("{why}")),
     };
+    kept.acpi.log(&mut |text| line(&CONSOLE, text), &window::io_apic_version);
     let cpus = cpu::describe(kept.acpi.madt.enabled.max(1));
     let ram = match early_direct_map(kept, &cpus) {
         Ok(ram) => ram,

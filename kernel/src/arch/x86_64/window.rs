@@ -29,3 +29,14 @@ pub(super) fn write_u32(at: PhysAddr, value: u32) {
         unsafe { first.cast::<u32>().write_unaligned(value) };
     }
 }
+
+/// An IO APIC's version register, if the window shows its registers: an index is written, and what it names read.
+pub(super) fn io_apic_version(at: PhysAddr) -> Option<u32> {
+    const VERSION: u32 = 1;
+    let select = pointer(at, 0x20)?.cast::<u32>();
+    // SAFETY: mapped as above; the MADT says that an IO APIC is there. Nobody else uses it.
+    unsafe {
+        select.write_volatile(VERSION);
+        Some(select.add(4).read_volatile())
+    }
+}
