@@ -186,6 +186,11 @@ impl Order {
         1 << self.0
     }
 
+    /// Whether it is a single frame's.
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
     /// The next larger order, if there is one.
     pub const fn up(self) -> Option<Self> {
         Self::new(self.0 + 1)

@@ -19,69 +19,63 @@ use pagewright_addr::Order;
 /// callers consumed a token or moved a head out of a free or deposited state.
 #[must_use = "dropping it leaks the frames"]
 pub struct Frames<'a> {
-    slots: &'a [PageMeta],
-    start: FrameIdx,
+    /// The first frame's metadata.
+    head: &'a PageMeta,
+    /// The first frame's index (low half) and how many frames there are: two words, so that a token travels in registers.
+    extent: u64,
 }
 
 impl<'a> Frames<'a> {
-    /// Makes a token of `slots`, whose first is `head`, at index `start`. The caller has exclusive right to all of
-    /// them and has made all but the first inner.
+    /// Most frames in one token.
+    pub const MAX: u64 = u32::MAX as u64;
+
+    /// Makes a token of `len` frames, of which `head` is the first and `start` its index. The caller has exclusive right
+    /// to all of them and has made all but the first inner.
     #[inline]
-    pub(crate) fn mint(slots: &'a [PageMeta], head: &PageMeta, start: FrameIdx) -> Self {
-        debug_assert!(core::ptr::eq(&slots[0], head));
+    pub(crate) fn mint(head: &'a PageMeta, start: FrameIdx, len: u64) -> Self {
         head.set_word(Word::OWNED);
         head.refcount.store(1, Relaxed);
-        Self { slots, start }
+        Self::from_parts(head, start, len)
     }
 
     /// The first frame.
-    pub fn start(&self) -> FrameIdx {
-        self.start
+    #[inline]
+    pub const fn start(&self) -> FrameIdx {
+        FrameIdx::new(self.extent as u32)
     }
 
     /// How many frames; at least one.
     #[expect(clippy::len_without_is_empty, reason = "a token is never empty")]
-    pub fn len(&self) -> u64 {
-        self.slots.len() as u64
+    #[inline]
+    pub const fn len(&self) -> u64 {
+        self.extent >> 32
     }
 
     /// The order, if the frames are an aligned block of a power of two.
     #[inline]
     pub fn order(&self) -> Option<Order> {
         // Never zero. Counting the bits instead takes a dozen instructions where the CPU has no instruction for it.
-        let len = self.slots.len();
+        let len = self.len();
         if len & (len - 1) != 0 {
             return None;
         }
         let order = Order::new(len.trailing_zeros() as u8)?;
-        self.start.is_aligned(order).then_some(order)
+        self.start().is_aligned(order).then_some(order)
     }
 
-    /// The first `n` frames and the others, two tokens (split_page).
-    ///
-    /// # Panics
-    /// If either part would be empty.
+    /// The first frame's metadata.
     #[inline]
-    #[track_caller]
-    pub fn split_at(self, n: u64) -> (Self, Self) {
-        if n == 0 || n >= self.len() {
-            panic!("{self:?} cannot be split after {n} frames: a part would be empty");
-        }
-        let (low, high) = self.slots.split_at(n as usize);
-        let upper = Self::mint(high, &high[0], FrameIdx::new(self.start.get() + n as u32));
-        (Self { slots: low, start: self.start }, upper)
+    pub(crate) fn head(&self) -> &'a PageMeta {
+        self.head
     }
 
-    pub(crate) fn slots(&self) -> &'a [PageMeta] {
-        self.slots
-    }
-
-    /// A token over `slots`, to which the caller has exclusive right, and whose words and first reference count are
-    /// those of a token already.
+    /// A token over frames to which the caller has exclusive right, and whose words and first reference count are those
+    /// of a token already.
     #[inline]
-    pub(crate) fn from_parts(slots: &'a [PageMeta], start: FrameIdx) -> Self {
-        debug_assert!(slots[0].word() == Word::OWNED);
-        Self { slots, start }
+    pub(crate) fn from_parts(head: &'a PageMeta, start: FrameIdx, len: u64) -> Self {
+        debug_assert!(head.word().is(crate::State::Owned));
+        debug_assert!(len > 0 && len <= Self::MAX);
+        Self { head, extent: u64::from(start.get()) | len << 32 }
     }
 }
 
@@ -128,16 +122,17 @@ impl<'a> Reserved<'a> {
     /// Ends the reservation (free_reserved_page, init_cma_reserved_pageblock): the frames are ordinary from here on.
     ///
     /// # Panics
-    /// If there is no frame.
+    /// If there is no frame, or more than [`Frames::MAX`].
     pub fn release(self) -> Frames<'a> {
         let Some((head, inner)) = self.slots.split_first() else {
             panic!("no reserved frames to release at index {:#x}", self.start);
         };
+        assert!(self.len() <= Frames::MAX, "{self:?} has more frames than one token can");
         for slot in inner {
             slot.set_word(Word::INNER);
             slot.refcount.store(0, Relaxed);
         }
-        Frames::mint(self.slots, head, FrameIdx::new(self.start as u32))
+        Frames::mint(head, FrameIdx::new(self.start as u32), self.slots.len() as u64)
     }
 }
 
@@ -149,7 +144,7 @@ impl fmt::Debug for Reserved<'_> {
 
 impl fmt::Debug for Frames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = u64::from(self.start.get());
+        let start = u64::from(self.start().get());
         write!(f, "Frames({start:#x}..{:#x})", start + self.len())
     }
 }

@@ -40,7 +40,7 @@
 //! // The first block becomes a free block of order 10, and is taken, split and put back.
 //! let block = all.take_front(1024).into_frames();
 //! let idx = map.put_block(block);
-//! let (low, high) = map.take_block(idx, Order::new(10).unwrap()).split_at(512);
+//! let (low, high) = map.split_at(map.take_block(idx, Order::new(10).unwrap()), 512);
 //! assert_eq!(map.pfn(high.start()), Pfn::new(0x4_0200));
 //! map.put_block(low);
 //! map.put_block(high);
@@ -59,6 +59,7 @@ mod map;
 pub mod meta;
 pub mod model;
 mod pristine;
+mod rack;
 mod sections;
 mod storage;
 mod word;
@@ -69,6 +70,7 @@ pub use idx::FrameIdx;
 pub use map::{MapError, MapViolation, PageMap};
 pub use meta::{OwnerHandle, PageMeta};
 pub use pristine::Pristine;
+pub use rack::{Rack, Shelf};
 pub use sections::{Section, SectionTable, TableViolation};
 pub use storage::PageStorage;
 pub use word::{PageFlags, State, Use, Word};

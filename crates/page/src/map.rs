@@ -207,7 +207,6 @@ impl<'a> PageMap<'a> {
     /// gives memory for a token.
     #[inline]
     pub fn owns(&self, frames: &Frames<'_>) -> bool {
-        let theirs: *const PageMeta = &frames.slots()[0];
-        self.slots.get(frames.start().index()).is_some_and(|ours| core::ptr::eq(ours, theirs))
+        self.slots.get(frames.start().index()).is_some_and(|ours| core::ptr::eq(ours, frames.head()))
     }
 }

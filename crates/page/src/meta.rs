@@ -9,8 +9,7 @@
 //! | Inner | | | | | | |
 //! | Tail | | | mappings of this tail | | next: the head | |
 //! | Free | of the block | | | | the free list | the zone's (migrate type) |
-//! | Pcp | of the block | | | | the per-CPU list | the zone's (migrate type) |
-//! | Owned | | 1 | | | the holder's | the holder's |
+//! | Owned (per-CPU lists too) | | 1 | | | the holder's | the holder's |
 //! | Reserved | | 1 | | | | |
 //! | Kernel | of the block | 1 + references | | the caller's | the caller's | the caller's |
 //! | Slab | of the slab | | | cache | partial, full list | free list head, in use, frozen |

@@ -87,14 +87,15 @@ impl<'a> Pristine<'a> {
     /// The cost is one store for each frame: the first becomes the token's head and the others its inside.
     ///
     /// # Panics
-    /// If there is no frame.
+    /// If there is no frame, or more than [`Frames::MAX`].
     #[inline]
     pub fn into_frames(self) -> Frames<'a> {
         let Some((head, inner)) = self.slots.split_first() else {
             panic!("no frames to initialise at index {:#x}", self.start);
         };
+        assert!(self.len() <= Frames::MAX, "{self:?} has more frames than one token can");
         fill_inner(inner);
-        Frames::mint(self.slots, head, FrameIdx::new(self.start as u32))
+        Frames::mint(head, FrameIdx::new(self.start as u32), self.len())
     }
 
     /// Writes the metadata as reserved, each frame by itself, with a reference count of 1

@@ -34,43 +34,40 @@ pub enum State {
     Tail = 2,
     /// The head of a free block of the word's order in a buddy list (PageBuddy).
     Free = 3,
-    /// The head of a free block in a per-CPU list.
-    Pcp = 4,
     /// The first frame of a [`crate::Frames`] token; the token knows how many follow.
-    Owned = 5,
+    Owned = 4,
     /// Taken before the page allocator existed (PageReserved); each frame by itself.
-    Reserved = 6,
+    Reserved = 5,
     /// Handed out by number or address, `__free_pages` style.
-    Kernel = 7,
+    Kernel = 6,
     /// Belongs to a slab cache (PageSlab); `owner` is the cache.
-    Slab = 8,
+    Slab = 7,
     /// A page-table page (PageTable).
-    PageTable = 9,
+    PageTable = 8,
     /// Anonymous memory (PageAnon); `owner` is the anon root.
-    Anon = 10,
+    Anon = 9,
     /// Page cache; `owner` is the mapping.
-    File = 11,
+    File = 10,
     /// Device memory in ZONE_DEVICE; `owner` is the device's pagemap.
-    Device = 12,
+    Device = 11,
     /// A huge page of the hugetlb pools.
-    Hugetlb = 13,
+    Hugetlb = 12,
     /// Movable memory of a driver (balloon, zsmalloc); `owner` has the operations.
-    Movable = 14,
+    Movable = 13,
     /// Logically offline (PageOffline).
-    Offline = 15,
+    Offline = 14,
     /// Unmapped to catch stray accesses (PageGuard).
-    Guard = 16,
+    Guard = 15,
     /// Known to be faulty and never used again.
-    Poisoned = 17,
+    Poisoned = 16,
 }
 
 impl State {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 17] = [
         Self::Pristine,
         Self::Inner,
         Self::Tail,
         Self::Free,
-        Self::Pcp,
         Self::Owned,
         Self::Reserved,
         Self::Kernel,
@@ -88,11 +85,9 @@ impl State {
 }
 
 /// A use that frames can be deposited under: their token is given up, and comes back by
-/// [`crate::PageMap::withdraw`].
+/// [`crate::PageMap::withdraw`]. Blocks in per-CPU lists are none of them: their tokens are in a [`crate::Rack`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Use {
-    /// See [`State::Pcp`].
-    Pcp,
     /// See [`State::Kernel`].
     Kernel,
     /// See [`State::Slab`].
@@ -121,7 +116,6 @@ impl Use {
     /// The state of a block under this use.
     pub const fn state(self) -> State {
         match self {
-            Self::Pcp => State::Pcp,
             Self::Kernel => State::Kernel,
             Self::Slab => State::Slab,
             Self::PageTable => State::PageTable,

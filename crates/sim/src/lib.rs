@@ -30,6 +30,7 @@
 mod allocator;
 mod metadata;
 pub mod mmu;
+pub mod pages;
 mod phys;
 mod ram;
 mod zeroed;

@@ -21,7 +21,7 @@ fn memory_keeps_what_was_written_when_its_block_is_freed_and_taken_again() {
         let mut frames = pristine.take_front(4).into_frames();
         ram.bytes_mut(&mut frames).unwrap()[0x3fff] = 7;
         let idx = map.put_block(frames);
-        let (low, high) = map.take_block(idx, Order::new(2).unwrap()).split_at(3);
+        let (low, high) = map.split_at(map.take_block(idx, Order::new(2).unwrap()), 3);
         assert_eq!(ram.bytes(&high).unwrap()[0xfff], 7);
         assert_eq!(ram.bytes(&low).unwrap().len(), 3 << 12);
         assert!(ram.bytes(&low).unwrap().iter().all(|&b| b == 0));

@@ -35,10 +35,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod alloc;
 pub mod buddy;
+pub mod gfp;
 mod kind;
 pub mod layout;
 pub mod watermark;
 pub mod zonelist;
 
+pub use gfp::{Gfp, GfpError};
 pub use kind::{NodeMask, ZoneKind, ZoneSet};

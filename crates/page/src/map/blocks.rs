@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pagewright_addr::Order;
 
 impl<'a> PageMap<'a> {
-    /// Makes an aligned block of a power of two free: its head gets [`State::Free`] and the token is gone.
+    /// Makes an aligned block of a power of two free: its head gets [`crate::State::Free`] and the token is gone.
     ///
     /// Links and `data` are as the caller left them; put the block on a list before or after, under the same lock.
     ///
@@ -30,6 +30,19 @@ impl<'a> PageMap<'a> {
         start
     }
 
+    /// Checks that frames may be freed (`free_pages_prepare`).
+    ///
+    /// # Panics
+    /// If they have flags, are still referenced or mapped (what Linux reports as "Bad page state"), or belong to another map.
+    #[track_caller]
+    pub fn check_free(&self, frames: &Frames<'a>) {
+        let head = self.owned_head(frames);
+        if head.word() != Word::OWNED || head.refcount.load(Relaxed) != 1 || head.mapcount.load(Relaxed) != 0
+        {
+            wrong("bad page state: freed while it has flags, references or mappings", frames.start(), head);
+        }
+    }
+
     /// Takes the free block of `order` that starts at `idx`. The caller has unlinked it, or does so under the same lock.
     ///
     /// # Panics
@@ -44,8 +57,7 @@ impl<'a> PageMap<'a> {
         }
         // The exchange made the word that of a token's head.
         slot.refcount.store(1, Relaxed);
-        let start = idx.index();
-        Frames::from_parts(&self.slots[start..start + order.pages() as usize], idx)
+        Frames::from_parts(slot, idx, order.pages())
     }
 
     /// Joins a token of a whole block with its free buddy of the same order, which the caller has unlinked
@@ -72,7 +84,6 @@ impl<'a> PageMap<'a> {
             wrong("no free buddy to absorb", buddy, slot);
         }
         let low = start.min(buddy);
-        let both = &self.slots[low.index()..low.index() + 2 * order.pages() as usize];
         if buddy == low {
             // The head moves down with whatever references are still counted in it.
             let references = head.refcount.swap(0, Relaxed);
@@ -80,27 +91,61 @@ impl<'a> PageMap<'a> {
             slot.set_word(Word::OWNED);
             slot.refcount.store(references, Relaxed);
         }
-        Frames::from_parts(both, low)
+        Frames::from_parts(self.slot(low), low, 2 * order.pages())
+    }
+
+    /// The first `n` frames and the others, two tokens (split_page).
+    ///
+    /// # Panics
+    /// If either part would be empty, or the frames belong to another map.
+    #[inline]
+    #[track_caller]
+    pub fn split_at(&self, frames: Frames<'a>, n: u64) -> (Frames<'a>, Frames<'a>) {
+        if n == 0 || n >= frames.len() {
+            panic!("{frames:?} cannot be split after {n} frames: a part would be empty");
+        }
+        let head = self.owned_head(&frames);
+        let (start, len) = (frames.start(), frames.len());
+        let upper = FrameIdx::new(start.get() + n as u32);
+        (Frames::from_parts(head, start, n), Frames::mint(self.slot(upper), upper, len - n))
+    }
+
+    /// The first `n` frames, and the others if there are any.
+    ///
+    /// # Panics
+    /// If `n` is 0, or the frames belong to another map.
+    #[track_caller]
+    pub fn split_front(&self, frames: Frames<'a>, n: u64) -> (Frames<'a>, Option<Frames<'a>>) {
+        if n >= frames.len() {
+            return (frames, None);
+        }
+        let (front, rest) = self.split_at(frames, n);
+        (front, Some(rest))
     }
 
     /// Joins two tokens where the frames of `above` follow those of `below`.
     ///
     /// # Panics
-    /// If they do not touch in this order, or the upper one is still referenced.
+    /// If they do not touch in this order, the upper one is still referenced, or together they are more than
+    /// [`Frames::MAX`].
     #[track_caller]
     pub fn merge(&self, below: Frames<'a>, above: Frames<'a>) -> Frames<'a> {
         self.owned_head(&below);
         let upper = self.owned_head(&above);
         let (low, middle) = (below.start().index(), above.start().index());
-        if low + below.slots().len() != middle {
+        if low as u64 + below.len() != middle as u64 {
             panic!("{below:?} and {above:?} do not touch and cannot be merged");
         }
+        assert!(
+            below.len() + above.len() <= Frames::MAX,
+            "{below:?} and {above:?} are too many frames for one token"
+        );
         if upper.refcount.load(Relaxed) != 1 || upper.mapcount.load(Relaxed) != 0 {
             wrong("merged while referenced or mapped", above.start(), upper);
         }
         upper.refcount.store(0, Relaxed);
         upper.set_word(Word::INNER);
-        Frames::from_parts(&self.slots[low..middle + above.slots().len()], below.start())
+        Frames::from_parts(below.head(), below.start(), below.len() + above.len())
     }
 
     /// Gives up the token of a block until [`Self::withdraw`] asks for it back under the same use and owner.
@@ -145,8 +190,7 @@ impl<'a> PageMap<'a> {
         slot.owner.store(0, Relaxed);
         // The exchange made the word that of a token's head.
         slot.refcount.store(1, Relaxed);
-        let start = idx.index();
-        Frames::from_parts(&self.slots[start..start + order.pages() as usize], idx)
+        Frames::from_parts(slot, idx, order.pages())
     }
 
     /// The head of a token's frames, once it is certain that the token is of this map.
@@ -156,6 +200,6 @@ impl<'a> PageMap<'a> {
         if !self.owns(frames) {
             panic!("{frames:?} belongs to another map");
         }
-        &frames.slots()[0]
+        frames.head()
     }
 }

@@ -2,6 +2,7 @@
 
 mod extents;
 mod property;
+mod rack;
 mod sections;
 mod threads;
 mod validate;
@@ -80,7 +81,7 @@ fn a_block_goes_from_pristine_to_free_to_owned_and_back() {
         let frames = map.take_block(idx, ALIGN);
         assert_eq!((map.state(idx), map.refcount(idx)), (State::Owned, 1));
         assert_eq!(map.state(FrameIdx::new(1)), State::Inner);
-        let (low, high) = frames.split_at(8);
+        let (low, high) = map.split_at(frames, 8);
         assert_eq!(high.order(), Some(order(3)));
         assert_eq!(map.refcount(high.start()), 1);
         let upper = map.put_block(high);
@@ -94,7 +95,7 @@ fn a_block_goes_from_pristine_to_free_to_owned_and_back() {
 #[test]
 fn absorbing_the_lower_buddy_moves_the_head_down() {
     with_map(1, |map, all| {
-        let (low, high) = all.into_frames().split_at(8);
+        let (low, high) = map.split_at(all.into_frames(), 8);
         let low = map.put_block(low);
         let joined = map.absorb_free(high);
         assert_eq!((joined.start(), joined.order()), (low, Some(ALIGN)));
@@ -139,14 +140,14 @@ fn a_block_is_not_taken_under_another_order_or_from_its_middle() {
 #[test]
 fn unaligned_or_odd_frames_are_no_block() {
     with_map(1, |map, all| {
-        let (low, high) = all.into_frames().split_at(3);
+        let (low, high) = map.split_at(all.into_frames(), 3);
         assert_eq!((low.order(), high.order()), (None, None));
         assert!(panic_of(|| map.put_block(low)).contains("not one block"));
-        let (one, rest) = high.split_at(1);
+        let (one, rest) = map.split_at(high, 1);
         assert_eq!(one.order(), Some(Order::ZERO));
         // Four frames from index 4 are a block, from index 5 they are not.
-        let (_, shifted) = rest.split_at(1);
-        let (four, _) = shifted.split_at(4);
+        let (_, shifted) = map.split_at(rest, 1);
+        let (four, _) = map.split_at(shifted, 4);
         assert_eq!(four.order(), None);
     });
 }
@@ -165,12 +166,12 @@ fn a_token_of_another_map_is_refused() {
 #[test]
 fn merged_tokens_are_one_and_gaps_are_refused() {
     with_map(1, |map, all| {
-        let (a, rest) = all.into_frames().split_at(4);
-        let (b, c) = rest.split_at(4);
+        let (a, rest) = map.split_at(all.into_frames(), 4);
+        let (b, c) = map.split_at(rest, 4);
         let b_start = b.start();
         let ab = map.merge(a, b);
         assert_eq!((ab.len(), map.state(b_start), map.refcount(b_start)), (8, State::Inner, 0));
-        let (_gap, c) = c.split_at(1);
+        let (_gap, c) = map.split_at(c, 1);
         assert!(panic_of(|| map.merge(ab, c)).contains("do not touch"));
     });
 }

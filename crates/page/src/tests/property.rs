@@ -92,7 +92,7 @@ impl<'a> World<'a> {
                     self.tokens.push(frames);
                     return;
                 }
-                let (low, high) = frames.split_at(n);
+                let (low, high) = self.map.split_at(frames, n);
                 self.tokens.extend([low, high]);
             }
             6 if !self.tokens.is_empty() => {

@@ -15,7 +15,7 @@ fn damaged(at: u32, damage: impl FnOnce(&PageMeta)) -> Result<(), MapViolation> 
     with_map(5, |map, mut all| {
         let _untouched = all.take_front(16);
         map.put_block(all.take_front(16).into_frames());
-        let (_held, slab) = all.take_front(16).into_frames().split_at(8);
+        let (_held, slab) = map.split_at(all.take_front(16).into_frames(), 8);
         map.deposit(slab, Use::Slab, OwnerHandle::new(1, 1).unwrap());
         let (_kept, rest) = all.take_front(16).into_reserved().split_at(8);
         map.put_block(rest.release());

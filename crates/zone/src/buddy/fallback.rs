@@ -1,49 +1,77 @@
 //! Choosing a block: the smallest that fits, then CMA, then another type's lists.
 
 use super::zone::Place;
-use super::{Buddy, MigrateType, Request, ZoneId};
+use super::{BuddyZone, Ground, MigrateType, Request};
 use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames, PageFlags, State};
 
-impl<'a> Buddy<'_, '_, 'a> {
+impl<'a> Ground<'a> {
     /// `__rmqueue`: CMA first when most free memory is there, the request's own type, CMA, and at last other types.
-    pub(super) fn rmqueue(&mut self, zone: ZoneId, request: Request) -> Option<Frames<'a>> {
+    pub(crate) fn rmqueue(&self, z: &mut BuddyZone<'_, 'a>, request: Request) -> Option<Frames<'a>> {
         let Request { order, migrate, cma, .. } = request;
-        let z = &self.zones[zone.index()];
         if cma
             && z.free_cma_pages() > z.free_pages() / 2
-            && let Some(frames) = self.take_smallest(zone, order, MigrateType::Cma)
+            && let Some(frames) = self.take_smallest(z, order, MigrateType::Cma)
         {
             return Some(frames);
         }
         loop {
-            if let Some(frames) = self.take_smallest(zone, order, migrate) {
+            if let Some(frames) = self.take_smallest(z, order, migrate) {
                 return Some(frames);
             }
-            if cma && let Some(frames) = self.take_smallest(zone, order, MigrateType::Cma) {
+            if cma && let Some(frames) = self.take_smallest(z, order, MigrateType::Cma) {
                 return Some(frames);
             }
-            if !self.steal(zone, request) {
+            if !self.steal(z, request) {
                 return None;
             }
         }
     }
 
-    /// `__rmqueue_smallest`: the smallest block of a type that is large enough, cut down to the order.
-    fn take_smallest(&mut self, zone: ZoneId, order: Order, migrate: MigrateType) -> Option<Frames<'a>> {
-        for from in orders(order, self.largest) {
-            if let Some(idx) = self.first_free(zone, from, migrate) {
-                self.zones[zone.index()].unlink(&self.map, idx, from);
-                return Some(self.expand(zone, idx, from, order, migrate));
-            }
+    /// The same, or at once what several of them would take: a block of at most `pages` pages that begins with the frames that the next
+    /// requests would get.
+    ///
+    /// The smallest block that fits is cut down to nothing before another is touched, its lowest part first; so as long as it is of the
+    /// request's own type, it can be had as a whole.
+    pub(crate) fn rmqueue_run(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        request: Request,
+        pages: u32,
+    ) -> Option<Frames<'a>> {
+        // With CMA in the zone each page may come from another place.
+        let mixed = request.cma && z.free_cma_pages() > 0;
+        if !mixed && let Some(frames) = self.take_run(z, request, pages) {
+            return Some(frames);
         }
-        None
+        self.rmqueue(z, request)
+    }
+
+    fn take_run(&self, z: &mut BuddyZone<'_, 'a>, request: Request, pages: u32) -> Option<Frames<'a>> {
+        let most = Order::new(pages.ilog2() as u8)?.min(self.largest);
+        let from = z.smallest(request.order, request.migrate)?;
+        let idx = self.first_free(z, from, request.migrate)?;
+        z.unlink(&self.map, idx, from);
+        Some(self.expand(z, idx, from, from.min(most), request.migrate))
+    }
+
+    /// `__rmqueue_smallest`: the smallest block of a type that is large enough, cut down to the order.
+    pub(crate) fn take_smallest(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        order: Order,
+        migrate: MigrateType,
+    ) -> Option<Frames<'a>> {
+        // Untouched memory is in no list, but is as good as blocks of the largest order.
+        let from = z.smallest(order, migrate).unwrap_or(self.largest);
+        let idx = self.first_free(z, from, migrate).filter(|_| from >= order)?;
+        z.unlink(&self.map, idx, from);
+        Some(self.expand(z, idx, from, order, migrate))
     }
 
     /// The block at the head of a list. Untouched memory queues behind the largest Movable blocks: its lowest block is
     /// initialised and becomes the list's last.
-    fn first_free(&mut self, zone: ZoneId, order: Order, migrate: MigrateType) -> Option<FrameIdx> {
-        let z = &mut self.zones[zone.index()];
+    fn first_free(&self, z: &mut BuddyZone<'_, 'a>, order: Order, migrate: MigrateType) -> Option<FrameIdx> {
         if let Some(idx) = z.list(order, migrate).head {
             return Some(idx);
         }
@@ -58,8 +86,8 @@ impl<'a> Buddy<'_, '_, 'a> {
 
     /// `expand`: takes an unlinked block and puts the halves that are not needed back.
     fn expand(
-        &mut self,
-        zone: ZoneId,
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
         idx: FrameIdx,
         from: Order,
         order: Order,
@@ -67,9 +95,9 @@ impl<'a> Buddy<'_, '_, 'a> {
     ) -> Frames<'a> {
         let mut block = self.map.take_block(idx, from);
         for half in orders(order, from).rev().skip(1) {
-            let (low, high) = block.split_at(half.pages());
+            let (low, high) = self.map.split_at(block, half.pages());
             let high = self.map.put_block(high);
-            self.zones[zone.index()].link(&self.map, high, half, migrate, Place::Head);
+            z.link(&self.map, high, half, migrate, Place::Head);
             block = low;
         }
         block
@@ -77,27 +105,27 @@ impl<'a> Buddy<'_, '_, 'a> {
 
     /// `__rmqueue_fallback`: moves a free block, or a whole pageblock's free blocks, from another type's lists to the
     /// request's. Returns whether there is something to try again with.
-    fn steal(&mut self, zone: ZoneId, request: Request) -> bool {
+    fn steal(&self, z: &mut BuddyZone<'_, 'a>, request: Request) -> bool {
         let Request { order, migrate, no_fragment, .. } = request;
         let lowest = if no_fragment { order.max(self.blocks.order()) } else { order };
         // The largest block first: it makes the best chance that the whole pageblock can be had, and that the next such
         // request needs no fallback.
         for from in orders(lowest, self.largest).rev() {
-            let Some((idx, whole)) = self.fallback_block(zone, from, migrate) else { continue };
+            let Some((idx, whole)) = self.fallback_block(z, from, migrate) else { continue };
             if !whole && migrate == MigrateType::Movable && from > order {
                 // A movable allocation fragments nothing for good, so it takes the smallest block instead.
-                return self.steal_smallest(zone, order, migrate);
+                return self.steal_smallest(z, order, migrate);
             }
-            self.convert(zone, idx, from, migrate, whole);
+            self.convert(z, idx, from, migrate, whole);
             return true;
         }
         false
     }
 
-    fn steal_smallest(&mut self, zone: ZoneId, order: Order, migrate: MigrateType) -> bool {
+    fn steal_smallest(&self, z: &mut BuddyZone<'_, 'a>, order: Order, migrate: MigrateType) -> bool {
         for from in orders(order, self.largest) {
-            if let Some((idx, whole)) = self.fallback_block(zone, from, migrate) {
-                self.convert(zone, idx, from, migrate, whole);
+            if let Some((idx, whole)) = self.fallback_block(z, from, migrate) {
+                self.convert(z, idx, from, migrate, whole);
                 return true;
             }
         }
@@ -105,8 +133,13 @@ impl<'a> Buddy<'_, '_, 'a> {
     }
 
     /// `find_suitable_fallback`: a free block of another type, and whether its whole pageblock may change type.
-    fn fallback_block(&mut self, zone: ZoneId, order: Order, to: MigrateType) -> Option<(FrameIdx, bool)> {
-        let idx = to.fallbacks().iter().find_map(|&from| self.first_free(zone, order, from))?;
+    fn fallback_block(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        order: Order,
+        to: MigrateType,
+    ) -> Option<(FrameIdx, bool)> {
+        let idx = to.fallbacks().iter().find_map(|&from| self.first_free(z, order, from))?;
         Some((idx, self.may_take_pageblock(order, to)))
     }
 
@@ -119,7 +152,7 @@ impl<'a> Buddy<'_, '_, 'a> {
     }
 
     /// `steal_suitable_fallback`.
-    fn convert(&mut self, zone: ZoneId, idx: FrameIdx, order: Order, to: MigrateType, whole: bool) {
+    fn convert(&self, z: &mut BuddyZone<'_, 'a>, idx: FrameIdx, order: Order, to: MigrateType, whole: bool) {
         let block = self.blocks.order();
         let old = self.blocks.migrate_type(idx);
         if order >= block {
@@ -127,7 +160,7 @@ impl<'a> Buddy<'_, '_, 'a> {
                 self.blocks.set_migrate_type(FrameIdx::new(idx.get() + at as u32), to);
             }
         } else if whole && old != MigrateType::HighAtomic {
-            let moved = self.move_free_blocks(zone, idx, to);
+            let moved = self.move_free_blocks(z, idx, to);
             if moved.free > 0 {
                 // How much of the block is of the new kind already? What is neither free nor movable may be.
                 let alike = match (to, old) {
@@ -141,20 +174,24 @@ impl<'a> Buddy<'_, '_, 'a> {
                 return;
             }
         }
-        self.relink(zone, idx, order, to, Place::Tail);
+        self.relink(z, idx, order, to, Place::Tail);
     }
 
-    fn relink(&mut self, zone: ZoneId, idx: FrameIdx, order: Order, to: MigrateType, place: Place) {
-        let z = &mut self.zones[zone.index()];
+    fn relink(&self, z: &mut BuddyZone<'_, 'a>, idx: FrameIdx, order: Order, to: MigrateType, place: Place) {
         z.unlink(&self.map, idx, order);
         z.link(&self.map, idx, order, to, place);
     }
 
     /// `move_freepages_block`: moves all free blocks of a pageblock to another type's lists, and counts them and the
     /// frames in use that could be migrated. Nothing moves if the zone ends inside the block.
-    fn move_free_blocks(&mut self, zone: ZoneId, idx: FrameIdx, to: MigrateType) -> Moved {
+    pub(crate) fn move_free_blocks(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        idx: FrameIdx,
+        to: MigrateType,
+    ) -> Moved {
         let block = self.blocks.order();
-        let span = self.zones[zone.index()].span;
+        let span = z.span;
         let first = u64::from(idx.align_down(block).get());
         let end = first + block.pages();
         let mut moved = Moved::default();
@@ -168,8 +205,8 @@ impl<'a> Buddy<'_, '_, 'a> {
             let mut step = 1;
             if let Some(order) = word.free_order() {
                 step = order.pages();
-                if self.blocks.zone_of(here) == Some(zone) {
-                    self.relink(zone, here, order, to, Place::Tail);
+                if self.blocks.zone_of(here) == Some(z.id) {
+                    self.relink(z, here, order, to, Place::Tail);
                     moved.free += step;
                 }
             } else if word.flags().contains(PageFlags::LRU) || word.is(State::Movable) {
@@ -182,10 +219,10 @@ impl<'a> Buddy<'_, '_, 'a> {
     }
 }
 
-/// What [`Buddy::move_free_blocks`] met, in frames.
+/// What [`Ground::move_free_blocks`] met, in frames.
 #[derive(Default)]
-struct Moved {
-    free: u64,
+pub(crate) struct Moved {
+    pub(crate) free: u64,
     movable: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Freeing: memory from the boot path and tokens that come back, merged with their buddies.
 
 use super::zone::Place;
-use super::{Buddy, MigrateType, ZoneId};
+use super::{Buddy, BuddyZone, Ground, MigrateType, ZoneId};
 use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames, Pristine, Reserved};
 
@@ -18,14 +18,14 @@ impl<'a> Buddy<'_, '_, 'a> {
     /// is initialised and enters the lists.
     pub fn free_boot(&mut self, mut memory: Pristine<'a>) {
         while !memory.is_empty() {
-            let (zone, run) = self.blocks.stretch(FrameIdx::new(memory.start() as u32), memory.len());
+            let (zone, run) = self.ground.blocks.stretch(FrameIdx::new(memory.start() as u32), memory.len());
             let part = memory.take_front(run);
             let Some(zone) = zone else {
                 self.unzoned += run;
                 continue;
             };
             self.zones[zone.index()].managed += run;
-            let (head, body, tail) = part.split_blocks(self.largest);
+            let (head, body, tail) = part.split_blocks(self.ground.largest);
             for rest in [head, tail] {
                 if !rest.is_empty() {
                     self.free_all(rest.into_frames(), Some(Place::Tail));
@@ -47,10 +47,10 @@ impl<'a> Buddy<'_, '_, 'a> {
 
     /// Whether [`Self::activate_cma`] can lend this memory: whole pageblocks of one zone.
     pub fn fits_cma(&self, memory: &Reserved<'a>) -> bool {
-        let whole = (memory.start() | memory.len()) & (self.blocks.order().pages() - 1) == 0;
+        let whole = (memory.start() | memory.len()) & (self.ground.blocks.order().pages() - 1) == 0;
         whole
             && !memory.is_empty()
-            && self.blocks.run(FrameIdx::new(memory.start() as u32), memory.len()) == memory.len()
+            && self.ground.blocks.run(FrameIdx::new(memory.start() as u32), memory.len()) == memory.len()
     }
 
     /// Memory of a CMA area that is ready to lend (`cma_activate_area`): its pageblocks become [`MigrateType::Cma`] and
@@ -62,16 +62,16 @@ impl<'a> Buddy<'_, '_, 'a> {
         if !self.fits_cma(&memory) {
             return self.free_reserved(memory);
         }
-        let block = self.blocks.order().pages();
+        let block = self.ground.blocks.order().pages();
         let frames = memory.release();
         self.manage(&frames);
-        if let Some(zone) = self.blocks.zone_of(frames.start()) {
+        if let Some(zone) = self.ground.blocks.zone_of(frames.start()) {
             self.zones[zone.index()].cma += frames.len();
         }
         let mut rest = Some(frames);
         while let Some(frames) = rest {
-            let (now, later) = split_front(frames, block);
-            self.blocks.set_migrate_type(now.start(), MigrateType::Cma);
+            let (now, later) = self.ground.map.split_front(frames, block);
+            self.ground.blocks.set_migrate_type(now.start(), MigrateType::Cma);
             self.free_all(now, None);
             rest = later;
         }
@@ -82,7 +82,7 @@ impl<'a> Buddy<'_, '_, 'a> {
         let mut done = 0;
         while done < frames.len() {
             let idx = FrameIdx::new(frames.start().get() + done as u32);
-            let (zone, run) = self.blocks.stretch(idx, frames.len() - done);
+            let (zone, run) = self.ground.blocks.stretch(idx, frames.len() - done);
             if let Some(zone) = zone {
                 self.zones[zone.index()].managed += run;
             }
@@ -92,10 +92,10 @@ impl<'a> Buddy<'_, '_, 'a> {
 
     /// Keeps whole blocks as an extent as long as their first pageblock is Movable and there is room.
     fn keep_untouched(&mut self, zone: ZoneId, mut body: Pristine<'a>) {
-        let step = self.largest.pages();
+        let step = self.ground.largest.pages();
         while !body.is_empty() {
             let start = body.start();
-            let kind = |at: u64| self.blocks.migrate_type(FrameIdx::new(at as u32));
+            let kind = |at: u64| self.ground.blocks.migrate_type(FrameIdx::new(at as u32));
             let movable =
                 (start..body.end()).step_by(step as usize).take_while(|&at| kind(at) == MigrateType::Movable);
             let run = movable.count() as u64 * step;
@@ -116,27 +116,34 @@ impl<'a> Buddy<'_, '_, 'a> {
         let mut rest = Some(frames);
         while let Some(frames) = rest {
             let start = frames.start();
-            let (zone, run) = self.blocks.stretch(start, frames.len());
+            let (zone, run) = self.ground.blocks.stretch(start, frames.len());
             let Some(zone) = zone else {
-                let (_lost, later) = split_front(frames, run);
+                let (_lost, later) = self.ground.map.split_front(frames, run);
                 self.unzoned += run;
                 rest = later;
                 continue;
             };
-            let order =
-                (run.max(1).ilog2() as u8).min(start.get().trailing_zeros() as u8).min(self.largest.get());
-            let (block, later) = split_front(frames, 1 << order);
-            self.free_one(zone, block, Order::new(order).unwrap_or_default(), place);
+            let order = self.ground.largest_order_at(start, run);
+            let (block, later) = self.ground.map.split_front(frames, order.pages());
+            self.ground.free_one(&mut self.zones[zone.index()], block, order, place);
             rest = later;
         }
     }
+}
 
+impl<'a> Ground<'a> {
     /// `__free_one_page`: merges with the buddy as long as that is free, then links the result.
-    fn free_one(&mut self, zone: ZoneId, mut block: Frames<'a>, mut order: Order, place: Option<Place>) {
+    pub(crate) fn free_one(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        mut block: Frames<'a>,
+        mut order: Order,
+        place: Option<Place>,
+    ) {
         let migrate = self.blocks.migrate_type(block.start());
         while order < self.largest {
             let buddy = block.start().buddy(order);
-            if !self.is_free_buddy(zone, buddy, order) {
+            if !self.is_free_buddy(z.id, buddy, order) {
                 break;
             }
             if order >= self.blocks.order() {
@@ -146,14 +153,14 @@ impl<'a> Buddy<'_, '_, 'a> {
                     break;
                 }
             }
-            self.zones[zone.index()].unlink(&self.map, buddy, order);
+            z.unlink(&self.map, buddy, order);
             block = self.map.absorb_free(block);
             order = Order::new(order.get() + 1).unwrap_or(self.largest);
         }
         let start = block.start();
-        let place = place.unwrap_or_else(|| self.place(zone, start, order));
+        let place = place.unwrap_or_else(|| self.place(z.id, start, order));
         let idx = self.map.put_block(block);
-        self.zones[zone.index()].link(&self.map, idx, order, migrate, place);
+        z.link(&self.map, idx, order, migrate, place);
     }
 
     /// `page_is_buddy`.
@@ -171,13 +178,4 @@ impl<'a> Buddy<'_, '_, 'a> {
         let higher = start.align_down(up);
         if self.is_free_buddy(zone, higher.buddy(up), up) { Place::Tail } else { Place::Head }
     }
-}
-
-/// The first `n` frames of a token, and what is left if anything is.
-fn split_front(frames: Frames<'_>, n: u64) -> (Frames<'_>, Option<Frames<'_>>) {
-    if n >= frames.len() {
-        return (frames, None);
-    }
-    let (front, rest) = frames.split_at(n);
-    (front, Some(rest))
 }

@@ -63,7 +63,7 @@ mod migrate;
 mod pageblock;
 mod stats;
 mod validate;
-mod zone;
+pub(crate) mod zone;
 
 pub use error::{AllocError, BuddyError};
 pub use migrate::MigrateType;
@@ -81,6 +81,11 @@ use pagewright_page::{Frames, PageMap};
 pub struct ZoneId(u16);
 
 impl ZoneId {
+    /// The `at`-th zone.
+    pub(crate) const fn new(at: u16) -> Self {
+        Self(at)
+    }
+
     /// The place as an array index.
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -117,14 +122,44 @@ impl Request {
     }
 }
 
+/// What the zones of a machine have in common: shared by all that work on one zone each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ground<'a> {
+    pub(crate) map: PageMap<'a>,
+    pub(crate) blocks: Pageblocks<'a>,
+    /// MAX_ORDER - 1.
+    pub(crate) largest: Order,
+    pub(crate) mobility_grouping: bool,
+}
+
+/// What the zones of a buddy allocator have in common, once it was taken apart ([`Buddy::parts`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'a> {
+    pub(crate) ground: Ground<'a>,
+}
+
+impl<'a> Base<'a> {
+    /// The page map.
+    pub fn map(&self) -> &PageMap<'a> {
+        &self.ground.map
+    }
+
+    /// The pageblock records.
+    pub fn pageblocks(&self) -> &Pageblocks<'a> {
+        &self.ground.blocks
+    }
+
+    /// The largest order (MAX_ORDER - 1).
+    pub fn largest_order(&self) -> Order {
+        self.ground.largest
+    }
+}
+
 /// The buddy allocator of one machine.
 #[derive(Debug)]
 pub struct Buddy<'z, 's, 'a> {
-    map: PageMap<'a>,
-    blocks: Pageblocks<'a>,
+    ground: Ground<'a>,
     zones: &'z mut [BuddyZone<'s, 'a>],
-    largest: Order,
-    mobility_grouping: bool,
     unzoned: u64,
     asked: u64,
     fail_at: Option<u64>,
@@ -152,9 +187,17 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
             let Some(zone) = zones.get_mut(piece.zone.index()) else {
                 return Err(BuddyError::MissingZone { zone: piece.zone, zones: count });
             };
+            zone.id = piece.zone;
             zone.span = (zone.span.0.min(piece.start), zone.span.1.max(piece.end));
         }
-        Ok(Self { map, blocks, zones, largest, mobility_grouping, unzoned: 0, asked: 0, fail_at: None })
+        let ground = Ground { map, blocks, largest, mobility_grouping };
+        Ok(Self { ground, zones, unzoned: 0, asked: 0, fail_at: None })
+    }
+
+    /// Takes the allocator apart, for one that many CPUs use ([`crate::alloc::PageAllocator`]): what its zones have in common,
+    /// and the zones, each of which [`BuddyZone::take`] takes out of its place.
+    pub fn parts(&mut self) -> (Base<'a>, &mut [BuddyZone<'s, 'a>]) {
+        (Base { ground: self.ground }, self.zones)
     }
 
     /// The zones, by [`ZoneId`].
@@ -170,17 +213,17 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
 
     /// The page map below.
     pub fn map(&self) -> &PageMap<'a> {
-        &self.map
+        &self.ground.map
     }
 
     /// The pageblock records.
     pub fn pageblocks(&self) -> &Pageblocks<'a> {
-        &self.blocks
+        &self.ground.blocks
     }
 
     /// The largest order (MAX_ORDER - 1).
     pub fn largest_order(&self) -> Order {
-        self.largest
+        self.ground.largest
     }
 
     /// Pages that were given to the buddy but lie in no zone: memory above every zone's limit, or what
@@ -199,7 +242,7 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
     /// # Errors
     /// [`AllocError`]; nothing has changed then.
     pub fn alloc(&mut self, zone: ZoneId, request: Request) -> Result<Frames<'a>, AllocError> {
-        let (order, largest) = (request.order, self.largest);
+        let (order, largest) = (request.order, self.ground.largest);
         self.asked += 1;
         if self.fail_at == Some(self.asked) {
             return Err(AllocError::Injected { nth: self.asked });
@@ -207,10 +250,8 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
         if order > largest {
             return Err(AllocError::TooLarge { order, largest });
         }
-        if zone.index() >= self.zones.len() {
-            return Err(AllocError::NoZone { zone });
-        }
-        self.rmqueue(zone, request).ok_or(AllocError::NoMemory { order })
+        let z = self.zones.get_mut(zone.index()).ok_or(AllocError::NoZone { zone })?;
+        self.ground.rmqueue(z, request).ok_or(AllocError::NoMemory { order })
     }
 
     /// Takes a block out of the first zone that has one.

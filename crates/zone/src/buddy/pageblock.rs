@@ -75,29 +75,35 @@ impl fmt::Display for PageblockError {
 impl core::error::Error for PageblockError {}
 
 /// ```text
-///  31        16 15     7   6      5..3        2..0
-/// +------------+--------+-------+-----------+-----------+
-/// | zone id +1 |   0    | mixed | upper's   | migrate   |
-/// |            |        |       | type      | type      |
-/// +------------+--------+-------+-----------+-----------+
+///  31        16 15        8   7   6      5..3        2..0
+/// +------------+-----------+---+-------+-----------+-----------+
+/// | zone id +1 | lists     | 0 | mixed | upper's   | migrate   |
+/// |            |           |   |       | type      | type      |
+/// +------------+-----------+---+-------+-----------+-----------+
 /// ```
-/// All zeroes is a block without memory.
+/// A block without memory has neither zone nor type. "Lists" follows from the others: which per-CPU lists a freed page of the block
+/// goes to ([`Pageblocks::lists`]).
 #[derive(Clone, Copy)]
 struct Record(u32);
 
 impl Record {
     const MIXED: u32 = 1 << 6;
+    const LISTS_SHIFT: u32 = 8;
 
     fn zone(self) -> Option<ZoneId> {
         (self.0 >> 16).checked_sub(1).map(|z| ZoneId(z as u16))
     }
 
     fn with_zone(self, zone: ZoneId) -> Self {
-        Self((self.0 & 0xffff) | (u32::from(zone.0) + 1) << 16)
+        Self((self.0 & 0xffff) | (u32::from(zone.0) + 1) << 16).with_lists()
     }
 
     fn is_mixed(self) -> bool {
         self.0 & Self::MIXED != 0
+    }
+
+    fn mixed(self) -> Self {
+        Self(self.0 | Self::MIXED).with_lists()
     }
 
     fn migrate(self, upper: bool) -> MigrateType {
@@ -107,7 +113,25 @@ impl Record {
 
     fn with_migrate(self, upper: bool, to: MigrateType) -> Self {
         let shift = if upper { 3 } else { 0 };
-        Self((self.0 & !(7 << shift)) | (to as u32) << shift)
+        Self((self.0 & !(7 << shift)) | (to as u32) << shift).with_lists()
+    }
+
+    /// The byte that names the lists, worked out from the rest.
+    fn with_lists(self) -> Self {
+        // CMA blocks are lent to movable allocations, and what is kept for urgent ones serves them when it is freed.
+        let list = match self.migrate(false) {
+            MigrateType::Unmovable => Some(0),
+            MigrateType::Movable | MigrateType::HighAtomic | MigrateType::Cma => Some(1),
+            MigrateType::Reclaimable => Some(2),
+            MigrateType::Isolate => None,
+        };
+        let lists = match (self.zone(), list) {
+            (Some(zone), Some(list)) if !self.is_mixed() && u32::from(zone.0) < Pageblocks::LISTED_ZONES => {
+                u32::from(zone.0) * 4 + list
+            }
+            _ => 0xff,
+        };
+        Self((self.0 & !(0xff << Self::LISTS_SHIFT)) | lists << Self::LISTS_SHIFT)
     }
 }
 
@@ -156,7 +180,7 @@ impl<'a> Pageblocks<'a> {
             return Err(PageblockError::RecordsTooShort { len, required });
         };
         for record in records {
-            record.store(0, Relaxed);
+            record.store(Record(0).with_lists().0, Relaxed);
         }
         let mut used = 0;
         let mut error = None;
@@ -194,8 +218,21 @@ impl<'a> Pageblocks<'a> {
         self.pieces
     }
 
+    #[inline]
     fn record(&self, idx: FrameIdx) -> Record {
         Record(self.records.get(idx.index() >> self.order.get()).map_or(0, |r| r.load(Relaxed)))
+    }
+
+    /// Zones whose pages go through per-CPU lists: the first ones.
+    pub(crate) const LISTED_ZONES: u32 = 63;
+
+    /// Which per-CPU lists a page of the frame's block goes to: four times the zone's place, and the type's place among
+    /// those that have lists. 255 if none, or if one look does not tell: isolated blocks, blocks that two zones share,
+    /// zones beyond [`Self::LISTED_ZONES`].
+    #[inline]
+    pub(crate) fn lists(&self, idx: FrameIdx) -> u8 {
+        let Some(record) = self.records.get(idx.index() >> self.order.get()) else { return 0xff };
+        (record.load(Relaxed) >> Record::LISTS_SHIFT) as u8
     }
 
     /// The zone of a frame; `None` for a frame that is in no zone's memory.
@@ -281,7 +318,7 @@ fn mark(records: &[AtomicU32], order: Order, piece: &ZonePiece) {
         let mut record = Record(slot.load(Relaxed));
         match record.zone() {
             None => record = record.with_zone(piece.zone),
-            Some(zone) if zone != piece.zone => record = Record(record.0 | Record::MIXED),
+            Some(zone) if zone != piece.zone => record = record.mixed(),
             Some(_) => {}
         }
         if block << order.get() >= piece.start {

@@ -1,6 +1,6 @@
 //! What /proc/buddyinfo and /proc/pagetypeinfo show.
 
-use super::{Buddy, MigrateType, ZoneId};
+use super::{Buddy, BuddyZone, MigrateType, ZoneId};
 use pagewright_addr::Order;
 use pagewright_page::FrameIdx;
 
@@ -10,13 +10,7 @@ pub type MigrateCounts = [u64; MigrateType::COUNT];
 impl Buddy<'_, '_, '_> {
     /// Free blocks of an order and type in a zone, untouched ones included.
     pub fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
-        let Some(z) = self.zones.get(zone.index()) else { return 0 };
-        let untouched = if order == self.largest && migrate == MigrateType::Movable {
-            z.extents.frames() >> order.get()
-        } else {
-            0
-        };
-        z.list(order, migrate).count + untouched
+        self.zones.get(zone.index()).map_or(0, |z| z.free_blocks_of(order, migrate, self.ground.largest))
     }
 
     /// Free blocks of an order in a zone (`free_area[order].nr_free`).
@@ -27,19 +21,27 @@ impl Buddy<'_, '_, '_> {
     /// How many pageblocks of a zone are of each type. A block counts for the zone of its first frame; a zone that
     /// begins inside a block counts that block by its own type.
     pub fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts {
-        let block = self.blocks.order().pages();
+        let block = self.ground.blocks.order().pages();
         let mut counts = [0; MigrateType::COUNT];
         let mut last = None;
-        for piece in self.blocks.pieces().iter().filter(|p| p.zone == zone) {
+        for piece in self.ground.blocks.pieces().iter().filter(|p| p.zone == zone) {
             for at in (piece.start & !(block - 1)..piece.end).step_by(block as usize) {
                 // Two pieces of a zone may share a block.
                 if last != Some(at) {
                     let inside = FrameIdx::new(at.max(piece.start) as u32);
-                    counts[self.blocks.migrate_type(inside).index()] += 1;
+                    counts[self.ground.blocks.migrate_type(inside).index()] += 1;
                     last = Some(at);
                 }
             }
         }
         counts
+    }
+}
+
+impl BuddyZone<'_, '_> {
+    /// Free blocks of an order and type, untouched ones included; `largest` is the largest order.
+    pub fn free_blocks_of(&self, order: Order, migrate: MigrateType, largest: Order) -> u64 {
+        let untouched = order == largest && migrate == MigrateType::Movable;
+        self.list(order, migrate).count + if untouched { self.extents.frames() >> order.get() } else { 0 }
     }
 }

@@ -1,6 +1,6 @@
 //! Checks of the buddy allocator's invariants, for tests and for the suspicious.
 
-use super::{Buddy, MigrateType, PageblockViolation, ZoneId};
+use super::{Buddy, BuddyZone, Ground, MigrateType, PageblockViolation, ZoneId};
 use core::fmt;
 use pagewright_addr::Order;
 use pagewright_page::{ExtentViolation, FrameIdx, MapViolation, State};
@@ -113,12 +113,24 @@ impl Buddy<'_, '_, '_> {
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
-        self.map.validate().map_err(Violation::Map)?;
-        self.blocks.validate(self.map.len(), self.zones.len()).map_err(Violation::Pageblocks)?;
+        self.ground.validate(self.zones.len())?;
         let mut in_lists = 0;
-        for at in 0..self.zones.len() {
-            in_lists += self.validate_zone(ZoneId(at as u16))?;
+        for zone in self.zones.iter() {
+            in_lists += self.ground.validate_zone(zone)?;
         }
+        self.ground.validate_count(in_lists)
+    }
+}
+
+impl<'a> Ground<'a> {
+    /// Checks the map and the pageblock records.
+    pub(crate) fn validate(&self, zones: usize) -> Result<(), Violation> {
+        self.map.validate().map_err(Violation::Map)?;
+        self.blocks.validate(self.map.len(), zones).map_err(Violation::Pageblocks)
+    }
+
+    /// Checks that the map knows as many free blocks as all lists hold.
+    pub(crate) fn validate_count(&self, in_lists: u64) -> Result<(), Violation> {
         let mut in_map = 0;
         let mut at = 0;
         while at < self.map.len() {
@@ -130,8 +142,8 @@ impl Buddy<'_, '_, '_> {
     }
 
     /// Returns how many blocks the zone's lists hold.
-    fn validate_zone(&self, zone: ZoneId) -> Result<u64, Violation> {
-        let z = &self.zones[zone.index()];
+    pub(crate) fn validate_zone(&self, z: &BuddyZone<'_, 'a>) -> Result<u64, Violation> {
+        let zone = z.id;
         z.extents.validate().map_err(|what| Violation::Extents { zone, what })?;
         let mut free = z.extents.frames();
         for extent in z.extents.iter() {
@@ -149,7 +161,7 @@ impl Buddy<'_, '_, '_> {
         let (mut blocks, mut cma, mut isolated) = (0, 0, 0);
         for order in (0..=self.largest.get()).filter_map(Order::new) {
             for migrate in MigrateType::ALL {
-                let count = self.validate_list(zone, order, migrate)?;
+                let count = self.validate_list(z, order, migrate)?;
                 blocks += count;
                 match migrate {
                     MigrateType::Isolate => isolated += count * order.pages(),
@@ -174,8 +186,14 @@ impl Buddy<'_, '_, '_> {
         }
     }
 
-    fn validate_list(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> Result<u64, Violation> {
-        let list = self.zones[zone.index()].list(order, migrate);
+    fn validate_list(
+        &self,
+        z: &BuddyZone<'_, 'a>,
+        order: Order,
+        migrate: MigrateType,
+    ) -> Result<u64, Violation> {
+        let zone = z.id;
+        let list = z.list(order, migrate);
         let (mut next, mut prev, mut found) = (list.head, None, 0);
         while let Some(idx) = next {
             found += 1;

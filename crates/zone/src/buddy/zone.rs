@@ -3,7 +3,7 @@
 //! A free block is linked into the list of its order and migrate type through the links of its first frame; the list's
 //! type is kept in that frame's `data`. Whoever calls holds the zone exclusively.
 
-use super::MigrateType;
+use super::{MigrateType, ZoneId};
 use crate::ZoneKind;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::{FrameIdx, PageMap, Pristine, PristineExtents};
@@ -18,7 +18,7 @@ pub(super) struct List {
 
 /// Where in a list a block goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// Next to be allocated: it is likely warm in the cache.
     Head,
     /// Last to be allocated: its buddy may become free soon, or it was freed while booting.
@@ -28,9 +28,13 @@ pub(super) enum Place {
 /// A zone as the buddy allocator sees it: free lists by order and migrate type, extents of untouched memory, counts.
 #[derive(Debug)]
 pub struct BuddyZone<'s, 'a> {
+    /// Its place among the zones, once it has one.
+    pub(super) id: ZoneId,
     nid: NodeId,
     kind: ZoneKind,
     lists: [[List; MigrateType::COUNT]; Order::LIMIT],
+    /// Which lists have blocks: bit `16 * type + order`.
+    occupied: u128,
     pub(super) extents: PristineExtents<'s, 'a>,
     /// Frame indices from the first to past the last piece of the zone.
     pub(super) span: (u64, u64),
@@ -46,9 +50,11 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     /// free range that memblock hands over; without room, memory is initialised as it comes.
     pub fn new(nid: NodeId, kind: ZoneKind, extents: &'s mut [Option<Pristine<'a>>]) -> Self {
         Self {
+            id: ZoneId(0),
             nid,
             kind,
             lists: [[List { head: None, tail: None, count: 0 }; MigrateType::COUNT]; Order::LIMIT],
+            occupied: 0,
             extents: PristineExtents::new(extents),
             span: (u64::MAX, 0),
             managed: 0,
@@ -57,6 +63,16 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             free_cma: 0,
             isolated: 0,
         }
+    }
+
+    /// Takes the zone out of its place, where an empty one stays.
+    pub fn take(&mut self) -> Self {
+        core::mem::replace(self, Self::new(self.nid, self.kind, &mut []))
+    }
+
+    /// The zone's place among the machine's zones.
+    pub fn id(&self) -> ZoneId {
+        self.id
     }
 
     /// The zone's node.
@@ -103,6 +119,24 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         &self.lists[order.index()][migrate.index()]
     }
 
+    /// The first block of a list.
+    pub(crate) fn first_of(&self, order: Order, migrate: MigrateType) -> Option<FrameIdx> {
+        self.list(order, migrate).head
+    }
+
+    /// The smallest order from `order` on of which a type has a block in a list.
+    #[inline]
+    pub(crate) fn smallest(&self, order: Order, migrate: MigrateType) -> Option<Order> {
+        let from = (self.occupied >> (16 * migrate as u32)) as u16 >> order.get() << order.get();
+        if from == 0 { None } else { Order::new(from.trailing_zeros() as u8) }
+    }
+
+    /// Which orders of each type have a block, 16 bits for each type, by their numbers. Untouched memory counts as blocks of the largest order.
+    pub(crate) fn occupied(&self, largest: Order) -> u128 {
+        let untouched = u128::from(self.extents.frames() > 0) << bit(largest, MigrateType::Movable);
+        self.occupied | untouched
+    }
+
     /// Links a free block, which the map already knows as free.
     pub(super) fn link(
         &mut self,
@@ -135,6 +169,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             }
         }
         list.count += 1;
+        self.occupied |= 1 << bit(order, to);
         self.count(order, to, true);
     }
 
@@ -158,6 +193,9 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             None => list.tail = prev,
         }
         list.count -= 1;
+        if list.head.is_none() {
+            self.occupied &= !(1 << bit(order, from));
+        }
         map.set_next(idx, None);
         map.set_prev(idx, None);
         map.set_data(idx, 0);
@@ -177,3 +215,10 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         }
     }
 }
+
+/// A list's place in [`BuddyZone::occupied`].
+const fn bit(order: Order, migrate: MigrateType) -> u32 {
+    16 * migrate as u32 + order.get() as u32
+}
+
+const _: () = assert!(Order::LIMIT <= 16 && MigrateType::COUNT <= 8);

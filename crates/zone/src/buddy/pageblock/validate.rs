@@ -34,6 +34,13 @@ pub enum PageblockViolation {
         /// The record's bits.
         bits: u32,
     },
+    /// A record that names other per-CPU lists than follow from its zone and type.
+    Lists {
+        /// The pageblock.
+        block: usize,
+        /// The record's bits.
+        bits: u32,
+    },
 }
 
 impl fmt::Display for PageblockViolation {
@@ -46,6 +53,9 @@ impl fmt::Display for PageblockViolation {
             Self::Mixed { block } => write!(f, "pageblock {block:#x} is wrong about how many zones share it"),
             Self::Migrate { block, bits } => {
                 write!(f, "pageblock {block:#x} has an unknown migrate type: {bits:#x}")
+            }
+            Self::Lists { block, bits } => {
+                write!(f, "pageblock {block:#x} names the wrong per-CPU lists: {bits:#x}")
             }
         }
     }
@@ -80,6 +90,9 @@ impl Pageblocks<'_> {
             let types = [record.0 & 7, record.0 >> 3 & 7];
             if types.iter().any(|&t| MigrateType::from_index(t as usize).is_none()) {
                 return Err(PageblockViolation::Migrate { block, bits: record.0 });
+            }
+            if record.0 != record.with_lists().0 {
+                return Err(PageblockViolation::Lists { block, bits: record.0 });
             }
         }
         Ok(())

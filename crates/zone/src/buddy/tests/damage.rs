@@ -28,31 +28,35 @@ fn idx(n: u32) -> FrameIdx {
 #[test]
 fn damage_below_the_buddy_is_caught() {
     let found = damaged(|b| {
-        b.map.set_flags(idx(96), PageFlags::LOCKED);
+        b.ground.map.set_flags(idx(96), PageFlags::LOCKED);
     });
     assert_eq!(found, Ok(()), "a reserved frame may be locked");
-    let found = damaged(|b| b.map.set_data(idx(0), 1));
+    let found = damaged(|b| b.ground.map.set_data(idx(0), 1));
     assert_eq!(found, Err(Violation::Map(MapViolation::Touched { idx: idx(0) })));
-    let zone = |b: &TestBuddy<'_>, block: usize| b.blocks.records[block].load(Relaxed);
-    let found = damaged(|b| b.blocks.records[2].store(zone(b, 8), Relaxed));
+    let zone = |b: &TestBuddy<'_>, block: usize| b.ground.blocks.records[block].load(Relaxed);
+    let found = damaged(|b| b.ground.blocks.records[2].store(zone(b, 8), Relaxed));
     let (recorded, of) = (Some(ZoneId(1)), Some(ZoneId(0)));
     let violation = PageblockViolation::Zone { block: 2, recorded, found: of };
     assert_eq!(found, Err(Violation::Pageblocks(violation)));
-    let found = damaged(|b| b.blocks.records[5].store(zone(b, 4), Relaxed));
+    let found = damaged(|b| b.ground.blocks.records[5].store(zone(b, 4), Relaxed));
     assert_eq!(found, Err(Violation::Pageblocks(PageblockViolation::Mixed { block: 5 })));
-    let found = damaged(|b| b.blocks.records[8].store(zone(b, 8) | 7, Relaxed));
+    let found = damaged(|b| b.ground.blocks.records[8].store(zone(b, 8) | 7, Relaxed));
     assert!(matches!(found, Err(Violation::Pageblocks(PageblockViolation::Migrate { block: 8, .. }))));
     let pieces = [
         ZonePiece { start: 0, end: 44, zone: ZoneId(0) },
         ZonePiece { start: 43, end: 160, zone: ZoneId(1) },
     ];
     let found = damaged(|b| {
-        let blocks = Pageblocks { pieces: &pieces, ..b.blocks };
-        let validated = blocks.validate(b.map.len(), 2);
+        let blocks = Pageblocks { pieces: &pieces, ..b.ground.blocks };
+        let validated = blocks.validate(b.ground.map.len(), 2);
         assert_eq!(validated, Err(PageblockViolation::Piece { index: 1 }), "frame 43 is in two zones");
-        assert_eq!(b.blocks.validate(100, 2), Err(PageblockViolation::Piece { index: 1 }), "past the map");
         assert_eq!(
-            b.blocks.validate(b.map.len(), 1),
+            b.ground.blocks.validate(100, 2),
+            Err(PageblockViolation::Piece { index: 1 }),
+            "past the map"
+        );
+        assert_eq!(
+            b.ground.blocks.validate(b.ground.map.len(), 1),
             Err(PageblockViolation::Piece { index: 1 }),
             "no such zone"
         );
@@ -67,14 +71,14 @@ fn damaged_lists_are_caught() {
     let mut at = None;
     let found = damaged(|b| {
         at = Some(list(b));
-        b.map.set_prev(list(b), Some(idx(0)));
+        b.ground.map.set_prev(list(b), Some(idx(0)));
     });
     let entry = |i| Violation::Entry { zone, order: largest, migrate: MigrateType::Movable, idx: i };
     assert_eq!(found, Err(entry(at.unwrap())));
-    let found = damaged(|b| b.map.set_data(list(b), MigrateType::Reclaimable as u64));
+    let found = damaged(|b| b.ground.map.set_data(list(b), MigrateType::Reclaimable as u64));
     assert_eq!(found, Err(entry(at.unwrap())));
     // A block that leaves its list without anybody noticing.
-    let found = damaged(|b| drop(b.map.take_block(list(b), largest)));
+    let found = damaged(|b| drop(b.ground.map.take_block(list(b), largest)));
     assert_eq!(found, Err(entry(at.unwrap())));
 }
 
@@ -91,7 +95,7 @@ fn an_extent_of_another_zone_is_caught() {
     let found = damaged(|b| {
         let taken = b.zones[0].extents.take_lowest(32).expect("an extent");
         b.zones[1].extents.insert(taken).expect("a slot");
-        assert_eq!(b.map.state(idx(0)), State::Pristine);
+        assert_eq!(b.ground.map.state(idx(0)), State::Pristine);
     });
     // The first zone has fewer pages than before, which nothing but the second zone's extents contradicts.
     assert_eq!(found, Err(Violation::RaggedExtent { zone: ZoneId(1), start: 0 }));

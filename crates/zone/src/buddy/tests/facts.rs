@@ -62,8 +62,8 @@ fn a_token_of_any_length_and_alignment_can_be_freed() {
     let mut store = Store::default();
     let mut buddy = store.boot(&Machine::flat(64));
     let block = buddy.alloc(FIRST, Request::movable(order(5))).unwrap();
-    let (low, rest) = block.split_at(3);
-    let (middle, high) = rest.split_at(21);
+    let (low, rest) = buddy.map().split_at(block, 3);
+    let (middle, high) = buddy.map().split_at(rest, 21);
     buddy.free(middle);
     buddy.validate().unwrap();
     // 3..24 is 1 + 4 + 8 + 8, and two neighbours of order 3 do not merge at 8.

@@ -160,7 +160,7 @@ fn run(machine: &Machine, steps: &[Step]) {
                 let Some(&start) = held.keys().nth(pick % held.len().max(1)) else { continue };
                 let frames = held.remove(&start).unwrap();
                 let freed = if cut > 0 && cut < frames.len() {
-                    let (low, high) = frames.split_at(cut);
+                    let (low, high) = buddy.map().split_at(frames, cut);
                     held.insert(start + cut, high);
                     low
                 } else {

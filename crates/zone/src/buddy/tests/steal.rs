@@ -162,11 +162,11 @@ fn a_movable_allocation_takes_the_smallest_foreign_block_and_leaves_the_rest() {
     let mut store = Store::default();
     let mut buddy = store.boot(&Machine::flat(32));
     let all = buddy.alloc(FIRST, Request::unmovable(order(5))).unwrap();
-    let (page, rest) = all.split_at(1);
-    let (middle, high) = rest.split_at(15);
+    let (page, rest) = buddy.map().split_at(all, 1);
+    let (middle, high) = buddy.map().split_at(rest, 15);
     drop(high);
     buddy.free(page);
-    drop(middle.split_at(3).0);
+    drop(buddy.map().split_at(middle, 3).0);
     assert_eq!(free_blocks(&buddy, FIRST), [1, 0, 0, 0, 0, 0]);
     let page = buddy.alloc(FIRST, Request::movable(Order::ZERO)).unwrap();
     assert_eq!(pfn_of(&buddy, &page), 0);

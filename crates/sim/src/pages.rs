@@ -1,0 +1,239 @@
+//! The page allocator of a hosted machine in service: zones behind locks, and CPUs that threads can be.
+
+use pagewright_addr::{NodeId, Order, PageShift, Pfn, PfnRange};
+use pagewright_page::{FrameIdx, PageMap, Pristine, Section, SectionTable};
+use pagewright_platform::{NoInterrupts, PerCpu};
+use pagewright_zone::alloc::{
+    Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, ZoneCell, ZoneFigures, ZoneRef, pcp,
+};
+use pagewright_zone::buddy::{Base, Buddy, BuddyZone, Pageblocks, ZonePiece};
+use pagewright_zone::layout::{Layout, LayoutConfig, MemFlags, MemRange, NodeLayout, free_area_init};
+use pagewright_zone::watermark::{Cpus, Tunables, Watermarks, ZoneMarks};
+use pagewright_zone::zonelist::{LOCAL_DISTANCE, REMOTE_DISTANCE, Topology, ZoneLists};
+use pagewright_zone::{NodeMask, ZoneKind, ZoneSet};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+
+use crate::Metadata;
+
+/// A machine's allocator and its CPUs.
+pub struct Pages<'x, 'z, 'm, 's, 'a, H> {
+    /// The allocator.
+    pub allocator: PageAllocator<'z, 'm, 's, 'a, NoInterrupts, H>,
+    /// The page map and pageblocks below it.
+    pub base: Base<'a>,
+    cpus: &'z [Cpu<'m, 'a>],
+    nodes: &'x [NodeId],
+    claimed: Mutex<Vec<bool>>,
+}
+
+impl<'z, 'm, 's, 'a, H: Hooks> Pages<'_, 'z, 'm, 's, 'a, H> {
+    /// Runs `f` as CPU number `cpu`, which nobody else may be at the time.
+    ///
+    /// # Panics
+    /// If there is no such CPU, or somebody is it already.
+    pub fn on_cpu<R>(&self, cpu: usize, f: impl FnOnce(&Context<'_, 'm, 'a>) -> R) -> R {
+        let claim = |to: bool| {
+            let mut claimed = self.claimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            assert!(claimed[cpu] != to, "CPU {cpu} is in use");
+            claimed[cpu] = to;
+        };
+        claim(true);
+        // SAFETY: the claim was free and is given back only when `f` is done, and the handle cannot leave this thread; the
+        // lock around the claims orders what one thread does as this CPU before what the next does.
+        let here = unsafe { self.cpus[cpu].here() };
+        let result = f(&Context::new(here, self.nodes[cpu]));
+        claim(false);
+        result
+    }
+
+    /// The word by which a CPU is reached.
+    ///
+    /// # Panics
+    /// If there is no such CPU.
+    pub fn attention(&self, cpu: usize) -> &Attention {
+        self.cpus[cpu].shared()
+    }
+
+    /// How many CPUs there are.
+    pub fn cpus(&self) -> usize {
+        self.cpus.len()
+    }
+}
+
+/// A plain machine to try an allocator on: pages of 4 KiB, largest blocks of order 10.
+#[derive(Clone, Debug)]
+pub struct PlainMachine {
+    /// Runs of RAM, ascending: node, first frame, frames.
+    pub ram: Vec<(NodeId, u64, u64)>,
+    /// The node of each CPU.
+    pub cpus: Vec<NodeId>,
+    /// One past the last frame of ZONE_DMA32; 0 for a kernel without it.
+    pub dma32_end: u64,
+    /// `pageblock_order`.
+    pub pageblock: Order,
+}
+
+impl PlainMachine {
+    /// One node with so many frames from 1 GiB on, and CPUs.
+    pub fn new(frames: u64, cpus: usize) -> Self {
+        Self {
+            ram: vec![(NodeId::ZERO, 0x4_0000, frames)],
+            cpus: vec![NodeId::ZERO; cpus],
+            dma32_end: 0,
+            pageblock: Order::new(9).unwrap_or_default(),
+        }
+    }
+
+    fn config(&self) -> LayoutConfig {
+        let end = self.ram.iter().map(|&(_, start, len)| start + len).max().unwrap_or(0);
+        let nodes: NodeMask = self.ram.iter().map(|r| r.0).collect();
+        let mut config = LayoutConfig::one_node(PageShift::SHIFT_4K, Pfn::new(end));
+        if self.dma32_end > 0 {
+            config.zones = config.zones.with(ZoneKind::Dma32);
+            config.max_zone_pfn[ZoneKind::Dma32.index()] = Pfn::new(self.dma32_end.min(end));
+        }
+        config.possible = nodes;
+        config.online = nodes;
+        config.pageblock_order = self.pageblock.get();
+        config
+    }
+}
+
+/// Boots the machine as far as its page allocator, all of its RAM free, and hands that to `then`.
+///
+/// # Panics
+/// If the machine makes no sense, such as overlapping RAM, or the host has no memory for it.
+pub fn with_plain_machine<H: Hooks, R>(
+    machine: &PlainMachine,
+    hooks: H,
+    then: impl FnOnce(&Pages<'_, '_, '_, '_, '_, H>) -> R,
+) -> R {
+    let ranges: Vec<_> = machine
+        .ram
+        .iter()
+        .map(|&(nid, start, len)| MemRange {
+            pfns: PfnRange::from_len(Pfn::new(start), len),
+            nid,
+            flags: MemFlags::empty(),
+        })
+        .collect();
+    let config = machine.config();
+    let (kinds, largest) = (config.zones, Order::new(config.max_order - 1).unwrap_or_default());
+    let most = machine.ram.iter().map(|r| r.0.index() + 1).max().unwrap_or(1);
+    let mut nodes = vec![NodeLayout::EMPTY; most];
+    let layout = free_area_init(config, &ranges, &mut nodes).expect("a machine that makes sense");
+
+    let mut sections = vec![Section::EMPTY; ranges.len()];
+    let table = SectionTable::build(&mut sections, layout.ranges().iter().map(|r| r.pfns), largest)
+        .expect("memory that makes sense");
+    let mut metadata = Metadata::new(table.frames()).expect("host memory");
+    let (map, all) = PageMap::new(metadata.storage(), table).expect("metadata for every frame");
+
+    let populated: Vec<_> =
+        layout.nodes().iter().flat_map(|n| n.populated().map(move |z| (n.nid, z.kind))).collect();
+    let mut extents: Vec<Option<Pristine<'_>>> = Vec::new();
+    extents.resize_with(populated.len() * ranges.len(), || None);
+    let mut zones: Vec<_> = populated
+        .iter()
+        .zip(extents.chunks_mut(ranges.len().max(1)))
+        .map(|(&(nid, kind), room)| BuddyZone::new(nid, kind, room))
+        .collect();
+    let records: Vec<_> =
+        (0..Pageblocks::required_records(&map, machine.pageblock)).map(|_| AtomicU32::new(0)).collect();
+    let mut pieces = vec![ZonePiece::EMPTY; (ranges.len() + 1) * (populated.len() + 1)];
+    let blocks = Pageblocks::build(&layout, &map, machine.pageblock, &zones, &records, &mut pieces)
+        .expect("room for every piece");
+    let mut buddy = Buddy::new(map, blocks, &mut zones, largest, true).expect("orders that fit");
+    free_ram(&mut buddy, &layout, all);
+
+    let mut order = vec![NodeId::ZERO; ZoneLists::required_len(&layout)];
+    let topology = Topology {
+        distance: &|a, b| if a == b { LOCAL_DISTANCE } else { REMOTE_DISTANCE },
+        nodes_with_cpus: NodeMask::EMPTY,
+        online: layout.nodes().iter().filter(|n| n.possible).map(|n| n.nid).collect(),
+        numa: most > 1,
+    };
+    let lists = ZoneLists::build(&layout, &topology, &mut order).expect("room for the orders");
+    let mut marks: Vec<_> = layout
+        .nodes()
+        .iter()
+        .flat_map(|n| kinds.iter().map(move |kind| (n.nid, kind)))
+        .map(|(nid, kind)| {
+            let zone = buddy.find(nid, kind).map(|z| buddy.zones()[z.index()].managed_pages());
+            ZoneMarks::new(nid, kind, zone.unwrap_or(0), zone.is_some())
+        })
+        .collect();
+    let tunables =
+        Tunables::new(kinds, layout.movable_zone(), PageShift::SHIFT_4K, machine.pageblock.pages());
+    let mut watermarks = Watermarks::new(tunables, &mut marks);
+    let on_node = |nid| machine.cpus.iter().filter(|&&n| n == nid).count() as u32;
+    let cpus = Cpus { online: machine.cpus.len() as u32, on_node: &on_node };
+    watermarks.init_per_zone_wmark_min(&cpus);
+    serve(&mut buddy, kinds, &lists, &layout, watermarks.zones(), &machine.cpus, hooks, then)
+}
+
+/// Frees all RAM, and leaves the holes between.
+fn free_ram<'a>(buddy: &mut Buddy<'_, '_, 'a>, layout: &Layout<'_>, mut all: Pristine<'a>) {
+    for range in layout.ranges() {
+        let start = buddy.map().idx(range.pfns.start).map_or(0, FrameIdx::get);
+        drop(all.take_front(u64::from(start) - all.start()));
+        buddy.free_boot(all.take_front(range.pfns.len()));
+    }
+}
+
+/// Puts a buddy allocator's zones behind locks, makes the CPUs' lists in the host's memory, and hands all that to `then`.
+/// The zones are empty afterwards.
+#[expect(clippy::too_many_arguments, reason = "what a page allocator is made of")]
+pub fn serve<'s, 'a, H: Hooks, R>(
+    buddy: &mut Buddy<'_, 's, 'a>,
+    kinds: ZoneSet,
+    lists: &ZoneLists<'_>,
+    layout: &Layout<'_>,
+    marks: &[ZoneMarks],
+    nodes: &[NodeId],
+    hooks: H,
+    then: impl FnOnce(&Pages<'_, '_, '_, 's, 'a, H>) -> R,
+) -> R {
+    let (base, zones) = buddy.parts();
+    let mut room = vec![ZoneRef::EMPTY; Fallbacks::required_len(layout, zones.len())];
+    let fallbacks = Fallbacks::build(lists, layout, zones, &mut room).expect("as long as was asked for");
+    let cells: Vec<_> = zones
+        .iter_mut()
+        .map(|zone| {
+            let none = ZoneMarks::new(zone.nid(), zone.kind(), 0, false);
+            let marks = marks.iter().find(|m| m.nid == zone.nid() && m.kind == zone.kind());
+            ZoneCell::new(zone.take(), base.largest_order(), marks.unwrap_or(&none))
+        })
+        .collect();
+    let huge = base.pageblocks().order();
+    let places: usize = cells.iter().map(|c| pcp::required_places(c.pageset(), huge)).sum();
+    let mut rooms = vec![vec![FrameIdx::default(); places]; nodes.len()];
+    let mut figures: Vec<Vec<_>> =
+        nodes.iter().map(|_| cells.iter().map(|c| ZoneFigures::new(c.pageset())).collect()).collect();
+    let mut shelves: Vec<Vec<_>> = rooms
+        .iter_mut()
+        .map(|room| {
+            let mut room = &mut room[..];
+            let of_zone = |cell: &ZoneCell<'_, '_>| {
+                let wanted = pcp::required_places(cell.pageset(), huge);
+                let (mine, others) = std::mem::take(&mut room).split_at_mut(wanted);
+                room = others;
+                pcp::shelves(cell.pageset(), huge, mine)
+            };
+            cells.iter().flat_map(of_zone).collect()
+        })
+        .collect();
+    let cpus: Vec<_> = shelves
+        .iter_mut()
+        .zip(&mut figures)
+        .zip(nodes)
+        .map(|((shelves, figures), &node)| {
+            let pages = CpuPages::of_node(&base, kinds, &fallbacks, node, shelves, figures);
+            PerCpu::new(Attention::new(), pages)
+        })
+        .collect();
+    let allocator = PageAllocator::new(base, kinds, fallbacks, &cells, &cpus, NoInterrupts, hooks);
+    let claimed = Mutex::new(vec![false; nodes.len()]);
+    then(&Pages { allocator, base, cpus: &cpus, nodes, claimed })
+}

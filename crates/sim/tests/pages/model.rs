@@ -1,0 +1,119 @@
+//! Random operations against a set of frames: nothing is handed out twice, nothing is lost.
+
+use super::*;
+use pagewright_page::Frames;
+use pagewright_sim::pages::with_plain_machine;
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::{AllocFailure, NoHooks};
+use std::collections::BTreeMap;
+
+/// xorshift64*: the same operations for the same seed on every host.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % below
+    }
+}
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+const MASKS: [Gfp; 6] = [
+    Gfp::GFP_KERNEL,
+    Gfp::GFP_HIGHUSER_MOVABLE,
+    Gfp::GFP_KERNEL.union(Gfp::RECLAIMABLE),
+    Gfp::GFP_ATOMIC,
+    Gfp::GFP_KERNEL.union(Gfp::THISNODE),
+    Gfp::GFP_NOWAIT.union(Gfp::MOVABLE),
+];
+
+/// `ops` operations from a seed on the machine's CPUs, one after another.
+fn play(machine: &PlainMachine, ops: u64, seed: u64) {
+    with_plain_machine(machine, NoHooks, |m| {
+        let before = buddyinfo(m);
+        let mut random = Random(seed | 1);
+        // By first index: the frames that somebody has.
+        let mut held: BTreeMap<u32, Frames<'_>> = BTreeMap::new();
+        let mut pages = 0;
+        for op in 0..ops {
+            let cpu = random.next(m.cpus() as u64) as usize;
+            m.on_cpu(cpu, |cx| {
+                // Phases of filling and of emptying.
+                let fill = if op / 512 % 3 == 2 { 3 } else { 6 };
+                if random.next(10) < fill {
+                    let order = order([0, 0, 0, 0, 1, 2, 3, 4, 6, 9][random.next(10) as usize]);
+                    let gfp = MASKS[random.next(MASKS.len() as u64) as usize] | Gfp::NOWARN;
+                    match m.allocator.alloc_pages(cx, gfp, order) {
+                        Ok(frames) => {
+                            let (start, end) =
+                                (frames.start().get(), frames.start().get() + frames.len() as u32);
+                            assert_eq!(frames.order(), Some(order));
+                            let below = held.range(..end).next_back();
+                            let free = below.is_none_or(|(&at, f)| at + f.len() as u32 <= start);
+                            assert!(free, "frame {start:#x} was handed out twice");
+                            pages += frames.len();
+                            held.insert(start, frames);
+                        }
+                        Err(e) => {
+                            assert_eq!(e, AllocFailure::NoMemory { order, gfp });
+                            assert!(pages > 0, "an empty machine serves");
+                        }
+                    }
+                } else if let Some(start) =
+                    held.range(random.next(1 << 16) as u32..).next().map(|(&start, _)| start)
+                    && let Some(frames) = held.remove(&start)
+                {
+                    pages -= frames.len();
+                    // Now and then in two parts.
+                    if frames.len() > 2 && random.next(4) == 0 {
+                        let at = 1 + random.next(frames.len() - 1);
+                        let (low, high) = m.base.map().split_at(frames, at);
+                        m.allocator.free_pages(cx, high);
+                        m.allocator.free_pages(cx, low);
+                    } else {
+                        m.allocator.free_pages(cx, frames);
+                    }
+                }
+            });
+            if op % 4096 == 4095 {
+                assert_eq!(m.allocator.validate(), Ok(()), "after {op} operations");
+                let free: u64 = m.allocator.zones().iter().map(|z| z.free_pages()).sum();
+                let listed: u64 = (0..m.cpus())
+                    .map(|cpu| {
+                        m.on_cpu(cpu, |cx| {
+                            let own = cx.cpu.enter().unwrap();
+                            zone_ids(m).into_iter().map(|z| u64::from(own.count(z))).sum::<u64>()
+                        })
+                    })
+                    .sum();
+                let all: u64 = machine.ram.iter().map(|r| r.2).sum();
+                assert_eq!(free + listed + pages, all, "every page is somewhere, and only there");
+            }
+        }
+        m.on_cpu(0, |cx| held.into_values().for_each(|frames| m.allocator.free_pages(cx, frames)));
+        expect_all_back(m, &before);
+    });
+}
+
+#[test]
+fn random_operations_lose_and_double_nothing() {
+    let ops = from_env("PAGEWRIGHT_OPS", if cfg!(miri) { 60 } else { 60_000 });
+    let seed = from_env("PAGEWRIGHT_SEED", 1);
+    if cfg!(miri) {
+        return play(&PlainMachine { pageblock: order(4), ..PlainMachine::new(2048, 2) }, ops, seed);
+    }
+    play(&machine(64, 2), ops, seed);
+    let numa = PlainMachine {
+        ram: vec![(node(0), 0x4_0000, 40 << 8), (node(1), 0x8_0000, 24 << 8)],
+        cpus: vec![node(0), node(1), node(1)],
+        dma32_end: 0x4_1000,
+        pageblock: order(9),
+    };
+    play(&numa, ops, seed + 1);
+    play(&PlainMachine { pageblock: order(5), ..machine(16, 1) }, ops, seed + 2);
+}

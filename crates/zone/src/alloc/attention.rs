@@ -1,0 +1,56 @@
+//! The word by which others reach a CPU: while it is zero, the CPU needs to look at nothing else.
+
+use bitflags::bitflags;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+bitflags! {
+    /// Why a CPU should not simply use its lists.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub struct Reasons: u32 {
+        /// Some zone is below its low watermark: allocations look at watermarks first.
+        const PRESSURE = 1;
+        /// Its lists should go back to the zones.
+        const DRAIN = 2;
+        /// An allocation is to fail.
+        const FAULT = 4;
+    }
+}
+
+impl Reasons {
+    /// Those that freeing need not heed.
+    pub const OF_ALLOCATION: Self = Self::PRESSURE.union(Self::FAULT);
+}
+
+/// One CPU's word.
+#[derive(Debug, Default)]
+pub struct Attention {
+    word: AtomicU32,
+}
+
+impl Attention {
+    /// A word without reasons.
+    pub const fn new() -> Self {
+        Self { word: AtomicU32::new(0) }
+    }
+
+    /// Whether there is no reason but those in `except`.
+    #[inline]
+    pub fn is_quiet(&self, except: Reasons) -> bool {
+        self.word.load(Relaxed) & !except.bits() == 0
+    }
+
+    /// The reasons there are.
+    pub fn reasons(&self) -> Reasons {
+        Reasons::from_bits_truncate(self.word.load(Relaxed))
+    }
+
+    /// Posts a reason, from any CPU. What made it a reason is synchronised by other means (a zone's lock).
+    pub fn post(&self, reasons: Reasons) {
+        self.word.fetch_or(reasons.bits(), Relaxed);
+    }
+
+    /// Takes a reason back, or answers it; returns whether it was there.
+    pub fn take(&self, reasons: Reasons) -> bool {
+        self.word.fetch_and(!reasons.bits(), Relaxed) & reasons.bits() != 0
+    }
+}

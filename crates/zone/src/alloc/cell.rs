@@ -1,0 +1,195 @@
+//! A zone as all CPUs share it: its free lists behind a lock, and figures that are read without it.
+
+use super::flags::AllocFlags;
+use crate::ZoneKind;
+use crate::buddy::{BuddyZone, MigrateType, ZoneId};
+use crate::watermark::{Pageset, ZoneMarks};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use pagewright_addr::{NodeId, Order};
+use pagewright_platform::Mutex;
+
+/// One zone.
+#[derive(Debug)]
+pub struct ZoneCell<'s, 'a> {
+    pub(super) lists: Mutex<BuddyZone<'s, 'a>>,
+    id: ZoneId,
+    nid: NodeId,
+    kind: ZoneKind,
+    pageset: Pageset,
+    min: AtomicU64,
+    low: AtomicU64,
+    high: AtomicU64,
+    /// What fragmentation adds to each mark for a while (`watermark_boost`).
+    boost: AtomicU64,
+    lowmem_reserve: [AtomicU64; ZoneKind::COUNT],
+    /// Copies of the lists' counts, written under the lock.
+    free: AtomicU64,
+    free_cma: AtomicU64,
+    /// Which orders have blocks, by type ([`BuddyZone::occupied`]): the low and the high half.
+    occupied: [AtomicU64; 2],
+    /// What the blocks kept for urgent allocations hold (`nr_reserved_highatomic`).
+    highatomic: AtomicU64,
+    /// Whether the zone counts among those below their low watermark.
+    pub(super) pressed: AtomicBool,
+}
+
+impl<'s, 'a> ZoneCell<'s, 'a> {
+    /// The zone with the figures that the watermarks have for it.
+    pub fn new(zone: BuddyZone<'s, 'a>, largest: Order, marks: &ZoneMarks) -> Self {
+        let cell = Self {
+            id: zone.id(),
+            nid: zone.nid(),
+            kind: zone.kind(),
+            pageset: marks.pageset,
+            min: AtomicU64::new(0),
+            low: AtomicU64::new(0),
+            high: AtomicU64::new(0),
+            boost: AtomicU64::new(0),
+            lowmem_reserve: core::array::from_fn(|_| AtomicU64::new(0)),
+            free: AtomicU64::new(0),
+            free_cma: AtomicU64::new(0),
+            occupied: [const { AtomicU64::new(0) }; 2],
+            highatomic: AtomicU64::new(0),
+            pressed: AtomicBool::new(false),
+            lists: Mutex::new(zone),
+        };
+        cell.set_marks(marks);
+        cell.publish(&cell.lists.lock(), largest);
+        cell
+    }
+
+    /// The zone's place among the machine's zones.
+    pub fn id(&self) -> ZoneId {
+        self.id
+    }
+
+    /// The zone's node.
+    pub fn nid(&self) -> NodeId {
+        self.nid
+    }
+
+    /// The zone's kind.
+    pub fn kind(&self) -> ZoneKind {
+        self.kind
+    }
+
+    /// Sizes of its per-CPU lists.
+    pub fn pageset(&self) -> Pageset {
+        self.pageset
+    }
+
+    /// The min watermark.
+    pub fn min_pages(&self) -> u64 {
+        self.min.load(Relaxed)
+    }
+
+    /// The low watermark.
+    pub fn low_pages(&self) -> u64 {
+        self.low.load(Relaxed)
+    }
+
+    /// What requests whose highest zone is `highest` must leave alone ("protection").
+    pub fn lowmem_reserve(&self, highest: ZoneKind) -> u64 {
+        self.lowmem_reserve[highest.index()].load(Relaxed)
+    }
+
+    /// Free pages, those of CPUs' lists not among them (NR_FREE_PAGES).
+    pub fn free_pages(&self) -> u64 {
+        self.free.load(Relaxed)
+    }
+
+    /// Pages of blocks that are kept for urgent allocations.
+    pub fn highatomic_pages(&self) -> u64 {
+        self.highatomic.load(Relaxed)
+    }
+
+    /// Keeps so many pages more for urgent allocations, or fewer. Under the zone's lock.
+    pub(super) fn keep_highatomic(&self, pages: i64) {
+        self.highatomic.store(self.highatomic_pages().saturating_add_signed(pages), Relaxed);
+    }
+
+    /// Takes over watermarks and protection, when they are computed anew.
+    pub fn set_marks(&self, marks: &ZoneMarks) {
+        self.min.store(marks.min, Relaxed);
+        self.low.store(marks.low, Relaxed);
+        self.high.store(marks.high, Relaxed);
+        for (to, from) in self.lowmem_reserve.iter().zip(marks.lowmem_reserve) {
+            to.store(from, Relaxed);
+        }
+    }
+
+    /// Copies the counts, under the lock.
+    pub(super) fn publish(&self, zone: &BuddyZone<'s, 'a>, largest: Order) {
+        let occupied = zone.occupied(largest);
+        self.occupied[0].store(occupied as u64, Relaxed);
+        self.occupied[1].store((occupied >> 64) as u64, Relaxed);
+        self.free.store(zone.free_pages(), Relaxed);
+        self.free_cma.store(zone.free_cma_pages(), Relaxed);
+    }
+
+    /// Whether an order-0 allocation that may use neither CMA nor reserves would find the zone below its low
+    /// watermark: from then on CPUs look at watermarks before they use their lists.
+    pub(super) fn is_pressed(&self) -> bool {
+        let usable = self.free_pages().saturating_sub(self.free_cma.load(Relaxed) + self.highatomic_pages());
+        usable <= self.low.load(Relaxed) + self.boost.load(Relaxed)
+    }
+
+    /// The mark that an attempt is measured against.
+    pub(super) fn mark(&self, flags: AllocFlags) -> u64 {
+        let mark = if flags.contains(AllocFlags::WMARK_LOW) {
+            &self.low
+        } else if flags.contains(AllocFlags::WMARK_HIGH) {
+            &self.high
+        } else {
+            &self.min
+        };
+        mark.load(Relaxed) + self.boost.load(Relaxed)
+    }
+
+    /// Whether enough stays free if a block of `order` is taken by a request whose highest zone is `highest`
+    /// (`__zone_watermark_ok`): pages that the request may not use do not count, nor those kept for requests that
+    /// can use no other zone; and beyond order 0 a block that is large enough must exist.
+    pub(super) fn watermark_ok(&self, order: Order, mark: u64, highest: ZoneKind, flags: AllocFlags) -> bool {
+        let urgent = flags.intersects(AllocFlags::HARDER | AllocFlags::OOM);
+        let mut unusable = order.pages() - 1;
+        if !urgent {
+            unusable += self.highatomic_pages();
+        }
+        if !flags.contains(AllocFlags::CMA) {
+            unusable += self.free_cma.load(Relaxed);
+        }
+        let usable = self.free_pages().saturating_sub(unusable);
+        let mut min = mark;
+        if flags.contains(AllocFlags::HIGH) {
+            min -= min / 2;
+        }
+        if urgent {
+            min -= if flags.contains(AllocFlags::OOM) { min / 2 } else { min / 4 };
+        }
+        if usable <= min + self.lowmem_reserve[highest.index()].load(Relaxed) {
+            return false;
+        }
+        order.is_zero() || self.has_block(order, flags, urgent)
+    }
+
+    /// Whether the mark would be reached if `more` pages were free: what an allocation may hope for.
+    pub(super) fn would_do(&self, more: u64, order: Order, mark: u64, highest: ZoneKind) -> bool {
+        let reserve = self.lowmem_reserve[highest.index()].load(Relaxed);
+        let usable = (self.free_pages() + more).saturating_sub(order.pages() - 1 + self.highatomic_pages());
+        more > 0 && usable > mark + reserve
+    }
+
+    /// Whether a free block of the order or a larger one is in a list that the request may use.
+    fn has_block(&self, order: Order, flags: AllocFlags, urgent: bool) -> bool {
+        let occupied = |migrate: MigrateType| {
+            let at = migrate.index();
+            (self.occupied[at / 4].load(Relaxed) >> (16 * (at % 4))) as u16 >> order.get() != 0
+        };
+        MigrateType::ALL.into_iter().any(|migrate| match migrate {
+            MigrateType::Unmovable | MigrateType::Movable | MigrateType::Reclaimable => occupied(migrate),
+            MigrateType::Cma => flags.contains(AllocFlags::CMA) && occupied(migrate),
+            MigrateType::HighAtomic => urgent && occupied(migrate),
+            MigrateType::Isolate => false,
+        })
+    }
+}

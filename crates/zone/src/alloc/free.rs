@@ -1,0 +1,137 @@
+//! Freeing under a zone's lock: what lists have too much of, what no list takes, and whole lists.
+
+use super::pcp::{Admitted, CpuPages};
+use super::{Attention, Context, Hooks, PageAllocator, Reasons, ZoneCell};
+use crate::buddy::{BuddyZone, ZoneId};
+use pagewright_addr::Order;
+use pagewright_page::{FrameIdx, Frames};
+use pagewright_platform::{Interrupts, WithoutInterrupts};
+
+impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
+    /// Does something under a zone's lock, and tells everyone what it changed.
+    pub(super) fn with_zone<R>(
+        &self,
+        cell: &ZoneCell<'s, 'a>,
+        f: impl FnOnce(&mut BuddyZone<'s, 'a>) -> R,
+    ) -> R {
+        let quiet = WithoutInterrupts::new(&self.interrupts);
+        let mut zone = cell.lists.lock();
+        let result = f(&mut zone);
+        cell.publish(&zone, self.ground.largest);
+        if cell.is_pressed() != cell.pressed.load(core::sync::atomic::Ordering::Relaxed) {
+            self.weigh(cell);
+        }
+        drop(zone);
+        drop(quiet);
+        result
+    }
+
+    /// Counts a zone among those below their low watermark, or no longer, and tells the CPUs when the first one
+    /// comes or the last one goes.
+    #[cold]
+    pub(super) fn weigh(&self, cell: &ZoneCell<'s, 'a>) {
+        use core::sync::atomic::Ordering::Relaxed;
+        let mut pressed = self.pressed.lock();
+        let is = cell.is_pressed();
+        if cell.pressed.swap(is, Relaxed) == is {
+            return;
+        }
+        let before = *pressed;
+        *pressed = if is { before + 1 } else { before - 1 };
+        let tell: Option<fn(&Attention)> = match (before, *pressed) {
+            (0, 1) => Some(|word| word.post(Reasons::PRESSURE)),
+            (1, 0) => Some(|word| _ = word.take(Reasons::PRESSURE)),
+            _ => None,
+        };
+        if let Some(tell) = tell {
+            self.cpus.iter().for_each(|cpu| tell(cpu.shared()));
+        }
+    }
+
+    /// Gives everything in this CPU's lists back to the zones (`drain_local_pages`).
+    pub fn drain_local_pages(&self, cx: &Context<'_, 'm, 'a>) {
+        cx.cpu.shared().take(Reasons::DRAIN);
+        if let Some(mut own) = cx.cpu.enter() {
+            self.drain_cpu(&mut own);
+        }
+    }
+
+    /// Gives everything in a CPU's lists back, for whoever has them: an offline CPU's for instance.
+    pub fn drain_cpu(&self, own: &mut CpuPages<'m, 'a>) {
+        for (at, cell) in self.zones.iter().enumerate() {
+            if own.count(ZoneId::new(at as u16)) > 0 {
+                self.with_zone(cell, |zone| {
+                    own.drain(at, u32::MAX, at, |frames| self.free_in_zone(zone, frames));
+                });
+            }
+        }
+    }
+
+    /// Asks all CPUs to give their lists back (`drain_all_pages`); each does so with its next allocation or free.
+    pub fn post_drain(&self) {
+        self.cpus.iter().for_each(|cpu| cpu.shared().post(Reasons::DRAIN));
+    }
+
+    /// The way of frames that no list took, or that came while there is a request.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn free_slow(&self, cx: &Context<'_, 'm, 'a>, frames: Frames<'a>) {
+        self.ground.map.check_free(&frames);
+        if cx.cpu.shared().reasons().contains(Reasons::DRAIN) {
+            self.drain_local_pages(cx);
+        }
+        let mut rest = match cx.cpu.enter() {
+            Some(mut own) => match own.admit(&self.ground, frames) {
+                Admitted::Yes => return,
+                Admitted::TooMany { zone, pages, shelf } => {
+                    let Some(cell) = self.zones.get(zone) else { return };
+                    return self.with_zone(cell, |zone_lists| {
+                        own.drain(zone, pages, shelf, |frames| self.free_in_zone(zone_lists, frames));
+                    });
+                }
+                Admitted::No(frames) => Some(frames),
+            },
+            // An interrupt handler, while what it interrupted uses the lists.
+            None => Some(frames),
+        };
+        while let Some(frames) = rest {
+            let start = frames.start();
+            let (zone, run) = self.ground.blocks.stretch(start, frames.len());
+            let (part, later) = self.ground.map.split_front(frames, run.max(1));
+            rest = later;
+            // Frames in no zone cannot come from an allocation: they are nobody's from here on.
+            let Some(cell) = zone.and_then(|zone| self.zones.get(zone.index())) else { continue };
+            self.with_zone(cell, |zone| self.free_in_zone(zone, part));
+        }
+    }
+
+    /// Cuts frames of one zone into the largest aligned blocks.
+    fn free_in_zone(&self, zone: &mut BuddyZone<'s, 'a>, frames: Frames<'a>) {
+        let mut rest = Some(frames);
+        while let Some(frames) = rest {
+            let order = self.ground.whole_order_at(frames.start(), frames.len());
+            let (block, later) = self.ground.map.split_front(frames, order.pages());
+            self.ground.free_one(zone, block, order, None);
+            rest = later;
+        }
+    }
+}
+
+impl crate::buddy::Ground<'_> {
+    /// The largest aligned block that begins at `start` and has at most `len` frames, as long as its pageblocks are of one
+    /// type: those of different ones do not always merge.
+    fn whole_order_at(&self, start: FrameIdx, len: u64) -> Order {
+        let (order, pageblock) = (self.largest_order_at(start, len), self.blocks.order());
+        let migrate = self.blocks.migrate_type(start);
+        let others = (0..order.pages()).step_by(pageblock.pages() as usize).skip(1);
+        let alike = |at: u64| self.blocks.migrate_type(FrameIdx::new(start.get() + at as u32)) == migrate;
+        if others.into_iter().all(alike) { order } else { pageblock }
+    }
+
+    /// The largest aligned block that begins at `start` and has at most `len` frames.
+    pub(crate) fn largest_order_at(&self, start: FrameIdx, len: u64) -> Order {
+        let order =
+            (len.max(1).ilog2() as u8).min(start.get().trailing_zeros() as u8).min(self.largest.get());
+        Order::new(order).unwrap_or_default()
+    }
+}

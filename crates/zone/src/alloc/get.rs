@@ -1,0 +1,254 @@
+//! One attempt: through the zones in fallback order, to the first that has memory to spare (`get_page_from_freelist`).
+
+use super::flags::AllocFlags;
+use super::pcp::COSTLY_ORDER;
+use super::{AllocFailure, Context, Effort, Hooks, PageAllocator, ZoneCell, ZoneRef};
+use crate::ZoneKind;
+use crate::buddy::{MigrateType, Request};
+use crate::gfp::Gfp;
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::Frames;
+use pagewright_platform::Interrupts;
+
+/// What an allocation asks for, worked out once (`struct alloc_context`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) gfp: Gfp,
+    pub(super) order: Order,
+    pub(super) migrate: MigrateType,
+    /// The highest zone that will do.
+    pub(super) highest: ZoneKind,
+    /// The zone that is tried first.
+    pub(super) preferred: ZoneRef,
+}
+
+impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
+    /// Allocates `2^order` frames near a node (`__alloc_pages_node`): the zones of that node first, then those of the
+    /// nodes in its fallback order; `__GFP_THISNODE` ends with the node itself.
+    ///
+    /// # Errors
+    /// As for [`Self::alloc_pages`].
+    #[cold]
+    #[inline(never)]
+    pub fn alloc_pages_node(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        gfp: Gfp,
+        order: Order,
+    ) -> Result<Frames<'a>, AllocFailure> {
+        self.injected(cx)?;
+        let largest = self.ground.largest;
+        if order > largest {
+            return Err(AllocFailure::TooLarge { order, largest });
+        }
+        let highest = gfp.zone(self.kinds).map_err(|_| AllocFailure::Mask(gfp))?;
+        let migrate = gfp.migrate_type(self.ground.mobility_grouping).map_err(|_| AllocFailure::Mask(gfp))?;
+        let failure = AllocFailure::NoMemory { order, gfp };
+        let preferred = self.first(nid, highest).ok_or(failure)?;
+        let wanted = Wanted { gfp, order, migrate, highest, preferred };
+        if cx.cpu.shared().reasons().contains(super::Reasons::DRAIN) {
+            self.drain_local_pages(cx);
+        }
+        let flags = AllocFlags::first(gfp, migrate == MigrateType::Movable) | self.nofragment(&wanted);
+        let frames = match self.get_page(cx, nid, &wanted, flags) {
+            Some(frames) => frames,
+            None => self.alloc_slow(cx, nid, &wanted).ok_or(failure)?,
+        };
+        if gfp.contains(Gfp::ZERO) {
+            self.hooks.zero(&frames);
+        }
+        Ok(frames)
+    }
+
+    /// Makes the `n`-th allocation from now on that takes the slower way fail, and sends all that way; 1 is the next, 0
+    /// ends it.
+    pub fn fail_nth(&self, n: u32) {
+        self.asked.store(0, Relaxed);
+        self.fail_at.store(n, Relaxed);
+        for cpu in self.cpus {
+            if n == 0 {
+                cpu.shared().take(super::Reasons::FAULT);
+            } else {
+                cpu.shared().post(super::Reasons::FAULT);
+            }
+        }
+    }
+
+    fn injected(&self, cx: &Context<'_, 'm, 'a>) -> Result<(), AllocFailure> {
+        if !cx.cpu.shared().reasons().contains(super::Reasons::FAULT) {
+            return Ok(());
+        }
+        let nth = self.asked.fetch_add(1, Relaxed) + 1;
+        if self.fail_at.load(Relaxed) == nth { Err(AllocFailure::Injected { nth }) } else { Ok(()) }
+    }
+
+    /// Whether the first attempt keeps migrate types apart (`alloc_flags_nofragment`): only where a lower zone can serve
+    /// instead, DMA32 below Normal.
+    fn nofragment(&self, wanted: &Wanted) -> AllocFlags {
+        let ZoneRef { nid, kind, .. } = wanted.preferred;
+        let nodes_differ = self.zones.iter().any(|z| z.nid() != nid);
+        let lower = self.zones.iter().any(|z| z.nid() == nid && z.kind() == ZoneKind::Dma32);
+        let built = self.kinds.contains(ZoneKind::Dma32);
+        if built && kind == ZoneKind::Normal && (lower || !nodes_differ) {
+            AllocFlags::NOFRAGMENT
+        } else {
+            AllocFlags::empty()
+        }
+    }
+
+    /// The zones that a request may use, in order.
+    pub(super) fn zonelist<'q>(
+        &'q self,
+        cx: &Context<'q, 'm, 'a>,
+        nid: NodeId,
+        wanted: &Wanted,
+        flags: AllocFlags,
+    ) -> impl Iterator<Item = (ZoneRef, &'q ZoneCell<'s, 'a>)> + use<'q, 'm, 's, 'a, I, H> {
+        let (highest, here) = (wanted.highest, wanted.gfp.contains(Gfp::THISNODE));
+        let nodes = cx.nodes.filter(|_| flags.contains(AllocFlags::CPUSET));
+        self.fallbacks
+            .of(nid)
+            .iter()
+            .filter(move |z| z.kind <= highest)
+            .filter(move |z| !here || z.nid == nid)
+            .filter(move |z| nodes.is_none_or(|nodes| nodes.contains(z.nid)))
+            .filter_map(|z| Some((*z, self.zones.get(z.zone.index())?)))
+    }
+
+    /// The attempt.
+    pub(super) fn get_page(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        wanted: &Wanted,
+        flags: AllocFlags,
+    ) -> Option<Frames<'a>> {
+        let mut flags = flags;
+        loop {
+            let mut again = false;
+            for (at, cell) in self.zonelist(cx, nid, wanted, flags) {
+                if flags.contains(AllocFlags::NOFRAGMENT)
+                    && at.zone != wanted.preferred.zone
+                    && at.nid != wanted.preferred.nid
+                {
+                    // Local memory matters more than keeping types apart.
+                    flags.remove(AllocFlags::NOFRAGMENT);
+                    again = true;
+                    break;
+                }
+                let mark = cell.mark(flags);
+                let enough = flags.contains(AllocFlags::NO_WATERMARKS)
+                    || cell.watermark_ok(wanted.order, mark, wanted.highest, flags);
+                if enough && let Some(frames) = self.rmqueue(cx, cell, at, wanted, flags) {
+                    if !wanted.order.is_zero() && flags.contains(AllocFlags::HARDER) {
+                        self.reserve_highatomic(cell, &frames);
+                    }
+                    return Some(frames);
+                }
+            }
+            if again {
+                continue;
+            }
+            if !flags.contains(AllocFlags::NOFRAGMENT) {
+                return None;
+            }
+            // It cannot be had without mixing types.
+            flags.remove(AllocFlags::NOFRAGMENT);
+        }
+    }
+
+    /// Takes a block from a zone: through this CPU's lists, or under the lock (`rmqueue`).
+    fn rmqueue(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        cell: &ZoneCell<'s, 'a>,
+        at: ZoneRef,
+        wanted: &Wanted,
+        flags: AllocFlags,
+    ) -> Option<Frames<'a>> {
+        let request = Request {
+            order: wanted.order,
+            migrate: wanted.migrate,
+            cma: flags.contains(AllocFlags::CMA),
+            no_fragment: flags.contains(AllocFlags::NOFRAGMENT),
+        };
+        // Movable lists may hold CMA pages, which not every movable request can have.
+        let lists = request.cma || wanted.migrate != MigrateType::Movable;
+        if lists
+            && let Some(mut own) = cx.cpu.enter()
+            && let Some(shelf) = own.shelf(at.zone, wanted.order, wanted.migrate)
+        {
+            if let Some(frames) = own.pop_from(shelf) {
+                return Some(frames);
+            }
+            self.with_zone(cell, |zone| {
+                own.refill(shelf, |pages| self.ground.rmqueue_run(zone, request, pages))
+            });
+            return own.pop_from(shelf);
+        }
+        self.with_zone(cell, |zone| {
+            let urgent = !wanted.order.is_zero() && flags.contains(AllocFlags::HARDER);
+            let kept = urgent.then(|| self.ground.take_smallest(zone, wanted.order, MigrateType::HighAtomic));
+            kept.flatten().or_else(|| self.ground.rmqueue(zone, request))
+        })
+    }
+
+    /// After an urgent allocation beyond order 0 its pageblock is kept for the next ones
+    /// (`reserve_highatomic_pageblock`), up to 1 % of the zone and one block more.
+    fn reserve_highatomic(&self, cell: &ZoneCell<'s, 'a>, frames: &Frames<'a>) {
+        let block = self.ground.blocks.order().pages();
+        self.with_zone(cell, |zone| {
+            if cell.highatomic_pages() >= zone.managed_pages() / 100 + block {
+                return;
+            }
+            let idx = frames.start();
+            if self.ground.blocks.migrate_type(idx).is_mergeable() {
+                cell.keep_highatomic(block as i64);
+                self.ground.blocks.set_migrate_type(idx, MigrateType::HighAtomic);
+                self.ground.move_free_blocks(zone, idx, MigrateType::HighAtomic);
+            }
+        });
+    }
+
+    /// Gives one pageblock that was kept for urgent allocations back to a request's type (`unreserve_highatomic_pageblock`);
+    /// with `force` even the last. Returns whether free blocks moved.
+    pub(super) fn unreserve_highatomic(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        wanted: &Wanted,
+        effort: Effort,
+    ) -> bool {
+        let block = self.ground.blocks.order().pages();
+        let force = effort == Effort::Last;
+        for (_, cell) in self.zonelist(cx, nid, wanted, AllocFlags::empty()) {
+            if !force && cell.highatomic_pages() <= block {
+                continue;
+            }
+            let moved = self.with_zone(cell, |zone| {
+                for order in (0..=self.ground.largest.get()).filter_map(Order::new) {
+                    let Some(idx) = zone.first_of(order, MigrateType::HighAtomic) else { continue };
+                    if self.ground.blocks.migrate_type(idx) == MigrateType::HighAtomic {
+                        cell.keep_highatomic(-(block as i64));
+                    }
+                    self.ground.blocks.set_migrate_type(idx, wanted.migrate);
+                    if self.ground.move_free_blocks(zone, idx, wanted.migrate).free > 0 {
+                        return true;
+                    }
+                }
+                false
+            });
+            if moved {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether an order has per-CPU lists or is costly.
+    pub(super) fn is_costly(order: Order) -> bool {
+        order.get() > COSTLY_ORDER
+    }
+}

@@ -1,0 +1,202 @@
+//! The zoned page allocator: what a kernel calls for pages, from all CPUs at once.
+//!
+//! [`PageAllocator`] serves an allocation from this CPU's own lists ([`pcp`]), without a lock or a locked instruction, as long as
+//! nothing asks for attention ([`attention`]). Else it goes through the zones in fallback order, looks at their
+//! watermarks, and takes a block under the zone's lock ([`cell`], over the core of [`crate::buddy`]); when no zone
+//! has memory to spare it wakes kswapd, opens reserves, and asks whoever reclaims ([`Hooks`]).
+//!
+//! # Who owns what
+//! - A block is with its user (a [`Frames`] token), in one CPU's lists, or in a zone's lists. Only `pagewright-page` makes
+//!   tokens, so a mistake here panics and never hands a frame out twice.
+//! - A CPU's lists are its own. An interrupt handler that finds them in use takes the way under the lock; others post a
+//!   request in the CPU's attention word.
+//! - A zone's lists are behind its lock, which is taken with interrupts off and holds no other lock inside.
+//! - Watermarks and counts are read without the lock. They are as old as the last operation under it.
+//!
+//! Most watermarks need no look: a zone's free pages change under its lock only, so that is where it is
+//! noticed that they fall below low, and every CPU is told. Pages on CPUs' lists are not among them, as in Linux.
+
+pub mod attention;
+pub mod cell;
+mod error;
+pub mod fallback;
+mod flags;
+mod free;
+mod get;
+pub mod pcp;
+mod slow;
+mod table;
+
+pub use attention::{Attention, Reasons};
+pub use cell::ZoneCell;
+pub use error::AllocFailure;
+pub use fallback::{Fallbacks, ZoneRef};
+pub use flags::{AllocFlags, TaskFlags};
+pub use pcp::{CpuPages, ZoneFigures};
+pub use slow::{CompactPriority, CompactResult, Effort, Hooks, NoHooks, Progress, Step};
+
+use crate::buddy::{Base, Ground, MigrateType, Violation, ZoneId};
+use crate::gfp::Gfp;
+use crate::kind::NodeMask;
+use crate::{ZoneKind, ZoneSet};
+use core::sync::atomic::AtomicU32;
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::Frames;
+use pagewright_platform::{Here, Interrupts, Mutex, PerCpu, WithoutInterrupts};
+
+/// A CPU's part of the page allocator.
+pub type Cpu<'m, 'a> = PerCpu<Attention, CpuPages<'m, 'a>>;
+
+/// On whose behalf memory is allocated or freed: the CPU, its node, the task.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'c, 'm, 'a> {
+    /// This CPU; whoever holds it is not moved to another.
+    pub cpu: Here<'c, Attention, CpuPages<'m, 'a>>,
+    /// The node of this CPU (`numa_mem_id`), where allocations start.
+    pub node: NodeId,
+    /// What the task may do beyond others.
+    pub task: TaskFlags,
+    /// The nodes that the task is held to (its cpuset), if it is.
+    pub nodes: Option<&'c NodeMask>,
+}
+
+impl<'c, 'm, 'a> Context<'c, 'm, 'a> {
+    /// An ordinary task on a CPU of `node`.
+    pub const fn new(cpu: Here<'c, Attention, CpuPages<'m, 'a>>, node: NodeId) -> Self {
+        Self { cpu, node, task: TaskFlags::empty(), nodes: None }
+    }
+
+    /// The same with these task flags.
+    #[must_use]
+    pub const fn with_task(self, task: TaskFlags) -> Self {
+        Self { task, ..self }
+    }
+
+    /// The same, held to these nodes.
+    #[must_use]
+    pub const fn held_to(self, nodes: &'c NodeMask) -> Self {
+        Self { nodes: Some(nodes), ..self }
+    }
+}
+
+/// The page allocator of one machine.
+pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
+    pub(super) ground: Ground<'a>,
+    pub(super) zones: &'z [ZoneCell<'s, 'a>],
+    pub(super) cpus: &'z [Cpu<'m, 'a>],
+    pub(super) fallbacks: Fallbacks<'z>,
+    pub(super) kinds: ZoneSet,
+    pub(super) interrupts: I,
+    pub(super) hooks: H,
+    /// How many zones are below their low watermark.
+    pub(super) pressed: Mutex<usize>,
+    /// How many slow allocations there were, and which of them fails.
+    pub(super) asked: AtomicU32,
+    pub(super) fail_at: AtomicU32,
+}
+
+impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H> {
+    /// Puts the parts together. `zones` are the cells of all zones of `base`, in their order, and `cpus` those of all CPUs
+    /// that will use it ([`CpuPages`] with as many elements).
+    pub fn new(
+        base: Base<'a>,
+        kinds: ZoneSet,
+        fallbacks: Fallbacks<'z>,
+        zones: &'z [ZoneCell<'s, 'a>],
+        cpus: &'z [Cpu<'m, 'a>],
+        interrupts: I,
+        hooks: H,
+    ) -> Self {
+        let allocator = Self {
+            ground: base.ground,
+            zones,
+            cpus,
+            fallbacks,
+            kinds,
+            interrupts,
+            hooks,
+            pressed: Mutex::new(0),
+            asked: AtomicU32::new(0),
+            fail_at: AtomicU32::new(0),
+        };
+        for cell in zones {
+            allocator.weigh(cell);
+        }
+        allocator
+    }
+
+    /// The zones.
+    pub fn zones(&self) -> &'z [ZoneCell<'s, 'a>] {
+        self.zones
+    }
+
+    /// Allocates `2^order` frames near this CPU (`alloc_pages`).
+    ///
+    /// The fast path is inline: a look at the attention word, the class's list, one frame's metadata. Masks with
+    /// actions (zeroing) and tasks held to nodes take the slower one.
+    ///
+    /// # Errors
+    /// [`AllocFailure`]; nothing has changed then but what reclaim freed.
+    #[inline]
+    pub fn alloc_pages(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        gfp: Gfp,
+        order: Order,
+    ) -> Result<Frames<'a>, AllocFailure> {
+        if cx.cpu.shared().is_quiet(Reasons::empty())
+            && cx.nodes.is_none()
+            && !gfp.contains(Gfp::ZERO)
+            && let Some(mut own) = cx.cpu.enter()
+            && let Some(frames) = own.pop(gfp.class(), order)
+        {
+            return Ok(frames);
+        }
+        self.alloc_pages_node(cx, cx.node, gfp, order)
+    }
+
+    /// Gives frames back (`__free_pages`), in whatever number and alignment.
+    ///
+    /// # Panics
+    /// If frames are still referenced or mapped (what Linux reports as "Bad page state"), or belong to another machine.
+    #[inline]
+    pub fn free_pages(&self, cx: &Context<'_, 'm, 'a>, frames: Frames<'a>) {
+        let mut frames = frames;
+        if cx.cpu.shared().is_quiet(Reasons::OF_ALLOCATION)
+            && let Some(mut own) = cx.cpu.enter()
+        {
+            match own.push(&self.ground, frames) {
+                Ok(()) => return,
+                Err(refused) => frames = refused,
+            }
+        }
+        self.free_slow(cx, frames);
+    }
+
+    /// Free blocks of an order and type in a zone, untouched ones included; those on CPUs' lists are not among them.
+    pub fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
+        self.zones.get(zone.index()).map_or(0, |cell| {
+            let _quiet = WithoutInterrupts::new(&self.interrupts);
+            cell.lists.lock().free_blocks_of(order, migrate, self.ground.largest)
+        })
+    }
+
+    /// Checks the map, the pageblock records and every list of every zone, while nobody allocates or frees.
+    ///
+    /// # Errors
+    /// The first [`Violation`].
+    pub fn validate(&self) -> Result<(), Violation> {
+        self.ground.validate(self.zones.len())?;
+        let mut in_lists = 0;
+        for cell in self.zones {
+            let _quiet = WithoutInterrupts::new(&self.interrupts);
+            in_lists += self.ground.validate_zone(&cell.lists.lock())?;
+        }
+        self.ground.validate_count(in_lists)
+    }
+
+    /// The first zone of a node's list that a mask allows.
+    pub(super) fn first(&self, nid: NodeId, highest: ZoneKind) -> Option<ZoneRef> {
+        self.fallbacks.first(nid, highest)
+    }
+}

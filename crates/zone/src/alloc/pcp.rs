@@ -1,0 +1,326 @@
+//! Per-CPU lists: blocks that a CPU keeps, so that most allocations and frees touch nothing shared.
+//!
+//! For each CPU and zone there are lists for orders up to 3 and for the huge-page order, of the three migrate types that have
+//! them (`struct per_cpu_pages`). How many pages they may hold together, how many move at once, and how far a long
+//! run of frees lets the lists be emptied more at a time, is 6.1's.
+//!
+//! [`CpuPages`] is one CPU's: all its lists as shelves of one rack, and for each GFP class the lists that are tried first. A
+//! shelf's number is `32 * zone + 8 * type + order`, the huge-page order being 4, so that the byte of a pageblock
+//! ([`Pageblocks::lists`](crate::buddy::Pageblocks)) and an order find it by a shift.
+
+use crate::buddy::{Ground, MigrateType, ZoneId};
+use crate::gfp::Gfp;
+use crate::watermark::Pageset;
+use pagewright_addr::Order;
+use pagewright_page::{FrameIdx, Frames, PageMap, Rack, Shelf};
+
+/// Above it an order is costly: not worth great effort, and without per-CPU lists but for huge pages
+/// (PAGE_ALLOC_COSTLY_ORDER).
+pub const COSTLY_ORDER: u8 = 3;
+/// Shelves for each zone; those of unused numbers have no room.
+pub const SHELVES: usize = 32;
+/// Shelves for each type.
+const TYPE: usize = 8;
+
+/// An order's place among the shelves of a type, if it has one.
+#[inline]
+fn place(order: Order, huge: Order) -> Option<usize> {
+    match order.get() {
+        n @ 0..=COSTLY_ORDER => Some(n as usize),
+        _ if order == huge => Some(COSTLY_ORDER as usize + 1),
+        _ => None,
+    }
+}
+
+/// The orders that have lists, in the order of their places.
+fn orders(huge: Order) -> impl Iterator<Item = Order> {
+    (0..=COSTLY_ORDER).filter_map(Order::new).chain([huge])
+}
+
+/// How many blocks of an order are fetched at once.
+fn refill_blocks(batch: u32, pages: u32) -> u32 {
+    if batch > 1 { (batch / pages).max(2) } else { batch }
+}
+
+/// What a zone's lists on one CPU may hold, and how it went lately.
+#[derive(Clone, Copy, Debug)]
+pub struct ZoneFigures {
+    high: u32,
+    batch: u32,
+    /// By how much more than a batch a drain takes, doubling: grows while pages are only freed. Each allocation since
+    /// the lists had served `grown_at` halves it.
+    free_factor: u32,
+    grown_at: u64,
+}
+
+impl ZoneFigures {
+    /// For lists of these sizes.
+    pub fn new(pageset: Pageset) -> Self {
+        let limited = |n: u64, most: u32| u32::try_from(n).unwrap_or(most).min(most);
+        let (high, batch) = (limited(pageset.high, 1 << 30), limited(pageset.batch, 1 << 16).max(1));
+        Self { high, batch, free_factor: 0, grown_at: 0 }
+    }
+
+    /// Above so many pages some are given back ("high").
+    pub fn high(&self) -> u32 {
+        self.high
+    }
+
+    /// How many pages move at once ("batch").
+    pub fn batch(&self) -> u32 {
+        self.batch
+    }
+
+    /// The factor by now, when the lists have served `pops` times.
+    fn factor(&self, pops: u64) -> u32 {
+        self.free_factor.checked_shr((pops - self.grown_at).min(31) as u32).unwrap_or(0)
+    }
+
+    /// How many pages go back of `count`, which are too many, after a block of `order` came (`nr_pcp_free`). A large
+    /// block that ends a run of frees takes everything with it.
+    fn surplus(&mut self, count: u32, pops: u64, order: Order) -> u32 {
+        let factor = self.factor(pops);
+        if ends_run(factor, order) {
+            return count;
+        }
+        if self.high < self.batch {
+            return 1;
+        }
+        let most = self.high - self.batch;
+        let wanted = self.batch.checked_shl(factor).unwrap_or(u32::MAX);
+        (self.free_factor, self.grown_at) = (factor + u32::from(wanted < most), pops);
+        wanted.clamp(self.batch, most.max(self.batch))
+    }
+}
+
+/// Whether a block that is freed after so many frees takes all the lists with it.
+fn ends_run(factor: u32, order: Order) -> bool {
+    factor != 0 && !order.is_zero() && order.get() <= COSTLY_ORDER
+}
+
+/// What became of a block that the fast path did not take.
+#[derive(Debug)]
+pub(super) enum Admitted<'a> {
+    /// It lies in a list.
+    Yes,
+    /// It does, and there is too much now: the zone's place, and how many pages go back, beginning with that shelf.
+    TooMany { zone: usize, pages: u32, shelf: usize },
+    /// There is no list for it.
+    No(Frames<'a>),
+}
+
+/// How many blocks a list may hold: what the zone's lists may hold together, and a refill.
+fn blocks_of(figures: &ZoneFigures, order: Order) -> usize {
+    (figures.high >> order.get()) as usize + refill_blocks(figures.batch, order.pages() as u32) as usize
+}
+
+/// How many places the room for one zone's shelves needs: a shelf slides in room for twice its blocks.
+pub fn required_places(pageset: Pageset, huge: Order) -> usize {
+    let figures = ZoneFigures::new(pageset);
+    orders(huge).map(|order| 2 * blocks_of(&figures, order) * MigrateType::PCPTYPES).sum()
+}
+
+/// Makes the shelves of one zone in room for [`required_places`]; with less, the last ones have less or none.
+pub fn shelves<'m>(pageset: Pageset, huge: Order, mut room: &'m mut [FrameIdx]) -> [Shelf<'m>; SHELVES] {
+    let figures = ZoneFigures::new(pageset);
+    let mut shelves = core::array::from_fn(|_| Shelf::new(Order::ZERO, &mut []));
+    for (n, order) in orders(huge).enumerate() {
+        for migrate in 0..MigrateType::PCPTYPES {
+            let places = (2 * blocks_of(&figures, order)).min(room.len());
+            let (mine, others) = core::mem::take(&mut room).split_at_mut(places);
+            room = others;
+            shelves[migrate * TYPE + n] = Shelf::new(order, mine);
+        }
+    }
+    shelves
+}
+
+/// One CPU's lists in all zones.
+///
+/// No list counts pages: each has a limit up to which blocks are simply pushed, and the limits of a zone's lists add up to
+/// less than `high`. At its limit a list gets a batch more, if need be from what others do not use.
+#[derive(Debug)]
+pub struct CpuPages<'m, 'a> {
+    rack: Rack<'m, 'a>,
+    zones: &'m mut [ZoneFigures],
+    /// The first shelf of the lists that each class is served from.
+    route: [u16; Gfp::CLASSES],
+    huge: Order,
+}
+
+impl<'m, 'a> CpuPages<'m, 'a> {
+    /// A CPU's lists: [`SHELVES`] shelves and the figures of each zone of the machine, in their order. `first` says for
+    /// each class which zone is tried first and of which type the lists are; `huge` is the huge-page order.
+    pub(super) fn new(
+        map: &PageMap<'a>,
+        shelves: &'m mut [Shelf<'m>],
+        zones: &'m mut [ZoneFigures],
+        huge: Order,
+        first: impl Fn(usize) -> Option<(ZoneId, MigrateType)>,
+    ) -> Self {
+        let route = core::array::from_fn(|class| {
+            let served = first(class).map(|(zone, migrate)| zone.index() * SHELVES + migrate.index() * TYPE);
+            served.and_then(|shelf| u16::try_from(shelf).ok()).unwrap_or(u16::MAX)
+        });
+        let mut rack = Rack::new(map, shelves);
+        for shelf in 0..rack.shelves().len() {
+            rack.set_limit(shelf, 0);
+        }
+        Self { rack, zones, route, huge }
+    }
+
+    /// The figures of a zone's lists.
+    pub fn zone(&self, zone: ZoneId) -> Option<&ZoneFigures> {
+        self.zones.get(zone.index())
+    }
+
+    /// The shelves of a zone's lists; those of unused numbers have no room.
+    pub fn lists(&self, zone: ZoneId) -> &[Shelf<'m>] {
+        self.of(zone.index())
+    }
+
+    fn of(&self, zone: usize) -> &[Shelf<'m>] {
+        self.rack.shelves().get(zone * SHELVES..(zone + 1) * SHELVES).unwrap_or(&[])
+    }
+
+    /// Pages in all lists of a zone ("count" in zoneinfo).
+    pub fn count(&self, zone: ZoneId) -> u32 {
+        self.of(zone.index()).iter().map(|list| list.len() as u32 * list.pages()).sum()
+    }
+
+    /// How often a zone's lists served an allocation.
+    pub fn served(&self, zone: ZoneId) -> u64 {
+        self.of(zone.index()).iter().map(Shelf::pops).sum()
+    }
+
+    /// The shelf of a zone's blocks of an order and type, if it has room.
+    pub(super) fn shelf(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> Option<usize> {
+        if migrate.index() >= MigrateType::PCPTYPES {
+            return None;
+        }
+        let shelf = zone.index() * SHELVES + migrate.index() * TYPE + place(order, self.huge)?;
+        self.rack.shelves().get(shelf).filter(|shelf| shelf.capacity() > 0).map(|_| shelf)
+    }
+
+    /// A block from the lists that serve a class first; `None` if there is none, or no such lists.
+    #[inline(always)]
+    pub(super) fn pop(&mut self, class: usize, order: Order) -> Option<Frames<'a>> {
+        let first = self.route[class % Gfp::CLASSES];
+        self.rack.pop(usize::from(first) + place(order, self.huge)?)
+    }
+
+    /// A block from a shelf.
+    pub(super) fn pop_from(&mut self, shelf: usize) -> Option<Frames<'a>> {
+        self.rack.pop(shelf)
+    }
+
+    /// Puts a block into the list that its pageblock names.
+    ///
+    /// # Errors
+    /// The block itself if there is no list for it, or the list is at its limit: [`Self::admit`] decides.
+    #[inline(always)]
+    pub(super) fn push(&mut self, ground: &Ground<'a>, frames: Frames<'a>) -> Result<(), Frames<'a>> {
+        let mut shelf = usize::from(ground.blocks.lists(frames.start())) * TYPE;
+        if frames.len() != 1 {
+            let Some(place) = frames.order().and_then(|order| place(order, self.huge)) else {
+                return Err(frames);
+            };
+            shelf += place;
+        }
+        self.rack.push(shelf, frames)
+    }
+
+    /// Finds out why a block was not taken: its list gets a batch more, or there is too much in the zone's lists, or
+    /// the block belongs in none.
+    pub(super) fn admit(&mut self, ground: &Ground<'a>, frames: Frames<'a>) -> Admitted<'a> {
+        let lists = usize::from(ground.blocks.lists(frames.start()));
+        let Some(order) = frames.order() else { return Admitted::No(frames) };
+        let (zone, Some(place)) = (lists / (SHELVES / TYPE), place(order, self.huge)) else {
+            return Admitted::No(frames);
+        };
+        let shelf = lists * TYPE + place;
+        let (count, pops, pages) = (self.count_of(zone), self.pops_of(zone), order.pages() as u32);
+        let Some(figures) = self.zones.get_mut(zone) else { return Admitted::No(frames) };
+        let after = count + pages;
+        let many = after >= figures.high || ends_run(figures.factor(pops), order);
+        let (high, batch) = (figures.high, figures.batch);
+        let more = if many { 1 } else { self.lease(zone, shelf, (high - 1 - count).min(batch) / pages) };
+        if self.rack.set_limit(shelf, more as usize) == 0 {
+            return Admitted::No(frames);
+        }
+        if let Err(refused) = self.rack.push(shelf, frames) {
+            self.rack.set_limit(shelf, 0);
+            return Admitted::No(refused);
+        }
+        if !many {
+            return Admitted::Yes;
+        }
+        self.rack.set_limit(shelf, 0);
+        let pages = self.zones[zone].surplus(after, pops, order);
+        if self.zones[zone].free_factor > 0 {
+            // Whether a larger block ends a run of frees is looked at each time.
+            for (types, place) in (0..MigrateType::PCPTYPES).flat_map(|t| (1..=3).map(move |p| (t, p))) {
+                self.rack.set_limit(zone * SHELVES + types * TYPE + place, 0);
+            }
+        }
+        Admitted::TooMany { zone, pages, shelf }
+    }
+
+    /// How many blocks more a shelf may take if it wants `blocks`: with what the other lists of the zone may take it
+    /// stays below `high`, or they lose that.
+    fn lease(&mut self, zone: usize, shelf: usize, blocks: u32) -> u32 {
+        let high = u64::from(self.zones[zone].high);
+        let leased: u64 =
+            self.of(zone).iter().map(|l| (l.len() + l.left()) as u64 * u64::from(l.pages())).sum();
+        let own = &self.rack.shelves()[shelf];
+        let more = u64::from(blocks) * u64::from(own.pages());
+        if leased - own.left() as u64 * u64::from(own.pages()) + more >= high {
+            for other in zone * SHELVES..(zone + 1) * SHELVES {
+                self.rack.set_limit(other, 0);
+            }
+        }
+        blocks.max(1)
+    }
+
+    fn count_of(&self, zone: usize) -> u32 {
+        self.of(zone).iter().map(|list| list.len() as u32 * list.pages()).sum()
+    }
+
+    fn pops_of(&self, zone: usize) -> u64 {
+        self.of(zone).iter().map(Shelf::pops).sum()
+    }
+
+    /// Fetches blocks for a shelf (`rmqueue_bulk`). `get` takes a block out of the zone's free lists: one of the
+    /// shelf's order, or a larger one of at most so many pages that would be cut up by the next calls anyway.
+    pub(super) fn refill(&mut self, shelf: usize, mut get: impl FnMut(u32) -> Option<Frames<'a>>) {
+        let Some(figures) = self.zones.get(shelf / SHELVES) else { return };
+        let pages = self.rack.shelves()[shelf].pages();
+        let mut left =
+            self.rack.make_room(shelf, refill_blocks(figures.batch, pages) as usize) as u32 * pages;
+        while left > 0 {
+            let Some(frames) = get(left) else { return };
+            left = left.saturating_sub(frames.len() as u32);
+            // Room was made.
+            let _ = self.rack.push_bottom(shelf, frames);
+        }
+    }
+
+    /// Gives back at least `pages` pages of a zone's lists, or all there are: oldest first, and the lists in turn, by order and then by
+    /// type, beginning with `first` (`free_pcppages_bulk`). `put` gets runs of frames.
+    pub(super) fn drain(&mut self, zone: usize, pages: u32, first: usize, mut put: impl FnMut(Frames<'a>)) {
+        let mut left = pages.min(self.count_of(zone));
+        let turn = |n: usize| zone * SHELVES + (n % MigrateType::PCPTYPES) * TYPE + n / MigrateType::PCPTYPES;
+        let turns = MigrateType::PCPTYPES * (COSTLY_ORDER as usize + 2);
+        let start = (0..turns).find(|&n| turn(n) == first).unwrap_or(0);
+        for shelf in (start..start + turns).map(|n| turn(n % turns)) {
+            let size = self.rack.shelves().get(shelf).map_or(1, Shelf::pages);
+            // A list is emptied as far as needed before the next one's turn.
+            while left > 0
+                && let Some(frames) = self.rack.pop_bottom_run(shelf, left.div_ceil(size) as usize)
+            {
+                left = left.saturating_sub(frames.len() as u32);
+                put(frames);
+            }
+        }
+    }
+}
