@@ -1,0 +1,121 @@
+//! The page allocator's paths, in instructions for each pair of an allocation and a free.
+//!
+//! `cargo run --release -p pagewright-bench --bin page_alloc` counts with callgrind and times each loop. Migrate types, watermarks,
+//! NUMA fallback and per-CPU lists are on, as they always are. Linux's figures are instructions of a guest under
+//! `-icount`; these are the host's for the same loops, without the loop's own.
+
+use pagewright_addr::Order;
+use pagewright_bench::callgrind;
+use pagewright_page::Frames;
+use pagewright_sim::pages::{Pages, PlainMachine, with_plain_machine};
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::{Context, NoHooks};
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Instant;
+
+type Machine<'x, 'z, 'm, 's, 'a> = Pages<'x, 'z, 'm, 's, 'a, NoHooks>;
+
+/// A loop: its name, how many pairs it makes, the goal and Linux's figure for a pair.
+struct Loop {
+    name: &'static str,
+    pairs: u64,
+    goal: u64,
+    linux: u64,
+}
+
+const LOOPS: [Loop; 6] = [
+    Loop { name: "order0", pairs: 100_000, goal: 70, linux: 705 },
+    Loop { name: "order3", pairs: 100_000, goal: 90, linux: 884 },
+    Loop { name: "order9", pairs: 20_000, goal: 400, linux: 9979 },
+    Loop { name: "order10", pairs: 20_000, goal: 900, linux: 33679 },
+    Loop { name: "batch0", pairs: 4096 * 20, goal: 180, linux: 705 },
+    Loop { name: "empty", pairs: 100_000, goal: 0, linux: 0 },
+];
+
+fn order(n: u8) -> Order {
+    Order::new(n).unwrap_or_default()
+}
+
+fn run(which: &Loop) -> f64 {
+    with_plain_machine(&PlainMachine::new(1 << 18, 1), NoHooks, |m| {
+        m.on_cpu(0, |cx| {
+            let start = Instant::now();
+            match which.name {
+                "batch0" => measured_batch0(m, cx, which.pairs),
+                "empty" => measured_empty(which.pairs),
+                name => {
+                    let n = name.trim_start_matches("order").parse().unwrap_or(0);
+                    measured_order(m, cx, order(n), which.pairs);
+                }
+            }
+            start.elapsed().as_secs_f64()
+        })
+    })
+}
+
+#[inline(never)]
+fn measured_order<'m, 'a>(
+    m: &Machine<'_, '_, 'm, '_, 'a>,
+    cx: &Context<'_, 'm, 'a>,
+    order: Order,
+    pairs: u64,
+) {
+    for _ in 0..pairs {
+        match m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, black_box(order)) {
+            Ok(frames) => m.allocator.free_pages(cx, frames),
+            Err(_) => return,
+        }
+    }
+}
+
+#[inline(never)]
+fn measured_batch0<'m, 'a>(m: &Machine<'_, '_, 'm, '_, 'a>, cx: &Context<'_, 'm, 'a>, pairs: u64) {
+    let mut held: Vec<Frames<'a>> = Vec::with_capacity(4096);
+    for _ in 0..pairs / 4096 {
+        for _ in 0..4096 {
+            if let Ok(frames) = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO) {
+                held.push(frames);
+            }
+        }
+        for frames in held.drain(..) {
+            m.allocator.free_pages(cx, frames);
+        }
+    }
+}
+
+#[inline(never)]
+fn measured_empty(pairs: u64) {
+    for i in 0..pairs {
+        black_box(i);
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(name) = std::env::args().nth(1) {
+        // Under callgrind: one loop.
+        if let Some(which) = LOOPS.iter().find(|l| l.name == name) {
+            run(which);
+        }
+        return Ok(());
+    }
+    println!("{:<10} {:>12} {:>8} {:>8} {:>9}", "loop", "instructions", "goal", "Linux", "ns/pair");
+    for which in &LOOPS {
+        let mut times: Vec<f64> = (0..5).map(|_| run(which)).collect();
+        times.sort_by(f64::total_cmp);
+        let function = match which.name {
+            "batch0" | "empty" => format!("*measured_{}*", which.name),
+            _ => "*measured_order*".to_owned(),
+        };
+        let count = callgrind::instructions(&function, &[which.name])?;
+        println!(
+            "{:<10} {:>12.1} {:>8} {:>8} {:>9.1}",
+            which.name,
+            count as f64 / which.pairs as f64,
+            which.goal,
+            which.linux,
+            times[2] * 1e9 / which.pairs as f64
+        );
+    }
+    Ok(())
+}
