@@ -23,6 +23,7 @@ pub mod devices;
 pub mod direct_map;
 pub mod exit;
 pub mod fault;
+pub mod inject;
 pub mod lock;
 pub mod metal;
 pub mod options;

@@ -102,6 +102,11 @@ impl<'a> Options<'a> {
         list(self.show)
     }
 
+    /// The tests that are asked for by name.
+    pub fn tests(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
+        list(self.test)
+    }
+
     /// Whether a test is to run.
     pub fn runs(&self, test: &str) -> bool {
         self.test.is_none() || list(self.test).any(|name| name == test)

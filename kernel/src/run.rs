@@ -22,6 +22,14 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
             return Exit::Usage;
         }
     };
+    if let Some(unknown) = selftest::unknown(options) {
+        line(console, format_args!("pagewright: test={unknown}: there is no such test"));
+        return Exit::Usage;
+    }
+    if let Some(names) = options.bench {
+        line(console, format_args!("pagewright: bench={names}: this image has no benchmarks"));
+        return Exit::Usage;
+    }
     if let Some(e) = boot.table_error {
         line(console, format_args!("pagewright: page tables: {e}"));
         return Exit::BootFailed;

@@ -63,6 +63,11 @@ const TESTS: [(&str, Test); 7] = [
     ("shootdown", smp::shootdown),
 ];
 
+/// The first test that is asked for and that there is not. `none` stands for no test.
+pub fn unknown<'a>(options: &Options<'a>) -> Option<&'a str> {
+    options.tests().find(|asked| *asked != "none" && TESTS.iter().all(|(name, _)| name != asked))
+}
+
 /// Runs the tests that are asked for, with a line for each. Returns how many passed, and how many failed.
 pub fn run(subject: &Subject<'_>, options: &Options<'_>) -> (u32, u32) {
     let (mut passed, mut failed) = (0, 0);

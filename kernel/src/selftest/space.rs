@@ -20,10 +20,11 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
         let order = Order::new(order).unwrap_or(Order::ZERO);
         pages.alloc(order).map_err(|e| note(format_args!("no block of order {}: {e}", order.get())))
     };
-    // Enough pages for a large leaf, where the largest block holds them, and some that are mapped one by one.
-    let large_order = (21 - pages.page_shift().get()) as u8;
+    // Enough pages for a large leaf, unless a small machine has no such block, and some that are mapped one by one.
+    let leaf_order = (21 - pages.page_shift().get()) as u8;
     let mut root = alloc(metal.space_order())?;
-    let mut large = alloc(large_order)?;
+    let mut large =
+        (3..=leaf_order).rev().find_map(|order| alloc(order).ok()).map_or_else(|| alloc(3), Ok)?;
     let mut small = alloc(2)?;
     pages.zero(&mut root);
     pages.zero(&mut large);
@@ -36,6 +37,7 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     // Nobody walks the tables any more: they may go.
     let taken_down = take_down(subject, &space, &large, &small, &mut source);
     let (taken, back) = (source.taken, source.given_back);
+    let large_pages = large.len();
     for frames in [root, large, small] {
         pages.free(frames);
     }
@@ -45,7 +47,8 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
         return Err(note(format_args!("{taken} tables were taken, {back} came back")));
     }
     super::buddy::all_back(pages, before)?;
-    Ok(note(format_args!("{} tables, a large leaf and {} pages", taken, 4)))
+    let small_pages = 4;
+    Ok(note(format_args!("{taken} tables, a block of {large_pages} pages and one of {small_pages}")))
 }
 
 /// The two mappings: a range of one block, and where it leads.

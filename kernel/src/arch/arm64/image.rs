@@ -40,7 +40,7 @@ macro_rules! symbols {
 symbols! {
     _text _stext _etext __end_rodata __init_begin __inittext_end __init_end _sdata _edata __bss_start __bss_stop _end
     __idmap_text_start __idmap_text_end idmap_pg_dir tramp_pg_dir reserved_pg_dir swapper_pg_dir
-    init_idmap_pg_dir init_idmap_pg_end early_tables early_tables_end init_pg_dir init_pg_end bm_pte bm_pmd bm_pud
+    init_idmap_pg_dir init_idmap_pg_end early_tables early_tables_end kept_tables kept_tables_end init_pg_dir init_pg_end bm_pte bm_pmd bm_pud
 }
 
 /// An image that was loaded somewhere.
@@ -73,6 +73,11 @@ impl Loaded {
     /// Pages for the tables of addresses that are in use until the linear map exists.
     pub(super) fn early_tables(&self) -> PhysRange {
         PhysRange::new(self.phys(self.offsets.early_tables), self.phys(self.offsets.early_tables_end))
+    }
+
+    /// Pages for tables that stay.
+    pub(super) fn kept_tables(&self) -> PhysRange {
+        PhysRange::new(self.phys(self.offsets.kept_tables), self.phys(self.offsets.kept_tables_end))
     }
 
     /// An empty table.

@@ -5,16 +5,16 @@ use super::exit::{self, exit};
 use super::fault;
 use super::head::Left;
 use super::image::Loaded;
-use super::metal::Arm64;
+use super::metal::{Arm64, high_format};
 use super::smp;
 use super::tlb;
 use arrayvec::ArrayVec;
 use core::cell::Cell;
-use pagewright::pgtable::TableEvent;
 use pagewright::pgtable::arm64::head::Head;
+use pagewright::pgtable::{KernelTables, TableEvent};
 use pagewright::{Boot, Tables};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
-use pagewright_firmware::devicetree::DeviceTree;
+use pagewright_firmware::devicetree::{DeviceTree, DtError};
 use pagewright_firmware::{Cpus, Firmware, Machine};
 use pagewright_kernel::boot::{StartError, initcalls, start_allocator};
 use pagewright_kernel::carve::Carve;
@@ -22,7 +22,8 @@ use pagewright_kernel::console::Log;
 use pagewright_kernel::devices;
 use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
 use pagewright_kernel::exit::Exit;
-use pagewright_kernel::options::Options;
+use pagewright_kernel::inject;
+use pagewright_kernel::options::{Inject, Options};
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::run::{closing, run};
 use pagewright_kernel::stack::map_stack;
@@ -81,14 +82,12 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
     let Some(head) = left.head(&image_memory) else { exit(Exit::BootFailed) };
     let mut early = EarlyTables { left: image.early_tables() };
 
-    let Some(blob) = head.fdt_virt.and_then(device_tree_bytes) else { exit(Exit::BootFailed) };
-    let tree = match DeviceTree::parse(blob) {
-        Ok(tree) => tree,
-        // Without a tree there is no console to say so on.
-        Err(_) => exit(Exit::BootFailed),
-    };
+    // Without a tree there is no console to say so on.
+    let Ok(tree) = device_tree(head.fdt_virt) else { exit(Exit::BootFailed) };
     exit::set_psci(devices::psci(&tree));
     let uart = devices::stdout(&tree, &console::COMPATIBLE);
+    let total = tree.total_size();
+    let inject = Options::parse(tree.chosen().bootargs.unwrap_or("")).ok().and_then(|o| o.inject);
     if let Some(uart) = uart {
         early_console(&head, uart, &mut early);
     }
@@ -97,17 +96,31 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
         env!("CARGO_PKG_VERSION")
     ));
 
+    if let (Some(inject), Some(at)) = (inject, head.fdt_virt) {
+        let first = core::ptr::with_exposed_provenance_mut::<u8>(at.get() as usize);
+        // SAFETY: the same bytes, which nobody else looks at: neither `blob` nor `tree` is used from here on.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(first, total as usize) };
+        match inject {
+            Inject::Fdt => inject::damage_fdt(bytes),
+            Inject::Map => inject::damage_memory(bytes),
+            Inject::Acpi => stop(Exit::Usage, format_args!("inject=acpi: this image takes no ACPI tables")),
+        }
+    }
+    let tree = match device_tree(head.fdt_virt) {
+        Ok(tree) => tree,
+        Err(e) => stop(Exit::BootFailed, format_args!("device tree: {e}")),
+    };
     let ram = match early_linear_map(&head, &tree, &mut early) {
         Ok(ram) => ram,
         Err(why) => stop(Exit::BootFailed, format_args!("{why}")),
     };
     // The tree again, where it stays when the head's identity map goes.
     let at = PhysAddr::new(fdt);
-    let blob = match ram.pointer(at, tree.total_size()) {
-        // SAFETY: RAM that the boot loader filled and the boot reserves; nobody writes it.
-        Some(first) => unsafe { core::slice::from_raw_parts(first.as_ptr(), tree.total_size() as usize) },
-        None => stop(Exit::BootFailed, format_args!("the device tree at {fdt:#x} does not lie in RAM")),
+    let Some(blob) = ram.pointer(at, tree.total_size()) else {
+        stop(Exit::BootFailed, format_args!("the device tree at {fdt:#x} does not lie in RAM"))
     };
+    // SAFETY: RAM that the boot loader filled and the boot reserves; nobody writes it.
+    let blob = unsafe { core::slice::from_raw_parts(blob.as_ptr(), tree.total_size() as usize) };
     let tree = match DeviceTree::parse(blob) {
         Ok(tree) => tree,
         Err(e) => stop(Exit::BootFailed, format_args!("device tree: {e}")),
@@ -143,6 +156,7 @@ fn boot(
     let hook = |event: TableEvent| {
         if let TableEvent::ReplaceTtbr1 { new, .. } = event {
             replace(image, new);
+            keep_device_tree(machine, ram, new, image);
             replaced.set(true);
         }
     };
@@ -219,15 +233,20 @@ extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
 /// Where the linear map begins: the kernel's half.
 const PAGE_OFFSET: u64 = 0u64.wrapping_sub(1 << 48);
 
-/// A slice over the device tree in the identity map.
-fn device_tree_bytes(at: VirtAddr) -> Option<&'static [u8]> {
-    let first = core::ptr::with_exposed_provenance::<u8>(at.get() as usize);
-    // SAFETY: the head mapped 2 MiB from there on; nobody writes them. A header is 40 bytes.
+/// The device tree in the identity map.
+fn device_tree(at: Option<VirtAddr>) -> Result<DeviceTree<'static>, DtError> {
+    let first =
+        at.map_or(core::ptr::null(), |at| core::ptr::with_exposed_provenance::<u8>(at.get() as usize));
+    if first.is_null() {
+        return DeviceTree::parse(&[]);
+    }
+    // SAFETY: the head mapped 2 MiB from there on; nobody writes them while the tree is in use. A header is 40 bytes.
     let header = unsafe { core::slice::from_raw_parts(first, 40) };
-    let total = u32::from_be_bytes(header.get(4..8)?.try_into().ok()?);
+    // totalsize, the second cell.
+    let total = header.get(4..8).and_then(|c| c.try_into().ok()).map_or(0, u32::from_be_bytes);
     let total = u64::from(total).min(pagewright::pgtable::arm64::head::MAX_FDT_SIZE);
     // SAFETY: the same, and no more than was mapped.
-    Some(unsafe { core::slice::from_raw_parts(first, total as usize) })
+    DeviceTree::parse(unsafe { core::slice::from_raw_parts(first, total as usize) })
 }
 
 /// Maps the console's page one to one, in the identity map.
@@ -295,6 +314,29 @@ fn early_linear_map(
     // SAFETY: the ranges have just been mapped at this offset; the kernel's own linear map has the same addresses, which
     // `boot` checks.
     Ok(unsafe { DirectMap::new(banks, offset) })
+}
+
+/// Maps the device tree where it was mapped before, if `mem=` has left it out of the linear map: the boot reads on in it.
+fn keep_device_tree(machine: &Machine<'_>, ram: &DirectMap, root: PhysAddr, image: &Loaded) {
+    let Firmware::DeviceTree { tree, at: Some(at), .. } = &machine.firmware else { return };
+    let Some(format) = high_format() else { return };
+    let tables = KernelTables { memory: ram, root, format };
+    let (first, end) = (at.align_down(PAGE), at.saturating_add(tree.total_size()).align_up(PAGE));
+    // These stay: they are not among what is freed with the init sections.
+    let mut source = EarlyTables { left: image.kept_tables() };
+    tables.with(|tree| {
+        let mut page = first;
+        while page < end {
+            let virt = ram.virt(page);
+            if tree.leaf(virt).is_err() {
+                // Without a table for it the next read faults, and is reported.
+                let range = VirtRange::from_len(virt, PAGE);
+                let _ = tree.map(range, page, DATA, &MapOptions::PAGES, &mut source);
+            }
+            page = page.saturating_add(PAGE);
+        }
+    });
+    tlb::publish();
 }
 
 /// Loads TTBR1, from the identity map.
