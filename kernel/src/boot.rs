@@ -82,6 +82,11 @@ impl fmt::Display for Stopped {
     }
 }
 
+/// Bytes of the largest free run.
+fn largest_free(boot: &Boot<'_>) -> u64 {
+    boot.mb.free_ranges(None, Flags::NONE).map(|(r, _)| r.len()).max().unwrap_or(0)
+}
+
 /// How many of each table a page allocator on this machine has.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
@@ -152,8 +157,7 @@ pub fn start_allocator<'a>(boot: &mut Boot<'_>, ram: &DirectMap) -> Result<Runni
     let bytes = bytes.next_multiple_of(page);
     boot.mb.set_caller("start_allocator");
     let Ok(at) = boot.mb.alloc(bytes, page) else {
-        let free = boot.mb.free_ranges(None, Flags::NONE).map(|(r, _)| r.len()).max();
-        return Err(StartError::Metadata { needed: bytes, largest: free.unwrap_or(0) });
+        return Err(StartError::Metadata { needed: bytes, largest: largest_free(boot) });
     };
     let first = ram.pointer(at, bytes).ok_or(StartError::Unreachable(at))?;
     // SAFETY: memblock has just given these bytes to nobody else, they stay reserved when it hands over, and the direct map has

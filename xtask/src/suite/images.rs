@@ -1,18 +1,59 @@
 //! The stage that boots the bare-metal images.
 
 use super::Suite;
-use crate::qemu::{self, Guest, TARGETS};
+use crate::qemu::{self, Ended, Guest, TARGETS, Target};
 use crate::stage::{Limit, Outcome};
 
-/// Every image on small and large machines, with one processor and two; the NUMA machines of those that have such.
-fn guests() -> Vec<Guest> {
-    let mut guests: Vec<Guest> =
-        [(128, 1), (128, 2), (1024, 1), (1024, 2)].map(|(mib, smp)| Guest::new(mib, smp)).into();
-    guests.push(Guest { numa: 2, ..Guest::new(512, 2) });
-    guests
+/// A machine, and how an image has to end on it.
+struct Case {
+    guest: Guest,
+    /// The image's exit code.
+    code: i32,
+    /// What it has to say, besides its closing line.
+    says: &'static str,
 }
 
-/// Each image boots, runs its tests, and says that they passed.
+impl Case {
+    /// An image that does everything that is asked for.
+    fn passes(guest: Guest) -> Self {
+        Self { guest, code: 0, says: "tests passed, 0 failed" }
+    }
+
+    /// An image that ends with this code, and says why.
+    fn ends(append: &str, code: i32, says: &'static str) -> Self {
+        Self { guest: Guest { append: append.into(), ..Guest::new(128, 2) }, code, says }
+    }
+
+    fn judge(&self, ended: &Ended) -> Result<(), String> {
+        if self.code == 0 {
+            ended.passed()?;
+        } else if ended.timed_out || ended.code != Some(self.code) || ended.closing().is_none() {
+            let closing = ended.closing().unwrap_or("no closing line");
+            return Err(format!("{closing}, exit code {:?} instead of {}", ended.code, self.code));
+        }
+        if ended.text.contains(self.says) { Ok(()) } else { Err(format!("it does not say {:?}", self.says)) }
+    }
+}
+
+/// Small and large machines, with one processor and two, NUMA machines where the architecture has such; and endings that are not
+/// good, which have to be told.
+fn cases(target: &Target) -> Vec<Case> {
+    let mut cases: Vec<Case> =
+        [(16, 1), (64, 2), (1024, 1), (1024, 2)].map(|(mib, smp)| Case::passes(Guest::new(mib, smp))).into();
+    let wide = ["aarch64", "x86_64"].iter().any(|arch| target.triple.starts_with(arch));
+    if wide {
+        cases.push(Case::passes(Guest { numa: 2, ..Guest::new(512, 4) }));
+    }
+    cases.push(Case::ends("test=none trigger=fault", 4, "walk of 0x8 "));
+    cases.push(Case::ends("test=none trigger=overflow", 4, "Call trace:"));
+    cases.push(Case::ends("test=none trigger=panic", 5, "panicked at"));
+    cases.push(Case::ends(if target.flat { "inject=fdt" } else { "inject=acpi" }, 3, "pagewright: "));
+    cases.push(Case::ends("inject=map", 3, "pagewright: "));
+    cases.push(Case::ends("show=nothing", 6, "no view `nothing`"));
+    cases
+}
+
+/// Each image boots, runs its tests, and says that they passed; where it cannot go on it says so and ends.
 pub(super) fn boot(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     let (mut booted, mut wrong) = (0, Vec::new());
     for target in &TARGETS {
@@ -21,11 +62,15 @@ pub(super) fn boot(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
             Ok(image) => image,
             Err(why) => return Outcome::Failed(why),
         };
-        for guest in guests() {
-            let what = format!("{} with {} MiB, {} processors", target.name, guest.memory_mib, guest.smp);
-            match qemu::boot(suite.project, target, &guest, &image, limit.left(), suite.verbose) {
+        for case in cases(target) {
+            let guest = &case.guest;
+            let what = format!(
+                "{} with {} MiB, {} processors, {} nodes, `{}`",
+                target.name, guest.memory_mib, guest.smp, guest.numa, guest.append
+            );
+            match qemu::boot(suite.project, target, guest, &image, limit.left(), suite.verbose) {
                 Err(why) => wrong.push(format!("{what}: {why}")),
-                Ok(ended) => match ended.passed() {
+                Ok(ended) => match case.judge(&ended) {
                     Ok(()) => booted += 1,
                     Err(why) => wrong.push(format!("{what}: {why}\n{}", crate::cmd::tail(&ended.text, 20))),
                 },
@@ -33,7 +78,7 @@ pub(super) fn boot(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
         }
     }
     if wrong.is_empty() {
-        Outcome::Passed(format!("{booted} machines boot {} images", TARGETS.len()))
+        Outcome::Passed(format!("{booted} machines with {} images end as they should", TARGETS.len()))
     } else {
         Outcome::Failed(format!("{} boots failed\n{}", wrong.len(), wrong.join("\n")))
     }

@@ -16,7 +16,7 @@ use pagewright::{Boot, Tables};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::devicetree::{DeviceTree, DtError};
 use pagewright_firmware::{Cpus, Firmware, Machine};
-use pagewright_kernel::boot::{StartError, initcalls, start_allocator};
+use pagewright_kernel::boot::{StartError, Stopped, initcalls, start_allocator};
 use pagewright_kernel::carve::Carve;
 use pagewright_kernel::console::Log;
 use pagewright_kernel::devices;
@@ -162,18 +162,17 @@ fn boot(
     };
     let params = machine.command_line().parse_for(&machine.config).0;
     let log = Log::new(&CONSOLE, LogOptions::of(&params), &hook);
-    let booted = Boot::new(machine, workspace, &log).and_then(|mut boot| {
-        boot.set_table_memory(ram);
-        if let Some(head) = left.head(ram) {
-            boot.set_arm64_head(head);
-        }
-        boot.run()?;
-        Ok(boot)
-    });
-    let mut boot = match booted {
+    let mut boot = match Boot::new(machine, workspace, &log) {
         Ok(boot) => boot,
         Err(e) => stop(Exit::BootFailed, format_args!("the boot stopped: {e}")),
     };
+    boot.set_table_memory(ram);
+    if let Some(head) = left.head(ram) {
+        boot.set_arm64_head(head);
+    }
+    if let Err(e) = boot.run() {
+        stop(Exit::BootFailed, format_args!("the boot stopped: {}", Stopped::new(&boot, e)));
+    }
     if !replaced.get() || ram.virt(boot.memstart) != VirtAddr::new(PAGE_OFFSET) {
         stop(Exit::BootFailed, format_args!("the linear map is not where the head put it"));
     }
