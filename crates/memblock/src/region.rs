@@ -56,7 +56,8 @@ pub struct Region {
     pub(crate) nid: i32,
 }
 
-const _: () = assert!(size_of::<Region>() == 24 && align_of::<Region>() == 8);
+// Without gaps, also where 64-bit words are aligned to four bytes (32-bit x86).
+const _: () = assert!(size_of::<Region>() == 24 && align_of::<Region>() == align_of::<u64>());
 
 impl Region {
     /// A region from its parts, `nid` as Linux stores it (-1 or `MAX_NUMNODES` for no node).

@@ -203,7 +203,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                     return Err(Damage { level: node.level, at: format.window().extend(va), word }.into());
                 }
                 Entry::Leaf(leaf) => {
-                    let most = ((len / shape.bytes()) as usize).min(shape.entries() - index).max(1);
+                    let most = (len / shape.bytes()).clamp(1, (shape.entries() - index) as u64) as usize;
                     let most = run_limit::<F>(node.level, &leaf, index, most);
                     let range = VirtRange { start: format.window().extend(va), len: shape.bytes() };
                     let count = self.alter_run(&node, index, most, (word, &leaf), range, change, live)?;

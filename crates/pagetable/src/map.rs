@@ -197,7 +197,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             // The first pass found the lowest level empty; above it tables may be in the way.
             let empty = new || node.level == Level::PTE;
             if fits(job, node.level, size, phys, chunk) && (empty || node.load(format, index) == 0) {
-                let most = ((len / size) as usize).min(shape.entries() - index);
+                let most = (len / size).min((shape.entries() - index) as u64) as usize;
                 let count = if empty {
                     most
                 } else {

@@ -65,7 +65,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                     runs.add(start, node.level, was);
                 }
                 Entry::Leaf(leaf) => {
-                    let most = ((len / shape.bytes()) as usize).min(shape.entries() - index).max(1);
+                    let most = (len / shape.bytes()).clamp(1, (shape.entries() - index) as u64) as usize;
                     let most = run_limit::<F>(node.level, &leaf, index, most);
                     let step = format.leaf_step(node.level, leaf.contiguous);
                     let count = format.take_run(node.level, node.words, node.first + index, most, word, step);

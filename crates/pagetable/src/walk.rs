@@ -226,7 +226,7 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
                     Entry::Software(_) => runs.add(start, node.level, word),
                     Entry::Leaf(leaf) => {
                         let step = self.format.leaf_step(node.level, leaf.contiguous);
-                        let most = ((len / shape.bytes()) as usize).min(shape.entries() - index).max(1);
+                        let most = (len / shape.bytes()).clamp(1, (shape.entries() - index) as u64) as usize;
                         let most = run_limit::<F>(node.level, &leaf, index, most);
                         let first = node.first + index;
                         let count =
