@@ -41,7 +41,7 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
     // Before the tests: they leave the same pages free, but in other blocks.
     let shown = pages.with(|running| views.write(&mut Out(console), &State { boot, running }));
     if let Err(e) = shown {
-        line(console, format_args!("pagewright: show=: {e:?}"));
+        line(console, format_args!("pagewright: show=: {e}"));
         return Exit::Usage;
     }
     let (passed, failed) =

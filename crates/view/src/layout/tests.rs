@@ -74,3 +74,9 @@ fn sizes_stay_short() {
         }
     }
 }
+
+#[test]
+fn a_layout_leaves_room_on_a_kernels_stack() {
+    // Two are on it while one is made; kernels' stacks have 16 KiB.
+    assert!(size_of::<Layout>() <= 4 << 10, "{}", size_of::<Layout>());
+}
