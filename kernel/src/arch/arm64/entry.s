@@ -307,6 +307,54 @@ semihosting_hlt:
     hlt #0xf000
     ret
 
+// The C library's memset, which the compiler calls: page metadata, stacks and tables are zeroed a cache line at a time, which takes
+// an eighth of the instructions of its generic one. x0: where, w1: the byte, x2: how many; returns x0. While the MMU is
+// off, memory has no lines to zero.
+.globl memset
+memset:
+    mov x3, x0
+    and x1, x1, #0xff
+    cbnz x1, 2f
+    cmp x2, #1024
+    b.lo 2f
+    mrs x4, sctlr_el1
+    tbz x4, #0, 2f
+    mrs x4, dczid_el0
+    tbnz x4, #4, 2f
+    and x4, x4, #0xf
+    mov x5, #4
+    lsl x5, x5, x4              // bytes that one instruction zeroes
+    sub x6, x5, #1
+0:  tst x3, x6
+    b.eq 1f
+    strb wzr, [x3], #1
+    sub x2, x2, #1
+    b 0b
+1:  cmp x2, x5
+    b.lo 2f
+    dc zva, x3
+    add x3, x3, x5
+    sub x2, x2, x5
+    b 1b
+2:  mov x4, #0x0101010101010101
+    mul x4, x1, x4
+3:  cbz x2, 6f                  // bytes up to a word
+    tst x3, #7
+    b.eq 4f
+    strb w4, [x3], #1
+    sub x2, x2, #1
+    b 3b
+4:  cmp x2, #16
+    b.lo 5f
+    stp x4, x4, [x3], #16
+    sub x2, x2, #16
+    b 4b
+5:  cbz x2, 6f
+    strb w4, [x3], #1
+    sub x2, x2, #1
+    b 5b
+6:  ret
+
 // Code that returns at once, where code is, and where it is not.
 .globl ret_in_text
 ret_in_text:
