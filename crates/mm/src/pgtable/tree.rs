@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{
     Attr, AttrChange, Entry, Format, Invalid, Leaf, Level, Live, MapError, MapOptions, NotLive, Run, Shape,
-    TableMemory, TableSource, Tables, TreeStats, UnmapError, Unmapped, WalkError, Window, Word,
+    TableMemory, TableSource, TableUse, Tables, TreeStats, UnmapError, Unmapped, WalkError, Window, Word,
 };
 
 /// One entry on the way of an address through the tables.
@@ -85,6 +85,11 @@ pub trait KernelTree {
     /// # Errors
     /// [`Invalid`] names the first thing that is wrong.
     fn validate(&self, most_tables: u64) -> Result<TreeStats, Invalid>;
+    /// The tables of a range, and the fewest that could hold what is mapped there.
+    ///
+    /// # Errors
+    /// [`WalkError`].
+    fn table_use(&self, range: VirtRange) -> Result<TableUse, WalkError>;
     /// A leaf as the format encodes it (with arm's short descriptors the hardware's word, Linux's in the upper half); `None`
     /// if it cannot.
     fn leaf_word(&self, level: Level, leaf: &Leaf) -> Option<u64>;
@@ -162,6 +167,10 @@ impl<F: Format + 'static, M: TableMemory> KernelTree for Tables<F, M> {
 
     fn validate(&self, most_tables: u64) -> Result<TreeStats, Invalid> {
         Self::validate(self, most_tables)
+    }
+
+    fn table_use(&self, range: VirtRange) -> Result<TableUse, WalkError> {
+        Self::table_use(self, range, u64::MAX)
     }
 
     fn leaf_word(&self, level: Level, leaf: &Leaf) -> Option<u64> {

@@ -18,7 +18,7 @@ use pagewright_zone::buddy::BuddyZone;
 const MOST: u64 = 1 << 16;
 
 /// Machines of every architecture that builds tables.
-fn machines() -> Vec<(&'static str, Spec)> {
+pub(crate) fn machines() -> Vec<(&'static str, Spec)> {
     let mut five = pc(256);
     five.cpus.la57 = true;
     let mut isolated = pc(256);
@@ -43,7 +43,7 @@ fn machines() -> Vec<(&'static str, Spec)> {
 }
 
 /// RAM for one boot, for as long as the tests run: what is not written costs nothing.
-fn ram(spec: &Spec) -> &'static PhysMemory {
+pub(crate) fn ram(spec: &Spec) -> &'static PhysMemory {
     let arch = spec.config.arch;
     let short = matches!(arch, Arch::Arm | Arch::I386) && !spec.config.lpae;
     let width = if short { EntryWidth::Bits32 } else { EntryWidth::Bits64 };

@@ -13,6 +13,7 @@ mod failing;
 mod failing_tables;
 mod freed;
 mod i386_tables;
+mod least_tables;
 mod models;
 mod numa;
 mod page_tables;
