@@ -73,7 +73,10 @@ fn a_capture_that_cannot_be_read_is_reported_and_the_others_are_compared() {
     assert_eq!(code, Some(2), "{text}");
     let name = good.file_name().unwrap().to_str().unwrap();
     assert!(text.contains(name), "the table has the other machine: {text}");
-    assert!(text.contains("zoneinfo.txt") && text.contains("1 of 2 captures could not be compared"), "{text}");
+    assert!(
+        text.contains("zoneinfo.txt") && text.contains("1 of 2 captures could not be compared"),
+        "{text}"
+    );
     // Alone it is the one line that it always was.
     let (code, text) = conform(&[path(&bad)]);
     assert_eq!((code, text.lines().count()), (Some(2), 1), "{text}");

@@ -82,7 +82,7 @@ fn report(args: &BootArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Result<(), Fa
     print(format_args!("{}\n", Picture::of(booted, &ledger)))?;
     print(format_args!("{}\n", accounts(&ledger, colour())))?;
     let counts = &booted.boot.table_counts;
-    if let Some(table) = page_tables(counts, booted.boot.page_bytes(), colour()) {
+    if let Some(table) = page_tables(counts, booted.linear_map_tables(), booted.boot.page_bytes(), colour()) {
         print(format_args!("{table}\n"))?;
     }
     print(format_args!("{}\n", phases(&booted.record.phases(), end, colour())))

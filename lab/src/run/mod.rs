@@ -19,8 +19,10 @@ use pagewright::{Boot, Running, Workspace};
 use pagewright_addr::{NodeId, PfnRange, VirtAddr};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::KernelConfig;
+use pagewright_kspace::Kind;
 use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region};
 use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
+use pagewright_pagetable::TableUse;
 use pagewright_sim::mmu::{Access, Fault as MmuFault, Mapping};
 use pagewright_sim::{PhysMemory, with_page_allocator};
 use pagewright_view::State;
@@ -79,6 +81,12 @@ impl<'a> Booted<'_, '_, '_, '_, 'a> {
 }
 
 impl Booted<'_, '_, '_, '_, '_> {
+    /// The tables of the linear map, and the fewest that could hold it; `None` where tables were only counted.
+    pub fn linear_map_tables(&self) -> Option<TableUse> {
+        let range = self.state().layout(self.boot.version).ok()?.get(Kind::LinearMap)?;
+        self.tables().ok()?.with(|tree| tree.table_use(range)).ok()
+    }
+
     /// What the software MMU makes of an access to the kernel's addresses.
     ///
     /// # Errors

@@ -135,6 +135,9 @@ pub fn document(
         "managed_bytes": booted.state().managed_pages() * boot.page_bytes(),
         "ram_by_purpose": purposes,
         "page_tables": page_tables,
+        "linear_map_tables": booted.linear_map_tables().map(|used| {
+            json!({ "built": used.built, "minimum": used.minimum })
+        }),
         "phases": phases,
     });
     if let (Some(log), Some(object)) = (log, out.as_object_mut()) {

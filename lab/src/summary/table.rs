@@ -5,6 +5,7 @@ use super::picture::human;
 use comfy_table::{CellAlignment, Table, presets};
 use pagewright::Phase;
 use pagewright::pgtable::TableCounts;
+use pagewright_pagetable::TableUse;
 use std::time::{Duration, Instant};
 
 fn table(header: &[&str], colour: bool) -> Table {
@@ -46,14 +47,24 @@ pub fn accounts(ledger: &Ledger, colour: bool) -> Table {
     table
 }
 
-/// How many page tables each step took, in the boot's order; `None` when there were none.
-pub fn page_tables(counts: &TableCounts, page_bytes: u64, colour: bool) -> Option<Table> {
+/// How many page tables each step took, in the boot's order, and what the linear map has of them beside the fewest that could
+/// hold it; `None` when there were none.
+pub fn page_tables(
+    counts: &TableCounts,
+    linear_map: Option<TableUse>,
+    page_bytes: u64,
+    colour: bool,
+) -> Option<Table> {
     let mut table = table(&["page tables", "tables", ""], colour);
     let mut row = |what: &str, tables: u64| {
         table.add_row([what.to_owned(), tables.to_string(), human(tables * page_bytes)]);
     };
     counts.steps().iter().for_each(|step| row(step.step, step.built.unwrap_or(step.counted)));
     row("all", counts.total());
+    if let Some(used) = linear_map {
+        row("in use by the linear map", used.built);
+        row("fewest that could hold it", used.minimum);
+    }
     right(&mut table, &[1, 2]);
     (counts.total() > 0).then_some(table)
 }

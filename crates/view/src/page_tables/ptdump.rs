@@ -1,7 +1,7 @@
 //! The kernel's page tables as Linux's ptdump shows them, in each architecture's form.
 //!
 //! A line is a range of addresses whose entries say the same, whatever memory they lead to. Headings stand between them
-//! where the kernel's layout has a border. x86 shows what is not mapped too, arm64 and arm do not.
+//! where the kernel's layout has a border. x86 and arm64 show what is not mapped too, arm does not.
 
 use super::style::{self, Says, Style};
 use crate::{State, ViewError};

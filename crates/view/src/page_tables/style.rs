@@ -41,7 +41,8 @@ pub(super) fn of(machine: &Machine<'_>, version: Version) -> Style {
         },
         Arch::Arm64 => Style {
             digits: 16,
-            holes: false,
+            // As the documentation's example has them; before the generic walk only what is mapped was written.
+            holes: version.since(5, 7),
             needs_table: false,
             leaf: Shape::name,
             says: match version {
