@@ -21,6 +21,7 @@ pub mod carve;
 pub mod console;
 pub mod devices;
 pub mod direct_map;
+pub mod dump;
 pub mod exit;
 pub mod fault;
 pub mod inject;

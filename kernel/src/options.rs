@@ -1,7 +1,8 @@
 //! What the command line asks of the image itself. Everything else in it is the kernel's, and the boot reads it.
 //!
 //! `show=zoneinfo,buddyinfo` prints views once the boot is over; `test=LIST` chooses in-kernel tests (`test=none` runs none,
-//! without the word all of them run); `bench=LIST` runs benchmarks; `inject=fdt|acpi|map` damages firmware data before it is parsed;
+//! without the word all of them run); `bench=LIST` runs benchmarks; `dump=page-tables` prints every run of the page tables
+//! for a program to read; `inject=fdt|acpi|map` damages firmware data before it is parsed;
 //! `trigger=fault|overflow|panic` ends the image on purpose, to show what that looks like.
 
 use core::fmt;
@@ -15,6 +16,8 @@ pub struct Options<'a> {
     pub bench: Option<&'a str>,
     /// Tests to run; `None` runs all.
     pub test: Option<&'a str>,
+    /// The page tables, for a program to read (`dump=page-tables`).
+    pub dump: bool,
     /// What to damage.
     pub inject: Option<Inject>,
     /// How to end on purpose.
@@ -75,6 +78,10 @@ impl<'a> Options<'a> {
                 "show" => options.show = Some(value),
                 "bench" => options.bench = Some(value),
                 "test" => options.test = Some(value),
+                "dump" => match value {
+                    "page-tables" => options.dump = true,
+                    _ => return refuse("dump", "page-tables"),
+                },
                 "inject" => {
                     options.inject = Some(match value {
                         "fdt" => Inject::Fdt,

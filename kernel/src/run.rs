@@ -1,6 +1,7 @@
 //! What an image does once its page allocator serves: its tests, the views that were asked for, the verdict.
 
 use crate::console::{Out, line};
+use crate::dump;
 use crate::exit::Exit;
 use crate::metal::Metal;
 use crate::options::{Options, Trigger};
@@ -43,6 +44,9 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
     if let Err(e) = shown {
         line(console, format_args!("pagewright: show=: {e}"));
         return Exit::Usage;
+    }
+    if options.dump {
+        dump::page_tables(console, &tables);
     }
     let (passed, failed) =
         selftest::run(&Subject { pages, metal, tables, scratch: scratch_range(boot) }, options);

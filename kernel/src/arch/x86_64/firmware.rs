@@ -44,6 +44,8 @@ pub(super) enum Refused {
     Options(OptionError<'static>),
     /// ACPI's tables are damaged.
     Acpi(AcpiFault),
+    /// There is no device tree to damage.
+    NoTree,
     /// This was asked before.
     Twice,
 }
@@ -51,7 +53,7 @@ pub(super) enum Refused {
 impl Refused {
     /// How the image ends then.
     pub(super) fn exit(&self) -> Exit {
-        if matches!(self, Self::Options(_)) { Exit::Usage } else { Exit::BootFailed }
+        if matches!(self, Self::Options(_) | Self::NoTree) { Exit::Usage } else { Exit::BootFailed }
     }
 }
 
@@ -61,6 +63,7 @@ impl fmt::Display for Refused {
             Self::Pvh(e) => e.fmt(f),
             Self::Options(e) => e.fmt(f),
             Self::Acpi(e) => e.fmt(f),
+            Self::NoTree => f.write_str("inject=fdt: a PC has no device tree"),
             Self::Twice => f.write_str("the hand-over was read before"),
         }
     }
@@ -78,6 +81,9 @@ pub(super) fn read(info: PhysAddr) -> Result<(&'static Kept, Options<'static>), 
     let _ = kept.cmdline.try_push_str(handover.cmdline);
     kept.initrd = handover.initrd;
     let inject = Options::parse(handover.cmdline).map_err(Refused::Options)?.inject;
+    if inject == Some(Inject::Fdt) {
+        return Err(Refused::NoTree);
+    }
     if let Some(rsdp) = handover.rsdp {
         if inject == Some(Inject::Acpi) {
             damage_acpi(rsdp);
