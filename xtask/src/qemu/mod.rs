@@ -7,6 +7,7 @@ use crate::cmd::{self, Output};
 use crate::project::Project;
 use crate::tools;
 use clap::Args;
+pub(crate) use elf::symbols;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 pub(crate) use target::{TARGETS, Target, target};

@@ -63,3 +63,25 @@ fn only_the_closing_line_and_the_exit_code_together_pass() {
 fn sizes_are_read_as_qemu_reads_them() {
     assert_eq!(["16M", "2G", "512", "0", "x"].map(mebibytes), [Some(16), Some(2048), Some(512), None, None]);
 }
+
+#[test]
+fn symbols_are_read_and_a_cut_file_is_refused() {
+    let mut file = vec![0_u8; 0x200];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    let mut put =
+        |at: usize, len: usize, value: u64| file[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+    put(40, 8, 0x80);
+    put(60, 2, 3);
+    // Section 1 is the table of symbols, its names are in section 2.
+    put(0xc0 + 4, 4, 2);
+    put(0xc0 + 24, 8, 0x180);
+    put(0xc0 + 32, 8, 24);
+    put(0xc0 + 40, 4, 2);
+    put(0x100 + 24, 8, 0x1a0);
+    put(0x100 + 32, 8, 8);
+    put(0x180, 4, 1);
+    put(0x188, 8, 0xffff_ffff_8020_0000);
+    file[0x1a1..0x1a6].copy_from_slice(b"_text");
+    assert_eq!(elf::symbols(&file).unwrap(), [("_text".to_owned(), 0xffff_ffff_8020_0000)]);
+    assert!((0..0x1a0).all(|len| elf::symbols(&file[..len]).is_none()));
+}

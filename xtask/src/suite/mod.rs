@@ -9,6 +9,7 @@ mod hosted;
 mod images;
 mod parsers;
 mod rust;
+mod same;
 
 use crate::cmd::Output;
 use crate::project::Project;
@@ -87,7 +88,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
         stage("tests", "unit, property and model tests of the workspace", 300, rust::tests),
         stage("doctests", "every example in the documentation runs", 60, rust::doctests),
         stage("rustdoc", "the documentation builds without a warning", 60, rust::rustdoc),
-        stage("build", "the pagewright command builds with optimisation", 150, hosted::build),
+        stage("build", "the pagewright command builds with optimisation", 125, hosted::build),
         stage(
             "memblock-suite",
             "Linux's own memblock suite passes on the C interface",
@@ -99,6 +100,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
         stage("parsers", "parsers that others wrote read what `show` prints", 60, parsers::run),
         stage("corpus", "no parser of outside input panics on the committed corpus", 100, corpus::run),
         stage("images", "the bare-metal images boot in QEMU and pass their own tests", 120, images::boot),
+        stage("same-answers", "a bare-metal image decides as the hosted boot does", 25, same::run),
         stage("miri", "the lower crates have no undefined behaviour", 300, rust::miri),
     ]
 }

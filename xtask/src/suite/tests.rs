@@ -48,3 +48,30 @@ fn a_missing_stage_fails_where_the_environment_says_ci() {
     assert!(in_ci(Some("true")) && in_ci(Some("1")));
     assert!(!in_ci(None) && !in_ci(Some("")) && !in_ci(Some("false")) && !in_ci(Some("0")));
 }
+
+#[test]
+fn what_an_image_prints_is_its_log_and_its_files() {
+    let text = "banner\r\n[    0.1] Zone ranges:\r\n==> zoneinfo <==\r\nNode 0, zone DMA\r\n==> dump/page-tables <==\r\n\
+                ==> end <==\r\n[    0.2] pagewright: 0 tests passed\r\n[    0.3] Later\r\npagewright: end: passed (0)\r\n";
+    let (log, files) = same::parts(text);
+    assert_eq!(log, "[    0.1] Zone ranges:\n[    0.3] Later\n");
+    assert_eq!(files[0], ("zoneinfo".into(), "Node 0, zone DMA\n".into()));
+    assert_eq!((files.len(), files[1].1.as_str()), (3, ""));
+}
+
+#[test]
+fn an_images_runs_are_worded_as_captured_ones() {
+    let run = |word| same::run_of_x86(&format!("f0-ff 1000 4K {word}")).unwrap();
+    assert_eq!(run("8000000000000163"), "f0-ff 1000        4K w--G--");
+    assert_eq!(run("000000000000001d"), "f0-ff 1000        4K -ux-CW");
+    assert_eq!(same::run_of_x86("f0-ff 1000 4K"), None);
+}
+
+#[test]
+fn a_comparison_of_nothing_is_seen() {
+    let json = r#"{"machines": [{"groups": {"zones": {"facts": 3}}}, {"groups": {"zones": {"facts": 4}}}]}"#;
+    let facts = same::facts(json).unwrap();
+    assert_eq!(facts.iter().find(|(group, _)| *group == "zones"), Some(&("zones", 7)));
+    assert_eq!(facts.iter().find(|(group, _)| *group == "page-tables"), Some(&("page-tables", 0)));
+    assert!(same::facts("no JSON").is_none());
+}
