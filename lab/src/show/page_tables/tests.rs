@@ -5,7 +5,7 @@ use crate::machine::description::{SHIPPED, shipped};
 use crate::machine::{OwnedMachine, arch_name};
 use crate::run::{self, Booted};
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
-use pagewright_firmware::Arch;
+use pagewright_firmware::config::Flavour;
 use pagewright_kspace::Version;
 use pagewright_pagetable::{AttrFlags, RunKind};
 use pagewright_sim::mmu::{Access, Perms};
@@ -13,6 +13,13 @@ use pagewright_view::View;
 
 fn machine(name: &str) -> OwnedMachine {
     shipped(name).unwrap().machine().unwrap()
+}
+
+/// The PC with the kernel that has larger entries.
+fn i386_pae() -> OwnedMachine {
+    let mut described = shipped("i386-pc").unwrap();
+    described.flavour = Flavour::I686Pae;
+    OwnedMachine { name: "i386-pc with PAE".to_owned(), ..described.machine().unwrap() }
 }
 
 fn with<R>(machine: &OwnedMachine, look: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R) -> R {
@@ -29,7 +36,7 @@ fn translated(name: &str, va: u64, access: Access) -> String {
 
 /// Machines whose tables are built, some of them with older kernels besides.
 fn built() -> impl Iterator<Item = OwnedMachine> {
-    let shipped = SHIPPED.iter().map(|(name, _)| machine(name)).filter(|m| m.arch != Arch::I386);
+    let shipped = SHIPPED.iter().map(|(name, _)| machine(name)).chain([i386_pae()]);
     let older =
         [("arm64-virt", (5, 3)), ("arm64-virt", (5, 10)), ("arm-virt", (4, 14)), ("arm-lpae-virt", (5, 13))];
     shipped.chain(older.into_iter().map(|(name, (major, minor))| OwnedMachine {
@@ -118,6 +125,82 @@ fn a_pcs_tables_are_shown_in_the_form_of_x86() {
     assert!(text.lines().all(|l| l.starts_with("---[")
         || l.len()
             == "0xffff888000000000-0xffff888000098000         608K     RW                 GLB NX pte".len()));
+}
+
+#[test]
+fn i386_tables_are_shown_with_eight_digits_and_the_markers_of_32_bits() {
+    let text = dump("i386-pc");
+    for line in [
+        "---[ User Space ]---\n0x00000000-0xc0000000           3G                               pgd\n",
+        "---[ Kernel Mapping ]---\n0xc0000000-",
+        // Folded levels have the name of the lowest, as leaves.
+        "0xc1000000-0xc1c00000          12M     ro         PSE     GLB x  pmd\n",
+        "---[ vmalloc() Area ]---\n0xf73fe000-0xfebfe000         120M                               pgd\n---[ vmalloc() End ]---\n",
+        "---[ Persistent kmap() Area ]---\n0xfec00000-0xff000000           4M                               pte\n",
+        "---[ LDT remap ]---\n0xff000000-0xff400000           4M                               pgd\n",
+        "---[ CPU entry area ]---\n0xff400000-",
+        "---[ Fixmap area ]---\n0xffdb8000-",
+        "0xffffb000-0xffffd000           8K     RW PWT PCD         GLB x  pte\n",
+    ] {
+        assert!(text.contains(line), "{line}in\n{text}");
+    }
+    assert!(!text.contains(" NX "), "{text}");
+    let wide = with(&i386_pae(), |b| b.show(View::PageTables).unwrap());
+    for line in [
+        "0xc1000000-0xc1800000           8M     ro         PSE     GLB x  pmd\n",
+        "0xc1a00000-0xc1c00000           2M     ro         PSE     GLB NX pmd\n",
+        "0xffffb000-0xffffd000           8K     RW PWT PCD         GLB NX pte\n",
+    ] {
+        assert!(wide.contains(line), "{line}in\n{wide}");
+    }
+}
+
+/// Debian's kernels say when they boot `Write protecting kernel text and read-only data: 12516k`, with PAE 12612k, and then
+/// `NX-protecting the kernel data: 6960k`.
+#[test]
+fn i386_protects_as_much_of_its_image_as_captured_kernels_say() {
+    const TEXT: u64 = 0xc100_0000;
+    let bytes = |machine: &OwnedMachine, range: std::ops::Range<u64>, right: AttrFlags, set: bool| -> u64 {
+        with(machine, |booted| {
+            let mut bytes = 0;
+            let range = VirtRange::new(VirtAddr::new(range.start), VirtAddr::new(range.end));
+            let see = &mut |run: &pagewright_pagetable::Run| {
+                if let RunKind::Leaf(leaf) = run.kind
+                    && leaf.attr.flags.contains(right) == set
+                {
+                    let (first, last) =
+                        (run.range.start.max(range.start), run.range.last().min(range.last()));
+                    bytes += last.get() + 1 - first.get();
+                }
+            };
+            booted.tables().unwrap().with(|tree| tree.walk(range, see)).unwrap();
+            bytes >> 10
+        })
+    };
+    let (two, pae) = (machine("i386-pc"), i386_pae());
+    let all = TEXT..0xc200_0000;
+    assert_eq!(bytes(&two, all.clone(), AttrFlags::WRITE, false), 12_516);
+    assert_eq!(bytes(&pae, all.clone(), AttrFlags::WRITE, false), 12_612);
+    assert_eq!(bytes(&pae, all.clone(), AttrFlags::EXEC, false), 6_960);
+    assert_eq!(bytes(&two, all, AttrFlags::EXEC, false), 0);
+}
+
+#[test]
+fn i386_addresses_are_explained_in_both_forms() {
+    let text = translated("i386-pc", 0xc100_0123, Access::WRITE);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "0xc1000123: .text (i386, 2 levels)");
+    assert!(lines[1].starts_with("  PGD[772]") && lines[1].ends_with(", 4 MiB at 0x1000000"), "{text}");
+    assert!(lines[3].contains("protection violation, PD: the page is read-only"), "{text}");
+    let wide = |va, access| with(&i386_pae(), |b| translate(b, VirtAddr::new(va), &[access]).unwrap());
+    let text = wide(0xffff_c000, Access::EXECUTE);
+    assert!(text.starts_with("0xffffc000: fixmap (i386, PAE)\n  PGD[3] of the table at "), "{text}");
+    assert!(text.contains("\n  PMD[511]") && text.contains("\n  PTE[508]"), "{text}");
+    assert!(text.contains("P R/W PWT PCD A D G XD"), "{text}");
+    assert!(text.contains("the page is not executable") && text.ends_with("error code 0x11\n"), "{text}");
+    // User code's addresses have no table at all: that is what the processor kept when CR3 was written.
+    let text = wide(0x1000, Access::USER_READ);
+    assert!(text.contains("not present, PDPT") && text.ends_with("error code 0x4\n"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The order of a boot: the head maps the image and what its own tables take in pages of 4 KiB, one to one and from PAGE_OFFSET on, in
 //! `initial_page_table` ([`head`]); `setup_arch` copies the kernel's part of that top table to `swapper_pg_dir`, the one in use from
-//! then on. `init_mem_mapping` replaces the head's pages by large ones ([`put`]) and makes the tables of the fixed mappings, to which
+//! then on. `init_mem_mapping` replaces the head's pages by large ones and makes the tables of the fixed mappings, to which
 //! short kmaps belong; later come those of the persistent kmaps and of the CPUs' entry areas. What `swapper_pg_dir` gained is copied
 //! back for processors that start. Permissions come last ([`finish`]).
 //!
