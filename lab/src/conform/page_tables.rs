@@ -13,14 +13,16 @@ use crate::show::page_tables::{attributes, compared, executes};
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::{Arch, Machine};
+use pagewright_kspace::{Facts, Fixmap, Slot};
 use pagewright_pagetable::RunKind;
 use std::collections::BTreeMap;
 
 /// What a running kernel does to its mappings that a boot does not.
-pub const RULES: [&str; 3] = [
+pub const RULES: [&str; 4] = [
     "frames that the kernel maps as code outside its image (modules, trampolines, compiled filters): their permissions in the linear map",
     "larger mappings that hold such a frame, split by the change of its permissions: their size",
     "pages of contiguous areas (CMA) in the linear map, lent to devices that the processor shares memory with: their memory type",
+    "i386's fixed mapping for PCI configuration space: that of the device that was asked last",
 ];
 
 /// What came of the comparison.
@@ -55,7 +57,11 @@ pub fn compare(
     let ours = runs(booted.boot.machine, tables);
     let ranges = compared(booted);
     let cma = booted.boot.cma.iter().map(|area| (area.range.start.get(), area.range.end.get()));
-    let changed = Changed { code: code_frames(captured, &ranges), contiguous: cma.collect() };
+    let changed = Changed {
+        code: code_frames(captured, &ranges),
+        contiguous: cma.collect(),
+        config_space: config_space(booted.boot.machine),
+    };
     let mut outcome = Outcome::default();
     for (name, range) in ranges {
         let theirs = cut(&captured.runs, range);
@@ -138,6 +144,14 @@ struct Changed {
     code: Vec<(u64, u64)>,
     /// Contiguous areas.
     contiguous: Vec<(u64, u64)>,
+    /// Addresses that lead wherever they were needed last.
+    config_space: Option<VirtRange>,
+}
+
+/// Where i386 maps a device's PCI configuration space while it asks it.
+fn config_space(machine: &Machine<'_>) -> Option<VirtRange> {
+    let fixmap = Fixmap::of(&Facts::new(machine.config)).ok()?;
+    fixmap.range(Slot::PcieMcfg)
 }
 
 /// The value at an address.
@@ -166,11 +180,21 @@ fn section(name: &str, theirs: &[Mapped], ours: &[Mapped], changed: &Changed, ou
             }
         }
     }
+    if let Some(range) = changed.config_space {
+        bounds.insert(range.start.get(), ());
+        bounds.insert(range.last().get() + 1, ());
+    }
     let bounds: Vec<u64> = bounds.into_keys().collect();
     let mut open: Option<Fact> = None;
     for (n, &start) in bounds.iter().enumerate() {
         let last = bounds.get(n + 1).map_or(u64::MAX, |next| next - 1);
         let (mut captured, mut mine) = (at(theirs, start), at(ours, start));
+        if changed.config_space.is_some_and(|range| range.contains(VirtAddr::new(start)))
+            && captured.is_some()
+        {
+            outcome.excluded[3] += last - start + 1;
+            captured = None;
+        }
         if captured.is_none() && mine.is_none() {
             continue;
         }

@@ -169,6 +169,18 @@ fn x86_64_tables(base: PhysAddr) -> X86Image {
     }
 }
 
+/// Where Debian's i386 kernels have their tables, with the IDT, as offsets from the load address: two levels, PAE.
+fn i386_tables(base: PhysAddr, pae: bool) -> (I386Image, PhysAddr) {
+    let at = |offset: u64| base.saturating_add(offset);
+    let none = PhysAddr::ZERO;
+    let [initial_page_table, initial_pg_pmd, initial_pg_fixmap, swapper_pg_dir, bm_pte, idt] = if pae {
+        [at(0xc5_6000), at(0xe9_4000), at(0xe9_5000), at(0xe9_8000), at(0xe9_c000), at(0xe9_b000)]
+    } else {
+        [at(0xe7_2000), none, at(0xe7_3000), at(0xe7_4000), at(0xe7_7000), at(0xe7_6000)]
+    };
+    (I386Image { initial_page_table, initial_pg_pmd, initial_pg_fixmap, swapper_pg_dir, bm_pte }, idt)
+}
+
 /// The same of Debian's arm64 kernel, with the code that is mapped while user code runs.
 fn arm64_tables(base: PhysAddr) -> Arm64Image {
     let at = |offset: u64| base.saturating_add(offset);
@@ -210,13 +222,21 @@ pub(super) fn image(config: &KernelConfig, ram: PhysAddr) -> KernelImage {
     };
     let smp_locks = if config.smp { s.smp_locks } else { 0 };
     KernelImage {
-        x86: if config.arch == Arch::X86_64 { x86_64_tables(base) } else { X86Image::default() },
+        x86: match config.arch {
+            Arch::X86_64 => x86_64_tables(base),
+            Arch::I386 => X86Image { idt_table: i386_tables(base, config.lpae).1, ..X86Image::default() },
+            _ => X86Image::default(),
+        },
         arm64: match config.arch {
             // Other page sizes need other places.
             Arch::Arm64 if config.page_shift.get() == 12 => arm64_tables(base),
             _ => Arm64Image::default(),
         },
-        i386: I386Image::default(),
+        i386: match config.arch {
+            // Other splits need other tables.
+            Arch::I386 if config.page_offset == 0xc000_0000 => i386_tables(base, config.lpae).0,
+            _ => I386Image::default(),
+        },
         text_start: at(s.text),
         text_end: at(s.etext),
         rodata_start: at(s.rodata),

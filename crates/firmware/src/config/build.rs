@@ -48,8 +48,12 @@ impl BuildFacts {
             percpu_reserved,
             percpu_dynamic,
             real_mode_blob,
-            // Its header's page, then two pages of text.
-            real_mode_ro: if config.is_x86() { 3 << 12 } else { 0 },
+            // Its header's page, then the text: one page, two where it has a part with 64 bits.
+            real_mode_ro: match config.arch {
+                Arch::X86_64 => 3 << 12,
+                Arch::I386 => 2 << 12,
+                _ => 0,
+            },
             real_mode_text: if config.is_x86() { 1 << 12 } else { 0 },
         }
     }

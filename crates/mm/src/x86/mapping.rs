@@ -27,8 +27,6 @@ pub(crate) struct Mapped {
     ranges: ArrayVec<PfnRange, 256>,
     /// Pages of the brk buffer in use.
     brk_used: u64,
-    /// Whether the range that was mapped last has the brk buffer in it, which tables then could not come from.
-    brk_in_use: bool,
 }
 
 impl Mapped {
@@ -133,9 +131,9 @@ pub(super) fn pagetable_init(b: &mut Boot<'_>, x: &mut X86<'_>) -> Result<(), Bo
     Ok(())
 }
 
-/// Pages for tables after the direct map is complete: as its last range left it.
+/// Pages for tables after the direct map is complete, from the brk buffer as long as it lasts.
 pub(super) fn take_more(b: &mut Boot<'_>, m: &mut Mapped, count: u64) -> Result<PhysAddr, BootError> {
-    take_tables(b, m, !m.brk_in_use, count)
+    take_tables(b, m, true, count)
 }
 
 /// How much larger the next step is: a table of leaf entries maps 512 times its size, and one half of that is safe.
@@ -212,7 +210,6 @@ fn init_range(b: &mut Boot<'_>, x: &mut X86<'_>, range: PhysRange) -> Result<u64
             brk_pages(b).saturating_sub(x.mapped.brk_used) * PAGE,
         );
         let can_use_brk = part.start.max(brk.start) >= part.end.min(brk.end);
-        x.mapped.brk_in_use = !can_use_brk;
         init_memory_mapping(b, x, part, can_use_brk)?;
         mapped += part.len();
     }

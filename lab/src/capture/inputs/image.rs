@@ -6,7 +6,7 @@ use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::KernelConfig;
 use pagewright_firmware::dmesg::{Line, classify};
 use pagewright_firmware::{Arch, Arm64Image, I386Image, KernelImage, X86Image};
-use pagewright_kspace::{Facts, Fixmap, Slot};
+use pagewright_kspace::{Facts, Fixmap, I386Areas, Slot};
 
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
@@ -210,7 +210,7 @@ impl Parts<'_> {
             brk_used: brk_used(dmesg, end),
             smp_locks: PhysRange::new(locks_start, locks_start.saturating_add(locks).min(bss.start)),
             decrypted_unused: PhysRange::new(bss.end.saturating_sub(unused).max(bss.start), bss.end),
-            x86: self.x86_tables(&known),
+            x86: self.x86_tables(config, &known),
             i386: if config.is_64bit() { I386Image::default() } else { i386_tables(&known) },
             ..KernelImage::default()
         }
@@ -218,11 +218,12 @@ impl Parts<'_> {
 
     /// Where the image has its page tables, by symbols; and its IDT, which no symbol tells, but which is what the first page
     /// of the CPU entry areas maps.
-    fn x86_tables(&self, known: &dyn Fn(&[&str]) -> Option<PhysAddr>) -> X86Image {
-        /// CPU_ENTRY_AREA_RO_IDT.
-        const RO_IDT: u64 = 0xffff_fe00_0000_0000;
+    fn x86_tables(&self, config: &KernelConfig, known: &dyn Fn(&[&str]) -> Option<PhysAddr>) -> X86Image {
+        // CPU_ENTRY_AREA_RO_IDT.
+        let i386 = || Some(I386Areas::of(config, &Fixmap::of(&Facts::new(*config)).ok()?).cpu_entry_area);
+        let area = if config.is_64bit() { Some(0xffff_fe00_0000_0000) } else { i386() };
         let runs = self.capture.page_tables.iter().flat_map(|t| &t.runs);
-        let idt = runs.into_iter().find(|r| r.range.start.get() == RO_IDT).map(|r| r.phys);
+        let idt = runs.into_iter().find(|r| Some(r.range.start.get()) == area).map(|r| r.phys);
         let at = |name| known(&[name]).unwrap_or_default();
         X86Image {
             early_top_pgt: at("early_top_pgt"),

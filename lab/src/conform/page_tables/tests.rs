@@ -136,7 +136,7 @@ fn pages_of_a_contiguous_area_may_have_become_uncached() {
         cut_out(runs, CMA + 0x4000, 0x2000, 4096, &CMA_PAGE.replace("tex0 c1 b1", "tex0 c0 b1"));
     });
     assert_eq!(outcome.tally.open(), 0, "{:#?}", outcome.tally);
-    assert_eq!(outcome.excluded, [0, 0, 0x2000]);
+    assert_eq!(outcome.excluded, [0, 0, 0x2000, 0]);
 }
 
 #[test]
@@ -164,4 +164,18 @@ fn the_domain_of_arms_vectors_is_that_of_their_table() {
         });
     });
     assert_eq!(outcome.tally.open(), 1, "{:#?}", outcome.tally);
+}
+
+#[test]
+fn i386s_window_to_configuration_space_may_lead_anywhere_and_its_neighbours_may_not() {
+    let window = |pages: u64| {
+        compared_on("i386-pc", |runs| {
+            let range = VirtRange { start: VirtAddr::new(0xffdb_b000), len: pages << 12 };
+            runs.push(Mapped { range, attributes: "w-xGCW".to_owned(), ..module(0xb000_0000, 0) });
+        })
+    };
+    let one = window(1);
+    assert_eq!((one.tally.open(), one.excluded), (0, [0, 0, 0, 0x1000]), "{:#?}", one.tally);
+    let more = window(2);
+    assert_eq!((more.tally.open(), more.excluded[3]), (1, 0x1000), "{:#?}", more.tally);
 }
