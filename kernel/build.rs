@@ -10,6 +10,7 @@ fn main() {
     }
     let (folder, script) = match variable("CARGO_CFG_TARGET_ARCH").as_str() {
         "aarch64" => ("arm64", "image.ld"),
+        "arm" => ("arm", "image.ld"),
         "x86_64" => ("x86_64", "image.ld"),
         other => {
             println!("cargo:warning=there is no image for {other} yet");
@@ -20,6 +21,11 @@ fn main() {
     let script = script.to_string_lossy();
     println!("cargo:rerun-if-changed={script}");
     println!("cargo:rustc-link-arg-bins=-T{script}");
+    if folder == "arm" {
+        // What one entry maps, with short descriptors or long ones: parts of the image begin with one.
+        let section = if variable("CARGO_FEATURE_LPAE").is_empty() { "0x100000" } else { "0x200000" };
+        println!("cargo:rustc-link-arg-bins=--defsym=SECTION={section}");
+    }
     if folder == "arm64" {
         // The image runs at two addresses, its load address and its link address: addresses in its data are relocated, from a
         // packed table, wherever they stand.

@@ -1,0 +1,262 @@
+// arm: from the boot loader's jump to Rust.
+//
+//   r8   PHYS_OFFSET
+//   r9   what physical addresses are ahead of linked ones
+//   r10  the device tree's physical address
+
+.arch_extension virt
+.section .head.text, "ax"
+.globl _head
+_head:
+    mov r10, r2
+    mrs r0, cpsr
+    and r1, r0, #0x1f
+    cmp r1, #0x1a               // HYP: go on in SVC
+    bne 0f
+    bic r0, r0, #0x1f
+    orr r0, r0, #0xd3
+    msr spsr_cxsf, r0
+    adr r1, 0f
+    msr elr_hyp, r1
+    eret
+0:  cpsid aif, #0x13
+    adr r8, _head
+    ldr r0, =_text
+    sub r9, r8, r0
+    ldr r0, ={PAGE_OFFSET}
+    add r8, r0, r9
+
+    // Nothing of bss comes with the file.
+    ldr r0, =__bss_start
+    add r0, r0, r9
+    ldr r1, =_end
+    add r1, r1, r9
+    mov r2, #0
+    mov r3, #0
+1:  stm r0!, {{r2, r3}}
+    cmp r0, r1
+    blo 1b
+
+    // The first tables: low memory where it will stay, and the code here one to one.
+    ldr r4, =early_pg_dir
+    add r4, r4, r9
+    ldr r1, ={SECTION}
+    orr r1, r1, r8
+    mov r6, r1
+    ldr r3, ={SECTIONS}
+.if {LPAE}
+    mov r0, r4
+    add r5, r4, #0x1000
+    orr r7, r5, #3
+    mov r12, #4
+2:  stm r0!, {{r7}}
+    stm r0!, {{r2}}
+    add r7, r7, #0x1000
+    subs r12, r12, #1
+    bne 2b
+    ldr r0, =({PAGE_OFFSET} >> 21) * 8
+    add r0, r0, r5
+3:  stm r0!, {{r1, r2}}
+    add r1, r1, #0x200000
+    subs r3, r3, #1
+    bne 3b
+    lsr r0, r8, #21
+    add r0, r5, r0, lsl #3
+    str r6, [r0]
+    str r2, [r0, #4]
+.else
+    ldr r0, =({PAGE_OFFSET} >> 20) * 4
+    add r0, r0, r4
+3:  str r1, [r0], #4
+    add r1, r1, #0x100000
+    subs r3, r3, #1
+    bne 3b
+    lsr r0, r8, #20
+    str r6, [r4, r0, lsl #2]
+.endif
+
+    mov r0, #0
+    mcr p15, 0, r0, c8, c7, 0   // TLBIALL
+    mcr p15, 0, r0, c7, c5, 0   // ICIALLU
+    mcr p15, 0, r0, c7, c5, 6   // BPIALL
+    dsb
+    isb
+    ldr r0, ={TTBCR}
+    mcr p15, 0, r0, c2, c0, 2
+    isb
+    ldr r0, ={TTBR_FLAGS}
+    orr r4, r4, r0
+    mov r5, #0
+.if {LPAE}
+    mcrr p15, 0, r4, r5, c2
+.else
+    mcr p15, 0, r4, c2, c0, 0
+.endif
+    mov r0, #0x55               // domains 0 to 3: what the entries say
+    mcr p15, 0, r0, c3, c0, 0
+    ldr r0, ={PRRR}
+    mcr p15, 0, r0, c10, c2, 0
+    ldr r0, ={NMRR}
+    mcr p15, 0, r0, c10, c2, 1
+    isb
+    mrc p15, 0, r0, c1, c0, 0
+    ldr r1, ={SCTLR_CLEAR}
+    bic r0, r0, r1
+    ldr r1, ={SCTLR_SET}
+    orr r0, r0, r1
+    mcr p15, 0, r0, c1, c0, 0
+    isb
+    ldr pc, =switched
+.ltorg
+
+.section .text.entry, "ax"
+switched:
+    // Linked addresses from here on.
+    cps #0x17
+    ldr sp, =abort_stack_top
+    cps #0x1b
+    ldr sp, =undefined_stack_top
+    cps #0x12
+    ldr sp, =undefined_stack_top
+    cps #0x11
+    ldr sp, =undefined_stack_top
+    cps #0x13
+    ldr sp, =init_stack_top
+    ldr r0, =vectors
+    mcr p15, 0, r0, c12, c0, 0  // VBAR
+    isb
+    mov r11, #0
+    mov lr, #0
+    mov r0, r8
+    mov r1, r10
+    bl {main}
+    b .
+.ltorg
+
+// Goes on with r0(r1) on the stack whose top is r2; does not return.
+.globl on_stack
+on_stack:
+    mov r11, #0
+    mov lr, #0
+    mov sp, r2
+    mov r3, r0
+    mov r0, r1
+    blx r3
+    b .
+
+// Reads a byte at r0 (r1 = 0), writes there what is there (1), or calls it (2). Returns 0, or a status if that faulted: the handler then goes
+// on at probe_fault, with the status in r0.
+.globl probe
+probe:
+    push {{r11, lr}}
+    mov r11, sp
+    cmp r1, #1
+    blo probe_read
+    beq probe_write_old
+    blx r0
+.globl probe_called
+probe_called:
+    b 1f
+.globl probe_read
+probe_read:
+    ldrb r2, [r0]
+    b 1f
+.globl probe_write_old
+probe_write_old:
+    ldrb r2, [r0]
+.globl probe_write
+probe_write:
+    strb r2, [r0]
+1:  mov r0, #0
+.globl probe_fault
+probe_fault:
+    pop {{r11, pc}}
+
+// Semihosting's extended exit call, with its parameters at r0. Where nobody listens it is a system call, which comes back.
+.globl semihosting_exit
+semihosting_exit:
+    push {{r11, lr}}
+    mov r1, r0
+    mov r0, #0x20
+    svc #0x123456
+    pop {{r11, pc}}
+
+// A call of the firmware with the function's number in r0: by hvc, by smc.
+.globl call_hvc
+call_hvc:
+    hvc #0
+    bx lr
+.arch_extension sec
+.globl call_smc
+call_smc:
+    smc #0
+    bx lr
+
+// Code that returns at once, where code is, and where it is not.
+.globl ret_in_text
+ret_in_text:
+    bx lr
+.section .rodata.ret, "a"
+.balign 8
+.globl ret_in_rodata
+ret_in_rodata:
+    .word 0xe12fff1e
+.section .data.ret, "aw"
+.balign 8
+.globl ret_in_data
+ret_in_data:
+    .word 0xe12fff1e
+.section .text.entry, "ax"
+
+// What the exception's mode has as link register, less `back`, is where it was.
+.macro vector kind, back
+    sub lr, lr, #\back
+    sub sp, sp, #80
+    stm sp, {{r0-r12}}
+    mov r0, #\kind
+    b trap_entry
+.endm
+
+.balign 32
+vectors:
+    b .
+    b 1f
+    movs pc, lr                 // a system call: semihosting, where nobody listens
+    b 3f
+    b 4f
+    b .
+    b 6f
+    b 7f
+1:  vector 1, 4
+3:  vector 3, 4
+4:  vector 4, 8
+6:  vector 6, 4
+7:  vector 7, 4
+
+trap_entry:
+    mrs r2, spsr
+    str lr, [sp, #60]
+    str r2, [sp, #64]
+    mrs r2, cpsr
+    cps #0x13
+    mov r3, sp
+    mov r4, lr
+    msr cpsr_c, r2
+    str r3, [sp, #52]
+    str r4, [sp, #56]
+    cmp r0, #3
+    mrceq p15, 0, r3, c5, c0, 1 // IFSR, IFAR
+    mrceq p15, 0, r4, c6, c0, 2
+    mrcne p15, 0, r3, c5, c0, 0 // DFSR, DFAR
+    mrcne p15, 0, r4, c6, c0, 0
+    str r3, [sp, #68]
+    str r4, [sp, #72]
+    mov r1, sp
+    mov r11, #0
+    bl {trap}
+    ldr r0, [sp, #64]
+    msr spsr_cxsf, r0
+    ldr lr, [sp, #60]
+    ldm sp, {{r0-r12}}
+    add sp, sp, #80
+    movs pc, lr

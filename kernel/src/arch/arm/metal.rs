@@ -1,0 +1,147 @@
+//! The processor, as the image's common part asks for it.
+
+use super::console::CONSOLE;
+use super::cp15;
+use super::image::{LPAE, Loaded, PAGE_OFFSET};
+use arrayvec::ArrayVec;
+use core::sync::atomic::Ordering;
+use pagewright::pgtable::{KernelFormat, KernelTables};
+use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_kernel::console::Console;
+use pagewright_kernel::direct_map::DirectMap;
+use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::percpu::CpuLocal;
+use pagewright_pagetable::TableMemory;
+use pagewright_pagetable::format::arm::lpae::ArmLpae;
+use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
+
+unsafe extern "C" {
+    /// See `entry.s`.
+    fn probe(at: u32, what: u32) -> u32;
+    fn ret_in_text();
+    static ret_in_rodata: u8;
+    static ret_in_data: u8;
+}
+
+/// DOMAIN_USER: of programs' tables, with short descriptors.
+const DOMAIN_USER: u8 = 1;
+
+/// Tables of the image's format with this top table.
+pub(super) fn tables(root: PhysAddr, memory: &DirectMap) -> KernelTables<'_> {
+    KernelTables { memory, root, format: format(0) }
+}
+
+fn format(table_domain: u8) -> KernelFormat {
+    if LPAE {
+        KernelFormat::ArmLpae(ArmLpae::default())
+    } else {
+        KernelFormat::ArmShort(ArmShort {
+            config: ArmShortConfig { table_domain, ..ArmShortConfig::default() },
+        })
+    }
+}
+
+/// A word at an address that may not be mapped.
+pub(super) fn word(at: u64) -> Option<u64> {
+    let at = u32::try_from(at).ok().filter(|at| at.is_multiple_of(4))?;
+    // SAFETY: reads one byte, and comes back if that faults.
+    let there = unsafe { probe(at, 0) == 0 };
+    let word = core::ptr::with_exposed_provenance::<u32>(at as usize);
+    // SAFETY: the address is mapped and aligned; any bytes are a number, and nobody depends on what they are.
+    there.then(|| u64::from(unsafe { word.read_volatile() }))
+}
+
+/// The image's processor.
+pub(super) struct Arm {
+    root: PhysAddr,
+    probes: ArrayVec<WxProbe, 16>,
+    local: Option<&'static CpuLocal>,
+}
+
+impl Arm {
+    /// The processor of a machine that has booted with the tables below `root`.
+    pub(super) fn new(image: &Loaded, root: PhysAddr, local: Option<&'static CpuLocal>) -> Self {
+        let mut probes = ArrayVec::new();
+        // The linear map is the image's only one.
+        for (what, at, rights) in [
+            ("text", ret_in_text as *const () as usize, "x"),
+            ("constants", (&raw const ret_in_rodata) as usize, ""),
+            ("data", (&raw const ret_in_data) as usize, "w"),
+            ("before the text", PAGE_OFFSET as usize, "w"),
+            ("behind the image", (image.end().get().wrapping_add(image.virt_offset())) as usize, "w"),
+        ] {
+            for (access, letter) in [(Access::Write, 'w'), (Access::Execute, 'x')] {
+                let (at, allowed) = (VirtAddr::new(at as u64), rights.contains(letter));
+                probes.push(WxProbe { what, at, access, allowed });
+            }
+        }
+        let first = VirtAddr::new(8);
+        probes.push(WxProbe { what: "address 8", at: first, access: Access::Read, allowed: false });
+        Self { root, probes, local }
+    }
+}
+
+impl Metal for Arm {
+    fn console(&self) -> &dyn Console {
+        &CONSOLE
+    }
+
+    fn probe(&self, at: VirtAddr, access: Access) -> bool {
+        let what = match access {
+            Access::Read => 0,
+            Access::Write => 1,
+            Access::Execute => 2,
+        };
+        // SAFETY: the byte keeps its value; what is called returns at once or faults, and then `probe` comes back.
+        unsafe { probe(at.get() as u32, what) == 0 }
+    }
+
+    fn translate(&self, at: VirtAddr, access: Access) -> Option<Option<PhysAddr>> {
+        // There is no such instruction for executing.
+        (access != Access::Execute).then(|| cp15::translate(at.get() as u32, access == Access::Write))
+    }
+
+    fn flush_tlb(&self) {
+        cp15::flush_all();
+    }
+
+    fn wx_probes(&self, _: &DirectMap) -> &[WxProbe] {
+        &self.probes
+    }
+
+    fn space_order(&self) -> u8 {
+        // 16 KiB of entries for 1 MiB each; or four entries.
+        if LPAE { 0 } else { 2 }
+    }
+
+    fn space<'m>(&self, root: PhysAddr, ram: &'m DirectMap) -> KernelTables<'m> {
+        // The kernel's part is the same in every space.
+        if LPAE {
+            if let (Some(new), Some(kernel)) = (ram.words64(root, 4), ram.words64(self.root, 4)) {
+                let first = (PAGE_OFFSET >> 30) as usize;
+                for (to, from) in new.iter().zip(kernel).skip(first) {
+                    to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+                }
+            }
+        } else if let (Some(new), Some(kernel)) = (ram.words32(root, 4096), ram.words32(self.root, 4096)) {
+            let first = (PAGE_OFFSET >> 20) as usize;
+            for (to, from) in new.iter().zip(kernel).skip(first) {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        KernelTables { memory: ram, root, format: format(DOMAIN_USER) }
+    }
+
+    fn load_space(&self, space: Option<&KernelTables<'_>>) {
+        // SAFETY: every space has the kernel's part.
+        unsafe { cp15::load(space.map_or(self.root, |s| s.root)) };
+    }
+
+    fn local(&self, cpu: u32) -> Option<&'static CpuLocal> {
+        self.local.filter(|_| cpu == 0)
+    }
+
+    fn ticks(&self) -> u64 {
+        cp15::ticks()
+    }
+}
