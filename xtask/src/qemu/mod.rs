@@ -22,7 +22,7 @@ const PASSED: &str = "pagewright: end: passed (0)";
 /// Options of `cargo xtask qemu`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The image's architecture: arm64, x86_64
+    /// The image's architecture: arm64, x86_64, arm, arm-lpae
     arch: String,
     /// RAM, as QEMU takes it
     #[arg(long, default_value = "1G")]

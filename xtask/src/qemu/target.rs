@@ -24,8 +24,24 @@ pub(crate) struct Target {
 /// Frame pointers, for backtraces.
 const FRAMES: &str = "-Cforce-frame-pointers=yes";
 
+/// QEMU's machine for both of arm's images.
+const ARM: [&str; 12] = [
+    "-machine",
+    "virt",
+    "-cpu",
+    "cortex-a15",
+    "-nodefaults",
+    "-display",
+    "none",
+    "-serial",
+    "stdio",
+    "-no-reboot",
+    "-semihosting-config",
+    "enable=on,target=native",
+];
+
 /// All images.
-pub(crate) const TARGETS: [Target; 2] = [
+pub(crate) const TARGETS: [Target; 4] = [
     Target {
         name: "arm64",
         triple: "aarch64-unknown-none-softfloat",
@@ -75,6 +91,28 @@ pub(crate) const TARGETS: [Target; 2] = [
             "isa-debug-exit,iobase=0xf4,iosize=0x04",
         ],
         exit_code: debug_exit,
+    },
+    Target {
+        name: "arm",
+        triple: "armv7a-none-eabi",
+        features: &["image"],
+        rustflags: FRAMES,
+        flat: true,
+        qemu: "qemu-system-arm",
+        package: "qemu-system-arm",
+        machine: &ARM,
+        exit_code: Some,
+    },
+    Target {
+        name: "arm-lpae",
+        triple: "armv7a-none-eabi",
+        features: &["image", "lpae"],
+        rustflags: FRAMES,
+        flat: true,
+        qemu: "qemu-system-arm",
+        package: "qemu-system-arm",
+        machine: &ARM,
+        exit_code: Some,
     },
 ];
 

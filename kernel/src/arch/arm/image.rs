@@ -13,9 +13,9 @@ pub(super) const CONFIG: KernelConfig =
 
 /// Where the linear map begins: `image.ld` says the same.
 pub(super) const PAGE_OFFSET: u32 = CONFIG.page_offset;
-/// The most memory that the first tables have. What the kernel maps permanently is no more by default: the rest are vmalloc's
-/// 240 MiB, the hole before it and the fixed mappings.
-pub(super) const LOWMEM: u64 = 760 << 20;
+/// The most memory that the first tables have: up to the last addresses, which fixed mappings take. What the kernel maps
+/// permanently is less, depending on `vmalloc=`.
+pub(super) const LOWMEM: u64 = 1008 << 20;
 /// What one entry maps without a table.
 pub(super) const SECTION_BYTES: u64 = pagewright::pgtable::arm::section_bytes(LPAE);
 

@@ -5,6 +5,7 @@ use super::cp15;
 use super::image::{LPAE, Loaded, PAGE_OFFSET};
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
+use pagewright::pgtable::arm::DOMAIN_IO;
 use pagewright::pgtable::{KernelFormat, KernelTables};
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
@@ -23,12 +24,14 @@ unsafe extern "C" {
     static ret_in_data: u8;
 }
 
-/// DOMAIN_USER: of programs' tables, with short descriptors.
-const DOMAIN_USER: u8 = 1;
-
 /// Tables of the image's format with this top table.
 pub(super) fn tables(root: PhysAddr, memory: &DirectMap) -> KernelTables<'_> {
     KernelTables { memory, root, format: format(0) }
+}
+
+/// The same, for mappings of registers: with short descriptors these have a domain of their own.
+pub(super) fn device_tables(root: PhysAddr, memory: &DirectMap) -> KernelTables<'_> {
+    KernelTables { memory, root, format: format(DOMAIN_IO) }
 }
 
 fn format(table_domain: u8) -> KernelFormat {
@@ -129,7 +132,7 @@ impl Metal for Arm {
                 to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
-        KernelTables { memory: ram, root, format: format(DOMAIN_USER) }
+        KernelTables { memory: ram, root, format: format(0) }
     }
 
     fn load_space(&self, space: Option<&KernelTables<'_>>) {

@@ -217,7 +217,7 @@ fn early_console(image: &Loaded, memory: &DirectMap, uart: PhysRange) {
     const BLOCK: u64 = 2 << 20;
     let block = uart.start.align_down(BLOCK);
     let range = VirtRange::from_len(VirtAddr::new(block.get()), BLOCK);
-    let tables = metal::tables(image.early_pg_dir(), memory);
+    let tables = metal::device_tables(image.early_pg_dir(), memory);
     let attr = MapType::Device.attr(&tables.format, true);
     let mapped = tables.with(|tree| tree.map(range, block, attr, &MapOptions::default(), &mut NoTables));
     cp15::publish();
@@ -229,13 +229,12 @@ fn early_console(image: &Loaded, memory: &DirectMap, uart: PhysRange) {
 
 /// Maps the console's page in the boot's tables. Returns where the registers will be.
 fn late_console(boot: &Boot<'_>, pages: &Pages, uart: PhysRange) -> Option<VirtAddr> {
-    let tables = boot.pgtable?;
+    let tables = metal::device_tables(boot.pgtable?.root, pages.ram());
     let at = io_range(boot, 0).ok()?.start;
     let page = uart.start.align_down(PAGE);
     let attr = MapType::Device.attr(&tables.format, true);
     let range = VirtRange::from_len(at, PAGE);
-    let mapped =
-        tables.with(|tree| tree.map(range, page, attr, &MapOptions::PAGES, &mut pages.tables()));
+    let mapped = tables.with(|tree| tree.map(range, page, attr, &MapOptions::PAGES, &mut pages.tables()));
     mapped.ok()?;
     at.checked_add(uart.start.get() - page.get())
 }
