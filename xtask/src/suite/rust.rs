@@ -42,6 +42,13 @@ pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     suite.judge("clippy", fuzz, limit, "no warnings")
 }
 
+/// The seed of property tests here, unless `PROPTEST_RNG_SEED` says otherwise. What decides whether a change is good must say the
+/// same twice; `cargo xtask soak` draws new cases each time.
+fn same_cases() -> (&'static str, String) {
+    const NAME: &str = "PROPTEST_RNG_SEED";
+    (NAME, std::env::var(NAME).unwrap_or_else(|_| "1".into()))
+}
+
 /// The workspace's tests, under nextest where it is installed, else under `cargo test`.
 pub(super) fn tests(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     let nextest = tools::has_cargo_command("nextest");
@@ -60,7 +67,8 @@ pub(super) fn tests(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
         println!("   no cargo-nextest, taking cargo test: cargo install --locked cargo-nextest");
         &["test", "--quiet", "--workspace", "--all-targets", "--no-fail-fast"]
     };
-    let out = match suite.run("tests", suite.project.cmd("cargo").args(args), limit) {
+    let (name, seed) = same_cases();
+    let out = match suite.run("tests", suite.project.cmd("cargo").args(args).env(name, seed), limit) {
         Ok(out) => out,
         Err(outcome) => return outcome,
     };
@@ -158,7 +166,8 @@ fn miri_run(suite: &Suite<'_>, limit: Limit, log: &str, what: &[&str], flags: &s
     } else {
         cmd.args(["test", "--quiet", "--no-fail-fast"]).args(what)
     };
-    let cmd = cmd.env("MIRIFLAGS", flags).env("PROPTEST_CASES", "4");
+    let (name, seed) = same_cases();
+    let cmd = cmd.env("MIRIFLAGS", flags).env("PROPTEST_CASES", "4").env(name, seed);
     match suite.run(log, cmd, limit) {
         Err(outcome) => outcome,
         Ok(out) => match nextest_summary(&out.text).or_else(|| libtest_summary(&out.text)) {

@@ -157,14 +157,16 @@ impl Plan {
                 ]
             }
         };
-        let top = idmap.iter().map(|p| p.virt + p.len).max().unwrap_or(0);
-        // The image's address and its place agree in their offset into a block.
+        let top = idmap.iter().map(|p| p.virt.saturating_add(p.len)).max().unwrap_or(0);
+        // The image's address and its place agree in their offset into a block. Those of an image that cannot be may not, and
+        // then its block begins below address 0.
         let virt = text.get().wrapping_add(kimage_voffset);
         let low = virt & (block - 1);
-        let len = (end.get() - text.get() + low).next_multiple_of(block);
+        let phys = text.get().checked_sub(low)?;
+        let len = end.get().checked_sub(phys)?.next_multiple_of(block);
         Some(Self {
             idmap,
-            kernel: Piece { virt: virt - low, phys: text.get() - low, len, attr: RW },
+            kernel: Piece { virt: virt - low, phys, len, attr: RW },
             leaf,
             idmap_format: idmap_format(machine, version, PhysAddr::new(top))?,
             kernel_format: format(machine, version)?,
@@ -183,7 +185,7 @@ impl Plan {
 }
 
 /// How many tables the head fills: the identity map's and the image's. `None` for an address size that no kernel has, and where
-/// image or device tree lie beyond all physical addresses: no such kernel runs.
+/// image or device tree lie beyond all physical addresses, or below the first: no such kernel runs.
 pub fn count(entry: &Entry<'_>) -> Option<[u64; 2]> {
     let plan = Plan::of(entry)?;
     Some([plan.count(&plan.idmap, plan.idmap_format), plan.count(&[plan.kernel], plan.kernel_format)])

@@ -172,3 +172,15 @@ fn images_and_trees_beyond_all_physical_addresses_have_no_head() {
     });
     assert_eq!(counted, Some(None));
 }
+
+#[test]
+fn images_whose_address_and_place_disagree_near_address_0_have_no_head() {
+    let mut spec = shaped(PageShift::SHIFT_4K, 48, 256);
+    (spec.image.text_start, spec.image.head_len) = (PhysAddr::new(0x1_0000), 0);
+    let counted = spec.lend(|machine| {
+        use pagewright::pgtable::arm64::head::{Entry, count};
+        // 64 KiB into memory, but 1 MiB into a block of its addresses.
+        count(&Entry { machine, version: OLD, kimage_voffset: 0xf_0000, fdt: None })
+    });
+    assert_eq!(counted, Some(None));
+}
