@@ -67,11 +67,9 @@ fn mobility_decides_the_lists_unless_grouping_is_off() {
 
 #[test]
 fn the_class_decides_zone_and_lists() {
-    for bits in 0..1 << 23 {
-        // Every 37th mask: a prime, so that all classes come with all neighbours.
-        if bits % 37 != 0 {
-            continue;
-        }
+    // Every so manieth mask: a prime, so that all classes come with all neighbours.
+    let step = if cfg!(miri) { 50_021 } else { 37 };
+    for bits in (0..1 << 23).step_by(step) {
         let gfp = Gfp::from_bits_retain(bits);
         let class = Gfp::from_bits_retain(gfp.class() as u32);
         assert_eq!(gfp.zone(all_zones()).ok(), class.zone(all_zones()).ok());
