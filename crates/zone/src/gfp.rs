@@ -2,6 +2,15 @@
 //!
 //! The numbers are 6.1's, so that masks in traces and failure reports read as Linux's do. [`Gfp::zone`] and
 //! [`Gfp::migrate_type`] say what a mask selects; five low bits, the [class](Gfp::class), decide both.
+//!
+//! Masks print as `%pGg` does and parse from that. Combinations that contradict themselves are errors ([`GfpError`]); those that Linux
+//! serves and complains about are [`GfpWarning`]s.
+
+mod names;
+mod warning;
+
+pub use names::GfpParseError;
+pub use warning::GfpWarning;
 
 use crate::buddy::MigrateType;
 use crate::{ZoneKind, ZoneSet};
@@ -58,6 +67,8 @@ bitflags! {
         const THISNODE = 0x20_0000;
         /// Charged to the memory cgroup.
         const ACCOUNT = 0x40_0000;
+        /// Memory tags are zeroed with the contents (arm64's MTE).
+        const ZEROTAGS = 0x80_0000;
 
         /// Both kinds of reclaim (`__GFP_RECLAIM`).
         const RECLAIM = Self::DIRECT_RECLAIM.bits() | Self::KSWAPD_RECLAIM.bits();
@@ -84,6 +95,15 @@ bitflags! {
             | Self::COMP.bits() | Self::NOMEMALLOC.bits() | Self::NOWARN.bits()) & !Self::RECLAIM.bits();
         /// Transparent huge pages that may reclaim directly.
         const GFP_TRANSHUGE = Self::GFP_TRANSHUGE_LIGHT.bits() | Self::DIRECT_RECLAIM.bits();
+
+        /// The bits that say how movable the pages are (GFP_MOVABLE_MASK).
+        const MOBILITY_MASK = Self::RECLAIMABLE.bits() | Self::MOVABLE.bits();
+        /// What an allocator passes on of its caller's mask: watermarks and reclaim (GFP_RECLAIM_MASK).
+        const RECLAIM_MASK = Self::RECLAIM.bits() | Self::HIGH.bits() | Self::IO.bits() | Self::FS.bits()
+            | Self::NOWARN.bits() | Self::RETRY_MAYFAIL.bits() | Self::NOFAIL.bits() | Self::NORETRY.bits()
+            | Self::MEMALLOC.bits() | Self::NOMEMALLOC.bits() | Self::ATOMIC.bits();
+        /// What it passes on of placement (GFP_CONSTRAINT_MASK).
+        const CONSTRAINT_MASK = Self::HARDWALL.bits() | Self::THISNODE.bits();
     }
 }
 
@@ -155,62 +175,6 @@ impl Gfp {
     /// Whether the caller may wait for memory.
     pub const fn may_block(self) -> bool {
         self.contains(Self::DIRECT_RECLAIM)
-    }
-}
-
-/// The names that tracepoints and failure reports print, combinations before the bits they are made of.
-const NAMES: [(Gfp, &str); 33] = [
-    (Gfp::GFP_TRANSHUGE, "GFP_TRANSHUGE"),
-    (Gfp::GFP_TRANSHUGE_LIGHT, "GFP_TRANSHUGE_LIGHT"),
-    (Gfp::GFP_HIGHUSER_MOVABLE, "GFP_HIGHUSER_MOVABLE"),
-    (Gfp::GFP_HIGHUSER, "GFP_HIGHUSER"),
-    (Gfp::GFP_USER, "GFP_USER"),
-    (Gfp::GFP_KERNEL_ACCOUNT, "GFP_KERNEL_ACCOUNT"),
-    (Gfp::GFP_KERNEL, "GFP_KERNEL"),
-    (Gfp::GFP_NOFS, "GFP_NOFS"),
-    (Gfp::GFP_ATOMIC, "GFP_ATOMIC"),
-    (Gfp::GFP_NOIO, "GFP_NOIO"),
-    (Gfp::GFP_NOWAIT, "GFP_NOWAIT"),
-    (Gfp::DMA, "GFP_DMA"),
-    (Gfp::HIGHMEM, "__GFP_HIGHMEM"),
-    (Gfp::DMA32, "GFP_DMA32"),
-    (Gfp::HIGH, "__GFP_HIGH"),
-    (Gfp::ATOMIC, "__GFP_ATOMIC"),
-    (Gfp::IO, "__GFP_IO"),
-    (Gfp::FS, "__GFP_FS"),
-    (Gfp::NOWARN, "__GFP_NOWARN"),
-    (Gfp::RETRY_MAYFAIL, "__GFP_RETRY_MAYFAIL"),
-    (Gfp::NOFAIL, "__GFP_NOFAIL"),
-    (Gfp::NORETRY, "__GFP_NORETRY"),
-    (Gfp::COMP, "__GFP_COMP"),
-    (Gfp::ZERO, "__GFP_ZERO"),
-    (Gfp::NOMEMALLOC, "__GFP_NOMEMALLOC"),
-    (Gfp::MEMALLOC, "__GFP_MEMALLOC"),
-    (Gfp::HARDWALL, "__GFP_HARDWALL"),
-    (Gfp::THISNODE, "__GFP_THISNODE"),
-    (Gfp::RECLAIMABLE, "__GFP_RECLAIMABLE"),
-    (Gfp::MOVABLE, "__GFP_MOVABLE"),
-    (Gfp::ACCOUNT, "__GFP_ACCOUNT"),
-    (Gfp::WRITE, "__GFP_WRITE"),
-    (Gfp::DIRECT_RECLAIM, "__GFP_DIRECT_RECLAIM"),
-];
-
-impl fmt::Display for Gfp {
-    /// As `%pGg` prints it: names joined by `|`, what has none as a number, `none` for an empty mask.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = *self;
-        let mut separator = "";
-        for (mask, name) in NAMES {
-            if rest.contains(mask) {
-                write!(f, "{separator}{name}")?;
-                rest -= mask;
-                separator = "|";
-            }
-        }
-        if rest.is_empty() {
-            return f.write_str(if separator.is_empty() { "none" } else { "" });
-        }
-        write!(f, "{separator}{:#x}", rest.bits())
     }
 }
 

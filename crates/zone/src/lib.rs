@@ -43,5 +43,5 @@ pub mod layout;
 pub mod watermark;
 pub mod zonelist;
 
-pub use gfp::{Gfp, GfpError};
+pub use gfp::{Gfp, GfpError, GfpParseError, GfpWarning};
 pub use kind::{NodeMask, ZoneKind, ZoneSet};

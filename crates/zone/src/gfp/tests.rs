@@ -3,6 +3,7 @@
 extern crate std;
 
 use super::*;
+use pagewright_addr::Order;
 use std::string::ToString;
 
 fn all_zones() -> ZoneSet {
@@ -111,5 +112,108 @@ fn masks_print_as_in_failure_reports() {
     ];
     for (gfp, text) in table {
         assert_eq!(gfp.to_string(), text);
+    }
+}
+
+#[test]
+fn every_set_of_zones_serves_every_mask_from_what_linux_serves_it() {
+    use ZoneKind::{Dma, Dma32, HighMem, Movable, Normal};
+    for built in 0..8_u32 {
+        let has = |bit: u32, kind: ZoneKind| if built >> bit & 1 != 0 { kind } else { Normal };
+        let optional = [Dma, Dma32, HighMem];
+        let zones: ZoneSet = (0..3).filter(|&n| built >> n & 1 != 0).map(|n| optional[n]).collect();
+        let (dma, dma32, high) = (has(0, Dma), has(1, Dma32), has(2, HighMem));
+        let table = [
+            (Gfp::empty(), Some(Normal)),
+            (Gfp::DMA, Some(dma)),
+            (Gfp::HIGHMEM, Some(high)),
+            (Gfp::DMA | Gfp::HIGHMEM, None),
+            (Gfp::DMA32, Some(dma32)),
+            (Gfp::DMA | Gfp::DMA32, None),
+            (Gfp::HIGHMEM | Gfp::DMA32, None),
+            (Gfp::DMA | Gfp::HIGHMEM | Gfp::DMA32, None),
+            (Gfp::MOVABLE, Some(Normal)),
+            (Gfp::MOVABLE | Gfp::DMA, Some(dma)),
+            (Gfp::MOVABLE | Gfp::HIGHMEM, Some(Movable)),
+            (Gfp::MOVABLE | Gfp::DMA | Gfp::HIGHMEM, None),
+            (Gfp::MOVABLE | Gfp::DMA32, Some(dma32)),
+            (Gfp::MOVABLE | Gfp::DMA | Gfp::DMA32, None),
+            (Gfp::MOVABLE | Gfp::HIGHMEM | Gfp::DMA32, None),
+            (Gfp::MOVABLE | Gfp::DMA | Gfp::HIGHMEM | Gfp::DMA32, None),
+        ];
+        for (gfp, zone) in table {
+            assert_eq!(gfp.zone(zones).ok(), zone, "{gfp} with {built:#b}");
+        }
+        let usual = [
+            (Gfp::GFP_KERNEL, Normal),
+            (Gfp::GFP_USER, Normal),
+            (Gfp::GFP_HIGHUSER, high),
+            (Gfp::GFP_HIGHUSER_MOVABLE, Movable),
+            (Gfp::GFP_TRANSHUGE, Movable),
+        ];
+        for (gfp, zone) in usual {
+            assert_eq!(gfp.zone(zones), Ok(zone), "{gfp} with {built:#b}");
+        }
+    }
+}
+
+#[test]
+fn what_is_printed_is_understood() {
+    let mut seed = 1_u64;
+    let tries = if cfg!(miri) { 20 } else { 20_000 };
+    for _ in 0..tries {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let gfp = Gfp::from_bits_retain((seed >> 33) as u32);
+        assert_eq!(gfp.to_string().parse(), Ok(gfp), "{gfp}");
+    }
+    for bit in 0..32 {
+        let gfp = Gfp::from_bits_retain(1 << bit);
+        assert_eq!(gfp.to_string().parse(), Ok(gfp), "{gfp}");
+    }
+    assert_eq!("none".parse(), Ok(Gfp::empty()));
+    assert_eq!("__GFP_ZERO|GFP_KERNEL".parse(), Ok(Gfp::GFP_KERNEL | Gfp::ZERO));
+    assert_eq!("__GFP_RECLAIM | 64|0x80".parse(), Ok(Gfp::GFP_KERNEL));
+    assert_eq!("GFP_KERNEL|__GFP_FOO".parse::<Gfp>(), Err(GfpParseError { at: 11, len: 9 }));
+    for wrong in ["", "GFP_KERNEL|", "0x", "+1", "-1", "0x1_0", "0x100000000", "gfp_kernel"] {
+        assert!(wrong.parse::<Gfp>().is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_longest_combination_names_a_mask() {
+    let table = [
+        (Gfp::GFP_TRANSHUGE, "GFP_TRANSHUGE"),
+        (Gfp::GFP_TRANSHUGE_LIGHT, "GFP_TRANSHUGE_LIGHT"),
+        (Gfp::GFP_TRANSHUGE | Gfp::NORETRY | Gfp::THISNODE, "GFP_TRANSHUGE|__GFP_NORETRY|__GFP_THISNODE"),
+        (Gfp::GFP_HIGHUSER, "GFP_HIGHUSER"),
+        (Gfp::GFP_USER | Gfp::ACCOUNT, "GFP_USER|__GFP_ACCOUNT"),
+        (Gfp::GFP_KERNEL_ACCOUNT, "GFP_KERNEL_ACCOUNT"),
+        (Gfp::GFP_NOFS, "GFP_NOFS"),
+        (Gfp::GFP_NOFS - Gfp::IO, "GFP_NOIO"),
+        (Gfp::DIRECT_RECLAIM | Gfp::DMA, "GFP_DMA|__GFP_DIRECT_RECLAIM"),
+        (Gfp::RECLAIM, "GFP_NOIO"),
+        (Gfp::ZERO | Gfp::ZEROTAGS, "__GFP_ZERO|__GFP_ZEROTAGS"),
+        (Gfp::HIGH | Gfp::ATOMIC, "__GFP_HIGH|__GFP_ATOMIC"),
+    ];
+    for (gfp, text) in table {
+        assert_eq!(gfp.to_string(), text);
+    }
+}
+
+#[test]
+fn odd_masks_are_told_apart_from_contradictions() {
+    use GfpWarning::{AtomicReclaims, NofailCannotReclaim, NofailLarge};
+    let table: [(Gfp, u8, &[GfpWarning]); 6] = [
+        (Gfp::GFP_KERNEL, 10, &[]),
+        (Gfp::GFP_ATOMIC | Gfp::NOMEMALLOC, 0, &[]),
+        (Gfp::GFP_ATOMIC | Gfp::DIRECT_RECLAIM, 0, &[AtomicReclaims]),
+        (Gfp::GFP_KERNEL | Gfp::NOFAIL, 1, &[]),
+        (Gfp::GFP_KERNEL | Gfp::NOFAIL, 2, &[NofailLarge]),
+        (Gfp::GFP_ATOMIC | Gfp::NOFAIL, 3, &[NofailCannotReclaim, NofailLarge]),
+    ];
+    for (gfp, order, expected) in table {
+        let found: std::vec::Vec<_> = GfpWarning::of(gfp, Order::new(order).unwrap()).collect();
+        assert_eq!(found, expected, "{gfp}");
+        assert!(gfp.zone(all_zones()).is_ok() && gfp.migrate_type(true).is_ok());
     }
 }
