@@ -5,6 +5,7 @@
 //! [`Boot`] is the state in between: memblock, the command line, and what earlier steps decided. Each step says what
 //! it did to the [`EventSink`].
 
+use crate::built;
 use crate::census::Census;
 use crate::cpus::CpuMask;
 use crate::crash::CrashKernel;
@@ -298,16 +299,18 @@ impl<'a> Boot<'a> {
         b.check_version()?;
         b.phase(Phase::Firmware);
         match b.machine.arch {
-            Arch::Arm64 => crate::arm64::setup_arch(b)?,
-            Arch::Arm => crate::arm::setup_arch(b)?,
-            Arch::X86_64 | Arch::I386 => crate::x86::setup_arch(b)?,
+            Arch::Arm64 if built::ARM64 => crate::arm64::setup_arch(b)?,
+            Arch::Arm if built::ARM => crate::arm::setup_arch(b)?,
+            Arch::X86_64 | Arch::I386 if built::X86 => crate::x86::setup_arch(b)?,
+            arch => return Err(BootError::NotBuilt(arch)),
         }
         b.phase(Phase::PerCpu);
         early::setup_command_line(b)?;
         match b.machine.arch {
-            Arch::Arm64 => crate::arm64::setup_per_cpu_areas(b)?,
-            Arch::Arm => crate::arm::setup_per_cpu_areas(b)?,
-            Arch::X86_64 | Arch::I386 => crate::x86::setup_per_cpu_areas(b)?,
+            Arch::Arm64 if built::ARM64 => crate::arm64::setup_per_cpu_areas(b)?,
+            Arch::Arm if built::ARM => crate::arm::setup_per_cpu_areas(b)?,
+            Arch::X86_64 | Arch::I386 if built::X86 => crate::x86::setup_per_cpu_areas(b)?,
+            arch => return Err(BootError::NotBuilt(arch)),
         }
         b.phase(Phase::StartKernel);
         crate::zonelists::build_all_zonelists(b)?;
@@ -318,9 +321,10 @@ impl<'a> Boot<'a> {
         early::vfs_caches_init_early(b)?;
         b.phase(Phase::MemInit);
         match b.machine.arch {
-            Arch::Arm64 => crate::arm64::mem_init(b)?,
-            Arch::Arm => crate::arm::mem_init(b)?,
-            Arch::X86_64 | Arch::I386 => crate::x86::mem_init(b)?,
+            Arch::Arm64 if built::ARM64 => crate::arm64::mem_init(b)?,
+            Arch::Arm if built::ARM => crate::arm::mem_init(b)?,
+            Arch::X86_64 | Arch::I386 if built::X86 => crate::x86::mem_init(b)?,
+            arch => return Err(BootError::NotBuilt(arch)),
         }
         // The phase lasts through `hand_over`; the initcalls begin the next.
         Ok(())

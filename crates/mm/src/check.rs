@@ -5,6 +5,7 @@
 //! passes, and the image's parts lie in the image.
 
 use crate::boot::Boot;
+use crate::built;
 use crate::error::BootError;
 use crate::percpu::MAX_CPUS;
 use crate::pgtable;
@@ -23,10 +24,14 @@ const LEAST_LOWMEM: u64 = 16 << 20;
 /// Refuses what cannot be booted.
 ///
 /// # Errors
-/// [`BootError::Config`], [`BootError::Machine`] and [`BootError::TooMany`] name what is wrong.
+/// [`BootError::NotBuilt`], [`BootError::Config`], [`BootError::Machine`] and [`BootError::TooMany`] name what is wrong.
 pub(crate) fn machine(m: &Machine<'_>) -> Result<(), BootError> {
     if m.config.arch != m.arch {
         return Err(BootError::Unsupported { what: "a kernel configuration of another architecture" });
+    }
+    let arm64_pages = m.arch != Arch::Arm64 || built::arm64_pages(m.config.page_shift.get());
+    if !built::has(m.arch) || !arm64_pages {
+        return Err(BootError::NotBuilt(m.arch));
     }
     m.config.validate().map_err(BootError::Config)?;
     let page = m.config.page_shift.bytes();
@@ -50,7 +55,7 @@ pub(crate) fn machine(m: &Machine<'_>) -> Result<(), BootError> {
 /// # Errors
 /// [`BootError::Machine`] names the number of CPUs that the kernel is made for, or `reservetop=`.
 pub(crate) fn upper_addresses(m: &Machine<'_>, params: &Params<'_>) -> Result<(), BootError> {
-    if m.arch != Arch::I386 {
+    if !built::I386 || m.arch != Arch::I386 {
         return Ok(());
     }
     let areas = I386Areas::of(&m.config, &pgtable::i386::fixmap(m, params)?);

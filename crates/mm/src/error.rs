@@ -50,6 +50,8 @@ pub enum BootError {
         /// What is not modelled.
         what: &'static str,
     },
+    /// An architecture that is not among the package's features ([`crate::built`]).
+    NotBuilt(Arch),
     /// More RAM than 32-bit frame indices can name (16 TiB with 4 KiB pages).
     TooMuchMemory {
         /// Frames of RAM.
@@ -91,6 +93,7 @@ impl fmt::Display for BootError {
                 write!(f, "page tables of {arch:?} are known as in Linux {oldest} to {newest}, not {version}")
             }
             Self::Unsupported { what } => write!(f, "not modelled: {what}"),
+            Self::NotBuilt(arch) => write!(f, "{arch:?}, or its page size, is not built in"),
             Self::TooMuchMemory { frames } => {
                 write!(f, "{frames} page frames of RAM: 32-bit frame indices reach 4294967295")
             }

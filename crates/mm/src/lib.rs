@@ -83,6 +83,7 @@ extern crate std;
 pub mod arm;
 pub mod arm64;
 pub mod boot;
+pub mod built;
 pub mod census;
 mod check;
 pub mod cma;

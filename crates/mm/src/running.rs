@@ -195,7 +195,8 @@ impl<'a> Running<'_, '_, 'a> {
             }
         }
         self.watermarks.kswapd_sleeps(cpus);
-        if matches!(boot.machine.arch, Arch::X86_64 | Arch::I386)
+        if crate::built::X86
+            && matches!(boot.machine.arch, Arch::X86_64 | Arch::I386)
             && crate::x86::has_swiotlb(boot)
             && crate::x86::addressing_limit(boot)
         {

@@ -2,6 +2,7 @@
 
 use super::{arm, arm64, i386, x86};
 use crate::boot::Boot;
+use crate::built;
 use crate::running::Running;
 use arrayvec::ArrayVec;
 use core::iter::repeat;
@@ -67,17 +68,19 @@ impl Running<'_, '_, '_> {
         }
         let page_shift = boot.machine.config.page_shift;
         let mut source = BuddySource { buddy: &mut self.buddy, page_shift, given: ArrayVec::new(), taken: 0 };
-        if let (Arch::X86_64, Some(tables)) = (boot.machine.arch, boot.pgtable) {
+        if let (true, Arch::X86_64, Some(tables)) = (built::X86_64, boot.machine.arch, boot.pgtable) {
             let done = x86::preallocate_vmalloc(&tables, boot.machine, &mut source);
             boot.table_counts.add("preallocate_vmalloc_pages", source.taken, Some(source.taken));
             boot.table_error = done.err();
         }
         let before = source.taken;
         let done = match boot.machine.arch {
-            Arch::X86_64 => x86::finish::finish(boot, &mut source),
-            Arch::Arm => arm::finish::finish(boot),
-            Arch::Arm64 => arm64::finish::finish(boot, &mut source),
-            Arch::I386 => i386::finish::finish(boot, &mut source),
+            Arch::X86_64 if built::X86_64 => x86::finish::finish(boot, &mut source),
+            Arch::Arm if built::ARM => arm::finish::finish(boot),
+            Arch::Arm64 if built::ARM64 => arm64::finish::finish(boot, &mut source),
+            Arch::I386 if built::I386 => i386::finish::finish(boot, &mut source),
+            // What was not built in has not booted.
+            _ => Ok(()),
         };
         // Splitting takes tables on x86; arm64 has the trampoline's own.
         let arm64 = boot.machine.arch == Arch::Arm64;

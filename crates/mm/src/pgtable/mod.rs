@@ -26,6 +26,7 @@ pub use tree::{KernelTree, Path, PathEntry};
 pub use version::versions;
 
 use crate::boot::Boot;
+use crate::built;
 use crate::census::Leaves;
 use crate::error::BootError;
 use arrayvec::ArrayVec;
@@ -77,15 +78,31 @@ impl fmt::Debug for KernelTables<'_> {
 
 impl KernelTables<'_> {
     /// Does something with the tree.
+    ///
+    /// # Panics
+    /// If the format's architecture is not built in ([`crate::built`]). No boot comes that far.
     pub fn with<R>(&self, work: impl FnOnce(&mut dyn KernelTree) -> R) -> R {
         match self.format {
-            KernelFormat::X86Level4(format) => work(&mut Tables::new(format, self.memory, self.root)),
-            KernelFormat::X86Level5(format) => work(&mut Tables::new(format, self.memory, self.root)),
-            KernelFormat::I386(format) => work(&mut Tables::new(format, self.memory, self.root)),
-            KernelFormat::I386Pae(format) => work(&mut Tables::new(format, self.memory, self.root)),
-            KernelFormat::ArmShort(format) => work(&mut Tables::new(format, self.memory, self.root)),
-            KernelFormat::ArmLpae(format) => work(&mut Tables::new(format, self.memory, self.root)),
-            KernelFormat::Arm64(format) => format.with(self.memory, self.root, work),
+            KernelFormat::X86Level4(format) if built::X86_64 => {
+                work(&mut Tables::new(format, self.memory, self.root))
+            }
+            KernelFormat::X86Level5(format) if built::X86_64 => {
+                work(&mut Tables::new(format, self.memory, self.root))
+            }
+            KernelFormat::I386(format) if built::I386 => {
+                work(&mut Tables::new(format, self.memory, self.root))
+            }
+            KernelFormat::I386Pae(format) if built::I386 => {
+                work(&mut Tables::new(format, self.memory, self.root))
+            }
+            KernelFormat::ArmShort(format) if built::ARM => {
+                work(&mut Tables::new(format, self.memory, self.root))
+            }
+            KernelFormat::ArmLpae(format) if built::ARM => {
+                work(&mut Tables::new(format, self.memory, self.root))
+            }
+            KernelFormat::Arm64(format) if built::ARM64 => format.with(self.memory, self.root, work),
+            format => panic!("the architecture of {format:?} is not built in"),
         }
     }
 }
@@ -282,15 +299,14 @@ impl<'a> Boot<'a> {
         let (Some(tables), Some(stash)) = (self.pgtable, stash) else { return Ok(()) };
         let range = VirtRange::from_len(VirtAddr::new(virt), len);
         let (attr, limits) = match tables.format {
-            KernelFormat::X86Level4(_) | KernelFormat::X86Level5(_) => {
+            KernelFormat::X86Level4(_) | KernelFormat::X86Level5(_) if built::X86_64 => {
                 (x86::page_kernel(self), TableLimits::empty())
             }
+            KernelFormat::Arm64(_) if built::ARM64 => {
+                (arm64::prot(self, arm64::PAGE_KERNEL), arm64::table_limits(self))
+            }
             // There is no such memory map.
-            KernelFormat::I386(_)
-            | KernelFormat::I386Pae(_)
-            | KernelFormat::ArmShort(_)
-            | KernelFormat::ArmLpae(_) => return Ok(()),
-            KernelFormat::Arm64(_) => (arm64::prot(self, arm64::PAGE_KERNEL), arm64::table_limits(self)),
+            _ => return Ok(()),
         };
         let options = MapOptions { contiguous: false, limits, ..MapOptions::default() };
         tables

@@ -1,5 +1,6 @@
 //! The formats that an arm64 kernel can have, as one value.
 
+use crate::built;
 use crate::pgtable::KernelTree;
 use pagewright_addr::PhysAddr;
 use pagewright_firmware::Machine;
@@ -56,7 +57,10 @@ macro_rules! formats {
                 work: impl FnOnce(&mut dyn KernelTree) -> R,
             ) -> R {
                 match *self {
-                    $(Self::$name(format) => work(&mut Tables::new(format, memory, root)),)*
+                    $(Self::$name(format) if built::arm64_pages($page_shift) => {
+                        work(&mut Tables::new(format, memory, root))
+                    })*
+                    format => panic!("{format:?} is not built in"),
                 }
             }
         }
