@@ -1,5 +1,6 @@
 //! The image's log: lines with the kernel's time stamps on a serial port.
 
+use crate::bench::steps::Steps;
 use core::fmt::{self, Write};
 use pagewright::pgtable::TableEvent;
 use pagewright::{EventSink, Level, Phase};
@@ -76,13 +77,20 @@ impl Write for Stamped<'_> {
 /// What a boot says, on a console in Linux's wording; and what only hardware sees, to a hook.
 pub struct Log<'c> {
     lines: LogSink<Stamped<'c>>,
+    steps: &'c Steps,
     tables: &'c dyn Fn(TableEvent),
 }
 
 impl<'c> Log<'c> {
-    /// A log of what shows by these options. `tables` writes the registers that page tables are told to the processor by.
-    pub fn new(console: &'c dyn Console, options: LogOptions, tables: &'c dyn Fn(TableEvent)) -> Self {
-        Self { lines: LogSink::new(Stamped::new(console), options), tables }
+    /// A log of what shows by these options. `steps` is told of phases; `tables` writes the registers that page tables are told to the
+    /// processor by.
+    pub fn new(
+        console: &'c dyn Console,
+        options: LogOptions,
+        steps: &'c Steps,
+        tables: &'c dyn Fn(TableEvent),
+    ) -> Self {
+        Self { lines: LogSink::new(Stamped::new(console), options), steps, tables }
     }
 }
 
@@ -104,6 +112,7 @@ impl EventSink for Log<'_> {
     }
 
     fn phase(&self, phase: Phase, memblock: &memblock::Memblock<'_>) {
+        self.steps.phase(phase);
         self.lines.phase(phase, memblock);
     }
 

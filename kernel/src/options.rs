@@ -1,7 +1,8 @@
 //! What the command line asks of the image itself. Everything else in it is the kernel's, and the boot reads it.
 //!
 //! `show=zoneinfo,buddyinfo` prints views once the boot is over; `test=LIST` chooses in-kernel tests (`test=none` runs none,
-//! without the word all of them run); `bench=LIST` runs benchmarks; `dump=page-tables` prints every run of the page tables
+//! without the word all of them run, or none where benchmarks are asked for); `bench=LIST` runs benchmarks
+//! ([`crate::bench`]); `dump=page-tables` prints every run of the page tables
 //! for a program to read; `inject=fdt|acpi|map` damages firmware data before it is parsed;
 //! `trigger=fault|overflow|panic` ends the image on purpose, to show what that looks like.
 
@@ -114,9 +115,19 @@ impl<'a> Options<'a> {
         list(self.test)
     }
 
+    /// The benchmarks that are asked for.
+    pub fn benches(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
+        list(self.bench)
+    }
+
+    /// Whether tests are to run that nobody names.
+    pub fn all_tests(&self) -> bool {
+        self.test.is_none() && self.bench.is_none()
+    }
+
     /// Whether a test is to run.
     pub fn runs(&self, test: &str) -> bool {
-        self.test.is_none() || list(self.test).any(|name| name == test)
+        self.all_tests() || list(self.test).any(|name| name == test)
     }
 }
 
@@ -142,6 +153,14 @@ mod tests {
         let options = Options::parse("show=zoneinfo,,buddyinfo test=buddy").unwrap();
         assert_eq!(options.shows().collect::<Vec<_>>(), ["zoneinfo", "buddyinfo"]);
         assert!(options.runs("buddy") && !options.runs("wx"));
+    }
+
+    #[test]
+    fn benchmarks_run_without_tests_unless_both_are_asked_for() {
+        let options = Options::parse("bench=page,boot").unwrap();
+        assert_eq!(options.benches().collect::<Vec<_>>(), ["page", "boot"]);
+        assert!(!options.runs("buddy") && !options.all_tests());
+        assert!(Options::parse("bench=page test=buddy").unwrap().runs("buddy"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The page allocator as all of an image's processors share it, and its pages as tables, stacks and plain memory.
 
+use crate::carve::Carve;
 use crate::direct_map::DirectMap;
 use crate::lock::SpinLock;
 use core::fmt;
@@ -54,6 +55,14 @@ impl Pages {
     pub fn with<R>(&self, work: impl FnOnce(&mut Running<'static, 'static, 'static>) -> R) -> R {
         let before = (self.mask)();
         let done = work(&mut self.running.lock());
+        (self.restore)(before);
+        done
+    }
+
+    /// Does something while no interrupt comes.
+    pub fn undisturbed<R>(&self, work: impl FnOnce() -> R) -> R {
+        let before = (self.mask)();
+        let done = work();
         (self.restore)(before);
         done
     }
@@ -117,6 +126,14 @@ impl Pages {
     /// A block's memory; `None` if the direct map does not reach it.
     pub fn pointer(&self, frames: &Frames<'_>) -> Option<NonNull<u8>> {
         self.ram.pointer(self.phys(frames), frames.len() << self.page_shift.get())
+    }
+
+    /// A block's memory, to take slices from; `None` if the direct map does not reach it.
+    pub fn carve<'f>(&self, frames: &'f mut Frames<'static>) -> Option<Carve<'f>> {
+        let first = self.pointer(frames)?;
+        // SAFETY: the token is the sole right to the block's memory and is borrowed exclusively for as long as the slices live; the
+        // direct map has all of it as memory that may be read and written.
+        Some(unsafe { Carve::new(first, (frames.len() << self.page_shift.get()) as usize) })
     }
 
     /// Zeroes a block.

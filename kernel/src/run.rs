@@ -1,5 +1,6 @@
-//! What an image does once its page allocator serves: its tests, the views that were asked for, the verdict.
+//! What an image does once its page allocator serves: its tests, the views and benchmarks that were asked for, the verdict.
 
+use crate::bench::{self, steps::Steps};
 use crate::console::{Out, line};
 use crate::dump;
 use crate::exit::Exit;
@@ -14,7 +15,7 @@ use pagewright_addr::VirtAddr;
 use pagewright_view::{State, Views};
 
 /// Runs what the command line asks for. The caller ends the machine with the verdict ([`closing`]).
-pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<'_>) -> Exit {
+pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<'_>, steps: &Steps) -> Exit {
     let console = metal.console();
     let views = match Views::parse(options.show.unwrap_or("")) {
         Ok(views) => views,
@@ -27,8 +28,8 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
         line(console, format_args!("pagewright: test={unknown}: there is no such test"));
         return Exit::Usage;
     }
-    if let Some(names) = options.bench {
-        line(console, format_args!("pagewright: bench={names}: this image has no benchmarks"));
+    if let Some(unknown) = bench::unknown(options) {
+        line(console, format_args!("pagewright: bench={unknown}: expected some of {}", bench::NAMES));
         return Exit::Usage;
     }
     if let Some(e) = boot.table_error {
@@ -48,6 +49,8 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
     if options.dump {
         dump::page_tables(console, &tables);
     }
+    // Before the tests too: on memory as the boot left it.
+    let measured = bench::run(bench::Subject { pages, metal, steps }, options);
     let (passed, failed) =
         selftest::run(&Subject { pages, metal, tables, scratch: scratch_range(boot) }, options);
     match options.trigger {
@@ -68,7 +71,8 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
     }
     match (passed, failed) {
         (_, 1..) => Exit::TestFailed,
-        (0, 0) if options.test.is_none() => Exit::TestFailed,
+        _ if !measured => Exit::TestFailed,
+        (0, 0) if options.all_tests() => Exit::TestFailed,
         _ => Exit::Passed,
     }
 }

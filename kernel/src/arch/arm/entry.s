@@ -8,6 +8,7 @@
 .section .head.text, "ax"
 .globl _head
 _head:
+    mrrc p15, 1, r4, r5, c14    // the counter at the first instructions
     mov r10, r2
     mrs r0, cpsr
     and r1, r0, #0x1f
@@ -25,6 +26,9 @@ _head:
     sub r9, r8, r0
     ldr r0, ={PAGE_OFFSET}
     add r8, r0, r9
+    ldr r0, =entry_ticks
+    add r0, r0, r9
+    stm r0, {{r4, r5}}
 
     // Nothing of bss comes with the file.
     ldr r0, =__bss_start
@@ -206,6 +210,11 @@ ret_in_rodata:
 .globl ret_in_data
 ret_in_data:
     .word 0xe12fff1e
+.section .data.entry, "aw"
+.balign 8
+.globl entry_ticks
+entry_ticks:
+    .quad 0
 .section .text.entry, "ax"
 
 // What the exception's mode has as link register, less `back`, is where it was.

@@ -4,6 +4,7 @@ use super::console::CONSOLE;
 use super::cp15;
 use super::image::{LPAE, Loaded, PAGE_OFFSET};
 use arrayvec::ArrayVec;
+use core::arch::asm;
 use core::sync::atomic::Ordering;
 use pagewright::pgtable::arm::DOMAIN_IO;
 use pagewright::pgtable::{KernelFormat, KernelTables};
@@ -22,6 +23,23 @@ unsafe extern "C" {
     fn ret_in_text();
     static ret_in_rodata: u8;
     static ret_in_data: u8;
+    #[link_name = "entry_ticks"]
+    static ENTRY_TICKS: u64;
+}
+
+/// The counter, in nanoseconds (QEMU's steps are 16 of them).
+pub(super) fn ticks() -> u64 {
+    nanos(cp15::ticks())
+}
+
+/// The counter at the image's first instructions.
+pub(super) fn entry_ticks() -> u64 {
+    // SAFETY: `entry.s` wrote it before any Rust ran.
+    nanos(unsafe { ENTRY_TICKS })
+}
+
+fn nanos(count: u64) -> u64 {
+    count.wrapping_mul(u64::from(1_000_000_000 / cp15::frequency().max(1)))
 }
 
 /// Tables of the image's format with this top table.
@@ -145,6 +163,13 @@ impl Metal for Arm {
     }
 
     fn ticks(&self) -> u64 {
-        cp15::ticks()
+        ticks()
+    }
+
+    fn known_instructions(&self, count: u64) {
+        // SAFETY: counts a register down to 0, from 1 at least.
+        unsafe {
+            asm!("2: subs {0}, {0}, #1", "bne 2b", inout(reg) (count as u32 / 2).max(1) => _, options(nomem, nostack));
+        }
     }
 }

@@ -12,6 +12,7 @@ use pagewright::{Boot, Tables};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::devicetree::{DeviceTree, DtError};
 use pagewright_firmware::{Cpus, Firmware, Machine};
+use pagewright_kernel::bench::steps::Steps;
 use pagewright_kernel::boot::{StartError, Stopped, initcalls, start_allocator};
 use pagewright_kernel::carve::Carve;
 use pagewright_kernel::console::Log;
@@ -50,6 +51,8 @@ fn stop(how: Exit, why: core::fmt::Arguments<'_>) -> ! {
 /// Called by `entry.s` at the image's link address, with the first tables in force: `LOWMEM` bytes from `memstart` on are mapped
 /// where the linear map has them, RAM or not.
 pub(super) extern "C" fn start(memstart: u32, fdt: u32) -> ! {
+    let steps = Steps::new(metal::ticks, metal::entry_ticks());
+    steps.begin("image");
     let image = Loaded::new(PhysAddr::new(memstart.into()));
     let low = PhysRange::from_len(image.memstart(), LOWMEM);
     // SAFETY: `entry.s` mapped all of it there; only what is known to be RAM, image and device tree, is looked at.
@@ -103,7 +106,7 @@ pub(super) extern "C" fn start(memstart: u32, fdt: u32) -> ! {
     let firmware =
         Firmware::DeviceTree { tree, at: Some(at), memory: &[], efi: Default::default(), acpi: None };
     let machine = image.machine(firmware, cpus);
-    boot(&image, &machine, &ram, uart, &options)
+    boot(&image, &machine, &ram, uart, &options, &steps)
 }
 
 /// Runs the boot sequence, up to the running page allocator.
@@ -113,6 +116,7 @@ fn boot(
     ram: &DirectMap,
     uart: Option<PhysRange>,
     options: &Options<'_>,
+    steps: &Steps,
 ) -> ! {
     let (Some(room), Some(tables)) = (ROOM.take(), TABLES.take()) else { exit(Exit::BootFailed) };
     let Some(workspace) = workspace(&machine.config, &mut Carve::of(room), tables) else {
@@ -120,7 +124,7 @@ fn boot(
     };
     let params = machine.command_line().parse_for(&machine.config).0;
     // The tables are loaded when the boot has filled them.
-    let log = Log::new(&CONSOLE, LogOptions::of(&params), &|_| {});
+    let log = Log::new(&CONSOLE, LogOptions::of(&params), steps, &|_| {});
     let mut boot = match Boot::new(machine, workspace, &log) {
         Ok(boot) => boot,
         Err(e) => stop(Exit::BootFailed, format_args!("the boot stopped: {e}")),
@@ -146,6 +150,7 @@ fn boot(
     // SAFETY: the tables in force have these ranges there, and so have the boot's, which maps memblock's memory up to that
     // limit.
     let ram = &unsafe { DirectMap::new(mapped, image.virt_offset()) };
+    steps.begin("hand_over");
     let mut running = match start_allocator(&mut boot, ram) {
         Ok(running) => running,
         Err(e @ StartError::Metadata { .. }) => {
@@ -154,6 +159,7 @@ fn boot(
         Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
     };
     initcalls(&mut boot, &mut running);
+    steps.end();
 
     let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
     let stack = match map_stack(&boot, &pages, 0) {
@@ -168,7 +174,7 @@ fn boot(
         unsafe { CONSOLE.at(at) };
     }
     fault::set_ram(ram);
-    let kernel = Kernel { boot: &boot, pages: &pages, image, root: tables.root, options };
+    let kernel = Kernel { boot: &boot, pages: &pages, image, root: tables.root, options, steps };
     let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
     // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
     // nobody returns.
@@ -182,6 +188,7 @@ struct Kernel<'k, 'a> {
     image: &'k Loaded,
     root: PhysAddr,
     options: &'k Options<'k>,
+    steps: &'k Steps,
 }
 
 /// Runs what the command line asks for, on a stack below which nothing is mapped.
@@ -191,7 +198,7 @@ extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
         local.arrive(0);
     }
     let metal = Arm::new(kernel.image, kernel.root, local);
-    let how = run(&metal, kernel.boot, kernel.pages, kernel.options);
+    let how = run(&metal, kernel.boot, kernel.pages, kernel.options, kernel.steps);
     closing(&metal, how);
     exit(how)
 }

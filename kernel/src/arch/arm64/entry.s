@@ -1,6 +1,7 @@
 // arm64: from the boot loader's jump to Rust.
 //
 // x19 to x28 keep what outlives calls:
+//   x20  the counter at the first instructions, until it is noted
 //   x21  the device tree's physical address
 //   x22  what the image's addresses are ahead of its link addresses while the MMU is off (physical - linked)
 //   x23  TTBR0
@@ -19,8 +20,11 @@
 
 .section .init.text, "ax"
 primary_entry:
+    mrs x20, cntvct_el0
     mov x21, x0
     bl enter_el1
+    adrp x0, entry_ticks
+    str x20, [x0, :lo12:entry_ticks]
 
     // Nothing of bss comes with the file; the file is followed by whatever was in memory.
     adrp x0, __bss_start
@@ -238,6 +242,12 @@ secondary_entry:
     mov x1, x24
     mov x2, x25
     b enable_mmu
+
+.section .data.entry, "aw"
+.balign 8
+.globl entry_ticks
+entry_ticks:
+    .quad 0
 
 .section .text.entry, "ax"
 // Where a secondary processor is in the kernel's half for the first time.

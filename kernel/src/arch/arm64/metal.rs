@@ -4,7 +4,7 @@ use super::console::CONSOLE;
 use super::image::{CONFIG, Loaded};
 use super::smp::{self, Locals};
 use super::{gic, tlb};
-use aarch64_cpu::registers::{CNTVCT_EL0, PAR_EL1, Readable};
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTVCT_EL0, PAR_EL1, Readable};
 use arrayvec::ArrayVec;
 use core::arch::asm;
 use pagewright::pgtable::arm64::Arm64Format;
@@ -24,6 +24,8 @@ unsafe extern "C" {
     fn ret_in_text();
     static ret_in_rodata: u8;
     static ret_in_data: u8;
+    #[link_name = "entry_ticks"]
+    static ENTRY_TICKS: u64;
 }
 
 /// The format of a process's half.
@@ -52,6 +54,21 @@ pub(super) fn word(at: u64) -> Option<u64> {
     let there = at.is_multiple_of(8) && readable(at);
     // SAFETY: the address is mapped and aligned; any bytes are a number, and nobody depends on what they are.
     there.then(|| unsafe { core::ptr::with_exposed_provenance::<u64>(at as usize).read_volatile() })
+}
+
+/// The counter, in nanoseconds (QEMU's steps are 16 of them).
+pub(super) fn ticks() -> u64 {
+    nanos(CNTVCT_EL0.get())
+}
+
+/// The counter at the image's first instructions.
+pub(super) fn entry_ticks() -> u64 {
+    // SAFETY: `entry.s` wrote it before any Rust ran.
+    nanos(unsafe { ENTRY_TICKS })
+}
+
+fn nanos(count: u64) -> u64 {
+    count.wrapping_mul(1_000_000_000 / CNTFRQ_EL0.get().max(1))
 }
 
 /// The image's processors.
@@ -191,6 +208,13 @@ impl Metal for Arm64 {
     }
 
     fn ticks(&self) -> u64 {
-        CNTVCT_EL0.get()
+        ticks()
+    }
+
+    fn known_instructions(&self, count: u64) {
+        // SAFETY: counts a register down to 0, from 1 at least.
+        unsafe {
+            asm!("2: subs {0}, {0}, #1", "b.ne 2b", inout(reg) (count / 2).max(1) => _, options(nomem, nostack));
+        }
     }
 }

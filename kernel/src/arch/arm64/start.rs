@@ -5,7 +5,7 @@ use super::exit::{self, exit};
 use super::fault;
 use super::head::Left;
 use super::image::Loaded;
-use super::metal::{Arm64, high_format};
+use super::metal::{self, Arm64, high_format};
 use super::smp;
 use super::tlb;
 use arrayvec::ArrayVec;
@@ -16,6 +16,7 @@ use pagewright::{Boot, Tables};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::devicetree::{DeviceTree, DtError};
 use pagewright_firmware::{Cpus, Firmware, Machine};
+use pagewright_kernel::bench::steps::Steps;
 use pagewright_kernel::boot::{StartError, Stopped, initcalls, start_allocator};
 use pagewright_kernel::carve::Carve;
 use pagewright_kernel::console::Log;
@@ -76,6 +77,8 @@ fn stop(how: Exit, why: core::fmt::Arguments<'_>) -> ! {
 
 /// Called by `entry.s` at the image's link address, with the head's tables in force.
 pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
+    let steps = Steps::new(metal::ticks, metal::entry_ticks());
+    steps.begin("image");
     let image = Loaded::new(PhysAddr::new(load));
     // SAFETY: the head mapped the whole image at its link address, to be read and written.
     let image_memory = unsafe { DirectMap::new([image.range()], image.virt_offset()) };
@@ -136,7 +139,7 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
     let firmware =
         Firmware::DeviceTree { tree, at: Some(at), memory: &[], efi: Default::default(), acpi: None };
     let machine = image.machine(firmware, cpus);
-    boot(&image, &machine, left, &ram, uart, &options)
+    boot(&image, &machine, left, &ram, uart, &options, &steps)
 }
 
 /// Runs the boot sequence, up to the running page allocator.
@@ -147,6 +150,7 @@ fn boot(
     ram: &DirectMap,
     uart: Option<PhysRange>,
     options: &Options<'_>,
+    steps: &Steps,
 ) -> ! {
     let (Some(room), Some(tables)) = (ROOM.take(), TABLES.take()) else { exit(Exit::BootFailed) };
     let Some(workspace) = workspace(&machine.config, &mut Carve::of(room), tables) else {
@@ -161,7 +165,7 @@ fn boot(
         }
     };
     let params = machine.command_line().parse_for(&machine.config).0;
-    let log = Log::new(&CONSOLE, LogOptions::of(&params), &hook);
+    let log = Log::new(&CONSOLE, LogOptions::of(&params), steps, &hook);
     let mut boot = match Boot::new(machine, workspace, &log) {
         Ok(boot) => boot,
         Err(e) => stop(Exit::BootFailed, format_args!("the boot stopped: {e}")),
@@ -181,6 +185,7 @@ fn boot(
     }
     // SAFETY: what the identity map was used for, the device tree and the console, is reached through the kernel's half.
     unsafe { tlb::set_ttbr0(image.reserved_pg_dir().get()) };
+    steps.begin("hand_over");
     let mut running = match start_allocator(&mut boot, ram) {
         Ok(running) => running,
         Err(e @ StartError::Metadata { .. }) => {
@@ -189,6 +194,7 @@ fn boot(
         Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
     };
     initcalls(&mut boot, &mut running);
+    steps.end();
     tlb::flush_all();
     fault::set_ram(ram);
 
@@ -199,7 +205,7 @@ fn boot(
         Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
     };
     tlb::publish();
-    let kernel = Kernel { boot: &boot, pages: &pages, image, options };
+    let kernel = Kernel { boot: &boot, pages: &pages, image, options, steps };
     let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
     // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
     // nobody returns.
@@ -212,6 +218,7 @@ struct Kernel<'k, 'a> {
     pages: &'k Pages,
     image: &'k Loaded,
     options: &'k Options<'k>,
+    steps: &'k Steps,
 }
 
 /// Runs what the command line asks for, on a stack below which nothing is mapped.
@@ -224,7 +231,7 @@ extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
         _ => Default::default(),
     };
     let metal = Arm64::new(kernel.image, kernel.pages.ram(), locals);
-    let how = run(&metal, kernel.boot, kernel.pages, kernel.options);
+    let how = run(&metal, kernel.boot, kernel.pages, kernel.options, kernel.steps);
     closing(&metal, how);
     exit(how)
 }

@@ -18,6 +18,9 @@ pvh_entry:
     cli
     cld
     mov esi, ebx
+    rdtsc
+    mov [entry_ticks - KERNEL], eax
+    mov [entry_ticks - KERNEL + 4], edx
     // Nothing of bss comes with the file.
     mov edi, offset __bss_start - KERNEL
     mov ecx, offset _end - KERNEL
@@ -185,6 +188,12 @@ ret_in_rodata:
 .globl ret_in_data
 ret_in_data:
     ret
+
+.section .data.entry, "aw"
+.balign 8
+.globl entry_ticks
+entry_ticks:
+    .quad 0
 
 .section .text.vectors, "ax"
 // One entry for each vector, 16 bytes apart: the vector's number, above an error code that the processor has pushed for some.

@@ -5,6 +5,7 @@ use super::image::{self, START_KERNEL_MAP};
 use super::smp::{self, Locals};
 use super::{apic, cpu, tlb};
 use arrayvec::ArrayVec;
+use core::arch::asm;
 use core::sync::atomic::Ordering;
 use pagewright::Boot;
 use pagewright::pgtable::{KernelFormat, KernelTables};
@@ -25,6 +26,8 @@ unsafe extern "C" {
     fn ret_in_text();
     static ret_in_rodata: u8;
     static ret_in_data: u8;
+    #[link_name = "entry_ticks"]
+    static ENTRY_TICKS: u64;
 }
 
 /// A byte that can be read.
@@ -38,6 +41,12 @@ pub(super) fn word(at: u64) -> Option<u64> {
     let there = at.is_multiple_of(8) && readable(at);
     // SAFETY: the address is mapped and aligned; any bytes are a number, and nobody depends on what they are.
     there.then(|| unsafe { core::ptr::with_exposed_provenance::<u64>(at as usize).read_volatile() })
+}
+
+/// The counter at the image's first instructions.
+pub(super) fn entry_ticks() -> u64 {
+    // SAFETY: `entry.s` wrote it before any Rust ran.
+    unsafe { ENTRY_TICKS }
 }
 
 /// The image's processors.
@@ -197,5 +206,12 @@ impl Metal for X86 {
 
     fn ticks(&self) -> u64 {
         cpu::time_stamp()
+    }
+
+    fn known_instructions(&self, count: u64) {
+        // SAFETY: counts a register down to 0, from 1 at least.
+        unsafe {
+            asm!("2: dec {0}", "jnz 2b", inout(reg) (count / 2).max(1) => _, options(nomem, nostack));
+        }
     }
 }

@@ -13,6 +13,7 @@ use pagewright::pgtable::{KernelFormat, KernelTables, TableEvent};
 use pagewright::{Boot, Tables};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::{Cpus, Machine};
+use pagewright_kernel::bench::steps::Steps;
 use pagewright_kernel::boot::{StartError, Stopped, initcalls, start_allocator};
 use pagewright_kernel::carve::Carve;
 use pagewright_kernel::console::{Log, line};
@@ -70,6 +71,8 @@ fn stop(how: Exit, why: core::fmt::Arguments<'_>) -> ! {
 /// Called by `entry.s` at the image's link address, with the head's tables in force; `info` is the start information's
 /// physical address.
 pub(super) extern "C" fn start(info: u64) -> ! {
+    let steps = Steps::new(cpu::time_stamp, metal::entry_ticks());
+    steps.begin("image");
     CONSOLE.start();
     // SAFETY: this processor is the only one, and the table is the image's own; its stack for faults is nothing else's.
     let set_up = unsafe {
@@ -112,11 +115,11 @@ pub(super) extern "C" fn start(info: u64) -> ! {
         Some(_) => {}
         None => stop(Exit::BootFailed, format_args!("the image does not lie in RAM")),
     }
-    boot(&machine, kept, &ram, &options)
+    boot(&machine, kept, &ram, &options, &steps)
 }
 
 /// Runs the boot sequence, up to the running page allocator.
-fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'_>) -> ! {
+fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'_>, steps: &Steps) -> ! {
     let (Some(room), Some(tables)) = (ROOM.take(), TABLES.take()) else { exit(Exit::BootFailed) };
     let Some(workspace) = workspace(&machine.config, &mut Carve::of(room), tables) else {
         stop(Exit::BootFailed, format_args!("the boot's workspace is too small"))
@@ -131,7 +134,7 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
         }
     };
     let params = machine.command_line().parse_for(&machine.config).0;
-    let log = Log::new(&CONSOLE, LogOptions::of(&params), &hook);
+    let log = Log::new(&CONSOLE, LogOptions::of(&params), steps, &hook);
     let mut boot = match Boot::new(machine, workspace, &log) {
         Ok(boot) => boot,
         Err(e) => stop(Exit::BootFailed, format_args!("the boot stopped: {e}")),
@@ -153,6 +156,7 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
         .collect();
     // SAFETY: the tables that are loaded map memblock's memory there, which the boot does with every byte of it.
     let ram = unsafe { DirectMap::new(mapped, PAGE_OFFSET) };
+    steps.begin("hand_over");
     let mut running = match start_allocator(&mut boot, &ram) {
         Ok(running) => running,
         Err(e @ StartError::Metadata { .. }) => {
@@ -161,6 +165,7 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
         Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
     };
     initcalls(&mut boot, &mut running);
+    steps.end();
     tlb::flush_here();
     fault::set_ram(&ram);
 
@@ -175,7 +180,7 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
         exit(Exit::BootFailed);
     }
     cpu::load_idt(metal::idt(&boot));
-    let kernel = Kernel { boot: &boot, pages: &pages, kept, options };
+    let kernel = Kernel { boot: &boot, pages: &pages, kept, options, steps };
     let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
     // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
     // nobody returns.
@@ -188,6 +193,7 @@ struct Kernel<'k, 'a> {
     pages: &'k Pages,
     kept: &'k Kept,
     options: &'k Options<'k>,
+    steps: &'k Steps,
 }
 
 /// Runs what the command line asks for, on a stack below which nothing is mapped.
@@ -196,7 +202,7 @@ extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
     // SAFETY: `pages` is on the first stack, which nobody leaves.
     let locals = unsafe { smp::start_all(boot, pages, &kernel.kept.acpi.apic_ids, metal::idt(boot)) };
     let metal = X86::new(boot, pages.ram(), locals);
-    let how = run(&metal, boot, pages, kernel.options);
+    let how = run(&metal, boot, pages, kernel.options, kernel.steps);
     closing(&metal, how);
     exit(how)
 }

@@ -1,0 +1,82 @@
+//! `bench=page`: the page allocator, as the image's own code calls it.
+
+use super::clock::Value;
+use super::{Bench, Failed};
+use crate::carve::bytes_for;
+use pagewright_addr::Order;
+use pagewright_page::Frames;
+
+/// Pairs of an allocation and a free of one order, measured together.
+const PAIRS: u64 = 4096;
+
+fn order(n: u8) -> Order {
+    Order::new(n).unwrap_or_default()
+}
+
+/// The group.
+pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
+    let pages = bench.subject.pages;
+    let before = pages.free_pages();
+    let mut missing = None;
+    for n in 0..=10 {
+        match pairs(bench, n) {
+            Some(value) => bench.value(format_args!("page.order{n}"), value),
+            None => missing = missing.or(Some(Failed::NoBlock(n))),
+        }
+    }
+    for (n, blocks) in [(0, 4096), (3, 512)] {
+        match batch(bench, n, blocks) {
+            Some(value) => bench.value(format_args!("page.batch{blocks}.order{n}"), value),
+            None => missing = missing.or(Some(Failed::NoBlock(n))),
+        }
+    }
+    let after = pages.free_pages();
+    match missing {
+        _ if before != after => Err(Failed::Lost(before, after)),
+        Some(missing) => Err(missing),
+        None => Ok(()),
+    }
+}
+
+/// A block is allocated and freed at once, again and again.
+fn pairs(bench: &Bench<'_>, n: u8) -> Option<Value> {
+    let pages = bench.subject.pages;
+    // What no block was taken from yet is prepared before.
+    pages.free(pages.alloc(order(n)).ok()?);
+    let mut failed = 0;
+    let value = pages.undisturbed(|| {
+        bench.clock.each(PAIRS, |_| match pages.alloc(order(n)) {
+            Ok(frames) => pages.free(frames),
+            Err(_) => failed += 1,
+        })
+    });
+    (failed == 0).then_some(value)
+}
+
+/// Blocks that are held until all are there; then they are freed in the order in which they came. The loop and the array of
+/// blocks are part of the value.
+fn batch(bench: &Bench<'_>, n: u8, blocks: usize) -> Option<Value> {
+    let pages = bench.subject.pages;
+    let bytes = bytes_for::<Option<Frames<'static>>>(blocks);
+    let room = (bytes >> pages.page_shift().get()) + 1;
+    let mut memory = pages.alloc(order(room.next_power_of_two().ilog2() as u8)).ok()?;
+    let value = pages.carve(&mut memory).and_then(|mut carve| {
+        let held = carve.slice(blocks, || None)?;
+        let mut fill_and_empty = || {
+            for slot in held.iter_mut() {
+                *slot = pages.alloc(order(n)).ok();
+            }
+            let all = held.iter().all(Option::is_some);
+            for frames in held.iter_mut().filter_map(Option::take) {
+                pages.free(frames);
+            }
+            all
+        };
+        // The first time prepares memory that no block was taken from yet.
+        let there = fill_and_empty();
+        let ticks = pages.undisturbed(|| bench.clock.ticks(|| _ = fill_and_empty()));
+        there.then(|| Value::quotient(ticks, blocks as u64))
+    });
+    pages.free(memory);
+    value
+}
