@@ -2,7 +2,6 @@
 
 use crate::{FrameIdx, PageMeta, Word};
 use core::fmt;
-use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::Order;
 
 /// The sole right to use the memory of one or more frames with consecutive indices.
@@ -21,7 +20,7 @@ use pagewright_addr::Order;
 pub struct Frames<'a> {
     /// The first frame's metadata.
     head: &'a PageMeta,
-    /// The first frame's index (low half) and how many frames there are: two words, so that a token travels in registers.
+    /// The first frame's index (low half) and how many frames follow it: two words, so that a token travels in registers.
     extent: u64,
 }
 
@@ -34,7 +33,7 @@ impl<'a> Frames<'a> {
     #[inline]
     pub(crate) fn mint(head: &'a PageMeta, start: FrameIdx, len: u64) -> Self {
         head.set_word(Word::OWNED);
-        head.refcount.store(1, Relaxed);
+        head.set_refcount(1);
         Self::from_parts(head, start, len)
     }
 
@@ -48,7 +47,7 @@ impl<'a> Frames<'a> {
     #[expect(clippy::len_without_is_empty, reason = "a token is never empty")]
     #[inline]
     pub const fn len(&self) -> u64 {
-        self.extent >> 32
+        (self.extent >> 32) + 1
     }
 
     /// The order, if the frames are an aligned block of a power of two.
@@ -63,6 +62,18 @@ impl<'a> Frames<'a> {
         self.start().is_aligned(order).then_some(order)
     }
 
+    /// What tells a token's frames: see [`Self::pack`].
+    #[inline]
+    pub(crate) const fn extent(&self) -> u64 {
+        self.extent
+    }
+
+    /// First index and length as one word: the length less one in the upper half, so that the word of a single frame is its index.
+    #[inline]
+    pub(crate) const fn pack(start: FrameIdx, len: u64) -> u64 {
+        start.get() as u64 | (len - 1) << 32
+    }
+
     /// The first frame's metadata.
     #[inline]
     pub(crate) fn head(&self) -> &'a PageMeta {
@@ -75,7 +86,14 @@ impl<'a> Frames<'a> {
     pub(crate) fn from_parts(head: &'a PageMeta, start: FrameIdx, len: u64) -> Self {
         debug_assert!(head.word().is(crate::State::Owned));
         debug_assert!(len > 0 && len <= Self::MAX);
-        Self { head, extent: u64::from(start.get()) | len << 32 }
+        Self { head, extent: Self::pack(start, len) }
+    }
+
+    /// The same from a word as [`Self::pack`] makes it.
+    #[inline]
+    pub(crate) fn from_extent(head: &'a PageMeta, extent: u64) -> Self {
+        debug_assert!(head.word().is(crate::State::Owned));
+        Self { head, extent }
     }
 }
 
@@ -130,7 +148,7 @@ impl<'a> Reserved<'a> {
         assert!(self.len() <= Frames::MAX, "{self:?} has more frames than one token can");
         for slot in inner {
             slot.set_word(Word::INNER);
-            slot.refcount.store(0, Relaxed);
+            slot.set_refcount(0);
         }
         Frames::mint(head, FrameIdx::new(self.start as u32), self.slots.len() as u64)
     }

@@ -177,13 +177,13 @@ impl<'a> PageMap<'a> {
     /// References to the block that starts here (page_ref_count).
     #[inline]
     pub fn refcount(&self, idx: FrameIdx) -> u32 {
-        self.slot(idx).refcount.load(Relaxed)
+        self.slot(idx).refcount()
     }
 
     /// How many page-table entries map the frame (page_mapcount).
     #[inline]
     pub fn mapcount(&self, idx: FrameIdx) -> u32 {
-        self.slot(idx).mapcount.load(Relaxed)
+        self.slot(idx).mapcount()
     }
 
     /// Sets flags of a frame in use and tells what they were before.

@@ -23,7 +23,8 @@
 //!
 //! Conventions, so that all zeroes is "nothing": counts are of what exists (a frame that no page table maps has a
 //! mapcount of 0, where Linux stores -1); a link is stored as the distance to its target, and 0 is no link.
-//! Pins count in refcount with Linux's bias of 1024. Node and zone are in the pageblock record, which
+//! The two counts are the halves of one 64-bit word, so that whoever maps a page takes its reference in the same step, and a look at
+//! one word tells whether anybody else has the page. Pins count in refcount with Linux's bias of 1024. Node and zone are in the pageblock record, which
 //! `zone` keeps; CPU ids, cgroups, young and idle bits are side arrays.
 
 use crate::{FrameIdx, Word};
@@ -34,9 +35,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 #[repr(C, align(32))]
 pub struct PageMeta {
     pub(crate) word: AtomicU32,
-    pub(crate) refcount: AtomicU32,
-    pub(crate) mapcount: AtomicU32,
     pub(crate) owner: AtomicU32,
+    /// References (low half) and mappings: one word, so that one comparison tells whether there are others.
+    pub(crate) counts: AtomicU64,
     next: AtomicU32,
     prev: AtomicU32,
     pub(crate) data: AtomicU64,
@@ -61,8 +62,33 @@ impl PageMeta {
 
     /// Whether nothing was ever written, or all of it taken back.
     pub(crate) fn is_zero(&self) -> bool {
-        let words = [&self.word, &self.refcount, &self.mapcount, &self.owner, &self.next, &self.prev];
-        words.iter().all(|word| word.load(Relaxed) == 0) && self.data.load(Relaxed) == 0
+        let words = [&self.word, &self.owner, &self.next, &self.prev];
+        let wide = [&self.counts, &self.data];
+        words.iter().all(|word| word.load(Relaxed) == 0) && wide.iter().all(|word| word.load(Relaxed) == 0)
+    }
+
+    /// References to the block that this frame heads.
+    #[inline]
+    pub(crate) fn refcount(&self) -> u32 {
+        self.counts.load(Relaxed) as u32
+    }
+
+    /// How many page-table entries map the frame.
+    #[inline]
+    pub(crate) fn mapcount(&self) -> u32 {
+        (self.counts.load(Relaxed) >> 32) as u32
+    }
+
+    /// Sets the references, and that nothing maps the frame: a plain store by whoever holds the token.
+    #[inline]
+    pub(crate) fn set_refcount(&self, references: u32) {
+        self.counts.store(u64::from(references), Relaxed);
+    }
+
+    /// Whether there is the token's own reference and nothing else.
+    #[inline]
+    pub(crate) fn has_no_others(&self) -> bool {
+        self.counts.load(Relaxed) == 1
     }
 
     #[inline]
@@ -104,8 +130,8 @@ impl fmt::Debug for PageMeta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PageMeta")
             .field("word", &self.word())
-            .field("refcount", &self.refcount.load(Relaxed))
-            .field("mapcount", &self.mapcount.load(Relaxed))
+            .field("refcount", &self.refcount())
+            .field("mapcount", &self.mapcount())
             .field("owner", &self.owner.load(Relaxed))
             .field("data", &self.data.load(Relaxed))
             .finish()

@@ -103,7 +103,7 @@ impl<'a> Pristine<'a> {
     pub fn into_reserved(self) -> Reserved<'a> {
         for slot in self.slots {
             slot.set_word(Word::RESERVED);
-            slot.refcount.store(1, core::sync::atomic::Ordering::Relaxed);
+            slot.set_refcount(1);
         }
         Reserved::new(self.slots, self.start)
     }

@@ -4,6 +4,10 @@
 //! lock, no compare-and-exchange and no look at the metadata is needed. All its blocks are of one map, which is
 //! checked when they come. The per-CPU lists of `zone` are shelves of racks.
 //!
+//! Shelves come in groups of eight, which differ in the order of their blocks ([`Rack::new`]). A *directory*, one word for each
+//! so many frames of the map, says to which group a block goes; `zone`'s pageblock records are one. So a block finds its shelf by
+//! itself, with one look at a word that its policy keeps.
+//!
 //! The top of a shelf is what was pushed last, and likely is in the cache; refilling puts blocks under the bottom and
 //! draining takes them from there, those that lie there longest first.
 //!
@@ -17,18 +21,24 @@
 
 use crate::{FrameIdx, Frames, PageMap, PageMeta, Word};
 use core::fmt;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use pagewright_addr::Order;
 
 /// A stack of blocks of one order. It belongs to a [`Rack`], which fills it.
+///
+/// # Invariants
+/// `bottom <= top <= limit <= room.len()`.
+// A cache line each: the fields that a push or pop touches are never in two.
+#[repr(align(64))]
 pub struct Shelf<'m> {
     room: &'m mut [FrameIdx],
     bottom: u32,
     top: u32,
-    /// Where the top may rise to by pushing ([`Rack::set_limit`]); never below the top.
+    /// Where the top may rise to by pushing ([`Rack::set_limit`]).
     limit: u32,
-    /// Frames of each block.
-    pages: u32,
+    order: Order,
+    /// What a block's index is completed with to a token's extent.
+    tail: u64,
     /// How often a block was popped.
     pops: u64,
 }
@@ -42,14 +52,20 @@ impl<'m> Shelf<'m> {
             bottom: 0,
             top: 0,
             limit: places as u32,
-            pages: order.pages() as u32,
+            order,
+            tail: Frames::pack(FrameIdx::new(0), order.pages()),
             pops: 0,
         }
     }
 
     /// Frames of each block.
     pub const fn pages(&self) -> u32 {
-        self.pages
+        self.order.pages() as u32
+    }
+
+    /// Their order.
+    pub const fn order(&self) -> Order {
+        self.order
     }
 
     /// How many blocks lie here.
@@ -100,27 +116,73 @@ impl<'m> Shelf<'m> {
 
 impl fmt::Debug for Shelf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Shelf({} blocks of {} frames, room for {})", self.len(), self.pages, self.capacity())
+        write!(f, "Shelf({} blocks of {} frames, room for {})", self.len(), self.pages(), self.capacity())
     }
 }
 
 /// Shelves for blocks of one map.
 ///
 /// # Invariants
-/// Whatever lies on a shelf is the first index of a block of the map whose token was consumed, as long as the shelf says.
+/// - Whatever lies on a shelf is the first index of a block of the map whose token was consumed, as long as the shelf says.
+/// - `bytes` is the size of the map's slots, and the directory has a word for each of them: `words[offset >> shift]` for a slot
+///   at byte `offset`.
+/// - The shelf of number `n` has blocks of the order at place `n % 8`; that at place 0 is 0.
 pub struct Rack<'m, 'a> {
     map: &'a [PageMeta],
+    bytes: usize,
+    words: &'a [AtomicU32],
+    shift: u32,
+    /// Where in a group the shelf of each order is; [`Self::NOWHERE`] for those that have none.
+    places: [u8; 16],
     shelves: &'m mut [Shelf<'m>],
 }
 
 impl<'m, 'a> Rack<'m, 'a> {
-    /// A rack of these shelves, which are emptied: the tokens of whatever lay there stay lost.
-    pub fn new(map: &PageMap<'a>, shelves: &'m mut [Shelf<'m>]) -> Self {
-        for shelf in shelves.iter_mut() {
+    /// How many shelves a group has.
+    pub const GROUP: usize = 8;
+    /// The bits of a directory's word that say which group a block goes to: the number of the group's first shelf.
+    pub const GROUP_BITS: u32 = 0xff << Self::GROUP_BITS_SHIFT;
+    /// Where in the word the group's number is.
+    pub const GROUP_BITS_SHIFT: u32 = 3;
+    /// The place of orders that have no shelf: what lies at it has no room.
+    const NOWHERE: u8 = 7;
+
+    /// A rack of these shelves, which are emptied: the tokens of whatever lay there stay lost. `directory` has a word for each
+    /// `2^span` frames of the map; the shelf of number `8 * group + place` has blocks of the order `orders[place]`.
+    ///
+    /// # Panics
+    /// If the directory has too few words, a shelf with room has another order, or the orders do not begin with 0 or are more
+    /// than seven: each is a mistake in whoever laid out the lists.
+    pub fn new(
+        map: &PageMap<'a>,
+        directory: &'a [AtomicU32],
+        span: Order,
+        orders: &[Order],
+        shelves: &'m mut [Shelf<'m>],
+    ) -> Self {
+        let slots = map.slots;
+        let last = slots.len().saturating_sub(1) >> span.get();
+        assert!(last < directory.len(), "a directory of {} words ends before word {last}", directory.len());
+        assert!(
+            orders.first() == Some(&Order::ZERO) && orders.len() <= usize::from(Self::NOWHERE),
+            "a group's orders cannot be {orders:?}"
+        );
+        for (n, shelf) in shelves.iter_mut().enumerate() {
             (shelf.bottom, shelf.top, shelf.pops) = (0, 0, 0);
             shelf.limit = shelf.room.len() as u32;
+            let wanted = orders.get(n % Self::GROUP);
+            assert!(
+                shelf.room.is_empty() || wanted == Some(&shelf.order),
+                "shelf {n} is for blocks of order {}",
+                shelf.order.get()
+            );
         }
-        Self { map: map.slots, shelves }
+        let mut places = [Self::NOWHERE; 16];
+        for (place, order) in orders.iter().enumerate().rev() {
+            places[order.index()] = place as u8;
+        }
+        let shift = PageMeta::BYTES.trailing_zeros() + u32::from(span.get());
+        Self { map: slots, bytes: size_of_val(slots), words: directory, shift, places, shelves }
     }
 
     /// The shelves.
@@ -140,6 +202,12 @@ impl<'m, 'a> Rack<'m, 'a> {
         blocks
     }
 
+    /// The shelf of an order in the group whose first shelf is `first`, if it has room.
+    pub fn shelf_of_order(&self, first: usize, order: Order) -> Option<usize> {
+        let shelf = first + usize::from(self.places[order.index() & 15]);
+        self.shelves.get(shelf).filter(|shelf| shelf.capacity() > 0).map(|_| shelf)
+    }
+
     /// Takes the block on top of a shelf; `None` if it is empty or there is no such shelf.
     #[inline(always)]
     pub fn pop(&mut self, shelf: usize) -> Option<Frames<'a>> {
@@ -147,30 +215,69 @@ impl<'m, 'a> Rack<'m, 'a> {
         if shelf.is_empty() {
             return None;
         }
-        let top = shelf.top - 1;
-        let idx = *shelf.room.get(top as usize)?;
-        let head = self.map.get(idx.index())?;
-        shelf.top = top;
+        shelf.top -= 1;
         shelf.pops += 1;
-        Some(Frames::from_parts(head, idx, u64::from(shelf.pages)))
+        // SAFETY: the top was above the bottom and at most the room's length (the shelf's invariant), so one less is inside it.
+        let idx = unsafe { *shelf.room.get_unchecked(shelf.top as usize) };
+        // SAFETY: what lies on a shelf is an index of this map (the rack's invariant).
+        let head = unsafe { self.map.get_unchecked(idx.index()) };
+        Some(Frames::from_extent(head, u64::from(idx.get()) | shelf.tail))
     }
 
-    /// Puts a block on top of a shelf.
+    /// Puts a block on top of the shelf that it belongs to: of the group that the directory says, and of its order.
     ///
     /// # Errors
-    /// The block itself if the shelf's limit is reached, if there is no such shelf, or if the block may not lie there: its frames are not
-    /// as many as the shelf's blocks have, belong to another map, have flags, or are referenced or mapped.
+    /// The block itself if the shelf's limit is reached, if there is no such shelf, or if the block may not lie there: its frames are
+    /// no aligned block of a power of two, belong to another map, have flags, or are referenced or mapped.
     // Always inline: out of line, and with a panic instead of the error, it was three times as many instructions.
     #[inline(always)]
-    pub fn push(&mut self, shelf: usize, frames: Frames<'a>) -> Result<(), Frames<'a>> {
+    pub fn push(&mut self, frames: Frames<'a>) -> Result<(), Frames<'a>> {
+        let Some(mut shelf) = self.group_of(&frames) else { return Err(frames) };
+        if frames.extent() != u64::from(frames.start().get()) {
+            // More than one frame.
+            let Some(place) = self.place_of(&frames) else { return Err(frames) };
+            shelf += place;
+        }
         let Some(shelf) = self.shelves.get_mut(shelf) else { return Err(frames) };
-        if !may_lie(self.map, shelf.pages, &frames) || shelf.top >= shelf.limit {
+        if !is_unused(frames.head()) || shelf.top >= shelf.limit {
             return Err(frames);
         }
-        let Some(place) = shelf.room.get_mut(shelf.top as usize) else { return Err(frames) };
-        *place = frames.start();
+        // SAFETY: the top is below the limit, which is at most the room's length (the shelf's invariant).
+        *unsafe { shelf.room.get_unchecked_mut(shelf.top as usize) } = frames.start();
         shelf.top += 1;
         Ok(())
+    }
+
+    /// The first shelf of the group that a block belongs to; `None` if it is of another map.
+    #[inline(always)]
+    fn group_of(&self, frames: &Frames<'_>) -> Option<usize> {
+        // A token's head is its first frame's slot, so its place tells map and frame at once.
+        let offset = core::ptr::from_ref(frames.head()).addr().wrapping_sub(self.map.as_ptr().addr());
+        if offset >= self.bytes {
+            return None;
+        }
+        // SAFETY: the offset is that of one of the map's slots, for each of which there is a word (the rack's invariant).
+        let word = unsafe { self.words.get_unchecked(offset >> self.shift) };
+        Some((word.load(Relaxed) & Self::GROUP_BITS) as usize)
+    }
+
+    /// Where in its group the shelf of a block is; `None` if the frames are no block.
+    #[inline(always)]
+    fn place_of(&self, frames: &Frames<'_>) -> Option<usize> {
+        let rest = (frames.extent() >> 32) as u32;
+        // All ones below the length's only bit, and none of them in the index.
+        if rest & (rest.wrapping_add(1) | frames.start().get()) != 0 {
+            return None;
+        }
+        // A place has blocks of its order only, or no room.
+        let place = self.places.get(rest.wrapping_add(1).trailing_zeros() as usize)?;
+        Some(usize::from(*place))
+    }
+
+    /// The number of the shelf that a block belongs to.
+    pub fn shelf_of(&self, frames: &Frames<'_>) -> Option<usize> {
+        let shelf = self.group_of(frames)? + self.place_of(frames)?;
+        self.shelves.get(shelf).filter(|shelf| shelf.capacity() > 0).map(|_| shelf)
     }
 
     /// Cuts a block into blocks of a shelf's size and puts them under those that lie there, so that they come out lowest first.
@@ -180,12 +287,13 @@ impl<'m, 'a> Rack<'m, 'a> {
     /// ([`Self::push`]). [`Self::make_room`] makes room.
     pub fn push_bottom(&mut self, shelf: usize, frames: Frames<'a>) -> Result<(), Frames<'a>> {
         let Some(shelf) = self.shelves.get_mut(shelf) else { return Err(frames) };
-        let (start, len, pages) = (frames.start(), frames.len(), u64::from(shelf.pages));
-        let blocks = len / pages;
-        if blocks * pages != len || blocks > u64::from(shelf.bottom) {
+        let (start, len, pages) = (frames.start(), frames.len(), shelf.order.pages());
+        let blocks = len >> shelf.order.get();
+        if blocks * pages != len || !start.is_aligned(shelf.order) || blocks > u64::from(shelf.bottom) {
             return Err(frames);
         }
-        if !may_lie(self.map, len as u32, &frames) {
+        let ours = self.map.get(start.index()).is_some_and(|slot| core::ptr::eq(slot, frames.head()));
+        if !ours || !is_unused(frames.head()) {
             return Err(frames);
         }
         let bottom = shelf.bottom as usize - blocks as usize;
@@ -194,7 +302,7 @@ impl<'m, 'a> Rack<'m, 'a> {
         let heads = self.map[start.index()..start.index() + len as usize].iter().step_by(pages as usize);
         for (place, head) in shelf.room[bottom..shelf.bottom as usize].iter_mut().rev().zip(heads) {
             head.set_word(Word::OWNED);
-            head.refcount.store(1, Relaxed);
+            head.set_refcount(1);
             *place = FrameIdx::new(idx);
             idx = idx.wrapping_add(pages as u32);
         }
@@ -220,7 +328,7 @@ impl<'m, 'a> Rack<'m, 'a> {
         let shelf = self.shelves.get_mut(shelf)?;
         let most = most.min(shelf.len());
         let lying = shelf.room.get(shelf.bottom as usize..)?.get(..most)?;
-        let (first, pages) = (*lying.first()?, shelf.pages);
+        let (first, pages) = (*lying.first()?, shelf.order.pages() as u32);
         let run = |step: u32| {
             let mut next = first.get();
             let going_on = |at: &&FrameIdx| {
@@ -236,24 +344,17 @@ impl<'m, 'a> Rack<'m, 'a> {
         let slots = &self.map[low.index()..low.index() + len as usize];
         for head in slots.iter().step_by(pages as usize).skip(1) {
             head.set_word(Word::INNER);
-            head.refcount.store(0, Relaxed);
+            head.set_refcount(0);
         }
         shelf.bottom += blocks as u32;
         Some(Frames::from_parts(&slots[0], low, len))
     }
 }
 
-/// Whether a token may lie on a shelf of blocks of `pages` frames: of this map, of that length, used by nobody.
+/// Whether a token's block has no flags and is used by nobody else.
 #[inline(always)]
-fn may_lie(map: &[PageMeta], pages: u32, frames: &Frames<'_>) -> bool {
-    let head = frames.head();
-    // Two maps do not begin at the same address, so a token whose index counts from this map's first slot is of this map.
-    let first = (head as *const PageMeta).wrapping_sub(frames.start().index());
-    core::ptr::eq(first, map.as_ptr())
-        && frames.len() == u64::from(pages)
-        && head.word.load(Relaxed) == Word::OWNED.bits()
-        && head.refcount.load(Relaxed) == 1
-        && head.mapcount.load(Relaxed) == 0
+fn is_unused(head: &PageMeta) -> bool {
+    head.word() == Word::OWNED && head.has_no_others()
 }
 
 impl fmt::Debug for Rack<'_, '_> {

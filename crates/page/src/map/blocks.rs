@@ -22,10 +22,10 @@ impl<'a> PageMap<'a> {
         let Some(order) = frames.order().filter(|&order| order <= self.sections.align()) else {
             panic!("{frames:?} is not one block of at most order {}", self.sections.align().get());
         };
-        if head.refcount.load(Relaxed) != 1 || head.mapcount.load(Relaxed) != 0 {
+        if !head.has_no_others() {
             wrong("bad page state: freed while referenced or mapped", start, head);
         }
-        head.refcount.store(0, Relaxed);
+        head.set_refcount(0);
         head.word.store(Word::free(order).bits(), Release);
         start
     }
@@ -37,8 +37,7 @@ impl<'a> PageMap<'a> {
     #[track_caller]
     pub fn check_free(&self, frames: &Frames<'a>) {
         let head = self.owned_head(frames);
-        if head.word() != Word::OWNED || head.refcount.load(Relaxed) != 1 || head.mapcount.load(Relaxed) != 0
-        {
+        if head.word() != Word::OWNED || !head.has_no_others() {
             wrong("bad page state: freed while it has flags, references or mappings", frames.start(), head);
         }
     }
@@ -56,7 +55,7 @@ impl<'a> PageMap<'a> {
             wrong("no free block of the wanted order to take", idx, slot);
         }
         // The exchange made the word that of a token's head.
-        slot.refcount.store(1, Relaxed);
+        slot.set_refcount(1);
         Frames::from_parts(slot, idx, order.pages())
     }
 
@@ -86,10 +85,10 @@ impl<'a> PageMap<'a> {
         let low = start.min(buddy);
         if buddy == low {
             // The head moves down with whatever references are still counted in it.
-            let references = head.refcount.swap(0, Relaxed);
+            let counts = head.counts.swap(0, Relaxed);
             head.set_word(Word::INNER);
             slot.set_word(Word::OWNED);
-            slot.refcount.store(references, Relaxed);
+            slot.counts.store(counts, Relaxed);
         }
         Frames::from_parts(self.slot(low), low, 2 * order.pages())
     }
@@ -140,10 +139,10 @@ impl<'a> PageMap<'a> {
             below.len() + above.len() <= Frames::MAX,
             "{below:?} and {above:?} are too many frames for one token"
         );
-        if upper.refcount.load(Relaxed) != 1 || upper.mapcount.load(Relaxed) != 0 {
+        if !upper.has_no_others() {
             wrong("merged while referenced or mapped", above.start(), upper);
         }
-        upper.refcount.store(0, Relaxed);
+        upper.set_refcount(0);
         upper.set_word(Word::INNER);
         Frames::from_parts(below.head(), below.start(), below.len() + above.len())
     }
@@ -174,10 +173,7 @@ impl<'a> PageMap<'a> {
         let slot = self.slot(idx);
         let mut order = Order::ZERO;
         let taken = slot.word.fetch_update(Acquire, Relaxed, |bits| {
-            if slot.owner.load(Relaxed) != owner.bits()
-                || slot.refcount.load(Relaxed) > 1
-                || slot.mapcount.load(Relaxed) != 0
-            {
+            if slot.owner.load(Relaxed) != owner.bits() || slot.counts.load(Relaxed) > 1 {
                 return None;
             }
             let (word, deposited) = Word::from_bits(bits).withdraw(usage)?;
@@ -189,7 +185,7 @@ impl<'a> PageMap<'a> {
         }
         slot.owner.store(0, Relaxed);
         // The exchange made the word that of a token's head.
-        slot.refcount.store(1, Relaxed);
+        slot.set_refcount(1);
         Frames::from_parts(slot, idx, order.pages())
     }
 

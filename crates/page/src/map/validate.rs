@@ -143,7 +143,7 @@ impl PageMap<'_> {
             let (idx, slot) = (FrameIdx::new(at as u32), &self.slots[at]);
             match known(idx, slot)? {
                 State::Inner if is_unused(slot) && slot.word() == Word::INNER => {}
-                State::Tail if slot.refcount.load(Relaxed) == 0 => {}
+                State::Tail if slot.refcount() == 0 => {}
                 state @ (State::Inner | State::Tail) => return Err(MapViolation::Fields { idx, state }),
                 state => return Err(MapViolation::Torn { head: FrameIdx::new(head as u32), idx, state }),
             }
@@ -159,5 +159,5 @@ fn known(idx: FrameIdx, slot: &PageMeta) -> Result<State, MapViolation> {
 
 /// Whether nobody refers to the frame, maps it or owns it.
 fn is_unused(slot: &PageMeta) -> bool {
-    slot.refcount.load(Relaxed) == 0 && slot.mapcount.load(Relaxed) == 0 && slot.owner.load(Relaxed) == 0
+    slot.counts.load(Relaxed) == 0 && slot.owner.load(Relaxed) == 0
 }

@@ -1,10 +1,19 @@
 //! Racks: what lies on a shelf is its CPU's alone, and comes back as it went.
 
 use super::*;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-/// Runs `f` with a rack of one shelf, for blocks of 2^`n` frames and with `places` places, and the frames 16 to 80.
+const ORDERS: [Order; 2] = [Order::ZERO, order(1)];
+
+/// Words that say these groups; leaked, so that they live as long as any map.
+fn directory(groups: &[u32]) -> &'static [AtomicU32] {
+    let words = groups.iter().map(|group| AtomicU32::new(group << Rack::GROUP_BITS_SHIFT));
+    std::boxed::Box::leak(words.collect())
+}
+
+/// Runs `f` with a rack whose shelf `n` has room, for blocks of 2^`n` frames and with `places` places, and the frames 16 to 80.
 fn with_shelf<R>(
     n: u8,
     places: usize,
@@ -19,8 +28,10 @@ fn with_shelf<R>(
     ) -> R {
         let _below = all.take_front(16);
         let mut room = vec![FrameIdx::new(0); places];
-        let mut shelves = [Shelf::new(order(n), &mut room)];
-        let mut rack = Rack::new(&map, &mut shelves);
+        let mut shelves = [Shelf::new(Order::ZERO, &mut []), Shelf::new(order(1), &mut [])];
+        shelves[usize::from(n)] = Shelf::new(order(n), &mut room);
+        let directory = directory(&[0; 5]);
+        let mut rack = Rack::new(&map, directory, ALIGN, &ORDERS, &mut shelves);
         let blocks = (0..64 >> n).map(|_| all.take_front(1 << n).into_frames()).collect();
         f(map, &mut rack, blocks)
     }
@@ -37,12 +48,12 @@ fn starts(shelf: &Shelf<'_>) -> Vec<u32> {
 fn what_was_pushed_last_comes_out_first_and_is_the_same_block() {
     with_shelf(1, 8, |map, rack, mut blocks| {
         for _ in 0..3 {
-            rack.push(0, blocks.pop_front().unwrap()).unwrap();
+            rack.push(blocks.pop_front().unwrap()).unwrap();
         }
-        assert_eq!(starts(&rack.shelves()[0]), [20, 18, 16]);
-        let top = rack.pop(0).unwrap();
+        assert_eq!(starts(&rack.shelves()[1]), [20, 18, 16]);
+        let top = rack.pop(1).unwrap();
         assert_eq!((top.start().get(), top.len()), (20, 2));
-        assert_eq!(rack.shelves()[0].pops(), 1);
+        assert_eq!(rack.shelves()[1].pops(), 1);
         // It is a block like any other.
         map.put_block(top);
         assert_eq!(map.free_order(FrameIdx::new(20)), Some(order(1)));
@@ -54,16 +65,15 @@ fn a_shelf_takes_no_more_than_its_limit_and_its_room() {
     with_shelf(0, 4, |_, rack, mut blocks| {
         assert_eq!(rack.set_limit(0, 2), 2);
         for left in [1, 0] {
-            rack.push(0, blocks.pop_front().unwrap()).unwrap();
+            rack.push(blocks.pop_front().unwrap()).unwrap();
             assert_eq!(rack.shelves()[0].left(), left);
         }
-        let refused = rack.push(0, blocks.pop_front().unwrap()).unwrap_err();
+        let refused = rack.push(blocks.pop_front().unwrap()).unwrap_err();
         assert_eq!(refused.start().get(), 18, "the block comes back");
         assert_eq!(rack.set_limit(0, 10), 2, "there is room for two more");
-        rack.push(0, refused).unwrap();
-        rack.push(0, blocks.pop_front().unwrap()).unwrap();
-        assert!(rack.push(0, blocks.pop_front().unwrap()).is_err());
-        assert!(rack.push(1, blocks.pop_front().unwrap()).is_err(), "there is no such shelf");
+        rack.push(refused).unwrap();
+        rack.push(blocks.pop_front().unwrap()).unwrap();
+        assert!(rack.push(blocks.pop_front().unwrap()).is_err());
     });
 }
 
@@ -72,7 +82,7 @@ fn a_cut_block_comes_out_lowest_first_after_what_lay_there() {
     with_shelf(0, 16, |map, rack, mut blocks| {
         let whole =
             (0..3).fold(blocks.pop_front().unwrap(), |low, _| map.merge(low, blocks.pop_front().unwrap()));
-        rack.push(0, blocks.pop_front().unwrap()).unwrap();
+        rack.push(blocks.pop_front().unwrap()).unwrap();
         assert_eq!(rack.make_room(0, 4), 4);
         rack.push_bottom(0, whole).unwrap();
         let out: Vec<_> = core::iter::from_fn(|| rack.pop(0)).map(|f| (f.start().get(), f.len())).collect();
@@ -100,12 +110,12 @@ fn runs_from_the_bottom_are_one_token() {
         let mut by_start: Vec<_> = blocks.drain(..).collect();
         for start in wanted {
             let at = by_start.iter().position(|f| f.start().get() == start).unwrap();
-            rack.push(0, by_start.swap_remove(at)).unwrap();
+            rack.push(by_start.swap_remove(at)).unwrap();
         }
-        let run = rack.pop_bottom_run(0, 2).unwrap();
+        let run = rack.pop_bottom_run(1, 2).unwrap();
         assert_eq!((run.start().get(), run.len()), (16, 4), "two of the three that touch");
         let mut rest = vec![];
-        while let Some(run) = rack.pop_bottom_run(0, 9) {
+        while let Some(run) = rack.pop_bottom_run(1, 9) {
             rest.push((run.start().get(), run.len()));
             // The run is a token: it splits into blocks again.
             let (low, high) = map.split_front(run, 2);
@@ -121,17 +131,19 @@ fn runs_from_the_bottom_are_one_token() {
 fn what_may_not_lie_on_a_shelf_is_given_back() {
     with_shelf(1, 8, |map, rack, mut blocks| {
         let two = map.merge(blocks.pop_front().unwrap(), blocks.pop_front().unwrap());
-        let two = rack.push(0, two).expect_err("too long");
+        let two = rack.push(two).expect_err("too long");
         let (low, high) = map.split_at(two, 2);
-        let refs = &map.slots[low.start().index()].refcount;
-        refs.store(2, core::sync::atomic::Ordering::Relaxed);
-        let low = rack.push(0, low).expect_err("referenced");
-        refs.store(1, core::sync::atomic::Ordering::Relaxed);
-        rack.push(0, low).unwrap();
+        let counts = &map.slots[low.start().index()].counts;
+        counts.store(2, Relaxed);
+        let low = rack.push(low).expect_err("referenced");
+        counts.store(1 << 32 | 1, Relaxed);
+        let low = rack.push(low).expect_err("mapped");
+        counts.store(1, Relaxed);
+        rack.push(low).unwrap();
         map.set_flags(high.start(), PageFlags::LOCKED);
-        let high = rack.push(0, high).expect_err("locked");
+        let high = rack.push(high).expect_err("locked");
         map.clear_flags(high.start(), PageFlags::LOCKED);
-        rack.push(0, high).unwrap();
+        rack.push(high).unwrap();
     });
 }
 
@@ -148,9 +160,80 @@ fn another_maps_token_is_given_back() {
     let (_, mut others) = PageMap::new(PageStorage::zero(second.spare_capacity_mut()), table).unwrap();
     let mut room = [FrameIdx::new(0); 4];
     let mut shelves = [Shelf::new(Order::ZERO, &mut room)];
-    let mut rack = Rack::new(&one, &mut shelves);
-    assert!(rack.push(0, others.take_front(1).into_frames()).is_err());
+    let mut rack = Rack::new(&one, directory(&[0; 2]), ALIGN, &ORDERS, &mut shelves);
+    assert!(rack.push(others.take_front(1).into_frames()).is_err());
     assert!(rack.shelves()[0].is_empty());
+}
+
+#[test]
+fn a_block_goes_to_the_group_that_the_directory_says_and_to_its_orders_shelf() {
+    with_map(5, |map, mut all| {
+        let mut rooms = vec![[FrameIdx::new(0); 4]; 16];
+        let shelves = rooms.iter_mut().enumerate().map(|(n, room)| {
+            let order = ORDERS.get(n % Rack::GROUP);
+            Shelf::new(*order.unwrap_or(&Order::ZERO), if order.is_some() { room } else { &mut [] })
+        });
+        let mut shelves: Vec<_> = shelves.collect();
+        let words = directory(&[0, 1, 2, 255, 0]);
+        let mut rack = Rack::new(&map, words, ALIGN, &ORDERS, &mut shelves);
+        let mut take = |start: u64, len| {
+            let _skipped = all.take_front(start - all.start());
+            all.take_front(len).into_frames()
+        };
+        let cases = [
+            (0, 1, Some(0)),
+            (4, 2, Some(1)),
+            (8, 4, None),
+            (16, 1, Some(8)),
+            (18, 2, Some(9)),
+            (21, 2, None),
+        ];
+        for (start, len, shelf) in cases {
+            let frames = take(start, len);
+            assert_eq!(rack.shelf_of(&frames), shelf, "{frames:?}");
+            assert_eq!(rack.push(frames).is_ok(), shelf.is_some(), "{start}");
+        }
+        for nowhere in [32, 48] {
+            assert!(rack.push(take(nowhere, 1)).is_err(), "no such group");
+        }
+        // What the directory says now counts.
+        words[4].store(1 << Rack::GROUP_BITS_SHIFT | 7, Relaxed);
+        rack.push(take(64, 1)).unwrap();
+        assert_eq!(starts(&rack.shelves()[8]), [64, 16]);
+        assert_eq!(rack.pop(9).map(|f| f.start().get()), Some(18));
+        assert!(rack.pop(7).is_none() && rack.pop(16).is_none(), "there is no such shelf");
+        assert_eq!(rack.shelf_of_order(8, order(1)), Some(9));
+        assert_eq!(rack.shelf_of_order(8, order(2)), None);
+    });
+}
+
+#[test]
+fn a_long_run_of_frames_is_no_block_of_a_small_order() {
+    with_shelf(0, 4, |map, rack, mut blocks| {
+        // 2^16 frames are of order 16, which no block has; its lowest four bits are those of order 0. The map is not that long,
+        // so the token is made up, and only asked about.
+        let head = blocks.pop_front().unwrap().head();
+        assert_eq!(map.pfn(FrameIdx::new(16)), Pfn::new(0x110));
+        let long = |frames| rack.shelf_of(&Frames::from_parts(head, FrameIdx::new(0), frames));
+        assert_eq!([long(1), long(1 << 16), long(1 << 20), long(Frames::MAX)], [Some(0), None, None, None]);
+    });
+}
+
+#[test]
+fn a_rack_that_was_laid_out_wrongly_is_refused() {
+    with_map(5, |map, _all| {
+        let made = |words: usize, orders: &[Order], of: Order| {
+            let mut room = [FrameIdx::new(0); 4];
+            let mut shelves = [Shelf::new(of, &mut room)];
+            panic_of(|| {
+                Rack::new(&map, &directory(&[0; 8])[..words], ALIGN, orders, &mut shelves).shelves().len()
+            })
+        };
+        assert!(made(4, &ORDERS, Order::ZERO).contains("ends before word 4"));
+        assert!(made(5, &ORDERS, order(1)).contains("shelf 0 is for blocks of order 1"));
+        assert!(made(5, &[order(1)], order(1)).contains("a group's orders cannot be"));
+        assert!(made(5, &[Order::ZERO; 8], Order::ZERO).contains("a group's orders cannot be"));
+    });
 }
 
 #[derive(Clone, Debug)]
@@ -187,7 +270,7 @@ proptest! {
                     Op::Push(at) if !blocks.is_empty() => {
                         let block = blocks.remove(at % blocks.len()).unwrap();
                         let start = block.start().get();
-                        match rack.push(0, block) {
+                        match rack.push(block) {
                             Ok(()) => {
                                 assert!(model.len() < limit);
                                 model.push_back(start);

@@ -21,6 +21,8 @@ impl Reasons {
     pub const OF_ALLOCATION: Self = Self::PRESSURE.union(Self::FAULT);
 }
 
+static NEVER_QUIET: Attention = Attention { word: AtomicU32::new(1 << 31) };
+
 /// One CPU's word.
 #[derive(Debug, Default)]
 pub struct Attention {
@@ -28,6 +30,9 @@ pub struct Attention {
 }
 
 impl Attention {
+    /// A word that always has a reason, whatever happens: of nobody, and nobody is told about it.
+    pub(super) const NEVER_QUIET: &'static Self = &NEVER_QUIET;
+
     /// A word without reasons.
     pub const fn new() -> Self {
         Self { word: AtomicU32::new(0) }

@@ -81,7 +81,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             self.drain_local_pages(cx);
         }
         let mut rest = match cx.cpu.enter() {
-            Some(mut own) => match own.admit(&self.ground, frames) {
+            Some(mut own) => match own.admit(frames) {
                 Admitted::Yes => return,
                 Admitted::TooMany { zone, pages, shelf } => {
                     let Some(cell) = self.zones.get(zone) else { return };

@@ -29,9 +29,39 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     ///
     /// # Errors
     /// As for [`Self::alloc_pages`].
+    pub fn alloc_pages_node(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        gfp: Gfp,
+        order: Order,
+    ) -> Result<Frames<'a>, AllocFailure> {
+        let mut why = AllocFailure::TooLarge { order, largest: order };
+        self.alloc_somewhere(cx, nid, gfp, order, &mut why).ok_or(why)
+    }
+
+    /// The same; a failure is left in `why`, so that what is returned fits in registers: through memory the fast path would pay for
+    /// the slow one's result.
     #[cold]
     #[inline(never)]
-    pub fn alloc_pages_node(
+    pub(super) fn alloc_somewhere(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        gfp: Gfp,
+        order: Order,
+        why: &mut AllocFailure,
+    ) -> Option<Frames<'a>> {
+        match self.alloc_watched(cx, nid, gfp, order) {
+            Ok(frames) => Some(frames),
+            Err(failure) => {
+                *why = failure;
+                None
+            }
+        }
+    }
+
+    fn alloc_watched(
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,

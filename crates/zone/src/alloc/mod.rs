@@ -57,13 +57,15 @@ pub struct Context<'c, 'm, 'a> {
     /// What the task may do beyond others.
     pub task: TaskFlags,
     /// The nodes that the task is held to (its cpuset), if it is.
-    pub nodes: Option<&'c NodeMask>,
+    nodes: Option<&'c NodeMask>,
+    /// What the fast path looks at: this CPU's word, or one that is never quiet for a task that may not use what the CPU's lists have.
+    gate: &'c Attention,
 }
 
 impl<'c, 'm, 'a> Context<'c, 'm, 'a> {
     /// An ordinary task on a CPU of `node`.
     pub const fn new(cpu: Here<'c, Attention, CpuPages<'m, 'a>>, node: NodeId) -> Self {
-        Self { cpu, node, task: TaskFlags::empty(), nodes: None }
+        Self { cpu, node, task: TaskFlags::empty(), nodes: None, gate: cpu.shared() }
     }
 
     /// The same with these task flags.
@@ -75,7 +77,12 @@ impl<'c, 'm, 'a> Context<'c, 'm, 'a> {
     /// The same, held to these nodes.
     #[must_use]
     pub const fn held_to(self, nodes: &'c NodeMask) -> Self {
-        Self { nodes: Some(nodes), ..self }
+        Self { nodes: Some(nodes), gate: Attention::NEVER_QUIET, ..self }
+    }
+
+    /// The nodes that the task is held to, if it is.
+    pub const fn nodes(&self) -> Option<&'c NodeMask> {
+        self.nodes
     }
 }
 
@@ -144,15 +151,15 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         gfp: Gfp,
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
-        if cx.cpu.shared().is_quiet(Reasons::empty())
-            && cx.nodes.is_none()
+        if cx.gate.is_quiet(Reasons::empty())
             && !gfp.contains(Gfp::ZERO)
             && let Some(mut own) = cx.cpu.enter()
             && let Some(frames) = own.pop(gfp.class(), order)
         {
             return Ok(frames);
         }
-        self.alloc_pages_node(cx, cx.node, gfp, order)
+        let mut why = AllocFailure::TooLarge { order, largest: order };
+        self.alloc_somewhere(cx, cx.node, gfp, order, &mut why).ok_or(why)
     }
 
     /// Gives frames back (`__free_pages`), in whatever number and alignment.
@@ -165,7 +172,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         if cx.cpu.shared().is_quiet(Reasons::OF_ALLOCATION)
             && let Some(mut own) = cx.cpu.enter()
         {
-            match own.push(&self.ground, frames) {
+            match own.push(frames) {
                 Ok(()) => return,
                 Err(refused) => frames = refused,
             }

@@ -5,14 +5,14 @@
 //! run of frees lets the lists be emptied more at a time, is 6.1's.
 //!
 //! [`CpuPages`] is one CPU's: all its lists as shelves of one rack, and for each GFP class the lists that are tried first. A
-//! shelf's number is `32 * zone + 8 * type + order`, the huge-page order being 4, so that the byte of a pageblock
-//! ([`Pageblocks::lists`](crate::buddy::Pageblocks)) and an order find it by a shift.
+//! shelf's number is `32 * zone + 8 * type + order`, the huge-page order being 4; the pageblock records
+//! ([`Pageblocks`](crate::buddy::Pageblocks)) are the rack's directory, so that a freed block finds its shelf with one look.
 
 use crate::buddy::{Ground, MigrateType, ZoneId};
 use crate::gfp::Gfp;
 use crate::watermark::Pageset;
 use pagewright_addr::Order;
-use pagewright_page::{FrameIdx, Frames, PageMap, Rack, Shelf};
+use pagewright_page::{FrameIdx, Frames, Rack, Shelf};
 
 /// Above it an order is costly: not worth great effort, and without per-CPU lists but for huge pages
 /// (PAGE_ALLOC_COSTLY_ORDER).
@@ -20,21 +20,11 @@ pub const COSTLY_ORDER: u8 = 3;
 /// Shelves for each zone; those of unused numbers have no room.
 pub const SHELVES: usize = 32;
 /// Shelves for each type.
-const TYPE: usize = 8;
-
-/// An order's place among the shelves of a type, if it has one.
-#[inline]
-fn place(order: Order, huge: Order) -> Option<usize> {
-    match order.get() {
-        n @ 0..=COSTLY_ORDER => Some(n as usize),
-        _ if order == huge => Some(COSTLY_ORDER as usize + 1),
-        _ => None,
-    }
-}
+const TYPE: usize = Rack::GROUP;
 
 /// The orders that have lists, in the order of their places.
-fn orders(huge: Order) -> impl Iterator<Item = Order> {
-    (0..=COSTLY_ORDER).filter_map(Order::new).chain([huge])
+fn orders(huge: Order) -> [Order; COSTLY_ORDER as usize + 2] {
+    core::array::from_fn(|n| Order::new(n as u8).filter(|n| n.get() <= COSTLY_ORDER).unwrap_or(huge))
 }
 
 /// How many blocks of an order are fetched at once.
@@ -117,14 +107,14 @@ fn blocks_of(figures: &ZoneFigures, order: Order) -> usize {
 /// How many places the room for one zone's shelves needs: a shelf slides in room for twice its blocks.
 pub fn required_places(pageset: Pageset, huge: Order) -> usize {
     let figures = ZoneFigures::new(pageset);
-    orders(huge).map(|order| 2 * blocks_of(&figures, order) * MigrateType::PCPTYPES).sum()
+    orders(huge).into_iter().map(|order| 2 * blocks_of(&figures, order) * MigrateType::PCPTYPES).sum()
 }
 
 /// Makes the shelves of one zone in room for [`required_places`]; with less, the last ones have less or none.
 pub fn shelves<'m>(pageset: Pageset, huge: Order, mut room: &'m mut [FrameIdx]) -> [Shelf<'m>; SHELVES] {
     let figures = ZoneFigures::new(pageset);
     let mut shelves = core::array::from_fn(|_| Shelf::new(Order::ZERO, &mut []));
-    for (n, order) in orders(huge).enumerate() {
+    for (n, order) in orders(huge).into_iter().enumerate() {
         for migrate in 0..MigrateType::PCPTYPES {
             let places = (2 * blocks_of(&figures, order)).min(room.len());
             let (mine, others) = core::mem::take(&mut room).split_at_mut(places);
@@ -143,30 +133,33 @@ pub fn shelves<'m>(pageset: Pageset, huge: Order, mut room: &'m mut [FrameIdx]) 
 pub struct CpuPages<'m, 'a> {
     rack: Rack<'m, 'a>,
     zones: &'m mut [ZoneFigures],
-    /// The first shelf of the lists that each class is served from.
-    route: [u16; Gfp::CLASSES],
-    huge: Order,
+    /// The shelf that each class is served from first, by order; a number that no shelf has where there is none.
+    route: [[u16; Order::LIMIT]; Gfp::CLASSES],
 }
 
 impl<'m, 'a> CpuPages<'m, 'a> {
     /// A CPU's lists: [`SHELVES`] shelves and the figures of each zone of the machine, in their order. `first` says for
-    /// each class which zone is tried first and of which type the lists are; `huge` is the huge-page order.
+    /// each class which zone is tried first and of which type the lists are.
     pub(super) fn new(
-        map: &PageMap<'a>,
+        ground: &Ground<'a>,
         shelves: &'m mut [Shelf<'m>],
         zones: &'m mut [ZoneFigures],
-        huge: Order,
         first: impl Fn(usize) -> Option<(ZoneId, MigrateType)>,
     ) -> Self {
-        let route = core::array::from_fn(|class| {
-            let served = first(class).map(|(zone, migrate)| zone.index() * SHELVES + migrate.index() * TYPE);
-            served.and_then(|shelf| u16::try_from(shelf).ok()).unwrap_or(u16::MAX)
-        });
-        let mut rack = Rack::new(map, shelves);
+        let (blocks, huge) = (&ground.blocks, ground.blocks.order());
+        let mut rack = Rack::new(&ground.map, blocks.records(), huge, &orders(huge), shelves);
         for shelf in 0..rack.shelves().len() {
             rack.set_limit(shelf, 0);
         }
-        Self { rack, zones, route, huge }
+        let mut own = Self { rack, zones, route: [[u16::MAX; Order::LIMIT]; Gfp::CLASSES] };
+        for class in 0..Gfp::CLASSES {
+            let Some((zone, migrate)) = first(class) else { continue };
+            for order in orders(huge) {
+                let shelf = own.shelf(zone, order, migrate).and_then(|shelf| u16::try_from(shelf).ok());
+                own.route[class][order.index()] = shelf.unwrap_or(u16::MAX);
+            }
+        }
+        own
     }
 
     /// The figures of a zone's lists.
@@ -198,15 +191,14 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         if migrate.index() >= MigrateType::PCPTYPES {
             return None;
         }
-        let shelf = zone.index() * SHELVES + migrate.index() * TYPE + place(order, self.huge)?;
-        self.rack.shelves().get(shelf).filter(|shelf| shelf.capacity() > 0).map(|_| shelf)
+        self.rack.shelf_of_order(zone.index() * SHELVES + migrate.index() * TYPE, order)
     }
 
     /// A block from the lists that serve a class first; `None` if there is none, or no such lists.
     #[inline(always)]
     pub(super) fn pop(&mut self, class: usize, order: Order) -> Option<Frames<'a>> {
-        let first = self.route[class % Gfp::CLASSES];
-        self.rack.pop(usize::from(first) + place(order, self.huge)?)
+        let shelf = self.route[class % Gfp::CLASSES][order.index() % Order::LIMIT];
+        self.rack.pop(usize::from(shelf))
     }
 
     /// A block from a shelf.
@@ -219,26 +211,15 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     /// # Errors
     /// The block itself if there is no list for it, or the list is at its limit: [`Self::admit`] decides.
     #[inline(always)]
-    pub(super) fn push(&mut self, ground: &Ground<'a>, frames: Frames<'a>) -> Result<(), Frames<'a>> {
-        let mut shelf = usize::from(ground.blocks.lists(frames.start())) * TYPE;
-        if frames.len() != 1 {
-            let Some(place) = frames.order().and_then(|order| place(order, self.huge)) else {
-                return Err(frames);
-            };
-            shelf += place;
-        }
-        self.rack.push(shelf, frames)
+    pub(super) fn push(&mut self, frames: Frames<'a>) -> Result<(), Frames<'a>> {
+        self.rack.push(frames)
     }
 
     /// Finds out why a block was not taken: its list gets a batch more, or there is too much in the zone's lists, or
     /// the block belongs in none.
-    pub(super) fn admit(&mut self, ground: &Ground<'a>, frames: Frames<'a>) -> Admitted<'a> {
-        let lists = usize::from(ground.blocks.lists(frames.start()));
-        let Some(order) = frames.order() else { return Admitted::No(frames) };
-        let (zone, Some(place)) = (lists / (SHELVES / TYPE), place(order, self.huge)) else {
-            return Admitted::No(frames);
-        };
-        let shelf = lists * TYPE + place;
+    pub(super) fn admit(&mut self, frames: Frames<'a>) -> Admitted<'a> {
+        let Some(shelf) = self.rack.shelf_of(&frames) else { return Admitted::No(frames) };
+        let (zone, order) = (shelf / SHELVES, self.rack.shelves()[shelf].order());
         let (count, pops, pages) = (self.count_of(zone), self.pops_of(zone), order.pages() as u32);
         let Some(figures) = self.zones.get_mut(zone) else { return Admitted::No(frames) };
         let after = count + pages;
@@ -248,7 +229,7 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         if self.rack.set_limit(shelf, more as usize) == 0 {
             return Admitted::No(frames);
         }
-        if let Err(refused) = self.rack.push(shelf, frames) {
+        if let Err(refused) = self.rack.push(frames) {
             self.rack.set_limit(shelf, 0);
             return Admitted::No(refused);
         }

@@ -20,7 +20,7 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         zones: &'m mut [ZoneFigures],
     ) -> Self {
         let ground = &base.ground;
-        Self::new(&ground.map, shelves, zones, ground.blocks.order(), |class| {
+        Self::new(ground, shelves, zones, |class| {
             let gfp = Gfp::from_bits_retain(class as u32);
             let first = fallbacks.first(node, gfp.zone(kinds).ok()?)?;
             Some((first.zone, gfp.migrate_type(ground.mobility_grouping).ok()?))

@@ -15,7 +15,7 @@ use crate::layout::Layout;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use pagewright_addr::{NodeId, Order, Pfn};
-use pagewright_page::{FrameIdx, PageMap};
+use pagewright_page::{FrameIdx, PageMap, Rack};
 
 /// Frames of one zone with consecutive indices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,20 +75,22 @@ impl fmt::Display for PageblockError {
 impl core::error::Error for PageblockError {}
 
 /// ```text
-///  31        16 15        8   7   6      5..3        2..0
-/// +------------+-----------+---+-------+-----------+-----------+
-/// | zone id +1 | lists     | 0 | mixed | upper's   | migrate   |
-/// |            |           |   |       | type      | type      |
-/// +------------+-----------+---+-------+-----------+-----------+
+///  31        16  15   14     13..11      10..3       2..0
+/// +------------+---+-------+-----------+-----------+-----------+
+/// | zone id +1 | 0 | mixed | upper's   | lists     | migrate   |
+/// |            |   |       | type      |           | type      |
+/// +------------+---+-------+-----------+-----------+-----------+
 /// ```
 /// A block without memory has neither zone nor type. "Lists" follows from the others: which per-CPU lists a freed page of the block
-/// goes to ([`Pageblocks::lists`]).
+/// goes to, four times the zone's place and the type's place among those that have lists; 255 if none, or if one look does not tell:
+/// isolated blocks, blocks that two zones share, zones beyond [`Pageblocks::LISTED_ZONES`]. They are where a CPU's
+/// [`Rack`] looks for them, so that freeing a page reads one word and masks it.
 #[derive(Clone, Copy)]
 struct Record(u32);
 
 impl Record {
-    const MIXED: u32 = 1 << 6;
-    const LISTS_SHIFT: u32 = 8;
+    const MIXED: u32 = 1 << 14;
+    const UPPER_SHIFT: u32 = 11;
 
     fn zone(self) -> Option<ZoneId> {
         (self.0 >> 16).checked_sub(1).map(|z| ZoneId(z as u16))
@@ -107,12 +109,12 @@ impl Record {
     }
 
     fn migrate(self, upper: bool) -> MigrateType {
-        let bits = self.0 >> if upper { 3 } else { 0 } & 7;
+        let bits = self.0 >> if upper { Self::UPPER_SHIFT } else { 0 } & 7;
         MigrateType::from_index(bits as usize).unwrap_or(MigrateType::Unmovable)
     }
 
     fn with_migrate(self, upper: bool, to: MigrateType) -> Self {
-        let shift = if upper { 3 } else { 0 };
+        let shift = if upper { Self::UPPER_SHIFT } else { 0 };
         Self((self.0 & !(7 << shift)) | (to as u32) << shift).with_lists()
     }
 
@@ -131,7 +133,7 @@ impl Record {
             }
             _ => 0xff,
         };
-        Self((self.0 & !(0xff << Self::LISTS_SHIFT)) | lists << Self::LISTS_SHIFT)
+        Self((self.0 & !Rack::GROUP_BITS) | lists << Rack::GROUP_BITS_SHIFT)
     }
 }
 
@@ -218,6 +220,11 @@ impl<'a> Pageblocks<'a> {
         self.pieces
     }
 
+    /// The records: one for each pageblock of the map.
+    pub(crate) fn records(&self) -> &'a [AtomicU32] {
+        self.records
+    }
+
     #[inline]
     fn record(&self, idx: FrameIdx) -> Record {
         Record(self.records.get(idx.index() >> self.order.get()).map_or(0, |r| r.load(Relaxed)))
@@ -225,15 +232,6 @@ impl<'a> Pageblocks<'a> {
 
     /// Zones whose pages go through per-CPU lists: the first ones.
     pub(crate) const LISTED_ZONES: u32 = 63;
-
-    /// Which per-CPU lists a page of the frame's block goes to: four times the zone's place, and the type's place among
-    /// those that have lists. 255 if none, or if one look does not tell: isolated blocks, blocks that two zones share,
-    /// zones beyond [`Self::LISTED_ZONES`].
-    #[inline]
-    pub(crate) fn lists(&self, idx: FrameIdx) -> u8 {
-        let Some(record) = self.records.get(idx.index() >> self.order.get()) else { return 0xff };
-        (record.load(Relaxed) >> Record::LISTS_SHIFT) as u8
-    }
 
     /// The zone of a frame; `None` for a frame that is in no zone's memory.
     pub fn zone_of(&self, idx: FrameIdx) -> Option<ZoneId> {

@@ -87,7 +87,7 @@ impl Pageblocks<'_> {
             if record.is_mixed() != inside.any(|zone| Some(zone) != found) {
                 return Err(PageblockViolation::Mixed { block });
             }
-            let types = [record.0 & 7, record.0 >> 3 & 7];
+            let types = [record.0 & 7, record.0 >> Record::UPPER_SHIFT & 7];
             if types.iter().any(|&t| MigrateType::from_index(t as usize).is_none()) {
                 return Err(PageblockViolation::Migrate { block, bits: record.0 });
             }
