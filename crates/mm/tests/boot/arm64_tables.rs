@@ -7,6 +7,7 @@ mod versions;
 
 use crate::support::facts::{Depth, Facts};
 use crate::support::spec::{RAM, arm64, image, larger_pages};
+use crate::support::tables::rights;
 use crate::support::{GIB, MIB, Spec};
 use pagewright::pgtable::arm64::head::Head;
 use pagewright::pgtable::arm64::mmu::MmuRegisters;
@@ -15,7 +16,7 @@ use pagewright::{Boot, BootError};
 use pagewright_addr::{PageShift, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_kspace::Version;
 use pagewright_pagetable::{AttrFlags, Level, MemoryType, RunKind};
-use pagewright_sim::mmu::{Access, Arm64Registers, Registers};
+use pagewright_sim::mmu::{Arm64Registers, Registers};
 use pagewright_sim::{EntryWidth, PhysMemory};
 
 /// The versions between which something changes, by what is new in each.
@@ -183,18 +184,7 @@ fn seen(ram: &PhysMemory, registers: &MmuRegisters, spec: &Spec, va: u64) -> (St
         large_va: spec.config.va_bits > 48,
         ..Arm64Registers::new(registers.ttbr0.get(), registers.ttbr1.get(), registers.tcr, registers.mair)
     });
-    let mut at = None;
-    let letter = |(access, letter)| match registers.probe(ram, VirtAddr::new(va), access) {
-        Ok(phys) => {
-            assert!(at.is_none_or(|at| at == phys.get()), "{va:#x}");
-            at = Some(phys.get());
-            letter
-        }
-        Err(_) => '-',
-    };
-    let rights =
-        [(Access::READ, 'r'), (Access::WRITE, 'w'), (Access::EXECUTE, 'x')].map(letter).iter().collect();
-    (rights, at)
+    rights(ram, &registers, va)
 }
 
 impl Built {

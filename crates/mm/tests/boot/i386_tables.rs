@@ -1,16 +1,17 @@
 //! The page tables of whole i386 boots, with two levels and with PAE, seen by the software MMU.
 
 use crate::support::facts::{Depth, Facts};
-use crate::support::spec::{Spec, pc_map, pc_of};
+use crate::support::spec::{Spec, pc_map_with, pc_of};
+use crate::support::tables::{Run, rights_to, runs};
 use crate::support::{GIB, KIB, MIB};
+use pagewright::pgtable::Count;
 use pagewright::pgtable::i386::Places;
-use pagewright::pgtable::{Count, KernelTables};
 use pagewright::{Boot, BootError};
-use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
 use pagewright_firmware::config::Flavour;
 use pagewright_firmware::e820::{E820Entry, E820Kind};
 use pagewright_kspace::I386Areas;
-use pagewright_pagetable::{AttrFlags, Level, RunKind};
+use pagewright_pagetable::AttrFlags;
 use pagewright_sim::mmu::x86::{cr4, efer};
 use pagewright_sim::mmu::{Access, Registers, X86Registers};
 use pagewright_sim::{EntryWidth, PhysMemory};
@@ -25,23 +26,6 @@ fn ram(pae: bool, bytes: u64) -> &'static PhysMemory {
     Box::leak(Box::new(PhysMemory::new([PhysRange::from_len(PhysAddr::ZERO, bytes)], width)))
 }
 
-/// Every run of leaves: addresses, memory, level, flags.
-type Runs = Vec<(VirtRange, u64, Level, AttrFlags)>;
-
-fn runs(tables: &KernelTables<'_>) -> Runs {
-    let mut out = Vec::new();
-    tables.with(|tree| {
-        let all = VirtRange { start: VirtAddr::ZERO, len: 1 << 32 };
-        tree.walk(all, &mut |run| {
-            if let RunKind::Leaf(leaf) = run.kind {
-                out.push((run.range, leaf.phys.get(), run.level, leaf.attr.flags));
-            }
-        })
-        .unwrap();
-    });
-    out
-}
-
 /// What a boot left behind.
 struct Built {
     ram: &'static PhysMemory,
@@ -50,7 +34,7 @@ struct Built {
     initial: PhysAddr,
     spec: Spec,
     facts: Facts,
-    runs: Runs,
+    runs: Vec<Run>,
     counts: Vec<Count>,
     areas: I386Areas,
     /// Where low memory ends.
@@ -76,7 +60,7 @@ fn build(spec: Spec) -> Built {
             let counts = boot.table_counts.steps().to_vec();
             let areas = boot.i386_areas().unwrap();
             *seen.borrow_mut() =
-                Some((tables.root, initial, runs(&tables), counts, areas, boot.high_memory.get()));
+                Some((tables.root, initial, runs(&tables, 1 << 32), counts, areas, boot.high_memory.get()));
         },
     );
     let facts = result.unwrap_or_else(|e| panic!("{e}\n{:#?}", log.lines.borrow()));
@@ -107,16 +91,9 @@ impl Built {
     }
 
     /// The rights at an address of low memory.
+    #[track_caller]
     fn rights(&self, phys: u64) -> String {
-        let accesses = [(Access::READ, 'r'), (Access::WRITE, 'w'), (Access::EXECUTE, 'x')];
-        let letter = |(access, letter)| match self.probe(self.base + phys, access) {
-            Some(to) => {
-                assert_eq!(to, phys);
-                letter
-            }
-            None => '-',
-        };
-        accesses.map(letter).iter().collect()
+        rights_to(self.ram, &self.registers(self.root), self.base + phys, phys)
     }
 
     /// Bytes of low memory in leaves of each level.
@@ -500,14 +477,7 @@ fn any_pc() -> impl Strategy<Value = Spec> {
                 c.nr_cpus = nr_cpus;
             });
             spec.cpus.i386 = pagewright_firmware::I386Features { pse, pge, nx };
-            let mut map = pc_map(first * 256 * KIB);
-            let mut at = first * 256 * KIB;
-            for (gap, pages) in banks {
-                at += gap * 4 * KIB;
-                map.push(E820Entry::new(at, pages * 4 * KIB, E820Kind::Ram));
-                at += pages * 4 * KIB;
-            }
-            spec.pc_mut().e820 = map;
+            spec.pc_mut().e820 = pc_map_with(first * 256 * KIB, &banks);
             spec
         },
     )

@@ -1,13 +1,13 @@
 //! The page tables of whole x86_64 boots, seen by the software MMU.
 
 use crate::support::facts::{Depth, Facts};
-use crate::support::spec::{Spec, affinity, pc, pc_map, range};
+use crate::support::spec::{Spec, affinity, pc, pc_map, pc_map_with, range};
+use crate::support::tables::{Run, rights_to, runs};
 use crate::support::{GIB, KIB, MIB};
-use pagewright::pgtable::KernelTables;
 use pagewright::{Boot, BootError};
-use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
 use pagewright_firmware::e820::{E820Entry, E820Kind};
-use pagewright_pagetable::{AttrFlags, Level, RunKind};
+use pagewright_pagetable::{AttrFlags, Level};
 use pagewright_sim::mmu::{Access, Registers, X86Registers};
 use pagewright_sim::{EntryWidth, PhysMemory};
 use proptest::prelude::*;
@@ -25,25 +25,9 @@ struct Built {
     root: PhysAddr,
     spec: Spec,
     facts: Facts,
-    /// Every run of leaves: addresses, memory, level, flags.
-    runs: Vec<(VirtRange, u64, Level, AttrFlags)>,
+    runs: Vec<Run>,
     /// Where the direct map begins.
     base: u64,
-}
-
-/// Every run of leaves.
-fn runs(tables: &KernelTables<'_>) -> Vec<(VirtRange, u64, Level, AttrFlags)> {
-    let mut out = Vec::new();
-    tables.with(|tree| {
-        let all = VirtRange { start: VirtAddr::ZERO, len: u64::MAX };
-        tree.walk(all, &mut |run| {
-            if let RunKind::Leaf(leaf) = run.kind {
-                out.push((run.range, leaf.phys.get(), run.level, leaf.attr.flags));
-            }
-        })
-        .unwrap();
-    });
-    out
 }
 
 /// Boots to the end with memory for tables. As many must be built as are counted.
@@ -58,7 +42,7 @@ fn build(spec: Spec) -> Built {
             assert_eq!(boot.table_error, None);
             let tables = boot.pgtable.expect("there is memory for tables");
             let base = boot.linear_map().virt(PhysAddr::ZERO).get();
-            *seen.borrow_mut() = Some((tables.root, runs(&tables), base));
+            *seen.borrow_mut() = Some((tables.root, runs(&tables, u64::MAX), base));
         },
     );
     let facts = result.unwrap_or_else(|e| panic!("{e}\n{:#?}", log.lines.borrow()));
@@ -67,12 +51,16 @@ fn build(spec: Spec) -> Built {
 }
 
 impl Built {
-    /// Where an access leads.
-    fn probe(&self, va: u64, access: Access) -> Option<u64> {
+    fn registers(&self) -> Registers {
         let mut registers = X86Registers::long(self.root.get(), self.spec.cpus.la57);
         registers.phys_bits = 52;
         registers.encryption_mask = self.spec.cpus.encryption_mask;
-        Registers::X86(registers).probe(self.ram, VirtAddr::new(va), access).ok().map(PhysAddr::get)
+        Registers::X86(registers)
+    }
+
+    /// Where an access leads.
+    fn probe(&self, va: u64, access: Access) -> Option<u64> {
+        self.registers().probe(self.ram, VirtAddr::new(va), access).ok().map(PhysAddr::get)
     }
 
     /// The rights at an address of the direct map.
@@ -85,16 +73,9 @@ impl Built {
         self.rights(0xffff_ffff_8000_0000 + phys, phys)
     }
 
+    #[track_caller]
     fn rights(&self, va: u64, phys: u64) -> String {
-        let accesses = [(Access::READ, 'r'), (Access::WRITE, 'w'), (Access::EXECUTE, 'x')];
-        let letter = |(access, letter)| match self.probe(va, access) {
-            Some(to) => {
-                assert_eq!(to, phys, "{va:#x}");
-                letter
-            }
-            None => '-',
-        };
-        accesses.map(letter).iter().collect()
+        rights_to(self.ram, &self.registers(), va, phys)
     }
 
     /// Bytes of the direct map in leaves of each level.
@@ -346,14 +327,7 @@ fn any_pc() -> impl Strategy<Value = Spec> {
         |(banks, line, [gbpages, la57])| {
             let mut spec = pc(128).cmdline(line);
             (spec.cpus.gbpages, spec.cpus.la57) = (gbpages, la57);
-            let mut map = pc_map(128 * MIB);
-            let mut at = 128 * MIB;
-            for (gap, pages) in banks {
-                at += gap * 4 * KIB;
-                map.push(E820Entry::new(at, pages * 4 * KIB, E820Kind::Ram));
-                at += pages * 4 * KIB;
-            }
-            spec.pc_mut().e820 = map;
+            spec.pc_mut().e820 = pc_map_with(128 * MIB, &banks);
             spec
         },
     )

@@ -4,6 +4,7 @@ pub(crate) mod efi;
 pub(crate) mod facts;
 pub(crate) mod model;
 pub(crate) mod spec;
+pub(crate) mod tables;
 pub(crate) mod tree;
 mod usage;
 

@@ -160,6 +160,18 @@ pub(crate) fn pc_map(bytes: u64) -> Vec<E820Entry> {
     map
 }
 
+/// The same with more banks of RAM from `bytes` on: 4 KiB pages left out, then pages that are there.
+pub(crate) fn pc_map_with(bytes: u64, banks: &[(u64, u64)]) -> Vec<E820Entry> {
+    let mut map = pc_map(bytes);
+    let mut at = bytes;
+    for (gap, pages) in banks {
+        at += gap << 12;
+        map.push(E820Entry::new(at, pages << 12, E820Kind::Ram));
+        at += pages << 12;
+    }
+    map
+}
+
 /// A PC with `mib` MiB of RAM and one processor.
 pub(crate) fn pc(mib: u64) -> Spec {
     pc_of(Flavour::Amd64, mib)

@@ -4,10 +4,11 @@ use super::super::{banks, banks_of, with_ram};
 use super::what::rights_of;
 use super::*;
 use crate::support::spec::image;
+use crate::support::tables::rights_to;
 use pagewright::pgtable::arm::{FDT_FIXED_BASE, FIXADDR_START};
 use pagewright_firmware::config::Flavour;
 use pagewright_kspace::Version;
-use pagewright_sim::mmu::{Access, ArmRegisters, Registers};
+use pagewright_sim::mmu::{ArmRegisters, Registers};
 
 /// The oldest, those around what changed, and the newest.
 const VERSIONS: [(u16, u16); 6] = [(4, 14), (5, 10), (5, 11), (5, 13), (5, 14), (6, 1)];
@@ -34,16 +35,7 @@ fn registers(tables: &KernelTables<'_>) -> Registers {
 
 /// The rights that the kernel has in the linear map at `mib` MiB of RAM, by the software MMU; they must lead there.
 fn at(memory: &PhysMemory, tables: &KernelTables<'_>, mib: u64) -> String {
-    let registers = registers(tables);
-    let letter =
-        |(access, letter)| match registers.probe(memory, VirtAddr::new(PAGE_OFFSET + mib * MIB), access) {
-            Ok(phys) => {
-                assert_eq!(phys.get(), RAM + mib * MIB);
-                letter
-            }
-            Err(_) => '-',
-        };
-    [(Access::READ, 'r'), (Access::WRITE, 'w'), (Access::EXECUTE, 'x')].map(letter).iter().collect()
+    rights_to(memory, &registers(tables), PAGE_OFFSET + mib * MIB, RAM + mib * MIB)
 }
 
 /// The same of several places, while the kernel boots and when it runs.
