@@ -14,46 +14,22 @@ const fn one(n: u32, name: &'static str) -> Named {
     (n, n, name)
 }
 
-const X86_TABLE: &[Named] = &[
+/// What every entry of x86 has.
+const X86: &[Named] = &[
     one(0, "P"),
     one(1, "R/W"),
     one(2, "U/S"),
     one(3, "PWT"),
     one(4, "PCD"),
     one(5, "A"),
-    one(6, "ignored[6]"),
     (9, 11, "software"),
     one(63, "XD"),
 ];
-const X86_BLOCK: &[Named] = &[
-    one(0, "P"),
-    one(1, "R/W"),
-    one(2, "U/S"),
-    one(3, "PWT"),
-    one(4, "PCD"),
-    one(5, "A"),
-    one(6, "D"),
-    one(7, "PS"),
-    one(8, "G"),
-    (9, 11, "software"),
-    one(12, "PAT"),
-    (59, 62, "key"),
-    one(63, "XD"),
-];
-const X86_PAGE: &[Named] = &[
-    one(0, "P"),
-    one(1, "R/W"),
-    one(2, "U/S"),
-    one(3, "PWT"),
-    one(4, "PCD"),
-    one(5, "A"),
-    one(6, "D"),
-    one(7, "PAT"),
-    one(8, "G"),
-    (9, 11, "software"),
-    (59, 62, "key"),
-    one(63, "XD"),
-];
+const X86_TABLE: &[Named] = &[one(6, "ignored[6]")];
+/// What every x86 entry has that maps something.
+const X86_LEAF: &[Named] = &[one(6, "D"), one(8, "G"), (59, 62, "key")];
+const X86_BLOCK: &[Named] = &[one(7, "PS"), one(12, "PAT")];
+const X86_PAGE: &[Named] = &[one(7, "PAT")];
 const LONG_TABLE: &[Named] = &[
     one(0, "valid"),
     one(1, "table"),
@@ -63,38 +39,25 @@ const LONG_TABLE: &[Named] = &[
     one(62, "APTable[1]"),
     one(63, "NSTable"),
 ];
-const ARM64_LEAF: &[Named] = &[
+/// What arm64's and LPAE's entries have in common that map something.
+const LONG_LEAF: &[Named] = &[
     one(0, "valid"),
     one(1, "page"),
     (2, 4, "AttrIndx"),
     one(5, "NS"),
-    one(6, "AP[1] (EL0)"),
     one(7, "AP[2] (read-only)"),
     (8, 9, "SH"),
     one(10, "AF"),
     one(11, "nG"),
-    one(50, "GP"),
-    one(51, "DBM"),
     one(52, "contiguous"),
     one(53, "PXN"),
-    one(54, "UXN"),
     one(55, "software dirty"),
-    (56, 58, "software"),
 ];
+const ARM64_LEAF: &[Named] =
+    &[one(6, "AP[1] (EL0)"), one(50, "GP"), one(51, "DBM"), one(54, "UXN"), (56, 58, "software")];
 const LPAE_LEAF: &[Named] = &[
-    one(0, "valid"),
-    one(1, "page"),
-    (2, 4, "AttrIndx"),
-    one(5, "NS"),
     one(6, "AP[1] (PL0)"),
-    one(7, "AP[2] (read-only)"),
-    (8, 9, "SH"),
-    one(10, "AF"),
-    one(11, "nG"),
-    one(52, "contiguous"),
-    one(53, "PXN"),
     one(54, "XN"),
-    one(55, "software dirty"),
     one(56, "special"),
     one(57, "none"),
     one(58, "software read-only"),
@@ -138,15 +101,20 @@ const LINUX_PAGE: &[Named] = &[
     one(11, "NONE"),
 ];
 
-/// Writes a line with the names of what is set, fields with their values.
-fn names(w: &mut dyn Write, whose: &str, word: u64, of: &[Named]) -> fmt::Result {
+/// Writes a line with the names of what is set, lowest first, fields with their values.
+fn names(w: &mut dyn Write, whose: &str, word: u64, of: &[&[Named]]) -> fmt::Result {
     write!(w, "{INDENT}{whose}")?;
-    let set = of.iter().filter(|(from, to, _)| field(word, *from, *to) != 0);
-    for (i, &(from, to, name)) in set.enumerate() {
-        write!(w, "{}{name}", if i == 0 { "" } else { " " })?;
+    let mut first = true;
+    for bit in 0..u64::BITS {
+        let named = of.iter().copied().flatten().find(|(from, ..)| *from == bit);
+        let Some(&(from, to, name)) = named.filter(|(from, to, _)| field(word, *from, *to) != 0) else {
+            continue;
+        };
+        write!(w, "{}{name}", if first { "" } else { " " })?;
         if from != to {
             write!(w, "={}", field(word, from, to))?;
         }
+        first = false;
     }
     writeln!(w)
 }
@@ -161,21 +129,21 @@ pub(super) fn decoded(w: &mut dyn Write, machine: &Machine<'_>, e: &PathEntry) -
     if e.word == 0 {
         return Ok(());
     }
-    let list = match machine.arch {
-        Arch::X86_64 | Arch::I386 if page => X86_PAGE,
-        Arch::X86_64 | Arch::I386 if bit(e.word, 7) => X86_BLOCK,
-        Arch::X86_64 | Arch::I386 => X86_TABLE,
+    let lists: &[&[Named]] = match machine.arch {
+        Arch::X86_64 | Arch::I386 if page => &[X86, X86_LEAF, X86_PAGE],
+        Arch::X86_64 | Arch::I386 if bit(e.word, 7) => &[X86, X86_LEAF, X86_BLOCK],
+        Arch::X86_64 | Arch::I386 => &[X86, X86_TABLE],
         Arch::Arm64 | Arch::Arm if table && (machine.arch == Arch::Arm64 || machine.config.lpae) => {
-            LONG_TABLE
+            &[LONG_TABLE]
         }
-        Arch::Arm64 => ARM64_LEAF,
-        Arch::Arm if machine.config.lpae => LPAE_LEAF,
+        Arch::Arm64 => &[LONG_LEAF, ARM64_LEAF],
+        Arch::Arm if machine.config.lpae => &[LONG_LEAF, LPAE_LEAF],
         Arch::Arm if page => {
-            names(w, "hardware: ", e.word, SHORT_PAGE)?;
-            return names(w, "Linux: ", e.word >> 32, LINUX_PAGE);
+            names(w, "hardware: ", e.word, &[SHORT_PAGE])?;
+            return names(w, "Linux: ", e.word >> 32, &[LINUX_PAGE]);
         }
-        Arch::Arm if table => SHORT_TABLE,
-        Arch::Arm => SHORT_SECTION,
+        Arch::Arm if table => &[SHORT_TABLE],
+        Arch::Arm => &[SHORT_SECTION],
     };
-    names(w, "", e.word, list)
+    names(w, "", e.word, lists)
 }
