@@ -387,7 +387,7 @@ fn show_is_read_back_by_the_reader_of_captured_files() {
         let zones = zoneinfo::ZoneInfo::parse(&z).unwrap();
         for zone in buddyinfo::BuddyInfo::parse(&b).unwrap().zones {
             let pages: u64 = zone.free.iter().enumerate().map(|(o, n)| free(o, *n)).sum();
-            assert_eq!(zones.zone(zone.node, &zone.name).unwrap().free, pages, "{machine}");
+            assert_eq!(zones.zone(zone.node, &zone.name).unwrap().pages.free, pages, "{machine}");
         }
     }
 }

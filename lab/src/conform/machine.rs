@@ -206,8 +206,8 @@ fn zone_files(info: &zoneinfo::ZoneInfo, boot: &Boot<'_>) -> (Tally, Tally) {
             let key = format!("node {} zone {} {what}", zone.node, zone.name);
             zones.check(Group::Zones, &key, Some(captured.to_string()), ours.map(|v| v.to_string()));
         };
-        check("spanned", zone.spanned, ours.map(|z| z.spanned));
-        check("present", zone.present, ours.map(|z| z.present));
+        check("spanned", zone.pages.spanned, ours.map(|z| z.spanned));
+        check("present", zone.pages.present, ours.map(|z| z.present));
         if let Some(populated) = &zone.populated {
             check("start_pfn", populated.start_pfn, ours.map(|z| z.start_pfn.get()));
         }
@@ -218,7 +218,7 @@ fn zone_files(info: &zoneinfo::ZoneInfo, boot: &Boot<'_>) -> (Tally, Tally) {
             inside.sum::<u64>() / boot.machine.config.page_shift.bytes()
         });
         let key = format!("node {} zone {} cma", zone.node, zone.name);
-        cma.check(Group::Placements, &key, Some(zone.cma.to_string()), pages.map(|p| p.to_string()));
+        cma.check(Group::Placements, &key, Some(zone.pages.cma.to_string()), pages.map(|p| p.to_string()));
     }
     (zones, cma)
 }
@@ -231,13 +231,13 @@ fn managed(info: &zoneinfo::ZoneInfo, booted: &Booted<'_, '_, '_, '_, '_>) -> Ta
         let ours = zones.find(|z| u32::from(z.nid().get()) == zone.node && z.kind().name() == zone.name);
         let text = ours.map(|z| {
             let pages = z.managed_pages() + booted.state().gigantic_pages(z.nid(), z.kind());
-            match pages as i64 - zone.managed as i64 {
+            match pages as i64 - zone.pages.managed as i64 {
                 0 => pages.to_string(),
                 difference => format!("{pages} ({difference:+} pages)"),
             }
         });
         let key = format!("node {} zone {} managed", zone.node, zone.name);
-        tally.check(Group::Managed, &key, Some(zone.managed.to_string()), text);
+        tally.check(Group::Managed, &key, Some(zone.pages.managed.to_string()), text);
     }
     tally
 }

@@ -98,7 +98,7 @@ fn zones(info: &ZoneInfo) -> Option<Vec<ZoneMarks>> {
     let marks = |z: &Zone| {
         let kind = ZoneKind::ALL.into_iter().find(|k| k.name() == z.name)?;
         let nid = u16::try_from(z.node).ok().and_then(NodeId::new)?;
-        Some(ZoneMarks::new(nid, kind, z.managed, z.populated.is_some()))
+        Some(ZoneMarks::new(nid, kind, z.pages.managed, z.populated.is_some()))
     };
     info.zones.iter().map(marks).collect()
 }
@@ -132,7 +132,7 @@ fn freed_late<'a>(dmesg: &'a str, kernel: &'a Kernel<'_>) -> impl Iterator<Item 
 fn take_off(marks: &mut [ZoneMarks], info: &ZoneInfo, pfn: u64, pages: u64) {
     let holds = |z: &Zone| {
         let start = z.populated.as_ref().map(|p| p.start_pfn);
-        start.is_some_and(|s| (s..s + z.spanned).contains(&pfn))
+        start.is_some_and(|s| (s..s + z.pages.spanned).contains(&pfn))
     };
     if let Some(at) = info.zones.iter().position(holds) {
         marks[at].managed = marks[at].managed.saturating_sub(pages);
@@ -151,9 +151,9 @@ fn check_zone(tally: &mut Tally, zone: &Zone, marks: &Watermarks<'_>) {
         tally.check(Group::Watermarks, &key, Some(captured.to_string()), Some(ours.to_string()));
     };
     // A boost is on top of all three.
-    check("min", zone.min, ours.min + zone.boost);
-    check("low", zone.low, ours.low + zone.boost);
-    check("high", zone.high, ours.high + zone.boost);
+    check("min", zone.pages.min, ours.min + zone.pages.boost);
+    check("low", zone.pages.low, ours.low + zone.pages.boost);
+    check("high", zone.pages.high, ours.high + zone.pages.boost);
     for set in zone.populated.iter().flat_map(|p| &p.pagesets) {
         check(&format!("cpu {} high", set.cpu), set.high, ours.pageset.high);
         check(&format!("cpu {} batch", set.cpu), set.batch, ours.pageset.batch);

@@ -43,7 +43,7 @@ fn zoneinfo_is_written_as_it_was_read() {
     let info = zoneinfo::ZoneInfo::parse(ZONEINFO).unwrap();
     assert_eq!(info.to_string(), ZONEINFO);
     let dma = info.zone(0, "DMA").unwrap();
-    assert_eq!((dma.managed, dma.cma, &dma.protection[..]), (180, 16, &[0, 3, 3][..]));
+    assert_eq!((dma.pages.managed, dma.pages.cma, &dma.protection[..]), (180, 16, &[0, 3, 3][..]));
     assert_eq!(dma.populated.as_ref().unwrap().pagesets[0].high, 35);
     assert!(info.zone(0, "Movable").unwrap().populated.is_none());
 }

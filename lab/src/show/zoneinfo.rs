@@ -23,24 +23,8 @@ pub struct Zone {
     pub name: String,
     /// The node's counters, with its first populated zone only.
     pub node_stats: Option<Vec<Counter>>,
-    /// Free pages.
-    pub free: u64,
-    /// The temporary watermark boost.
-    pub boost: u64,
-    /// The min watermark.
-    pub min: u64,
-    /// The low watermark.
-    pub low: u64,
-    /// The high watermark.
-    pub high: u64,
-    /// Pages from the zone's first to its last, holes included.
-    pub spanned: u64,
-    /// Pages that exist.
-    pub present: u64,
-    /// Pages that the page allocator manages.
-    pub managed: u64,
-    /// Pages in CMA areas.
-    pub cma: u64,
+    /// The page counts.
+    pub pages: Pages,
     /// lowmem_reserve against each zone kind.
     pub protection: Vec<u64>,
     /// What only a populated zone shows.
@@ -90,16 +74,17 @@ fn zone(lines: &mut Lines<'_>) -> Result<Zone, Fault> {
         }
         zone.node_stats = Some(stats);
     }
+    let pages = &mut zone.pages;
     for (label, field) in [
-        ("pages free", &mut zone.free),
-        ("boost", &mut zone.boost),
-        ("min", &mut zone.min),
-        ("low", &mut zone.low),
-        ("high", &mut zone.high),
-        ("spanned", &mut zone.spanned),
-        ("present", &mut zone.present),
-        ("managed", &mut zone.managed),
-        ("cma", &mut zone.cma),
+        ("pages free", &mut pages.free),
+        ("boost", &mut pages.boost),
+        ("min", &mut pages.min),
+        ("low", &mut pages.low),
+        ("high", &mut pages.high),
+        ("spanned", &mut pages.spanned),
+        ("present", &mut pages.present),
+        ("managed", &mut pages.managed),
+        ("cma", &mut pages.cma),
     ] {
         *field = lines.number(label)?;
     }
@@ -153,18 +138,7 @@ impl fmt::Display for Zone {
         if let Some(stats) = &self.node_stats {
             view::node_stats(f, counters(stats))?;
         }
-        let pages = Pages {
-            free: self.free,
-            boost: self.boost,
-            min: self.min,
-            low: self.low,
-            high: self.high,
-            spanned: self.spanned,
-            present: self.present,
-            managed: self.managed,
-            cma: self.cma,
-        };
-        view::pages(f, &pages, self.protection.iter().copied())?;
+        view::pages(f, &self.pages, self.protection.iter().copied())?;
         let Some(p) = &self.populated else { return Ok(()) };
         let pagesets = p.pagesets.iter().copied();
         view::populated(f, counters(&p.stats), pagesets, p.node_unreclaimable, p.start_pfn)
