@@ -136,13 +136,15 @@ pub(super) fn miri(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
         return Outcome::Missing(line);
     }
     let unsafe_crates =
-        ["--lib", "--tests", "-p", "pagewright-memblock", "-p", "pagewright-page", "-p", "pagewright-zone"];
+        ["--lib", "--tests", "-p", "pagewright-memblock", "-p", "pagewright-page", "-p", "pagewright-platform"];
+    let zone = ["--lib", "--tests", "-p", "pagewright-zone"];
     // Simulated RAM and the TLB; whole walks of the software MMU are left to the native run.
     let sim = ["--lib", "-p", "pagewright-sim", "--", "phys::", "mmu::tests::tlb"];
     // The codecs are arithmetic; what builds and takes down trees is this.
     let tables = ["--lib", "--test", "model", "-p", "pagewright-pagetable"];
-    let runs: [(&str, &[&str], &str); 3] = [
+    let runs: [(&str, &[&str], &str); 4] = [
         ("miri", &unsafe_crates, MIRI_FLAGS),
+        ("miri-zone", &zone, MIRI_SAFE_CRATES),
         ("miri-sim", &sim, MIRI_FLAGS),
         ("miri-pagetable", &tables, MIRI_SAFE_CRATES),
     ];
