@@ -33,6 +33,7 @@ pub mod mmu;
 pub mod pages;
 mod phys;
 mod ram;
+pub mod tenants;
 mod zeroed;
 
 pub use allocator::{HostedError, with_page_allocator};

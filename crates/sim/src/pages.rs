@@ -72,6 +72,8 @@ pub struct PlainMachine {
     pub dma32_end: u64,
     /// `pageblock_order`.
     pub pageblock: Order,
+    /// CMA areas, ascending: first frame and frames, whole pageblocks.
+    pub cma: Vec<(u64, u64)>,
 }
 
 impl PlainMachine {
@@ -82,6 +84,7 @@ impl PlainMachine {
             cpus: vec![NodeId::ZERO; cpus],
             dma32_end: 0,
             pageblock: Order::new(9).unwrap_or_default(),
+            cma: vec![],
         }
     }
 
@@ -145,7 +148,7 @@ pub fn with_plain_machine<H: Hooks, R>(
     let blocks = Pageblocks::build(&layout, &map, machine.pageblock, &zones, &records, &mut pieces)
         .expect("room for every piece");
     let mut buddy = Buddy::new(map, blocks, &mut zones, largest, true).expect("orders that fit");
-    free_ram(&mut buddy, &layout, all);
+    free_ram(&mut buddy, &layout, all, &machine.cma);
 
     let mut order = vec![NodeId::ZERO; ZoneLists::required_len(&layout)];
     let topology = Topology {
@@ -173,12 +176,23 @@ pub fn with_plain_machine<H: Hooks, R>(
     serve(&mut buddy, kinds, &lists, &layout, watermarks.zones(), &machine.cpus, hooks, then)
 }
 
-/// Frees all RAM, and leaves the holes between.
-fn free_ram<'a>(buddy: &mut Buddy<'_, '_, 'a>, layout: &Layout<'_>, mut all: Pristine<'a>) {
+/// Frees all RAM, and leaves the holes between; CMA areas are lent.
+fn free_ram<'a>(
+    buddy: &mut Buddy<'_, '_, 'a>,
+    layout: &Layout<'_>,
+    mut all: Pristine<'a>,
+    cma: &[(u64, u64)],
+) {
     for range in layout.ranges() {
         let start = buddy.map().idx(range.pfns.start).map_or(0, FrameIdx::get);
         drop(all.take_front(u64::from(start) - all.start()));
-        buddy.free_boot(all.take_front(range.pfns.len()));
+        let mut at = range.pfns.start.get();
+        for &(area, len) in cma.iter().filter(|&&(area, _)| range.pfns.contains(Pfn::new(area))) {
+            buddy.free_boot(all.take_front(area - at));
+            buddy.activate_cma(all.take_front(len).into_reserved());
+            at = area + len;
+        }
+        buddy.free_boot(all.take_front(range.pfns.end.get() - at));
     }
 }
 

@@ -112,7 +112,7 @@ fn random_operations_lose_and_double_nothing() {
         ram: vec![(node(0), 0x4_0000, 40 << 8), (node(1), 0x8_0000, 24 << 8)],
         cpus: vec![node(0), node(1), node(1)],
         dma32_end: 0x4_1000,
-        pageblock: order(9),
+        ..PlainMachine::new(0, 0)
     };
     play(&numa, ops, seed + 1);
     play(&PlainMachine { pageblock: order(5), ..machine(16, 1) }, ops, seed + 2);

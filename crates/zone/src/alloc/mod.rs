@@ -18,20 +18,27 @@
 
 pub mod attention;
 pub mod cell;
+mod contig;
 mod error;
+pub mod extfrag;
 pub mod fallback;
 mod flags;
 mod free;
 mod get;
+mod isolate;
+mod migrate;
 pub mod pcp;
 mod slow;
 mod table;
 
 pub use attention::{Attention, Reasons};
 pub use cell::ZoneCell;
+pub use contig::ContigError;
 pub use error::AllocFailure;
 pub use fallback::{Fallbacks, ZoneRef};
 pub use flags::{AllocFlags, TaskFlags};
+pub use isolate::{IsolateFor, Isolated};
+pub use migrate::{Migrate, MigrateEvents, MigrateMode, Migrated};
 pub use pcp::{CpuPages, ZoneFigures};
 pub use slow::{CompactPriority, CompactResult, Effort, Hooks, NoHooks, Progress, Step};
 
@@ -100,6 +107,7 @@ pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
     /// How many slow allocations there were, and which of them fails.
     pub(super) asked: AtomicU32,
     pub(super) fail_at: AtomicU32,
+    pub(super) migrated: MigrateEvents,
 }
 
 impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H> {
@@ -125,6 +133,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             pressed: Mutex::new(0),
             asked: AtomicU32::new(0),
             fail_at: AtomicU32::new(0),
+            migrated: MigrateEvents::new(),
         };
         for cell in zones {
             allocator.weigh(cell);

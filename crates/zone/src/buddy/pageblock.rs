@@ -5,6 +5,7 @@
 //! share a pageblock (a limit that is not aligned), the record says so and a table of zone pieces decides; the
 //! zone that begins inside the block keeps a migrate type of its own, as Linux's per-zone bitmaps do.
 
+mod isolate;
 mod validate;
 
 pub use validate::PageblockViolation;
@@ -28,6 +29,16 @@ pub struct ZonePiece {
 impl ZonePiece {
     /// An unused entry, to make room for a table.
     pub const EMPTY: Self = Self { start: 0, end: 0, zone: ZoneId(0) };
+
+    /// The zone.
+    pub const fn zone(&self) -> ZoneId {
+        self.zone
+    }
+
+    /// The frames' indices.
+    pub const fn range(&self) -> core::ops::Range<u64> {
+        self.start..self.end
+    }
 }
 
 /// Why pageblock records could not be made.
@@ -81,6 +92,7 @@ impl core::error::Error for PageblockError {}
 /// |            |   |       | type      |           | type      |
 /// +------------+---+-------+-----------+-----------+-----------+
 /// ```
+/// An isolated block of one zone keeps what it was in the upper's type.
 /// A block without memory has neither zone nor type. "Lists" follows from the others: which per-CPU lists a freed page of the block
 /// goes to, four times the zone's place and the type's place among those that have lists; 255 if none, or if one look does not tell:
 /// isolated blocks, blocks that two zones share, zones beyond [`Pageblocks::LISTED_ZONES`]. They are where a CPU's
