@@ -2,7 +2,7 @@
 //!
 //! `show=zoneinfo,buddyinfo` prints views once the boot is over; `test=LIST` chooses in-kernel tests (`test=none` runs none,
 //! without the word all of them run, or none where benchmarks are asked for); `bench=LIST` runs benchmarks
-//! ([`crate::bench`]); `dump=page-tables` prints every run of the page tables
+//! ([`crate::bench`]); `dump=device-tree` prints the device tree's bytes
 //! for a program to read; `inject=fdt|acpi|map` damages firmware data before it is parsed;
 //! `trigger=fault|overflow|panic` ends the image on purpose, to show what that looks like.
 
@@ -17,7 +17,7 @@ pub struct Options<'a> {
     pub bench: Option<&'a str>,
     /// Tests to run; `None` runs all.
     pub test: Option<&'a str>,
-    /// The page tables, for a program to read (`dump=page-tables`).
+    /// The device tree, for a program to read (`dump=device-tree`).
     pub dump: bool,
     /// What to damage.
     pub inject: Option<Inject>,
@@ -80,8 +80,8 @@ impl<'a> Options<'a> {
                 "bench" => options.bench = Some(value),
                 "test" => options.test = Some(value),
                 "dump" => match value {
-                    "page-tables" => options.dump = true,
-                    _ => return refuse("dump", "page-tables"),
+                    "device-tree" => options.dump = true,
+                    _ => return refuse("dump", "device-tree"),
                 },
                 "inject" => {
                     options.inject = Some(match value {

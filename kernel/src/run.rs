@@ -1,7 +1,7 @@
 //! What an image does once its page allocator serves: its tests, the views and benchmarks that were asked for, the verdict.
 
 use crate::bench::{self, steps::Steps};
-use crate::console::{Out, line};
+use crate::console::{Console, Out, line};
 use crate::dump;
 use crate::exit::Exit;
 use crate::metal::Metal;
@@ -10,20 +10,47 @@ use crate::pages::Pages;
 use crate::selftest::{self, Subject};
 use crate::stack::scratch_range;
 use core::fmt::Write;
-use pagewright::Boot;
+use pagewright::{Boot, Running};
 use pagewright_addr::VirtAddr;
+use pagewright_firmware::Firmware;
 use pagewright_view::{State, Views};
+
+/// Prints the views that the command line asks for, and the device tree. Called right after the initcalls, before the image takes memory
+/// or maps anything for itself: what is shown is what a hosted boot of the same machine shows.
+///
+/// # Errors
+/// How the image ends, where there is no such view; the line that says so is printed.
+pub fn show(
+    console: &dyn Console,
+    boot: &Boot<'_>,
+    running: &Running<'_, '_, '_>,
+    options: &Options<'_>,
+) -> Result<(), Exit> {
+    let refuse = |why: &dyn core::fmt::Display| {
+        line(console, format_args!("pagewright: show=: {why}"));
+        Err(Exit::Usage)
+    };
+    match Views::parse(options.show.unwrap_or("")) {
+        Ok(views) => {
+            if let Err(e) = views.write(&mut Out(console), &State { boot, running }) {
+                return refuse(&e);
+            }
+        }
+        Err(e) => return refuse(&e),
+    }
+    if options.dump {
+        let Firmware::DeviceTree { tree, .. } = &boot.machine.firmware else {
+            line(console, format_args!("pagewright: dump=device-tree: this machine has none"));
+            return Err(Exit::Usage);
+        };
+        dump::device_tree(console, tree.bytes());
+    }
+    Ok(())
+}
 
 /// Runs what the command line asks for. The caller ends the machine with the verdict ([`closing`]).
 pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<'_>, steps: &Steps) -> Exit {
     let console = metal.console();
-    let views = match Views::parse(options.show.unwrap_or("")) {
-        Ok(views) => views,
-        Err(e) => {
-            line(console, format_args!("pagewright: show=: {e}"));
-            return Exit::Usage;
-        }
-    };
     if let Some(unknown) = selftest::unknown(options) {
         line(console, format_args!("pagewright: test={unknown}: there is no such test"));
         return Exit::Usage;
@@ -40,16 +67,7 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
         line(console, format_args!("pagewright: no page tables"));
         return Exit::BootFailed;
     };
-    // Before the tests: they leave the same pages free, but in other blocks.
-    let shown = pages.with(|running| views.write(&mut Out(console), &State { boot, running }));
-    if let Err(e) = shown {
-        line(console, format_args!("pagewright: show=: {e}"));
-        return Exit::Usage;
-    }
-    if options.dump {
-        dump::page_tables(console, &tables);
-    }
-    // Before the tests too: on memory as the boot left it.
+    // Before the tests: on memory as the boot left it.
     let measured = bench::run(bench::Subject { pages, metal, steps }, options);
     let (passed, failed) =
         selftest::run(&Subject { pages, metal, tables, scratch: scratch_range(boot) }, options);

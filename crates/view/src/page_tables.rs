@@ -3,6 +3,7 @@
 mod bits;
 mod path;
 mod ptdump;
+pub mod runs;
 mod style;
 
 pub use path::{bytes, entry, path};

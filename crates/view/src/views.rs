@@ -33,11 +33,13 @@ pub enum View {
     Layout,
     /// The kernel's page tables, as debugfs shows them (ptdump).
     PageTables,
+    /// The same run by run with their entries, for programs that compare two sets of tables.
+    PageTableRuns,
 }
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Zoneinfo,
         Self::Buddyinfo,
         Self::Pagetypeinfo,
@@ -48,6 +50,7 @@ impl View {
         Self::Vmstat,
         Self::Layout,
         Self::PageTables,
+        Self::PageTableRuns,
     ];
 
     /// The name by which it is asked for.
@@ -63,6 +66,7 @@ impl View {
             Self::Vmstat => "vmstat",
             Self::Layout => "layout",
             Self::PageTables => "page-tables",
+            Self::PageTableRuns => "page-tables/runs",
         }
     }
 
@@ -87,6 +91,7 @@ impl View {
             Self::Vmstat => vmstat::write(w, state),
             Self::Layout => layout::write(w, &state.layout(state.boot.version)?),
             Self::PageTables => return page_tables::write(w, state),
+            Self::PageTableRuns => return page_tables::runs::write(w, state),
         };
         written.map_err(ViewError::Write)
     }

@@ -12,14 +12,18 @@ pub mod kernel;
 pub mod pc;
 
 use super::Capture;
+use crate::conform::replay::log::{self, Call, Item, Logged};
 use crate::fault::Fault;
-use crate::machine::{OwnedFirmware, OwnedMachine, after_initrd};
+use crate::machine::{OwnedFirmware, OwnedMachine, Taken, after_initrd};
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_firmware::dmesg::{Banner, Line, classify};
 use pagewright_firmware::{Arch, BuildFacts, Cpus, I386Features};
 use pagewright_kspace::Version;
+
+/// By which name an image that embeds the library asks memblock for its page allocator's tables.
+const EMBEDDER: &str = "start_allocator";
 
 /// What the log says about the machine as a whole.
 #[derive(Default)]
@@ -129,6 +133,7 @@ impl Capture {
             cpus,
             seed: None,
             linux: Version::V6_1,
+            taken: self.taken()?,
         };
         match arch {
             Arch::X86_64 | Arch::I386 => self.pc_inputs(&mut machine)?,
@@ -186,6 +191,18 @@ impl Capture {
             acpi: extras.acpi,
         };
         Ok(())
+    }
+
+    /// What an image that embeds the library took for its page allocator: an input, since its size follows from the image's build.
+    fn taken(&self) -> Result<Vec<Taken>, Fault> {
+        let logged = log::parse(&self.dmesg).map_err(|f| f.within(self.dir.join("dmesg.txt").display()))?;
+        let taken = |logged: Logged| match logged.item {
+            Item::Call { call: Call::AllocTryNid { size, align, .. }, caller, .. } if caller == EMBEDDER => {
+                Some(Taken { bytes: size, align })
+            }
+            _ => None,
+        };
+        Ok(logged.into_iter().filter_map(taken).collect())
     }
 
     /// Without a RAM disk before it, the device tree is told by its length among what memblock lists as reserved.

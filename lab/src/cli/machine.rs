@@ -3,6 +3,7 @@
 mod ram;
 
 use super::size::{Place, number};
+use crate::capture::Capture;
 use crate::capture::inputs::{kernel::nearest, pc};
 use crate::facts::plain;
 use crate::fault::Fault;
@@ -31,6 +32,9 @@ pub(super) struct MachineArgs {
     /// A PC's kernel log with its BIOS-e820 lines, `-` for standard input.
     #[arg(long, value_name = "FILE")]
     dmesg: Option<PathBuf>,
+    /// A captured machine's directory: what `conform` takes.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["machine", "dtb", "dmesg", "atags"])]
+    capture: Option<PathBuf>,
     /// A directory with raw ACPI tables named SRAT, SLIT and APIC.
     #[arg(long, value_name = "DIR")]
     acpi: Option<PathBuf>,
@@ -123,6 +127,10 @@ impl MachineArgs {
         machine.seed = self.seed.or(machine.seed);
         machine.linux = self.linux.unwrap_or_default();
         self.replace_memory(&mut machine)?;
+        if self.capture.is_some() && self.initrd.is_none() {
+            // Everything lies where it was captured.
+            return Ok(machine);
+        }
         let fixed = self.initrd_option(&mut machine)?;
         machine.place();
         if let Some(at) = fixed {
@@ -136,6 +144,9 @@ impl MachineArgs {
         let mut flavour = self.arch.map(ArchArg::flavour);
         if self.machine.is_none() {
             flavour = flavour.or_else(by_config);
+        }
+        if let Some(dir) = &self.capture {
+            return Capture::read(dir)?.machine(flavour);
         }
         if let Some(path) = &self.dtb {
             let shown = path.display().to_string();

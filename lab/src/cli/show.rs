@@ -53,6 +53,9 @@ impl TypedValueParser for ViewsParser {
                 View::PageTables => {
                     value.help("The kernel's page tables, as debugfs shows them (ptdump)")
                 }
+                View::PageTableRuns => value.help(
+                    "Their leaves run by run, with their entries, where the software MMU reads the same",
+                ),
                 _ => value,
             }
         };
@@ -66,7 +69,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
     if args.json && !layout_only {
         return Err(Fault::new("--json", "show", "no such option for anything but `show layout`"));
     }
-    let mapped = |view| matches!(view, View::Layout | View::PageTables);
+    let mapped = |view| matches!(view, View::Layout | View::PageTables | View::PageTableRuns);
     if args.machine.linux.is_some() && !args.files.iter().all(mapped) {
         let expected = "no such option for anything but `show layout` and `show page-tables`";
         return Err(Fault::new("--linux", "show", expected));

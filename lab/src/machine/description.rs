@@ -194,6 +194,7 @@ pub fn from_tree(
         cpus: Cpus { possible: cpus, ..Cpus::default() },
         seed: None,
         linux: Version::V6_1,
+        taken: Vec::new(),
     };
     machine.place();
     Ok(machine)
@@ -246,6 +247,7 @@ pub fn from_log(name: &str, log: &str, flavour: Option<Flavour>) -> Result<Owned
         cpus,
         seed: None,
         linux: Version::V6_1,
+        taken: Vec::new(),
     };
     machine.place();
     Ok(machine)

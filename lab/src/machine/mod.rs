@@ -15,7 +15,7 @@ pub use cores::flavour_of;
 pub use efi::{OwnedArmAcpi, OwnedEfi};
 pub(crate) use image::{init_tables, late_parts};
 pub use load::{Layout, after_initrd, place};
-pub use owned::{OwnedFirmware, OwnedMachine, OwnedPc};
+pub use owned::{OwnedFirmware, OwnedMachine, OwnedPc, Taken};
 
 /// An architecture as Linux's `uname -m` and its packages write it, in one word.
 pub const fn arch_name(arch: pagewright_firmware::Arch) -> &'static str {

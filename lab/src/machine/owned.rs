@@ -37,6 +37,18 @@ pub struct OwnedMachine {
     pub seed: Option<u64>,
     /// The version of Linux whose mappings the kernel makes.
     pub linux: Version,
+    /// What takes memory from memblock right before it hands over, for itself: a kernel that embeds the library has its page
+    /// allocator's tables there. A hosted machine has them elsewhere.
+    pub taken: Vec<Taken>,
+}
+
+/// Memory that an embedder takes from memblock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// Bytes.
+    pub bytes: u64,
+    /// Bytes that it is aligned to.
+    pub align: u64,
 }
 
 /// What the firmware hands over, owned.

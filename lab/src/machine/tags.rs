@@ -33,6 +33,7 @@ pub fn from_atags(name: &str, list: Vec<u8>, flavour: Flavour) -> Result<OwnedMa
         cpus: Cpus { possible: 1, ..Cpus::default() },
         seed: None,
         linux: Version::V6_1,
+        taken: Vec::new(),
     };
     machine.place();
     Ok(machine)

@@ -15,7 +15,7 @@ pub use slots::{SPARE_SLOTS, SpareSlots};
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use pagewright::pgtable::KernelTables;
-use pagewright::{Boot, Running, Workspace};
+use pagewright::{Boot, BootError, Running, Workspace};
 use pagewright_addr::{NodeId, PfnRange, VirtAddr};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::KernelConfig;
@@ -165,6 +165,12 @@ fn start<R>(
     ram: Option<&PhysMemory>,
     then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R,
 ) -> Result<R, Fault> {
+    for taken in &machine.taken {
+        boot.mb.set_caller("start_allocator");
+        boot.mb
+            .alloc(taken.bytes, taken.align)
+            .map_err(|e| stopped::boot_fault(machine, record, &BootError::Memblock(e)))?;
+    }
     with_page_allocator(boot, |boot, running| {
         let nodes = cpus::nodes(boot);
         let started = boot.online_cpus().filter_map(|cpu| nodes.get(cpu as usize).copied());

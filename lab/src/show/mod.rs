@@ -32,8 +32,11 @@ impl Booted<'_, '_, '_, '_, '_> {
     /// # Errors
     /// A [`Fault`] for the first that this machine has not.
     pub fn show_all(&self, views: &Views) -> Result<String, Fault> {
-        if views.iter().any(|view| view == View::PageTables) {
+        if views.iter().any(|view| matches!(view, View::PageTables | View::PageTableRuns)) {
             self.tables()?;
+        }
+        if views.iter().any(|view| view == View::PageTableRuns) {
+            page_tables::agrees(self)?;
         }
         let mut out = String::new();
         let fault = |e: NotShown| Fault::caused(e.why, e.view.name(), "");

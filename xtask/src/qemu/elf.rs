@@ -58,33 +58,37 @@ fn segments(file: &[u8]) -> Option<Vec<Segment>> {
     Some(found)
 }
 
-/// The symbols of a 64-bit little-endian ELF file, by name; `None` if it has no table of them, or one that cannot be.
+/// The symbols of a little-endian ELF file, by name; `None` if it has no table of them, or one that cannot be.
 pub(crate) fn symbols(file: &[u8]) -> Option<Vec<(String, u64)>> {
     const TABLE: u64 = 2;
-    const SECTION: usize = 64;
-    const SYMBOL: usize = 24;
     let number = |at: usize, len: usize| -> Option<u64> {
         let bytes = file.get(at..at.checked_add(len)?)?;
         Some(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
     };
     let place = |at: usize, len: usize| number(at, len).and_then(|n| usize::try_from(n).ok());
-    if file.get(..6)? != b"\x7fELF\x02\x01" {
+    if file.get(..4)? != b"\x7fELF" || *file.get(5)? != 1 {
         return None;
     }
-    let (first, count) = (place(40, 8)?, place(60, 2)?);
-    let section = |n: usize| first.checked_add(n.checked_mul(SECTION)?);
+    let wide = *file.get(4)? == 2;
+    let word = if wide { 8 } else { 4 };
+    // Sections: where their table is and how many there are; bytes of a header. Symbols: bytes of one, where its value stands.
+    let (first, count, header) =
+        if wide { (place(40, 8)?, place(60, 2)?, 64) } else { (place(32, 4)?, place(48, 2)?, 40) };
+    let (symbol, value) = if wide { (24, 8) } else { (16, 4) };
+    let section = |n: usize| first.checked_add(n.checked_mul(header)?);
+    // Name, kind, then flags, address, offset and size of a word each, then the table of names.
     let bytes = |at: usize| -> Option<&[u8]> {
-        let (start, len) = (place(at + 24, 8)?, place(at + 32, 8)?);
+        let (start, len) = (place(at + 8 + 2 * word, word)?, place(at + 8 + 3 * word, word)?);
         file.get(start..start.checked_add(len)?)
     };
     let table = (0..count).filter_map(section).find(|at| number(at + 4, 4) == Some(TABLE))?;
-    let names = bytes(section(place(table + 40, 4)?)?)?;
+    let names = bytes(section(place(table + 8 + 4 * word, 4)?)?)?;
     let mut found = Vec::new();
-    for symbol in bytes(table)?.chunks_exact(SYMBOL) {
-        let word =
-            |at: usize, len: usize| symbol[at..at + len].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
-        let name = names.get(usize::try_from(word(0, 4)).ok()?..)?.split(|b| *b == 0).next()?;
-        found.push((String::from_utf8_lossy(name).into_owned(), word(8, 8)));
+    for entry in bytes(table)?.chunks_exact(symbol) {
+        let field =
+            |at: usize, len: usize| entry[at..at + len].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
+        let name = names.get(usize::try_from(field(0, 4)).ok()?..)?.split(|b| *b == 0).next()?;
+        found.push((String::from_utf8_lossy(name).into_owned(), field(value, word)));
     }
     Some(found)
 }

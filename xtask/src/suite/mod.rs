@@ -100,7 +100,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
         stage("parsers", "parsers that others wrote read what `show` prints", 60, parsers::run),
         stage("corpus", "no parser of outside input panics on the committed corpus", 100, corpus::run),
         stage("images", "the bare-metal images boot in QEMU and pass their own tests", 120, images::boot),
-        stage("same-answers", "a bare-metal image decides as the hosted boot does", 25, same::run),
+        stage("same-answers", "every bare-metal image decides as the hosted boot does", 25, same::run),
         stage("miri", "the lower crates have no undefined behaviour", 300, rust::miri),
     ]
 }

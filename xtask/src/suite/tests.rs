@@ -51,7 +51,7 @@ fn a_missing_stage_fails_where_the_environment_says_ci() {
 
 #[test]
 fn what_an_image_prints_is_its_log_and_its_files() {
-    let text = "banner\r\n[    0.1] Zone ranges:\r\n==> zoneinfo <==\r\nNode 0, zone DMA\r\n==> dump/page-tables <==\r\n\
+    let text = "banner\r\n[    0.1] Zone ranges:\r\n==> zoneinfo <==\r\nNode 0, zone DMA\r\n==> page-tables/runs <==\r\n\
                 ==> end <==\r\n[    0.2] pagewright: 0 tests passed\r\n[    0.3] Later\r\npagewright: end: passed (0)\r\n";
     let (log, files) = same::parts(text);
     assert_eq!(log, "[    0.1] Zone ranges:\n[    0.3] Later\n");
@@ -68,10 +68,28 @@ fn an_images_runs_are_worded_as_captured_ones() {
 }
 
 #[test]
+fn a_dumped_tree_has_its_bytes_back() {
+    let tree = same::device_tree("bytes 43\n0 00d0\n40 000007\n").unwrap();
+    assert_eq!((tree.len(), tree[1], tree[0x42]), (0x43, 0xd0, 7));
+    assert!(tree.iter().filter(|b| **b != 0).count() == 2);
+    for damaged in ["", "0 00", "bytes 1\n1 00", "bytes 1\n0 zz"] {
+        assert!(same::device_tree(damaged).is_none(), "{damaged}");
+    }
+}
+
+#[test]
+fn the_first_line_that_differs_is_told() {
+    assert_eq!(same::difference("a\nb\n", "a\nb"), None);
+    let told = same::difference("a\nb", "a\nc\nd").unwrap();
+    assert_eq!(told, "line 2: the image has `b`, the hosted boot `c`");
+    assert!(same::difference("a", "a\nb").unwrap().contains("has `nothing`"));
+}
+
+#[test]
 fn a_comparison_of_nothing_is_seen() {
     let json = r#"{"machines": [{"groups": {"zones": {"facts": 3}}}, {"groups": {"zones": {"facts": 4}}}]}"#;
     let facts = same::facts(json).unwrap();
     assert_eq!(facts.iter().find(|(group, _)| *group == "zones"), Some(&("zones", 7)));
-    assert_eq!(facts.iter().find(|(group, _)| *group == "page-tables"), Some(&("page-tables", 0)));
+    assert_eq!(facts.iter().find(|(group, _)| *group == "replay"), Some(&("replay", 0)));
     assert!(same::facts("no JSON").is_none());
 }

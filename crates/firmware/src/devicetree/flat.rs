@@ -33,12 +33,13 @@ pub(super) struct Blob<'a> {
     reservations: &'a [u8],
     structure: &'a [u8],
     strings: &'a [u8],
-    total_size: u32,
+    /// All of it.
+    bytes: &'a [u8],
 }
 
 impl fmt::Debug for Blob<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Blob({} bytes)", self.total_size)
+        write!(f, "Blob({} bytes)", self.bytes.len())
     }
 }
 
@@ -93,7 +94,7 @@ impl<'a> Blob<'a> {
             structure: block("structure", field(2)?, struct_size)?,
             strings: block("strings", field(3)?, Some(field(8)?))?,
             reservations: block("memory reservation", field(4)?, None)?,
-            total_size: total,
+            bytes: blob,
         };
         this.check_structure()?;
         Ok(this)
@@ -101,7 +102,13 @@ impl<'a> Blob<'a> {
 
     /// `totalsize` of the header.
     pub(super) fn total_size(&self) -> u32 {
-        self.total_size
+        // It was cut to a number of 32 bits.
+        self.bytes.len() as u32
+    }
+
+    /// All bytes, up to `totalsize`.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// The entries of the memory reservation block, up to the first of size 0 or the end of the blob.

@@ -97,6 +97,11 @@ impl<'a> DeviceTree<'a> {
         u64::from(self.blob.total_size())
     }
 
+    /// The blob itself, up to `totalsize`.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.blob.bytes()
+    }
+
     /// The root node.
     pub fn root(&self) -> Node<'a> {
         self.blob.root()

@@ -20,7 +20,7 @@ use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
 use pagewright_kernel::exit::Exit;
 use pagewright_kernel::options::{Inject, Options};
 use pagewright_kernel::pages::Pages;
-use pagewright_kernel::run::{closing, run};
+use pagewright_kernel::run::{closing, run, show};
 use pagewright_kernel::stack::{io_range, map_stack};
 use pagewright_kernel::take::Take;
 use pagewright_kernel::workspace::{workspace, workspace_bytes};
@@ -160,6 +160,10 @@ fn boot(
     };
     initcalls(&mut boot, &mut running);
     steps.end();
+    if let Err(how) = show(&CONSOLE, &boot, &running, options) {
+        print(format_args!("{how}"));
+        exit(how)
+    }
 
     let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
     let stack = match map_stack(&boot, &pages, 0) {

@@ -26,7 +26,7 @@ use pagewright_kernel::exit::Exit;
 use pagewright_kernel::inject;
 use pagewright_kernel::options::{Inject, Options};
 use pagewright_kernel::pages::Pages;
-use pagewright_kernel::run::{closing, run};
+use pagewright_kernel::run::{closing, run, show};
 use pagewright_kernel::stack::map_stack;
 use pagewright_kernel::take::Take;
 use pagewright_kernel::workspace::{workspace, workspace_bytes};
@@ -195,6 +195,10 @@ fn boot(
     };
     initcalls(&mut boot, &mut running);
     steps.end();
+    if let Err(how) = show(&CONSOLE, &boot, &running, options) {
+        print(format_args!("{how}"));
+        exit(how)
+    }
     tlb::flush_all();
     fault::set_ram(ram);
 

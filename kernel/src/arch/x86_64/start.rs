@@ -21,7 +21,7 @@ use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
 use pagewright_kernel::exit::Exit;
 use pagewright_kernel::options::Options;
 use pagewright_kernel::pages::Pages;
-use pagewright_kernel::run::{closing, run};
+use pagewright_kernel::run::{closing, run, show};
 use pagewright_kernel::stack::map_stack;
 use pagewright_kernel::take::Take;
 use pagewright_kernel::workspace::{workspace, workspace_bytes};
@@ -166,6 +166,10 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
     };
     initcalls(&mut boot, &mut running);
     steps.end();
+    if let Err(how) = show(&CONSOLE, &boot, &running, options) {
+        print(format_args!("{how}"));
+        exit(how)
+    }
     tlb::flush_here();
     fault::set_ram(&ram);
 

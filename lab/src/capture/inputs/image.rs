@@ -37,6 +37,7 @@ pub(super) fn image(capture: &Capture, arch: Arch, config: &KernelConfig) -> Res
         }
     };
     sections(&capture.dmesg, &mut image);
+    parts.exact(&mut image);
     Ok(image)
 }
 
@@ -89,6 +90,18 @@ impl Parts<'_> {
         move |names| self.symbol(names).map(|v| PhysAddr::new(v.wrapping_add(offset)))
     }
 
+    /// Where sections end, to the byte, if their own symbols are among those captured.
+    fn exact(&self, image: &mut KernelImage) {
+        let phys = self.symbol(&["_sdata"]).map(|virt| self.translate(virt, self.data.start));
+        let Some(phys) = phys else { return };
+        let set = |name, field: &mut PhysAddr| *field = phys(&[name]).unwrap_or(*field);
+        set("__start_rodata", &mut image.rodata_start);
+        set("__end_rodata", &mut image.rodata_end);
+        set("_edata", &mut image.data_end);
+        set("__bss_start", &mut image.bss_start);
+        set("__bss_stop", &mut image.bss_end);
+    }
+
     /// `Kernel code` is `_stext` up to `__init_begin`, `Kernel data` `_sdata` up to `_end`.
     fn arm64(&self, config: &KernelConfig) -> KernelImage {
         let (code, data) = (self.code, self.data);
@@ -98,7 +111,9 @@ impl Parts<'_> {
         let virt = self.symbol(&["_stext"]).unwrap_or(base + head_len);
         let phys = self.translate(virt, code.start);
         let init_begin = phys(&["__init_begin", "__inittext_begin", "_sinittext"]).unwrap_or(code.end);
-        let inittext_end = phys(&["__inittext_end", "_einittext"]).unwrap_or(init_begin);
+        // Where init text ends is told exactly, or it is known that segments are 64 KiB apart.
+        let segment_end = phys(&["__inittext_end"]);
+        let inittext_end = phys(&["_einittext"]).unwrap_or(init_begin);
         let tables =
             crate::machine::init_tables(virt, virt.wrapping_add(data.end.get() - code.start.get()), config);
         KernelImage {
@@ -107,8 +122,7 @@ impl Parts<'_> {
             rodata_start: phys(&["_etext"]).unwrap_or(init_begin),
             rodata_end: init_begin,
             init_begin,
-            // Segments are 64 KiB apart.
-            inittext_end: inittext_end.align_up(16 * PAGE),
+            inittext_end: segment_end.unwrap_or(inittext_end.align_up(16 * PAGE)),
             init_end: data.start,
             data_start: data.start,
             data_end: data.end,
@@ -116,9 +130,9 @@ impl Parts<'_> {
             bss_end: data.end,
             end: data.end,
             virt,
-            init_pg_dir: PhysRange::new(
-                data.end.saturating_sub(tables * config.page_shift.bytes()),
-                data.end,
+            init_pg_dir: phys(&["init_pg_dir"]).zip(phys(&["init_pg_end"])).map_or(
+                PhysRange::new(data.end.saturating_sub(tables * config.page_shift.bytes()), data.end),
+                |(start, end)| PhysRange::new(start, end),
             ),
             idmap_text: range(phys(&["__idmap_text_start"]), phys(&["__idmap_text_end"])),
             head_len,

@@ -1,7 +1,9 @@
 //! The kernel's page tables: what an access to one address meets, and attributes in the words of captured tables.
 
+mod mmu;
 mod translate;
 
+pub use mmu::agrees;
 pub use translate::translate;
 
 use crate::run::Booted;
