@@ -154,6 +154,73 @@ impl NodeMask {
         self.0.iter().all(|&w| w == 0)
     }
 
+    /// The lowest node.
+    pub fn first(&self) -> Option<NodeId> {
+        self.iter().next()
+    }
+
+    /// The next node above `nid`, or from the lowest on again (`next_node_in`).
+    pub fn next_in(&self, nid: NodeId) -> Option<NodeId> {
+        self.iter().find(|&next| next > nid).or_else(|| self.first())
+    }
+
+    /// The nodes that are in both sets.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self(core::array::from_fn(|word| self.0[word] & other.0[word]))
+    }
+
+    /// Whether all of its nodes are in `other`.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.and(other) == *self
+    }
+
+    /// The nodes as Linux lists them (`%*pbl`): runs by their ends, such as `0-3,8`.
+    pub fn list(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| {
+            let mut nodes = self.iter().map(NodeId::get).peekable();
+            let mut separator = "";
+            while let Some(first) = nodes.next() {
+                let mut last = first;
+                while let Some(next) = nodes.next_if_eq(&(last + 1)) {
+                    last = next;
+                }
+                write!(f, "{separator}{first}")?;
+                if last > first {
+                    write!(f, "-{last}")?;
+                }
+                separator = ",";
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads such a list (`nodelist_parse`).
+    ///
+    /// # Errors
+    /// [`NodeListError`]: what is no list, runs backwards, or names a node beyond the limit.
+    pub fn parse_list(text: &str) -> Result<Self, NodeListError> {
+        let mut mask = Self::EMPTY;
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            digits.then(|| text.parse().ok()).flatten().and_then(NodeId::new)
+        };
+        let mut at = 0;
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let wrong = NodeListError { at, len: part.len() };
+            let (Some(first), Some(last)) = (number(first.trim()), number(last.trim())) else {
+                return Err(wrong);
+            };
+            if last < first {
+                return Err(wrong);
+            }
+            (first.get()..=last.get()).filter_map(NodeId::new).for_each(|nid| _ = mask.insert(nid));
+            at += part.len() + 1;
+        }
+        Ok(mask)
+    }
+
     /// The nodes, lowest first.
     pub fn iter(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.0.iter().enumerate().flat_map(|(i, &word)| {
@@ -169,6 +236,23 @@ impl NodeMask {
         })
     }
 }
+
+/// A part of a list of nodes is neither a node nor a run of nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeListError {
+    /// Where the part begins, in bytes.
+    pub at: usize,
+    /// How long it is, in bytes.
+    pub len: usize,
+}
+
+impl fmt::Display for NodeListError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no node or run of nodes in {} bytes from byte {} of a list on", self.len, self.at)
+    }
+}
+
+impl core::error::Error for NodeListError {}
 
 impl Default for NodeMask {
     fn default() -> Self {

@@ -40,8 +40,9 @@ pub mod buddy;
 pub mod gfp;
 mod kind;
 pub mod layout;
+pub mod policy;
 pub mod watermark;
 pub mod zonelist;
 
 pub use gfp::{Gfp, GfpError, GfpParseError, GfpWarning};
-pub use kind::{NodeMask, ZoneKind, ZoneSet};
+pub use kind::{NodeListError, NodeMask, ZoneKind, ZoneSet};

@@ -1,6 +1,7 @@
 //! A zone as all CPUs share it: its free lists behind a lock, and figures that are read without it.
 
 use super::flags::AllocFlags;
+use super::numa::NumaEvents;
 use crate::ZoneKind;
 use crate::buddy::{BuddyZone, MigrateType, ZoneId};
 use crate::watermark::{Pageset, ZoneMarks};
@@ -20,7 +21,11 @@ pub struct ZoneCell<'s, 'a> {
     low: AtomicU64,
     high: AtomicU64,
     /// What fragmentation adds to each mark for a while (`watermark_boost`).
-    boost: AtomicU64,
+    pub(super) boost: AtomicU64,
+    /// Whether kswapd is to be told of the boost (ZONE_BOOSTED_WATERMARK).
+    pub(super) boosted: AtomicBool,
+    /// Allocations that were not simply served by the node they began with.
+    pub(super) numa: NumaEvents,
     lowmem_reserve: [AtomicU64; ZoneKind::COUNT],
     /// Copies of the lists' counts, written under the lock.
     free: AtomicU64,
@@ -45,6 +50,8 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             low: AtomicU64::new(0),
             high: AtomicU64::new(0),
             boost: AtomicU64::new(0),
+            boosted: AtomicBool::new(false),
+            numa: NumaEvents::default(),
             lowmem_reserve: core::array::from_fn(|_| AtomicU64::new(0)),
             free: AtomicU64::new(0),
             free_cma: AtomicU64::new(0),
@@ -86,6 +93,16 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     /// The low watermark.
     pub fn low_pages(&self) -> u64 {
         self.low.load(Relaxed)
+    }
+
+    /// The high watermark.
+    pub fn high_pages(&self) -> u64 {
+        self.high.load(Relaxed)
+    }
+
+    /// Free pages of CMA areas among the free ones.
+    pub fn free_cma_pages(&self) -> u64 {
+        self.free_cma.load(Relaxed)
     }
 
     /// What requests whose highest zone is `highest` must leave alone ("protection").
@@ -150,6 +167,18 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     /// (`__zone_watermark_ok`): pages that the request may not use do not count, nor those kept for requests that
     /// can use no other zone; and beyond order 0 a block that is large enough must exist.
     pub(super) fn watermark_ok(&self, order: Order, mark: u64, highest: ZoneKind, flags: AllocFlags) -> bool {
+        self.watermark_ok_for(self.free_pages(), order, mark, highest, flags)
+    }
+
+    /// The same if so many pages were free.
+    pub(super) fn watermark_ok_for(
+        &self,
+        free: u64,
+        order: Order,
+        mark: u64,
+        highest: ZoneKind,
+        flags: AllocFlags,
+    ) -> bool {
         let urgent = flags.intersects(AllocFlags::HARDER | AllocFlags::OOM);
         let mut unusable = order.pages() - 1;
         if !urgent {
@@ -158,7 +187,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         if !flags.contains(AllocFlags::CMA) {
             unusable += self.free_cma.load(Relaxed);
         }
-        let usable = self.free_pages().saturating_sub(unusable);
+        let usable = free.saturating_sub(unusable);
         let mut min = mark;
         if flags.contains(AllocFlags::HIGH) {
             min -= min / 2;
@@ -170,13 +199,6 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             return false;
         }
         order.is_zero() || self.has_block(order, flags, urgent)
-    }
-
-    /// Whether the mark would be reached if `more` pages were free: what an allocation may hope for.
-    pub(super) fn would_do(&self, more: u64, order: Order, mark: u64, highest: ZoneKind) -> bool {
-        let reserve = self.lowmem_reserve[highest.index()].load(Relaxed);
-        let usable = (self.free_pages() + more).saturating_sub(order.pages() - 1 + self.highatomic_pages());
-        more > 0 && usable > mark + reserve
     }
 
     /// Whether a free block of the order or a larger one is in a list that the request may use.

@@ -141,8 +141,15 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     ) -> Result<Frames<'a>, ContigError> {
         let none = ContigError::NoMemory { pfns: PfnRange::from_len(pagewright_addr::Pfn::ZERO, pages) };
         let highest = gfp.zone(self.kinds).map_err(|_| none)?;
-        let preferred = self.first(nid, highest).filter(|_| pages > 0).ok_or(none)?;
-        let wanted = Wanted { gfp, order: Order::ZERO, migrate: MigrateType::Movable, highest, preferred };
+        let preferred = self.first_zone(nid, highest, None).filter(|_| pages > 0).ok_or(none)?;
+        let wanted = Wanted {
+            gfp,
+            order: Order::ZERO,
+            migrate: MigrateType::Movable,
+            highest,
+            preferred,
+            nodes: None,
+        };
         for (at, _) in self.zonelist(cx, nid, &wanted, super::AllocFlags::CPUSET) {
             for piece in self.ground.blocks.pieces().iter().filter(|piece| piece.zone() == at.zone) {
                 let first = self.ground.map.pfn(FrameIdx::new(piece.range().start as u32)).get();

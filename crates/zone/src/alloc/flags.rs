@@ -29,6 +29,8 @@ bitflags! {
         const NOFRAGMENT = 0x200;
         /// May wake kswapd (ALLOC_KSWAPD).
         const KSWAPD = 0x400;
+        /// Keep away from nodes with too many dirty pages (`spread_dirty_pages`).
+        const SPREAD_DIRTY = 0x800;
     }
 
     /// The state of the task for which memory is allocated.
@@ -44,13 +46,42 @@ bitflags! {
         const INTERRUPT = 8;
         /// A signal is about to kill it (`fatal_signal_pending`).
         const DYING = 0x10;
+        /// It is past the point of return in exiting (PF_EXITING).
+        const EXITING = 0x20;
+        /// It writes a core dump (PF_DUMPCORE).
+        const DUMPING = 0x40;
+        /// Nothing it allocates may start I/O (PF_MEMALLOC_NOIO).
+        const NOIO = 0x80;
+        /// Nothing it allocates may call into file systems (PF_MEMALLOC_NOFS).
+        const NOFS = 0x100;
+        /// What it allocates is pinned for long and must not be movable (PF_MEMALLOC_PIN).
+        const PIN = 0x200;
+        /// Interrupted for deferred work (`in_serving_softirq`); goes with [`Self::INTERRUPT`].
+        const SOFTIRQ = 0x400;
+    }
+}
+
+impl TaskFlags {
+    /// A mask without what the task may not do (`current_gfp_context`).
+    pub fn limit(self, gfp: Gfp) -> Gfp {
+        let mut gfp = gfp;
+        if self.contains(Self::NOIO) {
+            gfp.remove(Gfp::IO | Gfp::FS);
+        }
+        if self.contains(Self::NOFS) {
+            gfp.remove(Gfp::FS);
+        }
+        if self.contains(Self::PIN) {
+            gfp.remove(Gfp::MOVABLE);
+        }
+        gfp
     }
 }
 
 impl AllocFlags {
-    /// The first attempt: the low watermark, held to the cpuset.
+    /// The first attempt: the low watermark.
     pub(super) fn first(gfp: Gfp, movable: bool) -> Self {
-        let mut flags = Self::WMARK_LOW | Self::CPUSET;
+        let mut flags = Self::WMARK_LOW;
         flags.set(Self::CMA, movable);
         flags.set(Self::KSWAPD, gfp.contains(Gfp::KSWAPD_RECLAIM));
         flags
@@ -79,7 +110,9 @@ impl AllocFlags {
         } else if gfp.contains(Gfp::MEMALLOC) {
             Self::NO_WATERMARKS
         } else if task.contains(TaskFlags::INTERRUPT) {
-            Self::empty()
+            // Deferred work may run for a task that frees memory, say by sending it over a network.
+            let lent = task.contains(TaskFlags::SOFTIRQ | TaskFlags::MEMALLOC);
+            if lent { Self::NO_WATERMARKS } else { Self::empty() }
         } else if task.contains(TaskFlags::MEMALLOC) {
             Self::NO_WATERMARKS
         } else if task.contains(TaskFlags::OOM_VICTIM) {

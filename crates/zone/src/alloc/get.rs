@@ -1,11 +1,12 @@
 //! One attempt: through the zones in fallback order, to the first that has memory to spare (`get_page_from_freelist`).
 
-use super::flags::AllocFlags;
+use super::flags::{AllocFlags, TaskFlags};
+use super::hooks::{Effort, Hooks, NodeReclaim, Step};
 use super::pcp::COSTLY_ORDER;
-use super::{AllocFailure, Context, Effort, Hooks, PageAllocator, ZoneCell, ZoneRef};
-use crate::ZoneKind;
+use super::{AllocFailure, Context, PageAllocator, ZoneCell, ZoneRef};
 use crate::buddy::{MigrateType, Request};
 use crate::gfp::Gfp;
+use crate::{NodeMask, ZoneKind};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
@@ -13,7 +14,7 @@ use pagewright_platform::Interrupts;
 
 /// What an allocation asks for, worked out once (`struct alloc_context`).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct Wanted<'w> {
     pub(super) gfp: Gfp,
     pub(super) order: Order,
     pub(super) migrate: MigrateType,
@@ -21,11 +22,13 @@ pub(super) struct Wanted {
     pub(super) highest: ZoneKind,
     /// The zone that is tried first.
     pub(super) preferred: ZoneRef,
+    /// The nodes that will do, if not all.
+    pub(super) nodes: Option<&'w NodeMask>,
 }
 
 impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// Allocates `2^order` frames near a node (`__alloc_pages_node`): the zones of that node first, then those of the
-    /// nodes in its fallback order; `__GFP_THISNODE` ends with the node itself.
+    /// nodes in its fallback order; `__GFP_THISNODE` ends with the node itself. The task's memory policy does not count.
     ///
     /// # Errors
     /// As for [`Self::alloc_pages`].
@@ -36,23 +39,21 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         gfp: Gfp,
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
-        let mut why = AllocFailure::TooLarge { order, largest: order };
-        self.alloc_somewhere(cx, nid, gfp, order, &mut why).ok_or(why)
+        self.alloc_pages_nodemask(cx, nid, None, gfp, order)
     }
 
-    /// The same; a failure is left in `why`, so that what is returned fits in registers: through memory the fast path would pay for
-    /// the slow one's result.
+    /// The way of what the fast path did not serve. A failure is left in `why`, so that what is returned fits in registers: through
+    /// memory the fast path would pay for the slow one's result.
     #[cold]
     #[inline(never)]
     pub(super) fn alloc_somewhere(
         &self,
         cx: &Context<'_, 'm, 'a>,
-        nid: NodeId,
         gfp: Gfp,
         order: Order,
         why: &mut AllocFailure,
     ) -> Option<Frames<'a>> {
-        match self.alloc_watched(cx, nid, gfp, order) {
+        match self.alloc_pages_placed(cx, gfp, order) {
             Ok(frames) => Some(frames),
             Err(failure) => {
                 *why = failure;
@@ -61,10 +62,17 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         }
     }
 
-    fn alloc_watched(
+    /// Allocates near a node, from these nodes only (`__alloc_pages`).
+    ///
+    /// # Errors
+    /// As for [`Self::alloc_pages`].
+    #[cold]
+    #[inline(never)]
+    pub fn alloc_pages_nodemask(
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
+        nodes: Option<&NodeMask>,
         gfp: Gfp,
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
@@ -73,16 +81,16 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if order > largest {
             return Err(AllocFailure::TooLarge { order, largest });
         }
+        let gfp = cx.task.limit(gfp);
         let highest = gfp.zone(self.kinds).map_err(|_| AllocFailure::Mask(gfp))?;
         let migrate = gfp.migrate_type(self.ground.mobility_grouping).map_err(|_| AllocFailure::Mask(gfp))?;
         let failure = AllocFailure::NoMemory { order, gfp };
-        let preferred = self.first(nid, highest).ok_or(failure)?;
-        let wanted = Wanted { gfp, order, migrate, highest, preferred };
+        let preferred = self.first_zone(nid, highest, nodes).ok_or(failure)?;
+        let wanted = Wanted { gfp, order, migrate, highest, preferred, nodes };
         if cx.cpu.shared().reasons().contains(super::Reasons::DRAIN) {
             self.drain_local_pages(cx);
         }
-        let flags = AllocFlags::first(gfp, migrate == MigrateType::Movable) | self.nofragment(&wanted);
-        let frames = match self.get_page(cx, nid, &wanted, flags) {
+        let frames = match self.first_attempt(cx, nid, wanted) {
             Some(frames) => frames,
             None => self.alloc_slow(cx, nid, &wanted).ok_or(failure)?,
         };
@@ -90,6 +98,40 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             self.hooks.zero(&frames);
         }
         Ok(frames)
+    }
+
+    /// The attempt that nearly always succeeds. A cpuset counts like the caller's nodes: even for the kernel's own allocations its
+    /// nodes come first.
+    fn first_attempt<'w>(
+        &self,
+        cx: &Context<'w, 'm, 'a>,
+        nid: NodeId,
+        mut wanted: Wanted<'w>,
+    ) -> Option<Frames<'a>> {
+        let mut flags = AllocFlags::first(wanted.gfp, wanted.migrate == MigrateType::Movable);
+        if let Some(nodes) = cx.nodes {
+            wanted.gfp |= Gfp::HARDWALL;
+            if wanted.nodes.is_none() && !cx.task.contains(TaskFlags::INTERRUPT) {
+                wanted.preferred = self.first_zone(nid, wanted.highest, Some(nodes))?;
+                wanted.nodes = Some(nodes);
+            } else {
+                flags.insert(AllocFlags::CPUSET);
+            }
+        }
+        flags.set(AllocFlags::SPREAD_DIRTY, wanted.gfp.contains(Gfp::WRITE));
+        flags |= self.nofragment(&wanted);
+        self.get_page(cx, nid, &wanted, flags)
+    }
+
+    /// The first zone of a node's list that will do.
+    pub(super) fn first_zone(
+        &self,
+        nid: NodeId,
+        highest: ZoneKind,
+        nodes: Option<&NodeMask>,
+    ) -> Option<ZoneRef> {
+        let mut zones = self.fallbacks.of(nid).iter().copied();
+        zones.find(|z| z.kind <= highest && nodes.is_none_or(|nodes| nodes.contains(z.nid)))
     }
 
     /// Makes the `n`-th allocation from now on that takes the slower way fail, and sends all that way; 1 is the next, 0
@@ -116,7 +158,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 
     /// Whether the first attempt keeps migrate types apart (`alloc_flags_nofragment`): only where a lower zone can serve
     /// instead, DMA32 below Normal.
-    fn nofragment(&self, wanted: &Wanted) -> AllocFlags {
+    fn nofragment(&self, wanted: &Wanted<'_>) -> AllocFlags {
         let ZoneRef { nid, kind, .. } = wanted.preferred;
         let nodes_differ = self.zones.iter().any(|z| z.nid() != nid);
         let lower = self.zones.iter().any(|z| z.nid() == nid && z.kind() == ZoneKind::Dma32);
@@ -133,17 +175,18 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         &'q self,
         cx: &Context<'q, 'm, 'a>,
         nid: NodeId,
-        wanted: &Wanted,
+        wanted: &Wanted<'q>,
         flags: AllocFlags,
     ) -> impl Iterator<Item = (ZoneRef, &'q ZoneCell<'s, 'a>)> + use<'q, 'm, 's, 'a, I, H> {
-        let (highest, here) = (wanted.highest, wanted.gfp.contains(Gfp::THISNODE));
-        let nodes = cx.nodes.filter(|_| flags.contains(AllocFlags::CPUSET));
+        let Wanted { highest, gfp, nodes, .. } = *wanted;
+        let cx = *cx;
         self.fallbacks
             .of(nid)
             .iter()
             .filter(move |z| z.kind <= highest)
-            .filter(move |z| !here || z.nid == nid)
+            .filter(move |z| !gfp.contains(Gfp::THISNODE) || z.nid == nid)
             .filter(move |z| nodes.is_none_or(|nodes| nodes.contains(z.nid)))
+            .filter(move |z| cx.allows(z.nid, gfp, flags))
             .filter_map(|z| Some((*z, self.zones.get(z.zone.index())?)))
     }
 
@@ -152,13 +195,24 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> Option<Frames<'a>> {
         let mut flags = flags;
         loop {
             let mut again = false;
+            let mut dirty = None;
             for (at, cell) in self.zonelist(cx, nid, wanted, flags) {
+                if flags.contains(AllocFlags::SPREAD_DIRTY) {
+                    if dirty == Some(at.nid) {
+                        continue;
+                    }
+                    if !self.hooks.node_dirty_ok(at.nid) {
+                        self.hooks.step(Step::DirtyNode(at.nid));
+                        dirty = Some(at.nid);
+                        continue;
+                    }
+                }
                 if flags.contains(AllocFlags::NOFRAGMENT)
                     && at.zone != wanted.preferred.zone
                     && at.nid != wanted.preferred.nid
@@ -168,10 +222,10 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                     again = true;
                     break;
                 }
-                let mark = cell.mark(flags);
-                let enough = flags.contains(AllocFlags::NO_WATERMARKS)
-                    || cell.watermark_ok(wanted.order, mark, wanted.highest, flags);
-                if enough && let Some(frames) = self.rmqueue(cx, cell, at, wanted, flags) {
+                if self.has_enough(cx, cell, wanted, flags)
+                    && let Some(frames) = self.rmqueue(cx, cell, at, wanted, flags)
+                {
+                    self.count_numa(cell, wanted.preferred.zone, cx.node, 1);
                     if !wanted.order.is_zero() && flags.contains(AllocFlags::HARDER) {
                         self.reserve_highatomic(cell, &frames);
                     }
@@ -189,13 +243,46 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         }
     }
 
+    /// Whether a zone has memory to spare, if need be after its node gave up caches.
+    fn has_enough(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        cell: &ZoneCell<'s, 'a>,
+        wanted: &Wanted<'_>,
+        flags: AllocFlags,
+    ) -> bool {
+        if flags.contains(AllocFlags::NO_WATERMARKS) {
+            return true;
+        }
+        let Wanted { gfp, order, highest, preferred, .. } = *wanted;
+        let enough = || cell.watermark_ok(order, cell.mark(flags), highest, flags);
+        if enough() {
+            return true;
+        }
+        // A boost is to keep memory from fragmenting, not to refuse the urgent a page.
+        let urgent = order.is_zero() && gfp.contains(Gfp::ATOMIC) && flags.contains(AllocFlags::WMARK_MIN);
+        if urgent && cell.boost_pages() > 0 && cell.watermark_ok(order, cell.min_pages(), highest, flags) {
+            return true;
+        }
+        if self.tuning.node_reclaim_mode() == 0
+            || !self.near(preferred.nid, cell.nid())
+            || !gfp.may_block()
+            || cx.task.contains(TaskFlags::MEMALLOC)
+        {
+            return false;
+        }
+        let result = self.hooks.node_reclaim(cell.nid(), order, gfp);
+        self.hooks.step(Step::ReclaimNode(cell.nid(), result));
+        matches!(result, NodeReclaim::Some | NodeReclaim::Success) && enough()
+    }
+
     /// Takes a block from a zone: through this CPU's lists, or under the lock (`rmqueue`).
     fn rmqueue(
         &self,
         cx: &Context<'_, 'm, 'a>,
         cell: &ZoneCell<'s, 'a>,
         at: ZoneRef,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> Option<Frames<'a>> {
         let request = Request {
@@ -213,16 +300,24 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             if let Some(frames) = own.pop_from(shelf) {
                 return Some(frames);
             }
-            self.with_zone(cell, |zone| {
-                own.refill(shelf, |pages| self.ground.rmqueue_run(zone, request, pages))
+            let boosted = self.with_zone(cell, |zone| {
+                own.refill(shelf, |pages| self.ground.rmqueue_run(zone, request, pages));
+                self.boost(cell, zone, flags)
             });
-            return own.pop_from(shelf);
+            let found = own.pop_from(shelf);
+            drop(own);
+            self.tell_boost(cell, flags, boosted);
+            return found;
         }
-        self.with_zone(cell, |zone| {
+        let (found, boosted) = self.with_zone(cell, |zone| {
             let urgent = !wanted.order.is_zero() && flags.contains(AllocFlags::HARDER);
             let kept = urgent.then(|| self.ground.take_smallest(zone, wanted.order, MigrateType::HighAtomic));
-            kept.flatten().or_else(|| self.ground.rmqueue(zone, request))
-        })
+            let found = kept.flatten().or_else(|| self.ground.rmqueue(zone, request));
+            (found, self.boost(cell, zone, flags))
+        });
+        cell.numa.count_direct(u64::from(found.is_some()));
+        self.tell_boost(cell, flags, boosted);
+        found
     }
 
     /// After an urgent allocation beyond order 0 its pageblock is kept for the next ones
@@ -248,7 +343,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         effort: Effort,
     ) -> bool {
         let block = self.ground.blocks.order().pages();

@@ -17,7 +17,9 @@
 //! noticed that they fall below low, and every CPU is told. Pages on CPUs' lists are not among them, as in Linux.
 
 pub mod attention;
+mod boost;
 pub mod cell;
+mod context;
 mod contig;
 mod error;
 pub mod extfrag;
@@ -25,73 +27,42 @@ pub mod fallback;
 mod flags;
 mod free;
 mod get;
+mod hooks;
 mod isolate;
 mod migrate;
+mod numa;
 pub mod pcp;
+pub mod report;
 mod slow;
 mod table;
 
 pub use attention::{Attention, Reasons};
+pub use boost::Tuning;
 pub use cell::ZoneCell;
+pub use context::Context;
 pub use contig::ContigError;
 pub use error::AllocFailure;
 pub use fallback::{Fallbacks, ZoneRef};
 pub use flags::{AllocFlags, TaskFlags};
+pub use hooks::{
+    CompactPriority, CompactResult, Effort, Hooks, NoHooks, NodeReclaim, OomExclusion, Progress, Step,
+};
 pub use isolate::{IsolateFor, Isolated};
 pub use migrate::{Migrate, MigrateEvents, MigrateMode, Migrated};
+pub use numa::NumaStat;
 pub use pcp::{CpuPages, ZoneFigures};
-pub use slow::{CompactPriority, CompactResult, Effort, Hooks, NoHooks, Progress, Step};
+pub use report::Failure;
 
+use crate::ZoneSet;
 use crate::buddy::{Base, Ground, MigrateType, Violation, ZoneId};
 use crate::gfp::Gfp;
-use crate::kind::NodeMask;
-use crate::{ZoneKind, ZoneSet};
 use core::sync::atomic::AtomicU32;
-use pagewright_addr::{NodeId, Order};
+use pagewright_addr::Order;
 use pagewright_page::Frames;
-use pagewright_platform::{Here, Interrupts, Mutex, PerCpu, WithoutInterrupts};
+use pagewright_platform::{Interrupts, Mutex, PerCpu, WithoutInterrupts};
 
 /// A CPU's part of the page allocator.
 pub type Cpu<'m, 'a> = PerCpu<Attention, CpuPages<'m, 'a>>;
-
-/// On whose behalf memory is allocated or freed: the CPU, its node, the task.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'c, 'm, 'a> {
-    /// This CPU; whoever holds it is not moved to another.
-    pub cpu: Here<'c, Attention, CpuPages<'m, 'a>>,
-    /// The node of this CPU (`numa_mem_id`), where allocations start.
-    pub node: NodeId,
-    /// What the task may do beyond others.
-    pub task: TaskFlags,
-    /// The nodes that the task is held to (its cpuset), if it is.
-    nodes: Option<&'c NodeMask>,
-    /// What the fast path looks at: this CPU's word, or one that is never quiet for a task that may not use what the CPU's lists have.
-    gate: &'c Attention,
-}
-
-impl<'c, 'm, 'a> Context<'c, 'm, 'a> {
-    /// An ordinary task on a CPU of `node`.
-    pub const fn new(cpu: Here<'c, Attention, CpuPages<'m, 'a>>, node: NodeId) -> Self {
-        Self { cpu, node, task: TaskFlags::empty(), nodes: None, gate: cpu.shared() }
-    }
-
-    /// The same with these task flags.
-    #[must_use]
-    pub const fn with_task(self, task: TaskFlags) -> Self {
-        Self { task, ..self }
-    }
-
-    /// The same, held to these nodes.
-    #[must_use]
-    pub const fn held_to(self, nodes: &'c NodeMask) -> Self {
-        Self { nodes: Some(nodes), gate: Attention::NEVER_QUIET, ..self }
-    }
-
-    /// The nodes that the task is held to, if it is.
-    pub const fn nodes(&self) -> Option<&'c NodeMask> {
-        self.nodes
-    }
-}
 
 /// The page allocator of one machine.
 pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
@@ -108,6 +79,7 @@ pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
     pub(super) asked: AtomicU32,
     pub(super) fail_at: AtomicU32,
     pub(super) migrated: MigrateEvents,
+    tuning: Tuning,
 }
 
 impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H> {
@@ -134,6 +106,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             asked: AtomicU32::new(0),
             fail_at: AtomicU32::new(0),
             migrated: MigrateEvents::new(),
+            tuning: Tuning::default(),
         };
         for cell in zones {
             allocator.weigh(cell);
@@ -146,10 +119,20 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         self.zones
     }
 
+    /// The kinds of zones that the kernel has.
+    pub fn kinds(&self) -> ZoneSet {
+        self.kinds
+    }
+
+    /// Who makes memory when there is none.
+    pub fn hooks(&self) -> &H {
+        &self.hooks
+    }
+
     /// Allocates `2^order` frames near this CPU (`alloc_pages`).
     ///
     /// The fast path is inline: a look at the attention word, the class's list, one frame's metadata. Masks with
-    /// actions (zeroing) and tasks held to nodes take the slower one.
+    /// actions (zeroing), tasks held to nodes and those with a memory policy ([`Context::with_policy`]) take the slower one.
     ///
     /// # Errors
     /// [`AllocFailure`]; nothing has changed then but what reclaim freed.
@@ -168,7 +151,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             return Ok(frames);
         }
         let mut why = AllocFailure::TooLarge { order, largest: order };
-        self.alloc_somewhere(cx, cx.node, gfp, order, &mut why).ok_or(why)
+        self.alloc_somewhere(cx, gfp, order, &mut why).ok_or(why)
     }
 
     /// Gives frames back (`__free_pages`), in whatever number and alignment.
@@ -209,10 +192,5 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             in_lists += self.ground.validate_zone(&cell.lists.lock())?;
         }
         self.ground.validate_count(in_lists)
-    }
-
-    /// The first zone of a node's list that a mask allows.
-    pub(super) fn first(&self, nid: NodeId, highest: ZoneKind) -> Option<ZoneRef> {
-        self.fallbacks.first(nid, highest)
     }
 }

@@ -2,157 +2,24 @@
 //! (`__alloc_pages_slowpath`).
 //!
 //! What those do is other people's ([`Hooks`]); in which order they are asked, and when to give up, is decided here, as 6.1
-//! decides it. Nothing sleeps in here: a hook that must wait does so itself.
+//! decides it. Nothing sleeps in here: a hook that must wait does so itself. [`retry`] says whether another round can
+//! help, [`oom`] when somebody is killed.
+//!
+//! A cpuset or a policy cannot change while an allocation borrows it, so there is no starting over because of one.
+
+mod oom;
+mod retry;
 
 use super::flags::{AllocFlags, TaskFlags};
 use super::get::Wanted;
+use super::hooks::{CompactPriority, CompactResult, Effort, Hooks, Progress, Step};
+use super::report::{Failure, InService};
 use super::{Context, PageAllocator};
-use crate::ZoneKind;
-use crate::gfp::Gfp;
-use pagewright_addr::{NodeId, Order};
+use crate::NodeMask;
+use crate::gfp::{Gfp, GfpWarning};
+use pagewright_addr::NodeId;
 use pagewright_page::Frames;
 use pagewright_platform::Interrupts;
-
-/// Fruitless rounds of reclaim before an allocation gives up (MAX_RECLAIM_RETRIES).
-const MAX_RECLAIM_RETRIES: u32 = 16;
-/// Rounds of compaction before its priority rises (MAX_COMPACT_RETRIES).
-const MAX_COMPACT_RETRIES: u32 = 16;
-
-/// How much effort compaction makes; later is more.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum CompactPriority {
-    /// Without waiting for pages under write-back (COMPACT_PRIO_ASYNC).
-    Async,
-    /// Waiting where that is cheap (COMPACT_PRIO_SYNC_LIGHT).
-    SyncLight,
-    /// Everything (COMPACT_PRIO_SYNC_FULL).
-    SyncFull,
-}
-
-/// What compaction achieved (`enum compact_result`, as far as an allocation cares).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum CompactResult {
-    /// No zone lacks a block rather than memory: reclaim first (COMPACT_SKIPPED).
-    Skipped,
-    /// It failed lately and is left alone for a while (COMPACT_DEFERRED).
-    Deferred,
-    /// It made no such block, and looked at everything (COMPACT_COMPLETE).
-    Complete,
-    /// It looked at a part only (COMPACT_CONTENDED, COMPACT_PARTIAL_SKIPPED).
-    Partial,
-    /// A zone has such a block now (COMPACT_SUCCESS).
-    Success,
-}
-
-/// What a round of direct reclaim achieved.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Progress {
-    /// Pages that were freed.
-    pub freed: u64,
-    /// Pages that could be freed yet, over the zones of the request (`zone_reclaimable_pages`).
-    pub reclaimable: u64,
-}
-
-/// How hard blocks kept for urgent allocations are asked back.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Effort {
-    /// Leave each zone one.
-    Some,
-    /// Take the last.
-    Last,
-}
-
-/// A decision on the way, for whoever wants to know which branches an allocation took.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Step {
-    /// kswapd is woken.
-    WakeKswapd,
-    /// An attempt against these marks.
-    Attempt(AllocFlags),
-    /// Direct compaction with this priority, and its result.
-    Compact(CompactPriority, CompactResult),
-    /// Direct reclaim, and what it freed.
-    Reclaim(Progress),
-    /// Per-CPU lists and blocks kept for urgent allocations are asked back.
-    DrainReserves,
-    /// The out-of-memory killer is asked; whether it made progress.
-    Oom(bool),
-    /// One more round.
-    Retry,
-    /// The allocation fails.
-    Fail,
-}
-
-/// Who makes memory when there is none. Every method has a default that makes nothing.
-pub trait Hooks {
-    /// Zeroes frames that were just allocated, through the platform's direct map.
-    fn zero(&self, frames: &Frames<'_>) {
-        let _ = frames;
-    }
-
-    /// Wakes the kswapd of a node's zones up to `highest` (`wakeup_kswapd`). Must not wait.
-    fn wake_kswapd(&self, nid: NodeId, order: Order, highest: ZoneKind) {
-        let _ = (nid, order, highest);
-    }
-
-    /// Compacts memory until a block of `order` is free (`try_to_compact_pages`).
-    fn compact(&self, nid: NodeId, order: Order, gfp: Gfp, priority: CompactPriority) -> CompactResult {
-        let _ = (nid, order, gfp, priority);
-        CompactResult::Skipped
-    }
-
-    /// Frees pages (`try_to_free_pages`).
-    fn reclaim(&self, nid: NodeId, order: Order, gfp: Gfp) -> Progress {
-        let _ = (nid, order, gfp);
-        Progress::default()
-    }
-
-    /// Kills a task (`out_of_memory`); whether memory will come free.
-    fn out_of_memory(&self, order: Order, gfp: Gfp) -> bool {
-        let _ = (order, gfp);
-        false
-    }
-
-    /// Is told each decision of the slow path.
-    fn step(&self, step: Step) {
-        let _ = step;
-    }
-
-    /// An allocation failed and its mask does not forbid a report (`warn_alloc`).
-    fn report(&self, gfp: Gfp, order: Order) {
-        let _ = (gfp, order);
-    }
-}
-
-/// A machine without reclaim: when memory is used up, allocations fail.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoHooks;
-
-impl Hooks for NoHooks {}
-
-impl<H: Hooks> Hooks for &H {
-    fn zero(&self, frames: &Frames<'_>) {
-        (**self).zero(frames);
-    }
-    fn wake_kswapd(&self, nid: NodeId, order: Order, highest: ZoneKind) {
-        (**self).wake_kswapd(nid, order, highest);
-    }
-    fn compact(&self, nid: NodeId, order: Order, gfp: Gfp, priority: CompactPriority) -> CompactResult {
-        (**self).compact(nid, order, gfp, priority)
-    }
-    fn reclaim(&self, nid: NodeId, order: Order, gfp: Gfp) -> Progress {
-        (**self).reclaim(nid, order, gfp)
-    }
-    fn out_of_memory(&self, order: Order, gfp: Gfp) -> bool {
-        (**self).out_of_memory(order, gfp)
-    }
-    fn step(&self, step: Step) {
-        (**self).step(step);
-    }
-    fn report(&self, gfp: Gfp, order: Order) {
-        (**self).report(gfp, order);
-    }
-}
 
 /// What a slow allocation remembers from round to round.
 struct Rounds {
@@ -175,13 +42,32 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
     ) -> Option<Frames<'a>> {
-        let found = self.slow_rounds(cx, nid, wanted);
+        let mut wanted = *wanted;
+        for warning in GfpWarning::of(wanted.gfp, wanted.order) {
+            self.hooks.step(Step::Warn(warning));
+        }
+        if wanted.gfp.contains(Gfp::ATOMIC | Gfp::DIRECT_RECLAIM) {
+            wanted.gfp.remove(Gfp::ATOMIC);
+        }
+        let nodes = wanted.nodes;
+        let found = self.slow_rounds(cx, nid, &mut wanted);
         if found.is_none() {
             self.hooks.step(Step::Fail);
             if !wanted.gfp.contains(Gfp::NOWARN) {
-                self.hooks.report(wanted.gfp, wanted.order);
+                let Wanted { gfp, order, highest, .. } = wanted;
+                let mem = InService { allocator: self, cx };
+                let task = cx.task;
+                self.hooks.report(&Failure {
+                    gfp,
+                    order,
+                    nodes,
+                    mems_allowed: cx.nodes,
+                    task,
+                    highest,
+                    mem: &mem,
+                });
             }
         }
         found
@@ -191,21 +77,33 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> Option<Frames<'a>> {
         self.hooks.step(Step::Attempt(flags));
         self.get_page(cx, nid, wanted, flags)
     }
 
-    fn wake(&self, nid: NodeId, wanted: &Wanted) {
-        if wanted.gfp.contains(Gfp::KSWAPD_RECLAIM) {
-            self.hooks.step(Step::WakeKswapd);
-            self.hooks.wake_kswapd(nid, wanted.order, wanted.highest);
+    /// Wakes the kswapd of each node that the request may use (`wake_all_kswapds`), the cpuset's others as well.
+    fn wake(&self, cx: &Context<'_, 'm, 'a>, nid: NodeId, wanted: &Wanted<'_>) {
+        if !wanted.gfp.contains(Gfp::KSWAPD_RECLAIM) {
+            return;
+        }
+        let mut woken = NodeMask::EMPTY;
+        for (at, _) in self.zonelist(cx, nid, wanted, AllocFlags::CPUSET) {
+            if woken.insert(at.nid) {
+                self.hooks.step(Step::WakeKswapd(at.nid));
+                self.hooks.wake_kswapd(at.nid, wanted.order, wanted.highest);
+            }
         }
     }
 
-    fn slow_rounds(&self, cx: &Context<'_, 'm, 'a>, nid: NodeId, wanted: &Wanted) -> Option<Frames<'a>> {
+    fn slow_rounds(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        wanted: &mut Wanted<'_>,
+    ) -> Option<Frames<'a>> {
         let (gfp, order, task) = (wanted.gfp, wanted.order, cx.task);
         let movable = wanted.migrate == crate::buddy::MigrateType::Movable;
         let costly = Self::is_costly(order);
@@ -213,7 +111,14 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         let mut flags = AllocFlags::slow(gfp, task, movable);
         let mut rounds = Rounds { fruitless: 0, compactions: 0, priority: CompactPriority::SyncLight };
 
-        self.wake(nid, wanted);
+        // A movable zone only, say, for a mask that cannot use it: no reclaim will ever help.
+        if gfp.contains(Gfp::HARDWALL) && self.zonelist(cx, nid, wanted, flags).next().is_none() {
+            self.hooks.step(Step::NoZone);
+            if let Some(done) = self.refuse(cx, nid, wanted, can_reclaim) {
+                return done;
+            }
+        }
+        self.wake(cx, nid, wanted);
         if let Some(frames) = self.attempt(cx, nid, wanted, flags) {
             return Some(frames);
         }
@@ -222,6 +127,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         let compact_first = can_reclaim
             && AllocFlags::reserves(gfp, task).is_empty()
             && (costly || (!order.is_zero() && !movable));
+        let mut light = true;
         if compact_first {
             let (found, result) = self.compacted(cx, nid, wanted, flags, CompactPriority::Async);
             if found.is_some() {
@@ -229,20 +135,29 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
             }
             // Huge pages are an optimisation: their masks say NORETRY, and get a light attempt only.
             if costly && gfp.contains(Gfp::NORETRY) {
-                if matches!(result, CompactResult::Skipped | CompactResult::Deferred) {
-                    return None;
-                }
+                light = !matches!(result, CompactResult::Skipped | CompactResult::Deferred);
                 rounds.priority = CompactPriority::Async;
             }
+        }
+        if !light && let Some(done) = self.refuse(cx, nid, wanted, can_reclaim) {
+            return done;
         }
 
         loop {
             // kswapd must not sleep while this goes on.
-            self.wake(nid, wanted);
+            self.wake(cx, nid, wanted);
             let reserves = AllocFlags::reserves(gfp, task);
             if !reserves.is_empty() {
                 // Whoever may use reserves is not held to its nodes either.
                 flags = reserves | flags & (AllocFlags::CMA | AllocFlags::KSWAPD);
+            }
+            if !flags.contains(AllocFlags::CPUSET) && wanted.nodes.is_some() {
+                // Nor to those of its policy, which is about where, not about whether.
+                self.hooks.step(Step::AnyNode);
+                wanted.nodes = None;
+                if let Some(first) = self.first_zone(nid, wanted.highest, None) {
+                    wanted.preferred = first;
+                }
             }
             if let Some(frames) = self.attempt(cx, nid, wanted, flags) {
                 return Some(frames);
@@ -257,18 +172,45 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
                     Round::Hopeless => {}
                 }
             }
-            // NOFAIL without reclaim is a contradiction that Linux warns about, and fails.
-            if !gfp.contains(Gfp::NOFAIL) || !can_reclaim {
-                return None;
+            if let Some(done) = self.refuse(cx, nid, wanted, can_reclaim) {
+                return done;
             }
-            // Some of the reserves, but not all: others that may use them make progress with the rest.
-            let some = AllocFlags::HARDER;
-            let found = self.attempt(cx, nid, wanted, some | AllocFlags::CPUSET);
-            if let Some(frames) = found.or_else(|| self.attempt(cx, nid, wanted, some)) {
-                return Some(frames);
-            }
-            self.hooks.step(Step::Retry);
         }
+    }
+
+    /// The end, unless the allocation may not fail: then some of the reserves are tried, but not all, since others that may use them
+    /// make progress with the rest; and `None` stands for another round.
+    fn refuse(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        wanted: &Wanted<'_>,
+        can_reclaim: bool,
+    ) -> Option<Option<Frames<'a>>> {
+        // NOFAIL without reclaim is a contradiction that Linux warns about, and fails.
+        if !wanted.gfp.contains(Gfp::NOFAIL) || !can_reclaim {
+            return Some(None);
+        }
+        if cx.task.contains(TaskFlags::MEMALLOC) {
+            self.hooks.step(Step::Warn(GfpWarning::NofailMemalloc));
+        }
+        if let Some(frames) = self.anywhere(cx, nid, wanted, AllocFlags::HARDER) {
+            return Some(Some(frames));
+        }
+        self.hooks.step(Step::Retry);
+        None
+    }
+
+    /// From the cpuset's nodes or, if they have nothing, from any (`__alloc_pages_cpuset_fallback`).
+    fn anywhere(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        wanted: &Wanted<'_>,
+        flags: AllocFlags,
+    ) -> Option<Frames<'a>> {
+        let found = self.attempt(cx, nid, wanted, flags | AllocFlags::CPUSET);
+        found.or_else(|| self.attempt(cx, nid, wanted, flags))
     }
 
     /// One round of reclaim and compaction, and what is left to do after it.
@@ -276,7 +218,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         flags: AllocFlags,
         rounds: &mut Rounds,
     ) -> Round<'a> {
@@ -293,18 +235,28 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         if gfp.contains(Gfp::NORETRY) || costly && !gfp.contains(Gfp::RETRY_MAYFAIL) {
             return Round::Hopeless;
         }
-        if self.should_retry(cx, nid, wanted, progress, compacted, rounds) {
+        if self.reclaim_again(cx, nid, wanted, flags, progress, rounds) {
+            self.hooks.step(Step::RetryReclaim);
+            return Round::Again;
+        }
+        // Compaction needs free pages to move others to: without any progress it will not do better.
+        if progress.freed > 0 && self.compact_again(cx, nid, wanted, flags, compacted, rounds) {
+            self.hooks.step(Step::RetryCompact(rounds.priority));
             return Round::Again;
         }
         let last = self.last_resort(cx, nid, wanted);
+        let had_its_share = flags.contains(AllocFlags::OOM) || gfp.contains(Gfp::NOMEMALLOC);
         match last {
-            // The victim itself has had its share of the reserves.
-            Round::Again if cx.task.contains(TaskFlags::OOM_VICTIM) => Round::Hopeless,
+            Round::Done(frames) => Round::Done(frames),
+            _ if cx.task.contains(TaskFlags::OOM_VICTIM) && had_its_share => {
+                self.hooks.step(Step::VictimGivesUp);
+                Round::Hopeless
+            }
             Round::Again => {
                 rounds.fruitless = 0;
                 Round::Again
             }
-            last => last,
+            Round::Hopeless => Round::Hopeless,
         }
     }
 
@@ -313,7 +265,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         flags: AllocFlags,
         priority: CompactPriority,
     ) -> (Option<Frames<'a>>, CompactResult) {
@@ -334,7 +286,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> (Option<Frames<'a>>, Progress) {
         let progress = self.hooks.reclaim(nid, wanted.order, wanted.gfp);
@@ -350,90 +302,5 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         self.post_drain();
         self.drain_local_pages(cx);
         (self.get_page(cx, nid, wanted, flags), progress)
-    }
-
-    /// Whether another round can help (`should_reclaim_retry`, `should_compact_retry`).
-    fn should_retry(
-        &self,
-        cx: &Context<'_, 'm, 'a>,
-        nid: NodeId,
-        wanted: &Wanted,
-        progress: Progress,
-        compacted: CompactResult,
-        rounds: &mut Rounds,
-    ) -> bool {
-        let costly = Self::is_costly(wanted.order);
-        // Progress towards an order that is not costly is progress: blocks form by themselves.
-        rounds.fruitless = if progress.freed > 0 && !costly { 0 } else { rounds.fruitless + 1 };
-        if rounds.fruitless > MAX_RECLAIM_RETRIES {
-            return self.unreserve_highatomic(cx, nid, wanted, Effort::Last);
-        }
-        let flags = AllocFlags::slow(wanted.gfp, cx.task, false);
-        // If all that could be reclaimed were free, would a zone have enough?
-        let enough = self.zonelist(cx, nid, wanted, flags).any(|(_, cell)| {
-            cell.would_do(
-                progress.reclaimable,
-                wanted.order,
-                cell.mark(AllocFlags::WMARK_MIN),
-                wanted.highest,
-            )
-        });
-        if enough {
-            return true;
-        }
-        progress.freed > 0 && Self::compact_again(wanted.order, compacted, rounds)
-    }
-
-    fn compact_again(order: Order, compacted: CompactResult, rounds: &mut Rounds) -> bool {
-        if order.is_zero() {
-            return false;
-        }
-        if compacted == CompactResult::Complete {
-            rounds.compactions += 1;
-        }
-        let costly = Self::is_costly(order);
-        let most = if costly { MAX_COMPACT_RETRIES / 4 } else { MAX_COMPACT_RETRIES };
-        let more = match compacted {
-            // Reclaim makes room for it.
-            CompactResult::Skipped => return true,
-            CompactResult::Success | CompactResult::Partial => rounds.compactions <= most,
-            CompactResult::Complete | CompactResult::Deferred => false,
-        };
-        if more {
-            return true;
-        }
-        let least = if costly { CompactPriority::SyncLight } else { CompactPriority::SyncFull };
-        if rounds.priority >= least {
-            return false;
-        }
-        rounds.priority = match rounds.priority {
-            CompactPriority::Async => CompactPriority::SyncLight,
-            _ => CompactPriority::SyncFull,
-        };
-        rounds.compactions = 0;
-        true
-    }
-
-    /// The out-of-memory killer (`__alloc_pages_may_oom`).
-    fn last_resort(&self, cx: &Context<'_, 'm, 'a>, nid: NodeId, wanted: &Wanted) -> Round<'a> {
-        let (gfp, order) = (wanted.gfp, wanted.order);
-        // Somebody else's victim may have freed memory meanwhile; only if that is plenty.
-        let flags = AllocFlags::WMARK_HIGH | AllocFlags::CPUSET;
-        if let Some(frames) = self.attempt(cx, nid, wanted, flags) {
-            return Round::Done(frames);
-        }
-        // The killer cannot help a costly order, low memory, a node, those who would rather fail, or the dying; and whoever
-        // may not use file systems leaves others the time to.
-        let hopeless = cx.task.contains(TaskFlags::DYING)
-            || Self::is_costly(order)
-            || gfp.intersects(Gfp::RETRY_MAYFAIL | Gfp::THISNODE)
-            || wanted.highest < ZoneKind::Normal
-            || !gfp.contains(Gfp::FS);
-        if hopeless {
-            return Round::Hopeless;
-        }
-        let progress = self.hooks.out_of_memory(order, gfp);
-        self.hooks.step(Step::Oom(progress));
-        if progress { Round::Again } else { Round::Hopeless }
     }
 }

@@ -159,7 +159,10 @@ impl<'a> Ground<'a> {
             for at in (0..order.pages()).step_by(block.pages() as usize) {
                 self.blocks.set_migrate_type(FrameIdx::new(idx.get() + at as u32), to);
             }
-        } else if whole && old != MigrateType::HighAtomic {
+        } else if old != MigrateType::HighAtomic {
+            z.mixed = true;
+        }
+        if order < block && whole && old != MigrateType::HighAtomic {
             let moved = self.move_free_blocks(z, idx, to);
             if moved.free > 0 {
                 // How much of the block is of the new kind already? What is neither free nor movable may be.

@@ -43,6 +43,8 @@ pub struct BuddyZone<'s, 'a> {
     free: u64,
     free_cma: u64,
     isolated: u64,
+    /// A block smaller than a pageblock was taken from another type's lists.
+    pub(super) mixed: bool,
 }
 
 impl<'s, 'a> BuddyZone<'s, 'a> {
@@ -62,6 +64,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             free: 0,
             free_cma: 0,
             isolated: 0,
+            mixed: false,
         }
     }
 
@@ -113,6 +116,11 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     /// Runs of free memory whose metadata has not been written; part of every count of free blocks.
     pub fn extents(&self) -> &PristineExtents<'s, 'a> {
         &self.extents
+    }
+
+    /// Whether types were mixed within a pageblock since it was last asked.
+    pub(crate) fn take_mixed(&mut self) -> bool {
+        core::mem::take(&mut self.mixed)
     }
 
     pub(super) fn list(&self, order: Order, migrate: MigrateType) -> &List {

@@ -1,0 +1,307 @@
+//! The Mem-Info block (`show_mem`): totals, a line for each node, three for each zone, swap, RAM.
+//!
+//! Of lines with many numbers each name and value is an element of a table, in the order that Linux prints them.
+
+use super::super::{Context, Hooks, PageAllocator, ZoneCell};
+use super::{Counts, MemInfo, NodeCounts, ZoneCounts};
+use crate::buddy::MigrateType;
+use crate::{NodeMask, ZoneKind};
+use core::fmt;
+use pagewright_addr::{NodeId, Order};
+use pagewright_platform::{Interrupts, WithoutInterrupts};
+
+/// An allocator, as seen by whoever reports on it.
+pub(in super::super) struct InService<'x, 'c, 'z, 'm, 's, 'a, I, H> {
+    pub(in super::super) allocator: &'x PageAllocator<'z, 'm, 's, 'a, I, H>,
+    pub(in super::super) cx: &'x Context<'c, 'm, 'a>,
+}
+
+/// A zone's numbers, taken under its lock.
+struct Snapshot {
+    free: u64,
+    free_cma: u64,
+    managed: u64,
+    cma: u64,
+    /// Free blocks by order, and a bit for each type that has some.
+    blocks: [(u64, u8); Order::LIMIT],
+    local_pcp: u64,
+    of: ZoneCounts,
+}
+
+impl Snapshot {
+    fn present(&self) -> u64 {
+        self.of.present.unwrap_or(self.managed)
+    }
+}
+
+/// Letters for migrate types in the lines of free blocks (`show_migration_types`).
+const LETTERS: [char; MigrateType::COUNT] = ['U', 'M', 'E', 'H', 'C', 'I'];
+
+impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H> {
+    fn snapshot(&self, cell: &ZoneCell<'s, 'a>, counts: &dyn Counts) -> Snapshot {
+        let largest = self.allocator.ground.largest;
+        let local_pcp = self.cx.cpu.enter().map_or(0, |own| u64::from(own.count(cell.id())));
+        let of = counts.zone(cell.id());
+        let _quiet = WithoutInterrupts::new(&self.allocator.interrupts);
+        let zone = cell.lists.lock();
+        let mut blocks = [(0, 0); Order::LIMIT];
+        for order in (0..=largest.get()).filter_map(Order::new) {
+            let (number, types) = &mut blocks[order.index()];
+            for migrate in MigrateType::ALL {
+                let some = zone.free_blocks_of(order, migrate, largest);
+                *number += some;
+                *types |= u8::from(some > 0) << migrate.index();
+            }
+        }
+        Snapshot {
+            free: zone.free_pages(),
+            free_cma: zone.free_cma_pages(),
+            managed: zone.managed_pages(),
+            cma: zone.cma_pages(),
+            blocks,
+            local_pcp,
+            of,
+        }
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        let mut seen = NodeMask::EMPTY;
+        self.allocator.zones.iter().map(ZoneCell::nid).filter(move |&nid| seen.insert(nid))
+    }
+
+    fn totals(&self, counts: &dyn Counts, out: &mut dyn fmt::Write) -> fmt::Result {
+        let sum = |of: fn(&NodeCounts) -> u64| self.nodes().map(|nid| of(&counts.node(nid))).sum::<u64>();
+        let (mut bounce, mut free, mut pcp, mut cma) = (0, 0, 0, 0);
+        for cell in self.allocator.zones {
+            let now = self.snapshot(cell, counts);
+            bounce += now.of.bounce;
+            free += now.free;
+            pcp += now.local_pcp + now.of.other_pcp;
+            cma += now.free_cma;
+        }
+        let lines: [&[(&str, u64)]; 8] = [
+            &[
+                ("active_anon", sum(|n| n.active_anon)),
+                ("inactive_anon", sum(|n| n.inactive_anon)),
+                ("isolated_anon", sum(|n| n.isolated_anon)),
+            ],
+            &[
+                ("active_file", sum(|n| n.active_file)),
+                ("inactive_file", sum(|n| n.inactive_file)),
+                ("isolated_file", sum(|n| n.isolated_file)),
+            ],
+            &[
+                ("unevictable", sum(|n| n.unevictable)),
+                ("dirty", sum(|n| n.dirty)),
+                ("writeback", sum(|n| n.writeback)),
+            ],
+            &[
+                ("slab_reclaimable", sum(|n| n.slab_reclaimable)),
+                ("slab_unreclaimable", sum(|n| n.slab_unreclaimable)),
+            ],
+            &[
+                ("mapped", sum(|n| n.mapped)),
+                ("shmem", sum(|n| n.shmem)),
+                ("pagetables", sum(|n| n.pagetables)),
+            ],
+            &[("sec_pagetables", sum(|n| n.sec_pagetables)), ("bounce", bounce)],
+            &[("kernel_misc_reclaimable", sum(|n| n.kernel_misc_reclaimable))],
+            &[("free", free), ("free_pcp", pcp), ("free_cma", cma)],
+        ];
+        writeln!(out, "Mem-Info:")?;
+        for (n, line) in lines.into_iter().enumerate() {
+            for (m, (name, pages)) in line.iter().enumerate() {
+                let space = if n + m > 0 { " " } else { "" };
+                write!(out, "{space}{name}:{pages}")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    fn node(&self, nid: NodeId, counts: &dyn Counts, out: &mut dyn fmt::Write) -> fmt::Result {
+        let n = counts.node(nid);
+        let kib = |pages: u64| pages << (counts.page_shift().get() - 10);
+        let lines = [
+            ("active_anon:", n.active_anon),
+            ("inactive_anon:", n.inactive_anon),
+            ("active_file:", n.active_file),
+            ("inactive_file:", n.inactive_file),
+            ("unevictable:", n.unevictable),
+            ("isolated(anon):", n.isolated_anon),
+            ("isolated(file):", n.isolated_file),
+            ("mapped:", n.mapped),
+            ("dirty:", n.dirty),
+            ("writeback:", n.writeback),
+            ("shmem:", n.shmem),
+        ];
+        let huge = [
+            ("shmem_thp: ", n.shmem_thp),
+            ("shmem_pmdmapped: ", n.shmem_pmdmapped),
+            ("anon_thp: ", n.anon_thp),
+        ];
+        write!(out, "Node {}", nid.get())?;
+        for (name, pages) in lines.iter().chain(huge.iter().filter(|_| counts.thp())) {
+            write!(out, " {name}{}kB", kib(*pages))?;
+        }
+        write!(out, " writeback_tmp:{}kB kernel_stack:{}kB", kib(n.writeback_tmp), n.kernel_stack)?;
+        write!(out, " pagetables:{}kB sec_pagetables:{}kB", kib(n.pagetables), kib(n.sec_pagetables))?;
+        writeln!(out, " all_unreclaimable? {}", if n.all_unreclaimable { "yes" } else { "no" })
+    }
+
+    fn zone(
+        &self,
+        cell: &ZoneCell<'s, 'a>,
+        now: &Snapshot,
+        counts: &dyn Counts,
+        out: &mut dyn fmt::Write,
+    ) -> fmt::Result {
+        let kib = |pages: u64| pages << (counts.page_shift().get() - 10);
+        let boost = cell.boost_pages();
+        let numbers = [
+            ("free", now.free),
+            ("boost", boost),
+            ("min", cell.min_pages() + boost),
+            ("low", cell.low_pages() + boost),
+            ("high", cell.high_pages() + boost),
+            ("reserved_highatomic", cell.highatomic_pages()),
+            ("active_anon", now.of.active_anon),
+            ("inactive_anon", now.of.inactive_anon),
+            ("active_file", now.of.active_file),
+            ("inactive_file", now.of.inactive_file),
+            ("unevictable", now.of.unevictable),
+            ("writepending", now.of.writepending),
+            ("present", now.present()),
+            ("managed", now.managed),
+            ("mlocked", now.of.mlocked),
+            ("bounce", now.of.bounce),
+            ("free_pcp", now.local_pcp + now.of.other_pcp),
+            ("local_pcp", now.local_pcp),
+            ("free_cma", now.free_cma),
+        ];
+        self.name(cell, counts, out)?;
+        for (name, pages) in numbers {
+            // This one has its unit in capitals.
+            let unit = if name == "reserved_highatomic" { "KB" } else { "kB" };
+            write!(out, " {name}:{}{unit}", kib(pages))?;
+        }
+        write!(out, "\nlowmem_reserve[]:")?;
+        for kind in self.allocator.kinds.iter() {
+            write!(out, " {}", cell.lowmem_reserve(kind))?;
+        }
+        writeln!(out)
+    }
+
+    fn blocks(
+        &self,
+        cell: &ZoneCell<'s, 'a>,
+        now: &Snapshot,
+        counts: &dyn Counts,
+        out: &mut dyn fmt::Write,
+    ) -> fmt::Result {
+        self.name(cell, counts, out)?;
+        write!(out, ":")?;
+        let mut total = 0;
+        for order in (0..=self.allocator.ground.largest.get()).filter_map(Order::new) {
+            let (number, types) = now.blocks[order.index()];
+            let kib = order.pages() << (counts.page_shift().get() - 10);
+            write!(out, " {number}*{kib}kB")?;
+            total += number * kib;
+            if number > 0 {
+                write!(out, " (")?;
+                let present = LETTERS.iter().enumerate().filter(|(n, _)| types >> n & 1 != 0);
+                present.into_iter().try_for_each(|(_, letter)| out.write_char(*letter))?;
+                write!(out, ")")?;
+            }
+        }
+        writeln!(out, " = {total}kB")
+    }
+
+    fn name(&self, cell: &ZoneCell<'s, 'a>, counts: &dyn Counts, out: &mut dyn fmt::Write) -> fmt::Result {
+        if counts.numa() {
+            write!(out, "Node {} ", cell.nid().get())?;
+        }
+        write!(out, "{}", cell.kind())
+    }
+
+    fn ram(&self, counts: &dyn Counts, out: &mut dyn fmt::Write) -> fmt::Result {
+        let kinds = self.allocator.kinds;
+        let (mut all, mut high, mut reserved, mut cma) = (0, 0, 0, 0);
+        for cell in self.allocator.zones {
+            let now = self.snapshot(cell, counts);
+            all += now.present();
+            reserved += now.present() - now.managed.min(now.present());
+            cma += now.cma;
+            // Where there is high memory, the movable zone is made of it.
+            let is_high = matches!(cell.kind(), ZoneKind::HighMem | ZoneKind::Movable);
+            if is_high && kinds.contains(ZoneKind::HighMem) {
+                high += now.present();
+            }
+        }
+        writeln!(out, "{all} pages RAM\n{high} pages HighMem/MovableOnly\n{reserved} pages reserved")?;
+        if counts.cma() {
+            writeln!(out, "{cma} pages cma reserved")?;
+        }
+        match counts.hwpoisoned() {
+            Some(pages) => writeln!(out, "{pages} pages hwpoisoned"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<I: Interrupts, H: Hooks> MemInfo for InService<'_, '_, '_, '_, '_, '_, I, H> {
+    fn write(
+        &self,
+        counts: &dyn Counts,
+        nodes: Option<&NodeMask>,
+        highest: ZoneKind,
+        out: &mut dyn fmt::Write,
+    ) -> fmt::Result {
+        let shown = |nid| nodes.is_none_or(|nodes| nodes.contains(nid));
+        let zones = || self.allocator.zones.iter().filter(|z| shown(z.nid()) && z.kind() <= highest);
+        self.totals(counts, out)?;
+        for nid in self.nodes().filter(|&nid| shown(nid)) {
+            if zones().any(|zone| zone.nid() == nid) {
+                self.node(nid, counts, out)?;
+            }
+        }
+        for cell in zones() {
+            self.zone(cell, &self.snapshot(cell, counts), counts, out)?;
+        }
+        for cell in zones() {
+            self.blocks(cell, &self.snapshot(cell, counts), counts, out)?;
+        }
+        let mut result = Ok(());
+        for nid in self.nodes().filter(|&nid| shown(nid)) {
+            counts.hugepages(nid, &mut |total, free, surplus, size_kib| {
+                result =
+                    result.and(write!(out, "Node {} hugepages_total={total} ", nid.get())).and(writeln!(
+                        out,
+                        "hugepages_free={free} hugepages_surp={surplus} hugepages_size={size_kib}kB"
+                    ));
+            });
+        }
+        result?;
+        let cached: u64 = self.nodes().map(|nid| counts.node(nid).file_pages).sum();
+        let swap = counts.swap();
+        let kib = |pages: u64| pages << (counts.page_shift().get() - 10);
+        writeln!(out, "{cached} total pagecache pages\n{} pages in swap cache", swap.in_cache)?;
+        writeln!(out, "Free swap  = {}kB\nTotal swap = {}kB", kib(swap.free), kib(swap.total))?;
+        self.ram(counts, out)
+    }
+}
+
+impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H> {
+    /// Writes the Mem-Info block for all nodes and zones (`show_mem`, as on sysrq-m).
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn show_mem(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        counts: &dyn Counts,
+        out: &mut dyn fmt::Write,
+    ) -> fmt::Result {
+        InService { allocator: self, cx }.write(counts, None, ZoneKind::Device, out)
+    }
+}
