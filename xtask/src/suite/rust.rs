@@ -135,8 +135,16 @@ pub(super) fn miri(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     if let Err(line) = tools::miri(suite.project) {
         return Outcome::Missing(line);
     }
-    let unsafe_crates =
-        ["--lib", "--tests", "-p", "pagewright-memblock", "-p", "pagewright-page", "-p", "pagewright-platform"];
+    let unsafe_crates = [
+        "--lib",
+        "--tests",
+        "-p",
+        "pagewright-memblock",
+        "-p",
+        "pagewright-page",
+        "-p",
+        "pagewright-platform",
+    ];
     let zone = ["--lib", "--tests", "-p", "pagewright-zone"];
     // Simulated RAM and the TLB; whole walks of the software MMU are left to the native run.
     let sim = ["--lib", "-p", "pagewright-sim", "--", "phys::", "mmu::tests::tlb"];

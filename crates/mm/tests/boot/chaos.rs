@@ -6,14 +6,18 @@ mod firmware;
 mod twist;
 mod words;
 
+use crate::support::efi::EfiSpec;
 use crate::support::facts::Depth;
 use crate::support::spec::{Fw, RAM, arm, arm64_banks};
+use crate::support::tree::memory;
 use crate::support::{MIB, Spec};
 use efi::{efi_board, efi_pc};
 use firmware::{board, pc, tree};
 use pagewright_firmware::config::Flavour;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use twist::{Twist, any_model, apply};
+use words::cmdline;
 
 /// A boot that may end in any way but a panic.
 fn ends(spec: &Spec) {
@@ -33,6 +37,23 @@ proptest! {
 
     #[test]
     fn no_board_makes_a_boot_panic(spec in board()) {
+        ends(&spec);
+    }
+
+    #[test]
+    fn no_board_with_its_image_above_4_gib_makes_a_boot_panic(
+        (root, reservations) in tree(),
+        (place, mib, image) in (16_u64..64, 1_u64..2048, 0_u64..128),
+        line in cmdline(),
+        model in any_model(),
+    ) {
+        let mut spec = arm(Flavour::ArmmpLpae, 256);
+        let root = root.with(memory(place << 28, mib * MIB));
+        spec.fw = Fw::Tree { root, reservations, efi: EfiSpec::default(), acpi: None };
+        spec.cmdline = line;
+        spec.record = false;
+        apply(&mut spec, &Twist::Model(model));
+        apply(&mut spec, &Twist::ImageAt((place << 28) + image * MIB));
         ends(&spec);
     }
 

@@ -3,7 +3,8 @@
 use super::AddrBits;
 use pagewright_addr::{PhysAddr, VirtAddr};
 
-/// `virtual = physical + offset`, modulo the pointer width.
+/// `virtual = physical + offset`, modulo the pointer width. Physical addresses are not cut: with LPAE, RAM and the linear map of it
+/// may begin above 4 GiB.
 ///
 /// x86_64 adds PAGE_OFFSET; arm subtracts PHYS_OFFSET and adds PAGE_OFFSET; arm64 subtracts memstart_addr, which may lie
 /// above RAM or below zero. All three are one wrapping addition.
@@ -27,6 +28,6 @@ impl PhysToVirt {
 
     /// The physical address behind an address of the linear map (__virt_to_phys).
     pub const fn phys(&self, virt: VirtAddr) -> PhysAddr {
-        PhysAddr::new(self.bits.wrap(virt.get().wrapping_sub(self.offset)))
+        PhysAddr::new(virt.get().wrapping_sub(self.offset))
     }
 }

@@ -111,6 +111,13 @@ fn the_linear_map_is_one_wrapping_addition() {
 }
 
 #[test]
+fn the_linear_map_of_a_32_bit_kernel_leads_above_4_gib() {
+    let map = PhysToVirt::new(PhysAddr::new(0x2_f000_0000), VirtAddr::new(0xc000_0000), AddrBits::Bits32);
+    assert_eq!(map.virt(PhysAddr::new(0x3_0687_d000)), VirtAddr::new(0xd687_d000));
+    assert_eq!(map.phys(VirtAddr::new(0xd687_d000)), PhysAddr::new(0x3_0687_d000));
+}
+
+#[test]
 fn unused_parts_of_the_map_are_the_pageblocks_between_regions() {
     let memory = [pfns(0x800, 0x1001), pfns(0x3fff, 0x5000), pfns(0x5000, 0x5800)];
     let holes: Vec<_> = unused_memmap(memory, 2048, None).collect();

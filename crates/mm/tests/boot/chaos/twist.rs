@@ -38,14 +38,18 @@ pub(super) enum Twist {
     Slots(usize, usize),
 }
 
-pub(super) fn twist() -> impl Strategy<Value = Twist> {
-    let small = || prop_oneof![0_u32..10, any::<u32>(), Just(u32::MAX), Just(64), Just(4096), 0_u32..1 << 21];
-    let models = prop::sample::select(vec![
+/// Any memory model, whether the architecture has it or not.
+pub(super) fn any_model() -> impl Strategy<Value = MemoryModel> {
+    prop::sample::select(vec![
         MemoryModel::Flat,
         MemoryModel::Discontig,
         MemoryModel::Sparse,
         MemoryModel::SparseVmemmap,
-    ]);
+    ])
+}
+
+pub(super) fn twist() -> impl Strategy<Value = Twist> {
+    let small = || prop_oneof![0_u32..10, any::<u32>(), Just(u32::MAX), Just(64), Just(4096), 0_u32..1 << 21];
     let pages = prop::sample::select(vec![
         (PageShift::SHIFT_4K, 39),
         (PageShift::SHIFT_16K, 36),
@@ -72,7 +76,7 @@ pub(super) fn twist() -> impl Strategy<Value = Twist> {
         extent().prop_map(Twist::Initrd),
         any::<u64>().prop_map(Twist::Seed),
         pages.prop_map(|(shift, va)| Twist::Pages(shift, va)),
-        models.prop_map(Twist::Model),
+        any_model().prop_map(Twist::Model),
         (0_u8..18).prop_map(Twist::MaxOrder),
         (0_u8..12).prop_map(Twist::NodesShift),
         (0_usize..20).prop_map(Twist::Switch),
