@@ -275,6 +275,7 @@ impl<'m, 'a> Rack<'m, 'a> {
     }
 
     /// The number of the shelf that a block belongs to.
+    #[inline]
     pub fn shelf_of(&self, frames: &Frames<'_>) -> Option<usize> {
         let shelf = self.group_of(frames)? + self.place_of(frames)?;
         self.shelves.get(shelf).filter(|shelf| shelf.capacity() > 0).map(|_| shelf)
@@ -297,14 +298,12 @@ impl<'m, 'a> Rack<'m, 'a> {
             return Err(frames);
         }
         let bottom = shelf.bottom as usize - blocks as usize;
-        // The lowest goes nearest to the top.
-        let mut idx = start.get();
-        let heads = self.map[start.index()..start.index() + len as usize].iter().step_by(pages as usize);
-        for (place, head) in shelf.room[bottom..shelf.bottom as usize].iter_mut().rev().zip(heads) {
-            head.set_word(Word::OWNED);
-            head.set_refcount(1);
-            *place = FrameIdx::new(idx);
-            idx = idx.wrapping_add(pages as u32);
+        let slots = &self.map[start.index()..start.index() + len as usize];
+        let places = &mut shelf.room[bottom..shelf.bottom as usize];
+        // Single frames have a loop of their own, in which nothing needs to be checked.
+        match shelf.order {
+            Order::ZERO => lay(slots.iter(), places, start, 1),
+            _ => lay(slots.iter().step_by(pages as usize), places, start, pages as u32),
         }
         shelf.bottom = bottom as u32;
         // What lies there is limited, not where its top is.
@@ -329,22 +328,21 @@ impl<'m, 'a> Rack<'m, 'a> {
         let most = most.min(shelf.len());
         let lying = shelf.room.get(shelf.bottom as usize..)?.get(..most)?;
         let (first, pages) = (*lying.first()?, shelf.order.pages() as u32);
-        let run = |step: u32| {
-            let mut next = first.get();
-            let going_on = |at: &&FrameIdx| {
-                next = next.wrapping_add(step);
-                at.get() == next
-            };
-            1 + lying[1..].iter().take_while(going_on).count()
+        // The second tells the direction.
+        let down = lying.get(1).is_some_and(|second| second.get() == first.get().wrapping_sub(pages));
+        let step = if down { pages.wrapping_neg() } else { pages };
+        let mut next = first.get();
+        let going_on = |at: &&FrameIdx| {
+            next = next.wrapping_add(step);
+            at.get() == next
         };
-        let (up, down) = (run(pages), run(pages.wrapping_neg()));
-        let blocks = up.max(down);
-        let low = if up >= down { first } else { lying[blocks - 1] };
+        let blocks = 1 + lying[1..].iter().take_while(going_on).count();
+        let low = if down { lying[blocks - 1] } else { first };
         let len = blocks as u64 * u64::from(pages);
         let slots = &self.map[low.index()..low.index() + len as usize];
-        for head in slots.iter().step_by(pages as usize).skip(1) {
-            head.set_word(Word::INNER);
-            head.set_refcount(0);
+        match shelf.order {
+            Order::ZERO => bury(slots[1..].iter()),
+            _ => bury(slots.iter().step_by(pages as usize).skip(1)),
         }
         shelf.bottom += blocks as u32;
         Some(Frames::from_parts(&slots[0], low, len))
@@ -355,6 +353,29 @@ impl<'m, 'a> Rack<'m, 'a> {
 #[inline(always)]
 fn is_unused(head: &PageMeta) -> bool {
     head.word() == Word::OWNED && head.has_no_others()
+}
+
+/// Makes these slots heads of single tokens, and notes their blocks from the last place on: the lowest goes nearest to the top.
+#[inline(always)]
+fn lay<'s>(heads: impl Iterator<Item = &'s PageMeta>, places: &mut [FrameIdx], start: FrameIdx, pages: u32) {
+    let mut idx = start.get().wrapping_add(pages.wrapping_mul(places.len() as u32));
+    for place in places.iter_mut() {
+        idx = idx.wrapping_sub(pages);
+        *place = FrameIdx::new(idx);
+    }
+    for head in heads {
+        head.set_word(Word::OWNED);
+        head.set_refcount(1);
+    }
+}
+
+/// Makes heads of single tokens inner frames of a longer one.
+#[inline(always)]
+fn bury<'s>(heads: impl Iterator<Item = &'s PageMeta>) {
+    for head in heads {
+        head.set_word(Word::INNER);
+        head.set_refcount(0);
+    }
 }
 
 impl fmt::Debug for Rack<'_, '_> {

@@ -7,11 +7,8 @@ use std::collections::VecDeque;
 
 const ORDERS: [Order; 2] = [Order::ZERO, order(1)];
 
-/// Words that say these groups; leaked, so that they live as long as any map.
-fn directory(groups: &[u32]) -> &'static [AtomicU32] {
-    let words = groups.iter().map(|group| AtomicU32::new(group << Rack::GROUP_BITS_SHIFT));
-    std::boxed::Box::leak(words.collect())
-}
+/// A directory by which everything goes to the first group.
+static FIRST: [AtomicU32; 8] = [const { AtomicU32::new(0) }; 8];
 
 /// Runs `f` with a rack whose shelf `n` has room, for blocks of 2^`n` frames and with `places` places, and the frames 16 to 80.
 fn with_shelf<R>(
@@ -30,8 +27,7 @@ fn with_shelf<R>(
         let mut room = vec![FrameIdx::new(0); places];
         let mut shelves = [Shelf::new(Order::ZERO, &mut []), Shelf::new(order(1), &mut [])];
         shelves[usize::from(n)] = Shelf::new(order(n), &mut room);
-        let directory = directory(&[0; 5]);
-        let mut rack = Rack::new(&map, directory, ALIGN, &ORDERS, &mut shelves);
+        let mut rack = Rack::new(&map, &FIRST, ALIGN, &ORDERS, &mut shelves);
         let blocks = (0..64 >> n).map(|_| all.take_front(1 << n).into_frames()).collect();
         f(map, &mut rack, blocks)
     }
@@ -160,7 +156,7 @@ fn another_maps_token_is_given_back() {
     let (_, mut others) = PageMap::new(PageStorage::zero(second.spare_capacity_mut()), table).unwrap();
     let mut room = [FrameIdx::new(0); 4];
     let mut shelves = [Shelf::new(Order::ZERO, &mut room)];
-    let mut rack = Rack::new(&one, directory(&[0; 2]), ALIGN, &ORDERS, &mut shelves);
+    let mut rack = Rack::new(&one, &FIRST, ALIGN, &ORDERS, &mut shelves);
     assert!(rack.push(others.take_front(1).into_frames()).is_err());
     assert!(rack.shelves()[0].is_empty());
 }
@@ -174,8 +170,11 @@ fn a_block_goes_to_the_group_that_the_directory_says_and_to_its_orders_shelf() {
             Shelf::new(*order.unwrap_or(&Order::ZERO), if order.is_some() { room } else { &mut [] })
         });
         let mut shelves: Vec<_> = shelves.collect();
-        let words = directory(&[0, 1, 2, 255, 0]);
-        let mut rack = Rack::new(&map, words, ALIGN, &ORDERS, &mut shelves);
+        const fn word(group: u32) -> AtomicU32 {
+            AtomicU32::new(group << Rack::GROUP_BITS_SHIFT)
+        }
+        static WORDS: [AtomicU32; 5] = [word(0), word(1), word(2), word(255), word(0)];
+        let mut rack = Rack::new(&map, &WORDS, ALIGN, &ORDERS, &mut shelves);
         let mut take = |start: u64, len| {
             let _skipped = all.take_front(start - all.start());
             all.take_front(len).into_frames()
@@ -197,7 +196,7 @@ fn a_block_goes_to_the_group_that_the_directory_says_and_to_its_orders_shelf() {
             assert!(rack.push(take(nowhere, 1)).is_err(), "no such group");
         }
         // What the directory says now counts.
-        words[4].store(1 << Rack::GROUP_BITS_SHIFT | 7, Relaxed);
+        WORDS[4].store(1 << Rack::GROUP_BITS_SHIFT | 7, Relaxed);
         rack.push(take(64, 1)).unwrap();
         assert_eq!(starts(&rack.shelves()[8]), [64, 16]);
         assert_eq!(rack.pop(9).map(|f| f.start().get()), Some(18));
@@ -225,9 +224,7 @@ fn a_rack_that_was_laid_out_wrongly_is_refused() {
         let made = |words: usize, orders: &[Order], of: Order| {
             let mut room = [FrameIdx::new(0); 4];
             let mut shelves = [Shelf::new(of, &mut room)];
-            panic_of(|| {
-                Rack::new(&map, &directory(&[0; 8])[..words], ALIGN, orders, &mut shelves).shelves().len()
-            })
+            panic_of(|| Rack::new(&map, &FIRST[..words], ALIGN, orders, &mut shelves).shelves().len())
         };
         assert!(made(4, &ORDERS, Order::ZERO).contains("ends before word 4"));
         assert!(made(5, &ORDERS, order(1)).contains("shelf 0 is for blocks of order 1"));

@@ -30,10 +30,12 @@ pub struct ZoneCell<'s, 'a> {
     /// Copies of the lists' counts, written under the lock.
     free: AtomicU64,
     free_cma: AtomicU64,
-    /// Which orders have blocks, by type ([`BuddyZone::occupied`]): the low and the high half.
+    /// Which orders have blocks, by type ([`BuddyZone::occupied`]).
     occupied: [AtomicU64; 2],
     /// What the blocks kept for urgent allocations hold (`nr_reserved_highatomic`).
     highatomic: AtomicU64,
+    /// Whether an allocation that may use this zone first goes to a lower one before it mixes migrate types (`alloc_flags_nofragment`).
+    pub(super) keeps_apart: AtomicBool,
     /// Whether the zone counts among those below their low watermark.
     pub(super) pressed: AtomicBool,
 }
@@ -57,6 +59,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             free_cma: AtomicU64::new(0),
             occupied: [const { AtomicU64::new(0) }; 2],
             highatomic: AtomicU64::new(0),
+            keeps_apart: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
             lists: Mutex::new(zone),
         };
@@ -136,22 +139,25 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     }
 
     /// Copies the counts, under the lock.
+    #[inline]
     pub(super) fn publish(&self, zone: &BuddyZone<'s, 'a>, largest: Order) {
-        let occupied = zone.occupied(largest);
-        self.occupied[0].store(occupied as u64, Relaxed);
-        self.occupied[1].store((occupied >> 64) as u64, Relaxed);
+        for (to, from) in self.occupied.iter().zip(zone.occupied(largest)) {
+            to.store(from, Relaxed);
+        }
         self.free.store(zone.free_pages(), Relaxed);
         self.free_cma.store(zone.free_cma_pages(), Relaxed);
     }
 
     /// Whether an order-0 allocation that may use neither CMA nor reserves would find the zone below its low
     /// watermark: from then on CPUs look at watermarks before they use their lists.
+    #[inline]
     pub(super) fn is_pressed(&self) -> bool {
         let usable = self.free_pages().saturating_sub(self.free_cma.load(Relaxed) + self.highatomic_pages());
         usable <= self.low.load(Relaxed) + self.boost.load(Relaxed)
     }
 
     /// The mark that an attempt is measured against.
+    #[inline]
     pub(super) fn mark(&self, flags: AllocFlags) -> u64 {
         let mark = if flags.contains(AllocFlags::WMARK_LOW) {
             &self.low
@@ -201,12 +207,15 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         order.is_zero() || self.has_block(order, flags, urgent)
     }
 
+    /// Of which orders a type has blocks.
+    fn occupied_by(&self, migrate: MigrateType) -> u16 {
+        let at = migrate.index();
+        (self.occupied[at / 4].load(Relaxed) >> (16 * (at % 4))) as u16
+    }
+
     /// Whether a free block of the order or a larger one is in a list that the request may use.
     fn has_block(&self, order: Order, flags: AllocFlags, urgent: bool) -> bool {
-        let occupied = |migrate: MigrateType| {
-            let at = migrate.index();
-            (self.occupied[at / 4].load(Relaxed) >> (16 * (at % 4))) as u16 >> order.get() != 0
-        };
+        let occupied = |migrate: MigrateType| self.occupied_by(migrate) >> order.get() != 0;
         MigrateType::ALL.into_iter().any(|migrate| match migrate {
             MigrateType::Unmovable | MigrateType::Movable | MigrateType::Reclaimable => occupied(migrate),
             MigrateType::Cma => flags.contains(AllocFlags::CMA) && occupied(migrate),

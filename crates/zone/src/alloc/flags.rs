@@ -1,7 +1,9 @@
 //! What one attempt of an allocation may do (ALLOC_*), and what the task that asks may.
 
+use crate::buddy::{MigrateType, Request};
 use crate::gfp::Gfp;
 use bitflags::bitflags;
+use pagewright_addr::Order;
 
 bitflags! {
     /// What an attempt may do beyond what its mask says.
@@ -79,6 +81,17 @@ impl TaskFlags {
 }
 
 impl AllocFlags {
+    /// What an attempt with these flags asks a zone for.
+    #[inline]
+    pub(super) const fn request(self, order: Order, migrate: MigrateType) -> Request {
+        Request {
+            order,
+            migrate,
+            cma: self.contains(Self::CMA),
+            no_fragment: self.contains(Self::NOFRAGMENT),
+        }
+    }
+
     /// The first attempt: the low watermark.
     pub(super) fn first(gfp: Gfp, movable: bool) -> Self {
         let mut flags = Self::WMARK_LOW;

@@ -80,7 +80,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if cx.cpu.shared().reasons().contains(Reasons::DRAIN) {
             self.drain_local_pages(cx);
         }
-        let mut rest = match cx.cpu.enter() {
+        let frames = match cx.cpu.enter() {
+            Some(own) if !own.has_list(&frames) => frames,
             Some(mut own) => match own.admit(frames) {
                 Admitted::Yes => return,
                 Admitted::TooMany { zone, pages, shelf } => {
@@ -89,11 +90,30 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                         own.drain(zone, pages, shelf, |frames| self.free_in_zone(zone_lists, frames));
                     });
                 }
-                Admitted::No(frames) => Some(frames),
+                Admitted::No(frames) => frames,
             },
             // An interrupt handler, while what it interrupted uses the lists.
-            None => Some(frames),
+            None => frames,
         };
+        self.free_to_zones(frames);
+    }
+
+    /// Gives frames to the free lists of the zones they are in.
+    #[inline]
+    fn free_to_zones(&self, frames: Frames<'a>) {
+        if let Some((zone, order)) = self.ground.block_of_one_kind(&frames)
+            && let Some(cell) = self.zones.get(zone.index())
+        {
+            return self.with_zone(cell, |zone| self.ground.free_one(zone, frames, order, None));
+        }
+        self.free_in_parts(frames);
+    }
+
+    /// Gives frames that are more or less than one block to the zones they are in.
+    #[cold]
+    #[inline(never)]
+    fn free_in_parts(&self, frames: Frames<'a>) {
+        let mut rest = Some(frames);
         while let Some(frames) = rest {
             let start = frames.start();
             let (zone, run) = self.ground.blocks.stretch(start, frames.len());
@@ -118,6 +138,13 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 }
 
 impl crate::buddy::Ground<'_> {
+    /// The zone and order of frames that are one block, in pageblocks of one zone and one type.
+    #[inline]
+    fn block_of_one_kind(&self, frames: &Frames<'_>) -> Option<(ZoneId, Order)> {
+        let order = frames.order().filter(|&order| order <= self.largest)?;
+        Some((self.blocks.zone_of_all(frames.start(), order)?, order))
+    }
+
     /// The largest aligned block that begins at `start` and has at most `len` frames, as long as its pageblocks are of one
     /// type: those of different ones do not always merge.
     fn whole_order_at(&self, start: FrameIdx, len: u64) -> Order {

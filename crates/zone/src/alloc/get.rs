@@ -4,7 +4,7 @@ use super::flags::{AllocFlags, TaskFlags};
 use super::hooks::{Effort, Hooks, NodeReclaim, Step};
 use super::pcp::COSTLY_ORDER;
 use super::{AllocFailure, Context, PageAllocator, ZoneCell, ZoneRef};
-use crate::buddy::{MigrateType, Request};
+use crate::buddy::MigrateType;
 use crate::gfp::Gfp;
 use crate::{NodeMask, ZoneKind};
 use core::sync::atomic::Ordering::Relaxed;
@@ -53,6 +53,9 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         order: Order,
         why: &mut AllocFailure,
     ) -> Option<Frames<'a>> {
+        if let Some(frames) = self.alloc_beside_lists(cx, gfp, order) {
+            return Some(frames);
+        }
         match self.alloc_pages_placed(cx, gfp, order) {
             Ok(frames) => Some(frames),
             Err(failure) => {
@@ -60,6 +63,28 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 None
             }
         }
+    }
+
+    /// The first zone's free lists, for orders that no CPU has lists of: what [`Self::get_page`] would try first, without working
+    /// out what comes after it.
+    #[inline]
+    fn alloc_beside_lists(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, order: Order) -> Option<Frames<'a>> {
+        let ordinary = cx.gate.is_quiet(super::Reasons::empty())
+            && !gfp.intersects(Gfp::ZERO | Gfp::THISNODE | Gfp::WRITE)
+            && order <= self.ground.largest;
+        if !ordinary {
+            return None;
+        }
+        let first = cx.cpu.enter()?.first_beside_lists(gfp.class(), order)?;
+        let cell = self.zones.get(first.zone.index())?;
+        let mut flags = AllocFlags::first(gfp, first.migrate == MigrateType::Movable);
+        flags.set(AllocFlags::NOFRAGMENT, cell.keeps_apart.load(Relaxed));
+        if !cell.watermark_ok(order, cell.mark(AllocFlags::WMARK_LOW), first.highest, flags) {
+            return None;
+        }
+        let found = self.rmqueue_locked(cell, order, first.migrate, flags)?;
+        self.count_numa(cell, first.zone, cx.node, 1);
+        Some(found)
     }
 
     /// Allocates near a node, from these nodes only (`__alloc_pages`).
@@ -156,18 +181,21 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if self.fail_at.load(Relaxed) == nth { Err(AllocFailure::Injected { nth }) } else { Ok(()) }
     }
 
-    /// Whether the first attempt keeps migrate types apart (`alloc_flags_nofragment`): only where a lower zone can serve
-    /// instead, DMA32 below Normal.
+    /// Whether the first attempt keeps migrate types apart.
     fn nofragment(&self, wanted: &Wanted<'_>) -> AllocFlags {
-        let ZoneRef { nid, kind, .. } = wanted.preferred;
+        let keeps =
+            self.zones.get(wanted.preferred.zone.index()).is_some_and(|z| z.keeps_apart.load(Relaxed));
+        if keeps { AllocFlags::NOFRAGMENT } else { AllocFlags::empty() }
+    }
+
+    /// Whether allocations that prefer a zone keep migrate types apart at first (`alloc_flags_nofragment`): only where a lower zone
+    /// can serve instead, DMA32 below Normal.
+    pub(super) fn keeps_apart(&self, cell: &ZoneCell<'s, 'a>) -> bool {
+        let (nid, kind) = (cell.nid(), cell.kind());
         let nodes_differ = self.zones.iter().any(|z| z.nid() != nid);
         let lower = self.zones.iter().any(|z| z.nid() == nid && z.kind() == ZoneKind::Dma32);
         let built = self.kinds.contains(ZoneKind::Dma32);
-        if built && kind == ZoneKind::Normal && (lower || !nodes_differ) {
-            AllocFlags::NOFRAGMENT
-        } else {
-            AllocFlags::empty()
-        }
+        built && kind == ZoneKind::Normal && (lower || !nodes_differ)
     }
 
     /// The zones that a request may use, in order.
@@ -285,12 +313,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> Option<Frames<'a>> {
-        let request = Request {
-            order: wanted.order,
-            migrate: wanted.migrate,
-            cma: flags.contains(AllocFlags::CMA),
-            no_fragment: flags.contains(AllocFlags::NOFRAGMENT),
-        };
+        let request = flags.request(wanted.order, wanted.migrate);
         // Movable lists may hold CMA pages, which not every movable request can have.
         let lists = request.cma || wanted.migrate != MigrateType::Movable;
         if lists
@@ -309,9 +332,21 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             self.tell_boost(cell, flags, boosted);
             return found;
         }
+        self.rmqueue_locked(cell, wanted.order, wanted.migrate, flags)
+    }
+
+    /// Takes a block out of a zone's free lists, past the CPUs'.
+    fn rmqueue_locked(
+        &self,
+        cell: &ZoneCell<'s, 'a>,
+        order: Order,
+        migrate: MigrateType,
+        flags: AllocFlags,
+    ) -> Option<Frames<'a>> {
+        let request = flags.request(order, migrate);
         let (found, boosted) = self.with_zone(cell, |zone| {
-            let urgent = !wanted.order.is_zero() && flags.contains(AllocFlags::HARDER);
-            let kept = urgent.then(|| self.ground.take_smallest(zone, wanted.order, MigrateType::HighAtomic));
+            let urgent = !order.is_zero() && flags.contains(AllocFlags::HARDER);
+            let kept = urgent.then(|| self.ground.take_smallest(zone, order, MigrateType::HighAtomic));
             let found = kept.flatten().or_else(|| self.ground.rmqueue(zone, request));
             (found, self.boost(cell, zone, flags))
         });

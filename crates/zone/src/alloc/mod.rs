@@ -109,6 +109,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             tuning: Tuning::default(),
         };
         for cell in zones {
+            cell.keeps_apart.store(allocator.keeps_apart(cell), core::sync::atomic::Ordering::Relaxed);
             allocator.weigh(cell);
         }
         allocator

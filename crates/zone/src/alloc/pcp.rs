@@ -8,6 +8,7 @@
 //! shelf's number is `32 * zone + 8 * type + order`, the huge-page order being 4; the pageblock records
 //! ([`Pageblocks`](crate::buddy::Pageblocks)) are the rack's directory, so that a freed block finds its shelf with one look.
 
+use crate::ZoneKind;
 use crate::buddy::{Ground, MigrateType, ZoneId};
 use crate::gfp::Gfp;
 use crate::watermark::Pageset;
@@ -21,9 +22,11 @@ pub const COSTLY_ORDER: u8 = 3;
 pub const SHELVES: usize = 32;
 /// Shelves for each type.
 const TYPE: usize = Rack::GROUP;
+/// Shelves in use of each type.
+const PLACES: usize = COSTLY_ORDER as usize + 2;
 
 /// The orders that have lists, in the order of their places.
-fn orders(huge: Order) -> [Order; COSTLY_ORDER as usize + 2] {
+fn orders(huge: Order) -> [Order; PLACES] {
     core::array::from_fn(|n| Order::new(n as u8).filter(|n| n.get() <= COSTLY_ORDER).unwrap_or(huge))
 }
 
@@ -99,6 +102,14 @@ pub(super) enum Admitted<'a> {
     No(Frames<'a>),
 }
 
+/// Sums over a zone's lists, in pages but for the second.
+struct Tally {
+    count: u32,
+    pops: u64,
+    /// How many pages fit before anybody has to look at the lists again.
+    leased: u64,
+}
+
 /// How many blocks a list may hold: what the zone's lists may hold together, and a refill.
 fn blocks_of(figures: &ZoneFigures, order: Order) -> usize {
     (figures.high >> order.get()) as usize + refill_blocks(figures.batch, order.pages() as u32) as usize
@@ -135,6 +146,17 @@ pub struct CpuPages<'m, 'a> {
     zones: &'m mut [ZoneFigures],
     /// The shelf that each class is served from first, by order; a number that no shelf has where there is none.
     route: [[u16; Order::LIMIT]; Gfp::CLASSES],
+    /// What each class is served from first, lists or not.
+    first: [Option<First>; Gfp::CLASSES],
+}
+
+/// Where a GFP class is served first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct First {
+    pub(super) zone: ZoneId,
+    pub(super) migrate: MigrateType,
+    /// The highest zone that the class may use.
+    pub(super) highest: ZoneKind,
 }
 
 impl<'m, 'a> CpuPages<'m, 'a> {
@@ -144,16 +166,17 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         ground: &Ground<'a>,
         shelves: &'m mut [Shelf<'m>],
         zones: &'m mut [ZoneFigures],
-        first: impl Fn(usize) -> Option<(ZoneId, MigrateType)>,
+        first: impl Fn(usize) -> Option<First>,
     ) -> Self {
         let (blocks, huge) = (&ground.blocks, ground.blocks.order());
         let mut rack = Rack::new(&ground.map, blocks.records(), huge, &orders(huge), shelves);
         for shelf in 0..rack.shelves().len() {
             rack.set_limit(shelf, 0);
         }
-        let mut own = Self { rack, zones, route: [[u16::MAX; Order::LIMIT]; Gfp::CLASSES] };
-        for class in 0..Gfp::CLASSES {
-            let Some((zone, migrate)) = first(class) else { continue };
+        let first = core::array::from_fn(first);
+        let mut own = Self { rack, zones, route: [[u16::MAX; Order::LIMIT]; Gfp::CLASSES], first };
+        for (class, first) in first.iter().enumerate() {
+            let Some(First { zone, migrate, .. }) = *first else { continue };
             for order in orders(huge) {
                 let shelf = own.shelf(zone, order, migrate).and_then(|shelf| u16::try_from(shelf).ok());
                 own.route[class][order.index()] = shelf.unwrap_or(u16::MAX);
@@ -178,12 +201,12 @@ impl<'m, 'a> CpuPages<'m, 'a> {
 
     /// Pages in all lists of a zone ("count" in zoneinfo).
     pub fn count(&self, zone: ZoneId) -> u32 {
-        self.of(zone.index()).iter().map(|list| list.len() as u32 * list.pages()).sum()
+        self.tally(zone.index()).count
     }
 
     /// How often a zone's lists served an allocation.
     pub fn served(&self, zone: ZoneId) -> u64 {
-        self.of(zone.index()).iter().map(Shelf::pops).sum()
+        self.tally(zone.index()).pops
     }
 
     /// The shelf of a zone's blocks of an order and type, if it has room.
@@ -201,6 +224,12 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         self.rack.pop(usize::from(shelf))
     }
 
+    /// Where a class is served first if this CPU's lists have nothing to do with it: a zone, for an order that no list has.
+    pub(super) fn first_beside_lists(&self, class: usize, order: Order) -> Option<First> {
+        let listed = self.route[class % Gfp::CLASSES][order.index() % Order::LIMIT];
+        self.first[class % Gfp::CLASSES].filter(|_| listed == u16::MAX)
+    }
+
     /// A block from a shelf.
     pub(super) fn pop_from(&mut self, shelf: usize) -> Option<Frames<'a>> {
         self.rack.pop(shelf)
@@ -215,17 +244,28 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         self.rack.push(frames)
     }
 
+    /// Whether there is a list for a block.
+    #[inline]
+    pub(super) fn has_list(&self, frames: &Frames<'a>) -> bool {
+        self.rack.shelf_of(frames).is_some()
+    }
+
     /// Finds out why a block was not taken: its list gets a batch more, or there is too much in the zone's lists, or
     /// the block belongs in none.
     pub(super) fn admit(&mut self, frames: Frames<'a>) -> Admitted<'a> {
         let Some(shelf) = self.rack.shelf_of(&frames) else { return Admitted::No(frames) };
         let (zone, order) = (shelf / SHELVES, self.rack.shelves()[shelf].order());
-        let (count, pops, pages) = (self.count_of(zone), self.pops_of(zone), order.pages() as u32);
+        let Tally { count, pops, leased } = self.tally(zone);
+        let pages = order.pages() as u32;
         let Some(figures) = self.zones.get_mut(zone) else { return Admitted::No(frames) };
         let after = count + pages;
         let many = after >= figures.high || ends_run(figures.factor(pops), order);
         let (high, batch) = (figures.high, figures.batch);
-        let more = if many { 1 } else { self.lease(zone, shelf, (high - 1 - count).min(batch) / pages) };
+        let more = if many {
+            1
+        } else {
+            self.lease(zone, shelf, (high - 1 - count).min(batch) >> order.get(), leased)
+        };
         if self.rack.set_limit(shelf, more as usize) == 0 {
             return Admitted::No(frames);
         }
@@ -249,13 +289,11 @@ impl<'m, 'a> CpuPages<'m, 'a> {
 
     /// How many blocks more a shelf may take if it wants `blocks`: with what the other lists of the zone may take it
     /// stays below `high`, or they lose that.
-    fn lease(&mut self, zone: usize, shelf: usize, blocks: u32) -> u32 {
+    fn lease(&mut self, zone: usize, shelf: usize, blocks: u32, leased: u64) -> u32 {
         let high = u64::from(self.zones[zone].high);
-        let leased: u64 =
-            self.of(zone).iter().map(|l| (l.len() + l.left()) as u64 * u64::from(l.pages())).sum();
         let own = &self.rack.shelves()[shelf];
-        let more = u64::from(blocks) * u64::from(own.pages());
-        if leased - own.left() as u64 * u64::from(own.pages()) + more >= high {
+        let more = u64::from(blocks) << own.order().get();
+        if leased - ((own.left() as u64) << own.order().get()) + more >= high {
             for other in zone * SHELVES..(zone + 1) * SHELVES {
                 self.rack.set_limit(other, 0);
             }
@@ -263,12 +301,18 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         blocks.max(1)
     }
 
-    fn count_of(&self, zone: usize) -> u32 {
-        self.of(zone).iter().map(|list| list.len() as u32 * list.pages()).sum()
-    }
-
-    fn pops_of(&self, zone: usize) -> u64 {
-        self.of(zone).iter().map(Shelf::pops).sum()
+    /// What a zone's lists hold, have served, and may hold without being asked.
+    fn tally(&self, zone: usize) -> Tally {
+        let mut tally = Tally { count: 0, pops: 0, leased: 0 };
+        for types in self.of(zone).chunks(TYPE).take(MigrateType::PCPTYPES) {
+            for list in &types[..PLACES.min(types.len())] {
+                let order = list.order().get();
+                tally.count += (list.len() as u32) << order;
+                tally.pops += list.pops();
+                tally.leased += ((list.len() + list.left()) as u64) << order;
+            }
+        }
+        tally
     }
 
     /// Fetches blocks for a shelf (`rmqueue_bulk`). `get` takes a block out of the zone's free lists: one of the
@@ -289,9 +333,9 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     /// Gives back at least `pages` pages of a zone's lists, or all there are: oldest first, and the lists in turn, by order and then by
     /// type, beginning with `first` (`free_pcppages_bulk`). `put` gets runs of frames.
     pub(super) fn drain(&mut self, zone: usize, pages: u32, first: usize, mut put: impl FnMut(Frames<'a>)) {
-        let mut left = pages.min(self.count_of(zone));
+        let mut left = pages.min(self.tally(zone).count);
         let turn = |n: usize| zone * SHELVES + (n % MigrateType::PCPTYPES) * TYPE + n / MigrateType::PCPTYPES;
-        let turns = MigrateType::PCPTYPES * (COSTLY_ORDER as usize + 2);
+        let turns = MigrateType::PCPTYPES * PLACES;
         let start = (0..turns).find(|&n| turn(n) == first).unwrap_or(0);
         for shelf in (start..start + turns).map(|n| turn(n % turns)) {
             let size = self.rack.shelves().get(shelf).map_or(1, Shelf::pages);

@@ -1,7 +1,7 @@
 //! Making a CPU's lists: where each GFP class is served first.
 
 use super::fallback::Fallbacks;
-use super::pcp::{CpuPages, ZoneFigures};
+use super::pcp::{CpuPages, First, ZoneFigures};
 use crate::ZoneSet;
 use crate::buddy::Base;
 use crate::gfp::Gfp;
@@ -22,8 +22,9 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         let ground = &base.ground;
         Self::new(ground, shelves, zones, |class| {
             let gfp = Gfp::from_bits_retain(class as u32);
-            let first = fallbacks.first(node, gfp.zone(kinds).ok()?)?;
-            Some((first.zone, gfp.migrate_type(ground.mobility_grouping).ok()?))
+            let highest = gfp.zone(kinds).ok()?;
+            let migrate = gfp.migrate_type(ground.mobility_grouping).ok()?;
+            Some(First { zone: fallbacks.first(node, highest)?.zone, migrate, highest })
         })
     }
 }

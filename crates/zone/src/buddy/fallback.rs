@@ -66,11 +66,16 @@ impl<'a> Ground<'a> {
         let from = z.smallest(order, migrate).unwrap_or(self.largest);
         let idx = self.first_free(z, from, migrate).filter(|_| from >= order)?;
         z.unlink(&self.map, idx, from);
-        Some(self.expand(z, idx, from, order, migrate))
+        Some(if from == order {
+            self.map.take_block(idx, order)
+        } else {
+            self.expand(z, idx, from, order, migrate)
+        })
     }
 
     /// The block at the head of a list. Untouched memory queues behind the largest Movable blocks: its lowest block is
     /// initialised and becomes the list's last.
+    #[inline]
     fn first_free(&self, z: &mut BuddyZone<'_, 'a>, order: Order, migrate: MigrateType) -> Option<FrameIdx> {
         if let Some(idx) = z.list(order, migrate).head {
             return Some(idx);
@@ -94,7 +99,9 @@ impl<'a> Ground<'a> {
         migrate: MigrateType,
     ) -> Frames<'a> {
         let mut block = self.map.take_block(idx, from);
-        for half in orders(order, from).rev().skip(1) {
+        let mut half = from;
+        while half > order {
+            half = Order::new(half.get() - 1).unwrap_or_default();
             let (low, high) = self.map.split_at(block, half.pages());
             let high = self.map.put_block(high);
             z.link(&self.map, high, half, migrate, Place::Head);

@@ -251,6 +251,20 @@ impl<'a> Pageblocks<'a> {
         if record.is_mixed() { self.piece_at(u64::from(idx.get())).map(|p| p.zone) } else { record.zone() }
     }
 
+    /// The zone of a block whose pageblocks are all of one zone, not shared with another, and of one type.
+    #[inline]
+    pub(crate) fn zone_of_all(&self, idx: FrameIdx, order: Order) -> Option<ZoneId> {
+        let record = self.record(idx);
+        if order > self.order {
+            let first = idx.index() >> self.order.get();
+            let others = self.records.get(first + 1..first + (1 << (order.get() - self.order.get())))?;
+            if others.iter().any(|other| other.load(Relaxed) != record.0) {
+                return None;
+            }
+        }
+        record.zone().filter(|_| !record.is_mixed())
+    }
+
     fn piece_at(&self, index: u64) -> Option<&ZonePiece> {
         let at = self.pieces.partition_point(|p| p.end <= index);
         self.pieces.get(at).filter(|p| p.start <= index)

@@ -16,6 +16,16 @@ pub(super) struct List {
     pub(super) count: u64,
 }
 
+/// Out of line, so that unlinking keeps nothing for it.
+#[cold]
+#[inline(never)]
+fn in_no_list(idx: FrameIdx, data: u64) -> ! {
+    panic!("free block at frame index {idx} is in no list: migrate type {data}")
+}
+
+/// For each migrate type a bit for each order.
+pub(crate) type Occupied = [u16; MigrateType::COUNT];
+
 /// Where in a list a block goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
@@ -33,8 +43,8 @@ pub struct BuddyZone<'s, 'a> {
     nid: NodeId,
     kind: ZoneKind,
     lists: [[List; MigrateType::COUNT]; Order::LIMIT],
-    /// Which lists have blocks: bit `16 * type + order`.
-    occupied: u128,
+    /// Which lists have blocks: for each type a bit for each order.
+    occupied: Occupied,
     pub(super) extents: PristineExtents<'s, 'a>,
     /// Frame indices from the first to past the last piece of the zone.
     pub(super) span: (u64, u64),
@@ -56,7 +66,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             nid,
             kind,
             lists: [[List { head: None, tail: None, count: 0 }; MigrateType::COUNT]; Order::LIMIT],
-            occupied: 0,
+            occupied: [0; _],
             extents: PristineExtents::new(extents),
             span: (u64::MAX, 0),
             managed: 0,
@@ -135,14 +145,18 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     /// The smallest order from `order` on of which a type has a block in a list.
     #[inline]
     pub(crate) fn smallest(&self, order: Order, migrate: MigrateType) -> Option<Order> {
-        let from = (self.occupied >> (16 * migrate as u32)) as u16 >> order.get() << order.get();
+        let from = self.occupied[migrate.index()] >> order.get() << order.get();
         if from == 0 { None } else { Order::new(from.trailing_zeros() as u8) }
     }
 
-    /// Which orders of each type have a block, 16 bits for each type, by their numbers. Untouched memory counts as blocks of the largest order.
-    pub(crate) fn occupied(&self, largest: Order) -> u128 {
-        let untouched = u128::from(self.extents.frames() > 0) << bit(largest, MigrateType::Movable);
-        self.occupied | untouched
+    /// Which orders of each type have a block, 16 bits for each type by their numbers: those of the first four types, and the others'.
+    /// Untouched memory counts as blocks of the largest order.
+    #[inline]
+    pub(crate) fn occupied(&self, largest: Order) -> [u64; 2] {
+        let [a, b, c, d, e, f, ..] = self.occupied.map(u64::from);
+        let untouched =
+            u64::from(self.extents.frames() > 0) << (16 * MigrateType::Movable as u8 + largest.get());
+        [a | b << 16 | c << 32 | d << 48 | untouched, e | f << 16]
     }
 
     /// Links a free block, which the map already knows as free.
@@ -154,7 +168,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         to: MigrateType,
         place: Place,
     ) {
-        let list = &mut self.lists[order.index()][to.index()];
+        let list = &mut self.lists[order.index() % Order::LIMIT][to.index()];
         map.set_data(idx, to as u64);
         match place {
             Place::Head => {
@@ -177,7 +191,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             }
         }
         list.count += 1;
-        self.occupied |= 1 << bit(order, to);
+        self.occupied[to.index()] |= 1 << order.get();
         self.count(order, to, true);
     }
 
@@ -187,10 +201,8 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     /// If the frame's `data` names no migrate type: the frame is in no free list.
     pub(super) fn unlink(&mut self, map: &PageMap<'a>, idx: FrameIdx, order: Order) -> MigrateType {
         let data = map.data(idx);
-        let Some(from) = MigrateType::from_index(data as usize) else {
-            panic!("free block at frame index {idx} is in no list: migrate type {data}");
-        };
-        let list = &mut self.lists[order.index()][from.index()];
+        let Some(from) = MigrateType::from_index(data as usize) else { in_no_list(idx, data) };
+        let list = &mut self.lists[order.index() % Order::LIMIT][from.index()];
         let (next, prev) = (map.next(idx), map.prev(idx));
         match prev {
             Some(p) => map.set_next(p, next),
@@ -202,7 +214,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         }
         list.count -= 1;
         if list.head.is_none() {
-            self.occupied &= !(1 << bit(order, from));
+            self.occupied[from.index()] &= !(1 << order.get());
         }
         map.set_next(idx, None);
         map.set_prev(idx, None);
@@ -224,9 +236,4 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     }
 }
 
-/// A list's place in [`BuddyZone::occupied`].
-const fn bit(order: Order, migrate: MigrateType) -> u32 {
-    16 * migrate as u32 + order.get() as u32
-}
-
-const _: () = assert!(Order::LIMIT <= 16 && MigrateType::COUNT <= 8);
+const _: () = assert!(Order::LIMIT <= u16::BITS as usize);
