@@ -4,6 +4,7 @@ mod contig;
 mod facts;
 mod model;
 mod numa;
+mod policy;
 mod slow;
 mod threads;
 
