@@ -1,8 +1,9 @@
 //! The flattened form itself: header, blocks and tokens.
 //!
-//! [`Blob::parse`] checks the header and walks every token once; after it, reading never leaves the blob.
+//! [`Blob::parse`] checks the header and walks every token once; after it, reading never leaves the blob. A boot asks the tree for
+//! hundreds of things, and each answer is a walk: so a walk looks at names as bytes, and a name becomes text when it is asked for.
 
-use super::{DtError, Node, Property};
+use super::{DtError, Node};
 use core::fmt;
 
 const MAGIC: u32 = 0xd00d_feed;
@@ -35,6 +36,8 @@ pub(super) struct Blob<'a> {
     strings: &'a [u8],
     /// All of it.
     bytes: &'a [u8],
+    /// Every place in the strings block is the beginning of a name: it is all ASCII and ends with a NUL.
+    plain_strings: bool,
 }
 
 impl fmt::Debug for Blob<'_> {
@@ -43,12 +46,13 @@ impl fmt::Debug for Blob<'_> {
     }
 }
 
-/// One token of the structure block.
+/// One token of the structure block, with names as bytes.
 #[derive(Clone, Copy)]
 pub(super) enum Token<'a> {
-    Begin(&'a str),
+    Begin(&'a [u8]),
     End,
-    Property(Property<'a>),
+    /// The name's place in the strings block, and the value.
+    Property(u32, &'a [u8]),
     Nop,
     Last,
 }
@@ -90,9 +94,11 @@ impl<'a> Blob<'a> {
             blob.get(start..end).ok_or(outside)
         };
         let struct_size = if version >= 17 { Some(field(9)?) } else { None };
+        let strings = block("strings", field(3)?, Some(field(8)?))?;
         let this = Self {
             structure: block("structure", field(2)?, struct_size)?,
-            strings: block("strings", field(3)?, Some(field(8)?))?,
+            strings,
+            plain_strings: strings.last() == Some(&0) && strings.is_ascii(),
             reservations: block("memory reservation", field(4)?, None)?,
             bytes: blob,
         };
@@ -122,7 +128,7 @@ impl<'a> Blob<'a> {
     pub(super) fn root(&self) -> Node<'a> {
         match self.first_token() {
             Ok((Token::Begin(name), body)) => Node::new(*self, name, body),
-            _ => Node::new(*self, "", self.structure.len()),
+            _ => Node::new(*self, b"", self.structure.len()),
         }
     }
 
@@ -143,22 +149,39 @@ impl<'a> Blob<'a> {
     }
 
     fn check_structure(&self) -> Result<(), DtError> {
-        let (Token::Begin(_), mut at) = self.first_token()? else { return Err(DtError::NoRoot) };
-        let mut depth = 1_u32;
-        while depth > 0 {
+        let (mut at, mut depth) = (0, 0_u32);
+        loop {
+            let offset = at as u32;
             let (token, next) = self.token(at)?;
             match token {
-                Token::Begin(_) => depth += 1,
-                Token::End => depth -= 1,
-                Token::Last => return Err(DtError::Unclosed { offset: at as u32, depth }),
-                Token::Property(_) | Token::Nop => {}
+                Token::Begin(name) => {
+                    if core::str::from_utf8(name).is_err() {
+                        return Err(DtError::BadNodeName { offset });
+                    }
+                    depth += 1;
+                }
+                Token::Property(name_offset, _) => {
+                    let plain = self.plain_strings && (name_offset as usize) < self.strings.len();
+                    if !plain && self.string(name_offset).is_none() {
+                        return Err(DtError::BadPropertyName { offset, name_offset });
+                    }
+                }
+                Token::Last if depth > 0 => return Err(DtError::Unclosed { offset, depth }),
+                Token::End | Token::Last | Token::Nop => {}
+            }
+            match token {
+                Token::Nop => {}
+                Token::End if depth == 1 => return Ok(()),
+                Token::End if depth > 1 => depth -= 1,
+                _ if depth == 0 => return Err(DtError::NoRoot),
+                _ => {}
             }
             at = next;
         }
-        Ok(())
     }
 
-    /// The token at `at`, and the offset of the next one.
+    /// The token at `at`, and the offset of the next one. Names are not looked at.
+    #[inline]
     pub(super) fn token(&self, at: usize) -> Result<(Token<'a>, usize), DtError> {
         let offset = at as u32;
         let cut = DtError::StructureCut { offset };
@@ -167,9 +190,8 @@ impl<'a> Blob<'a> {
         match tag {
             BEGIN_NODE => {
                 let rest = self.structure.get(after..).ok_or(cut)?;
-                let len = rest.iter().position(|b| *b == 0).ok_or(cut)?;
-                let name = core::str::from_utf8(&rest[..len]).map_err(|_| DtError::BadNodeName { offset })?;
-                Ok((Token::Begin(name), after + cells_up(len + 1).ok_or(cut)?))
+                let len = nul(rest).ok_or(cut)?;
+                Ok((Token::Begin(&rest[..len]), after + cells_up(len + 1).ok_or(cut)?))
             }
             END_NODE => Ok((Token::End, after)),
             NOP => Ok((Token::Nop, after)),
@@ -183,18 +205,42 @@ impl<'a> Blob<'a> {
                     .structure
                     .get(start..end)
                     .ok_or(DtError::ValueOutside { offset, len_bytes: len as u32 })?;
-                let name =
-                    self.string(name_offset).ok_or(DtError::BadPropertyName { offset, name_offset })?;
-                Ok((Token::Property(Property { name, value }), cells_up(end).ok_or(cut)?))
+                Ok((Token::Property(name_offset, value), cells_up(end).ok_or(cut)?))
             }
             _ => Err(DtError::BadToken { offset, found: tag }),
         }
     }
 
-    fn string(&self, offset: u32) -> Option<&'a str> {
+    /// Whether the name at `offset` of the strings block is `name`.
+    #[inline]
+    pub(super) fn is_string(&self, offset: u32, name: &[u8]) -> bool {
+        let Some(rest) = self.strings.get(offset as usize..) else { return false };
+        // Most names differ in the byte behind the shorter one's end, or in their first.
+        rest.get(name.len()) == Some(&0)
+            && rest.first() == name.first().or(Some(&0))
+            && rest.starts_with(name)
+    }
+
+    /// The name at `offset` of the strings block.
+    pub(super) fn string(&self, offset: u32) -> Option<&'a str> {
         let rest = self.strings.get(offset as usize..)?;
         let len = rest.iter().position(|b| *b == 0)?;
         core::str::from_utf8(&rest[..len]).ok()
+    }
+}
+
+/// Where the first NUL is, cell by cell.
+#[inline]
+fn nul(bytes: &[u8]) -> Option<usize> {
+    let (cells, rest) = bytes.as_chunks::<4>();
+    let whole = cells.iter().position(|c| {
+        let n = u32::from_le_bytes(*c);
+        // A byte is 0 where subtracting 1 borrows and its top bit was not set.
+        n.wrapping_sub(0x0101_0101) & !n & 0x8080_8080 != 0
+    });
+    match whole {
+        Some(n) => bytes[n * 4..].iter().position(|b| *b == 0).map(|inside| n * 4 + inside),
+        None => rest.iter().position(|b| *b == 0).map(|inside| cells.len() * 4 + inside),
     }
 }
 
@@ -234,7 +280,7 @@ impl<'a> Iterator for Nodes<'a> {
                     self.at = next;
                 }
                 Token::Last => return None,
-                Token::Property(_) | Token::Nop => self.at = next,
+                Token::Property(..) | Token::Nop => self.at = next,
             }
         }
     }

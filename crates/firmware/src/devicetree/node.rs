@@ -10,36 +10,38 @@ use core::fmt;
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     blob: Blob<'a>,
-    name: &'a str,
+    name: &'a [u8],
     /// Offset of the first token after the name.
     body: usize,
 }
 
 impl fmt::Debug for Node<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Node").field(&self.name).finish()
+        f.debug_tuple("Node").field(&self.name()).finish()
     }
 }
 
 impl<'a> Node<'a> {
     /// The node whose first token after the name stands at `body`.
-    pub(super) fn new(blob: Blob<'a>, name: &'a str, body: usize) -> Self {
+    pub(super) fn new(blob: Blob<'a>, name: &'a [u8], body: usize) -> Self {
         Self { blob, name, body }
     }
 
     /// The name with its unit address; empty for the root.
     pub fn name(&self) -> &'a str {
-        self.name
+        // A checked blob has no name that is not text.
+        core::str::from_utf8(self.name).unwrap_or("")
     }
 
     /// The name up to the `@`.
     pub fn base_name(&self) -> &'a str {
-        self.name.split('@').next().unwrap_or(self.name)
+        let name = self.name();
+        name.split('@').next().unwrap_or(name)
     }
 
     /// What follows the `@`.
     pub fn unit_address(&self) -> Option<&'a str> {
-        self.name.split_once('@').map(|(_, unit)| unit)
+        self.name().split_once('@').map(|(_, unit)| unit)
     }
 
     /// Where the node stands in the blob: different for each node.
@@ -54,12 +56,31 @@ impl<'a> Node<'a> {
 
     /// The first property of that name.
     pub fn property(&self, name: &str) -> Option<Property<'a>> {
-        self.properties().find(|p| p.name == name)
+        let (token, _) = self.find_property(name)?;
+        match token {
+            Token::Property(at, value) => Some(Property { name: self.blob.string(at)?, value }),
+            _ => None,
+        }
+    }
+
+    /// The token of the first property of that name, and the offset behind it.
+    fn find_property(&self, name: &str) -> Option<(Token<'a>, usize)> {
+        let mut at = self.body;
+        loop {
+            let found = self.blob.token(at).ok()?;
+            match found.0 {
+                Token::Property(place, _) if self.blob.is_string(place, name.as_bytes()) => {
+                    return Some(found);
+                }
+                Token::Property(..) | Token::Nop => at = found.1,
+                Token::Begin(_) | Token::End | Token::Last => return None,
+            }
+        }
     }
 
     /// Whether there is a property of that name.
     pub fn has(&self, name: &str) -> bool {
-        self.property(name).is_some()
+        self.find_property(name).is_some()
     }
 
     /// The children in order.
@@ -71,12 +92,16 @@ impl<'a> Node<'a> {
     /// up to the `@` (libfdt's rule).
     pub fn child(&self, component: &str) -> Option<Node<'a>> {
         let exact = component.contains('@');
-        self.children().find(|c| c.name == component || (!exact && c.base_name() == component))
+        let component = component.as_bytes();
+        self.children().find(|c| {
+            let unit = || !exact && c.name.get(component.len()) == Some(&b'@');
+            c.name.starts_with(component) && (c.name.len() == component.len() || unit())
+        })
     }
 
     /// The first child whose full name is `name` (the rule of Linux's unflattened tree).
     pub fn child_exact(&self, name: &str) -> Option<Node<'a>> {
-        self.children().find(|c| c.name == name)
+        self.children().find(|c| c.name == name.as_bytes())
     }
 
     /// Linux's `of_fdt_device_is_available`: no `status`, or one of `ok` and `okay`.
@@ -146,9 +171,10 @@ impl<'a> Iterator for Properties<'a> {
         loop {
             let (token, next) = self.blob.token(self.at).ok()?;
             match token {
-                Token::Property(p) => {
+                Token::Property(at, value) => {
                     self.at = next;
-                    return Some(p);
+                    // A checked blob has no name that is not text.
+                    return Some(Property { name: self.blob.string(at)?, value });
                 }
                 Token::Nop => self.at = next,
                 Token::Begin(_) | Token::End | Token::Last => return None,
@@ -185,7 +211,7 @@ impl<'a> Iterator for Children<'a> {
                     self.at = next;
                 }
                 Token::Last => return None,
-                Token::Property(_) | Token::Nop => self.at = next,
+                Token::Property(..) | Token::Nop => self.at = next,
             }
         }
     }

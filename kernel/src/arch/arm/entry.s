@@ -217,6 +217,56 @@ entry_ticks:
     .quad 0
 .section .text.entry, "ax"
 
+// What the compiler calls to fill memory, by the names of Arm's ABI (r0: where, r1: how many, r2: the byte) and by the C library's (r1 and
+// r2 the other way round): page metadata, stacks and tables are zeroed 64 bytes at a time.
+.globl __aeabi_memclr, __aeabi_memclr4, __aeabi_memclr8
+__aeabi_memclr:
+__aeabi_memclr4:
+__aeabi_memclr8:
+    mov r2, #0
+.globl __aeabi_memset, __aeabi_memset4, __aeabi_memset8
+__aeabi_memset:
+__aeabi_memset4:
+__aeabi_memset8:
+    mov r3, r1
+    mov r1, r2
+    mov r2, r3
+.globl memset
+memset:
+    push {{r0, r4, r5, lr}}
+    and r1, r1, #0xff
+    orr r1, r1, r1, lsl #8
+    orr r1, r1, r1, lsl #16
+1:  cmp r2, #0                  // bytes up to a word
+    beq 7f
+    tst r0, #3
+    beq 2f
+    strb r1, [r0], #1
+    sub r2, r2, #1
+    b 1b
+2:  mov r3, r1
+    mov r4, r1
+    mov r5, r1
+3:  cmp r2, #64
+    blo 4f
+    stm r0!, {{r1, r3, r4, r5}}
+    stm r0!, {{r1, r3, r4, r5}}
+    stm r0!, {{r1, r3, r4, r5}}
+    stm r0!, {{r1, r3, r4, r5}}
+    sub r2, r2, #64
+    b 3b
+4:  cmp r2, #4
+    blo 6f
+    str r1, [r0], #4
+    sub r2, r2, #4
+    b 4b
+6:  cmp r2, #0
+    beq 7f
+    strb r1, [r0], #1
+    sub r2, r2, #1
+    b 6b
+7:  pop {{r0, r4, r5, pc}}
+
 // What the exception's mode has as link register, less `back`, is where it was.
 .macro vector kind, back
     sub lr, lr, #\back

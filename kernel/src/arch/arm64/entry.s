@@ -30,7 +30,11 @@ primary_entry:
     adrp x0, __bss_start
     adrp x1, _end
     add x1, x1, :lo12:_end
-0:  stp xzr, xzr, [x0], #16
+0:  stp xzr, xzr, [x0]          // both ends are those of pages
+    stp xzr, xzr, [x0, #16]
+    stp xzr, xzr, [x0, #32]
+    stp xzr, xzr, [x0, #48]
+    add x0, x0, #64
     cmp x0, x1
     b.lo 0b
 
@@ -340,12 +344,25 @@ memset:
     strb wzr, [x3], #1
     sub x2, x2, #1
     b 0b
-1:  cmp x2, x5
+1:  lsl x6, x5, #2
+7:  cmp x2, x6                  // four lines at a time
+    b.lo 8f
+    dc zva, x3
+    add x3, x3, x5
+    dc zva, x3
+    add x3, x3, x5
+    dc zva, x3
+    add x3, x3, x5
+    dc zva, x3
+    add x3, x3, x5
+    sub x2, x2, x6
+    b 7b
+8:  cmp x2, x5
     b.lo 2f
     dc zva, x3
     add x3, x3, x5
     sub x2, x2, x5
-    b 1b
+    b 8b
 2:  mov x4, #0x0101010101010101
     mul x4, x1, x4
 3:  cbz x2, 6f                  // bytes up to a word
