@@ -7,6 +7,8 @@ use core::sync::atomic::AtomicU32;
 use pagewright::running::{metadata_frames, populated_zones};
 use pagewright::{Boot, BootError, Running, Space, hand_over};
 use pagewright_addr::{NodeId, PhysAddr};
+use pagewright_firmware::config::KernelConfig;
+use pagewright_firmware::{self as machine, BuildFacts, Firmware, KernelImage, Machine};
 use pagewright_memblock::{self as memblock, Flags, Set};
 use pagewright_page::{PageMeta, Pristine, Section};
 use pagewright_zone::ZoneKind;
@@ -79,6 +81,28 @@ impl fmt::Display for Stopped {
             Some(short) => write!(f, ": too little memory, {short} bytes short"),
             None => Ok(()),
         }
+    }
+}
+
+/// A machine as an image tells of it: `image` on this firmware and these processors. The RAM disk and the command line are the
+/// firmware's.
+pub fn describe<'a>(
+    config: KernelConfig,
+    image: KernelImage,
+    firmware: Firmware<'a>,
+    cpus: machine::Cpus,
+) -> Machine<'a> {
+    let build = BuildFacts::for_config(&config);
+    Machine {
+        arch: config.arch,
+        config,
+        image,
+        build,
+        firmware,
+        initrd: None,
+        cmdline: None,
+        cpus,
+        seed: None,
     }
 }
 

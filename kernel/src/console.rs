@@ -2,9 +2,11 @@
 
 use crate::bench::steps::Steps;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
 use pagewright::pgtable::TableEvent;
 use pagewright::{EventSink, Level, Phase};
 use pagewright_memblock as memblock;
+use pagewright_platform::Mutex;
 use pagewright_view::log::{LogOptions, LogSink};
 
 /// A serial port, or what stands for one.
@@ -12,8 +14,53 @@ pub trait Console: Sync {
     /// Writes bytes, in order. Lines end with a line feed; a port that wants more adds it.
     fn write(&self, bytes: &[u8]);
 
+    /// Does something as a part of the output: nobody else writes meanwhile, and what is done must not either.
+    fn hold(&self, work: &mut dyn FnMut());
+
     /// Microseconds since the processor's counter started.
     fn micros(&self) -> u64;
+}
+
+/// A device that one processor at a time uses, and that a processor which has failed takes back from the code that it has left.
+///
+/// # Invariants
+/// `holder` is the number of the processor that has the lock, plus one, while it is inside [`Self::with`].
+#[derive(Debug)]
+pub struct Device<T> {
+    value: Mutex<T>,
+    holder: AtomicU64,
+}
+
+impl<T> Device<T> {
+    /// A device that nobody uses.
+    pub const fn new(value: T) -> Self {
+        Self { value: Mutex::new(value), holder: AtomicU64::new(0) }
+    }
+
+    /// Uses it as processor `me`, once nobody else does.
+    pub fn with<R>(&self, me: u64, work: impl FnOnce(&mut T) -> R) -> R {
+        let mut value = self.value.lock();
+        self.holder.store(me + 1, Ordering::Relaxed);
+        let done = work(&mut value);
+        self.holder.store(0, Ordering::Relaxed);
+        done
+    }
+
+    /// Takes it away from this processor, number `me`, if this is who has it. Other processors are waited for as ever: they come to the
+    /// end of what they write. Returns whether it was taken.
+    ///
+    /// # Safety
+    /// `me` is this processor, and what it did before (an exception or a panic interrupted it) never goes on.
+    pub unsafe fn take_back(&self, me: u64) -> bool {
+        let mine = self.holder.load(Ordering::Relaxed) == me + 1;
+        if mine {
+            self.holder.store(0, Ordering::Relaxed);
+            // SAFETY: only the holder writes its number, which it is only while it has the lock; it is this processor, and its guard
+            // is never used again.
+            unsafe { self.value.force_unlock() };
+        }
+        mine
+    }
 }
 
 /// A console as something to format into.
@@ -122,17 +169,25 @@ impl EventSink for Log<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Console, Stamped};
+pub(crate) mod tests {
+    use super::{Console, Device, Stamped};
     use std::fmt::Write;
     use std::string::String;
     use std::sync::Mutex;
+    use std::thread;
 
-    struct Kept(Mutex<String>);
+    /// A console that keeps what it is told.
+    #[derive(Default)]
+    pub(crate) struct Kept(pub(crate) Mutex<String>);
 
     impl Console for Kept {
         fn write(&self, bytes: &[u8]) {
             self.0.lock().unwrap().push_str(core::str::from_utf8(bytes).unwrap());
+        }
+
+        fn hold(&self, work: &mut dyn FnMut()) {
+            let _held = self.0.lock().unwrap();
+            work();
         }
 
         fn micros(&self) -> u64 {
@@ -142,11 +197,38 @@ mod tests {
 
     #[test]
     fn each_line_has_one_stamp_however_it_is_written() {
-        let kept = Kept(Mutex::default());
+        let kept = Kept::default();
         let mut out = Stamped::new(&kept);
         let what = "ranges";
         write!(out, "Zone {what}:\n  DMA").unwrap();
         out.write_str(" empty\n").unwrap();
         assert_eq!(*kept.0.lock().unwrap(), "[    1.000042] Zone ranges:\n[    1.000042]   DMA empty\n");
+    }
+
+    #[test]
+    fn one_processor_at_a_time_uses_a_device() {
+        let device = Device::new(0_u32);
+        thread::scope(|scope| {
+            for me in 0..4 {
+                let device = &device;
+                scope.spawn(move || (0..200).for_each(|_| device.with(me, |n| *n += 1)));
+            }
+        });
+        assert_eq!(device.with(0, |n| *n), 800);
+    }
+
+    #[test]
+    fn a_device_is_taken_back_by_the_processor_that_has_it_and_by_no_other() {
+        let device = Device::new(7);
+        let taken = |me| {
+            // SAFETY: the code that has the device goes on here, but it does not use it any more.
+            unsafe { device.take_back(me) }
+        };
+        assert!(!taken(1), "nobody has it");
+        device.with(1, |_| {
+            assert!(!taken(2), "somebody else has it");
+            assert!(taken(1));
+            assert_eq!(device.with(1, |n| *n), 7, "what failed inside can use it again");
+        });
     }
 }

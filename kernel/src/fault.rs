@@ -1,13 +1,33 @@
 //! What is printed of a fault that nobody expected: the way of its address through the tables, and where the code came from.
 
 use crate::console::{Console, Out};
+use crate::direct_map::DirectMap;
 use core::fmt::Write;
-use pagewright::pgtable::KernelTables;
-use pagewright_addr::VirtAddr;
+use pagewright::pgtable::{KernelFormat, KernelTables};
+use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_pagetable::Entry;
+use pagewright_platform::Mutex;
 
 /// Frames of a backtrace, at most.
 const FRAMES: usize = 32;
+
+/// RAM, once there is a way to it: for walks through tables.
+static RAM: Mutex<Option<DirectMap>> = Mutex::new(None);
+
+/// From here on reports show the walk of the address.
+pub fn set_ram(ram: &DirectMap) {
+    *RAM.lock() = Some(ram.clone());
+}
+
+/// The walk of an address through the tables that are loaded, as soon as there is a way to them.
+pub fn walk_loaded(console: &dyn Console, root: PhysAddr, format: KernelFormat, at: VirtAddr) {
+    // A fault inside the lock leaves the walk out.
+    if let Some(ram) = RAM.try_lock()
+        && let Some(memory) = ram.as_ref()
+    {
+        walk(console, &KernelTables { memory, root, format }, at);
+    }
+}
 
 /// The entries that an address leads through, level by level.
 pub fn walk(console: &dyn Console, tables: &KernelTables<'_>, at: VirtAddr) {
@@ -75,26 +95,12 @@ pub fn backtrace(
 #[cfg(test)]
 mod tests {
     use super::backtrace;
-    use crate::console::Console;
-    use std::string::String;
-    use std::sync::Mutex;
-
-    struct Kept(Mutex<String>);
-
-    impl Console for Kept {
-        fn write(&self, bytes: &[u8]) {
-            self.0.lock().unwrap().push_str(core::str::from_utf8(bytes).unwrap());
-        }
-
-        fn micros(&self) -> u64 {
-            0
-        }
-    }
+    use crate::console::tests::Kept;
 
     /// A stack at 0x100: three frames, then what `last` says.
     fn trace(last: u64) -> usize {
         let words = [0x110, 0xaaa, 0x120, 0xbbb, last, 0xccc];
-        let kept = Kept(Mutex::default());
+        let kept = Kept::default();
         let read = |at: u64| words.get(usize::try_from(at.checked_sub(0x100)? / 8).ok()?).copied();
         backtrace(&kept, 0x999, 0x100, 8, read);
         kept.0.lock().unwrap().lines().count()

@@ -9,7 +9,7 @@
 //!
 //! # Unsafe
 //! Small modules own what the rest of the library stands on: memory that is a `static` and is taken once ([`take`]), a
-//! spinning lock ([`lock`]), RAM by physical address ([`direct_map`]), slices carved out of it ([`carve`]), and the memory
+//! device that a failed processor takes back ([`console`]), RAM by physical address ([`direct_map`]), slices carved out of it ([`carve`]), and the memory
 //! behind a token ([`pages`]).
 #![no_std]
 
@@ -23,10 +23,10 @@ pub mod console;
 pub mod devices;
 pub mod direct_map;
 pub mod dump;
+pub mod early_tables;
 pub mod exit;
 pub mod fault;
 pub mod inject;
-pub mod lock;
 pub mod metal;
 pub mod options;
 pub mod pages;
@@ -36,5 +36,6 @@ pub mod run;
 pub mod selftest;
 pub mod stack;
 pub mod take;
+pub mod team;
 pub mod work;
 pub mod workspace;

@@ -3,6 +3,7 @@
 use crate::console::Console;
 use crate::direct_map::DirectMap;
 use crate::percpu::CpuLocal;
+use crate::team::Team;
 use crate::work::Work;
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr};
@@ -58,25 +59,26 @@ pub trait Metal: Sync {
     /// Loads an address space, or the one without a process. Translations of the one before are forgotten.
     fn load_space(&self, space: Option<&KernelTables<'_>>);
 
+    /// The processors that run.
+    fn team(&self) -> &Team;
+
     /// How many processors run.
     fn cpus(&self) -> u32 {
-        1
+        self.team().cpus()
     }
 
     /// A running processor's own data.
-    fn local(&self, _cpu: u32) -> Option<&'static CpuLocal> {
-        None
+    fn local(&self, cpu: u32) -> Option<&'static CpuLocal> {
+        self.team().local(cpu)
     }
 
     /// Does `work` on every running processor, and returns when all have done it.
     fn on_each_cpu(&self, work: &Work<'_>) {
-        work(0);
+        self.team().on_each(work);
     }
 
     /// Whether each processor's timer interrupts it (and counts that in its own data).
-    fn has_timer(&self) -> bool {
-        false
-    }
+    fn has_timer(&self) -> bool;
 
     /// The processor's finest counter, for benchmarks: in nanoseconds where it tells its frequency, else in its own unit. Under QEMU's
     /// `-icount shift=0` both are guest instructions.

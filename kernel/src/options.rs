@@ -4,7 +4,7 @@
 //! without the word all of them run, or none where benchmarks are asked for); `bench=LIST` runs benchmarks
 //! ([`crate::bench`]); `dump=device-tree` prints the device tree's bytes
 //! for a program to read; `inject=fdt|acpi|map` damages firmware data before it is parsed;
-//! `trigger=fault|overflow|panic` ends the image on purpose, to show what that looks like.
+//! `trigger=fault|overflow|panic|console` ends the image on purpose, to show what that looks like.
 
 use core::fmt;
 
@@ -45,6 +45,8 @@ pub enum Trigger {
     Overflow,
     /// Panics.
     Panic,
+    /// Reads an address that nothing is mapped at while it prints, and so has the console.
+    Console,
 }
 
 /// A word of the image's own with a value that there is not.
@@ -96,7 +98,8 @@ impl<'a> Options<'a> {
                         "fault" => Trigger::Fault,
                         "overflow" => Trigger::Overflow,
                         "panic" => Trigger::Panic,
-                        _ => return refuse("trigger", "fault, overflow, panic"),
+                        "console" => Trigger::Console,
+                        _ => return refuse("trigger", "fault, overflow, panic, console"),
                     });
                 }
                 _ => {}

@@ -2,24 +2,43 @@
 
 use crate::carve::Carve;
 use crate::direct_map::DirectMap;
-use crate::lock::SpinLock;
 use core::fmt;
 use core::ptr::NonNull;
 use pagewright::Running;
 use pagewright_addr::{Order, PageShift, PhysAddr};
 use pagewright_page::{Frames, OwnerHandle, PageMap, Use};
 use pagewright_pagetable::TableSource;
+use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
 use pagewright_zone::buddy::{AllocError, Request, ZoneId};
+
+/// A processor's interrupts, by the functions that mask them.
+#[derive(Clone, Copy, Debug)]
+struct Masking {
+    mask: fn() -> usize,
+    restore: fn(usize),
+}
+
+// SAFETY: `Pages::masking`'s caller says so of its functions; without it there are no handlers that use the allocator.
+unsafe impl Interrupts for Masking {
+    type Before = usize;
+
+    fn disable(&self) -> usize {
+        (self.mask)()
+    }
+
+    fn restore(&self, before: usize) {
+        (self.restore)(before);
+    }
+}
 
 /// The page allocator, behind a lock.
 pub struct Pages {
-    running: SpinLock<Running<'static, 'static, 'static>>,
+    running: Mutex<Running<'static, 'static, 'static>>,
     /// The allocator's own map, for looking: it needs no lock.
     map: PageMap<'static>,
     ram: DirectMap,
     page_shift: PageShift,
-    mask: fn() -> usize,
-    restore: fn(usize),
+    interrupts: Masking,
 }
 
 impl fmt::Debug for Pages {
@@ -32,13 +51,17 @@ impl Pages {
     /// The allocator of a machine whose RAM is reached through `ram`.
     pub fn new(running: Running<'static, 'static, 'static>, ram: DirectMap, page_shift: PageShift) -> Self {
         let map = *running.buddy.map();
-        Self { running: SpinLock::new(running), map, ram, page_shift, mask: || 0, restore: |_| {} }
+        let interrupts = Masking { mask: || 0, restore: |_| {} };
+        Self { running: Mutex::new(running), map, ram, page_shift, interrupts }
     }
 
     /// The same for a processor with interrupts whose handlers use it too: they are masked while somebody has it. `mask`
     /// tells how it was before, for `restore`.
-    pub fn masking(self, mask: fn() -> usize, restore: fn(usize)) -> Self {
-        Self { mask, restore, ..self }
+    ///
+    /// # Safety
+    /// Between the two no handler runs on the processor that uses the allocator.
+    pub unsafe fn masking(self, mask: fn() -> usize, restore: fn(usize)) -> Self {
+        Self { interrupts: Masking { mask, restore }, ..self }
     }
 
     /// The direct map.
@@ -53,18 +76,14 @@ impl Pages {
 
     /// Does something with the allocator, alone.
     pub fn with<R>(&self, work: impl FnOnce(&mut Running<'static, 'static, 'static>) -> R) -> R {
-        let before = (self.mask)();
-        let done = work(&mut self.running.lock());
-        (self.restore)(before);
-        done
+        let _uninterrupted = WithoutInterrupts::new(&self.interrupts);
+        work(&mut self.running.lock())
     }
 
     /// Does something while no interrupt comes.
     pub fn undisturbed<R>(&self, work: impl FnOnce() -> R) -> R {
-        let before = (self.mask)();
-        let done = work();
-        (self.restore)(before);
-        done
+        let _uninterrupted = WithoutInterrupts::new(&self.interrupts);
+        work()
     }
 
     /// How many zones there are.

@@ -72,9 +72,12 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
     let (passed, failed) =
         selftest::run(&Subject { pages, metal, tables, scratch: scratch_range(boot) }, options);
     match options.trigger {
-        Some(Trigger::Fault) => {
+        Some(how @ (Trigger::Fault | Trigger::Console)) => {
             // Nothing is mapped in the first page, in any of the images.
             let at = core::hint::black_box(core::ptr::without_provenance::<u8>(8));
+            if how == Trigger::Console {
+                console.hold(&mut || trigger_fault(at));
+            }
             trigger_fault(at);
             line(console, format_args!("pagewright: reading {:#x} does not fault", VirtAddr::new(8)));
             return Exit::TestFailed;

@@ -1,4 +1,10 @@
-//! One folder for each architecture: head code, exceptions, console, processors. The only place with `cfg(target_arch)`.
+//! One folder for each architecture, and what they share although it is not the library's: the order of steps, and how
+//! an image ends. `this` is the folder of the machine that the image is built for.
+
+#[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
+mod arms;
+mod end;
+mod sequence;
 
 #[cfg(target_arch = "arm")]
 mod arm;
@@ -6,3 +12,10 @@ mod arm;
 mod arm64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+
+#[cfg(target_arch = "arm")]
+use arm as this;
+#[cfg(target_arch = "aarch64")]
+use arm64 as this;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as this;

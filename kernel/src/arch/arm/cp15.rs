@@ -8,17 +8,54 @@ use pagewright_addr::PhysAddr;
 macro_rules! read {
     ($name:ident, $text:literal, $what:literal) => {
         #[doc = $what]
-        pub(super) fn $name() -> u32 {
+        pub(crate) fn $name() -> u32 {
             let value: u32;
-            // SAFETY: reading the register changes nothing.
-            unsafe { asm!($text, out(reg) value, options(nomem, nostack, preserves_flags)) };
+            // SAFETY: reading the register changes nothing (of the interrupt controller's: nothing of memory's).
+            unsafe { asm!($text, out(reg) value, options(nostack, preserves_flags)) };
             value
         }
     };
 }
 
+macro_rules! write {
+    ($name:ident, $text:literal, $what:literal) => {
+        #[doc = $what]
+        pub(crate) fn $name(value: u32) {
+            // SAFETY: none of these registers changes what memory is, or where.
+            unsafe { asm!($text, "isb", in(reg) value, options(nostack, preserves_flags)) };
+        }
+    };
+}
+
+/// Reads a register of a table's address, which has two words with long descriptors.
+macro_rules! address {
+    ($wide:literal, $narrow:literal) => {{
+        let (low, high): (u32, u32);
+        // SAFETY: reading the register changes nothing.
+        unsafe {
+            if LPAE {
+                asm!($wide, out(reg) low, out(reg) high, options(nomem, nostack, preserves_flags));
+            } else {
+                asm!($narrow, out(reg) low, options(nomem, nostack, preserves_flags));
+                high = 0;
+            }
+        }
+        // PAR and TTBR0: 40 bits.
+        (low, (u64::from(high) & 0xff) << 32 | u64::from(low & !0xfff))
+    }};
+}
+
 read!(mpidr, "mrc p15, 0, {}, c0, c0, 5", "MPIDR: which processor this is.");
 read!(frequency, "mrc p15, 0, {}, c14, c0, 0", "CNTFRQ: ticks of the counter in a second.");
+read!(tpidrprw, "mrc p15, 0, {}, c13, c0, 4", "TPIDRPRW: this processor's word of the kernel's.");
+read!(icc_iar1, "mrc p15, 0, {}, c12, c12, 0", "ICC_IAR1: the interrupt that is pending, which is taken.");
+write!(set_tpidrprw, "mcr p15, 0, {}, c13, c0, 4", "TPIDRPRW.");
+write!(set_cntv_tval, "mcr p15, 0, {}, c14, c3, 0", "CNTV_TVAL: ticks until the virtual timer interrupts.");
+write!(set_cntv_ctl, "mcr p15, 0, {}, c14, c3, 1", "CNTV_CTL: whether it does.");
+write!(set_icc_sre, "mcr p15, 0, {}, c12, c12, 5", "ICC_SRE.");
+write!(set_icc_pmr, "mcr p15, 0, {}, c4, c6, 0", "ICC_PMR.");
+write!(set_icc_igrpen1, "mcr p15, 0, {}, c12, c12, 7", "ICC_IGRPEN1.");
+write!(set_icc_eoir1, "mcr p15, 0, {}, c12, c12, 1", "ICC_EOIR1.");
 
 /// CNTVCT: ticks so far.
 pub(super) fn ticks() -> u64 {
@@ -31,7 +68,7 @@ pub(super) fn ticks() -> u64 {
 }
 
 /// Makes entries that were added visible to the table walker.
-pub(super) fn publish() {
+pub(crate) fn publish() {
     // SAFETY: barriers change nothing.
     unsafe { asm!("dsb", "isb", options(nostack, preserves_flags)) };
 }
@@ -63,19 +100,15 @@ pub(super) unsafe fn load(root: PhysAddr) {
     flush_all();
 }
 
+/// Writes the data of an address back, as far as what reads past the caches (DCCMVAC).
+pub(crate) fn clean(at: u32) {
+    // SAFETY: what is written back is what the processors see already.
+    unsafe { asm!("mcr p15, 0, {}, c7, c10, 1", "dsb", in(reg) at, options(nostack, preserves_flags)) };
+}
+
 /// The top table in TTBR0.
 pub(super) fn root() -> PhysAddr {
-    let (low, high): (u32, u32);
-    // SAFETY: reading the register changes nothing.
-    unsafe {
-        if LPAE {
-            asm!("mrrc p15, 0, {}, {}, c2", out(reg) low, out(reg) high, options(nomem, nostack, preserves_flags));
-        } else {
-            asm!("mrc p15, 0, {}, c2, c0, 0", out(reg) low, options(nomem, nostack, preserves_flags));
-            high = 0;
-        }
-    }
-    PhysAddr::new((u64::from(high) & 0xff) << 32 | u64::from(low & !0xfff))
+    PhysAddr::new(address!("mrrc p15, 0, {}, {}, c2", "mrc p15, 0, {}, c2, c0, 0").1)
 }
 
 /// Where the processor's translation of an address for reading (or writing) leads in the tables that are loaded.
@@ -88,16 +121,6 @@ pub(super) fn translate(at: u32, write: bool) -> Option<PhysAddr> {
             asm!("mcr p15, 0, {}, c7, c8, 0", "isb", in(reg) at, options(nomem, nostack, preserves_flags));
         }
     }
-    let (low, high): (u32, u32);
-    // SAFETY: reading PAR changes nothing.
-    unsafe {
-        if LPAE {
-            asm!("mrrc p15, 0, {}, {}, c7", out(reg) low, out(reg) high, options(nomem, nostack, preserves_flags));
-        } else {
-            asm!("mrc p15, 0, {}, c7, c4, 0", out(reg) low, options(nomem, nostack, preserves_flags));
-            high = 0;
-        }
-    }
-    let page = (u64::from(high) & 0xff) << 32 | u64::from(low & !0xfff);
+    let (low, page) = address!("mrrc p15, 0, {}, {}, c7", "mrc p15, 0, {}, c7, c4, 0");
     (low & 1 == 0).then(|| PhysAddr::new(page | u64::from(at & 0xfff)))
 }

@@ -5,22 +5,50 @@
 //   r10  the device tree's physical address
 
 .arch_extension virt
+
+// Goes on in SVC mode, from HYP if that is where the loader was, with interrupts masked. Uses r0, r1.
+.macro to_svc
+    mrs r0, cpsr
+    and r1, r0, #0x1f
+    cmp r1, #0x1a
+    bne 99f
+    bic r0, r0, #0x1f
+    orr r0, r0, #0xd3
+    msr spsr_cxsf, r0
+    adr r1, 99f
+    msr elr_hyp, r1
+    eret
+99: cpsid aif, #0x13
+.endm
+
+// The stacks of a processor's modes: SVC's, aborts', interrupts', of undefined instructions and fast interrupts. And the vectors, no data of
+// its own yet, and an empty first frame for backtraces. Uses r0.
+.macro modes own, aborts, interrupts, undefined
+    cps #0x17
+    mov sp, \aborts
+    cps #0x12
+    mov sp, \interrupts
+    cps #0x1b
+    mov sp, \undefined
+    cps #0x11
+    mov sp, \undefined
+    cps #0x13
+    mov sp, \own
+    ldr r0, =vectors
+    mcr p15, 0, r0, c12, c0, 0  // VBAR
+    mov r0, #0
+    mcr p15, 0, r0, c13, c0, 4  // TPIDRPRW
+    isb
+    mov r11, #0
+    mov lr, #0
+.endm
+
 .section .head.text, "ax"
 .globl _head
 _head:
     mrrc p15, 1, r4, r5, c14    // the counter at the first instructions
     mov r10, r2
-    mrs r0, cpsr
-    and r1, r0, #0x1f
-    cmp r1, #0x1a               // HYP: go on in SVC
-    bne 0f
-    bic r0, r0, #0x1f
-    orr r0, r0, #0xd3
-    msr spsr_cxsf, r0
-    adr r1, 0f
-    msr elr_hyp, r1
-    eret
-0:  cpsid aif, #0x13
+    to_svc
     adr r8, _head
     ldr r0, =_text
     sub r9, r8, r0
@@ -79,6 +107,11 @@ _head:
     str r6, [r4, r0, lsl #2]
 .endif
 
+    ldr r0, ={TTBR_FLAGS}
+    orr r4, r4, r0
+    ldr r7, =switched
+    // Turns the MMU on with TTBR0 = r4 and jumps to r7. Uses r0, r1, r5.
+enable_mmu:
     mov r0, #0
     mcr p15, 0, r0, c8, c7, 0   // TLBIALL
     mcr p15, 0, r0, c7, c5, 0   // ICIALLU
@@ -88,8 +121,6 @@ _head:
     ldr r0, ={TTBCR}
     mcr p15, 0, r0, c2, c0, 2
     isb
-    ldr r0, ={TTBR_FLAGS}
-    orr r4, r4, r0
     mov r5, #0
 .if {LPAE}
     mcrr p15, 0, r4, r5, c2
@@ -110,30 +141,60 @@ _head:
     orr r0, r0, r1
     mcr p15, 0, r0, c1, c0, 0
     isb
-    ldr pc, =switched
+    bx r7
+
+// A processor that PSCI has started: r0 is the physical address of its record (see smp.rs), of words of 64 bits: the first
+// tables, the kernel's, where to go on, the stack's top, that of the exceptions' stacks, the argument.
+.globl secondary_entry
+secondary_entry:
+    mov r10, r0
+    to_svc
+    ldr r4, [r10]
+    ldrd r8, r9, [r10, #8]
+    ldr r7, [r10, #16]
+    ldr r6, [r10, #24]
+    ldr r11, [r10, #32]
+    ldr r10, [r10, #40]
+    b enable_mmu
 .ltorg
 
 .section .text.entry, "ax"
 switched:
     // Linked addresses from here on.
-    cps #0x17
-    ldr sp, =abort_stack_top
-    cps #0x1b
-    ldr sp, =undefined_stack_top
-    cps #0x12
-    ldr sp, =undefined_stack_top
-    cps #0x11
-    ldr sp, =undefined_stack_top
-    cps #0x13
-    ldr sp, =init_stack_top
-    ldr r0, =vectors
-    mcr p15, 0, r0, c12, c0, 0  // VBAR
-    isb
-    mov r11, #0
-    mov lr, #0
+    ldr r1, =init_stack_top
+    ldr r2, =abort_stack_top
+    ldr r3, =interrupt_stack_top
+    ldr r4, =undefined_stack_top
+    modes r1, r2, r3, r4
     mov r0, r8
     mov r1, r10
     bl {main}
+    b .
+
+// Where a secondary processor is in the kernel's addresses for the first time: the head's code is not mapped one to one in the kernel's
+// tables, which its stacks are in.
+.globl secondary_switched
+secondary_switched:
+    dsb
+.if {LPAE}
+    mcrr p15, 0, r8, r9, c2
+.else
+    mcr p15, 0, r8, c2, c0, 0
+.endif
+    isb
+    mov r0, #0
+    mcr p15, 0, r0, c8, c7, 0   // TLBIALL
+    mcr p15, 0, r0, c7, c5, 6   // BPIALL
+    dsb
+    isb
+    // Of the 64 KiB of the exceptions' stack.
+    mov r1, r6
+    mov r2, r11
+    sub r3, r2, #0x5000
+    sub r4, r3, #0x6000
+    modes r1, r2, r3, r4
+    mov r0, r10
+    bl {secondary_main}
     b .
 .ltorg
 
@@ -184,17 +245,6 @@ semihosting_exit:
     mov r0, #0x20
     svc #0x123456
     pop {{r11, pc}}
-
-// A call of the firmware with the function's number in r0: by hvc, by smc.
-.globl call_hvc
-call_hvc:
-    hvc #0
-    bx lr
-.arch_extension sec
-.globl call_smc
-call_smc:
-    smc #0
-    bx lr
 
 // Code that returns at once, where code is, and where it is not.
 .globl ret_in_text
@@ -316,6 +366,7 @@ trap_entry:
     ldr r0, [sp, #64]
     msr spsr_cxsf, r0
     ldr lr, [sp, #60]
+    clrex                       // what was reserved before is not any more
     ldm sp, {{r0-r12}}
     add sp, sp, #80
     movs pc, lr

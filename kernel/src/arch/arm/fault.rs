@@ -1,20 +1,11 @@
 //! What is printed of an exception that nobody expected.
 
-use super::console::{CONSOLE, print};
-use super::trap::{DATA_ABORT, Frame, PREFETCH_ABORT, UNDEFINED};
+use super::console::CONSOLE;
+use super::end::print;
+use super::trap::{DATA_ABORT, Frame, INTERRUPT, PREFETCH_ABORT, UNDEFINED};
 use super::{cp15, metal};
 use pagewright_addr::VirtAddr;
-use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::fault;
-use pagewright_kernel::lock::SpinLock;
-
-/// RAM, once there is a way to it: for walks through tables.
-static RAM: SpinLock<Option<DirectMap>> = SpinLock::new(None);
-
-/// From here on reports show the walk of the address.
-pub(super) fn set_ram(ram: &DirectMap) {
-    *RAM.lock() = Some(ram.clone());
-}
 
 /// What an abort's status says: long descriptors' numbers, or short ones'.
 fn status(status: u32) -> &'static str {
@@ -46,7 +37,7 @@ pub(super) fn report(kind: u32, frame: &Frame) {
         UNDEFINED => "undefined instruction",
         PREFETCH_ABORT => "instruction abort",
         DATA_ABORT => "data abort",
-        6 => "interrupt",
+        INTERRUPT => "interrupt",
         _ => "fast interrupt",
     };
     let abort = matches!(kind, PREFETCH_ABORT | DATA_ABORT);
@@ -73,11 +64,8 @@ pub(super) fn report(kind: u32, frame: &Frame) {
             four[0], four[1], four[2], four[3]
         ));
     }
-    // A fault inside the lock leaves the walk out.
-    if let (true, Some(ram)) = (abort, RAM.try_lock())
-        && let Some(memory) = ram.as_ref()
-    {
-        fault::walk(&CONSOLE, &metal::tables(cp15::root(), memory), VirtAddr::new(frame.address.into()));
+    if abort {
+        fault::walk_loaded(&CONSOLE, cp15::root(), metal::format(0), VirtAddr::new(frame.address.into()));
     }
     print(format_args!("Call trace:"));
     fault::backtrace(&CONSOLE, frame.pc.into(), frame.r[11].into(), 4, metal::word);

@@ -2,13 +2,14 @@
 
 use pagewright_addr::PhysAddr;
 use pagewright_firmware::config::{Flavour, KernelConfig};
-use pagewright_firmware::{Arch, BuildFacts, Cpus, Firmware, KernelImage, Machine};
+use pagewright_firmware::{Cpus, Firmware, KernelImage, Machine};
+use pagewright_kernel::boot::describe;
 
 /// Whether tables have long descriptors.
 pub(super) const LPAE: bool = cfg!(feature = "lpae");
 
 /// The kernel that this image is, in Linux's words.
-pub(super) const CONFIG: KernelConfig =
+pub(crate) const CONFIG: KernelConfig =
     KernelConfig::debian(if LPAE { Flavour::ArmmpLpae } else { Flavour::Armmp });
 
 /// Where the linear map begins: `image.ld` says the same.
@@ -102,16 +103,6 @@ impl Loaded {
 
     /// The machine that this image runs on.
     pub(super) fn machine<'a>(&self, firmware: Firmware<'a>, cpus: Cpus) -> Machine<'a> {
-        Machine {
-            arch: Arch::Arm,
-            config: CONFIG,
-            image: self.facts(),
-            build: BuildFacts::for_config(&CONFIG),
-            firmware,
-            initrd: None,
-            cmdline: None,
-            cpus,
-            seed: None,
-        }
+        describe(CONFIG, self.facts(), firmware, cpus)
     }
 }

@@ -1,21 +1,22 @@
 //! The processor, as the image's common part asks for it.
 
 use super::console::CONSOLE;
-use super::cp15;
 use super::image::{LPAE, Loaded, PAGE_OFFSET};
+use super::{clock, cp15, gic};
 use arrayvec::ArrayVec;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
-use pagewright::pgtable::arm::DOMAIN_IO;
+use pagewright::Boot;
+use pagewright::pgtable::arm::{DOMAIN_IO, MapType};
 use pagewright::pgtable::{KernelFormat, KernelTables};
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
-use pagewright_kernel::percpu::CpuLocal;
-use pagewright_pagetable::TableMemory;
+use pagewright_kernel::team::Team;
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
 use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
+use pagewright_pagetable::{Attr, TableMemory};
 
 unsafe extern "C" {
     /// See `entry.s`.
@@ -23,36 +24,22 @@ unsafe extern "C" {
     fn ret_in_text();
     static ret_in_rodata: u8;
     static ret_in_data: u8;
-    #[link_name = "entry_ticks"]
-    static ENTRY_TICKS: u64;
 }
 
-/// The counter, in nanoseconds (QEMU's steps are 16 of them).
-pub(super) fn ticks() -> u64 {
-    nanos(cp15::ticks())
-}
-
-/// The counter at the image's first instructions.
-pub(super) fn entry_ticks() -> u64 {
-    // SAFETY: `entry.s` wrote it before any Rust ran.
-    nanos(unsafe { ENTRY_TICKS })
-}
-
-fn nanos(count: u64) -> u64 {
-    count.wrapping_mul(u64::from(1_000_000_000 / cp15::frequency().max(1)))
-}
-
-/// Tables of the image's format with this top table.
-pub(super) fn tables(root: PhysAddr, memory: &DirectMap) -> KernelTables<'_> {
-    KernelTables { memory, root, format: format(0) }
-}
-
-/// The same, for mappings of registers: with short descriptors these have a domain of their own.
+/// Tables of the image's format with this top table, for mappings of registers: with short descriptors these have a domain of their
+/// own.
 pub(super) fn device_tables(root: PhysAddr, memory: &DirectMap) -> KernelTables<'_> {
     KernelTables { memory, root, format: format(DOMAIN_IO) }
 }
 
-fn format(table_domain: u8) -> KernelFormat {
+/// Tables and attributes of a mapping of registers in the kernel's tables.
+pub(crate) fn device_mapping<'b>(boot: &Boot<'b>) -> Option<(KernelTables<'b>, Attr)> {
+    let tables = KernelTables { format: format(DOMAIN_IO), ..boot.pgtable? };
+    Some((tables, MapType::Device.attr(&tables.format, true)))
+}
+
+/// The image's format; new tables are in this domain.
+pub(super) fn format(table_domain: u8) -> KernelFormat {
     if LPAE {
         KernelFormat::ArmLpae(ArmLpae::default())
     } else {
@@ -72,16 +59,16 @@ pub(super) fn word(at: u64) -> Option<u64> {
     there.then(|| u64::from(unsafe { word.read_volatile() }))
 }
 
-/// The image's processor.
+/// The image's processors.
 pub(super) struct Arm {
     root: PhysAddr,
     probes: ArrayVec<WxProbe, 16>,
-    local: Option<&'static CpuLocal>,
+    team: Team,
 }
 
 impl Arm {
-    /// The processor of a machine that has booted with the tables below `root`.
-    pub(super) fn new(image: &Loaded, root: PhysAddr, local: Option<&'static CpuLocal>) -> Self {
+    /// The processors of a machine that has booted with the tables below `root`.
+    pub(super) fn new(image: &Loaded, root: PhysAddr, team: Team) -> Self {
         let mut probes = ArrayVec::new();
         // The linear map is the image's only one.
         for (what, at, rights) in [
@@ -98,7 +85,7 @@ impl Arm {
         }
         let first = VirtAddr::new(8);
         probes.push(WxProbe { what: "address 8", at: first, access: Access::Read, allowed: false });
-        Self { root, probes, local }
+        Self { root, probes, team }
     }
 }
 
@@ -158,12 +145,16 @@ impl Metal for Arm {
         unsafe { cp15::load(space.map_or(self.root, |s| s.root)) };
     }
 
-    fn local(&self, cpu: u32) -> Option<&'static CpuLocal> {
-        self.local.filter(|_| cpu == 0)
+    fn team(&self) -> &Team {
+        &self.team
+    }
+
+    fn has_timer(&self) -> bool {
+        gic::is_there()
     }
 
     fn ticks(&self) -> u64 {
-        ticks()
+        clock::ticks()
     }
 
     fn known_instructions(&self, count: u64) {

@@ -7,15 +7,18 @@
 //! Short descriptors, or long ones with the feature `lpae`. Code runs in SVC mode; aborts and undefined instructions have
 //! stacks of their own, so that running off a stack is reported and not the end of everything.
 
-mod console;
 mod cp15;
-mod exit;
+pub(crate) mod cpu;
 mod fault;
-mod image;
-mod metal;
+pub(crate) mod image;
+pub(crate) mod metal;
+pub(crate) mod secondary;
 mod start;
 mod trap;
 
+use super::arms::{clock, gic, smp, tree};
+pub(crate) use super::arms::{console, exit};
+use super::{end, sequence};
 use core::arch::global_asm;
 
 /// TTBCR: short descriptors, one tree; or long ones, one tree, walked through the caches, inner shareable.
@@ -47,5 +50,6 @@ global_asm!(
     SCTLR_CLEAR = const SCTLR_CLEAR,
     SCTLR_SET = const SCTLR_SET,
     main = sym start::start,
+    secondary_main = sym smp::secondary_main,
     trap = sym trap::trap,
 );

@@ -1,8 +1,6 @@
 //! Exceptions.
 
-use super::console::print;
-use super::exit::exit;
-use core::panic::PanicInfo;
+use super::end::fail;
 use pagewright_kernel::exit::Exit;
 
 /// What `entry.s` saves of the interrupted code.
@@ -36,6 +34,7 @@ unsafe extern "C" {
 pub(super) const UNDEFINED: u32 = 1;
 pub(super) const PREFETCH_ABORT: u32 = 3;
 pub(super) const DATA_ABORT: u32 = 4;
+pub(super) const INTERRUPT: u32 = 6;
 
 /// The address of a piece of code.
 fn address(of: unsafe extern "C" fn()) -> u32 {
@@ -49,9 +48,10 @@ pub(super) extern "C" fn trap(kind: u32, frame: &mut Frame) {
         frame.pc = address(probe_fault);
         return;
     }
-    super::fault::report(kind, frame);
-    print(format_args!("{}", Exit::Fault));
-    exit(Exit::Fault)
+    if kind == INTERRUPT {
+        return super::smp::interrupt();
+    }
+    fail(Exit::Fault, || super::fault::report(kind, frame))
 }
 
 /// Whether it happened to `probe`, which is told.
@@ -61,11 +61,4 @@ fn expected(kind: u32, frame: &Frame) -> bool {
         PREFETCH_ABORT => frame.pc == frame.address && frame.lr == address(probe_called),
         _ => false,
     }
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    print(format_args!("pagewright: {info}"));
-    print(format_args!("{}", Exit::Panic));
-    exit(Exit::Panic)
 }

@@ -8,6 +8,45 @@
 //   x24  TTBR1
 //   x25  what the head left, at its linked address
 
+// The stack of exceptions, the stack of everything else, and the vectors; the first frame of a backtrace is empty.
+.macro stacks exceptions, own
+    msr spsel, #1
+    mov sp, \exceptions
+    msr spsel, #0
+    mov sp, \own
+    adrp x0, vectors
+    add x0, x0, :lo12:vectors
+    msr vbar_el1, x0
+    isb
+    mov x29, xzr
+    mov x30, xzr
+.endm
+
+// The same with the stacks of the image, at the addresses where the code runs.
+.macro first_stacks
+    adrp x0, exception_stack_top
+    adrp x1, init_stack_top
+    stacks x0, x1
+.endm
+
+// Saves or restores x2 to x29 in a frame.
+.macro frame_pairs op
+    \op x2, x3, [sp, #16]
+    \op x4, x5, [sp, #32]
+    \op x6, x7, [sp, #48]
+    \op x8, x9, [sp, #64]
+    \op x10, x11, [sp, #80]
+    \op x12, x13, [sp, #96]
+    \op x14, x15, [sp, #112]
+    \op x16, x17, [sp, #128]
+    \op x18, x19, [sp, #144]
+    \op x20, x21, [sp, #160]
+    \op x22, x23, [sp, #176]
+    \op x24, x25, [sp, #192]
+    \op x26, x27, [sp, #208]
+    \op x28, x29, [sp, #224]
+.endm
+
 .section .head.text, "ax"
     b primary_entry
     .long 0
@@ -44,18 +83,7 @@ primary_entry:
     mov x0, x22
     bl relocate
 
-    msr spsel, #1
-    adrp x0, exception_stack_top
-    mov sp, x0
-    msr spsel, #0
-    adrp x0, init_stack_top
-    mov sp, x0
-    adrp x0, vectors
-    add x0, x0, :lo12:vectors
-    msr vbar_el1, x0
-    isb
-    mov x29, xzr
-    mov x30, xzr
+    first_stacks
 
     // Tables for both halves, filled by the library while addresses are physical.
     adrp x0, _text
@@ -85,19 +113,8 @@ primary_switched:
     // Linked addresses from here on.
     neg x0, x22
     bl relocate
-    msr spsel, #1
-    adrp x0, exception_stack_top
-    mov sp, x0
-    msr spsel, #0
-    adrp x0, init_stack_top
-    mov sp, x0
-    adrp x0, vectors
-    add x0, x0, :lo12:vectors
-    msr vbar_el1, x0
-    isb
+    first_stacks
     msr tpidr_el1, xzr
-    mov x29, xzr
-    mov x30, xzr
     ldr x0, ={KIMAGE_VADDR}
     add x0, x0, x22
     mov x1, x21
@@ -257,17 +274,8 @@ entry_ticks:
 // Where a secondary processor is in the kernel's half for the first time.
 .globl secondary_switched
 secondary_switched:
-    msr spsel, #1
-    mov sp, x27
-    msr spsel, #0
-    mov sp, x26
-    adrp x0, vectors
-    add x0, x0, :lo12:vectors
-    msr vbar_el1, x0
-    isb
+    stacks x27, x26
     msr tpidr_el1, xzr
-    mov x29, xzr
-    mov x30, xzr
     mov x0, x28
     bl {secondary_main}
     b .
@@ -311,10 +319,11 @@ probe_fault:
     ldp x29, x30, [sp], #16
     ret
 
-// Semihosting's exit call, with its parameters at x1. Where nobody listens the instruction is undefined, and the handler
+// Semihosting's exit call, with its parameters at x0. Where nobody listens the instruction is undefined, and the handler
 // goes on behind it.
 .globl semihosting_exit
 semihosting_exit:
+    mov x1, x0
     mov w0, #0x20
 .globl semihosting_hlt
 semihosting_hlt:
@@ -415,20 +424,7 @@ vectors:
     .endr
 
 trap_entry:
-    stp x2, x3, [sp, #16]
-    stp x4, x5, [sp, #32]
-    stp x6, x7, [sp, #48]
-    stp x8, x9, [sp, #64]
-    stp x10, x11, [sp, #80]
-    stp x12, x13, [sp, #96]
-    stp x14, x15, [sp, #112]
-    stp x16, x17, [sp, #128]
-    stp x18, x19, [sp, #144]
-    stp x20, x21, [sp, #160]
-    stp x22, x23, [sp, #176]
-    stp x24, x25, [sp, #192]
-    stp x26, x27, [sp, #208]
-    stp x28, x29, [sp, #224]
+    frame_pairs stp
     mrs x1, elr_el1
     stp x30, x1, [sp, #240]
     mrs x1, spsr_el1
@@ -443,20 +439,7 @@ trap_entry:
     msr spsr_el1, x1
     ldp x30, x1, [sp, #240]
     msr elr_el1, x1
-    ldp x28, x29, [sp, #224]
-    ldp x26, x27, [sp, #208]
-    ldp x24, x25, [sp, #192]
-    ldp x22, x23, [sp, #176]
-    ldp x20, x21, [sp, #160]
-    ldp x18, x19, [sp, #144]
-    ldp x16, x17, [sp, #128]
-    ldp x14, x15, [sp, #112]
-    ldp x12, x13, [sp, #96]
-    ldp x10, x11, [sp, #80]
-    ldp x8, x9, [sp, #64]
-    ldp x6, x7, [sp, #48]
-    ldp x4, x5, [sp, #32]
-    ldp x2, x3, [sp, #16]
+    frame_pairs ldp
     ldp x0, x1, [sp]
     add sp, sp, #288
     eret

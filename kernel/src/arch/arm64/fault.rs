@@ -1,22 +1,12 @@
 //! What is printed of an exception that nobody expected.
 
-use super::console::{CONSOLE, print};
+use super::console::CONSOLE;
+use super::end::print;
 use super::metal;
 use super::trap::Frame;
 use aarch64_cpu::registers::{MPIDR_EL1, Readable, SP_EL0, TTBR0_EL1, TTBR1_EL1};
-use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr};
-use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::fault;
-use pagewright_kernel::lock::SpinLock;
-
-/// RAM, once there is a way to it: for walks through tables.
-static RAM: SpinLock<Option<DirectMap>> = SpinLock::new(None);
-
-/// From here on reports show the walk of the address.
-pub(super) fn set_ram(ram: &DirectMap) {
-    *RAM.lock() = Some(ram.clone());
-}
 
 /// Exception classes by their numbers (ESR_EL1.EC).
 fn class(esr: u64) -> &'static str {
@@ -82,19 +72,14 @@ pub(super) fn report(kind: u64, frame: &Frame) {
             four[3]
         ));
     }
-    // A fault inside the lock leaves the walk out.
-    if let (true, Some(ram)) = (abort, RAM.try_lock())
-        && let Some(memory) = ram.as_ref()
-    {
-        let high = frame.far >> 63 != 0;
-        let (root, format) = if high {
+    if abort {
+        let (root, format) = if frame.far >> 63 != 0 {
             (TTBR1_EL1.get_baddr(), metal::high_format())
         } else {
             (TTBR0_EL1.get_baddr(), metal::low_format())
         };
         if let Some(format) = format {
-            let tables = KernelTables { memory, root: PhysAddr::new(root), format };
-            fault::walk(&CONSOLE, &tables, VirtAddr::new(frame.far));
+            fault::walk_loaded(&CONSOLE, PhysAddr::new(root), format, VirtAddr::new(frame.far));
         }
     }
     print(format_args!("Call trace:"));

@@ -7,6 +7,7 @@ use pagewright::pgtable::{KernelFormat, KernelTables, Switched};
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_firmware::{Cpus, Firmware, Pc};
 use pagewright_kernel::direct_map::DirectMap;
+use pagewright_kernel::exit::Exit;
 use pagewright_kernel::take::Take;
 use pagewright_pagetable::TableMemory;
 
@@ -73,4 +74,9 @@ pub(super) extern "C" fn head(load: u64, fdt: u64) -> *const Left {
         fdt_virt: head.fdt_virt,
     });
     left
+}
+
+/// What `entry.s` calls where [`head`] gives none: there is no console yet.
+pub(super) extern "C" fn exit_early() -> ! {
+    super::exit::exit(Exit::BootFailed)
 }

@@ -2,7 +2,8 @@
 
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
-use pagewright_firmware::{Arch, Arm64Image, BuildFacts, Cpus, Firmware, KernelImage, Machine};
+use pagewright_firmware::{Arm64Image, Cpus, Firmware, KernelImage, Machine};
+use pagewright_kernel::boot::describe;
 use pagewright_kspace::Version;
 
 /// Where the image is linked, and runs: `image.ld` says the same.
@@ -12,7 +13,7 @@ pub(super) const KIMAGE_VADDR: u64 = 0xffff_8000_0800_0000;
 pub(super) const VERSION: Version = Version::V6_1;
 
 /// The kernel that this image is, in Linux's words.
-pub(super) const CONFIG: KernelConfig = KernelConfig::debian(Flavour::Arm64);
+pub(crate) const CONFIG: KernelConfig = KernelConfig::debian(Flavour::Arm64);
 
 macro_rules! symbols {
     ($($name:ident)*) => {
@@ -122,16 +123,6 @@ impl Loaded {
 
     /// The machine that this image runs on.
     pub(super) fn machine<'a>(&self, firmware: Firmware<'a>, cpus: Cpus) -> Machine<'a> {
-        Machine {
-            arch: Arch::Arm64,
-            config: CONFIG,
-            image: self.facts(),
-            build: BuildFacts::for_config(&CONFIG),
-            firmware,
-            initrd: None,
-            cmdline: None,
-            cpus,
-            seed: None,
-        }
+        describe(CONFIG, self.facts(), firmware, cpus)
     }
 }

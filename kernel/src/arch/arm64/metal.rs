@@ -2,19 +2,19 @@
 
 use super::console::CONSOLE;
 use super::image::{CONFIG, Loaded};
-use super::smp::{self, Locals};
-use super::{gic, tlb};
-use aarch64_cpu::registers::{CNTFRQ_EL0, CNTVCT_EL0, PAR_EL1, Readable};
+use super::{clock, gic, start, tlb};
+use aarch64_cpu::registers::{PAR_EL1, Readable};
 use arrayvec::ArrayVec;
 use core::arch::asm;
+use pagewright::Boot;
 use pagewright::pgtable::arm64::Arm64Format;
 use pagewright::pgtable::{KernelFormat, KernelTables};
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
-use pagewright_kernel::percpu::CpuLocal;
-use pagewright_kernel::work::Work;
+use pagewright_kernel::team::Team;
+use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm64::{Arm64Config, Half};
 
@@ -24,8 +24,6 @@ unsafe extern "C" {
     fn ret_in_text();
     static ret_in_rodata: u8;
     static ret_in_data: u8;
-    #[link_name = "entry_ticks"]
-    static ENTRY_TICKS: u64;
 }
 
 /// The format of a process's half.
@@ -43,6 +41,11 @@ fn half(half: Half) -> Option<KernelFormat> {
     Arm64Format::new(CONFIG.page_shift.get(), u32::from(CONFIG.va_bits), config).map(KernelFormat::Arm64)
 }
 
+/// Tables and attributes of a mapping of registers.
+pub(crate) fn device_mapping<'b>(boot: &Boot<'b>) -> Option<(KernelTables<'b>, Attr)> {
+    Some((boot.pgtable?, start::DEVICE))
+}
+
 /// A byte that can be read.
 pub(super) fn readable(at: u64) -> bool {
     // SAFETY: reads one byte, and comes back if that faults.
@@ -56,31 +59,16 @@ pub(super) fn word(at: u64) -> Option<u64> {
     there.then(|| unsafe { core::ptr::with_exposed_provenance::<u64>(at as usize).read_volatile() })
 }
 
-/// The counter, in nanoseconds (QEMU's steps are 16 of them).
-pub(super) fn ticks() -> u64 {
-    nanos(CNTVCT_EL0.get())
-}
-
-/// The counter at the image's first instructions.
-pub(super) fn entry_ticks() -> u64 {
-    // SAFETY: `entry.s` wrote it before any Rust ran.
-    nanos(unsafe { ENTRY_TICKS })
-}
-
-fn nanos(count: u64) -> u64 {
-    count.wrapping_mul(1_000_000_000 / CNTFRQ_EL0.get().max(1))
-}
-
 /// The image's processors.
 pub(super) struct Arm64 {
     reserved_pg_dir: PhysAddr,
     probes: ArrayVec<WxProbe, 16>,
-    locals: Locals,
+    team: Team,
 }
 
 impl Arm64 {
     /// The processors of a machine with this image in its RAM.
-    pub(super) fn new(image: &Loaded, ram: &DirectMap, locals: Locals) -> Self {
+    pub(super) fn new(image: &Loaded, ram: &DirectMap, team: Team) -> Self {
         let mut probes = ArrayVec::new();
         let text = VirtAddr::new(ret_in_text as *const () as u64);
         let rodata = VirtAddr::new(&raw const ret_in_rodata as u64);
@@ -111,7 +99,7 @@ impl Arm64 {
             access: Access::Read,
             allowed: false,
         });
-        Self { reserved_pg_dir: image.reserved_pg_dir(), probes, locals }
+        Self { reserved_pg_dir: image.reserved_pg_dir(), probes, team }
     }
 }
 
@@ -185,22 +173,8 @@ impl Metal for Arm64 {
         unsafe { tlb::set_ttbr0(root.get()) };
     }
 
-    fn cpus(&self) -> u32 {
-        self.locals.len().max(1) as u32
-    }
-
-    fn local(&self, cpu: u32) -> Option<&'static CpuLocal> {
-        self.locals.get(cpu as usize).copied()
-    }
-
-    fn on_each_cpu(&self, work: &Work<'_>) {
-        const PATIENCE_MICROS: u64 = 60_000_000;
-        let begin = CONSOLE.micros();
-        let idle = || {
-            core::hint::spin_loop();
-            CONSOLE.micros().wrapping_sub(begin) < PATIENCE_MICROS
-        };
-        smp::POST.all(0, self.cpus() - 1, smp::wake, idle, work);
+    fn team(&self) -> &Team {
+        &self.team
     }
 
     fn has_timer(&self) -> bool {
@@ -208,7 +182,7 @@ impl Metal for Arm64 {
     }
 
     fn ticks(&self) -> u64 {
-        ticks()
+        clock::ticks()
     }
 
     fn known_instructions(&self, count: u64) {

@@ -7,18 +7,19 @@
 //! Code runs at EL1 on SP_EL0; exceptions run on SP_EL1, a stack of their own, so that running off a stack is reported
 //! and not the end of everything.
 
-mod console;
-mod exit;
+pub(crate) mod cpu;
 mod fault;
-mod gic;
 mod head;
-mod image;
-mod metal;
-mod smp;
+pub(crate) mod image;
+pub(crate) mod metal;
+pub(crate) mod secondary;
 mod start;
 mod tlb;
 mod trap;
 
+use super::arms::{clock, gic, smp, tree};
+pub(crate) use super::arms::{console, exit};
+use super::{end, sequence};
 use core::arch::global_asm;
 
 /// `SCTLR_EL1` with its reserved ones and the MMU off.
@@ -42,7 +43,7 @@ global_asm!(
     TCR = const TCR,
     head = sym head::head,
     main = sym start::start,
-    exit_early = sym exit::exit_early,
-    secondary_main = sym smp::secondary,
+    exit_early = sym head::exit_early,
+    secondary_main = sym smp::secondary_main,
     trap = sym trap::trap,
 );

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 /// Makes entries that were added visible to the table walker.
-pub(super) fn publish() {
+pub(crate) fn publish() {
     // SAFETY: barriers change nothing.
     unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
 }

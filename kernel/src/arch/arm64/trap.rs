@@ -1,8 +1,6 @@
 //! Exceptions.
 
-use super::console::print;
-use super::exit::exit;
-use core::panic::PanicInfo;
+use super::end::fail;
 use pagewright_kernel::exit::Exit;
 
 /// What `entry.s` saves of the interrupted code.
@@ -50,9 +48,7 @@ pub(super) extern "C" fn trap(kind: u64, frame: &mut Frame) {
     if kind & 3 == 1 {
         return super::smp::interrupt();
     }
-    super::fault::report(kind, frame);
-    print(format_args!("{}", Exit::Fault));
-    exit(Exit::Fault)
+    fail(Exit::Fault, || super::fault::report(kind, frame))
 }
 
 /// Whether it happened to `probe`, which is told.
@@ -64,11 +60,4 @@ fn expected(class: u64, frame: &Frame) -> bool {
         INSTRUCTION_ABORT => frame.elr == frame.far && frame.x[30] == probe_called as *const () as u64,
         _ => false,
     }
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    print(format_args!("pagewright: {info}"));
-    print(format_args!("{}", Exit::Panic));
-    exit(Exit::Panic)
 }

@@ -1,23 +1,22 @@
 //! The console: a 16550 at the first serial port's place.
 
-use core::fmt::{self, Write};
+use super::cpu;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pagewright_kernel::console::{Console, Out};
-use pagewright_kernel::lock::SpinLock;
+use pagewright_kernel::console::{Console, Device};
 use x86_64::instructions::port::Port;
 
 /// COM1.
 const PORT: u16 = 0x3f8;
 
 /// The image's console.
-pub(super) struct Uart {
-    port: SpinLock<()>,
+pub(crate) struct Uart {
+    port: Device<()>,
     /// Ticks of the time stamp counter in a microsecond, times 1024; 0 until they were measured.
     scale: AtomicU64,
 }
 
 /// The console.
-pub(super) static CONSOLE: Uart = Uart { port: SpinLock::new(()), scale: AtomicU64::new(0) };
+pub(crate) static CONSOLE: Uart = Uart { port: Device::new(()), scale: AtomicU64::new(0) };
 
 /// Registers, by their distance from the first.
 const DATA: u16 = 0;
@@ -50,6 +49,15 @@ impl Uart {
         self.scale.store(ticks_per_microsecond(), Ordering::Relaxed);
     }
 
+    /// Takes the console from what this processor has left.
+    ///
+    /// # Safety
+    /// [`Device::take_back`].
+    pub(crate) unsafe fn take_back(&self) {
+        // SAFETY: the caller's.
+        unsafe { self.port.take_back(cpu::hardware_id()) };
+    }
+
     fn put(&self, byte: u8) {
         // A port that is not there reads as all ones; one that never gets ready is not waited for.
         for _ in 0..100_000 {
@@ -64,18 +72,23 @@ impl Uart {
 
 impl Console for Uart {
     fn write(&self, bytes: &[u8]) {
-        let _port = self.port.lock();
-        for byte in bytes {
-            if *byte == b'\n' {
-                self.put(b'\r');
+        self.port.with(cpu::hardware_id(), |()| {
+            for byte in bytes {
+                if *byte == b'\n' {
+                    self.put(b'\r');
+                }
+                self.put(*byte);
             }
-            self.put(*byte);
-        }
+        });
+    }
+
+    fn hold(&self, work: &mut dyn FnMut()) {
+        self.port.with(cpu::hardware_id(), |()| work());
     }
 
     fn micros(&self) -> u64 {
         let scale = self.scale.load(Ordering::Relaxed).max(1);
-        (u128::from(super::cpu::time_stamp()) * 1024 / u128::from(scale)) as u64
+        (u128::from(cpu::time_stamp()) * 1024 / u128::from(scale)) as u64
     }
 }
 
@@ -92,20 +105,14 @@ fn ticks_per_microsecond() -> u64 {
         mode.write(0xb0);
         counter.write(COUNTS as u8);
         counter.write((COUNTS >> 8) as u8);
-        let start = super::cpu::time_stamp();
+        let start = cpu::time_stamp();
         for _ in 0..1_000_000 {
             if gate.read() & 0x20 != 0 {
                 break;
             }
         }
-        let ticks = super::cpu::time_stamp() - start;
+        let ticks = cpu::time_stamp() - start;
         gate.write(before);
         (ticks * 1024 * 1000 / (COUNTS * NANOS_PER_COUNT)).max(1)
     }
-}
-
-/// One line, as it is.
-pub(super) fn print(text: fmt::Arguments<'_>) {
-    // The console takes everything.
-    let _ = writeln!(Out(&CONSOLE), "{text}");
 }

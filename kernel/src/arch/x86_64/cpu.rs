@@ -6,6 +6,7 @@ use pagewright_addr::VirtAddr;
 use pagewright_firmware::Cpus;
 use pagewright_kernel::take::Take;
 use x86_64::instructions::tables::{lidt, load_tss};
+use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 use x86_64::registers::segmentation::{CS, DS, ES, SS, Segment};
@@ -116,6 +117,17 @@ fn leaf(n: u32) -> Option<core::arch::x86_64::CpuidResult> {
 pub(super) fn time_stamp() -> u64 {
     // SAFETY: every processor with long mode has the counter.
     unsafe { _rdtsc() }
+}
+
+/// This processor's number among all: its local APIC's.
+pub(crate) fn hardware_id() -> u64 {
+    apic_id().into()
+}
+
+/// Waits for good: nothing interrupts.
+pub(crate) fn park() {
+    interrupts::disable();
+    hlt();
 }
 
 /// The processor's local APIC.

@@ -11,6 +11,17 @@
 .set pvh_entry_phys, pvh_entry - KERNEL
 .globl pvh_entry_phys
 
+// The data segments of code at its linked address.
+.macro data_segments
+    mov eax, 16
+    mov ss, eax
+    xor eax, eax
+    mov ds, eax
+    mov es, eax
+    mov fs, eax
+    mov gs, eax
+.endm
+
 .section .init.text, "ax"
 .code32
 // 32-bit code without paging, at the physical address; ebx is that of the start information.
@@ -92,13 +103,7 @@ head_gdt_pointer:
 .section .text.entry, "ax"
 // At the linked address.
 head_linked:
-    mov eax, 16
-    mov ss, eax
-    xor eax, eax
-    mov ds, eax
-    mov es, eax
-    mov fs, eax
-    mov gs, eax
+    data_segments
     mov rsp, offset init_stack_top
     xor ebp, ebp
     mov edi, esi
@@ -107,13 +112,7 @@ head_linked:
 
 // Where a processor that was started is at the linked address for the first time, on tables that the trampoline loaded.
 secondary_linked:
-    mov eax, 16
-    mov ss, eax
-    xor eax, eax
-    mov ds, eax
-    mov es, eax
-    mov fs, eax
-    mov gs, eax
+    data_segments
     mov rsp, [{record} + 8]
     xor ebp, ebp
     call {secondary}

@@ -1,7 +1,7 @@
 //! The end: QEMU's debug-exit device, which tells the host a number.
 
 use pagewright_kernel::exit::Exit;
-use x86_64::instructions::{hlt, interrupts, port::Port};
+use x86_64::instructions::port::Port;
 
 /// Where the device is: `-device isa-debug-exit,iobase=0xf4,iosize=0x04`.
 const PORT: u16 = 0xf4;
@@ -10,11 +10,10 @@ const PORT: u16 = 0xf4;
 const BASE: u32 = 0x10;
 
 /// Ends the machine with a number for its host. Where the device is not there the processor waits for good.
-pub(super) fn exit(how: Exit) -> ! {
+pub(crate) fn exit(how: Exit) -> ! {
     // SAFETY: the device ends the machine; without one nobody listens at its port.
     unsafe { Port::new(PORT).write(BASE + u32::from(how.code())) };
     loop {
-        interrupts::disable();
-        hlt();
+        super::cpu::park();
     }
 }

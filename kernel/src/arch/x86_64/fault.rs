@@ -1,26 +1,17 @@
 //! What is printed of an exception that nobody expected.
 
-use super::console::{CONSOLE, print};
+use super::console::CONSOLE;
+use super::end::print;
 use super::trap::{Frame, PAGE_FAULT};
 use super::{metal, tlb};
-use pagewright::pgtable::{KernelFormat, KernelTables};
+use pagewright::pgtable::KernelFormat;
 use pagewright_addr::VirtAddr;
-use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::fault;
-use pagewright_kernel::lock::SpinLock;
 use pagewright_pagetable::format::x86::X86Level4;
 use x86_64::registers::control::Cr2;
 
 /// The double fault.
 const DOUBLE_FAULT: u64 = 8;
-
-/// RAM, once there is a way to it: for walks through tables.
-static RAM: SpinLock<Option<DirectMap>> = SpinLock::new(None);
-
-/// From here on reports show the walk of the address.
-pub(super) fn set_ram(ram: &DirectMap) {
-    *RAM.lock() = Some(ram.clone());
-}
 
 /// Exceptions by their vectors (Intel SDM volume 3, table 6-1).
 fn name(vector: u64) -> &'static str {
@@ -81,12 +72,9 @@ pub(super) fn report(frame: &Frame) {
     ] {
         print(format_args!("{a} {x:#018x} {b} {y:#018x} {c} {z:#018x}"));
     }
-    // A fault inside the lock leaves the walk out.
-    if let (PAGE_FAULT | DOUBLE_FAULT, Some(ram)) = (frame.vector, RAM.try_lock())
-        && let Some(memory) = ram.as_ref()
-    {
+    if let PAGE_FAULT | DOUBLE_FAULT = frame.vector {
         let format = KernelFormat::X86Level4(X86Level4::default());
-        fault::walk(&CONSOLE, &KernelTables { memory, root, format }, VirtAddr::new(at));
+        fault::walk_loaded(&CONSOLE, root, format, VirtAddr::new(at));
     }
     print(format_args!("Call trace:"));
     fault::backtrace(&CONSOLE, frame.rip, frame.rbp, 8, metal::word);

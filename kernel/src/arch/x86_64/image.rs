@@ -10,7 +10,7 @@ pub(super) const START_KERNEL_MAP: u64 = pagewright::pgtable::x86::START_KERNEL_
 pub(super) const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
 
 /// The kernel that this image is, in Linux's words.
-pub(super) const CONFIG: KernelConfig = KernelConfig::debian(Flavour::Amd64);
+pub(crate) const CONFIG: KernelConfig = KernelConfig::debian(Flavour::Amd64);
 
 /// Bytes of the brk area that direct-map tables have (INIT_PGT_BUF_SIZE): all that this image uses of it.
 const BRK_USED: u64 = 12 * 4096;

@@ -2,8 +2,7 @@
 
 use super::console::CONSOLE;
 use super::image::{self, START_KERNEL_MAP};
-use super::smp::{self, Locals};
-use super::{apic, cpu, tlb};
+use super::{apic, cpu, smp, tlb};
 use arrayvec::ArrayVec;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -13,8 +12,7 @@ use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
-use pagewright_kernel::percpu::CpuLocal;
-use pagewright_kernel::work::Work;
+use pagewright_kernel::team::Team;
 use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::TableMemory;
 use pagewright_pagetable::format::x86::X86Level4;
@@ -54,7 +52,7 @@ pub(super) struct X86 {
     root: PhysAddr,
     ram: DirectMap,
     probes: ArrayVec<WxProbe, 24>,
-    locals: Locals,
+    team: Team,
 }
 
 /// Where the processor is to read the table of interrupts, read-only: at the start of the entry areas.
@@ -71,7 +69,7 @@ fn linked(at: PhysAddr) -> VirtAddr {
 
 impl X86 {
     /// The processors of a machine that has booted.
-    pub(super) fn new(boot: &Boot<'_>, ram: &DirectMap, locals: Locals) -> Self {
+    pub(super) fn new(boot: &Boot<'_>, ram: &DirectMap, team: Team) -> Self {
         let alias = |at: VirtAddr| ram.virt(PhysAddr::new(at.get().wrapping_sub(START_KERNEL_MAP)));
         let text = VirtAddr::new(ret_in_text as *const () as u64);
         let rodata = VirtAddr::new(&raw const ret_in_rodata as u64);
@@ -97,7 +95,7 @@ impl X86 {
         let first = VirtAddr::new(8);
         probes.push(WxProbe { what: "address 8", at: first, access: Access::Read, allowed: false });
         let root = boot.pgtable.map_or(tlb::root(), |t| t.root);
-        Self { root, ram: ram.clone(), probes, locals }
+        Self { root, ram: ram.clone(), probes, team }
     }
 }
 
@@ -182,22 +180,8 @@ impl Metal for X86 {
         unsafe { tlb::load(space.map_or(self.root, |s| s.root)) };
     }
 
-    fn cpus(&self) -> u32 {
-        self.locals.len().max(1) as u32
-    }
-
-    fn local(&self, cpu: u32) -> Option<&'static CpuLocal> {
-        self.locals.get(cpu as usize).copied()
-    }
-
-    fn on_each_cpu(&self, work: &Work<'_>) {
-        const PATIENCE_MICROS: u64 = 60_000_000;
-        let begin = CONSOLE.micros();
-        let idle = || {
-            core::hint::spin_loop();
-            CONSOLE.micros().wrapping_sub(begin) < PATIENCE_MICROS
-        };
-        smp::POST.all(0, self.cpus() - 1, smp::wake, idle, work);
+    fn team(&self) -> &Team {
+        &self.team
     }
 
     fn has_timer(&self) -> bool {

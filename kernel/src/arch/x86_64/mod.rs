@@ -8,12 +8,12 @@
 //! running off a stack is reported and not the end of everything.
 
 mod apic;
-mod console;
-mod cpu;
-mod exit;
+pub(crate) mod console;
+pub(crate) mod cpu;
+pub(crate) mod exit;
 mod fault;
 mod firmware;
-mod image;
+pub(crate) mod image;
 mod metal;
 mod smp;
 mod start;
@@ -21,6 +21,7 @@ mod tlb;
 mod trap;
 mod window;
 
+use super::{end, sequence};
 use core::arch::global_asm;
 
 global_asm!(

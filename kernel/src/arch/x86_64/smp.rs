@@ -4,19 +4,18 @@
 use super::console::CONSOLE;
 use super::image;
 use super::{apic, cpu, tlb};
-use arrayvec::ArrayVec;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pagewright::Boot;
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::{Console, line};
 use pagewright_kernel::direct_map::DirectMap;
-use pagewright_kernel::lock::SpinLock;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::percpu::{self, CpuLocal};
 use pagewright_kernel::stack::map_stack;
+use pagewright_kernel::team::{Handlers, Locals, Team, arrives, bring_up};
 use pagewright_kernel::work::Post;
 use pagewright_pagetable::TableMemory;
+use pagewright_platform::Mutex;
 use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::model_specific::GsBase;
 
@@ -24,13 +23,13 @@ use x86_64::registers::model_specific::GsBase;
 const PATIENCE_MICROS: u64 = 10_000_000;
 
 /// Work for all.
-pub(super) static POST: Post = Post::new();
-/// The page allocator, for interrupt handlers.
-static PAGES: AtomicPtr<Pages> = AtomicPtr::new(null_mut());
+static POST: Post = Post::new();
+/// What interrupt handlers use.
+static HANDLERS: Handlers = Handlers::new();
 /// How many processors run.
 static RUNNING: AtomicU32 = AtomicU32::new(1);
 /// One processor at a time has the others forget; how many still have to.
-static FLUSHING: SpinLock<()> = SpinLock::new(());
+static FLUSHING: Mutex<()> = Mutex::new(());
 static TO_FLUSH: AtomicU32 = AtomicU32::new(0);
 
 /// What a processor that is being started reads: CR3, its stack's top, its stack for faults, its [`CpuLocal`], its number, where it
@@ -85,10 +84,7 @@ pub(super) fn interrupt(vector: u8) -> bool {
     match vector {
         apic::TIMER => {
             if let Some(local) = local() {
-                // SAFETY: set to a reference that lives for good.
-                let pages = unsafe { PAGES.load(Ordering::Acquire).as_ref() };
-                // Whoever has the allocator has masked interrupts, so this does not wait for the code that it interrupted.
-                local.tick(pages.is_some_and(|pages| pages.touch(local.cpu().unwrap_or(0) as usize)));
+                HANDLERS.tick(local);
             }
         }
         apic::FLUSH => {
@@ -105,8 +101,7 @@ pub(super) fn interrupt(vector: u8) -> bool {
 
 /// Does something while no handler of another processor uses the page allocator or its metadata, and this one is not interrupted.
 pub(super) fn with_all_memory<R>(work: impl FnOnce() -> R) -> R {
-    // SAFETY: set to a reference that lives for good.
-    match unsafe { PAGES.load(Ordering::Acquire).as_ref() } {
+    match HANDLERS.pages() {
         Some(pages) => pages.with(|_| work()),
         None => {
             let before = mask();
@@ -151,49 +146,37 @@ pub(super) fn wake() {
     }
 }
 
-/// Data of the processors that run, by their numbers.
-pub(super) type Locals = ArrayVec<&'static CpuLocal, { cpu::LIMIT }>;
-
 /// Gives this processor its data and its timer, and starts the others: `ids` are their local APICs'. The processors that run are those up to the
 /// first that did not come.
 ///
 /// # Safety
 /// `pages` stays where it is for good.
-pub(super) unsafe fn start_all(boot: &Boot<'_>, pages: &Pages, ids: &[u32], idt: VirtAddr) -> Locals {
+pub(super) unsafe fn start_all(boot: &Boot<'_>, pages: &Pages, ids: &[u32], idt: VirtAddr) -> Team {
     let mut locals = Locals::new();
-    let Some(first) = percpu::make(boot, pages.ram(), 0) else { return locals };
-    if apic::find(boot).is_none() {
-        line(&CONSOLE, format_args!("pagewright: no local APIC that the image knows"));
-    }
-    first.arrive(0);
-    locals.push(first);
-    PAGES.store((&raw const *pages).cast_mut(), Ordering::Release);
-    init_cpu(first);
-    if share_kernel_half(boot, pages.ram()).is_none() {
-        return locals;
-    }
-
-    line(&CONSOLE, format_args!("smp: Bringing up secondary CPUs ..."));
-    let me = apic::id();
-    // The one that boots has the first number, the others follow in the table's order.
-    let mut others = ids.iter().copied().filter(|id| *id != me);
-    for cpu in boot.online_cpus().skip(1) {
-        let Some(id) = others.next().filter(|_| !locals.is_full()) else { break };
-        match start_one(boot, pages, cpu, id, idt) {
-            Ok(local) => {
-                RUNNING.fetch_add(1, Ordering::Release);
-                locals.push(local);
-            }
-            Err(why) => {
-                line(&CONSOLE, format_args!("CPU{cpu}: failed to come online: {why}"));
-                break;
-            }
+    if let Some(first) = percpu::make(boot, pages.ram(), 0) {
+        if apic::find(boot).is_none() {
+            line(&CONSOLE, format_args!("pagewright: no local APIC that the image knows"));
+        }
+        first.arrive(0);
+        locals.push(first);
+        // SAFETY: the caller's.
+        unsafe { HANDLERS.set(pages) };
+        init_cpu(first);
+        if share_kernel_half(boot, pages.ram()).is_some() {
+            let me = apic::id();
+            // The one that boots has the first number, the others follow in the table's order.
+            let mut others = ids.iter().copied().filter(|id| *id != me);
+            bring_up(&CONSOLE, boot, &mut locals, |cpu| {
+                let id = others.next().filter(|_| (cpu as usize) < cpu::LIMIT)?;
+                let started = start_one(boot, pages, cpu, id, idt);
+                if started.is_ok() {
+                    RUNNING.fetch_add(1, Ordering::Release);
+                }
+                Some(started)
+            });
         }
     }
-    let (nodes, cpus) = (boot.nodes_online.len(), locals.len());
-    let (s, all) = (if nodes == 1 { "" } else { "s" }, if cpus == 1 { "" } else { "s" });
-    line(&CONSOLE, format_args!("smp: Brought up {nodes} node{s}, {cpus} CPU{all}"));
-    locals
+    Team::new(locals, &POST, wake, &CONSOLE)
 }
 
 /// Copies the trampoline to where a processor without paging reaches it. Returns its page.
@@ -246,16 +229,7 @@ fn start_one(
     for (slot, value) in RECORD.0.iter().zip(values) {
         slot.store(value, Ordering::Release);
     }
-    let arrived = |micros: u64| {
-        let begin = CONSOLE.micros();
-        while local.cpu() != Some(cpu) {
-            if CONSOLE.micros().wrapping_sub(begin) > micros {
-                return false;
-            }
-            core::hint::spin_loop();
-        }
-        true
-    };
+    let arrived = |micros: u64| arrives(&CONSOLE, local, cpu, micros);
     // The times of the MultiProcessor Specification, appendix B.4.
     apic::reset(id);
     let _ = arrived(10_000);

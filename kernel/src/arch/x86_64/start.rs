@@ -1,33 +1,29 @@
 //! From the image's link address to the running page allocator.
 
-use super::console::{CONSOLE, print};
+use super::console::CONSOLE;
+use super::end::{print, stop};
 use super::exit::exit;
 use super::firmware::{self, Kept};
 use super::image::{self, PAGE_OFFSET, START_KERNEL_MAP};
 use super::metal::X86;
-use super::{cpu, fault, metal, smp, tlb, window};
+use super::{cpu, metal, sequence, smp, tlb, window};
 use arrayvec::ArrayVec;
 use core::cell::Cell;
+use pagewright::Boot;
 use pagewright::pgtable::x86::Places;
 use pagewright::pgtable::{KernelFormat, KernelTables, TableEvent};
-use pagewright::{Boot, Tables};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::{Cpus, Machine};
 use pagewright_kernel::bench::steps::Steps;
-use pagewright_kernel::boot::{StartError, Stopped, initcalls, start_allocator};
-use pagewright_kernel::carve::Carve;
-use pagewright_kernel::console::{Log, line};
+use pagewright_kernel::console::line;
 use pagewright_kernel::direct_map::{DirectMap, MAX_RANGES};
+use pagewright_kernel::early_tables::EarlyTables;
 use pagewright_kernel::exit::Exit;
+use pagewright_kernel::fault;
 use pagewright_kernel::options::Options;
 use pagewright_kernel::pages::Pages;
-use pagewright_kernel::run::{closing, run, show};
-use pagewright_kernel::stack::map_stack;
-use pagewright_kernel::take::Take;
-use pagewright_kernel::workspace::{workspace, workspace_bytes};
 use pagewright_pagetable::format::x86::{X86_64, X86Config};
-use pagewright_pagetable::{Attr, AttrFlags, MapOptions, TableSource};
-use pagewright_view::log::LogOptions;
+use pagewright_pagetable::{Attr, AttrFlags, MapOptions};
 
 /// Data that the kernel alone reads and writes.
 const DATA: Attr = Attr::normal(
@@ -35,38 +31,6 @@ const DATA: Attr = Attr::normal(
 );
 const PAGE: u64 = 4096;
 const GIB: u64 = 1 << 30;
-
-const ROOM_WORDS: usize = workspace_bytes(&image::CONFIG).div_ceil(8) as usize;
-static ROOM: Take<[u64; ROOM_WORDS]> = Take::new([0; ROOM_WORDS]);
-static TABLES: Take<Tables> = Take::new(Tables::new());
-
-unsafe extern "C" {
-    fn on_stack(to: u64, argument: u64, top: u64) -> !;
-}
-
-/// Pages of the image for early tables, from the first on.
-struct EarlyTables {
-    left: PhysRange,
-}
-
-impl TableSource for EarlyTables {
-    fn alloc_table(&mut self) -> Option<PhysAddr> {
-        let page = self.left.start;
-        let next = page.checked_add(PAGE).filter(|next| *next <= self.left.end)?;
-        self.left.start = next;
-        Some(page)
-    }
-
-    // What a refused mapping gives back is not needed again: the boot ends.
-    fn free_table(&mut self, _: PhysAddr) {}
-}
-
-/// Ends with a line that says why.
-fn stop(how: Exit, why: core::fmt::Arguments<'_>) -> ! {
-    print(format_args!("pagewright: {why}"));
-    print(format_args!("{how}"));
-    exit(how)
-}
 
 /// Called by `entry.s` at the image's link address, with the head's tables in force; `info` is the start information's
 /// physical address.
@@ -120,10 +84,6 @@ pub(super) extern "C" fn start(info: u64) -> ! {
 
 /// Runs the boot sequence, up to the running page allocator.
 fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'_>, steps: &Steps) -> ! {
-    let (Some(room), Some(tables)) = (ROOM.take(), TABLES.take()) else { exit(Exit::BootFailed) };
-    let Some(workspace) = workspace(&machine.config, &mut Carve::of(room), tables) else {
-        stop(Exit::BootFailed, format_args!("the boot's workspace is too small"))
-    };
     let loaded = Cell::new(false);
     let hook = |event: TableEvent| {
         if let TableEvent::LoadCr3 { root } = event {
@@ -133,16 +93,8 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
             loaded.set(true);
         }
     };
-    let params = machine.command_line().parse_for(&machine.config).0;
-    let log = Log::new(&CONSOLE, LogOptions::of(&params), steps, &hook);
-    let mut boot = match Boot::new(machine, workspace, &log) {
-        Ok(boot) => boot,
-        Err(e) => stop(Exit::BootFailed, format_args!("the boot stopped: {e}")),
-    };
-    boot.set_table_memory(ram);
-    if let Err(e) = boot.run() {
-        stop(Exit::BootFailed, format_args!("the boot stopped: {}", Stopped::new(&boot, e)));
-    }
+    let log = sequence::log(machine, steps, &hook);
+    let mut boot = sequence::boot(machine, ram, &log, |_| {});
     if !loaded.get() {
         stop(Exit::BootFailed, format_args!("the boot built no tables"));
     }
@@ -156,39 +108,22 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
         .collect();
     // SAFETY: the tables that are loaded map memblock's memory there, which the boot does with every byte of it.
     let ram = unsafe { DirectMap::new(mapped, PAGE_OFFSET) };
-    steps.begin("hand_over");
-    let mut running = match start_allocator(&mut boot, &ram) {
-        Ok(running) => running,
-        Err(e @ StartError::Metadata { .. }) => {
-            stop(Exit::BootFailed, format_args!("too little memory: {e}"))
-        }
-        Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
-    };
-    initcalls(&mut boot, &mut running);
-    steps.end();
-    if let Err(how) = show(&CONSOLE, &boot, &running, options) {
-        print(format_args!("{how}"));
-        exit(how)
-    }
+    let running = sequence::allocator(&mut boot, &ram, options, steps);
     tlb::flush_here();
     fault::set_ram(&ram);
 
     let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
-    let pages = pages.masking(smp::mask, smp::restore);
-    let [stack, faults] = [0, 1].map(|n| match map_stack(&boot, &pages, n) {
-        Ok(stack) => VirtAddr::new(stack.last().get() + 1),
-        Err(e) => stop(Exit::BootFailed, format_args!("{e}")),
-    });
+    // SAFETY: what is masked are all interrupts that this image takes.
+    let pages = unsafe { pages.masking(smp::mask, smp::restore) };
+    let [stack, faults] = [0, 1].map(|n| sequence::stack(&boot, &pages, n));
     // SAFETY: the stack was just made for this.
     if !unsafe { cpu::set_up(0, faults) } {
         exit(Exit::BootFailed);
     }
     cpu::load_idt(metal::idt(&boot));
     let kernel = Kernel { boot: &boot, pages: &pages, kept, options, steps };
-    let work: extern "C" fn(&Kernel<'_, '_>) -> ! = on_own_stack;
-    // SAFETY: the stack was just made and is this processor's alone; what `kernel` refers to is on the first stack, to which
-    // nobody returns.
-    unsafe { on_stack(work as *const () as u64, &raw const kernel as u64, stack.get()) }
+    // SAFETY: the stack was just made and is this processor's alone.
+    unsafe { sequence::go_on(stack, &kernel, on_own_stack) }
 }
 
 /// What goes on with the second stack.
@@ -204,11 +139,8 @@ struct Kernel<'k, 'a> {
 extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
     let (boot, pages) = (kernel.boot, kernel.pages);
     // SAFETY: `pages` is on the first stack, which nobody leaves.
-    let locals = unsafe { smp::start_all(boot, pages, &kernel.kept.acpi.apic_ids, metal::idt(boot)) };
-    let metal = X86::new(boot, pages.ram(), locals);
-    let how = run(&metal, boot, pages, kernel.options, kernel.steps);
-    closing(&metal, how);
-    exit(how)
+    let team = unsafe { smp::start_all(boot, pages, &kernel.kept.acpi.apic_ids, metal::idt(boot)) };
+    sequence::finish(&X86::new(boot, pages.ram(), team), boot, pages, kernel.options, kernel.steps)
 }
 
 /// Maps all RAM where the direct map will be, in the head's tables, which have the first 4 GiB: whoever builds tables reaches
@@ -228,7 +160,7 @@ fn early_direct_map(kept: &Kept, cpus: &Cpus) -> Result<DirectMap, &'static str>
     }
     // SAFETY: the head's tables map the image there.
     let image = unsafe { DirectMap::new([image::range()], START_KERNEL_MAP) };
-    let mut early = EarlyTables { left: PhysRange::new(image::early_tables(), image::early_tables_end()) };
+    let mut early = EarlyTables::new(PhysRange::new(image::early_tables(), image::early_tables_end()));
     let config = X86Config { gigabyte_pages: cpus.gbpages, ..X86Config::default() };
     let format = KernelFormat::X86Level4(X86_64 { config });
     let head = KernelTables { memory: &image, root: image::head_tables(), format };

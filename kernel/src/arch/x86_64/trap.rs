@@ -1,8 +1,6 @@
 //! Exceptions and interrupts.
 
-use super::console::print;
-use super::exit::exit;
-use core::panic::PanicInfo;
+use super::end::fail;
 use pagewright_kernel::exit::Exit;
 use x86_64::registers::control::Cr2;
 
@@ -60,9 +58,7 @@ pub(super) extern "C" fn trap(frame: &mut Frame) {
     if frame.vector >= FIRST_INTERRUPT && super::smp::interrupt(frame.vector as u8) {
         return;
     }
-    super::fault::report(frame);
-    print(format_args!("{}", Exit::Fault));
-    exit(Exit::Fault)
+    fail(Exit::Fault, || super::fault::report(frame))
 }
 
 /// Whether it happened to `probe`, which is told.
@@ -81,11 +77,4 @@ fn expected(frame: &mut Frame) -> bool {
         frame.rsp += 8;
     }
     called
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    print(format_args!("pagewright: {info}"));
-    print(format_args!("{}", Exit::Panic));
-    exit(Exit::Panic)
 }

@@ -3,25 +3,25 @@
 //! Its registers are the same for all processors, or a processor's own at the same address, and are used by each for itself;
 //! so there is no owner whom an interrupt handler would have to ask.
 
-use core::arch::asm;
+use super::this::cpu::icc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pagewright_addr::{PhysRange, VirtAddr};
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_kernel::devices;
 
 /// The virtual timer's interrupt (PPI 11).
-pub(super) const VIRTUAL_TIMER: u32 = 27;
+pub(crate) const VIRTUAL_TIMER: u32 = 27;
 /// From here on numbers mean that there is no interrupt.
 const NONE: u32 = 1020;
 
 /// Where the parts' registers lie: the distributor's, and the processors' (version 2: the interface; version 3: redistributors).
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(crate) struct Place {
     version: u8,
     /// The distributor.
-    pub(super) distributor: PhysRange,
+    pub(crate) distributor: PhysRange,
     /// The processors' part.
-    pub(super) processors: PhysRange,
+    pub(crate) processors: PhysRange,
 }
 
 /// The version, or 0 before [`set`]; and where the registers are mapped.
@@ -32,7 +32,7 @@ static PROCESSORS: AtomicU64 = AtomicU64::new(0);
 static PROCESSORS_LEN: AtomicU64 = AtomicU64::new(0);
 
 /// The machine's controller.
-pub(super) fn find(tree: &DeviceTree<'_>) -> Option<Place> {
+pub(crate) fn find(tree: &DeviceTree<'_>) -> Option<Place> {
     let v2 = ["arm,cortex-a15-gic", "arm,gic-400"];
     let (version, node) = match devices::find(tree, &v2) {
         Some(node) => (2, node),
@@ -46,7 +46,7 @@ pub(super) fn find(tree: &DeviceTree<'_>) -> Option<Place> {
 ///
 /// # Safety
 /// They are those of `place`, as device memory, for good.
-pub(super) unsafe fn set(place: &Place, distributor: VirtAddr, processors: VirtAddr, processors_len: u64) {
+pub(crate) unsafe fn set(place: &Place, distributor: VirtAddr, processors: VirtAddr, processors_len: u64) {
     DISTRIBUTOR.store(distributor.get(), Ordering::Relaxed);
     PROCESSORS.store(processors.get(), Ordering::Relaxed);
     PROCESSORS_LEN.store(processors_len, Ordering::Relaxed);
@@ -54,7 +54,7 @@ pub(super) unsafe fn set(place: &Place, distributor: VirtAddr, processors: VirtA
 }
 
 /// Whether there is one.
-pub(super) fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     VERSION.load(Ordering::Acquire) != 0
 }
 
@@ -69,7 +69,8 @@ fn read(base: u64, offset: u64) -> u32 {
 }
 
 /// Lets this processor get the timer's interrupt; the first one turns the distributor on.
-pub(super) fn init_cpu(first: bool, affinity: u32) {
+/// `id` is what its MPIDR says.
+pub(crate) fn init_cpu(first: bool, id: u64) {
     let (distributor, processors) = (DISTRIBUTOR.load(Ordering::Relaxed), PROCESSORS.load(Ordering::Relaxed));
     match VERSION.load(Ordering::Acquire) {
         2 => {
@@ -87,7 +88,11 @@ pub(super) fn init_cpu(first: bool, affinity: u32) {
                 // Affinity routing, group 1.
                 write(distributor, 0x000, 1 << 4 | 1 << 1);
             }
-            let Some(mine) = redistributor(processors, affinity) else { return };
+            let Some(mine) =
+                redistributor(processors, (id >> 8 & 0xff00_0000) as u32 | id as u32 & 0xff_ffff)
+            else {
+                return;
+            };
             // GICR_WAKER: awake, and wait for it.
             write(mine, 0x014, read(mine, 0x014) & !2);
             while read(mine, 0x014) & 4 != 0 {
@@ -96,20 +101,7 @@ pub(super) fn init_cpu(first: bool, affinity: u32) {
             // GICR_IGROUPR0: group 1.
             write(mine, 0x1_0080, u32::MAX);
             set_private(mine + 0x1_0000);
-            // SAFETY: ICC_SRE_EL1, ICC_PMR_EL1, ICC_IGRPEN1_EL1: registers, all priorities, group 1.
-            unsafe {
-                asm!(
-                    "msr s3_0_c12_c12_5, {sre}",
-                    "isb",
-                    "msr s3_0_c4_c6_0, {all}",
-                    "msr s3_0_c12_c12_7, {one}",
-                    "isb",
-                    sre = in(reg) 7_u64,
-                    all = in(reg) 0xff_u64,
-                    one = in(reg) 1_u64,
-                    options(nomem, nostack, preserves_flags)
-                );
-            }
+            icc::enable();
         }
         _ => {}
     }
@@ -132,30 +124,20 @@ fn redistributor(first: u64, affinity: u32) -> Option<u64> {
 }
 
 /// Takes the interrupt that is pending for this processor, if there is one.
-pub(super) fn acknowledge() -> Option<u32> {
+pub(crate) fn acknowledge() -> Option<u32> {
     let number = match VERSION.load(Ordering::Relaxed) {
         2 => read(PROCESSORS.load(Ordering::Relaxed), 0x00c) & 0x3ff,
-        3 => {
-            let number: u64;
-            // SAFETY: ICC_IAR1_EL1, whose read takes the interrupt.
-            unsafe {
-                asm!("mrs {}, s3_0_c12_c12_0", "dsb sy", out(reg) number, options(nostack, preserves_flags))
-            };
-            number as u32 & 0xff_ffff
-        }
+        3 => icc::acknowledge() & 0xff_ffff,
         _ => NONE,
     };
     (number < NONE).then_some(number)
 }
 
 /// Ends what [`acknowledge`] took.
-pub(super) fn end(number: u32) {
+pub(crate) fn end(number: u32) {
     match VERSION.load(Ordering::Relaxed) {
         2 => write(PROCESSORS.load(Ordering::Relaxed), 0x010, number),
-        // SAFETY: ICC_EOIR1_EL1 with a number that was taken.
-        3 => unsafe {
-            asm!("msr s3_0_c12_c12_1, {}", "isb", in(reg) u64::from(number), options(nostack, preserves_flags));
-        },
+        3 => icc::end(number),
         _ => {}
     }
 }
