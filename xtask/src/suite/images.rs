@@ -24,9 +24,20 @@ impl Case {
         Self { guest: Guest { append: append.into(), ..Guest::new(128, 2) }, code, says }
     }
 
+    /// What the log says when all processors run.
+    fn brought_up(&self) -> String {
+        let s = |n| if n == 1 { "" } else { "s" };
+        let (nodes, cpus) = (self.guest.numa, self.guest.smp);
+        format!("smp: Brought up {nodes} node{}, {cpus} CPU{}", s(nodes), s(cpus))
+    }
+
     fn judge(&self, ended: &Ended) -> Result<(), String> {
         if self.code == 0 {
             ended.passed()?;
+            let up = self.brought_up();
+            if !ended.text.contains(&up) {
+                return Err(format!("it does not say {up:?}"));
+            }
         } else if ended.timed_out || ended.code != Some(self.code) || ended.closing().is_none() {
             let closing = ended.closing().unwrap_or("no closing line");
             return Err(format!("{closing}, exit code {:?} instead of {}", ended.code, self.code));
@@ -43,10 +54,14 @@ fn cases(target: &Target) -> Vec<Case> {
     let wide = ["aarch64", "x86_64"].iter().any(|arch| target.triple.starts_with(arch));
     if wide {
         cases.push(Case::passes(Guest { numa: 2, ..Guest::new(512, 4) }));
+    } else {
+        cases.push(Case::passes(Guest::new(256, 4)));
     }
     cases.push(Case::ends("test=none trigger=fault", 4, "walk of 0x8 "));
     cases.push(Case::ends("test=none trigger=overflow", 4, "Call trace:"));
     cases.push(Case::ends("test=none trigger=panic", 5, "panicked at"));
+    // A fault while it prints: the report takes the console from there.
+    cases.push(Case::ends("test=none trigger=console", 4, "Call trace:"));
     cases.push(Case::ends(if target.flat { "inject=fdt" } else { "inject=acpi" }, 3, "pagewright: "));
     cases.push(Case::ends("inject=map", 3, "pagewright: "));
     cases.push(Case::ends("show=nothing", 6, "no view `nothing`"));
