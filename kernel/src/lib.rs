@@ -4,7 +4,7 @@
 //! host too, and is tested there: what the command line asks of the image ([`options`]), where devices are in a device
 //! tree ([`devices`]), the memory that a boot borrows ([`workspace`]), the boot itself from a
 //! [`Machine`](pagewright_firmware::Machine) to a running page allocator ([`boot`]), what an image does then ([`run`]): the
-//! tests that it runs on itself ([`selftest`]), its benchmarks ([`bench`]) and the views, and the end with a verdict that the host of a virtual machine
+//! tests that it runs on itself ([`selftest`]), its benchmarks ([`mod@bench`]) and the views, and the end with a verdict that the host of a virtual machine
 //! sees ([`exit`]). An architecture gives what is its own through one trait ([`metal`]).
 //!
 //! # Unsafe
