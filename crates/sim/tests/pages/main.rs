@@ -1,5 +1,7 @@
 //! The page allocator in service on hosted machines: facts, a model, threads, and every way to fail.
 
+mod cma;
+mod compact;
 mod contig;
 mod facts;
 mod model;

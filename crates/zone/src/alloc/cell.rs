@@ -1,5 +1,6 @@
 //! A zone as all CPUs share it: its free lists behind a lock, and figures that are read without it.
 
+use super::compact::CompactState;
 use super::flags::AllocFlags;
 use super::numa::NumaEvents;
 use crate::ZoneKind;
@@ -38,6 +39,7 @@ pub struct ZoneCell<'s, 'a> {
     pub(super) keeps_apart: AtomicBool,
     /// Whether the zone counts among those below their low watermark.
     pub(super) pressed: AtomicBool,
+    pub(super) compact: CompactState,
 }
 
 impl<'s, 'a> ZoneCell<'s, 'a> {
@@ -61,6 +63,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             highatomic: AtomicU64::new(0),
             keeps_apart: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
+            compact: CompactState::new(),
             lists: Mutex::new(zone),
         };
         cell.set_marks(marks);
@@ -116,6 +119,11 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     /// Free pages, those of CPUs' lists not among them (NR_FREE_PAGES).
     pub fn free_pages(&self) -> u64 {
         self.free.load(Relaxed)
+    }
+
+    /// What compaction remembers of the zone.
+    pub fn compact_state(&self) -> &CompactState {
+        &self.compact
     }
 
     /// Pages of blocks that are kept for urgent allocations.

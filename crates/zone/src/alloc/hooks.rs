@@ -6,6 +6,7 @@
 //! themselves).
 
 use super::flags::AllocFlags;
+use super::migrate::Migrate;
 use super::report::Failure;
 use crate::ZoneKind;
 use crate::buddy::ZoneId;
@@ -153,6 +154,11 @@ pub trait Hooks {
         CompactResult::Skipped
     }
 
+    /// Whoever moves the pages that are in use. With one, the allocator compacts memory by itself and [`Self::compact`] is not asked.
+    fn mover(&self) -> Option<&dyn Migrate> {
+        None
+    }
+
     /// Frees pages (`try_to_free_pages`).
     fn reclaim(&self, nid: NodeId, order: Order, gfp: Gfp) -> Progress {
         let _ = (nid, order, gfp);
@@ -231,6 +237,9 @@ impl<H: Hooks> Hooks for &H {
     }
     fn compact(&self, nid: NodeId, order: Order, gfp: Gfp, priority: CompactPriority) -> CompactResult {
         (**self).compact(nid, order, gfp, priority)
+    }
+    fn mover(&self) -> Option<&dyn Migrate> {
+        (**self).mover()
     }
     fn reclaim(&self, nid: NodeId, order: Order, gfp: Gfp) -> Progress {
         (**self).reclaim(nid, order, gfp)

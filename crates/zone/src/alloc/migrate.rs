@@ -120,6 +120,10 @@ impl Batch {
         self.len == 0
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(super) fn push(&mut self, page: FrameIdx) {
         if let Some(slot) = self.pages.get_mut(self.len) {
             *slot = page;

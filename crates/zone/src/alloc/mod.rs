@@ -19,6 +19,8 @@
 pub mod attention;
 mod boost;
 pub mod cell;
+pub mod cma;
+pub mod compact;
 mod context;
 mod contig;
 mod error;
@@ -39,6 +41,8 @@ mod table;
 pub use attention::{Attention, Reasons};
 pub use boost::Tuning;
 pub use cell::ZoneCell;
+use cma::CmaEvents;
+pub use compact::{CompactEvents, CompactState};
 pub use context::Context;
 pub use contig::ContigError;
 pub use error::AllocFailure;
@@ -80,6 +84,8 @@ pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
     pub(super) fail_at: AtomicU32,
     pub(super) migrated: MigrateEvents,
     tuning: Tuning,
+    pub(super) compacting: CompactEvents,
+    pub(super) cma: CmaEvents,
 }
 
 impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H> {
@@ -107,6 +113,8 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             fail_at: AtomicU32::new(0),
             migrated: MigrateEvents::new(),
             tuning: Tuning::default(),
+            compacting: CompactEvents::default(),
+            cma: CmaEvents::default(),
         };
         for cell in zones {
             cell.keeps_apart.store(allocator.keeps_apart(cell), core::sync::atomic::Ordering::Relaxed);

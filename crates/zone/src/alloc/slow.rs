@@ -272,12 +272,22 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         if wanted.order.is_zero() {
             return (None, CompactResult::Skipped);
         }
-        let result = self.hooks.compact(nid, wanted.order, wanted.gfp, priority);
+        let mover = self.hooks.mover();
+        let result = match mover {
+            Some(mover) => self.try_to_compact_pages(cx, mover, nid, wanted, (flags, priority)),
+            None => self.hooks.compact(nid, wanted.order, wanted.gfp, priority),
+        };
         self.hooks.step(Step::Compact(priority, result));
         if result == CompactResult::Skipped {
             return (None, result);
         }
-        (self.get_page(cx, nid, wanted, flags), result)
+        if mover.is_some() {
+            // What was freed on the way lies on this CPU's lists.
+            self.drain_local_pages(cx);
+        }
+        let found = self.get_page(cx, nid, wanted, flags);
+        self.count_compaction(wanted.order, found.as_ref());
+        (found, result)
     }
 
     /// Reclaim, and an attempt after it (`__alloc_pages_direct_reclaim`): free pages may sit on CPUs' lists or be kept for

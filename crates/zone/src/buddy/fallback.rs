@@ -152,7 +152,7 @@ impl<'a> Ground<'a> {
 
     /// `can_steal_fallback`: unmovable and reclaimable pages would pollute a movable block for long, so they take it
     /// over as a whole; a movable one does so only for large blocks.
-    fn may_take_pageblock(&self, order: Order, to: MigrateType) -> bool {
+    pub(crate) fn may_take_pageblock(&self, order: Order, to: MigrateType) -> bool {
         order.get() >= self.blocks.order().get() / 2
             || matches!(to, MigrateType::Reclaimable | MigrateType::Unmovable)
             || !self.mobility_grouping

@@ -78,6 +78,24 @@ impl<'a> Ground<'a> {
         self.map.take_block(head, order)
     }
 
+    /// The same for compaction: pageblocks of which most is taken are Movable from here on (`__isolate_free_page`).
+    pub(crate) fn take_for_compaction(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        head: FrameIdx,
+        order: Order,
+    ) -> Frames<'a> {
+        if order.get() + 1 >= self.blocks.order().get() {
+            for at in (0..order.pages()).step_by(self.blocks.order().pages() as usize) {
+                let idx = FrameIdx::new(head.get() + at as u32);
+                if self.blocks.migrate_type(idx).is_mergeable() {
+                    self.blocks.set_migrate_type(idx, MigrateType::Movable);
+                }
+            }
+        }
+        self.take_free(z, head, order)
+    }
+
     /// Frees frames of one zone in pieces that no pageblock boundary cuts; those of one type grow together.
     pub(crate) fn free_cut(&self, z: &mut BuddyZone<'_, 'a>, frames: Frames<'a>) {
         let mut rest = Some(frames);
@@ -173,5 +191,12 @@ impl<'a> Ground<'a> {
             self.free_cut(z, outside);
         }
         Some(frames)
+    }
+}
+
+impl BuddyZone<'_, '_> {
+    /// Frame indices from the zone's first to past its last; other zones' may lie between.
+    pub(crate) const fn span(&self) -> (u64, u64) {
+        self.span
     }
 }

@@ -88,11 +88,11 @@ impl core::error::Error for PageblockError {}
 /// ```text
 ///  31        16  15   14     13..11      10..3       2..0
 /// +------------+---+-------+-----------+-----------+-----------+
-/// | zone id +1 | 0 | mixed | upper's   | lists     | migrate   |
+/// | zone id +1 | s | mixed | upper's   | lists     | migrate   |
 /// |            |   |       | type      |           | type      |
 /// +------------+---+-------+-----------+-----------+-----------+
 /// ```
-/// An isolated block of one zone keeps what it was in the upper's type.
+/// "s" is compaction's hint to pass the block over. An isolated block of one zone keeps what it was in the upper's type.
 /// A block without memory has neither zone nor type. "Lists" follows from the others: which per-CPU lists a freed page of the block
 /// goes to, four times the zone's place and the type's place among those that have lists; 255 if none, or if one look does not tell:
 /// isolated blocks, blocks that two zones share, zones beyond [`Pageblocks::LISTED_ZONES`]. They are where a CPU's
