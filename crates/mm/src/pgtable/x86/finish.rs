@@ -13,7 +13,7 @@ use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::cmdline::Rodata;
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Kind;
-use pagewright_pagetable::{AttrChange, AttrFlags, MapOptions, TableSource};
+use pagewright_pagetable::{AttrChange, AttrFlags, Level, MapOptions, TableSource};
 
 /// `cleanup_highmap`: what `level2_kernel_pgt` maps before and after the image goes. `brk_end` is where the brk area closed.
 ///
@@ -89,16 +89,16 @@ impl<'t> Pages<'t> {
         }
         let image = self.image.filter(|_| alias);
         let (image_offset, page_offset) = (self.image_offset, self.page_offset);
-        split_for(self.tree, range, change, self.source)?;
+        split_for(self.tree, range, None, change, self.source)?;
         if let Some(image) = image {
             let source = &mut *self.source;
-            each_alias(self.tree, range, image, (image_offset, page_offset), &mut |tree, other| {
-                split_for(tree, other, change, source)
+            each_alias(self.tree, range, image, (image_offset, page_offset), &mut |tree, other, unit| {
+                split_for(tree, other, Some(unit), change, source)
             })?;
         }
         apply(self.tree, range, change)?;
         if let Some(image) = image {
-            each_alias(self.tree, range, image, (image_offset, page_offset), &mut |tree, other| {
+            each_alias(self.tree, range, image, (image_offset, page_offset), &mut |tree, other, _| {
                 apply(tree, other, change)
             })?;
         }
@@ -152,21 +152,46 @@ impl<'t> Pages<'t> {
     }
 }
 
+/// What is done at another address of a piece, whose leaves have so many bytes.
+type Each<'f> = dyn FnMut(&mut dyn KernelTree, VirtRange, u64) -> Result<(), TableError> + 'f;
+
 /// Calls `each` with the other address of every mapped piece of a range: in the direct map what is in the image's mapping,
-/// there what is in the direct map and belongs to the image. The offsets are those of the two.
+/// there what is in the direct map and belongs to the image. The offsets are those of the two. `each` is also told the size of the
+/// leaves that the piece has here: Linux changes the other address in pieces of it.
 fn each_alias(
     tree: &mut dyn KernelTree,
     range: VirtRange,
     image: VirtRange,
     (image_offset, page_offset): (u64, u64),
-    each: &mut dyn FnMut(&mut dyn KernelTree, VirtRange) -> Result<(), TableError>,
+    each: &mut Each<'_>,
 ) -> Result<(), TableError> {
     let in_image = image.contains(range.start);
-    each_mapped(tree, range, &mut |tree, piece, leaf, start| {
-        let phys = leaf.phys.get() + (piece.start.get() - start.get());
-        let other = phys.wrapping_add(if in_image { page_offset } else { image_offset });
-        let other = VirtRange { start: VirtAddr::new(other), len: piece.len };
-        if in_image || image.contains_range(&other) { each(tree, other) } else { Ok(()) }
+    each_mapped(tree, range, &mut |tree, piece| {
+        let other = piece.phys().wrapping_add(if in_image { page_offset } else { image_offset });
+        let other = VirtRange { start: VirtAddr::new(other), len: piece.range.len };
+        let size = tree.shape().level(piece.level).bytes();
+        if in_image {
+            return each(tree, other, size);
+        }
+        // Large leaves one by one, those that belong to the image as a whole; of pages those that do.
+        if piece.level == Level::PTE {
+            let (start, last) = (other.start.max(image.start), other.last().min(image.last()));
+            let len = last.get().checked_sub(start.get()).map_or(0, |n| n + 1);
+            return if len > 0 { each(tree, VirtRange { start, len }, size) } else { Ok(()) };
+        }
+        let (mut at, mut left) = (piece.range.start.get(), other);
+        while left.len > 0 {
+            let part = VirtRange { len: left.len.min(size - (at & (size - 1))), ..left };
+            if image.contains_range(&part) {
+                each(tree, part, size)?;
+            }
+            at = at.wrapping_add(part.len);
+            left = VirtRange {
+                start: VirtAddr::new(left.start.get().wrapping_add(part.len)),
+                len: left.len - part.len,
+            };
+        }
+        Ok(())
     })
 }
 
