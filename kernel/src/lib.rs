@@ -8,9 +8,9 @@
 //! sees ([`exit`]). An architecture gives what is its own through one trait ([`metal`]).
 //!
 //! # Unsafe
-//! Small modules own what the rest of the library stands on: memory that is a `static` and is taken once ([`take`]), a
-//! device that a failed processor takes back ([`console`]), RAM by physical address ([`direct_map`]), slices carved out of it ([`carve`]), and the memory
-//! behind a token ([`pages`]).
+//! Small modules own what the rest of the library stands on: a device that a failed processor takes back ([`console`]) and the memory
+//! behind a token ([`pages`]). RAM by physical address, slices carved out of it and a `static` that is taken once are
+//! `pagewright-platform`'s.
 #![no_std]
 
 #[cfg(test)]
@@ -18,10 +18,8 @@ extern crate std;
 
 pub mod bench;
 pub mod boot;
-pub mod carve;
 pub mod console;
 pub mod devices;
-pub mod direct_map;
 pub mod dump;
 pub mod early_tables;
 pub mod exit;
@@ -35,7 +33,8 @@ pub mod percpu;
 pub mod run;
 pub mod selftest;
 pub mod stack;
-pub mod take;
 pub mod team;
 pub mod work;
-pub mod workspace;
+
+pub use pagewright::workspace;
+pub use pagewright_platform::{carve, direct_map, take};

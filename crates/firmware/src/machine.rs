@@ -242,13 +242,61 @@ pub struct Arm64Image {
 }
 
 impl KernelImage {
+    /// An image of two parts: text with read-only data, and data with bss. It has no init sections and no page tables of its
+    /// own: the least that a kernel tells which fills no tables by the boot.
+    pub fn plain(text: PhysRange, data: PhysRange) -> Self {
+        Self {
+            text_start: text.start,
+            text_end: text.end,
+            rodata_start: text.end,
+            rodata_end: text.end,
+            init_begin: data.start,
+            inittext_end: data.start,
+            init_end: data.start,
+            data_start: data.start,
+            data_end: data.end,
+            bss_start: data.end,
+            bss_end: data.end,
+            end: data.end,
+            ..Self::default()
+        }
+    }
+
     /// The image's load address, `_text`.
     pub fn load_start(&self) -> PhysAddr {
         self.text_start.saturating_sub(self.head_len)
     }
 }
 
+impl<'a> Firmware<'a> {
+    /// A device tree that the boot loader put at `at`, on a machine that EFI did not boot.
+    pub fn device_tree(tree: DeviceTree<'a>, at: PhysAddr) -> Self {
+        Self::DeviceTree { tree, at: Some(at), memory: &[], efi: Efi::default(), acpi: None }
+    }
+}
+
 impl<'a> Machine<'a> {
+    /// A machine as its firmware describes it: the command line and the processors are a device tree's (one where it lists none, and
+    /// on a PC), sizes are those of the configuration's kernel, nothing is randomised.
+    pub fn new(config: KernelConfig, image: KernelImage, firmware: Firmware<'a>) -> Self {
+        let listed = match &firmware {
+            Firmware::DeviceTree { tree, .. } => tree.cpus().count(),
+            _ => 1,
+        };
+        let possible = u32::try_from(listed).unwrap_or(u32::MAX).clamp(1, config.nr_cpus.max(1));
+        Self {
+            arch: config.arch,
+            config,
+            image,
+            build: BuildFacts::for_config(&config),
+            firmware,
+            initrd: None,
+            cmdline: None,
+            cpus: Cpus { possible, ..Cpus::default() },
+            seed: None,
+        }
+    }
+
     /// The command line in force: the machine's own, else the one of the device tree or the tag list, else empty.
     pub fn command_line(&self) -> CommandLine<'a> {
         let firmware = || match &self.firmware {

@@ -6,11 +6,13 @@
 
 use crate::boot::{Boot, info, warning};
 use crate::error::BootError;
+use crate::numa::MAX_NODES;
 use crate::percpu::{CpuPlace, MAX_CPUS};
 use arrayvec::ArrayVec;
 use pagewright_addr::NodeId;
 use pagewright_firmware::devicetree::{CpuList, DeviceTree};
 use pagewright_firmware::{Arch, Firmware};
+use pagewright_zone::watermark::Cpus;
 
 const WORDS: usize = MAX_CPUS / 64;
 
@@ -52,6 +54,27 @@ impl CpuMask {
     /// One more than the highest number (`nr_cpu_ids`, when this is the mask of possible processors).
     pub fn ids(&self) -> u32 {
         self.iter().last().map_or(0, |cpu| cpu + 1)
+    }
+}
+
+/// How many processors run, and how many of them on each node: what per-CPU lists and watermarks are computed from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OnlineCpus {
+    /// All of them.
+    pub online: u32,
+    /// Those of each node; without NUMA all are everywhere.
+    on_node: Option<[u32; MAX_NODES]>,
+}
+
+impl OnlineCpus {
+    /// How many run on a node.
+    pub fn on_node(&self, nid: NodeId) -> u32 {
+        self.on_node.map_or(self.online, |counts| counts.get(nid.index()).copied().unwrap_or(0))
+    }
+
+    /// The same as zones take it.
+    pub fn with<R>(&self, then: impl FnOnce(&Cpus<'_>) -> R) -> R {
+        then(&Cpus { online: self.online, on_node: &|nid| self.on_node(nid) })
     }
 }
 
@@ -170,6 +193,26 @@ impl Boot<'_> {
             if matches!(self.machine.arch, Arch::X86_64 | Arch::I386) { self.present_cpus } else { u32::MAX };
         let most = max_cpus(self).map_or(u32::MAX, |max| max.max(1));
         self.possible_cpus.iter().take(present.min(most) as usize)
+    }
+
+    /// The node that a processor's per-CPU area was placed on. Without NUMA, and for a processor that is not possible, node 0.
+    pub fn node_of_cpu(&self, cpu: u32) -> NodeId {
+        let groups = self.percpu.iter().flat_map(|info| info.groups.iter().map(move |g| (info, g)));
+        let mut mine = groups.filter(|(info, group)| info.cpus(group).contains(&cpu));
+        mine.next().and_then(|(_, group)| group.node).unwrap_or(NodeId::ZERO)
+    }
+
+    /// The processors that the boot starts, counted by node.
+    pub fn online_by_node(&self) -> OnlineCpus {
+        let mut counts = [0; MAX_NODES];
+        let mut online = 0;
+        for cpu in self.online_cpus() {
+            online += 1;
+            if let Some(count) = counts.get_mut(self.node_of_cpu(cpu).index()) {
+                *count += 1;
+            }
+        }
+        OnlineCpus { online, on_node: self.machine.config.numa.then_some(counts) }
     }
 
     /// How many processors are possible (`num_possible_cpus`).

@@ -7,6 +7,7 @@ use crate::word::Word;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use pagewright_addr::PhysAddr;
+use pagewright_platform::DirectMap;
 
 /// Memory that holds page tables, addressed as the hardware's walker addresses it.
 ///
@@ -28,6 +29,16 @@ pub trait TableMemory {
     #[inline]
     fn word64(&self, at: PhysAddr) -> Option<&AtomicU64> {
         self.words64(at, 1)?.first()
+    }
+}
+
+impl TableMemory for DirectMap {
+    fn words32(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU32]> {
+        DirectMap::words32(self, at, count)
+    }
+
+    fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
+        DirectMap::words64(self, at, count)
     }
 }
 

@@ -4,9 +4,11 @@
 //! - [`Mutex`] over [`Spin`]: a lock that waits by spinning, for lists that all CPUs share.
 //! - [`Interrupts`]: whether an interrupt handler may run on this CPU now. Handlers allocate memory too, so a lock
 //!   that they take must never be held by what they interrupted.
+//! - [`DirectMap`]: RAM by physical address, where the CPU sees it; [`Carve`]: slices of any type out of a piece of it; [`Take`]: a
+//!   `static` that belongs to whoever takes it first. With these three an embedder brings the memory that the boot asks for.
 //!
 //! The hosted machine keeps the promises with threads, a kernel with the CPU's own means. Contracts come here with
-//! their first user; nothing in this crate knows what memory is.
+//! their first user; nothing in this crate knows what is in memory.
 //!
 //! ```
 //! use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -29,13 +31,19 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod carve;
+pub mod direct_map;
 mod interrupts;
 mod percpu;
 mod spin;
+pub mod take;
 
+pub use carve::Carve;
+pub use direct_map::DirectMap;
 pub use interrupts::{Interrupts, NoInterrupts, WithoutInterrupts};
 pub use percpu::{Entered, Here, PerCpu};
 pub use spin::{Mutex, MutexGuard, Spin};
+pub use take::Take;
 
 #[cfg(test)]
 mod tests;

@@ -15,30 +15,17 @@ pub use slots::{SPARE_SLOTS, SpareSlots};
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use pagewright::pgtable::KernelTables;
+use pagewright::workspace::initial_slots;
 use pagewright::{Boot, BootError, Running, Workspace};
 use pagewright_addr::{NodeId, PfnRange, VirtAddr};
-use pagewright_firmware::Arch;
-use pagewright_firmware::config::KernelConfig;
 use pagewright_kspace::Kind;
-use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region};
+use pagewright_memblock::Region;
 use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
 use pagewright_pagetable::TableUse;
 use pagewright_sim::mmu::{Access, Fault as MmuFault, Mapping};
 use pagewright_sim::{PhysMemory, with_page_allocator};
 use pagewright_view::State;
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
-use pagewright_zone::watermark::Cpus;
-
-/// Slots of memblock's first arrays, memory and reserved.
-///
-/// arm64 keeps eight times the usual number for memory, because EFI maps come in many pieces, and one reservation
-/// for each processor's interrupt tables.
-pub fn initial_slots(config: &KernelConfig) -> (usize, usize) {
-    match config.arch {
-        Arch::Arm64 => (INIT_MEMBLOCK_REGIONS * 8, INIT_MEMBLOCK_REGIONS + config.nr_cpus as usize + 1),
-        _ => (INIT_MEMBLOCK_REGIONS, INIT_MEMBLOCK_REGIONS),
-    }
-}
 
 /// Memory ranges that zones are computed from, at most.
 const MAX_RANGES: usize = 1 << 14;
@@ -172,14 +159,7 @@ fn start<R>(
             .map_err(|e| stopped::boot_fault(machine, record, &BootError::Memblock(e)))?;
     }
     with_page_allocator(boot, |boot, running| {
-        let nodes = cpus::nodes(boot);
-        let started = boot.online_cpus().filter_map(|cpu| nodes.get(cpu as usize).copied());
-        let started: Vec<NodeId> = started.collect();
-        let online = started.len() as u32;
-        let on_node = |nid: NodeId| started.iter().filter(|n| **n == nid).count() as u32;
-        let everywhere = |_: NodeId| online;
-        let cpus = Cpus { online, on_node: if machine.config.numa { &on_node } else { &everywhere } };
-        running.initcalls(boot, &cpus);
+        running.start_cpus(boot);
         then(&Booted { boot, running, record, ram })
     })
     .map_err(|e| stopped::hosted_fault(machine, record, &e))

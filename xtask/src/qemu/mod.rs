@@ -137,7 +137,15 @@ pub(crate) fn build(project: &Project, target: &Target) -> Result<PathBuf, Strin
     if !target.flat {
         return Ok(elf);
     }
-    let bytes = std::fs::read(&elf).map_err(|e| format!("{}: {e}", elf.display()))?;
+    flat(&elf)
+}
+
+/// Writes the bare bytes of an ELF file beside it, as a boot loader wants them. Returns the new file.
+///
+/// # Errors
+/// Why that cannot be.
+pub(crate) fn flat(elf: &Path) -> Result<PathBuf, String> {
+    let bytes = std::fs::read(elf).map_err(|e| format!("{}: {e}", elf.display()))?;
     let flat = elf.with_extension("bin");
     let image = elf::flatten(&bytes).map_err(|why| format!("{}: {why}", elf.display()))?;
     std::fs::write(&flat, image).map_err(|e| format!("{}: {e}", flat.display()))?;

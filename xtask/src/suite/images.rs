@@ -1,6 +1,6 @@
 //! The stage that boots the bare-metal images.
 
-use super::Suite;
+use super::{Suite, minimal};
 use crate::qemu::{self, Ended, Guest, TARGETS, Target};
 use crate::stage::{Limit, Outcome};
 
@@ -92,8 +92,12 @@ pub(super) fn boot(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
             }
         }
     }
+    wrong.extend(minimal::check(suite, limit).err());
     if wrong.is_empty() {
-        Outcome::Passed(format!("{booted} machines with {} images end as they should", TARGETS.len()))
+        Outcome::Passed(format!(
+            "{booted} machines with {} images end as they should, and so does the minimal example",
+            TARGETS.len()
+        ))
     } else {
         Outcome::Failed(format!("{} boots failed\n{}", wrong.len(), wrong.join("\n")))
     }

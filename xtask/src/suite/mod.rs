@@ -7,6 +7,7 @@
 mod corpus;
 mod hosted;
 mod images;
+mod minimal;
 mod parsers;
 mod rust;
 mod same;

@@ -6,7 +6,7 @@
 use super::{DtError, Node};
 use core::fmt;
 
-const MAGIC: u32 = 0xd00d_feed;
+pub(super) const MAGIC: u32 = 0xd00d_feed;
 /// Bytes of a version 16 header; version 17 adds the size of the structure block.
 const HEADER_V16: usize = 36;
 const HEADER_V17: usize = 40;

@@ -97,6 +97,24 @@ impl<'a> DeviceTree<'a> {
         u64::from(self.blob.total_size())
     }
 
+    /// Parses a blob of which only the place is known: `bytes` gives so many bytes from its start, first those of the header, then
+    /// all of it.
+    ///
+    /// # Errors
+    /// [`DtError::TooShort`] where there are not so many, and whatever [`Self::parse`] says.
+    pub fn load(bytes: impl Fn(u64) -> Option<&'a [u8]>) -> Result<Self, DtError> {
+        /// Up to `totalsize`.
+        const START: u64 = 8;
+        let get = |len| bytes(len).ok_or(DtError::TooShort { len_bytes: 0, needed_bytes: len });
+        let cell = |header: &[u8], n: usize| {
+            header.get(4 * n..4 * n + 4).and_then(|c| c.try_into().ok()).map_or(0, u32::from_be_bytes)
+        };
+        let header = get(START)?;
+        // What is no tree is not read on: its length means nothing.
+        let total = if cell(header, 0) == flat::MAGIC { u64::from(cell(header, 1)) } else { START };
+        Self::parse(get(total.max(START))?)
+    }
+
     /// The blob itself, up to `totalsize`.
     pub fn bytes(&self) -> &'a [u8] {
         self.blob.bytes()

@@ -9,6 +9,7 @@ mod cma;
 mod config;
 mod cpus;
 mod efi;
+mod embed;
 mod failing;
 mod failing_tables;
 mod freed;

@@ -16,7 +16,7 @@ use pagewright_kernel::metal::{Access, Metal, WxProbe};
 use pagewright_kernel::team::Team;
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
 use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
-use pagewright_pagetable::{Attr, TableMemory};
+use pagewright_pagetable::Attr;
 
 unsafe extern "C" {
     /// See `entry.s`.

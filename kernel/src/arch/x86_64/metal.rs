@@ -14,7 +14,6 @@ use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
 use pagewright_kernel::team::Team;
 use pagewright_kspace::{Facts, Kind, Layout};
-use pagewright_pagetable::TableMemory;
 use pagewright_pagetable::format::x86::X86Level4;
 
 unsafe extern "C" {

@@ -14,7 +14,6 @@ use pagewright_kernel::percpu::{self, CpuLocal};
 use pagewright_kernel::stack::map_stack;
 use pagewright_kernel::team::{Handlers, Locals, Team, arrives, bring_up};
 use pagewright_kernel::work::Post;
-use pagewright_pagetable::TableMemory;
 use pagewright_platform::Mutex;
 use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::model_specific::GsBase;

@@ -1,10 +1,10 @@
 //! RAM by physical address: where the processor sees it, as the boot sequence needs it for page tables.
 
+use crate::Carve;
 use arrayvec::ArrayVec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
-use pagewright_pagetable::TableMemory;
 
 /// How many ranges of RAM a map holds.
 pub const MAX_RANGES: usize = 64;
@@ -52,10 +52,9 @@ impl DirectMap {
         let virt = usize::try_from(self.virt(at).get() & (usize::MAX as u64)).ok()?;
         NonNull::new(core::ptr::with_exposed_provenance_mut(virt))
     }
-}
 
-impl TableMemory for DirectMap {
-    fn words32(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU32]> {
+    /// `count` 32-bit words at a multiple of 4, such as the entries of a page table; `None` unless all of them are RAM of one range.
+    pub fn words32(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU32]> {
         if !at.is_aligned(4) {
             return None;
         }
@@ -65,13 +64,36 @@ impl TableMemory for DirectMap {
         Some(unsafe { core::slice::from_raw_parts(first.as_ptr(), count) })
     }
 
-    fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
+    /// The same of 64-bit words at a multiple of 8.
+    pub fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
         if !at.is_aligned(8) {
             return None;
         }
         let first = self.pointer(at, (count as u64).checked_mul(8)?)?.cast::<AtomicU64>();
         // SAFETY: as in `words32`.
         Some(unsafe { core::slice::from_raw_parts(first.as_ptr(), count) })
+    }
+
+    /// Memory that nobody uses, to take slices from; `None` unless all of it is RAM of one range.
+    ///
+    /// # Safety
+    /// Nobody else uses these bytes for `'m`: memblock or the page allocator has given them to the caller, who keeps them so long.
+    pub unsafe fn carve<'m>(&self, range: PhysRange) -> Option<Carve<'m>> {
+        let first = self.pointer(range.start, range.len())?;
+        let len = usize::try_from(range.len()).ok()?;
+        // SAFETY: mapped, readable and writable (the invariant); nobody else's, as the caller says.
+        Some(unsafe { Carve::new(first, len) })
+    }
+
+    /// Bytes that a boot loader or the firmware left; `None` unless all of them are RAM of one range.
+    ///
+    /// # Safety
+    /// Nobody writes these bytes for `'m`.
+    pub unsafe fn bytes<'m>(&self, at: PhysAddr, len: u64) -> Option<&'m [u8]> {
+        let first = self.pointer(at, len)?;
+        let len = usize::try_from(len).ok()?;
+        // SAFETY: mapped (the invariant), and nobody writes them, as the caller says.
+        Some(unsafe { core::slice::from_raw_parts(first.as_ptr(), len) })
     }
 }
 
@@ -80,7 +102,6 @@ mod tests {
     use super::DirectMap;
     use core::sync::atomic::{AtomicU64, Ordering};
     use pagewright_addr::{PhysAddr, PhysRange};
-    use pagewright_pagetable::TableMemory;
 
     #[test]
     fn words_are_those_behind_the_offset_and_end_with_the_range() {

@@ -3,7 +3,6 @@
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use pagewright_page::{PageMeta, PageStorage};
 
 /// Memory that slices are taken from.
 ///
@@ -39,7 +38,8 @@ impl<'m> Carve<'m> {
         unsafe { Self::new(first, len) }
     }
 
-    fn uninit<T>(&mut self, count: usize) -> Option<&'m mut [MaybeUninit<T>]> {
+    /// Room for `count` values, with whatever was there; `None` if there is not so much.
+    pub fn uninit<T>(&mut self, count: usize) -> Option<&'m mut [MaybeUninit<T>]> {
         let skip = self.next.as_ptr().align_offset(align_of::<T>());
         let bytes = size_of::<T>().checked_mul(count)?;
         let all = skip.checked_add(bytes).filter(|all| *all <= self.left)?;
@@ -62,11 +62,6 @@ impl<'m> Carve<'m> {
         }
         // SAFETY: every slot was just written; MaybeUninit<T> has T's layout.
         Some(unsafe { &mut *(core::ptr::from_mut(slots) as *mut [T]) })
-    }
-
-    /// Zeroed page metadata.
-    pub fn metadata(&mut self, frames: usize) -> Option<PageStorage<'m>> {
-        Some(PageStorage::zero(self.uninit::<PageMeta>(frames)?))
     }
 }
 

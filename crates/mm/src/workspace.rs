@@ -1,18 +1,19 @@
-//! The memory that a boot borrows before there is any: zeroed bytes of the image, carved.
+//! The memory that a boot borrows before there is any, out of one piece: a `static` of an image, or any other memory.
 
-use crate::carve::{Carve, bytes_for};
-use pagewright::{Tables, Workspace};
+use crate::boot::Workspace;
+use crate::tables::Tables;
 use pagewright_addr::{NodeId, PfnRange, PhysRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::KernelConfig;
 use pagewright_memblock::{INIT_MEMBLOCK_REGIONS, Region, RegionMemory};
 use pagewright_page::model::{MapSpace, NodeMap, SectionRun};
+use pagewright_platform::carve::{Carve, bytes_for};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 
 /// Memory ranges and runs of sections, at most.
 const RANGES: usize = 512;
 /// Nodes at most: as many as the boot has distances for, though a configuration may allow for more.
-const NODES: usize = pagewright::numa::MAX_NODES;
+const NODES: usize = crate::numa::MAX_NODES;
 /// Slots that memblock's arrays may grow into.
 const SPARE: usize = 4096;
 
@@ -60,6 +61,18 @@ impl<'a> RegionMemory<'a> for Growth<'a> {
         let (claimed, rest) = core::mem::take(&mut self.rest).split_at_mut(slots);
         self.rest = rest;
         Some(claimed)
+    }
+}
+
+/// The same in words, for an array.
+pub const fn workspace_words(config: &KernelConfig) -> usize {
+    workspace_bytes(config).div_ceil(8) as usize
+}
+
+impl<'a> Workspace<'a> {
+    /// A workspace for a kernel of this configuration in an array of [`workspace_words`]; `None` if it is smaller.
+    pub fn new(config: &KernelConfig, memory: &'a mut [u64], tables: &'a mut Tables) -> Option<Self> {
+        workspace(config, &mut Carve::of(memory), tables)
     }
 }
 
