@@ -14,9 +14,9 @@ use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
 use pagewright_kernel::team::Team;
+use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
 use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
-use pagewright_pagetable::Attr;
 
 unsafe extern "C" {
     /// See `entry.s`.
