@@ -180,6 +180,33 @@ impl<'a> PageMap<'a> {
         self.slot(idx).refcount()
     }
 
+    /// Takes a reference to a block that has some already (`get_page`), and tells how many there are now.
+    ///
+    /// # Panics
+    /// If nobody refers to it: it may be free.
+    #[track_caller]
+    pub fn take_reference(&self, idx: FrameIdx) -> u32 {
+        let slot = self.slot(idx);
+        let more = |counts: u64| (counts as u32 > 0 && counts as u32 != u32::MAX).then_some(counts + 1);
+        match slot.counts.fetch_update(AcqRel, Relaxed, more) {
+            Ok(before) => before as u32 + 1,
+            Err(_) => wrong("no reference to add to", idx, slot),
+        }
+    }
+
+    /// Gives a reference back and tells how many are left. The last one is not given back so: whoever has it frees the block.
+    ///
+    /// # Panics
+    /// If there is no other.
+    #[track_caller]
+    pub fn drop_reference(&self, idx: FrameIdx) -> u32 {
+        let slot = self.slot(idx);
+        match slot.counts.fetch_update(AcqRel, Relaxed, |counts| (counts as u32 > 1).then(|| counts - 1)) {
+            Ok(before) => before as u32 - 1,
+            Err(_) => wrong("the last reference is not to be dropped", idx, slot),
+        }
+    }
+
     /// How many page-table entries map the frame (page_mapcount).
     #[inline]
     pub fn mapcount(&self, idx: FrameIdx) -> u32 {
