@@ -7,6 +7,7 @@ use pagewright_zone::alloc::{
     Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, ZoneCell, ZoneFigures, ZoneRef, pcp,
 };
 use pagewright_zone::buddy::{Base, Buddy, BuddyZone, Pageblocks, ZonePiece};
+use pagewright_zone::debug::Debugging;
 use pagewright_zone::layout::{Layout, LayoutConfig, MemFlags, MemRange, NodeLayout, free_area_init};
 use pagewright_zone::watermark::{Cpus, Tunables, Watermarks, ZoneMarks};
 use pagewright_zone::zonelist::{LOCAL_DISTANCE, REMOTE_DISTANCE, Topology, ZoneLists};
@@ -112,6 +113,20 @@ pub fn with_plain_machine<H: Hooks, R>(
     hooks: H,
     then: impl FnOnce(&Pages<'_, '_, '_, '_, '_, H>) -> R,
 ) -> R {
+    with_debugged_machine(machine, hooks, None, then)
+}
+
+/// The same, with debugging switched on if there is any. Its side arrays have an element for each frame, the runs of RAM rounded up to
+/// blocks of the largest order.
+///
+/// # Panics
+/// As for [`with_plain_machine`].
+pub fn with_debugged_machine<H: Hooks, R>(
+    machine: &PlainMachine,
+    hooks: H,
+    debugging: Option<&Debugging<'_>>,
+    then: impl FnOnce(&Pages<'_, '_, '_, '_, '_, H>) -> R,
+) -> R {
     let ranges: Vec<_> = machine
         .ram
         .iter()
@@ -173,7 +188,8 @@ pub fn with_plain_machine<H: Hooks, R>(
     let on_node = |nid| machine.cpus.iter().filter(|&&n| n == nid).count() as u32;
     let cpus = Cpus { online: machine.cpus.len() as u32, on_node: &on_node };
     watermarks.init_per_zone_wmark_min(&cpus);
-    serve(&mut buddy, kinds, &lists, &layout, watermarks.zones(), &machine.cpus, hooks, then)
+    let marks = watermarks.zones();
+    serve_debugged(&mut buddy, kinds, &lists, &layout, marks, &machine.cpus, hooks, debugging, then)
 }
 
 /// Frees all RAM, and leaves the holes between; CMA areas are lent.
@@ -207,6 +223,21 @@ pub fn serve<'s, 'a, H: Hooks, R>(
     marks: &[ZoneMarks],
     nodes: &[NodeId],
     hooks: H,
+    then: impl FnOnce(&Pages<'_, '_, '_, 's, 'a, H>) -> R,
+) -> R {
+    serve_debugged(buddy, kinds, lists, layout, marks, nodes, hooks, None, then)
+}
+
+#[expect(clippy::too_many_arguments, reason = "what a page allocator is made of")]
+fn serve_debugged<'s, 'a, H: Hooks, R>(
+    buddy: &mut Buddy<'_, 's, 'a>,
+    kinds: ZoneSet,
+    lists: &ZoneLists<'_>,
+    layout: &Layout<'_>,
+    marks: &[ZoneMarks],
+    nodes: &[NodeId],
+    hooks: H,
+    debugging: Option<&Debugging<'_>>,
     then: impl FnOnce(&Pages<'_, '_, '_, 's, 'a, H>) -> R,
 ) -> R {
     let (base, zones) = buddy.parts();
@@ -248,6 +279,10 @@ pub fn serve<'s, 'a, H: Hooks, R>(
         })
         .collect();
     let allocator = PageAllocator::new(base, kinds, fallbacks, &cells, &cpus, NoInterrupts, hooks);
+    let allocator = match debugging {
+        Some(debugging) => allocator.with_debugging(debugging),
+        None => allocator,
+    };
     let claimed = Mutex::new(vec![false; nodes.len()]);
     then(&Pages { allocator, base, cpus: &cpus, nodes, claimed })
 }

@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pagewright_addr::PageShift;
 use pagewright_page::{Frames, PageMap};
+use pagewright_zone::debug::{Damage, DebugMemory};
 use std::sync::OnceLock;
 
 /// The bytes of every frame of one map.
@@ -91,5 +92,19 @@ impl<'a> Ram<'a> {
             self.resident_bytes.fetch_add(bytes, Relaxed);
             memory
         }))
+    }
+}
+
+/// Simulated RAM has no linear map that frames could be taken out of.
+impl DebugMemory for Ram<'_> {
+    fn fill(&self, frames: &mut Frames<'_>, byte: u8) {
+        if let Ok(bytes) = self.bytes_mut(frames) {
+            bytes.fill(byte);
+        }
+    }
+
+    fn differs(&self, frames: &Frames<'_>, first: u64, len: u64, byte: u8) -> Option<Damage> {
+        let at = |frames: u64| (frames << self.page_shift.get()) as usize;
+        Damage::of(self.bytes(frames).ok()?.get(at(first)..at(first + len))?, byte)
     }
 }

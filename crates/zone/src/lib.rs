@@ -37,6 +37,7 @@
 
 pub mod alloc;
 pub mod buddy;
+pub mod debug;
 pub mod gfp;
 mod kind;
 pub mod layout;

@@ -3,6 +3,7 @@
 mod cma;
 mod compact;
 mod contig;
+mod debug;
 mod facts;
 mod model;
 mod numa;

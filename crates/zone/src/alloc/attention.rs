@@ -13,6 +13,8 @@ bitflags! {
         const DRAIN = 2;
         /// An allocation is to fail.
         const FAULT = 4;
+        /// Pages are looked at on their way out of the lists and back ([`crate::debug`]).
+        const DEBUG = 8;
     }
 }
 

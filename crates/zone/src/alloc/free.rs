@@ -9,7 +9,7 @@ use pagewright_platform::{Interrupts, WithoutInterrupts};
 
 impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// Does something under a zone's lock, and tells everyone what it changed.
-    pub(super) fn with_zone<R>(
+    pub(crate) fn with_zone<R>(
         &self,
         cell: &ZoneCell<'s, 'a>,
         f: impl FnOnce(&mut BuddyZone<'s, 'a>) -> R,
@@ -75,8 +75,14 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// The way of frames that no list took, or that came while there is a request.
     #[cold]
     #[inline(never)]
-    pub(super) fn free_slow(&self, cx: &Context<'_, 'm, 'a>, frames: Frames<'a>) {
+    pub(super) fn free_slow(&self, cx: &Context<'_, 'm, 'a>, mut frames: Frames<'a>) {
         self.ground.map.check_free(&frames);
+        if let Some(debugging) = self.debugging_now(cx) {
+            if frames.order().is_none_or(|order| order > self.ground.largest) {
+                return self.free_block_by_block(cx, frames);
+            }
+            debugging.freed(&self.ground.map, &mut frames);
+        }
         if cx.cpu.shared().reasons().contains(Reasons::DRAIN) {
             self.drain_local_pages(cx);
         }
@@ -96,6 +102,17 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             None => frames,
         };
         self.free_to_zones(frames);
+    }
+
+    /// Gives frames back as the blocks that they are made of, for whoever looks at memory in blocks.
+    fn free_block_by_block(&self, cx: &Context<'_, 'm, 'a>, frames: Frames<'a>) {
+        let mut rest = Some(frames);
+        while let Some(frames) = rest {
+            let order = self.ground.largest_order_at(frames.start(), frames.len());
+            let (block, later) = self.ground.map.split_front(frames, order.pages());
+            rest = later;
+            self.free_slow(cx, block);
+        }
     }
 
     /// Gives frames to the free lists of the zones they are in.

@@ -5,6 +5,7 @@ use super::hooks::{Effort, Hooks, NodeReclaim, Step};
 use super::pcp::COSTLY_ORDER;
 use super::{AllocFailure, Context, PageAllocator, ZoneCell, ZoneRef};
 use crate::buddy::MigrateType;
+use crate::debug::Debugging;
 use crate::gfp::Gfp;
 use crate::{NodeMask, ZoneKind};
 use core::sync::atomic::Ordering::Relaxed;
@@ -32,6 +33,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     ///
     /// # Errors
     /// As for [`Self::alloc_pages`].
+    #[track_caller]
     pub fn alloc_pages_node(
         &self,
         cx: &Context<'_, 'm, 'a>,
@@ -46,6 +48,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// memory the fast path would pay for the slow one's result.
     #[cold]
     #[inline(never)]
+    #[track_caller]
     pub(super) fn alloc_somewhere(
         &self,
         cx: &Context<'_, 'm, 'a>,
@@ -93,6 +96,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// As for [`Self::alloc_pages`].
     #[cold]
     #[inline(never)]
+    #[track_caller]
     pub fn alloc_pages_nodemask(
         &self,
         cx: &Context<'_, 'm, 'a>,
@@ -115,10 +119,17 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if cx.cpu.shared().reasons().contains(super::Reasons::DRAIN) {
             self.drain_local_pages(cx);
         }
-        let frames = match self.first_attempt(cx, nid, wanted) {
+        let debugging = self.debugging_now(cx);
+        if let Some(failure) = debugging.and_then(|debugging| debugging.fails(gfp, order)) {
+            return Err(failure);
+        }
+        let mut frames = match self.first_attempt(cx, nid, wanted) {
             Some(frames) => frames,
             None => self.alloc_slow(cx, nid, &wanted).ok_or(failure)?,
         };
+        if let Some(debugging) = debugging {
+            debugging.allocated(&self.ground.map, &mut frames, gfp, core::panic::Location::caller());
+        }
         if gfp.contains(Gfp::ZERO) {
             self.hooks.zero(&frames);
         }
@@ -171,6 +182,11 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 cpu.shared().post(super::Reasons::FAULT);
             }
         }
+    }
+
+    /// Debugging, if it is on.
+    pub(super) fn debugging_now(&self, cx: &Context<'_, 'm, 'a>) -> Option<&Debugging<'_>> {
+        self.debugging.filter(|_| cx.cpu.shared().reasons().contains(super::Reasons::DEBUG))
     }
 
     fn injected(&self, cx: &Context<'_, 'm, 'a>) -> Result<(), AllocFailure> {

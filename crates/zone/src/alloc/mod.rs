@@ -59,6 +59,7 @@ pub use report::Failure;
 
 use crate::ZoneSet;
 use crate::buddy::{Base, Ground, MigrateType, Violation, ZoneId};
+use crate::debug::Debugging;
 use crate::gfp::Gfp;
 use core::sync::atomic::AtomicU32;
 use pagewright_addr::Order;
@@ -70,12 +71,12 @@ pub type Cpu<'m, 'a> = PerCpu<Attention, CpuPages<'m, 'a>>;
 
 /// The page allocator of one machine.
 pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
-    pub(super) ground: Ground<'a>,
-    pub(super) zones: &'z [ZoneCell<'s, 'a>],
-    pub(super) cpus: &'z [Cpu<'m, 'a>],
+    pub(crate) ground: Ground<'a>,
+    pub(crate) zones: &'z [ZoneCell<'s, 'a>],
+    pub(crate) cpus: &'z [Cpu<'m, 'a>],
     pub(super) fallbacks: Fallbacks<'z>,
     pub(super) kinds: ZoneSet,
-    pub(super) interrupts: I,
+    pub(crate) interrupts: I,
     pub(super) hooks: H,
     /// How many zones are below their low watermark.
     pub(super) pressed: Mutex<usize>,
@@ -86,6 +87,7 @@ pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
     tuning: Tuning,
     pub(super) compacting: CompactEvents,
     pub(super) cma: CmaEvents,
+    pub(crate) debugging: Option<&'z Debugging<'z>>,
 }
 
 impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H> {
@@ -115,6 +117,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             tuning: Tuning::default(),
             compacting: CompactEvents::default(),
             cma: CmaEvents::default(),
+            debugging: None,
         };
         for cell in zones {
             cell.keeps_apart.store(allocator.keeps_apart(cell), core::sync::atomic::Ordering::Relaxed);
@@ -146,6 +149,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
     /// # Errors
     /// [`AllocFailure`]; nothing has changed then but what reclaim freed.
     #[inline]
+    #[track_caller]
     pub fn alloc_pages(
         &self,
         cx: &Context<'_, 'm, 'a>,

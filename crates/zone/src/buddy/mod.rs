@@ -59,6 +59,7 @@
 mod error;
 mod fallback;
 mod free;
+mod hardened;
 mod isolate;
 mod migrate;
 mod pageblock;

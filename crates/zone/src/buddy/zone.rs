@@ -3,6 +3,7 @@
 //! A free block is linked into the list of its order and migrate type through the links of its first frame; the list's
 //! type is kept in that frame's `data`. Whoever calls holds the zone exclusively.
 
+use super::hardened;
 use super::{MigrateType, ZoneId};
 use crate::ZoneKind;
 use pagewright_addr::{NodeId, Order};
@@ -55,6 +56,8 @@ pub struct BuddyZone<'s, 'a> {
     isolated: u64,
     /// A block smaller than a pageblock was taken from another type's lists.
     pub(super) mixed: bool,
+    /// Neighbours in lists are checked.
+    hardened: bool,
 }
 
 impl<'s, 'a> BuddyZone<'s, 'a> {
@@ -75,6 +78,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             free_cma: 0,
             isolated: 0,
             mixed: false,
+            hardened: false,
         }
     }
 
@@ -133,6 +137,11 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         core::mem::take(&mut self.mixed)
     }
 
+    /// Checks neighbours in lists from now on, or no longer.
+    pub(crate) fn set_hardened(&mut self, on: bool) {
+        self.hardened = on;
+    }
+
     pub(super) fn list(&self, order: Order, migrate: MigrateType) -> &List {
         &self.lists[order.index()][migrate.index()]
     }
@@ -169,6 +178,9 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         place: Place,
     ) {
         let list = &mut self.lists[order.index() % Order::LIMIT][to.index()];
+        if self.hardened {
+            hardened::check_link(map, list, place);
+        }
         map.set_data(idx, to as u64);
         match place {
             Place::Head => {
@@ -204,6 +216,9 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         let Some(from) = MigrateType::from_index(data as usize) else { in_no_list(idx, data) };
         let list = &mut self.lists[order.index() % Order::LIMIT][from.index()];
         let (next, prev) = (map.next(idx), map.prev(idx));
+        if self.hardened {
+            hardened::check_unlink(map, list, idx, order);
+        }
         match prev {
             Some(p) => map.set_next(p, next),
             None => list.head = next,

@@ -11,6 +11,7 @@ use pagewright_platform::Interrupts;
 
 impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// The way of allocations that the fast path did not serve: by the task's policy, if it has one that counts (`alloc_pages`).
+    #[track_caller]
     pub(crate) fn alloc_pages_placed(
         &self,
         cx: &Context<'_, 'm, 'a>,
@@ -40,6 +41,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     ///
     /// # Errors
     /// As for [`Self::alloc_pages`].
+    #[track_caller]
     pub fn alloc_pages_mpol(
         &self,
         cx: &Context<'_, 'm, 'a>,
@@ -71,6 +73,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         self.alloc_by(cx, policy, turn, gfp, order)
     }
 
+    #[track_caller]
     fn alloc_by(
         &self,
         cx: &Context<'_, 'm, 'a>,

@@ -1,0 +1,167 @@
+//! Pages that are allocated and freed by number, and what must not be freed so.
+
+use super::Trouble;
+use crate::alloc::{AllocFailure, Context, Hooks, PageAllocator};
+use crate::gfp::Gfp;
+use core::fmt;
+use pagewright_addr::{Order, Pfn};
+use pagewright_page::{FrameIdx, OwnerHandle, PageFlags, PageMap, State, Use, Word};
+use pagewright_platform::Interrupts;
+
+/// Why a page was not freed. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadFree {
+    /// There is no such frame.
+    NoFrame(Pfn),
+    /// It is free already.
+    DoubleFree(Pfn),
+    /// It lies in a CPU's list, so it is free already; or whoever owns it does not go by numbers.
+    NotByNumber(Pfn),
+    /// It was taken before the page allocator existed.
+    Reserved(Pfn),
+    /// It lies inside a block or compound page.
+    Tail {
+        /// The frame.
+        pfn: Pfn,
+        /// The first of the block.
+        head: Pfn,
+    },
+    /// It heads a block of another order.
+    Order {
+        /// The frame.
+        pfn: Pfn,
+        /// The block's order.
+        allocated: Order,
+        /// The order it was to be freed with.
+        freed: Order,
+    },
+    /// It is in another use.
+    InUse(Pfn, State),
+    /// It has flags that no free page has.
+    Flags(Pfn, PageFlags),
+    /// Others refer to it or map it.
+    Referenced {
+        /// The frame.
+        pfn: Pfn,
+        /// References, that of whoever frees it included.
+        references: u32,
+        /// Page-table entries that map it.
+        mappings: u32,
+    },
+}
+
+impl BadFree {
+    /// The frame.
+    pub const fn pfn(&self) -> Pfn {
+        match *self {
+            Self::NoFrame(pfn)
+            | Self::DoubleFree(pfn)
+            | Self::NotByNumber(pfn)
+            | Self::Reserved(pfn)
+            | Self::InUse(pfn, _)
+            | Self::Flags(pfn, _)
+            | Self::Tail { pfn, .. }
+            | Self::Order { pfn, .. }
+            | Self::Referenced { pfn, .. } => pfn,
+        }
+    }
+}
+
+impl fmt::Display for BadFree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BUG: Bad page state pfn:{:05x}: ", self.pfn().get())?;
+        match self {
+            Self::NoFrame(_) => f.write_str("no such frame"),
+            Self::DoubleFree(_) => f.write_str("double free"),
+            Self::NotByNumber(_) => f.write_str("double free, or not allocated by number"),
+            Self::Reserved(_) => f.write_str("free of a reserved page"),
+            Self::Tail { head, .. } => write!(f, "free of a tail page, the head is {:05x}", head.get()),
+            Self::Order { allocated, freed, .. } => {
+                write!(f, "wrong order: allocated with {}, freed with {}", allocated.get(), freed.get())
+            }
+            Self::InUse(_, state) => write!(f, "in use: {state:?}"),
+            Self::Flags(_, flags) => write!(f, "flags that no free page has: {flags:?}"),
+            Self::Referenced { references, mappings, .. } => {
+                write!(f, "nonzero _refcount or mapcount: {references} references, {mappings} mappings")
+            }
+        }
+    }
+}
+
+impl core::error::Error for BadFree {}
+
+/// The head of the block that a frame lies inside of, as far as heads tell.
+fn head_of(map: &PageMap<'_>, idx: FrameIdx) -> Option<(FrameIdx, Word)> {
+    let mut orders = (1..=map.sections().align().get()).filter_map(Order::new);
+    orders.find_map(|order| {
+        let head = idx.align_down(order);
+        let word = map.word(head);
+        let inner = matches!(word.state(), State::Inner | State::Tail);
+        (head != idx && !inner).then_some((head, word))
+    })
+}
+
+/// Checks that a block that was allocated by number may be freed.
+fn check(map: &PageMap<'_>, pfn: Pfn, freed: Order) -> Result<FrameIdx, BadFree> {
+    let idx = map.idx(pfn).ok_or(BadFree::NoFrame(pfn))?;
+    let word = map.word(idx);
+    match word.state() {
+        State::Kernel => {}
+        State::Free | State::Pristine => return Err(BadFree::DoubleFree(pfn)),
+        State::Owned => return Err(BadFree::NotByNumber(pfn)),
+        State::Reserved => return Err(BadFree::Reserved(pfn)),
+        State::Inner | State::Tail => {
+            return Err(match head_of(map, idx) {
+                Some((_, word)) if word.is(State::Free) => BadFree::DoubleFree(pfn),
+                Some((_, word)) if word.is(State::Owned) => BadFree::NotByNumber(pfn),
+                Some((head, _)) => BadFree::Tail { pfn, head: map.pfn(head) },
+                None => BadFree::NotByNumber(pfn),
+            });
+        }
+        state => return Err(BadFree::InUse(pfn, state)),
+    }
+    if word.order() != freed {
+        return Err(BadFree::Order { pfn, allocated: word.order(), freed });
+    }
+    let (references, mappings) = (map.refcount(idx), map.mapcount(idx));
+    if references > 1 || mappings > 0 {
+        return Err(BadFree::Referenced { pfn, references, mappings });
+    }
+    if !word.flags().is_empty() {
+        return Err(BadFree::Flags(pfn, word.flags()));
+    }
+    Ok(idx)
+}
+
+impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
+    /// Allocates a block that is known by its number only (`__get_free_pages`): for those who keep addresses instead of tokens.
+    ///
+    /// # Errors
+    /// As for [`Self::alloc_pages`].
+    #[track_caller]
+    pub fn get_free_pages(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        gfp: Gfp,
+        order: Order,
+    ) -> Result<Pfn, AllocFailure> {
+        let frames = self.alloc_pages(cx, gfp, order)?;
+        let idx = self.ground.map.deposit(frames, Use::Kernel, OwnerHandle::default());
+        Ok(self.ground.map.pfn(idx))
+    }
+
+    /// Gives such a block back (`free_pages`). Whoever goes by numbers can be wrong, so everything is checked.
+    ///
+    /// # Errors
+    /// [`BadFree`] names what is wrong, and nothing has changed. With debugging on its observer is told.
+    pub fn free_pages_at(&self, cx: &Context<'_, 'm, 'a>, pfn: Pfn, order: Order) -> Result<(), BadFree> {
+        let map = &self.ground.map;
+        let idx = check(map, pfn, order).inspect_err(|&e| {
+            if let Some(debugging) = self.debugging() {
+                debugging.observer.found(&Trouble::BadFree(e));
+            }
+        })?;
+        self.free_pages(cx, map.withdraw(idx, Use::Kernel, OwnerHandle::default()));
+        Ok(())
+    }
+}
