@@ -29,7 +29,8 @@ const fn known(name: &'static str, goal: Option<u64>, linux: Option<u64>) -> Kno
 }
 
 /// Goals, and Linux's figures.
-const KNOWN: [Known; 20] = [
+const KNOWN: [Known; 21] = [
+    known("bytes.total", Some(1 << 20), None),
     known("boot.total", Some(6_000_000), None),
     // `struct page` of 1 GiB.
     known("boot.hand_over", None, Some(25_200_000)),
@@ -114,7 +115,7 @@ fn table(columns: &[(&str, Values)]) -> String {
             names.push(name);
         }
     }
-    let mut text = String::from("| guest instructions | goal | Linux |");
+    let mut text = String::from("| instructions, bytes | goal | Linux |");
     columns.iter().for_each(|(name, _)| write!(text, " {name} |").expect("a string takes all"));
     text += "\n|---|---|---|";
     text += &"---|".repeat(columns.len());
@@ -154,6 +155,13 @@ pub(super) fn run(
         let told = ended.passed().and_then(|()| values(&ended.text));
         let told =
             told.map_err(|why| format!("{}: {why}\n{}", target.name, crate::cmd::tail(&ended.text, 20)))?;
+        let mut told = told;
+        let sizes = qemu::sizes(target, &image)?;
+        told.extend([
+            ("bytes.text".to_owned(), sizes.text as f64),
+            ("bytes.data".to_owned(), sizes.data as f64),
+            ("bytes.total".to_owned(), sizes.total() as f64),
+        ]);
         columns.push((target.name, told));
     }
     let text = format!(

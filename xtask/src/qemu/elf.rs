@@ -1,4 +1,4 @@
-//! From an ELF file to the bytes that a loader puts into memory.
+//! From an ELF file to the bytes that a loader puts into memory, and how many they are.
 
 /// A loadable segment: where it lies in the file, where in memory, and how long it is in the file.
 struct Segment {
@@ -56,6 +56,56 @@ fn segments(file: &[u8]) -> Option<Vec<Segment>> {
         }
     }
     Some(found)
+}
+
+/// Bytes that an image brings along; what is only zeroed when it starts (bss) is no part of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Sizes {
+    /// Code.
+    pub(crate) text: u64,
+    /// Constants and data.
+    pub(crate) data: u64,
+}
+
+impl Sizes {
+    /// Both.
+    pub(crate) fn total(self) -> u64 {
+        self.text.saturating_add(self.data)
+    }
+}
+
+/// How large those sections of a little-endian ELF file are that are loaded; what alignment leaves between them does not count.
+/// `None` if it is no such file, or has none.
+pub(super) fn sizes(file: &[u8]) -> Option<Sizes> {
+    const NOBITS: u64 = 8;
+    const ALLOC: u64 = 2;
+    const EXECUTABLE: u64 = 4;
+    if file.get(..4)? != b"\x7fELF" || *file.get(5)? != 1 {
+        return None;
+    }
+    let wide = *file.get(4)? == 2;
+    let word = if wide { 8 } else { 4 };
+    let number = |at: usize, len: usize| -> Option<u64> {
+        let bytes = file.get(at..at.checked_add(len)?)?;
+        Some(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
+    };
+    let (table, size, count) = if wide {
+        (number(40, 8)?, number(58, 2)?, number(60, 2)?)
+    } else {
+        (number(32, 4)?, number(46, 2)?, number(48, 2)?)
+    };
+    let mut sizes = Sizes::default();
+    for n in 0..count {
+        // The name and the type have four bytes each; then come flags, address, place in the file and size, one word each.
+        let fields = usize::try_from(table.checked_add(n * size)?).ok()?.checked_add(8)?;
+        let (kind, flags, bytes) =
+            (number(fields - 4, 4)?, number(fields, word)?, number(fields.checked_add(3 * word)?, word)?);
+        if flags & ALLOC != 0 && kind != NOBITS {
+            let part = if flags & EXECUTABLE != 0 { &mut sizes.text } else { &mut sizes.data };
+            *part = part.checked_add(bytes)?;
+        }
+    }
+    (sizes.total() > 0).then_some(sizes)
 }
 
 /// The symbols of a little-endian ELF file, by name; `None` if it has no table of them, or one that cannot be.

@@ -7,7 +7,7 @@ use crate::cmd::{self, Output};
 use crate::project::Project;
 use crate::tools;
 use clap::Args;
-pub(crate) use elf::symbols;
+pub(crate) use elf::{Sizes, symbols};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 pub(crate) use target::{TARGETS, Target, target};
@@ -150,6 +150,16 @@ pub(crate) fn flat(elf: &Path) -> Result<PathBuf, String> {
     let image = elf::flatten(&bytes).map_err(|why| format!("{}: {why}", elf.display()))?;
     std::fs::write(&flat, image).map_err(|e| format!("{}: {e}", flat.display()))?;
     Ok(flat)
+}
+
+/// How large an image is that was built: `image` is the file that QEMU loads.
+///
+/// # Errors
+/// Why its ELF file cannot be read.
+pub(crate) fn sizes(target: &Target, image: &Path) -> Result<Sizes, String> {
+    let elf = if target.flat { image.with_extension("") } else { image.to_owned() };
+    let bytes = std::fs::read(&elf).map_err(|e| format!("{}: {e}", elf.display()))?;
+    elf::sizes(&bytes).ok_or_else(|| format!("{}: no ELF file with sections", elf.display()))
 }
 
 /// How a virtual machine ended.

@@ -85,3 +85,24 @@ fn symbols_are_read_and_a_cut_file_is_refused() {
     assert_eq!(elf::symbols(&file).unwrap(), [("_text".to_owned(), 0xffff_ffff_8020_0000)]);
     assert!((0..0x1a0).all(|len| elf::symbols(&file[..len]).is_none()));
 }
+
+#[test]
+fn sizes_are_those_of_the_sections_that_are_loaded() {
+    let mut file = vec![0_u8; 0x40 + 5 * 64];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    let mut put =
+        |at: usize, len: usize, value: u64| file[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+    put(40, 8, 0x40);
+    put(58, 2, 64);
+    put(60, 2, 5);
+    // Nothing; code; constants; bss; what is not loaded.
+    for (n, (kind, flags, size)) in
+        [(0, 0, 0), (1, 6, 1000), (1, 2, 200), (8, 3, 5000), (1, 0, 70)].into_iter().enumerate()
+    {
+        put(0x40 + n * 64 + 4, 4, kind);
+        put(0x40 + n * 64 + 8, 8, flags);
+        put(0x40 + n * 64 + 32, 8, size);
+    }
+    assert_eq!(elf::sizes(&file), Some(Sizes { text: 1000, data: 200 }));
+    assert!((0..0x40 + 4 * 64 + 40).all(|len| elf::sizes(&file[..len]).is_none()), "a cut file is refused");
+}

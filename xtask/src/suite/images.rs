@@ -1,7 +1,7 @@
 //! The stage that boots the bare-metal images.
 
 use super::{Suite, minimal};
-use crate::qemu::{self, Ended, Guest, TARGETS, Target};
+use crate::qemu::{self, Ended, Guest, Sizes, TARGETS, Target};
 use crate::stage::{Limit, Outcome};
 
 /// A machine, and how an image has to end on it.
@@ -68,7 +68,19 @@ fn cases(target: &Target) -> Vec<Case> {
     cases
 }
 
-/// Each image boots, runs its tests, and says that they passed; where it cannot go on it says so and ends.
+/// The most bytes of text and data that an image has.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Whether an image is as small as it should be.
+fn small(name: &str, sizes: Sizes) -> Result<(), String> {
+    let (text, data, total) = (sizes.text, sizes.data, sizes.total());
+    if total <= MOST_BYTES {
+        return Ok(());
+    }
+    Err(format!("{name}: {text} bytes of text and {data} of data are {} too many", total - MOST_BYTES))
+}
+
+/// Each image is small, boots, runs its tests, and says that they passed; where it cannot go on it says so and ends.
 pub(super) fn boot(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     let (mut booted, mut wrong) = (0, Vec::new());
     for target in &TARGETS {
@@ -77,6 +89,9 @@ pub(super) fn boot(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
             Ok(image) => image,
             Err(why) => return Outcome::Failed(why),
         };
+        if let Err(why) = qemu::sizes(target, &image).and_then(|sizes| small(target.name, sizes)) {
+            wrong.push(why);
+        }
         for case in cases(target) {
             let guest = &case.guest;
             let what = format!(
@@ -99,6 +114,18 @@ pub(super) fn boot(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
             TARGETS.len()
         ))
     } else {
-        Outcome::Failed(format!("{} boots failed\n{}", wrong.len(), wrong.join("\n")))
+        Outcome::Failed(format!("{} boots or sizes are wrong\n{}", wrong.len(), wrong.join("\n")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_of_more_than_a_mebibyte_is_told_with_its_parts() {
+        assert_eq!(small("arm", Sizes { text: 1 << 20, data: 0 }), Ok(()));
+        let why = small("arm", Sizes { text: 1_000_000, data: 50_000 }).unwrap_err();
+        assert_eq!(why, "arm: 1000000 bytes of text and 50000 of data are 1424 too many");
     }
 }

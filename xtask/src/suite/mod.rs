@@ -85,7 +85,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
     let stage = |name, shows, budget_seconds, run| Stage { name, shows, budget_seconds, run };
     vec![
         stage("fmt", "the code is formatted", 15, rust::fmt),
-        stage("clippy", "no lint warns, in any target of the workspace", 150, rust::clippy),
+        stage("clippy", "no lint warns, in any target of the workspace and of the images", 150, rust::clippy),
         stage("tests", "unit, property and model tests of the workspace", 300, rust::tests),
         stage("doctests", "every example in the documentation runs", 60, rust::doctests),
         stage("rustdoc", "the documentation builds without a warning", 60, rust::rustdoc),
@@ -100,7 +100,12 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
         stage("conformance", "captured machines boot as real Linux booted them", 30, hosted::conformance),
         stage("parsers", "parsers that others wrote read what `show` prints", 60, parsers::run),
         stage("corpus", "no parser of outside input panics on the committed corpus", 100, corpus::run),
-        stage("images", "the bare-metal images boot in QEMU and pass their own tests", 120, images::boot),
+        stage(
+            "images",
+            "the bare-metal images are small, boot in QEMU and pass their own tests",
+            120,
+            images::boot,
+        ),
         stage("same-answers", "every bare-metal image decides as the hosted boot does", 25, same::run),
         stage("miri", "the lower crates have no undefined behaviour", 300, rust::miri),
     ]

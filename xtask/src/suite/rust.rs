@@ -1,6 +1,7 @@
 //! The stages that are cargo's own commands.
 
 use super::Suite;
+use crate::qemu::TARGETS;
 use crate::stage::{Limit, Outcome};
 use crate::tools;
 
@@ -20,7 +21,7 @@ pub(super) fn fmt(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     }
 }
 
-/// Clippy over every target (those of `fuzz/` too), warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
+/// Clippy over every target (those of `fuzz/` too), and over what the images are made of as their processors see it, warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
 pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     if let Err(line) = tools::rustup_component(suite.project, "clippy", &["clippy", "--version"]) {
         return Outcome::Missing(line);
@@ -32,6 +33,19 @@ pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     match suite.judge("clippy", lint(&["--workspace"]), limit, "no warnings") {
         Outcome::Passed(_) => {}
         other => return other,
+    }
+    // The library's crates are linted with the image, as its dependencies.
+    for image in &TARGETS {
+        if let Err(line) = tools::rust_target(suite.project, image.triple) {
+            return Outcome::Missing(line);
+        }
+        let features = image.features.join(",");
+        let what = ["--package", "pagewright-kernel", "--lib", "--bins", "--features", &features];
+        let cmd = suite.project.cmd("cargo").args(["clippy", "--quiet", "--target", image.triple]);
+        match suite.judge("clippy", cmd.args(what).args(["--", "-D", "warnings"]), limit, "no warnings") {
+            Outcome::Passed(_) => {}
+            other => return other,
+        }
     }
     let target = match suite.project.scratch("fuzz-target") {
         Ok(target) => target,
