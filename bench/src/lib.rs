@@ -6,3 +6,5 @@
 
 pub mod callgrind;
 pub mod hosted;
+pub mod loops;
+pub mod others;

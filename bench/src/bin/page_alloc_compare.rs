@@ -1,0 +1,173 @@
+//! The page allocator beside others from the crate registry, on the host, in one run.
+//!
+//! `cargo run --release -p pagewright-bench --bin page_alloc_compare` prints two tables. Every allocator goes through the same loops
+//! ([`pagewright_bench::loops`]) in a pinned thread, one after the other; two threads are compared with one by way of two threads
+//! that count by themselves, in the same rounds. Ours has migrate types, watermarks, NUMA fallback, statistics and checks of each
+//! free on; none of the others has such things. With a number of pages as its argument it only frees such a pool of ours in
+//! random order, for a profiler.
+
+use pagewright_addr::Order;
+use pagewright_bench::loops::{self, Bulk, Nanos, Source, TwoThreads};
+use pagewright_bench::others::{self, Bitmap, BuddySlab, Locked, Pool, Ranges, Thread};
+use pagewright_page::Frames;
+use pagewright_sim::pages::{Pages, PlainMachine, with_plain_machine};
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::{Context, NoHooks};
+
+const ROUNDS: usize = 11;
+/// Pages of the pools: 64 MiB and 1 GiB.
+const POOLS: [usize; 2] = [1 << 14, 1 << 18];
+
+/// The memory of a machine that has a pool to give: an eighth more.
+const fn machine(pool: usize) -> usize {
+    pool + pool / 8
+}
+
+/// The page allocator as one CPU.
+struct Ours<'x, 'y, 'z, 'm, 's, 'a> {
+    pages: &'x Pages<'y, 'z, 'm, 's, 'a, NoHooks>,
+    cx: Context<'x, 'm, 'a>,
+}
+
+impl<'a> Source for Ours<'_, '_, '_, '_, '_, 'a> {
+    type Block = Frames<'a>;
+
+    #[inline]
+    fn get(&mut self, order: u8) -> Option<Frames<'a>> {
+        let order = Order::new(order)?;
+        self.pages.allocator.alloc_pages(&self.cx, Gfp::GFP_KERNEL, order).ok()
+    }
+
+    #[inline]
+    fn put(&mut self, block: Frames<'a>, _order: u8) {
+        self.pages.allocator.free_pages(&self.cx, block);
+    }
+}
+
+/// What was measured of one allocator.
+struct Row {
+    name: &'static str,
+    pair: Nanos,
+    order9: Nanos,
+    bulk: [Option<Bulk>; 2],
+    two: Option<TwoThreads>,
+}
+
+/// Measures an allocator as one thread: with a small pool, then with a large one.
+fn alone<S: Source>(name: &'static str, mut small: S, large: impl FnOnce() -> Option<Bulk>) -> Row {
+    let (pair, order9) = (loops::pair(&mut small, 0), loops::pair(&mut small, 9));
+    let bulk = loops::bulk(&mut small, POOLS[0], ROUNDS);
+    drop(small);
+    Row { name, pair, order9, bulk: [Some(bulk), large()], two: None }
+}
+
+fn large<S: Source>(mut source: S) -> Option<Bulk> {
+    S::LARGE_POOL.then(|| loops::bulk(&mut source, POOLS[1], 5))
+}
+
+fn ours() -> Row {
+    let plain = |pool: usize| PlainMachine::new(machine(pool) as u64, 2);
+    let big = || {
+        with_plain_machine(&plain(POOLS[1]), NoHooks, |pages| {
+            pages.on_cpu(0, |cx| large(Ours { pages, cx: *cx }))
+        })
+    };
+    with_plain_machine(&plain(POOLS[0]), NoHooks, |pages| {
+        let row = pages.on_cpu(0, |cx| alone("pagewright", Ours { pages, cx: *cx }, big));
+        let run = |cpu: usize, n: u64| {
+            pages.on_cpu(cpu, |cx| loops::pairs(&mut Ours { pages, cx: *cx }, 0, n));
+        };
+        Row { two: Some(loops::two_threads(ROUNDS, &run)), ..row }
+    })
+}
+
+fn measure() -> Vec<Row> {
+    let (small, big) = (machine(POOLS[0]), machine(POOLS[1]));
+    let pool = || Pool::new(small);
+    let large_pool = Pool::new(big);
+    let mut rows = vec![ours()];
+
+    let memory = pool();
+    let summary = others::summary(&memory);
+    let row = alone("frame-alloc, SummaryBuddy", &summary, || large(&others::summary(&large_pool)));
+    let run = |_: usize, n: u64| loops::pairs(&mut &summary, 0, n);
+    rows.push(Row { two: Some(loops::two_threads(ROUNDS, &run)), ..row });
+
+    let memory = pool();
+    let depot = others::depot(&memory);
+    let row = alone("frame-alloc, Depot", &depot, || large(&others::depot(&large_pool)));
+    let run = |cpu: usize, n: u64| {
+        Thread::is(cpu);
+        loops::pairs(&mut &depot, 0, n);
+    };
+    rows.push(Row { two: Some(loops::two_threads(ROUNDS, &run)), ..row });
+    drop(large_pool);
+
+    let row =
+        alone("buddy_system_allocator", others::buddy_system(small), || large(others::buddy_system(big)));
+    let locked = Locked::new(small);
+    let run = |_: usize, n: u64| loops::pairs(&mut &locked, 0, n);
+    rows.push(Row { two: Some(loops::two_threads(ROUNDS, &run)), ..row });
+
+    let mut memory = pool();
+    let last = || large(BuddySlab::new(&mut Pool::new(big)));
+    rows.push(alone("buddy-slab-allocator", BuddySlab::new(&mut memory), last));
+    rows.push(alone("bitmap-allocator", Bitmap::new(small), || large(Bitmap::new(big))));
+    rows.push(alone("free-list", Ranges::new(small), || large(Ranges::new(big))));
+    rows
+}
+
+fn nanos(n: Nanos) -> String {
+    format!("{:.1} ({:.1})", n.least, n.median)
+}
+
+/// How much more freeing in random order costs, by the least and (by the median) of the slices.
+fn ratio(bulk: Option<Bulk>) -> String {
+    bulk.map_or("-".into(), |b| {
+        format!("{:.2} ({:.2})", b.random.least / b.put.least, b.random.median / b.put.median)
+    })
+}
+
+/// Under callgrind (`--toggle-collect='*loops::empty*'`): a pool taken and given back, at random.
+fn profile(pool: usize) {
+    with_plain_machine(&PlainMachine::new(machine(pool) as u64, 1), NoHooks, |pages| {
+        pages.on_cpu(0, |cx| {
+            let mut ours = Ours { pages, cx: *cx };
+            let mut held = vec![];
+            loops::fill(&mut ours, pool, &mut held);
+            loops::shuffle(&mut held, 1);
+            loops::empty(&mut ours, &mut held);
+        });
+    });
+}
+
+fn main() {
+    if let Some(pool) = std::env::args().nth(1).and_then(|pages| pages.parse().ok()) {
+        return profile(pool);
+    }
+    if !loops::pin(0) {
+        println!("This host pins no threads: read the figures with care.");
+    }
+    let rows = measure();
+    println!(
+        "Nanoseconds, least (median) of the slices; bulk and random for each page of a pool of 64 MiB.\n"
+    );
+    println!("| allocator | pair, order 0 | bulk get | bulk put | random put | pair, order 9 |");
+    println!("|---|---|---|---|---|---|");
+    for row in &rows {
+        let b = row.bulk[0].unwrap_or_default();
+        let [get, put, random] = [b.get, b.put, b.random].map(nanos);
+        println!("| {} | {} | {get} | {put} | {random} | {} |", row.name, nanos(row.pair), nanos(row.order9));
+    }
+    println!(
+        "\nRatios: two threads to one, beyond what two counting threads do to each other (median of {ROUNDS} rounds);"
+    );
+    println!("freeing a pool in random order to freeing it in the order of allocation.\n");
+    println!("| allocator | two threads | random, 64 MiB | random, 1 GiB | random put at 1 GiB, ns |");
+    println!("|---|---|---|---|---|");
+    for row in &rows {
+        let two = row.two.map_or("-".into(), |t| format!("{:.2} ({:.2})", t.least, t.median));
+        let big = row.bulk[1].map_or("-".into(), |b| nanos(b.random));
+        println!("| {} | {two} | {} | {} | {big} |", row.name, ratio(row.bulk[0]), ratio(row.bulk[1]));
+    }
+}
