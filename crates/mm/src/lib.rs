@@ -75,6 +75,7 @@ pub mod pgtable;
 pub mod reserved_mem;
 pub mod running;
 pub mod sink;
+pub mod slab;
 pub mod sparse;
 pub mod start;
 pub mod tables;

@@ -7,6 +7,7 @@
 mod files;
 pub mod inputs;
 pub mod page_tables;
+pub mod slab;
 mod symbols;
 
 pub use files::{cpulist, sysctl};
@@ -47,6 +48,10 @@ pub struct Capture {
     pub symbols: Option<Symbols>,
     /// The kernel's page tables as they were found in RAM.
     pub page_tables: Option<page_tables::PageTables>,
+    /// `/proc/slabinfo`.
+    pub slabinfo: Option<slab::SlabInfo>,
+    /// What /sys/kernel/slab says about each cache of kmalloc.
+    pub slub_kmalloc: Option<slab::SlubKmalloc>,
     /// `vm.min_free_kbytes`, in KiB.
     pub min_free_kbytes: Option<u64>,
     /// `vm.lowmem_reserve_ratio`, by zone.
@@ -97,6 +102,8 @@ impl Capture {
             memblock_memory: from.parsed("memblock_memory.txt", memblock::Regions::parse)?,
             memblock_reserved: from.parsed("memblock_reserved.txt", memblock::Regions::parse)?,
             page_tables: from.parsed("kernel_page_tables.txt", page_tables::PageTables::parse)?,
+            slabinfo: from.parsed("slabinfo.txt", slab::SlabInfo::parse)?,
+            slub_kmalloc: from.parsed("slub_kmalloc.txt", slab::SlubKmalloc::parse)?,
             symbols: from.parsed("kernel_symbols.txt", Symbols::parse)?,
             min_free_kbytes: from.parsed("sysctl_min_free_kbytes.txt", files::sysctl_number)?,
             lowmem_reserve_ratio: from.parsed("sysctl_lowmem_reserve_ratio.txt", sysctl)?,

@@ -4,6 +4,7 @@ use super::compare::{Tally, compare};
 use super::page_tables;
 use super::replay::{self, Finals};
 use super::report::MachineReport;
+use super::slub::slub;
 use super::watermarks::{Kernel, watermarks};
 use crate::capture::Capture;
 use crate::facts::{Facts, Group};
@@ -133,6 +134,10 @@ fn compare_all(
     };
     if let Some(tally) = watermarks(capture, &kernel) {
         report.groups.insert(Group::Watermarks, tally);
+    }
+    match slub(capture, boot) {
+        Some(tally) => _ = report.groups.insert(Group::Slub, tally),
+        None => _ = report.left_out.insert(Group::Slub, "no slabinfo.txt and no slub_kmalloc.txt".to_owned()),
     }
     page_tables_group(capture, booted, report);
     replay_group(capture, record, !captured.complete, report)

@@ -31,13 +31,15 @@ pub enum Group {
     /// The kernel's page tables: addresses, sizes of mappings, attributes.
     #[serde(rename = "page-tables")]
     PageTables,
+    /// SLUB: how caches are laid out in slabs, and which ones kmalloc has.
+    Slub,
     /// Pages that the allocator manages in the end. Shown, never a reason to fail.
     Managed,
 }
 
 impl Group {
     /// All groups in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Memory,
         Self::Zones,
         Self::Placements,
@@ -45,6 +47,7 @@ impl Group {
         Self::Watermarks,
         Self::Replay,
         Self::PageTables,
+        Self::Slub,
         Self::Managed,
     ];
 
@@ -58,6 +61,7 @@ impl Group {
             Self::Watermarks => "watermarks",
             Self::Replay => "replay",
             Self::PageTables => "page-tables",
+            Self::Slub => "slub",
             Self::Managed => "managed",
         }
     }

@@ -1,0 +1,31 @@
+//! Small objects: caches of equal objects, cut from blocks of pages.
+//!
+//! What there is so far is where objects lie, and which caches a kernel has for `kmalloc`:
+//! - [`flags`]: what a cache's creator asks for.
+//! - [`slub`]: the geometry of a SLUB cache, as Linux 6.1 chooses it: bytes for each object, objects in a slab, pages of a slab, and how
+//!   much is kept near a processor and a node.
+//! - [`kmalloc`]: the size classes of an architecture, their names and kinds.
+//!
+//! All of it is arithmetic over values that the caller brings.
+//!
+//! ```
+//! use pagewright_slab::slub::{ObjectSpec, Slub};
+//!
+//! // 40-byte objects on a machine with four processors: a page holds 102 of them.
+//! let cache = Slub::new(4).geometry(&ObjectSpec::new(40))?;
+//! assert_eq!((cache.size, cache.objects, cache.order.get()), (40, 102, 0));
+//! # Ok::<(), pagewright_slab::GeometryError>(())
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod error;
+pub mod flags;
+pub mod kmalloc;
+pub mod slub;
+
+pub use error::GeometryError;
+pub use flags::CacheFlags;

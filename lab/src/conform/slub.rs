@@ -1,0 +1,115 @@
+//! The `slub` group: how caches are laid out in slabs.
+//!
+//! kmalloc's caches are computed from the machine alone, all columns of them. Which other caches a kernel has, and how large their
+//! objects are, is its own affair: from a captured object size follow the objects and pages of a slab.
+
+use super::compare::Tally;
+use crate::capture::Capture;
+use crate::capture::slab::SlubKmalloc;
+use crate::facts::{Group, body};
+use pagewright::Boot;
+use pagewright_slab::kmalloc::{Classes, KmallocKind, Name};
+use pagewright_slab::slub::{Geometry, ObjectSpec, Slub};
+
+/// Compares both files, and the line of the log that says by what SLUB decides. `None` if the capture has neither file.
+pub fn slub(capture: &Capture, boot: &Boot<'_>) -> Option<Tally> {
+    if capture.slabinfo.is_none() && capture.slub_kmalloc.is_none() {
+        return None;
+    }
+    let (slub, classes) = (boot.slub(), boot.kmalloc_classes());
+    let mut tally = Tally::default();
+    let start = "SLUB: HWalign=";
+    if let Some(line) = capture.dmesg.lines().map(body).find(|line| line.starts_with(start)) {
+        let nodes = boot.nodes_possible.iter().last().map_or(1, |nid| nid.index() + 1);
+        let ours = slub.to_log(boot.possible_cpus.ids().max(1), nodes as u32).to_string();
+        tally.check(Group::Slub, "SLUB line", Some(line.trim_end().to_owned()), Some(ours));
+    }
+    if let Some(file) = &capture.slub_kmalloc {
+        kmalloc(&mut tally, file, &slub, &classes);
+    }
+    for cache in capture.slabinfo.iter().flat_map(|file| &file.caches) {
+        let shape = |objects: u64, pages: u64| format!("{objects} objects, {pages} pages");
+        let ours = slub.geometry(&ObjectSpec::new(cache.size)).ok();
+        let ours = ours.map(|g| shape(g.objects.into(), g.order.pages()));
+        let key = format!("{} of {} bytes", cache.name, cache.size);
+        tally.check(Group::Slub, &key, Some(shape(cache.objects, cache.pages)), ours);
+    }
+    Some(tally)
+}
+
+/// The caches of kmalloc, by name. The captured file leaves out the kind for devices that reach ZONE_DMA only.
+fn kmalloc(tally: &mut Tally, file: &SlubKmalloc, slub: &Slub, classes: &Classes) {
+    let kinds = KmallocKind::ALL.into_iter().filter(|&k| classes.has(k) && k != KmallocKind::Dma);
+    let mut ours: Vec<(String, [u64; 7])> = Vec::new();
+    for kind in kinds {
+        for size in classes.sizes() {
+            if let Ok(geometry) = slub.geometry(&classes.spec(size, kind)) {
+                ours.push((Name(kind, size).to_string(), columns(&geometry)));
+            }
+        }
+    }
+    for cache in &file.caches {
+        let mine = ours.iter().position(|(name, _)| *name == cache.name).map(|at| ours.swap_remove(at).1);
+        for (n, column) in SlubKmalloc::COLUMNS.iter().enumerate() {
+            let key = format!("{} {column}", cache.name);
+            let value = mine.map(|values| values[n].to_string());
+            tally.check(Group::Slub, &key, Some(cache.values[n].to_string()), value);
+        }
+    }
+    for (name, _) in ours {
+        tally.check(Group::Slub, &name, None, Some("a cache".to_owned()));
+    }
+}
+
+/// The values in the order of [`SlubKmalloc::COLUMNS`].
+fn columns(g: &Geometry) -> [u64; 7] {
+    [
+        g.object_size,
+        g.size,
+        g.objects.into(),
+        g.order.get().into(),
+        g.cpu_partial.into(),
+        g.min_partial.into(),
+        g.align,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pagewright_addr::PageShift;
+
+    fn compared(text: &str) -> Tally {
+        let classes = Classes {
+            page_shift: PageShift::SHIFT_4K,
+            min_size: 4096,
+            min_align: 4096,
+            accounted: false,
+            dma: true,
+        };
+        let mut tally = Tally::default();
+        kmalloc(&mut tally, &SlubKmalloc::parse(text).unwrap(), &Slub::new(1), &classes);
+        tally
+    }
+
+    const NORMAL: &str = "kmalloc-4k 4096 4096 8 3 6 6 4096\nkmalloc-8k 8192 8192 4 3 6 6 8192\n";
+    const RECLAIMABLE: &str =
+        "kmalloc-rcl-4k 4096 4096 8 3 6 6 4096\nkmalloc-rcl-8k 8192 8192 4 3 6 6 8192\n";
+
+    #[test]
+    fn every_column_of_every_cache_counts() {
+        let same = compared(&format!("{NORMAL}{RECLAIMABLE}"));
+        assert_eq!((same.facts, same.open()), (28, 0));
+        let other = compared(&format!("{NORMAL}{RECLAIMABLE}").replacen(" 8 3 6 6 ", " 4 2 6 5 ", 1));
+        let keys: Vec<&str> = other.differences.iter().map(|d| d.key.as_str()).collect();
+        assert_eq!(keys, ["kmalloc-4k objs_per_slab", "kmalloc-4k order", "kmalloc-4k min_partial"]);
+    }
+
+    #[test]
+    fn a_cache_that_one_side_lacks_is_a_difference() {
+        let fewer = compared(NORMAL);
+        assert_eq!(fewer.open(), 2, "{:?}", fewer.differences);
+        let more = compared(&format!("{NORMAL}{RECLAIMABLE}kmalloc-cg-4k 4096 4096 8 3 6 6 4096\n"));
+        assert_eq!(more.open(), 7, "a line for each column");
+    }
+}
