@@ -16,21 +16,32 @@ use std::time::Instant;
 
 type Machine<'x, 'z, 'm, 's, 'a> = Pages<'x, 'z, 'm, 's, 'a, NoHooks>;
 
-/// A loop: its name, how many pairs it makes, the goal and Linux's figure for a pair.
+/// A loop: its name, the function whose instructions count, how many pairs it makes, the goal and Linux's figure for a pair. Of
+/// bulk allocations and bulk frees each half counts by itself, for a page; their times are of both halves.
 struct Loop {
     name: &'static str,
+    counts: &'static str,
     pairs: u64,
     goal: u64,
     linux: u64,
 }
 
-const LOOPS: [Loop; 6] = [
-    Loop { name: "order0", pairs: 100_000, goal: 70, linux: 705 },
-    Loop { name: "order3", pairs: 100_000, goal: 90, linux: 884 },
-    Loop { name: "order9", pairs: 20_000, goal: 400, linux: 9979 },
-    Loop { name: "order10", pairs: 20_000, goal: 900, linux: 33679 },
-    Loop { name: "batch0", pairs: 4096 * 20, goal: 180, linux: 705 },
-    Loop { name: "empty", pairs: 100_000, goal: 0, linux: 0 },
+const fn row(name: &'static str, counts: &'static str, pairs: u64, goal: u64, linux: u64) -> Loop {
+    Loop { name, counts, pairs, goal, linux }
+}
+
+const LOOPS: [Loop; 11] = [
+    row("order0", "measured_order", 100_000, 70, 705),
+    row("order3", "measured_order", 100_000, 90, 884),
+    row("order9", "measured_order", 20_000, 400, 9979),
+    row("order10", "measured_order", 20_000, 900, 33679),
+    row("batch0", "measured_batch0", 4096 * 20, 180, 705),
+    row("bulk16", "measured_bulk_alloc", 16 * 4096, 40, 0),
+    row("bulk64", "measured_bulk_alloc", 64 * 1024, 40, 0),
+    row("bulk4096", "measured_bulk_alloc", 4096 * 20, 40, 0),
+    row("free64", "measured_bulk_free", 64 * 1024, 0, 0),
+    row("free4096", "measured_bulk_free", 4096 * 20, 0, 0),
+    row("empty", "measured_empty", 100_000, 0, 0),
 ];
 
 fn order(n: u8) -> Order {
@@ -44,6 +55,15 @@ fn run(which: &Loop) -> f64 {
             match which.name {
                 "batch0" => measured_batch0(m, cx, which.pairs),
                 "empty" => measured_empty(which.pairs),
+                name if which.counts.starts_with("measured_bulk") => {
+                    let at = name.find(|c: char| c.is_ascii_digit()).unwrap_or(0);
+                    let pages: usize = name[at..].parse().unwrap_or(1);
+                    let mut slots: Vec<_> = (0..pages).map(|_| None).collect();
+                    for _ in 0..which.pairs / pages as u64 {
+                        measured_bulk_alloc(m, cx, &mut slots);
+                        measured_bulk_free(m, cx, &mut slots);
+                    }
+                }
                 name => {
                     let n = name.trim_start_matches("order").parse().unwrap_or(0);
                     measured_order(m, cx, order(n), which.pairs);
@@ -84,6 +104,32 @@ fn measured_batch0<'m, 'a>(m: &Machine<'_, '_, 'm, '_, 'a>, cx: &Context<'_, 'm,
     }
 }
 
+/// Until all slots are filled: one call, but for the first pages of a fresh machine.
+#[inline(never)]
+fn measured_bulk_alloc<'m, 'a>(
+    m: &Machine<'_, '_, 'm, '_, 'a>,
+    cx: &Context<'_, 'm, 'a>,
+    slots: &mut [Option<Frames<'a>>],
+) {
+    let mut filled = 0;
+    while filled < slots.len() {
+        let now = m.allocator.alloc_pages_bulk(cx, Gfp::GFP_KERNEL, slots);
+        if now == filled {
+            return;
+        }
+        filled = now;
+    }
+}
+
+#[inline(never)]
+fn measured_bulk_free<'m, 'a>(
+    m: &Machine<'_, '_, 'm, '_, 'a>,
+    cx: &Context<'_, 'm, 'a>,
+    slots: &mut [Option<Frames<'a>>],
+) {
+    m.allocator.free_pages_bulk(cx, slots.iter_mut().filter_map(Option::take));
+}
+
 #[inline(never)]
 fn measured_empty(pairs: u64) {
     for i in 0..pairs {
@@ -103,10 +149,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for which in &LOOPS {
         let mut times: Vec<f64> = (0..5).map(|_| run(which)).collect();
         times.sort_by(f64::total_cmp);
-        let function = match which.name {
-            "batch0" | "empty" => format!("*measured_{}*", which.name),
-            _ => "*measured_order*".to_owned(),
-        };
+        let function = format!("*{}*", which.counts);
         let count = callgrind::instructions(&function, &[which.name])?;
         println!(
             "{:<10} {:>12.1} {:>8} {:>8} {:>9.1}",

@@ -19,6 +19,8 @@
 //! A shelf moves its blocks to the room's start when its top reaches the end. With room for twice as many blocks as it holds,
 //! that is less than one move for each push.
 
+mod many;
+
 use crate::{FrameIdx, Frames, PageMap, PageMeta, Word};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -122,6 +122,27 @@ impl<'a> PageMap<'a> {
         (front, Some(rest))
     }
 
+    /// Cuts frames into single ones, one for each slot; what lies in the slots is dropped (split_page). References stay with the first.
+    ///
+    /// # Panics
+    /// If there are more slots or fewer than frames, or the frames belong to another map.
+    #[track_caller]
+    pub fn split_into(&self, frames: Frames<'a>, slots: &mut [Option<Frames<'a>>]) {
+        self.owned_head(&frames);
+        let start = frames.start();
+        let heads = &self.slots[start.index()..start.index() + frames.len() as usize];
+        assert!(heads.len() == slots.len(), "{frames:?} cannot be cut for {} slots", slots.len());
+        let mut idx = start.get();
+        for (slot, head) in slots.iter_mut().zip(heads) {
+            if idx != start.get() {
+                head.set_word(Word::OWNED);
+                head.set_refcount(1);
+            }
+            *slot = Some(Frames::from_parts(head, FrameIdx::new(idx), 1));
+            idx = idx.wrapping_add(1);
+        }
+    }
+
     /// Joins two tokens where the frames of `above` follow those of `below`.
     ///
     /// # Panics

@@ -57,6 +57,53 @@ fn what_was_pushed_last_comes_out_first_and_is_the_same_block() {
 }
 
 #[test]
+fn many_come_out_in_the_order_of_single_ones_and_none_replaces_what_is_in_use() {
+    with_shelf(0, 8, |map, rack, mut blocks| {
+        let mine = blocks.pop_front().unwrap();
+        for _ in 0..5 {
+            rack.push(blocks.pop_front().unwrap()).unwrap();
+        }
+        let mut slots = [None, None, Some(mine), None, None, None, None];
+        assert_eq!(rack.pop_into(0, &mut slots), 2, "up to what is in use");
+        assert_eq!(rack.pop_into(0, &mut slots[3..]), 3, "all there are");
+        let got: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|f| f.start().get())).collect();
+        assert_eq!(got, [Some(21), Some(20), Some(16), Some(19), Some(18), Some(17), None]);
+        assert_eq!((rack.shelves()[0].pops(), rack.pop_into(0, &mut slots[6..])), (5, 0));
+        assert_eq!(rack.pop_into(9, &mut slots[6..]), 0, "no such shelf");
+        // They are tokens like any others.
+        let joined = slots.into_iter().flatten().filter(|f| f.start().get() < 18);
+        let [low, high] = {
+            let mut two: Vec<_> = joined.collect();
+            two.sort_by_key(|f| f.start());
+            two
+        }
+        .try_into()
+        .unwrap();
+        assert_eq!(map.merge(low, high).len(), 2);
+    });
+}
+
+#[test]
+fn frames_are_cut_into_single_ones_that_join_again() {
+    with_shelf(1, 8, |map, _, mut blocks| {
+        let whole = map.merge(blocks.pop_front().unwrap(), blocks.pop_front().unwrap());
+        let mut slots = [None, None, None, None];
+        map.split_into(whole, &mut slots);
+        let whole = slots.into_iter().flatten().reduce(|low, high| map.merge(low, high)).unwrap();
+        assert_eq!((whole.start().get(), whole.order()), (16, Some(order(2))));
+        assert_eq!(map.put_block(whole).get(), 16);
+    });
+}
+
+#[test]
+#[should_panic(expected = "cannot be cut for 3 slots")]
+fn frames_are_not_cut_for_too_few_slots() {
+    with_shelf(1, 8, |map, _, mut blocks| {
+        map.split_into(blocks.pop_front().unwrap(), &mut [None, None, None]);
+    });
+}
+
+#[test]
 fn a_shelf_takes_no_more_than_its_limit_and_its_room() {
     with_shelf(0, 4, |_, rack, mut blocks| {
         assert_eq!(rack.set_limit(0, 2), 2);

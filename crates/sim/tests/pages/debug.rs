@@ -21,18 +21,18 @@ const FRAMES: usize = 64 << 8;
 
 /// Memory that anybody can write to, and a linear map.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     bytes: Mutex<HashMap<u32, Vec<u8>>>,
     unmapped: Mutex<HashSet<u64>>,
 }
 
 impl Memory {
-    fn write(&self, idx: FrameIdx, offset: usize, byte: u8) {
+    pub(super) fn write(&self, idx: FrameIdx, offset: usize, byte: u8) {
         let mut bytes = self.bytes.lock().unwrap();
         bytes.entry(idx.get()).or_insert_with(|| vec![0; 4096])[offset] = byte;
     }
 
-    fn read(&self, idx: FrameIdx) -> Vec<u8> {
+    pub(super) fn read(&self, idx: FrameIdx) -> Vec<u8> {
         self.bytes.lock().unwrap().get(&idx.get()).cloned().unwrap_or_else(|| vec![0; 4096])
     }
 }
@@ -60,7 +60,7 @@ impl DebugMemory for Memory {
 
 /// Time goes on with each look at it; troubles are noted.
 #[derive(Default)]
-struct Watch {
+pub(super) struct Watch {
     now: AtomicU64,
     found: Mutex<Vec<Trouble>>,
 }
@@ -84,21 +84,21 @@ impl Observer for Watch {
 }
 
 impl Watch {
-    fn troubles(&self) -> Vec<Trouble> {
+    pub(super) fn troubles(&self) -> Vec<Trouble> {
         std::mem::take(&mut self.found.lock().unwrap())
     }
 }
 
 /// All side arrays of a machine of 64 MiB.
-struct Arrays {
-    marks: Vec<AtomicU8>,
-    owners: Vec<SpinMutex<Record>>,
+pub(super) struct Arrays {
+    pub(super) marks: Vec<AtomicU8>,
+    pub(super) owners: Vec<SpinMutex<Record>>,
     tables: Vec<AtomicU64>,
-    failed: AtomicU32,
+    pub(super) failed: AtomicU32,
 }
 
 impl Arrays {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             marks: (0..FRAMES).map(|_| AtomicU8::new(0)).collect(),
             owners: (0..FRAMES).map(|_| SpinMutex::new(Record::EMPTY)).collect(),

@@ -1,5 +1,6 @@
 //! The page allocator in service on hosted machines: facts, a model, threads, and every way to fail.
 
+mod bulk;
 mod cma;
 mod compact;
 mod contig;

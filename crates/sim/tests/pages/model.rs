@@ -4,7 +4,7 @@ use super::*;
 use pagewright_page::Frames;
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{AllocFailure, NoHooks};
+use pagewright_zone::alloc::{AllocFailure, Context, NoHooks};
 use std::collections::BTreeMap;
 
 /// xorshift64*: the same operations for the same seed on every host.
@@ -32,32 +32,80 @@ const MASKS: [Gfp; 6] = [
     Gfp::GFP_NOWAIT.union(Gfp::MOVABLE),
 ];
 
+/// By first index: the frames that somebody has.
+type Held<'a> = BTreeMap<u32, Frames<'a>>;
+
+/// Notes that somebody has frames, which nobody else may have.
+fn hold<'a>(held: &mut Held<'a>, frames: Frames<'a>) {
+    let (start, end) = (frames.start().get(), frames.start().get() + frames.len() as u32);
+    let below = held.range(..end).next_back();
+    let free = below.is_none_or(|(&at, f)| at + f.len() as u32 <= start);
+    assert!(free, "frame {start:#x} was handed out twice");
+    held.insert(start, frames);
+}
+
+/// Allocates in bulk around pages that are held already, and gives about half of the result back at once. Returns by how many pages
+/// more are held.
+fn in_bulk<'m, 'a>(
+    m: &Pages<'_, '_, 'm, '_, 'a, NoHooks>,
+    cx: &Context<'_, 'm, 'a>,
+    random: &mut Random,
+    held: &mut Held<'a>,
+) -> u64 {
+    let mut slots: Vec<Option<Frames<'a>>> = (0..1 + random.next(300)).map(|_| None).collect();
+    let mut old = vec![];
+    for slot in &mut slots {
+        let start = held.range(random.next(1 << 16) as u32..).next().map(|(&start, _)| start);
+        if let Some(start) = start.filter(|_| random.next(16) == 0) {
+            *slot = held.remove(&start);
+            old.push(start);
+        }
+    }
+    let gfp = MASKS[random.next(MASKS.len() as u64) as usize] | Gfp::NOWARN;
+    let filled = m.allocator.alloc_pages_bulk(cx, gfp, &mut slots);
+    let still = slots.iter().take_while(|slot| slot.is_some()).count();
+    assert_eq!(filled, still, "what is said to be filled is");
+    let mut more = 0;
+    let mut back = vec![];
+    for frames in slots.into_iter().flatten() {
+        if old.contains(&frames.start().get()) {
+            hold(held, frames);
+            continue;
+        }
+        assert_eq!(frames.len(), 1);
+        if random.next(2) == 0 {
+            more += 1;
+            hold(held, frames);
+        } else {
+            back.push(frames);
+        }
+    }
+    m.allocator.free_pages_bulk(cx, back);
+    more
+}
+
 /// `ops` operations from a seed on the machine's CPUs, one after another.
 fn play(machine: &PlainMachine, ops: u64, seed: u64) {
     with_plain_machine(machine, NoHooks, |m| {
         let before = buddyinfo(m);
         let mut random = Random(seed | 1);
-        // By first index: the frames that somebody has.
-        let mut held: BTreeMap<u32, Frames<'_>> = BTreeMap::new();
+        let mut held = Held::new();
         let mut pages = 0;
         for op in 0..ops {
             let cpu = random.next(m.cpus() as u64) as usize;
             m.on_cpu(cpu, |cx| {
                 // Phases of filling and of emptying.
                 let fill = if op / 512 % 3 == 2 { 3 } else { 6 };
-                if random.next(10) < fill {
+                if random.next(64) == 0 {
+                    pages += in_bulk(m, cx, &mut random, &mut held);
+                } else if random.next(10) < fill {
                     let order = order([0, 0, 0, 0, 1, 2, 3, 4, 6, 9][random.next(10) as usize]);
                     let gfp = MASKS[random.next(MASKS.len() as u64) as usize] | Gfp::NOWARN;
                     match m.allocator.alloc_pages(cx, gfp, order) {
                         Ok(frames) => {
-                            let (start, end) =
-                                (frames.start().get(), frames.start().get() + frames.len() as u32);
                             assert_eq!(frames.order(), Some(order));
-                            let below = held.range(..end).next_back();
-                            let free = below.is_none_or(|(&at, f)| at + f.len() as u32 <= start);
-                            assert!(free, "frame {start:#x} was handed out twice");
                             pages += frames.len();
-                            held.insert(start, frames);
+                            hold(&mut held, frames);
                         }
                         Err(e) => {
                             assert_eq!(e, AllocFailure::NoMemory { order, gfp });

@@ -7,9 +7,9 @@
 //! pageblocks are of their old types and every page is where it was or, if it was moved already, in another place that
 //! its owner knows.
 
-use super::get::Wanted;
 use super::isolate::{IsolateFor, Isolated};
 use super::migrate::{Batch, Migrate, MigrateMode, NoPlace, Places, block_of, is_movable};
+use super::prepare::Wanted;
 use super::{Context, Hooks, PageAllocator, TaskFlags};
 use crate::ZoneKind;
 use crate::buddy::{MigrateType, ZoneId};

@@ -3,29 +3,15 @@
 use super::flags::{AllocFlags, TaskFlags};
 use super::hooks::{Effort, Hooks, NodeReclaim, Step};
 use super::pcp::COSTLY_ORDER;
+use super::prepare::Wanted;
 use super::{AllocFailure, Context, PageAllocator, ZoneCell, ZoneRef};
 use crate::buddy::MigrateType;
-use crate::debug::Debugging;
 use crate::gfp::Gfp;
 use crate::{NodeMask, ZoneKind};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
 use pagewright_platform::Interrupts;
-
-/// What an allocation asks for, worked out once (`struct alloc_context`).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'w> {
-    pub(super) gfp: Gfp,
-    pub(super) order: Order,
-    pub(super) migrate: MigrateType,
-    /// The highest zone that will do.
-    pub(super) highest: ZoneKind,
-    /// The zone that is tried first.
-    pub(super) preferred: ZoneRef,
-    /// The nodes that will do, if not all.
-    pub(super) nodes: Option<&'w NodeMask>,
-}
 
 impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// Allocates `2^order` frames near a node (`__alloc_pages_node`): the zones of that node first, then those of the
@@ -105,55 +91,23 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         gfp: Gfp,
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
-        self.injected(cx)?;
-        let largest = self.ground.largest;
-        if order > largest {
-            return Err(AllocFailure::TooLarge { order, largest });
-        }
-        let gfp = cx.task.limit(gfp);
-        let highest = gfp.zone(self.kinds).map_err(|_| AllocFailure::Mask(gfp))?;
-        let migrate = gfp.migrate_type(self.ground.mobility_grouping).map_err(|_| AllocFailure::Mask(gfp))?;
-        let failure = AllocFailure::NoMemory { order, gfp };
-        let preferred = self.first_zone(nid, highest, nodes).ok_or(failure)?;
-        let wanted = Wanted { gfp, order, migrate, highest, preferred, nodes };
-        if cx.cpu.shared().reasons().contains(super::Reasons::DRAIN) {
-            self.drain_local_pages(cx);
-        }
-        let debugging = self.debugging_now(cx);
-        if let Some(failure) = debugging.and_then(|debugging| debugging.fails(gfp, order)) {
-            return Err(failure);
-        }
-        let mut frames = match self.first_attempt(cx, nid, wanted) {
+        let wanted = self.prepare(cx, nid, nodes, gfp, order)?;
+        let gfp = wanted.gfp;
+        let frames = match self.first_attempt(cx, nid, wanted) {
             Some(frames) => frames,
-            None => self.alloc_slow(cx, nid, &wanted).ok_or(failure)?,
+            None => self.alloc_slow(cx, nid, &wanted).ok_or(AllocFailure::NoMemory { order, gfp })?,
         };
-        if let Some(debugging) = debugging {
-            debugging.allocated(&self.ground.map, &mut frames, gfp, core::panic::Location::caller());
-        }
-        if gfp.contains(Gfp::ZERO) {
-            self.hooks.zero(&frames);
-        }
-        Ok(frames)
+        Ok(self.finish(cx, gfp, frames))
     }
 
-    /// The attempt that nearly always succeeds. A cpuset counts like the caller's nodes: even for the kernel's own allocations its
-    /// nodes come first.
+    /// The attempt that nearly always succeeds.
     fn first_attempt<'w>(
         &self,
         cx: &Context<'w, 'm, 'a>,
         nid: NodeId,
         mut wanted: Wanted<'w>,
     ) -> Option<Frames<'a>> {
-        let mut flags = AllocFlags::first(wanted.gfp, wanted.migrate == MigrateType::Movable);
-        if let Some(nodes) = cx.nodes {
-            wanted.gfp |= Gfp::HARDWALL;
-            if wanted.nodes.is_none() && !cx.task.contains(TaskFlags::INTERRUPT) {
-                wanted.preferred = self.first_zone(nid, wanted.highest, Some(nodes))?;
-                wanted.nodes = Some(nodes);
-            } else {
-                flags.insert(AllocFlags::CPUSET);
-            }
-        }
+        let mut flags = self.in_cpuset(cx, nid, &mut wanted)?;
         flags.set(AllocFlags::SPREAD_DIRTY, wanted.gfp.contains(Gfp::WRITE));
         flags |= self.nofragment(&wanted);
         self.get_page(cx, nid, &wanted, flags)
@@ -168,33 +122,6 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     ) -> Option<ZoneRef> {
         let mut zones = self.fallbacks.of(nid).iter().copied();
         zones.find(|z| z.kind <= highest && nodes.is_none_or(|nodes| nodes.contains(z.nid)))
-    }
-
-    /// Makes the `n`-th allocation from now on that takes the slower way fail, and sends all that way; 1 is the next, 0
-    /// ends it.
-    pub fn fail_nth(&self, n: u32) {
-        self.asked.store(0, Relaxed);
-        self.fail_at.store(n, Relaxed);
-        for cpu in self.cpus {
-            if n == 0 {
-                cpu.shared().take(super::Reasons::FAULT);
-            } else {
-                cpu.shared().post(super::Reasons::FAULT);
-            }
-        }
-    }
-
-    /// Debugging, if it is on.
-    pub(super) fn debugging_now(&self, cx: &Context<'_, 'm, 'a>) -> Option<&Debugging<'_>> {
-        self.debugging.filter(|_| cx.cpu.shared().reasons().contains(super::Reasons::DEBUG))
-    }
-
-    fn injected(&self, cx: &Context<'_, 'm, 'a>) -> Result<(), AllocFailure> {
-        if !cx.cpu.shared().reasons().contains(super::Reasons::FAULT) {
-            return Ok(());
-        }
-        let nth = self.asked.fetch_add(1, Relaxed) + 1;
-        if self.fail_at.load(Relaxed) == nth { Err(AllocFailure::Injected { nth }) } else { Ok(()) }
     }
 
     /// Whether the first attempt keeps migrate types apart.

@@ -18,6 +18,7 @@
 
 pub mod attention;
 mod boost;
+mod bulk;
 pub mod cell;
 pub mod cma;
 pub mod compact;
@@ -34,6 +35,7 @@ mod isolate;
 mod migrate;
 mod numa;
 pub mod pcp;
+mod prepare;
 pub mod report;
 mod slow;
 mod table;

@@ -230,9 +230,25 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         self.first[class % Gfp::CLASSES].filter(|_| listed == u16::MAX)
     }
 
+    /// Where a class is served first, lists or not.
+    pub(super) fn first(&self, class: usize) -> Option<First> {
+        self.first[class % Gfp::CLASSES]
+    }
+
     /// A block from a shelf.
     pub(super) fn pop_from(&mut self, shelf: usize) -> Option<Frames<'a>> {
         self.rack.pop(shelf)
+    }
+
+    /// Blocks from a shelf for as many slots as it has some for: see [`Rack::pop_into`].
+    #[inline]
+    pub(super) fn pop_into(&mut self, shelf: usize, slots: &mut [Option<Frames<'a>>]) -> usize {
+        self.rack.pop_into(shelf, slots)
+    }
+
+    /// Whether a shelf is empty.
+    pub(super) fn has_none(&self, shelf: usize) -> bool {
+        self.rack.shelves().get(shelf).is_none_or(Shelf::is_empty)
     }
 
     /// Puts a block into the list that its pageblock names.

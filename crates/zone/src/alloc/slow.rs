@@ -11,8 +11,8 @@ mod oom;
 mod retry;
 
 use super::flags::{AllocFlags, TaskFlags};
-use super::get::Wanted;
 use super::hooks::{CompactPriority, CompactResult, Effort, Hooks, Progress, Step};
+use super::prepare::Wanted;
 use super::report::{Failure, InService};
 use super::{Context, PageAllocator};
 use crate::NodeMask;

@@ -250,6 +250,11 @@ impl<'z> Debugging<'z> {
         self.tables
     }
 
+    /// Whether somebody is noted as each page's owner.
+    pub(crate) fn keeps_owners(&self) -> bool {
+        self.on(Switches::OWNER)
+    }
+
     fn on(&self, switch: Switches) -> bool {
         self.switches.intersects(switch)
     }

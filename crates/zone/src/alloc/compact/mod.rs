@@ -21,9 +21,9 @@ pub use daemon::{Kcompactd, Nap};
 pub use state::{COMPACT_MAX_DEFER_SHIFT, CompactEvents, CompactState};
 
 use super::extfrag::{ContigPageInfo, EXTFRAG_THRESHOLD, ScoreMarks};
-use super::get::Wanted;
 use super::migrate::{Batch, Migrate, MigrateMode};
 use super::pcp::COSTLY_ORDER;
+use super::prepare::Wanted;
 use super::{AllocFlags, CompactPriority, CompactResult, Context, Hooks, PageAllocator, TaskFlags, ZoneCell};
 use crate::ZoneKind;
 use crate::buddy::MigrateType;

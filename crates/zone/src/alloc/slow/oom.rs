@@ -1,8 +1,8 @@
 //! The out-of-memory killer: when it is asked, and what follows.
 
 use super::super::flags::AllocFlags;
-use super::super::get::Wanted;
 use super::super::hooks::{Hooks, OomExclusion, Step};
+use super::super::prepare::Wanted;
 use super::super::{Context, PageAllocator, TaskFlags};
 use super::Round;
 use crate::ZoneKind;

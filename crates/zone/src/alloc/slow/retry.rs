@@ -1,8 +1,8 @@
 //! Whether another round can help.
 
 use super::super::flags::AllocFlags;
-use super::super::get::Wanted;
 use super::super::hooks::{CompactPriority, CompactResult, Effort, Hooks, Progress, Step};
+use super::super::prepare::Wanted;
 use super::super::{Context, PageAllocator, TaskFlags};
 use super::Rounds;
 use pagewright_addr::{NodeId, Order};

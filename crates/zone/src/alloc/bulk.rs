@@ -1,0 +1,250 @@
+//! Many pages at once (`alloc_pages_bulk`, `release_pages`).
+//!
+//! Pages come from this CPU's list of one zone after one look at the zone's watermark, and go back into the lists as long as
+//! those take them. What that does not serve takes the way of a single page.
+
+use super::prepare::Wanted;
+use super::{AllocFailure, AllocFlags, Context, Hooks, PageAllocator, Reasons, ZoneCell, ZoneRef};
+use crate::NodeMask;
+use crate::buddy::{MigrateType, ZoneId};
+use crate::gfp::Gfp;
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::Frames;
+use pagewright_platform::Interrupts;
+
+/// How many pages leave a zone under its lock at once, a list's batch not counted.
+const AT_ONCE: usize = 512;
+
+/// Where the pages of a bulk allocation come from.
+struct Source<'q, 's, 'a> {
+    cell: &'q ZoneCell<'s, 'a>,
+    migrate: MigrateType,
+    flags: AllocFlags,
+    gfp: Gfp,
+}
+
+impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
+    /// Fills slots with single pages near this CPU (`alloc_pages_bulk_array`, `alloc_pages_bulk_list`), from the first on; those
+    /// that have some stay as they are. Returns how many slots are filled from the first on, old ones included: all of them, or as
+    /// many as could be had cheaply. Whoever needs all asks again; as long as there is memory each call fills one more at least.
+    ///
+    /// The task's memory policy does not count.
+    #[track_caller]
+    pub fn alloc_pages_bulk(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        gfp: Gfp,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> usize {
+        self.alloc_pages_bulk_nodemask(cx, cx.node, None, gfp, slots)
+    }
+
+    /// The same near a node, from these nodes only (`__alloc_pages_bulk`).
+    ///
+    /// Pages come in bulk only from a zone that stays above its low watermark when all are taken, and never from a node other than the
+    /// first zone's; one page comes at any price that the mask allows. A mask that contradicts itself gets none.
+    #[track_caller]
+    pub fn alloc_pages_bulk_nodemask(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        nodes: Option<&NodeMask>,
+        gfp: Gfp,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> usize {
+        let before = full(slots);
+        let rest = &mut slots[before..];
+        let found = match rest {
+            [] => return before,
+            [_] => 0,
+            _ => match self.fill_from_lists(cx, nid, nodes, gfp, rest) {
+                Ok(found) => found,
+                Err(_) => return before,
+            },
+        };
+        if found > 0 {
+            return before + found;
+        }
+        if let Ok(page) = self.alloc_pages_nodemask(cx, nid, nodes, gfp, Order::ZERO) {
+            rest[0] = Some(page);
+            return before + full(rest);
+        }
+        before
+    }
+
+    /// The fast route: how many slots it filled, none if it cannot be taken.
+    #[track_caller]
+    fn fill_from_lists(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        nodes: Option<&NodeMask>,
+        gfp: Gfp,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> Result<usize, AllocFailure> {
+        if nodes.is_none()
+            && nid == cx.node
+            && let Some(source) = self.near_source(cx, gfp, slots.len() as u64)
+        {
+            return Ok(self.fill_gaps(cx, &source, source.cell.id(), slots));
+        }
+        let mut wanted = self.prepare(cx, nid, nodes, gfp, Order::ZERO)?;
+        if self.debugging_now(cx).is_some_and(|debugging| debugging.keeps_owners()) {
+            // Each page's owner is noted: as expensive as taking them one by one.
+            return Ok(0);
+        }
+        let (gfp, failure) = (wanted.gfp, AllocFailure::NoMemory { order: Order::ZERO, gfp });
+        let flags = self.in_cpuset(cx, nid, &mut wanted).ok_or(failure)?;
+        let Some((_, cell)) = self.zone_for(cx, nid, &wanted, flags, slots.len() as u64) else {
+            return Ok(0);
+        };
+        if wanted.migrate == MigrateType::Movable && !flags.contains(AllocFlags::CMA) {
+            // Movable lists may hold CMA pages.
+            return Ok(0);
+        }
+        let source = Source { cell, migrate: wanted.migrate, flags, gfp };
+        Ok(self.fill_gaps(cx, &source, wanted.preferred.zone, slots))
+    }
+
+    /// This CPU's first zone, if nothing asks for attention and it has so many pages to spare: what the whole of preparation would
+    /// find nearly always.
+    fn near_source(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, pages: u64) -> Option<Source<'_, 's, 'a>> {
+        if !cx.gate.is_quiet(Reasons::empty()) {
+            return None;
+        }
+        let first = cx.cpu.enter()?.first(gfp.class())?;
+        let cell = self.zones.get(first.zone.index())?;
+        let flags = AllocFlags::first(gfp, first.migrate == MigrateType::Movable);
+        let mark = cell.mark(AllocFlags::WMARK_LOW) + pages;
+        let enough = cell.watermark_ok(Order::ZERO, mark, first.highest, flags);
+        enough.then_some(Source { cell, migrate: first.migrate, flags, gfp })
+    }
+
+    /// Fills empty slots until one cannot be: how many are filled before it, if any was.
+    #[track_caller]
+    fn fill_gaps(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        source: &Source<'_, 's, 'a>,
+        preferred: ZoneId,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> usize {
+        let (mut at, mut taken) = (0, 0);
+        while at < slots.len() {
+            let found = self.fill(cx, source, &mut slots[at..]);
+            taken += found;
+            at += found;
+            let old = full(&slots[at..]);
+            if old == 0 {
+                break;
+            }
+            at += old;
+        }
+        self.count_numa(source.cell, preferred, cx.node, taken as u64);
+        // Of nothing but what was there before, one slot is filled in another way.
+        if taken == 0 { 0 } else { at }
+    }
+
+    /// The first zone that has so many pages to spare.
+    fn zone_for<'q>(
+        &'q self,
+        cx: &Context<'q, 'm, 'a>,
+        nid: NodeId,
+        wanted: &Wanted<'q>,
+        flags: AllocFlags,
+        pages: u64,
+    ) -> Option<(ZoneRef, &'q ZoneCell<'s, 'a>)> {
+        let mut zones = self
+            .zonelist(cx, nid, wanted, flags)
+            .take_while(|(at, _)| at.zone == wanted.preferred.zone || at.nid == wanted.preferred.nid);
+        zones
+            .find(|(_, cell)| cell.watermark_ok(Order::ZERO, cell.mark(flags) + pages, wanted.highest, flags))
+    }
+
+    /// Fills slots up to the first one in use, from this CPU's list, and from the zone when that is empty: how many.
+    #[track_caller]
+    fn fill(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        source: &Source<'_, 's, 'a>,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> usize {
+        let &Source { cell, migrate, flags, gfp } = source;
+        let Some(mut own) = cx.cpu.enter() else { return 0 };
+        let Some(shelf) = own.shelf(cell.id(), Order::ZERO, migrate) else { return 0 };
+        let batch = own.zone(cell.id()).map_or(1, |figures| figures.batch() as usize);
+        let request = flags.request(Order::ZERO, migrate);
+        let (mut filled, mut boosted) = (0, false);
+        loop {
+            filled += own.pop_into(shelf, &mut slots[filled..]);
+            let empty = slots[filled..].iter().take(AT_ONCE).take_while(|slot| slot.is_none()).count();
+            if empty == 0 {
+                break;
+            }
+            let (direct, boost) = self.with_zone(cell, |lists| {
+                // Whole batches need not lie in the list first: they would come out of it in this order.
+                let whole = empty - empty % batch;
+                let mut direct = 0;
+                while direct < whole
+                    && let Some(run) = self.ground.rmqueue_run(lists, request, (whole - direct) as u32)
+                {
+                    let len = run.len() as usize;
+                    self.ground.map.split_into(run, &mut slots[filled + direct..filled + direct + len]);
+                    direct += len;
+                }
+                if direct == whole && whole < empty {
+                    own.refill(shelf, |pages| self.ground.rmqueue_run(lists, request, pages));
+                }
+                (direct, self.boost(cell, lists, flags))
+            });
+            filled += direct;
+            boosted |= boost;
+            if direct > 0 {
+                cell.numa.count_direct(direct as u64);
+            }
+            if direct == 0 && own.has_none(shelf) {
+                break;
+            }
+        }
+        drop(own);
+        self.tell_boost(cell, flags, boosted);
+        if gfp.contains(Gfp::ZERO) || self.debugging_now(cx).is_some() {
+            for slot in &mut slots[..filled] {
+                *slot = slot.take().map(|page| self.finish(cx, gfp, page));
+            }
+        }
+        filled
+    }
+
+    /// Gives many back at once (`release_pages`, `free_unref_page_list`): each as [`Self::free_pages`] would, in their order, with one
+    /// look at this CPU for as many as its lists take.
+    ///
+    /// # Panics
+    /// As for [`Self::free_pages`]; those that came before are free then, and those after it are not.
+    #[inline]
+    pub fn free_pages_bulk(&self, cx: &Context<'_, 'm, 'a>, frames: impl IntoIterator<Item = Frames<'a>>) {
+        let mut rest = frames.into_iter();
+        loop {
+            let refused = if cx.cpu.shared().is_quiet(Reasons::OF_ALLOCATION)
+                && let Some(mut own) = cx.cpu.enter()
+            {
+                loop {
+                    let Some(frames) = rest.next() else { return };
+                    if let Err(refused) = own.push(frames) {
+                        break refused;
+                    }
+                }
+            } else {
+                let Some(frames) = rest.next() else { return };
+                frames
+            };
+            self.free_slow(cx, refused);
+        }
+    }
+}
+
+/// How many slots are filled from the first on.
+#[inline]
+fn full(slots: &[Option<Frames<'_>>]) -> usize {
+    slots.iter().take_while(|slot| slot.is_some()).count()
+}

@@ -1,0 +1,116 @@
+//! What comes before an attempt and after it: a mask is worked out once, mistakes are injected, and what was found is made ready
+//! (`prepare_alloc_pages`, `prep_new_page`).
+
+use super::flags::{AllocFlags, TaskFlags};
+use super::{AllocFailure, Context, Hooks, PageAllocator, Reasons, ZoneRef};
+use crate::buddy::MigrateType;
+use crate::debug::Debugging;
+use crate::gfp::Gfp;
+use crate::{NodeMask, ZoneKind};
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::Frames;
+use pagewright_platform::Interrupts;
+
+/// What an allocation asks for, worked out once (`struct alloc_context`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'w> {
+    pub(super) gfp: Gfp,
+    pub(super) order: Order,
+    pub(super) migrate: MigrateType,
+    /// The highest zone that will do.
+    pub(super) highest: ZoneKind,
+    /// The zone that is tried first.
+    pub(super) preferred: ZoneRef,
+    /// The nodes that will do, if not all.
+    pub(super) nodes: Option<&'w NodeMask>,
+}
+
+impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
+    /// Works a mask out, and answers what this CPU was asked.
+    pub(super) fn prepare<'w>(
+        &self,
+        cx: &Context<'w, 'm, 'a>,
+        nid: NodeId,
+        nodes: Option<&'w NodeMask>,
+        gfp: Gfp,
+        order: Order,
+    ) -> Result<Wanted<'w>, AllocFailure> {
+        self.injected(cx)?;
+        let largest = self.ground.largest;
+        if order > largest {
+            return Err(AllocFailure::TooLarge { order, largest });
+        }
+        let gfp = cx.task.limit(gfp);
+        let highest = gfp.zone(self.kinds).map_err(|_| AllocFailure::Mask(gfp))?;
+        let migrate = gfp.migrate_type(self.ground.mobility_grouping).map_err(|_| AllocFailure::Mask(gfp))?;
+        let preferred = self.first_zone(nid, highest, nodes).ok_or(AllocFailure::NoMemory { order, gfp })?;
+        if cx.cpu.shared().reasons().contains(Reasons::DRAIN) {
+            self.drain_local_pages(cx);
+        }
+        if let Some(failure) = self.debugging_now(cx).and_then(|debugging| debugging.fails(gfp, order)) {
+            return Err(failure);
+        }
+        Ok(Wanted { gfp, order, migrate, highest, preferred, nodes })
+    }
+
+    /// What the first attempt may do. A cpuset counts like the caller's nodes: even for the kernel's own allocations its nodes come
+    /// first. `None` if it has no zone that will do.
+    pub(super) fn in_cpuset<'w>(
+        &self,
+        cx: &Context<'w, 'm, 'a>,
+        nid: NodeId,
+        wanted: &mut Wanted<'w>,
+    ) -> Option<AllocFlags> {
+        let mut flags = AllocFlags::first(wanted.gfp, wanted.migrate == MigrateType::Movable);
+        if let Some(nodes) = cx.nodes {
+            wanted.gfp |= Gfp::HARDWALL;
+            if wanted.nodes.is_none() && !cx.task.contains(TaskFlags::INTERRUPT) {
+                wanted.preferred = self.first_zone(nid, wanted.highest, Some(nodes))?;
+                wanted.nodes = Some(nodes);
+            } else {
+                flags.insert(AllocFlags::CPUSET);
+            }
+        }
+        Some(flags)
+    }
+
+    /// Makes a block ready for whoever asked for it (`prep_new_page`).
+    #[track_caller]
+    pub(super) fn finish(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, mut frames: Frames<'a>) -> Frames<'a> {
+        if let Some(debugging) = self.debugging_now(cx) {
+            debugging.allocated(&self.ground.map, &mut frames, gfp, core::panic::Location::caller());
+        }
+        if gfp.contains(Gfp::ZERO) {
+            self.hooks.zero(&frames);
+        }
+        frames
+    }
+
+    /// Makes the `n`-th allocation from now on that takes the slower way fail, and sends all that way; 1 is the next, 0
+    /// ends it.
+    pub fn fail_nth(&self, n: u32) {
+        self.asked.store(0, Relaxed);
+        self.fail_at.store(n, Relaxed);
+        for cpu in self.cpus {
+            if n == 0 {
+                cpu.shared().take(Reasons::FAULT);
+            } else {
+                cpu.shared().post(Reasons::FAULT);
+            }
+        }
+    }
+
+    /// Debugging, if it is on.
+    pub(super) fn debugging_now(&self, cx: &Context<'_, 'm, 'a>) -> Option<&Debugging<'_>> {
+        self.debugging.filter(|_| cx.cpu.shared().reasons().contains(Reasons::DEBUG))
+    }
+
+    fn injected(&self, cx: &Context<'_, 'm, 'a>) -> Result<(), AllocFailure> {
+        if !cx.cpu.shared().reasons().contains(Reasons::FAULT) {
+            return Ok(());
+        }
+        let nth = self.asked.fetch_add(1, Relaxed) + 1;
+        if self.fail_at.load(Relaxed) == nth { Err(AllocFailure::Injected { nth }) } else { Ok(()) }
+    }
+}
