@@ -8,7 +8,7 @@ use crate::tools;
 use clap::Args;
 use std::time::{Duration, Instant};
 
-/// How long the page tables' model may take under Miri.
+/// How long each part may take under Miri.
 const MIRI_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// Options of `cargo xtask soak`.
@@ -64,19 +64,27 @@ fn fresh_seed() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64)
 }
 
-/// The page tables' model under Miri.
+/// Under Miri: all tests of the zones, and the page tables' model.
 fn miri(project: &Project) -> Result<(), String> {
     tools::miri(project)?;
     let seed = fresh_seed();
-    println!("== the page tables' model under Miri, PAGEWRIGHT_OPS=1000 PAGEWRIGHT_SEED={seed}");
-    let cmd = project.cmd("cargo").args(["+nightly", "miri"]);
-    let cmd = if tools::has_cargo_command("nextest") {
-        cmd.args(["nextest", "run", "--no-fail-fast", "--status-level", "all", "--show-progress", "none"])
-    } else {
-        cmd.args(["test", "--quiet", "--no-fail-fast"])
-    };
-    let cmd = cmd.args(["-p", "pagewright-pagetable", "--test", "model"]);
-    let cmd = cmd.env("MIRIFLAGS", crate::suite::MIRI_SAFE_CRATES).env("PAGEWRIGHT_OPS", "1000");
-    let out = cmd.env("PAGEWRIGHT_SEED", seed.to_string()).limit(MIRI_LIMIT).echo(true).run()?;
-    if out.ok() { Ok(()) } else { Err("the model failed under Miri".into()) }
+    for (name, what) in [
+        ("all tests of the zones", &["-p", "pagewright-zone", "--lib", "--tests"][..]),
+        ("the page tables' model", &["-p", "pagewright-pagetable", "--test", "model"]),
+    ] {
+        println!("== {name} under Miri, PAGEWRIGHT_OPS=1000 PAGEWRIGHT_SEED={seed}");
+        let cmd = project.cmd("cargo").args(["+nightly", "miri"]);
+        let cmd = if tools::has_cargo_command("nextest") {
+            cmd.args(["nextest", "run", "--no-fail-fast", "--status-level", "all", "--show-progress", "none"])
+        } else {
+            cmd.args(["test", "--quiet", "--no-fail-fast"])
+        };
+        let cmd =
+            cmd.args(what).env("MIRIFLAGS", crate::suite::MIRI_SAFE_CRATES).env("PAGEWRIGHT_OPS", "1000");
+        let out = cmd.env("PAGEWRIGHT_SEED", seed.to_string()).limit(MIRI_LIMIT).echo(true).run()?;
+        if !out.ok() {
+            return Err(format!("{name} failed under Miri"));
+        }
+    }
+    Ok(())
 }
