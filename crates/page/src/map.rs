@@ -14,6 +14,7 @@
 //! in a policy crate, never an answer to outside input.
 
 mod blocks;
+mod compound;
 mod error;
 mod validate;
 
@@ -186,12 +187,18 @@ impl<'a> PageMap<'a> {
     /// If nobody refers to it: it may be free.
     #[track_caller]
     pub fn take_reference(&self, idx: FrameIdx) -> u32 {
-        let slot = self.slot(idx);
-        let more = |counts: u64| (counts as u32 > 0 && counts as u32 != u32::MAX).then_some(counts + 1);
-        match slot.counts.fetch_update(AcqRel, Relaxed, more) {
-            Ok(before) => before as u32 + 1,
-            Err(_) => wrong("no reference to add to", idx, slot),
+        match self.try_take_reference(idx) {
+            Some(now) => now,
+            None => wrong("no reference to add to", idx, self.slot(idx)),
         }
+    }
+
+    /// The same; `None` if nobody refers to it (`get_page_unless_zero`).
+    #[track_caller]
+    pub fn try_take_reference(&self, idx: FrameIdx) -> Option<u32> {
+        let more = |counts: u64| (counts as u32 > 0 && counts as u32 != u32::MAX).then_some(counts + 1);
+        let before = self.slot(idx).counts.fetch_update(AcqRel, Relaxed, more).ok()?;
+        Some(before as u32 + 1)
     }
 
     /// Gives a reference back and tells how many are left. The last one is not given back so: whoever has it frees the block.
@@ -200,11 +207,18 @@ impl<'a> PageMap<'a> {
     /// If there is no other.
     #[track_caller]
     pub fn drop_reference(&self, idx: FrameIdx) -> u32 {
-        let slot = self.slot(idx);
-        match slot.counts.fetch_update(AcqRel, Relaxed, |counts| (counts as u32 > 1).then(|| counts - 1)) {
-            Ok(before) => before as u32 - 1,
-            Err(_) => wrong("the last reference is not to be dropped", idx, slot),
+        match self.try_drop_reference(idx) {
+            Some(left) => left,
+            None => wrong("the last reference is not to be dropped", idx, self.slot(idx)),
         }
+    }
+
+    /// The same; `None` if it is the last one, which stays (`put_page_testzero` says so too, and takes it).
+    #[track_caller]
+    pub fn try_drop_reference(&self, idx: FrameIdx) -> Option<u32> {
+        let less = |counts: u64| (counts as u32 > 1).then(|| counts - 1);
+        let before = self.slot(idx).counts.fetch_update(AcqRel, Relaxed, less).ok()?;
+        Some(before as u32 - 1)
     }
 
     /// How many page-table entries map the frame (page_mapcount).

@@ -9,7 +9,7 @@
 //! | Inner | | | | | | |
 //! | Tail | | | mappings of this tail | | next: the head | |
 //! | Free | of the block | | | | the free list | the zone's (migrate type) |
-//! | Owned (per-CPU lists too) | | 1 | | | the holder's | the holder's |
+//! | Owned (per-CPU lists too) | of the compound, or 0 | 1 | | | the holder's | the holder's |
 //! | Reserved | | 1 | | | | |
 //! | Kernel | of the block | 1 + references | | the caller's | the caller's | the caller's |
 //! | Slab | of the slab | | | cache | partial, full list | free list head, in use, frozen |
@@ -83,6 +83,12 @@ impl PageMeta {
     #[inline]
     pub(crate) fn set_refcount(&self, references: u32) {
         self.counts.store(u64::from(references), Relaxed);
+    }
+
+    /// Whether nobody refers to the frame or maps it.
+    #[inline]
+    pub(crate) fn is_unreferenced(&self) -> bool {
+        self.counts.load(Relaxed) == 0
     }
 
     /// Whether there is the token's own reference and nothing else.

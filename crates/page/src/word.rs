@@ -34,7 +34,8 @@ pub enum State {
     Tail = 2,
     /// The head of a free block of the word's order in a buddy list (PageBuddy).
     Free = 3,
-    /// The first frame of a [`crate::Frames`] token; the token knows how many follow.
+    /// The first frame of a [`crate::Frames`] token; the token knows how many follow. An order that is not 0 is that of the compound
+    /// page it heads.
     Owned = 4,
     /// Taken before the page allocator existed (PageReserved); each frame by itself.
     Reserved = 5,
@@ -197,6 +198,8 @@ impl Word {
     pub const INNER: Self = Self::head(State::Inner, Order::ZERO);
     /// Of a token's first frame.
     pub const OWNED: Self = Self::head(State::Owned, Order::ZERO);
+    /// Of a compound page's tail.
+    pub const TAIL: Self = Self::head(State::Tail, Order::ZERO);
     /// Of a reserved frame.
     pub const RESERVED: Self = Self::head(State::Reserved, Order::ZERO);
 

@@ -2,7 +2,7 @@
 //! [`super`].
 
 use super::{PageMap, wrong};
-use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, Use, Word};
+use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, State, Use, Word};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pagewright_addr::Order;
 
@@ -25,21 +25,10 @@ impl<'a> PageMap<'a> {
         if !head.has_no_others() {
             wrong("bad page state: freed while referenced or mapped", start, head);
         }
+        self.expect_not_compound(head, start);
         head.set_refcount(0);
         head.word.store(Word::free(order).bits(), Release);
         start
-    }
-
-    /// Checks that frames may be freed (`free_pages_prepare`).
-    ///
-    /// # Panics
-    /// If they have flags, are still referenced or mapped (what Linux reports as "Bad page state"), or belong to another map.
-    #[track_caller]
-    pub fn check_free(&self, frames: &Frames<'a>) {
-        let head = self.owned_head(frames);
-        if head.word() != Word::OWNED || !head.has_no_others() {
-            wrong("bad page state: freed while it has flags, references or mappings", frames.start(), head);
-        }
     }
 
     /// Takes the free block of `order` that starts at `idx`. The caller has unlinked it, or does so under the same lock.
@@ -96,7 +85,7 @@ impl<'a> PageMap<'a> {
     /// The first `n` frames and the others, two tokens (split_page).
     ///
     /// # Panics
-    /// If either part would be empty, or the frames belong to another map.
+    /// If either part would be empty, or the frames are a compound page or belong to another map.
     #[inline]
     #[track_caller]
     pub fn split_at(&self, frames: Frames<'a>, n: u64) -> (Frames<'a>, Frames<'a>) {
@@ -105,6 +94,7 @@ impl<'a> PageMap<'a> {
         }
         let head = self.owned_head(&frames);
         let (start, len) = (frames.start(), frames.len());
+        self.expect_not_compound(head, start);
         let upper = FrameIdx::new(start.get() + n as u32);
         (Frames::from_parts(head, start, n), Frames::mint(self.slot(upper), upper, len - n))
     }
@@ -125,11 +115,11 @@ impl<'a> PageMap<'a> {
     /// Cuts frames into single ones, one for each slot; what lies in the slots is dropped (split_page). References stay with the first.
     ///
     /// # Panics
-    /// If there are more slots or fewer than frames, or the frames belong to another map.
+    /// If there are more slots or fewer than frames, or the frames are a compound page or belong to another map.
     #[track_caller]
     pub fn split_into(&self, frames: Frames<'a>, slots: &mut [Option<Frames<'a>>]) {
-        self.owned_head(&frames);
         let start = frames.start();
+        self.expect_not_compound(self.owned_head(&frames), start);
         let heads = &self.slots[start.index()..start.index() + frames.len() as usize];
         assert!(heads.len() == slots.len(), "{frames:?} cannot be cut for {} slots", slots.len());
         let mut idx = start.get();
@@ -146,12 +136,13 @@ impl<'a> PageMap<'a> {
     /// Joins two tokens where the frames of `above` follow those of `below`.
     ///
     /// # Panics
-    /// If they do not touch in this order, the upper one is still referenced, or together they are more than
+    /// If they do not touch in this order, the upper one is still referenced, one is a compound page, or together they are more than
     /// [`Frames::MAX`].
     #[track_caller]
     pub fn merge(&self, below: Frames<'a>, above: Frames<'a>) -> Frames<'a> {
-        self.owned_head(&below);
+        self.expect_not_compound(self.owned_head(&below), below.start());
         let upper = self.owned_head(&above);
+        self.expect_not_compound(upper, above.start());
         let (low, middle) = (below.start().index(), above.start().index());
         if low as u64 + below.len() != middle as u64 {
             panic!("{below:?} and {above:?} do not touch and cannot be merged");
@@ -184,7 +175,8 @@ impl<'a> PageMap<'a> {
         frames.start()
     }
 
-    /// Takes back the block that was deposited at `idx`; its flags are dropped and its reference count is 1.
+    /// Takes back the block that was deposited at `idx`; its flags are dropped and its reference count is 1. A compound page is one
+    /// still.
     ///
     /// # Panics
     /// If the frame heads no block under this use and owner, or is referenced by others or mapped.
@@ -207,13 +199,16 @@ impl<'a> PageMap<'a> {
         slot.owner.store(0, Relaxed);
         // The exchange made the word that of a token's head.
         slot.set_refcount(1);
+        if !order.is_zero() && self.slot(FrameIdx::new(idx.get() + 1)).word().is(State::Tail) {
+            slot.set_word(Word::head(State::Owned, order));
+        }
         Frames::from_parts(slot, idx, order.pages())
     }
 
     /// The head of a token's frames, once it is certain that the token is of this map.
     #[inline]
     #[track_caller]
-    fn owned_head(&self, frames: &Frames<'a>) -> &'a PageMeta {
+    pub(super) fn owned_head(&self, frames: &Frames<'a>) -> &'a PageMeta {
         if !self.owns(frames) {
             panic!("{frames:?} belongs to another map");
         }

@@ -118,7 +118,7 @@ impl PageMap<'_> {
             State::Pristine => Err(MapViolation::Touched { idx }),
             State::Inner | State::Tail => Err(MapViolation::Headless { idx }),
             State::Reserved => fields(slot.word().order() == Order::ZERO).map(|()| at + 1),
-            State::Owned => {
+            State::Owned if slot.word().order() == Order::ZERO => {
                 fields(slot.owner.load(Relaxed) == 0)?;
                 // The token knows how many frames follow; the map only sees where something else begins.
                 let rest = &self.slots[at + 1..];
@@ -132,6 +132,7 @@ impl PageMap<'_> {
                     return Err(MapViolation::Block { idx, order });
                 }
                 fields(state != State::Free || (is_unused(slot) && slot.word() == Word::free(order)))?;
+                fields(state != State::Owned || self.is_head(idx))?;
                 self.validate_inside(at, at + pages)
             }
         }
@@ -139,11 +140,16 @@ impl PageMap<'_> {
 
     /// Checks the frames behind a block's head.
     fn validate_inside(&self, head: usize, end: usize) -> Result<usize, MapViolation> {
+        // A block has tails only or none.
+        let compound = self.is_head(FrameIdx::new(head as u32));
         for at in head + 1..end {
             let (idx, slot) = (FrameIdx::new(at as u32), &self.slots[at]);
             match known(idx, slot)? {
-                State::Inner if is_unused(slot) && slot.word() == Word::INNER => {}
-                State::Tail if slot.refcount() == 0 => {}
+                State::Inner if !compound && is_unused(slot) && slot.word() == Word::INNER => {}
+                State::Tail
+                    if compound
+                        && slot.refcount() == 0
+                        && slot.next(idx) == Some(FrameIdx::new(head as u32)) => {}
                 state @ (State::Inner | State::Tail) => return Err(MapViolation::Fields { idx, state }),
                 state => return Err(MapViolation::Torn { head: FrameIdx::new(head as u32), idx, state }),
             }

@@ -1,5 +1,6 @@
 //! Tokens and blocks, state by state.
 
+mod compound;
 mod extents;
 mod property;
 mod rack;

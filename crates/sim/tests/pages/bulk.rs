@@ -21,7 +21,7 @@ fn starts(slots: &[Option<Frames<'_>>]) -> Vec<u32> {
 
 /// Notes which frames were zeroed.
 #[derive(Default)]
-struct Zeroer(Mutex<Vec<u32>>);
+pub(super) struct Zeroer(pub(super) Mutex<Vec<u32>>);
 
 impl Hooks for Zeroer {
     fn zero(&self, frames: &Frames<'_>) {

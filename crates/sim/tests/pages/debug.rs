@@ -441,7 +441,7 @@ fn the_last_reference_is_not_dropped_and_a_free_page_gets_none() {
 }
 
 /// The panic of `f`.
-fn panic_of(f: impl FnOnce()) -> String {
+pub(super) fn panic_of(f: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it is corrupt");
     payload.downcast::<String>().map(|text| *text).unwrap_or_default()
 }

@@ -3,8 +3,10 @@
 mod bulk;
 mod cma;
 mod compact;
+mod compound;
 mod contig;
 mod debug;
+mod exact;
 mod facts;
 mod model;
 mod numa;

@@ -1,7 +1,7 @@
 //! Random operations against a set of frames: nothing is handed out twice, nothing is lost.
 
 use super::*;
-use pagewright_page::Frames;
+use pagewright_page::{FrameIdx, Frames};
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, Context, NoHooks};
@@ -100,10 +100,24 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
                     pages += in_bulk(m, cx, &mut random, &mut held);
                 } else if random.next(10) < fill {
                     let order = order([0, 0, 0, 0, 1, 2, 3, 4, 6, 9][random.next(10) as usize]);
-                    let gfp = MASKS[random.next(MASKS.len() as u64) as usize] | Gfp::NOWARN;
-                    match m.allocator.alloc_pages(cx, gfp, order) {
+                    let mut gfp = MASKS[random.next(MASKS.len() as u64) as usize] | Gfp::NOWARN;
+                    let exact = random.next(16) == 0;
+                    gfp.set(Gfp::COMP, !exact && random.next(4) == 0);
+                    // What an exact number ignores anyway.
+                    gfp.set(Gfp::HIGHMEM, !exact && gfp.contains(Gfp::HIGHMEM));
+                    // More than half of a block, so that this order is what it takes.
+                    let len = order.pages() - if exact { random.next(order.pages().div_ceil(2)) } else { 0 };
+                    let found = if exact {
+                        m.allocator.alloc_pages_exact(cx, gfp, len)
+                    } else {
+                        m.allocator.alloc_pages(cx, gfp, order)
+                    };
+                    match found {
                         Ok(frames) => {
-                            assert_eq!(frames.order(), Some(order));
+                            assert!(frames.start().is_aligned(order));
+                            assert_eq!(frames.len(), len);
+                            let compound = gfp.contains(Gfp::COMP) && !order.is_zero();
+                            assert_eq!(m.base.map().is_head(frames.start()), compound);
                             pages += frames.len();
                             hold(&mut held, frames);
                         }
@@ -118,7 +132,14 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
                 {
                     pages -= frames.len();
                     // Now and then in two parts.
-                    if frames.len() > 2 && random.next(4) == 0 {
+                    let map = m.base.map();
+                    let (idx, whole) = (frames.start(), map.is_head(frames.start()));
+                    if whole {
+                        let inside = FrameIdx::new(idx.get() + random.next(frames.len()) as u32);
+                        assert_eq!(map.compound_head(inside), idx);
+                        assert_eq!(map.compound_order(idx).pages(), frames.len());
+                    }
+                    if !whole && frames.len() > 2 && random.next(4) == 0 {
                         let at = 1 + random.next(frames.len() - 1);
                         let (low, high) = m.base.map().split_at(frames, at);
                         m.allocator.free_pages(cx, high);

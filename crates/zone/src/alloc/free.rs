@@ -76,7 +76,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     #[cold]
     #[inline(never)]
     pub(super) fn free_slow(&self, cx: &Context<'_, 'm, 'a>, mut frames: Frames<'a>) {
-        self.ground.map.check_free(&frames);
+        self.ground.map.prepare_free(&mut frames);
         if let Some(debugging) = self.debugging_now(cx) {
             if frames.order().is_none_or(|order| order > self.ground.largest) {
                 return self.free_block_by_block(cx, frames);

@@ -54,12 +54,12 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         }
     }
 
-    /// The first zone's free lists, for orders that no CPU has lists of: what [`Self::get_page`] would try first, without working
+    /// The first zone's free lists, for orders that no CPU has lists of: what [`Self::get_page_from_freelist`] would try first, without working
     /// out what comes after it.
     #[inline]
     fn alloc_beside_lists(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, order: Order) -> Option<Frames<'a>> {
         let ordinary = cx.gate.is_quiet(super::Reasons::empty())
-            && !gfp.intersects(Gfp::ZERO | Gfp::THISNODE | Gfp::WRITE)
+            && !gfp.intersects(Gfp::ZERO | Gfp::COMP | Gfp::THISNODE | Gfp::WRITE)
             && order <= self.ground.largest;
         if !ordinary {
             return None;
@@ -110,7 +110,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let mut flags = self.in_cpuset(cx, nid, &mut wanted)?;
         flags.set(AllocFlags::SPREAD_DIRTY, wanted.gfp.contains(Gfp::WRITE));
         flags |= self.nofragment(&wanted);
-        self.get_page(cx, nid, &wanted, flags)
+        self.get_page_from_freelist(cx, nid, &wanted, flags)
     }
 
     /// The first zone of a node's list that will do.
@@ -162,7 +162,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     }
 
     /// The attempt.
-    pub(super) fn get_page(
+    pub(super) fn get_page_from_freelist(
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,

@@ -155,7 +155,8 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
                 continue;
             }
             let Some((head, word)) = block_of(&self.ground.map, idx, self.ground.largest) else {
-                if z.kind() == ZoneKind::Movable && self.ground.map.state(idx) == State::Inner {
+                let inside = matches!(self.ground.map.state(idx), State::Inner | State::Tail);
+                if z.kind() == ZoneKind::Movable && inside {
                     at += 1;
                     continue;
                 }

@@ -25,6 +25,7 @@ pub mod compact;
 mod context;
 mod contig;
 mod error;
+mod exact;
 pub mod extfrag;
 pub mod fallback;
 mod flags;
@@ -32,8 +33,10 @@ mod free;
 mod get;
 mod hooks;
 mod isolate;
+mod linear;
 mod migrate;
 mod numa;
+mod number;
 pub mod pcp;
 mod prepare;
 pub mod report;
@@ -54,6 +57,7 @@ pub use hooks::{
     CompactPriority, CompactResult, Effort, Hooks, NoHooks, NodeReclaim, OomExclusion, Progress, Step,
 };
 pub use isolate::{IsolateFor, Isolated};
+pub use linear::LinearPages;
 pub use migrate::{Migrate, MigrateEvents, MigrateMode, Migrated};
 pub use numa::NumaStat;
 pub use pcp::{CpuPages, ZoneFigures};
@@ -145,8 +149,10 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
 
     /// Allocates `2^order` frames near this CPU (`alloc_pages`).
     ///
+    /// With `__GFP_COMP` the block is a compound page, which only [`Self::free_pages`] takes apart.
+    ///
     /// The fast path is inline: a look at the attention word, the class's list, one frame's metadata. Masks with
-    /// actions (zeroing), tasks held to nodes and those with a memory policy ([`Context::with_policy`]) take the slower one.
+    /// actions (zeroing, compound pages), tasks held to nodes and those with a memory policy ([`Context::with_policy`]) take the slower one.
     ///
     /// # Errors
     /// [`AllocFailure`]; nothing has changed then but what reclaim freed.
@@ -159,7 +165,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
         if cx.gate.is_quiet(Reasons::empty())
-            && !gfp.contains(Gfp::ZERO)
+            && !gfp.intersects(Gfp::ZERO | Gfp::COMP)
             && let Some(mut own) = cx.cpu.enter()
             && let Some(frames) = own.pop(gfp.class(), order)
         {

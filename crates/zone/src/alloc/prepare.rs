@@ -84,6 +84,9 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         if gfp.contains(Gfp::ZERO) {
             self.hooks.zero(&frames);
         }
+        if gfp.contains(Gfp::COMP) {
+            self.ground.map.make_compound(&mut frames);
+        }
         frames
     }
 

@@ -81,7 +81,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         flags: AllocFlags,
     ) -> Option<Frames<'a>> {
         self.hooks.step(Step::Attempt(flags));
-        self.get_page(cx, nid, wanted, flags)
+        self.get_page_from_freelist(cx, nid, wanted, flags)
     }
 
     /// Wakes the kswapd of each node that the request may use (`wake_all_kswapds`), the cpuset's others as well.
@@ -285,7 +285,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
             // What was freed on the way lies on this CPU's lists.
             self.drain_local_pages(cx);
         }
-        let found = self.get_page(cx, nid, wanted, flags);
+        let found = self.get_page_from_freelist(cx, nid, wanted, flags);
         self.count_compaction(wanted.order, found.as_ref());
         (found, result)
     }
@@ -304,13 +304,13 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         if progress.freed == 0 {
             return (None, progress);
         }
-        if let Some(frames) = self.get_page(cx, nid, wanted, flags) {
+        if let Some(frames) = self.get_page_from_freelist(cx, nid, wanted, flags) {
             return (Some(frames), progress);
         }
         self.hooks.step(Step::DrainReserves);
         self.unreserve_highatomic(cx, nid, wanted, Effort::Some);
         self.post_drain();
         self.drain_local_pages(cx);
-        (self.get_page(cx, nid, wanted, flags), progress)
+        (self.get_page_from_freelist(cx, nid, wanted, flags), progress)
     }
 }

@@ -1,12 +1,8 @@
-//! Pages that are allocated and freed by number, and what must not be freed so.
+//! What must not be freed by number.
 
-use super::Trouble;
-use crate::alloc::{AllocFailure, Context, Hooks, PageAllocator};
-use crate::gfp::Gfp;
 use core::fmt;
 use pagewright_addr::{Order, Pfn};
-use pagewright_page::{FrameIdx, OwnerHandle, PageFlags, PageMap, State, Use, Word};
-use pagewright_platform::Interrupts;
+use pagewright_page::{FrameIdx, PageFlags, PageMap, State, Word};
 
 /// Why a page was not freed. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +31,15 @@ pub enum BadFree {
         /// The order it was to be freed with.
         freed: Order,
     },
+    /// A tail of the compound page does not lead to its head, or somebody refers to it or maps it.
+    TornTail {
+        /// The tail.
+        pfn: Pfn,
+        /// The head.
+        head: Pfn,
+    },
+    /// It is a compound page, which is freed whole and not split.
+    Compound(Pfn, Order),
     /// It is in another use.
     InUse(Pfn, State),
     /// It has flags that no free page has.
@@ -61,6 +66,8 @@ impl BadFree {
             | Self::InUse(pfn, _)
             | Self::Flags(pfn, _)
             | Self::Tail { pfn, .. }
+            | Self::TornTail { pfn, .. }
+            | Self::Compound(pfn, _)
             | Self::Order { pfn, .. }
             | Self::Referenced { pfn, .. } => pfn,
         }
@@ -76,6 +83,10 @@ impl fmt::Display for BadFree {
             Self::NotByNumber(_) => f.write_str("double free, or not allocated by number"),
             Self::Reserved(_) => f.write_str("free of a reserved page"),
             Self::Tail { head, .. } => write!(f, "free of a tail page, the head is {:05x}", head.get()),
+            Self::TornTail { head, .. } => {
+                write!(f, "corrupted or mapped tail page, the head is {:05x}", head.get())
+            }
+            Self::Compound(_, order) => write!(f, "compound page of order {} is not split", order.get()),
             Self::Order { allocated, freed, .. } => {
                 write!(f, "wrong order: allocated with {}, freed with {}", allocated.get(), freed.get())
             }
@@ -92,6 +103,10 @@ impl core::error::Error for BadFree {}
 
 /// The head of the block that a frame lies inside of, as far as heads tell.
 fn head_of(map: &PageMap<'_>, idx: FrameIdx) -> Option<(FrameIdx, Word)> {
+    if map.is_tail(idx) {
+        let head = map.compound_head(idx);
+        return Some((head, map.word(head)));
+    }
     let mut orders = (1..=map.sections().align().get()).filter_map(Order::new);
     orders.find_map(|order| {
         let head = idx.align_down(order);
@@ -102,7 +117,7 @@ fn head_of(map: &PageMap<'_>, idx: FrameIdx) -> Option<(FrameIdx, Word)> {
 }
 
 /// Checks that a block that was allocated by number may be freed.
-fn check(map: &PageMap<'_>, pfn: Pfn, freed: Order) -> Result<FrameIdx, BadFree> {
+pub(crate) fn check(map: &PageMap<'_>, pfn: Pfn, freed: Order) -> Result<FrameIdx, BadFree> {
     let idx = map.idx(pfn).ok_or(BadFree::NoFrame(pfn))?;
     let word = map.word(idx);
     match word.state() {
@@ -130,38 +145,10 @@ fn check(map: &PageMap<'_>, pfn: Pfn, freed: Order) -> Result<FrameIdx, BadFree>
     if !word.flags().is_empty() {
         return Err(BadFree::Flags(pfn, word.flags()));
     }
+    if map.is_head(idx)
+        && let Err(tail) = map.check_tails(idx, freed)
+    {
+        return Err(BadFree::TornTail { pfn: map.pfn(tail), head: pfn });
+    }
     Ok(idx)
-}
-
-impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
-    /// Allocates a block that is known by its number only (`__get_free_pages`): for those who keep addresses instead of tokens.
-    ///
-    /// # Errors
-    /// As for [`Self::alloc_pages`].
-    #[track_caller]
-    pub fn get_free_pages(
-        &self,
-        cx: &Context<'_, 'm, 'a>,
-        gfp: Gfp,
-        order: Order,
-    ) -> Result<Pfn, AllocFailure> {
-        let frames = self.alloc_pages(cx, gfp, order)?;
-        let idx = self.ground.map.deposit(frames, Use::Kernel, OwnerHandle::default());
-        Ok(self.ground.map.pfn(idx))
-    }
-
-    /// Gives such a block back (`free_pages`). Whoever goes by numbers can be wrong, so everything is checked.
-    ///
-    /// # Errors
-    /// [`BadFree`] names what is wrong, and nothing has changed. With debugging on its observer is told.
-    pub fn free_pages_at(&self, cx: &Context<'_, 'm, 'a>, pfn: Pfn, order: Order) -> Result<(), BadFree> {
-        let map = &self.ground.map;
-        let idx = check(map, pfn, order).inspect_err(|&e| {
-            if let Some(debugging) = self.debugging() {
-                debugging.observer.found(&Trouble::BadFree(e));
-            }
-        })?;
-        self.free_pages(cx, map.withdraw(idx, Use::Kernel, OwnerHandle::default()));
-        Ok(())
-    }
 }

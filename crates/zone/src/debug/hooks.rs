@@ -51,6 +51,13 @@ impl Debugging<'_> {
         }
     }
 
+    /// After a block became single pages (`split_page_owner`).
+    pub(crate) fn split(&self, frames: &Frames<'_>) {
+        if self.on(Switches::OWNER) {
+            self.owners_of(frames).iter().for_each(|owner| owner.lock().order = Order::ZERO);
+        }
+    }
+
     /// Before a block enters the lists (`free_pages_prepare`).
     pub(crate) fn freed(&self, map: &PageMap<'_>, frames: &mut Frames<'_>) {
         self.check_unmapped(frames, map);

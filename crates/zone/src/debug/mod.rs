@@ -12,7 +12,7 @@
 //! - [`table_check`] counts how each page is mapped, and refuses what would share memory by mistake.
 //! - [`fault`] makes allocations fail, by Linux's `fail_page_alloc` attributes.
 
-mod bad_free;
+pub(crate) mod bad_free;
 pub mod fault;
 mod hooks;
 pub mod owner;
@@ -253,6 +253,11 @@ impl<'z> Debugging<'z> {
     /// Whether somebody is noted as each page's owner.
     pub(crate) fn keeps_owners(&self) -> bool {
         self.on(Switches::OWNER)
+    }
+
+    /// Tells of something wrong.
+    pub(crate) fn tell(&self, trouble: Trouble) {
+        self.observer.found(&trouble);
     }
 
     fn on(&self, switch: Switches) -> bool {

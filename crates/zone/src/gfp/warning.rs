@@ -19,6 +19,9 @@ pub enum GfpWarning {
     NofailNoVictim,
     /// `__GFP_THISNODE` by a task whose policy binds it to nodes: the mask decides.
     BoundThisNode,
+    /// `__GFP_COMP` or `__GFP_HIGHMEM` for an exact number of pages, which are neither one page nor without an address: both are
+    /// ignored.
+    Exact,
 }
 
 impl GfpWarning {
@@ -43,6 +46,7 @@ impl fmt::Display for GfpWarning {
             Self::NofailMemalloc => "__GFP_NOFAIL by a task that frees memory itself",
             Self::NofailLarge => "__GFP_NOFAIL of an order above 1",
             Self::NofailNoVictim => "__GFP_NOFAIL when there is nobody left to kill",
+            Self::Exact => "__GFP_COMP or __GFP_HIGHMEM for an exact number of pages is ignored",
             Self::BoundThisNode => "__GFP_THISNODE against the task's memory policy",
         })
     }
