@@ -32,6 +32,7 @@ pub mod pc;
 pub mod percpu;
 pub mod run;
 pub mod selftest;
+pub mod service;
 pub mod stack;
 pub mod team;
 pub mod work;

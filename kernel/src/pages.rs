@@ -1,67 +1,59 @@
 //! The page allocator as all of an image's processors share it, and its pages as tables, stacks and plain memory.
 
-use crate::carve::Carve;
 use crate::direct_map::DirectMap;
+use crate::service::{Gate, Masking, PageService, Processor, Zeroing, start};
 use core::fmt;
 use core::ptr::NonNull;
-use pagewright::Running;
+use pagewright::{Boot, BootError, Running, Service};
 use pagewright_addr::{Order, PageShift, PhysAddr};
 use pagewright_page::{Frames, OwnerHandle, PageMap, Use};
 use pagewright_pagetable::TableSource;
-use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
-use pagewright_zone::buddy::{AllocError, Request, ZoneId};
+use pagewright_platform::Carve;
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::{AllocFailure, Context, PageAllocator, TaskFlags};
 
-/// A processor's interrupts, by the functions that mask them.
-#[derive(Clone, Copy, Debug)]
-struct Masking {
-    mask: fn() -> usize,
-    restore: fn(usize),
-}
+/// How one asks the image's page allocator, on one of its processors.
+pub type Cx<'c> = Context<'c, 'static, 'static>;
 
-// SAFETY: `Pages::masking`'s caller says so of its functions; without it there are no handlers that use the allocator.
-unsafe impl Interrupts for Masking {
-    type Before = usize;
-
-    fn disable(&self) -> usize {
-        (self.mask)()
-    }
-
-    fn restore(&self, before: usize) {
-        (self.restore)(before);
-    }
-}
-
-/// The page allocator, behind a lock.
+/// The page allocator in service.
 pub struct Pages {
-    running: Mutex<Running<'static, 'static, 'static>>,
-    /// The allocator's own map, for looking: it needs no lock.
+    service: PageService,
+    /// What the boot left beside the free lists: watermarks.
+    running: Running<'static, 'static, 'static>,
+    /// The allocator's own map, for looking.
     map: PageMap<'static>,
     ram: DirectMap,
     page_shift: PageShift,
-    interrupts: Masking,
+    processor: Processor,
+    gate: Gate,
 }
 
 impl fmt::Debug for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pages").field("page_shift", &self.page_shift).finish_non_exhaustive()
+        f.debug_struct("Pages").field("service", &self.service).finish_non_exhaustive()
     }
 }
 
 impl Pages {
-    /// The allocator of a machine whose RAM is reached through `ram`.
-    pub fn new(running: Running<'static, 'static, 'static>, ram: DirectMap, page_shift: PageShift) -> Self {
-        let map = *running.buddy.map();
-        let interrupts = Masking { mask: || 0, restore: |_| {} };
-        Self { running: Mutex::new(running), map, ram, page_shift, interrupts }
-    }
-
-    /// The same for a processor with interrupts whose handlers use it too: they are masked while somebody has it. `mask`
-    /// tells how it was before, for `restore`.
+    /// Puts the page allocator of a machine whose RAM is reached through `ram` in service, for all processors that the boot says will run.
+    ///
+    /// # Errors
+    /// As for [`start`].
     ///
     /// # Safety
-    /// Between the two no handler runs on the processor that uses the allocator.
-    pub unsafe fn masking(self, mask: fn() -> usize, restore: fn(usize)) -> Self {
-        Self { interrupts: Masking { mask, restore }, ..self }
+    /// What [`Processor`] says holds for `processor`.
+    pub unsafe fn serve(
+        boot: &Boot<'_>,
+        mut running: Running<'static, 'static, 'static>,
+        ram: DirectMap,
+        processor: Processor,
+    ) -> Result<Self, BootError> {
+        let (map, page_shift) = (*running.buddy.map(), boot.machine.config.page_shift);
+        let zeroing = Zeroing { map, ram: ram.clone(), page_shift };
+        // SAFETY: the caller's promise.
+        let masking = unsafe { Masking::new(&processor) };
+        let service = start(boot, &mut running, &ram, masking, zeroing)?;
+        Ok(Self { service, running, map, ram, page_shift, processor, gate: Gate::new() })
     }
 
     /// The direct map.
@@ -74,67 +66,80 @@ impl Pages {
         self.page_shift
     }
 
-    /// Does something with the allocator, alone.
-    pub fn with<R>(&self, work: impl FnOnce(&mut Running<'static, 'static, 'static>) -> R) -> R {
-        let _uninterrupted = WithoutInterrupts::new(&self.interrupts);
-        work(&mut self.running.lock())
+    /// The page map.
+    pub fn map(&self) -> &PageMap<'static> {
+        &self.map
+    }
+
+    /// What the boot left beside the free lists.
+    pub fn running(&self) -> &Running<'static, 'static, 'static> {
+        &self.running
+    }
+
+    /// The allocator with its processors.
+    pub fn service(&self) -> &PageService {
+        &self.service
+    }
+
+    /// The allocator.
+    pub fn allocator(&self) -> &PageAllocator<'static, 'static, 'static, 'static, Masking, Zeroing> {
+        &self.service.allocator
+    }
+
+    /// Does something as the processor that this runs on. `None`, and it is not done, if the processor has no number yet or no lists.
+    pub fn here<R>(&self, work: impl FnOnce(&Cx<'_>) -> R) -> Option<R> {
+        let number = (self.processor.current)()? as usize;
+        let cpu = self.service.cpus().get(number)?;
+        // SAFETY: no other processor has this number (`Processor`), nothing here moves from one processor to another, and a handler
+        // returns before what it interrupted goes on.
+        let here = unsafe { cpu.here() };
+        Some(work(&self.service.context(number, here)))
+    }
+
+    /// A block.
+    ///
+    /// # Errors
+    /// The allocator's; that there is no memory on a processor without lists.
+    pub fn alloc_pages(&self, gfp: Gfp, order: Order) -> Result<Frames<'static>, AllocFailure> {
+        let got = self.here(|cx| self.allocator().alloc_pages(cx, gfp, order));
+        got.unwrap_or(Err(AllocFailure::NoMemory { order, gfp }))
+    }
+
+    /// A block of kernel memory that the direct map reaches.
+    ///
+    /// # Errors
+    /// The allocator's.
+    pub fn alloc(&self, order: Order) -> Result<Frames<'static>, AllocFailure> {
+        let gfp = Gfp::GFP_KERNEL | Gfp::NOWARN;
+        let frames = self.alloc_pages(gfp, order)?;
+        if self.pointer(&frames).is_none() {
+            self.free(frames);
+            return Err(AllocFailure::NoMemory { order, gfp });
+        }
+        Ok(frames)
+    }
+
+    /// Gives a block back. On a processor without lists it is lost.
+    pub fn free(&self, frames: Frames<'static>) {
+        self.here(|cx| self.allocator().free_pages(cx, frames));
+    }
+
+    /// Gives what lies in this processor's lists back to the zones.
+    pub fn drain(&self) {
+        self.here(|cx| self.allocator().drain_local_pages(cx));
+    }
+
+    /// Does something while no interrupt handler uses the allocator, on any processor.
+    pub fn without_handlers<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.gate.hold(work)
     }
 
     /// Does something while no interrupt comes.
     pub fn undisturbed<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _uninterrupted = WithoutInterrupts::new(&self.interrupts);
-        work()
-    }
-
-    /// How many zones there are.
-    pub fn zones(&self) -> usize {
-        self.with(|running| running.buddy.zones().len())
-    }
-
-    /// Free pages in all zones.
-    pub fn free_pages(&self) -> u64 {
-        self.with(|running| running.buddy.zones().iter().map(|z| z.free_pages()).sum())
-    }
-
-    /// A block from the `n`th zone.
-    ///
-    /// # Errors
-    /// The allocator's.
-    pub fn alloc_in(&self, n: usize, request: Request) -> Result<Frames<'static>, AllocError> {
-        self.with(|running| {
-            let zone: Option<ZoneId> = running
-                .buddy
-                .zones()
-                .get(n)
-                .map(|z| (z.nid(), z.kind()))
-                .and_then(|(nid, kind)| running.buddy.find(nid, kind));
-            match zone {
-                Some(zone) => running.buddy.alloc(zone, request),
-                None => Err(AllocError::NoMemory { order: request.order }),
-            }
-        })
-    }
-
-    /// A block of kernel memory from any zone that the direct map reaches, the highest first.
-    ///
-    /// # Errors
-    /// The last zone's.
-    pub fn alloc(&self, order: Order) -> Result<Frames<'static>, AllocError> {
-        let mut last = AllocError::NoMemory { order };
-        for n in (0..self.zones()).rev() {
-            match self.alloc_in(n, Request::unmovable(order)) {
-                Ok(frames) if self.pointer(&frames).is_some() => return Ok(frames),
-                // High memory is not for the kernel itself.
-                Ok(frames) => self.free(frames),
-                Err(e) => last = e,
-            }
-        }
-        Err(last)
-    }
-
-    /// Gives a block back.
-    pub fn free(&self, frames: Frames<'static>) {
-        self.with(|running| running.buddy.free(frames));
+        let before = (self.processor.mask)();
+        let done = work();
+        (self.processor.restore)(before);
+        done
     }
 
     /// Where a block lies.
@@ -183,21 +188,16 @@ impl Pages {
         }
     }
 
-    /// Takes a page and gives it back at once, as an interrupt handler would. Returns whether there was one.
-    pub fn touch(&self, n: usize) -> bool {
-        self.with(|running| {
-            let zones = running.buddy.zones();
-            let Some((nid, kind)) = zones.get(n % zones.len().max(1)).map(|z| (z.nid(), z.kind())) else {
-                return false;
-            };
-            let zone = running.buddy.find(nid, kind);
-            let page = zone.and_then(|zone| running.buddy.alloc(zone, Request::unmovable(Order::ZERO)).ok());
-            let there = page.is_some();
-            if let Some(page) = page {
-                running.buddy.free(page);
-            }
-            there
-        })
+    /// Takes a page and gives it back at once, as an interrupt handler. Returns whether there was one.
+    pub fn touch(&self) -> bool {
+        let got = self.gate.enter(|| {
+            self.here(|cx| {
+                let cx = cx.with_task(TaskFlags::INTERRUPT);
+                let page = self.allocator().alloc_pages(&cx, Gfp::GFP_ATOMIC | Gfp::NOWARN, Order::ZERO);
+                page.map(|page| self.allocator().free_pages(&cx, page)).is_ok()
+            })
+        });
+        got.flatten().unwrap_or(false)
     }
 
     /// A source of tables that counts.
@@ -220,19 +220,22 @@ impl TableSource for TablePages<'_> {
     fn alloc_table(&mut self) -> Option<PhysAddr> {
         let frames = self.pages.alloc(Order::ZERO).ok()?;
         let at = self.pages.phys(&frames);
-        self.pages.with(|running| running.buddy.map().deposit(frames, Use::PageTable, OwnerHandle::NONE));
+        self.pages.map.deposit(frames, Use::PageTable, OwnerHandle::NONE);
         self.taken += 1;
         Some(at)
     }
 
     fn free_table(&mut self, page: PhysAddr) {
-        let pfn = page.pfn(self.pages.page_shift);
-        self.pages.with(|running| {
-            // A page without metadata was never taken here.
-            let Some(idx) = running.buddy.map().idx(pfn) else { return };
-            let frames = running.buddy.map().withdraw(idx, Use::PageTable, OwnerHandle::NONE);
-            running.buddy.free(frames);
-        });
+        // A page without metadata was never taken here.
+        let Some(idx) = self.pages.map.idx(page.pfn(self.pages.page_shift)) else { return };
+        self.pages.free(self.pages.map.withdraw(idx, Use::PageTable, OwnerHandle::NONE));
         self.given_back += 1;
     }
 }
+
+// All processors share it.
+const _: () = {
+    const fn shared<T: Sync>() {}
+    shared::<Service<'static, 'static, 'static, Masking, Zeroing>>();
+    shared::<Pages>();
+};

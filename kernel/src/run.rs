@@ -32,7 +32,7 @@ pub fn show(
     };
     match Views::parse(options.show.unwrap_or("")) {
         Ok(views) => {
-            if let Err(e) = views.write(&mut Out(console), &State { boot, running }) {
+            if let Err(e) = views.write(&mut Out(console), &State::new(boot, running)) {
                 return refuse(&e);
             }
         }

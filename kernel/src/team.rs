@@ -131,11 +131,10 @@ impl Handlers {
         unsafe { self.pages.load(Ordering::Acquire).as_ref() }
     }
 
-    /// A timer's interrupt on the processor with this data: its handler takes a page and gives it back. Whoever has the allocator
-    /// has masked interrupts, so this does not wait for the code that it interrupted.
+    /// A timer's interrupt on the processor with this data: its handler takes a page and gives it back. Nothing in it waits for the code
+    /// that it interrupted: that masks interrupts while it has a zone's lock, and lists in use are passed by.
     pub fn tick(&self, local: &CpuLocal) {
-        let cpu = local.cpu().unwrap_or(0) as usize;
-        local.tick(self.pages().is_some_and(|pages| pages.touch(cpu)));
+        local.tick(self.pages().is_some_and(Pages::touch));
     }
 }
 

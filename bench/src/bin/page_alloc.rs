@@ -14,7 +14,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-type Machine<'x, 'z, 'm, 's, 'a> = Pages<'x, 'z, 'm, 's, 'a, NoHooks>;
+type Machine<'x, 'm, 's, 'a> = Pages<'x, 'm, 's, 'a, NoHooks>;
 
 /// A loop: its name, the function whose instructions count, how many pairs it makes, the goal and Linux's figure for a pair. Of
 /// bulk allocations and bulk frees each half counts by itself, for a page; their times are of both halves.
@@ -75,12 +75,7 @@ fn run(which: &Loop) -> f64 {
 }
 
 #[inline(never)]
-fn measured_order<'m, 'a>(
-    m: &Machine<'_, '_, 'm, '_, 'a>,
-    cx: &Context<'_, 'm, 'a>,
-    order: Order,
-    pairs: u64,
-) {
+fn measured_order<'m, 'a>(m: &Machine<'_, 'm, '_, 'a>, cx: &Context<'_, 'm, 'a>, order: Order, pairs: u64) {
     for _ in 0..pairs {
         match m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, black_box(order)) {
             Ok(frames) => m.allocator.free_pages(cx, frames),
@@ -90,7 +85,7 @@ fn measured_order<'m, 'a>(
 }
 
 #[inline(never)]
-fn measured_batch0<'m, 'a>(m: &Machine<'_, '_, 'm, '_, 'a>, cx: &Context<'_, 'm, 'a>, pairs: u64) {
+fn measured_batch0<'m, 'a>(m: &Machine<'_, 'm, '_, 'a>, cx: &Context<'_, 'm, 'a>, pairs: u64) {
     let mut held: Vec<Frames<'a>> = Vec::with_capacity(4096);
     for _ in 0..pairs / 4096 {
         for _ in 0..4096 {
@@ -107,7 +102,7 @@ fn measured_batch0<'m, 'a>(m: &Machine<'_, '_, 'm, '_, 'a>, cx: &Context<'_, 'm,
 /// Until all slots are filled: one call, but for the first pages of a fresh machine.
 #[inline(never)]
 fn measured_bulk_alloc<'m, 'a>(
-    m: &Machine<'_, '_, 'm, '_, 'a>,
+    m: &Machine<'_, 'm, '_, 'a>,
     cx: &Context<'_, 'm, 'a>,
     slots: &mut [Option<Frames<'a>>],
 ) {
@@ -123,7 +118,7 @@ fn measured_bulk_alloc<'m, 'a>(
 
 #[inline(never)]
 fn measured_bulk_free<'m, 'a>(
-    m: &Machine<'_, '_, 'm, '_, 'a>,
+    m: &Machine<'_, 'm, '_, 'a>,
     cx: &Context<'_, 'm, 'a>,
     slots: &mut [Option<Frames<'a>>],
 ) {

@@ -24,12 +24,12 @@ const fn machine(pool: usize) -> usize {
 }
 
 /// The page allocator as one CPU.
-struct Ours<'x, 'y, 'z, 'm, 's, 'a> {
-    pages: &'x Pages<'y, 'z, 'm, 's, 'a, NoHooks>,
+struct Ours<'x, 'y, 'm, 's, 'a> {
+    pages: &'x Pages<'y, 'm, 's, 'a, NoHooks>,
     cx: Context<'x, 'm, 'a>,
 }
 
-impl<'a> Source for Ours<'_, '_, '_, '_, '_, 'a> {
+impl<'a> Source for Ours<'_, '_, '_, '_, 'a> {
     type Block = Frames<'a>;
 
     #[inline]

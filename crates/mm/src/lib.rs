@@ -3,7 +3,7 @@
 //! [`Boot`] takes a [`Machine`](firmware::Machine) from what its firmware says to a running page
 //! allocator, taking at every step the decision that Linux 6.1 takes. The caller brings the memory for the tables (a
 //! [`Workspace`]) and listens to what the boot says through an [`EventSink`]; [`start_allocator`] then gives what memblock
-//! holds free to the page allocator. An embedder needs no other crate but this one and, for logs and views, `pagewright-view`:
+//! holds free to the page allocator, and [`Running::serve`] lets all processors use it. An embedder needs no other crate but this one and, for logs and views, `pagewright-view`:
 //! the crates below are re-exported ([`firmware`], [`zone`], ...). `docs/embedding.md` has the whole way.
 //!
 //! Here a PC with 1 GiB of RAM and Debian's kernel boots, and gives out a page:
@@ -74,6 +74,7 @@ pub mod percpu;
 pub mod pgtable;
 pub mod reserved_mem;
 pub mod running;
+pub mod service;
 pub mod sink;
 pub mod slab;
 pub mod sparse;
@@ -95,6 +96,7 @@ pub use pagewright_pagetable as pagetable;
 pub use pagewright_platform as platform;
 pub use pagewright_zone as zone;
 pub use running::{Running, Space, hand_over};
+pub use service::{CpuRoom, Service};
 pub use sink::{EventSink, Level, Phase, Quiet};
 pub use start::{StartError, Stopped, start_allocator};
 pub use tables::Tables;

@@ -53,7 +53,7 @@ impl<'m> Carve<'m> {
         Some(unsafe { core::slice::from_raw_parts_mut(first.as_ptr(), count) })
     }
 
-    /// `count` values that `make` gives; `None` if there is no room for them.
+    /// `count` values that `make` gives; `None` if there is no room for them, and then `make` was not called.
     pub fn slice<T>(&mut self, count: usize, mut make: impl FnMut() -> T) -> Option<&'m mut [T]> {
         const { assert!(!core::mem::needs_drop::<T>()) };
         let slots = self.uninit::<T>(count)?;
@@ -77,7 +77,8 @@ mod tests {
         let words = carve.slice(6, || 9_u64).unwrap();
         assert_eq!((&*bytes, words.len(), words[5]), (&[1, 1, 1][..], 6, 9));
         assert!(words.as_ptr().is_aligned());
-        assert!(carve.slice(2, || 0_u64).is_none(), "one word is left");
+        let refused = carve.slice(2, || -> u64 { panic!("made although there is no room") });
+        assert!(refused.is_none(), "one word is left");
         assert!(carve.slice(1, || 0_u64).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! What a machine promises to the memory manager, and the two shared kinds that rest on the promises.
+//! What a machine promises to the memory manager, and the shared kinds that rest on the promises.
 //!
 //! - [`PerCpu`]: data that one CPU alone changes, without a locked instruction, beside words that any CPU may write.
 //! - [`Mutex`] over [`Spin`]: a lock that waits by spinning, for lists that all CPUs share.

@@ -1,8 +1,9 @@
 //! The page allocator of a hosted machine in service: zones behind locks, and CPUs that threads can be.
 
+use pagewright::{Boot, BootError, CpuRoom, Running};
 use pagewright_addr::{NodeId, Order, PageShift, Pfn, PfnRange};
 use pagewright_page::{FrameIdx, PageMap, Pristine, Section, SectionTable};
-use pagewright_platform::{NoInterrupts, PerCpu};
+use pagewright_platform::{Carve, NoInterrupts, PerCpu};
 use pagewright_zone::alloc::{
     Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, ZoneCell, ZoneFigures, ZoneRef, pcp,
 };
@@ -18,17 +19,17 @@ use std::sync::atomic::AtomicU32;
 use crate::Metadata;
 
 /// A machine's allocator and its CPUs.
-pub struct Pages<'x, 'z, 'm, 's, 'a, H> {
+pub struct Pages<'x, 'm, 's, 'a, H> {
     /// The allocator.
-    pub allocator: PageAllocator<'z, 'm, 's, 'a, NoInterrupts, H>,
+    pub allocator: PageAllocator<'x, 'm, 's, 'a, NoInterrupts, H>,
     /// The page map and pageblocks below it.
     pub base: Base<'a>,
-    cpus: &'z [Cpu<'m, 'a>],
+    cpus: &'x [Cpu<'m, 'a>],
     nodes: &'x [NodeId],
     claimed: Mutex<Vec<bool>>,
 }
 
-impl<'z, 'm, 's, 'a, H: Hooks> Pages<'_, 'z, 'm, 's, 'a, H> {
+impl<'m, 's, 'a, H: Hooks> Pages<'_, 'm, 's, 'a, H> {
     /// Runs `f` as CPU number `cpu`, which nobody else may be at the time.
     ///
     /// # Panics
@@ -60,6 +61,33 @@ impl<'z, 'm, 's, 'a, H: Hooks> Pages<'_, 'z, 'm, 's, 'a, H> {
     pub fn cpus(&self) -> usize {
         self.cpus.len()
     }
+}
+
+/// Puts the page allocator of a booted machine in service for the processors that the boot started, in the host's memory, and hands it to
+/// `then`. The zones are gone from `running` afterwards.
+///
+/// # Errors
+/// As for [`Running::serve`].
+pub fn with_service<'s, 'a, H: Hooks, R>(
+    boot: &Boot<'_>,
+    running: &mut Running<'_, 's, 'a>,
+    hooks: H,
+    then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>, &Running<'_, 's, 'a>) -> R,
+) -> Result<R, BootError> {
+    let cpus = boot.online_cpus().last().map_or(1, |last| last as usize + 1);
+    let bytes = running.service_bytes(boot, cpus);
+    let words = |bytes: u64| vec![0_u64; bytes.div_ceil(8) as usize];
+    let mut shared = words(bytes.shared);
+    let mut lists: Vec<_> = (0..cpus).map(|_| words(bytes.each_cpu)).collect();
+    let rooms = lists.iter_mut().enumerate().map(|(cpu, words)| {
+        let node = boot.node_of_cpu(cpu as u32);
+        CpuRoom { node, memory: Carve::of(words) }
+    });
+    let service = running.serve(boot, Carve::of(&mut shared), rooms, NoInterrupts, hooks)?;
+    let nodes: Vec<_> = (0..cpus).map(|cpu| service.node(cpu)).collect();
+    let (base, cpus) = (*service.base(), service.cpus());
+    let claimed = Mutex::new(vec![false; cpus.len()]);
+    Ok(then(&Pages { allocator: service.allocator, base, cpus, nodes: &nodes, claimed }, running))
 }
 
 /// A plain machine to try an allocator on: pages of 4 KiB, largest blocks of order 10.
@@ -111,7 +139,7 @@ impl PlainMachine {
 pub fn with_plain_machine<H: Hooks, R>(
     machine: &PlainMachine,
     hooks: H,
-    then: impl FnOnce(&Pages<'_, '_, '_, '_, '_, H>) -> R,
+    then: impl FnOnce(&Pages<'_, '_, '_, '_, H>) -> R,
 ) -> R {
     with_debugged_machine(machine, hooks, None, then)
 }
@@ -125,7 +153,7 @@ pub fn with_debugged_machine<H: Hooks, R>(
     machine: &PlainMachine,
     hooks: H,
     debugging: Option<&Debugging<'_>>,
-    then: impl FnOnce(&Pages<'_, '_, '_, '_, '_, H>) -> R,
+    then: impl FnOnce(&Pages<'_, '_, '_, '_, H>) -> R,
 ) -> R {
     let ranges: Vec<_> = machine
         .ram
@@ -223,7 +251,7 @@ pub fn serve<'s, 'a, H: Hooks, R>(
     marks: &[ZoneMarks],
     nodes: &[NodeId],
     hooks: H,
-    then: impl FnOnce(&Pages<'_, '_, '_, 's, 'a, H>) -> R,
+    then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>) -> R,
 ) -> R {
     serve_debugged(buddy, kinds, lists, layout, marks, nodes, hooks, None, then)
 }
@@ -238,7 +266,7 @@ fn serve_debugged<'s, 'a, H: Hooks, R>(
     nodes: &[NodeId],
     hooks: H,
     debugging: Option<&Debugging<'_>>,
-    then: impl FnOnce(&Pages<'_, '_, '_, 's, 'a, H>) -> R,
+    then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>) -> R,
 ) -> R {
     let (base, zones) = buddy.parts();
     let mut room = vec![ZoneRef::EMPTY; Fallbacks::required_len(layout, zones.len())];

@@ -1,8 +1,7 @@
 //! `/proc/buddyinfo`: free blocks of each order, for each populated zone.
 
 use core::fmt::{self, Write};
-use pagewright_addr::Order;
-use pagewright_zone::buddy::Buddy;
+use pagewright_zone::figures::ZoneSource;
 
 /// Writes a zone's line: free blocks of order 0, 1, ...
 ///
@@ -20,11 +19,9 @@ pub fn zone(w: &mut dyn Write, node: u32, name: &str, free: impl Iterator<Item =
 ///
 /// # Errors
 /// The writer's.
-pub fn write(w: &mut dyn Write, buddy: &Buddy<'_, '_, '_>) -> fmt::Result {
-    for z in buddy.zones() {
-        let Some(id) = buddy.find(z.nid(), z.kind()) else { continue };
-        let orders = (0..=buddy.largest_order().get()).filter_map(Order::new);
-        zone(w, z.nid().get().into(), z.kind().name(), orders.map(|o| buddy.free_blocks(id, o)))?;
-    }
-    Ok(())
+pub fn write(w: &mut dyn Write, zones: &dyn ZoneSource) -> fmt::Result {
+    zones.zones().try_for_each(|z| {
+        let blocks = zones.orders().map(|order| zones.free_blocks(z.zone, order));
+        zone(w, z.nid.get().into(), z.kind.name(), blocks)
+    })
 }

@@ -46,6 +46,6 @@ impl<'b> State<'b, '_, '_, '_, '_> {
     /// Pages that Linux counts as managed in all zones.
     pub fn managed_pages(&self) -> u64 {
         let gigantic = self.boot.gigantic_pages.iter().map(|(.., pages)| pages);
-        self.running.managed_pages() + gigantic.sum::<u64>()
+        self.sum(|zone| zone.managed) + gigantic.sum::<u64>()
     }
 }

@@ -39,5 +39,5 @@ mod views;
 pub mod vmstat;
 pub mod zoneinfo;
 
-pub use state::State;
+pub use state::{Live, State};
 pub use views::{NotShown, UnknownView, View, ViewError, Views};

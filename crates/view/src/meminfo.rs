@@ -5,7 +5,6 @@ use core::fmt::{self, Write};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::Thp;
 use pagewright_zone::ZoneKind;
-use pagewright_zone::buddy::BuddyZone;
 
 /// Writes a line: the label without its colon, the amount, and whether that is in KiB (written `kB`) or a plain count.
 ///
@@ -32,7 +31,7 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
     let config = &state.boot.machine.config;
     let out = &mut |name: &str, kib: u64| amount(w, name, kib, true);
     let page = state.page_kib();
-    let (total, free) = (state.managed_pages(), state.sum(BuddyZone::free_pages));
+    let (total, free) = (state.managed_pages(), state.sum(|zone| zone.free));
     let available = free.saturating_sub(state.running.watermarks.totalreserve_pages());
     out("MemTotal", total * page)?;
     out("MemFree", free * page)?;
@@ -43,8 +42,8 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
          Unevictable Mlocked",
     )?;
     if config.highmem {
-        let high = state.sum_of(ZoneKind::HighMem, BuddyZone::managed_pages);
-        let high_free = state.sum_of(ZoneKind::HighMem, BuddyZone::free_pages);
+        let high = state.sum_of(ZoneKind::HighMem, |zone| zone.managed);
+        let high_free = state.sum_of(ZoneKind::HighMem, |zone| zone.free);
         out("HighTotal", high * page)?;
         out("HighFree", high_free * page)?;
         out("LowTotal", (total - high) * page)?;
@@ -84,7 +83,7 @@ fn tail(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Result {
     }
     if config.cma.is_some() {
         out("CmaTotal", state.boot.total_cma_pages * page)?;
-        out("CmaFree", state.sum(BuddyZone::free_cma_pages) * page)?;
+        out("CmaFree", state.sum(|zone| zone.free_cma) * page)?;
     }
     if config.hugetlb {
         let default = state.huge_pools().find(|p| p.default);

@@ -75,7 +75,7 @@ pub fn blocks(w: &mut dyn Write, node: u32, zone: &str, counts: impl Iterator<It
 /// The writer's.
 pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Result {
     let mut last = None;
-    for nid in state.running.buddy.zones().iter().map(|z| z.nid()) {
+    for nid in state.zones.zones().map(|z| z.nid) {
         // Zones come in the order of nodes.
         if last.replace(nid) != Some(nid) {
             node(w, state, nid)?;
@@ -85,7 +85,7 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
 }
 
 fn node(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>, nid: NodeId) -> fmt::Result {
-    let (config, buddy) = (&state.boot.machine.config, &state.running.buddy);
+    let (config, all) = (&state.boot.machine.config, state.zones);
     // Those that this kernel has, in order.
     let types = || {
         MigrateType::ALL.into_iter().filter(|m| match m {
@@ -95,19 +95,19 @@ fn node(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>, nid: NodeId) -> fm
         })
     };
     let zones = || {
-        let here = buddy.zones().iter().filter(move |z| z.nid() == nid);
-        here.filter_map(|z| Some((z.kind().name(), state.buddy_zone(nid, z.kind())?.0)))
+        let here = all.zones().filter(move |z| z.nid == nid);
+        here.map(|z| (z.kind.name(), z.zone))
     };
     let number = nid.get().into();
     head(w, config.pageblock_order(), state.orders().count())?;
     for (name, id) in zones() {
         for migrate in types() {
-            free(w, number, name, migrate, state.orders().map(|o| buddy.free_blocks_of(id, o, migrate)))?;
+            free(w, number, name, migrate, state.orders().map(|o| all.free_blocks_of(id, o, migrate)))?;
         }
     }
     blocks_head(w, types())?;
     for (name, id) in zones() {
-        let counts = buddy.pageblock_counts(id);
+        let counts = all.pageblock_counts(id);
         blocks(w, number, name, types().map(|m| counts[m.index()]))?;
     }
     Ok(())

@@ -1,24 +1,58 @@
 //! The machine that is shown.
 
+use core::fmt;
 use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, Order};
 use pagewright_zone::ZoneKind;
-use pagewright_zone::buddy::{BuddyZone, ZoneId};
+use pagewright_zone::buddy::ZoneId;
+use pagewright_zone::figures::{ListFigures, ZoneCounts, ZoneSource};
 use pagewright_zone::layout::NodeLayout;
 
 /// A machine whose page allocator serves.
 ///
-/// It stands right after its initcalls: nothing runs on it yet. What a running system would count (cache, faults,
-/// page-table pages) is shown as zero.
+/// [`State::new`] shows it right after its initcalls, when nothing runs on it yet; [`State::live`] as its CPUs use the allocator. What
+/// else a running system would count (cache, faults, page-table pages) is shown as zero.
 #[derive(Clone, Copy)]
 pub struct State<'b, 'z, 's, 'p, 'a> {
     /// The state that the boot built.
     pub boot: &'b Boot<'a>,
-    /// The page allocator with its watermarks.
+    /// What the boot handed over, with the watermarks.
     pub running: &'b Running<'z, 's, 'p>,
+    pub(crate) zones: &'b dyn ZoneSource,
+    pub(crate) live: Option<Live<'b>>,
 }
 
-impl<'b, 's, 'p> State<'b, '_, 's, 'p, '_> {
+/// What the CPUs of an allocator in service say.
+#[derive(Clone, Copy)]
+pub struct Live<'b> {
+    /// A CPU's lists of a zone, as that CPU had them when it was asked; `None` for a CPU that does not run.
+    pub lists: &'b dyn Fn(u32, ZoneId) -> Option<ListFigures>,
+}
+
+impl fmt::Debug for Live<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
+    /// A machine right after its initcalls.
+    pub fn new(boot: &'b Boot<'a>, running: &'b Running<'z, 's, 'p>) -> Self {
+        Self { boot, running, zones: &running.buddy, live: None }
+    }
+
+    /// A machine whose zones are in service with an allocator, `zones`.
+    pub fn live(
+        boot: &'b Boot<'a>,
+        running: &'b Running<'z, 's, 'p>,
+        zones: &'b dyn ZoneSource,
+        live: Live<'b>,
+    ) -> Self {
+        Self { boot, running, zones, live: Some(live) }
+    }
+}
+
+impl<'b> State<'b, '_, '_, '_, '_> {
     /// The online nodes in order.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &'b NodeLayout> + use<'b> {
         let (nodes, online) =
@@ -31,26 +65,32 @@ impl<'b, 's, 'p> State<'b, '_, 's, 'p, '_> {
         self.running.watermarks.tunables.zones.iter()
     }
 
-    pub(crate) fn buddy_zone(&self, nid: NodeId, kind: ZoneKind) -> Option<(ZoneId, &BuddyZone<'s, 'p>)> {
-        let id = self.running.buddy.find(nid, kind)?;
-        Some((id, &self.running.buddy.zones()[id.index()]))
-    }
-
     pub(crate) fn page_kib(&self) -> u64 {
         self.boot.page_bytes() >> 10
     }
 
     pub(crate) fn orders(&self) -> impl Iterator<Item = Order> + use<> {
-        (0..=self.running.buddy.largest_order().get()).filter_map(Order::new)
+        self.zones.orders()
+    }
+
+    /// A CPU's lists of a zone. Before the allocator is in service they are empty, with the sizes that they will have.
+    pub(crate) fn lists(&self, cpu: u32, nid: NodeId, kind: ZoneKind) -> Option<ListFigures> {
+        match &self.live {
+            Some(live) => (live.lists)(cpu, self.zones.find(nid, kind)?.zone),
+            None => {
+                let pageset = self.running.watermarks.zone(nid, kind)?.pageset;
+                Some(ListFigures { count: 0, high: pageset.high, batch: pageset.batch })
+            }
+        }
     }
 
     /// A sum over all zones.
-    pub(crate) fn sum(&self, count: impl Fn(&BuddyZone<'s, 'p>) -> u64) -> u64 {
-        self.running.buddy.zones().iter().map(count).sum()
+    pub(crate) fn sum(&self, count: impl Fn(&ZoneCounts) -> u64) -> u64 {
+        self.zones.zones().map(|zone| count(&zone)).sum()
     }
 
     /// A sum over all zones of one kind.
-    pub(crate) fn sum_of(&self, kind: ZoneKind, count: impl Fn(&BuddyZone<'s, 'p>) -> u64) -> u64 {
-        self.running.buddy.zones().iter().filter(|z| z.kind() == kind).map(count).sum()
+    pub(crate) fn sum_of(&self, kind: ZoneKind, count: impl Fn(&ZoneCounts) -> u64) -> u64 {
+        self.zones.zones().filter(|zone| zone.kind == kind).map(|zone| count(&zone)).sum()
     }
 }

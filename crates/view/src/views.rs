@@ -82,7 +82,7 @@ impl View {
     pub fn write(self, w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> Result<(), ViewError> {
         let written = match self {
             Self::Zoneinfo => zoneinfo::write(w, state),
-            Self::Buddyinfo => buddyinfo::write(w, &state.running.buddy),
+            Self::Buddyinfo => buddyinfo::write(w, state.zones),
             Self::Pagetypeinfo => pagetypeinfo::write(w, state),
             Self::Meminfo => meminfo::write(w, state),
             Self::Iomem => iomem::write(w, state),

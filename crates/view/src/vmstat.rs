@@ -3,7 +3,6 @@
 use crate::{State, names};
 use core::fmt::{self, Display, Write};
 use pagewright_zone::ZoneKind;
-use pagewright_zone::buddy::BuddyZone;
 
 /// Writes a counter's line.
 ///
@@ -19,7 +18,7 @@ pub fn counter(w: &mut dyn Write, name: impl Display, value: u64) -> fmt::Result
 /// The writer's.
 pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Result {
     let config = &state.boot.machine.config;
-    let (free, free_cma) = (state.sum(BuddyZone::free_pages), state.sum(BuddyZone::free_cma_pages));
+    let (free, free_cma) = (state.sum(|zone| zone.free), state.sum(|zone| zone.free_cma));
     names::zone_counters(free, free_cma).try_for_each(|(name, value)| counter(w, name, value))?;
     if config.numa {
         names::NUMA.iter().try_for_each(|name| counter(w, name, 0))?;
@@ -27,7 +26,7 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
     names::node(config).try_for_each(|name| counter(w, name, 0))?;
     // Writeback starts at 10 and 20 % of what may be dirty, which is what is free and not held back.
     let high = match config.highmem {
-        true => state.sum_of(ZoneKind::HighMem, BuddyZone::free_pages),
+        true => state.sum_of(ZoneKind::HighMem, |zone| zone.free),
         false => 0,
     };
     let reserve = state.running.watermarks.totalreserve_pages();

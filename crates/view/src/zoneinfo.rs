@@ -3,7 +3,6 @@
 use crate::{State, names};
 use core::fmt::{self, Write};
 use pagewright_zone::ZoneKind;
-use pagewright_zone::buddy::BuddyZone;
 use pagewright_zone::layout::NodeLayout;
 use pagewright_zone::watermark::ZoneMarks;
 
@@ -144,36 +143,34 @@ fn write_zone(
 ) -> fmt::Result {
     let config = &state.boot.machine.config;
     let layout = node.zone(kind);
-    let buddy = state.buddy_zone(node.nid, kind).map(|(_, z)| z);
-    let free = buddy.map_or(0, BuddyZone::free_pages);
-    let free_cma = buddy.map_or(0, BuddyZone::free_cma_pages);
+    let zone = state.zones.find(node.nid, kind);
+    let free = zone.map_or(0, |zone| zone.free);
+    let free_cma = zone.map_or(0, |zone| zone.free_cma);
     head(w, node.nid.get().into(), kind.name())?;
     if with_node {
         node_stats(w, names::node(config).map(|name| (name, 0)))?;
     }
     let counts = Pages {
         free,
-        boost: 0,
+        boost: zone.map_or(0, |zone| zone.boost),
         min: marks.min,
         low: marks.low,
         high: marks.high,
         spanned: layout.spanned,
         present: layout.present,
-        managed: buddy.map_or(0, BuddyZone::managed_pages) + state.gigantic_pages(node.nid, kind),
-        cma: buddy.map_or(0, BuddyZone::cma_pages),
+        managed: zone.map_or(0, |zone| zone.managed) + state.gigantic_pages(node.nid, kind),
+        cma: zone.map_or(0, |zone| zone.cma),
     };
     pages(w, &counts, state.running.watermarks.protection(marks))?;
     if !layout.is_populated() {
         return Ok(());
     }
     let numa = names::NUMA.into_iter().filter(|_| config.numa).map(|name| (name, 0));
-    let pageset = |cpu| Pageset {
-        cpu,
-        count: 0,
-        high: marks.pageset.high,
-        batch: marks.pageset.batch,
-        stat_threshold: config.smp.then_some(marks.stat_threshold),
+    let pageset = |cpu| {
+        let lists = state.lists(cpu, node.nid, kind)?;
+        let stat_threshold = config.smp.then_some(marks.stat_threshold);
+        Some(Pageset { cpu, count: lists.count, high: lists.high, batch: lists.batch, stat_threshold })
     };
-    let pagesets = state.boot.online_cpus().map(pageset);
+    let pagesets = state.boot.online_cpus().filter_map(pageset);
     populated(w, names::zone_counters(free, free_cma).chain(numa), pagesets, 0, layout.start_pfn.get())
 }

@@ -87,7 +87,7 @@ fn booted<R>(
     boot.run().unwrap();
     with_page_allocator(&mut boot, |boot, running| {
         running.initcalls(boot, &watermark::Cpus { online: 1, on_node: &|_| 1 });
-        look(&State { boot, running })
+        look(&State::new(boot, running))
     })
     .unwrap()
 }

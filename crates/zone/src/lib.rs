@@ -38,6 +38,7 @@
 pub mod alloc;
 pub mod buddy;
 pub mod debug;
+pub mod figures;
 pub mod gfp;
 mod kind;
 pub mod layout;

@@ -92,7 +92,7 @@ extern "C" fn main(dtb: u64) -> ! {
     pages.start_cpus(&mut boot);
 
     let views = Views::parse("memblock/memory,buddyinfo").expect("views that there are");
-    views.write(&mut Uart, &State { boot: &boot, running: &pages }).expect("a UART takes all");
+    views.write(&mut Uart, &State::new(&boot, &pages)).expect("a UART takes all");
     let block = pages.alloc(Order::ZERO).expect("a free page");
     let range = pages.range(&block, CONFIG.page_shift);
     // SAFETY: the block is ours until it is freed.

@@ -19,6 +19,7 @@ use pagewright_kernel::metal::Metal;
 use pagewright_kernel::options::Options;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::run::{closing, run, show};
+use pagewright_kernel::service::Processor;
 use pagewright_kernel::stack::map_stack;
 use pagewright_kernel::take::Take;
 use pagewright_kernel::workspace::{workspace, workspace_bytes};
@@ -89,6 +90,23 @@ pub(super) fn allocator(
         exit(how)
     }
     running
+}
+
+/// Puts the page allocator in service for all processors.
+///
+/// # Safety
+/// What [`Processor`] says holds for `processor`.
+pub(super) unsafe fn serve(
+    boot: &Boot<'_>,
+    running: Running<'static, 'static, 'static>,
+    ram: DirectMap,
+    processor: Processor,
+) -> Pages {
+    // SAFETY: the caller's promise.
+    match unsafe { Pages::serve(boot, running, ram, processor) } {
+        Ok(pages) => pages,
+        Err(e) => stop(Exit::BootFailed, format_args!("the page allocator does not serve: {e}")),
+    }
 }
 
 /// Makes the `n`th stack; returns its top.

@@ -2,10 +2,15 @@
 
 use super::clock::Value;
 use super::{Bench, Failed};
-use crate::carve::bytes_for;
+use crate::pages::Cx;
+use crate::selftest::census::free_pages;
 use pagewright_addr::Order;
 use pagewright_page::Frames;
+use pagewright_platform::carve::bytes_for;
+use pagewright_zone::Gfp;
 
+/// What is asked for.
+const KERNEL: Gfp = Gfp::GFP_KERNEL.union(Gfp::NOWARN);
 /// Pairs of an allocation and a free of one order, measured together.
 const PAIRS: u64 = 4096;
 
@@ -16,7 +21,7 @@ fn order(n: u8) -> Order {
 /// The group.
 pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
     let pages = bench.subject.pages;
-    let before = pages.free_pages();
+    let before = free_pages(pages, bench.subject.metal);
     let mut missing = None;
     for n in 0..=10 {
         match pairs(bench, n) {
@@ -30,7 +35,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
             None => missing = missing.or(Some(Failed::NoBlock(n))),
         }
     }
-    let after = pages.free_pages();
+    let after = free_pages(pages, bench.subject.metal);
     match missing {
         _ if before != after => Err(Failed::Lost(before, after)),
         Some(missing) => Err(missing),
@@ -38,19 +43,22 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
     }
 }
 
-/// A block is allocated and freed at once, again and again.
+/// A block is allocated and freed at once, again and again, by a processor that knows which one it is.
 fn pairs(bench: &Bench<'_>, n: u8) -> Option<Value> {
     let pages = bench.subject.pages;
     // What no block was taken from yet is prepared before.
     pages.free(pages.alloc(order(n)).ok()?);
     let mut failed = 0;
     let value = pages.undisturbed(|| {
-        bench.clock.each(PAIRS, |_| match pages.alloc(order(n)) {
-            Ok(frames) => pages.free(frames),
-            Err(_) => failed += 1,
+        pages.here(|cx| {
+            let allocator = pages.allocator();
+            bench.clock.each(PAIRS, |_| match allocator.alloc_pages(cx, KERNEL, order(n)) {
+                Ok(frames) => allocator.free_pages(cx, frames),
+                Err(_) => failed += 1,
+            })
         })
     });
-    (failed == 0).then_some(value)
+    value.filter(|_| failed == 0)
 }
 
 /// Blocks that are held until all are there; then they are freed in the order in which they came. The loop and the array of
@@ -62,19 +70,20 @@ fn batch(bench: &Bench<'_>, n: u8, blocks: usize) -> Option<Value> {
     let mut memory = pages.alloc(order(room.next_power_of_two().ilog2() as u8)).ok()?;
     let value = pages.carve(&mut memory).and_then(|mut carve| {
         let held = carve.slice(blocks, || None)?;
-        let mut fill_and_empty = || {
+        let mut fill_and_empty = |cx: &Cx<'_>| {
+            let allocator = pages.allocator();
             for slot in held.iter_mut() {
-                *slot = pages.alloc(order(n)).ok();
+                *slot = allocator.alloc_pages(cx, KERNEL, order(n)).ok();
             }
             let all = held.iter().all(Option::is_some);
             for frames in held.iter_mut().filter_map(Option::take) {
-                pages.free(frames);
+                allocator.free_pages(cx, frames);
             }
             all
         };
         // The first time prepares memory that no block was taken from yet.
-        let there = fill_and_empty();
-        let ticks = pages.undisturbed(|| bench.clock.ticks(|| _ = fill_and_empty()));
+        let there = pages.here(&mut fill_and_empty)?;
+        let ticks = pages.undisturbed(|| pages.here(|cx| bench.clock.ticks(|| _ = fill_and_empty(cx))))?;
         there.then(|| Value::quotient(ticks, blocks as u64))
     });
     pages.free(memory);

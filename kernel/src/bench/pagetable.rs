@@ -3,6 +3,7 @@
 use super::clock::Value;
 use super::{Bench, Failed};
 use crate::pages::TablePages;
+use crate::selftest::census::free_pages;
 use pagewright::pgtable::{KernelTables, KernelTree};
 use pagewright_addr::{Order, PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{Attr, AttrChange, AttrFlags, Level, MapOptions};
@@ -29,7 +30,7 @@ fn range(len: u64) -> VirtRange {
 /// The group.
 pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
     let (pages, metal) = (bench.subject.pages, bench.subject.metal);
-    let before = pages.free_pages();
+    let before = free_pages(pages, metal);
     let order = metal.space_order();
     let mut root = pages.alloc(Order::new(order).unwrap_or_default()).map_err(|_| Failed::NoBlock(order))?;
     pages.zero(&mut root);
@@ -44,7 +45,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
     }
     pages.free(root);
     measured?;
-    let after = pages.free_pages();
+    let after = free_pages(pages, metal);
     if before == after { Ok(()) } else { Err(Failed::Lost(before, after)) }
 }
 

@@ -5,6 +5,8 @@
 //! memory that nobody else has, that an address space's changes take effect, and that memory is either written or executed.
 
 pub mod buddy;
+pub mod census;
+mod exhaust;
 mod smp;
 mod space;
 mod tables;
@@ -53,8 +55,9 @@ impl fmt::Debug for Subject<'_> {
 type Test = fn(&Subject<'_>) -> Result<Note, Note>;
 
 /// All tests by name.
-const TESTS: [(&str, Test); 7] = [
+const TESTS: [(&str, Test); 8] = [
     ("buddy", buddy::run),
+    ("exhaust", exhaust::run),
     ("space", space::run),
     ("tables", tables::run),
     ("wx", wx::run),

@@ -1,15 +1,16 @@
 //! All processors at once: each has its own data and its timer, the page allocator serves them all while interrupts use it too,
 //! and what one processor unmaps no other one sees any more.
 
-use super::{Note, Subject, buddy, note};
+use super::{Note, Subject, buddy, census, note};
 use crate::pages::Pages;
+use crate::service::MAX_CPUS;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pagewright_addr::{Order, VirtAddr, VirtRange};
 use pagewright_pagetable::{Attr, AttrFlags, MapOptions};
 
 /// Processors that are looked at.
-const CPUS: usize = 64;
+const CPUS: usize = MAX_CPUS;
 /// Steps of each processor's stress.
 const STEPS: u32 = 1500;
 /// Data that the kernel alone reads and writes.
@@ -17,13 +18,15 @@ const DATA: Attr = Attr::normal(
     AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
 );
 
-/// Every processor stresses the page allocator.
+/// Every processor stresses the page allocator, and frees what others have allocated.
 pub(super) fn stress(subject: &Subject<'_>) -> Result<Note, Note> {
     let (pages, metal) = (subject.pages, subject.metal);
-    let before = pages.free_pages();
+    let before = census::take(subject);
     let (blocks, failed) = (AtomicU32::new(0), AtomicU32::new(0));
+    let post = [const { buddy::Mailbox::new(ArrayVec::new_const()) }; 16];
+    let post = &post[..(metal.cpus() as usize).min(16)];
     metal.on_each_cpu(&|cpu| {
-        match buddy::stress(pages, 100 + u64::from(cpu), STEPS) {
+        match buddy::stress(pages, 100 + u64::from(cpu), STEPS, post, cpu as usize) {
             Ok(n) => blocks.fetch_add(n, Ordering::Relaxed),
             Err(_) => failed.fetch_or(1 << (cpu % 32), Ordering::Relaxed),
         };
@@ -32,7 +35,8 @@ pub(super) fn stress(subject: &Subject<'_>) -> Result<Note, Note> {
     if failed != 0 {
         return Err(note(format_args!("a block was written by somebody else (processors {failed:#b})")));
     }
-    buddy::all_back(pages, before)?;
+    buddy::empty(pages, post)?;
+    census::all_back(subject, &before)?;
     let handlers: u64 =
         (0..metal.cpus()).filter_map(|cpu| metal.local(cpu)).map(|l| l.handler_blocks()).sum();
     Ok(note(format_args!(
@@ -81,13 +85,13 @@ pub(super) fn percpu(subject: &Subject<'_>) -> Result<Note, Note> {
 /// A page of the kernel's half is exchanged for another one: all processors see the new one.
 pub(super) fn shootdown(subject: &Subject<'_>) -> Result<Note, Note> {
     let pages = subject.pages;
-    let before = pages.free_pages();
+    let before = census::take(subject);
     let mut source = pages.tables();
     let result = exchange(subject, &mut source);
     let tables = source.taken - source.given_back;
     result?;
     // Tables of the kernel's half stay.
-    buddy::all_back(pages, before - tables)?;
+    census::all_back_but(subject, &before, tables)?;
     Ok(note(format_args!("{ROUNDS} exchanges on {} processors", subject.metal.cpus())))
 }
 

@@ -1,6 +1,6 @@
 //! An address space in use: map, touch, protect, expect the fault, unmap, expect the fault.
 
-use super::{Note, Subject, note};
+use super::{Note, Subject, census, note};
 use crate::metal::Access;
 use pagewright::pgtable::{KernelTables, KernelTree};
 use pagewright_addr::{Order, PhysAddr, VirtAddr, VirtRange};
@@ -15,7 +15,7 @@ const DATA: Attr = Attr::normal(AttrFlags::WRITE.union(AttrFlags::DIRTY).union(A
 /// The test.
 pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     let (pages, metal) = (subject.pages, subject.metal);
-    let before = pages.free_pages();
+    let before = census::take(subject);
     let alloc = |order: u8| {
         let order = Order::new(order).unwrap_or(Order::ZERO);
         pages.alloc(order).map_err(|e| note(format_args!("no block of order {}: {e}", order.get())))
@@ -46,7 +46,7 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     if taken != back {
         return Err(note(format_args!("{taken} tables were taken, {back} came back")));
     }
-    super::buddy::all_back(pages, before)?;
+    census::all_back(subject, &before)?;
     let small_pages = 4;
     Ok(note(format_args!("{taken} tables, a block of {large_pages} pages and one of {small_pages}")))
 }

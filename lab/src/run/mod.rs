@@ -45,7 +45,7 @@ pub struct Booted<'b, 'z, 's, 'p, 'a> {
 impl<'b, 'z, 's, 'p, 'a> Booted<'b, 'z, 's, 'p, 'a> {
     /// What its views show.
     pub fn state(&self) -> State<'b, 'z, 's, 'p, 'a> {
-        State { boot: self.boot, running: self.running }
+        State::new(self.boot, self.running)
     }
 }
 

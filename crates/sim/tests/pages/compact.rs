@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 /// Fills the machine with tenants of single pages, and lets all but every `keep`-th leave: nothing larger than a few pages is free.
 fn scatter<'m, 'a, H: Hooks>(
-    m: &Pages<'_, '_, 'm, '_, 'a, H>,
+    m: &Pages<'_, 'm, '_, 'a, H>,
     cx: &Context<'_, 'm, 'a>,
     tenants: &Tenants<'a>,
     keep: usize,
@@ -31,7 +31,7 @@ fn scatter<'m, 'a, H: Hooks>(
     m.allocator.drain_local_pages(cx);
 }
 
-fn largest_free<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>) -> u8 {
+fn largest_free<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> u8 {
     buddyinfo(m)[0].iter().rposition(|&blocks| blocks > 0).unwrap_or(0) as u8
 }
 

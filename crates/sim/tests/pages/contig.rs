@@ -19,7 +19,7 @@ pub(super) fn pfns(start: u64, len: u64) -> PfnRange {
 }
 
 /// Types of all pageblocks, in order.
-pub(super) fn types<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>) -> Vec<MigrateType> {
+pub(super) fn types<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> Vec<MigrateType> {
     let block = m.base.pageblocks().order().pages();
     (0..m.base.map().len())
         .step_by(block as usize)
@@ -29,7 +29,7 @@ pub(super) fn types<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>) -> Vec<MigrateTy
 
 /// Movable pages of an order for new tenants, as many as `count`.
 pub(super) fn settle<'m, 'a, H: Hooks>(
-    m: &Pages<'_, '_, 'm, '_, 'a, H>,
+    m: &Pages<'_, 'm, '_, 'a, H>,
     cx: &Context<'_, 'm, 'a>,
     tenants: &Tenants<'a>,
     count: usize,
@@ -44,7 +44,7 @@ pub(super) fn settle<'m, 'a, H: Hooks>(
 }
 
 pub(super) fn all_leave<'m, 'a, H: Hooks>(
-    m: &Pages<'_, '_, 'm, '_, 'a, H>,
+    m: &Pages<'_, 'm, '_, 'a, H>,
     cx: &Context<'_, 'm, 'a>,
     tenants: &Tenants<'a>,
 ) {

@@ -38,12 +38,12 @@ fn machine(mib: u64, cpus: usize) -> PlainMachine {
     PlainMachine::new(mib << 8, cpus)
 }
 
-fn zone_ids<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>) -> Vec<ZoneId> {
+fn zone_ids<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> Vec<ZoneId> {
     m.allocator.zones().iter().map(ZoneCell::id).collect()
 }
 
 /// buddyinfo over all types: free blocks of each order, zone by zone.
-fn buddyinfo<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>) -> Vec<Vec<u64>> {
+fn buddyinfo<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> Vec<Vec<u64>> {
     let zone = |zone: ZoneId| {
         (0..=m.base.largest_order().get())
             .map(|n| MigrateType::ALL.iter().map(|&t| m.allocator.free_blocks_of(zone, order(n), t)).sum())
@@ -53,7 +53,7 @@ fn buddyinfo<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>) -> Vec<Vec<u64>> {
 }
 
 /// Empties the lists of every CPU.
-fn drain<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>) {
+fn drain<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) {
     for cpu in 0..m.cpus() {
         m.on_cpu(cpu, |cx| m.allocator.drain_local_pages(cx));
     }
@@ -61,7 +61,7 @@ fn drain<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>) {
 
 /// Empties all lists, and expects the machine to be as it was. Pageblocks that are kept for urgent allocations do not merge with
 /// others; on a machine that has such, every page must be back and no block be smaller than a pageblock that was not before.
-fn expect_all_back<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>, before: &[Vec<u64>]) {
+fn expect_all_back<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>, before: &[Vec<u64>]) {
     drain(m);
     assert_eq!(m.allocator.validate(), Ok(()));
     let mut now = buddyinfo(m);

@@ -47,7 +47,7 @@ fn hold<'a>(held: &mut Held<'a>, frames: Frames<'a>) {
 /// Allocates in bulk around pages that are held already, and gives about half of the result back at once. Returns by how many pages
 /// more are held.
 fn in_bulk<'m, 'a>(
-    m: &Pages<'_, '_, 'm, '_, 'a, NoHooks>,
+    m: &Pages<'_, 'm, '_, 'a, NoHooks>,
     cx: &Context<'_, 'm, 'a>,
     random: &mut Random,
     held: &mut Held<'a>,

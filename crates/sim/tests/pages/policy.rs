@@ -21,7 +21,7 @@ fn three_nodes() -> PlainMachine {
     }
 }
 
-fn nid<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>, frames: &Frames<'_>) -> u16 {
+fn nid<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>, frames: &Frames<'_>) -> u16 {
     (m.base.map().pfn(frames.start()).get() / 0x4_0000 - 1) as u16
 }
 
@@ -30,7 +30,7 @@ fn policy(text: &str) -> Mempolicy {
 }
 
 /// A node's numbers; its zones' added up over what all CPUs' lists served.
-fn stat<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>, of: u16) -> NumaStat {
+fn stat<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>, of: u16) -> NumaStat {
     let zones = m.allocator.zones().iter().filter(|zone| zone.nid() == node(of));
     zones.fold(NumaStat::default(), |sum, zone| {
         let served = |cpu| m.on_cpu(cpu, |cx| cx.cpu.enter().unwrap().served(zone.id()));
@@ -40,7 +40,7 @@ fn stat<H: Hooks>(m: &Pages<'_, '_, '_, '_, '_, H>, of: u16) -> NumaStat {
 
 /// Uses up a node, but for what is kept for the urgent.
 fn use_up<'m, 'a, H: Hooks>(
-    m: &Pages<'_, '_, 'm, '_, 'a, H>,
+    m: &Pages<'_, 'm, '_, 'a, H>,
     cx: &Context<'_, 'm, 'a>,
     n: u16,
 ) -> Vec<Frames<'a>> {

@@ -101,7 +101,7 @@ fn kept_blocks_go_to_the_needy_at_last() {
 }
 
 /// All memory in movable blocks of half a pageblock, each second one free: the next unmovable page must mix with them.
-fn half_used<'m, 'a>(m: &Pages<'_, '_, 'm, '_, 'a, &Script>, cx: &Context<'_, 'm, 'a>) -> Vec<Frames<'a>> {
+fn half_used<'m, 'a>(m: &Pages<'_, 'm, '_, 'a, &Script>, cx: &Context<'_, 'm, 'a>) -> Vec<Frames<'a>> {
     let all = cx.with_task(TaskFlags::MEMALLOC);
     let mut held = vec![];
     while let Ok(block) = m.allocator.alloc_pages(&all, Gfp::GFP_HIGHUSER_MOVABLE | Gfp::NOWARN, order(8)) {

@@ -28,6 +28,7 @@ mod error;
 mod exact;
 pub mod extfrag;
 pub mod fallback;
+mod figures;
 mod flags;
 mod free;
 mod get;

@@ -1,6 +1,6 @@
 //! What /proc/buddyinfo and /proc/pagetypeinfo show.
 
-use super::{Buddy, BuddyZone, MigrateType, ZoneId};
+use super::{Buddy, BuddyZone, MigrateType, Pageblocks, ZoneId};
 use pagewright_addr::Order;
 use pagewright_page::FrameIdx;
 
@@ -18,18 +18,25 @@ impl Buddy<'_, '_, '_> {
         MigrateType::ALL.iter().map(|&m| self.free_blocks_of(zone, order, m)).sum()
     }
 
+    /// How many pageblocks of a zone are of each type ([`Pageblocks::counts`]).
+    pub fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts {
+        self.ground.blocks.counts(zone)
+    }
+}
+
+impl Pageblocks<'_> {
     /// How many pageblocks of a zone are of each type. A block counts for the zone of its first frame; a zone that
     /// begins inside a block counts that block by its own type.
-    pub fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts {
-        let block = self.ground.blocks.order().pages();
+    pub fn counts(&self, zone: ZoneId) -> MigrateCounts {
+        let block = self.order().pages();
         let mut counts = [0; MigrateType::COUNT];
         let mut last = None;
-        for piece in self.ground.blocks.pieces().iter().filter(|p| p.zone == zone) {
+        for piece in self.pieces().iter().filter(|p| p.zone == zone) {
             for at in (piece.start & !(block - 1)..piece.end).step_by(block as usize) {
                 // Two pieces of a zone may share a block.
                 if last != Some(at) {
                     let inside = FrameIdx::new(at.max(piece.start) as u32);
-                    counts[self.ground.blocks.migrate_type(inside).index()] += 1;
+                    counts[self.migrate_type(inside).index()] += 1;
                     last = Some(at);
                 }
             }

@@ -99,9 +99,8 @@ fn boot(
     let ram = &unsafe { DirectMap::new(mapped, image.virt_offset()) };
     let running = sequence::allocator(&mut boot, ram, options, steps);
 
-    let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
-    // SAFETY: what is masked are all interrupts that this image takes.
-    let pages = unsafe { pages.masking(cpu::mask, cpu::restore) };
+    // SAFETY: what is masked are all interrupts that this image takes, and each processor has its number in a register of its own.
+    let pages = unsafe { sequence::serve(&boot, running, ram.clone(), smp::PROCESSOR) };
     let stack = sequence::stack(&boot, &pages, 0);
     let window = uart.and_then(|uart| late_console(&boot, &pages, uart));
     // SAFETY: the boot's tables have the image and low memory where the first ones have them. The device tree lies in low memory.

@@ -116,9 +116,8 @@ fn boot(
     tlb::flush_all();
     fault::set_ram(ram);
 
-    let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
-    // SAFETY: what is masked are all interrupts that this image takes.
-    let pages = unsafe { pages.masking(cpu::mask, cpu::restore) };
+    // SAFETY: what is masked are all interrupts that this image takes, and each processor has its number in a register of its own.
+    let pages = unsafe { sequence::serve(&boot, running, ram.clone(), smp::PROCESSOR) };
     let stack = sequence::stack(&boot, &pages, 0);
     tlb::publish();
     let kernel = Kernel { boot: &boot, pages: &pages, image, options, steps };

@@ -13,6 +13,7 @@ use pagewright_kernel::console::line;
 use pagewright_kernel::devices::PsciMethod;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::percpu::{self, CpuLocal};
+use pagewright_kernel::service::Processor;
 use pagewright_kernel::stack::{io_range, map_stack};
 use pagewright_kernel::team::{Handlers, Locals, MAX_CPUS, Team, arrives, bring_up};
 use pagewright_kernel::work::Post;
@@ -43,6 +44,15 @@ static RECORD: Record = Record([const { AtomicU64::new(0) }; 8]);
 unsafe extern "C" {
     /// See `entry.s`.
     fn secondary_entry();
+}
+
+/// What the page allocator asks of a processor.
+pub(crate) const PROCESSOR: Processor = Processor { mask: cpu::mask, restore: cpu::restore, current };
+
+/// This processor's number. The one that boots has the first before it has data of its own; the others have data before they
+/// are interrupted, and their number when they have arrived.
+fn current() -> Option<u32> {
+    local().map_or(Some(0), CpuLocal::cpu)
 }
 
 /// This processor's data. `None` before it has some.

@@ -11,6 +11,7 @@ use pagewright_kernel::console::{Console, line};
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::percpu::{self, CpuLocal};
+use pagewright_kernel::service::Processor;
 use pagewright_kernel::stack::map_stack;
 use pagewright_kernel::team::{Handlers, Locals, Team, arrives, bring_up};
 use pagewright_kernel::work::Post;
@@ -62,6 +63,15 @@ pub(super) fn restore(before: usize) {
     }
 }
 
+/// What the page allocator asks of a processor.
+pub(super) const PROCESSOR: Processor = Processor { mask, restore, current };
+
+/// This processor's number. The one that boots has the first before it has data of its own; the others have data before they
+/// are interrupted, and their number when they have arrived.
+fn current() -> Option<u32> {
+    local().map_or(Some(0), CpuLocal::cpu)
+}
+
 /// This processor's data. `None` before it has some.
 fn local() -> Option<&'static CpuLocal> {
     let at = GsBase::read().as_u64() as usize;
@@ -100,14 +110,15 @@ pub(super) fn interrupt(vector: u8) -> bool {
 
 /// Does something while no handler of another processor uses the page allocator or its metadata, and this one is not interrupted.
 pub(super) fn with_all_memory<R>(work: impl FnOnce() -> R) -> R {
+    let quietly = || {
+        let before = mask();
+        let done = work();
+        restore(before);
+        done
+    };
     match HANDLERS.pages() {
-        Some(pages) => pages.with(|_| work()),
-        None => {
-            let before = mask();
-            let done = work();
-            restore(before);
-            done
-        }
+        Some(pages) => pages.without_handlers(quietly),
+        None => quietly(),
     }
 }
 

@@ -112,9 +112,8 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
     tlb::flush_here();
     fault::set_ram(&ram);
 
-    let pages = Pages::new(running, ram.clone(), machine.config.page_shift);
-    // SAFETY: what is masked are all interrupts that this image takes.
-    let pages = unsafe { pages.masking(smp::mask, smp::restore) };
+    // SAFETY: what is masked are all interrupts that this image takes, and each processor has its number in a register of its own.
+    let pages = unsafe { sequence::serve(&boot, running, ram.clone(), smp::PROCESSOR) };
     let [stack, faults] = [0, 1].map(|n| sequence::stack(&boot, &pages, n));
     // SAFETY: the stack was just made for this.
     if !unsafe { cpu::set_up(0, faults) } {

@@ -307,7 +307,11 @@ fn run(
         if matches!(depth, Depth::Use | Depth::UseIfSmall) {
             super::usage::use_and_return(running);
         }
-        after(boot, running)
+        let after = after(boot, running);
+        if matches!(depth, Depth::Use | Depth::UseIfSmall) {
+            super::service::serve_and_return(boot, running);
+        }
+        after
     });
     match after {
         Ok(after) => Ok(Facts {

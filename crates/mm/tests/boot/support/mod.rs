@@ -3,6 +3,7 @@
 pub(crate) mod efi;
 pub(crate) mod facts;
 pub(crate) mod model;
+mod service;
 pub(crate) mod spec;
 pub(crate) mod tables;
 pub(crate) mod tree;

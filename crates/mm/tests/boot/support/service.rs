@@ -1,0 +1,85 @@
+//! The page allocator in service on a booted machine: what CPUs take and give back.
+
+use pagewright::{Boot, BootError, CpuRoom, Running};
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::Frames;
+use pagewright_platform::{Carve, NoInterrupts};
+use pagewright_sim::pages::{Pages, with_service};
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::{AllocFailure, NoHooks};
+use pagewright_zone::figures::ZoneSource;
+
+/// CPUs of a machine that is put in service, at most: their lists cost memory.
+const CPUS: u32 = 16;
+
+/// Free blocks of each order and pageblocks of each type, zone by zone.
+fn counts(zones: &dyn ZoneSource) -> Vec<(u64, Vec<u64>)> {
+    zones.zones().map(|z| (z.free, zones.orders().map(|o| zones.free_blocks(z.zone, o)).collect())).collect()
+}
+
+/// Puts the allocator in service, has each CPU take blocks of every order for every purpose, has another one free them, and expects
+/// what was there before.
+pub(super) fn serve_and_return(boot: &Boot<'_>, running: &mut Running<'_, '_, '_>) {
+    if boot.online_cpus().count() as u32 > CPUS || running.buddy.zones().is_empty() {
+        return;
+    }
+    too_little_memory_changes_nothing(boot, running);
+    let before = counts(&running.buddy);
+    let served = with_service(boot, running, NoHooks, |pages, running| {
+        assert_eq!(counts(&pages.allocator), before, "the zones are as they were");
+        assert!(running.buddy.zones().iter().all(|z| z.free_pages() == 0), "and they are in one place only");
+        use_on_all_cpus(pages);
+        for cpu in 0..pages.cpus() {
+            pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
+        }
+        pages.allocator.validate().unwrap_or_else(|v| panic!("in service: {v}"));
+        assert_eq!(counts(&pages.allocator), before, "every page is back");
+    });
+    served.expect("memory as asked for");
+}
+
+fn use_on_all_cpus(pages: &Pages<'_, '_, '_, '_, NoHooks>) {
+    let masks = [
+        Gfp::GFP_KERNEL,
+        Gfp::GFP_HIGHUSER_MOVABLE,
+        Gfp::GFP_KERNEL | Gfp::RECLAIMABLE,
+        Gfp::GFP_KERNEL | Gfp::DMA,
+        Gfp::GFP_KERNEL | Gfp::DMA32,
+    ];
+    let mut held: Vec<Frames<'_>> = Vec::new();
+    for cpu in 0..pages.cpus() {
+        pages.on_cpu(cpu, |cx| {
+            for order in [0, 0, 1, 2, 3, 4, 0, 9].into_iter().filter_map(Order::new) {
+                for gfp in masks.map(|gfp| gfp | Gfp::NOWARN) {
+                    match pages.allocator.alloc_pages(cx, gfp, order) {
+                        Ok(frames) => held.push(frames),
+                        Err(e) => assert!(
+                            matches!(e, AllocFailure::NoMemory { .. } | AllocFailure::TooLarge { .. }),
+                            "{e}"
+                        ),
+                    }
+                }
+            }
+        });
+    }
+    let cpus = pages.cpus();
+    for (n, frames) in held.into_iter().enumerate() {
+        pages.on_cpu((n + 1) % cpus, |cx| pages.allocator.free_pages(cx, frames));
+    }
+}
+
+/// Each piece of memory that is too small is refused by name.
+fn too_little_memory_changes_nothing(boot: &Boot<'_>, running: &mut Running<'_, '_, '_>) {
+    let before = counts(&running.buddy);
+    let bytes = running.service_bytes(boot, 1);
+    // Less than the alignment that was counted in may do.
+    for (shared, lists) in [(0, bytes.each_cpu), (bytes.shared / 2, bytes.each_cpu), (bytes.shared, 0)] {
+        let words = |bytes: u64| vec![0_u64; bytes.div_ceil(8) as usize];
+        let (mut shared, mut lists) = (words(shared), words(lists));
+        let room = CpuRoom { node: NodeId::ZERO, memory: Carve::of(&mut lists) };
+        let refused =
+            running.serve(boot, Carve::of(&mut shared), [room].into_iter(), NoInterrupts, NoHooks).err();
+        assert!(matches!(refused, Some(BootError::Space { .. })), "{refused:?}");
+        assert_eq!(counts(&running.buddy), before);
+    }
+}

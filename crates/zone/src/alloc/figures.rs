@@ -1,0 +1,38 @@
+//! What an allocator in service says of its zones and lists.
+
+use super::{Context, Hooks, PageAllocator};
+use crate::buddy::{MigrateCounts, MigrateType, ZoneId};
+use crate::figures::{ListFigures, ZoneCounts, ZoneSource};
+use pagewright_addr::Order;
+use pagewright_platform::{Interrupts, WithoutInterrupts};
+
+impl<I: Interrupts, H: Hooks> ZoneSource for PageAllocator<'_, '_, '_, '_, I, H> {
+    fn zone(&self, at: usize) -> Option<ZoneCounts> {
+        let cell = self.zones.get(at)?;
+        let _quiet = WithoutInterrupts::new(&self.interrupts);
+        let figures = ZoneCounts::of(&cell.lists.lock());
+        Some(ZoneCounts { boost: cell.boost_pages(), ..figures })
+    }
+
+    fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
+        Self::free_blocks_of(self, zone, order, migrate)
+    }
+
+    fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts {
+        self.ground.blocks.counts(zone)
+    }
+
+    fn largest_order(&self) -> Order {
+        self.ground.largest
+    }
+}
+
+impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
+    /// What lies in this CPU's lists of a zone. `None` for a zone that there is not, and inside a use of the lists.
+    pub fn list_figures(&self, cx: &Context<'_, 'm, 'a>, zone: ZoneId) -> Option<ListFigures> {
+        let own = cx.cpu.enter()?;
+        let figures = own.zone(zone)?;
+        let (high, batch) = (figures.high().into(), figures.batch().into());
+        Some(ListFigures { count: own.count(zone).into(), high, batch })
+    }
+}

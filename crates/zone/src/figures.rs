@@ -1,0 +1,111 @@
+//! What a machine's zones and CPUs have, for whoever shows it: the same questions of free lists that are booting ([`Buddy`]) and of
+//! an allocator in service ([`PageAllocator`](crate::alloc::PageAllocator)).
+//!
+//! A zone's counts are those between two operations under its lock. What lies in a CPU's lists only that CPU
+//! can tell ([`list_figures`](crate::alloc::PageAllocator::list_figures)), so whoever shows it asks each CPU first.
+
+use crate::ZoneKind;
+use crate::buddy::{Buddy, BuddyZone, MigrateCounts, MigrateType, ZoneId};
+use pagewright_addr::{NodeId, Order};
+
+/// A zone's counts, in pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZoneCounts {
+    /// The zone.
+    pub zone: ZoneId,
+    /// Its node.
+    pub nid: NodeId,
+    /// Its kind.
+    pub kind: ZoneKind,
+    /// Free pages, those of CPUs' lists not among them (`nr_free_pages`).
+    pub free: u64,
+    /// Free pages of CMA areas (`nr_free_cma`).
+    pub free_cma: u64,
+    /// Pages that the allocator manages, free or not.
+    pub managed: u64,
+    /// Pages of CMA areas.
+    pub cma: u64,
+    /// What fragmentation adds to the watermarks for a while.
+    pub boost: u64,
+}
+
+/// What lies in one CPU's lists of one zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ListFigures {
+    /// Pages in them.
+    pub count: u64,
+    /// Above so many some are given back.
+    pub high: u64,
+    /// How many move at once.
+    pub batch: u64,
+}
+
+/// Zones that can be looked at.
+pub trait ZoneSource {
+    /// A zone by its place, from 0 on; `None` past the last.
+    fn zone(&self, at: usize) -> Option<ZoneCounts>;
+
+    /// Free blocks of an order and type in a zone, untouched ones included.
+    fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64;
+
+    /// How many pageblocks of a zone are of each type.
+    fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts;
+
+    /// The largest order.
+    fn largest_order(&self) -> Order;
+}
+
+impl ZoneCounts {
+    pub(crate) fn of(zone: &BuddyZone<'_, '_>) -> Self {
+        Self {
+            zone: zone.id(),
+            nid: zone.nid(),
+            kind: zone.kind(),
+            free: zone.free_pages(),
+            free_cma: zone.free_cma_pages(),
+            managed: zone.managed_pages(),
+            cma: zone.cma_pages(),
+            boost: 0,
+        }
+    }
+}
+
+impl dyn ZoneSource + '_ {
+    /// All zones, in order.
+    pub fn zones(&self) -> impl Iterator<Item = ZoneCounts> + '_ {
+        (0..).map_while(|at| self.zone(at))
+    }
+
+    /// The zone of a node and kind.
+    pub fn find(&self, nid: NodeId, kind: ZoneKind) -> Option<ZoneCounts> {
+        self.zones().find(|zone| (zone.nid, zone.kind) == (nid, kind))
+    }
+
+    /// Free blocks of an order in a zone.
+    pub fn free_blocks(&self, zone: ZoneId, order: Order) -> u64 {
+        MigrateType::ALL.iter().map(|migrate| self.free_blocks_of(zone, order, *migrate)).sum()
+    }
+
+    /// All orders, ascending.
+    pub fn orders(&self) -> impl Iterator<Item = Order> + use<> {
+        (0..=self.largest_order().get()).filter_map(Order::new)
+    }
+}
+
+impl ZoneSource for Buddy<'_, '_, '_> {
+    fn zone(&self, at: usize) -> Option<ZoneCounts> {
+        self.zones().get(at).map(ZoneCounts::of)
+    }
+
+    fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
+        Buddy::free_blocks_of(self, zone, order, migrate)
+    }
+
+    fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts {
+        self.pageblocks().counts(zone)
+    }
+
+    fn largest_order(&self) -> Order {
+        Buddy::largest_order(self)
+    }
+}
