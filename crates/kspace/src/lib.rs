@@ -2,7 +2,7 @@
 //!
 //! A [`Layout`] is the whole virtual map of a kernel as a plain value, computed from its configuration and version and
 //! from a few facts of the machine ([`Facts`]). A [`Fixmap`] numbers the addresses that are known at compile time;
-//! [`EarlyIoremap`] hands out the temporary ones among them. Nothing here keeps state in globals, and page tables are
+//! [`EarlyIoremap`] hands out the temporary ones among them. [`areas`] keeps what of a region is in use by which area. Nothing here keeps state in globals, and page tables are
 //! reached through a cursor of `pagewright-pagetable`.
 //!
 //! ```
@@ -23,6 +23,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod areas;
 pub mod early_ioremap;
 pub mod fixmap;
 pub mod layout;
