@@ -172,6 +172,14 @@ macro_rules! debug {
 pub(crate) use {debug, info, warning};
 
 impl<'a> Boot<'a> {
+    /// Whether a boot of this machine can begin: its architecture is built in, its numbers can be.
+    ///
+    /// # Errors
+    /// [`BootError`], as [`Self::new`] gives it.
+    pub fn check(machine: &Machine<'_>) -> Result<(), BootError> {
+        crate::check::machine(machine)
+    }
+
     /// The state before the first phase: an empty memblock over the workspace, and the command line read.
     ///
     /// For those who want a word before [`Self::run`], say to make an allocation fail

@@ -13,6 +13,7 @@ use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::cmdline::Params;
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::I386Areas;
+use pagewright_memblock::Set;
 
 /// Bytes that one `struct page` can have: two words at least, and no configuration comes near the most.
 const STRUCT_PAGE: core::ops::RangeInclusive<u32> = 8..=256;
@@ -108,7 +109,8 @@ pub(crate) fn memory(b: &Boot<'_>) -> Result<(), BootError> {
     let last = image.end.saturating_sub(1);
     let inside = b.mb.is_memory(image.start) && b.mb.is_memory(last);
     if !image.is_empty() && !inside {
-        return Err(BootError::ImageOutsideMemory);
+        let held = b.mb.regions(Set::Memory).iter().map(|r| r.range().intersection(&image).len());
+        return Err(BootError::ImageOutsideMemory { missing: image.len() - held.sum::<u64>() });
     }
     Ok(())
 }

@@ -24,7 +24,10 @@ pub enum BootError {
         limit: u64,
     },
     /// The kernel image does not lie in memory.
-    ImageOutsideMemory,
+    ImageOutsideMemory {
+        /// How many bytes of it do not.
+        missing: u64,
+    },
     /// A combination of kernel configuration choices that cannot exist or is not modelled.
     Config(pagewright_firmware::config::Refusal),
     /// A number in the machine's description that no machine has.
@@ -83,7 +86,9 @@ impl fmt::Display for BootError {
             Self::NoMemory { empty_node: false } => f.write_str("the firmware describes no memory"),
             Self::Memblock(e) => write!(f, "memblock: {e}"),
             Self::TooMany { what, limit } => write!(f, "too many {what}: at most {limit} fit"),
-            Self::ImageOutsideMemory => f.write_str("the kernel image does not lie in memory"),
+            Self::ImageOutsideMemory { missing } => {
+                write!(f, "the kernel image does not lie in memory: {missing} bytes short")
+            }
             Self::Config(e) => write!(f, "kernel configuration: {e}"),
             Self::Machine { what, value } => write!(f, "the {what} cannot be {value:#x}"),
             Self::Version { arch, version, oldest, newest } if oldest == newest => {

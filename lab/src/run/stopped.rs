@@ -18,10 +18,13 @@ pub(super) fn boot_fault(machine: &OwnedMachine, record: &Recorder, error: &Boot
         BootError::NoMemory { empty_node: false } => {
             (error.to_string(), "RAM at addresses that this kernel reaches (--memory)".to_owned())
         }
-        BootError::ImageOutsideMemory => {
+        BootError::ImageOutsideMemory { missing } => {
             let image = &machine.image;
             let (start, end) = (image.load_start().get(), image.end.get());
-            let what = format!("no RAM for all of the kernel image, [mem {start:#x}-{:#x}]", end.max(1) - 1);
+            let what = format!(
+                "no RAM for all of the kernel image, [mem {start:#x}-{:#x}]: {missing} bytes short",
+                end.max(1) - 1
+            );
             (what, format!("RAM there, {} KiB of it (--memory)", end.saturating_sub(start).div_ceil(1024)))
         }
         BootError::TooMuchMemory { frames } => (

@@ -1,21 +1,22 @@
 //! From an ELF file to the bytes that a loader puts into memory, and how many they are.
 
-/// A loadable segment: where it lies in the file, where in memory, and how long it is in the file.
+/// A loadable segment: where it lies in the file, where in memory, how long it is in the file and how long in memory.
 struct Segment {
     offset: usize,
     address: u64,
     len: usize,
+    memory: u64,
 }
 
-/// The loadable segments as one run of bytes from the first of them on; what the file has nothing for at the end (bss) is left
-/// out. Segments are placed by their physical addresses.
+/// The loadable segments as one run of bytes from the first of them on, placed by their physical addresses. What the file has nothing
+/// for (bss) is there as zeroes, at the end too: a loader sees how much memory the image takes, and puts nothing else there.
 ///
 /// # Errors
 /// Why it is no ELF file that can be laid out.
 pub(super) fn flatten(file: &[u8]) -> Result<Vec<u8>, String> {
     let segments: Vec<Segment> = segments(file).ok_or("no little-endian ELF file")?;
     let start = segments.iter().map(|s| s.address).min().ok_or("nothing to load")?;
-    let end = segments.iter().map(|s| s.address + s.len as u64).max().unwrap_or(start);
+    let end = segments.iter().map(|s| s.address.saturating_add(s.memory)).max().unwrap_or(start);
     const LIMIT: u64 = 64 << 20;
     if end - start > LIMIT {
         return Err(format!("{} bytes from the first segment to the last", end - start));
@@ -27,6 +28,12 @@ pub(super) fn flatten(file: &[u8]) -> Result<Vec<u8>, String> {
         image[at..at + s.len].copy_from_slice(bytes);
     }
     Ok(image)
+}
+
+/// Where the first segment ends in memory.
+pub(super) fn first_end(file: &[u8]) -> Option<u64> {
+    let first = segments(file)?.into_iter().min_by_key(|s| s.address)?;
+    first.address.checked_add(first.memory)
 }
 
 fn segments(file: &[u8]) -> Option<Vec<Segment>> {
@@ -48,11 +55,13 @@ fn segments(file: &[u8]) -> Option<Vec<Segment>> {
     let mut found = Vec::new();
     for n in 0..count {
         let at = usize::try_from(table + n * size).ok()?;
-        // offset, virtual address, physical address, length in the file: one word each, behind type (and flags, if wide).
+        // Offset, virtual address, physical address, length in the file and in memory: one word each, behind the type (and flags, if
+        // wide).
         let field = |n: usize| number(at + if wide { 8 } else { 4 } + n * word, word);
         let len = usize::try_from(field(3)?).ok()?;
-        if number(at, 4)? == LOAD && len > 0 {
-            found.push(Segment { offset: usize::try_from(field(0)?).ok()?, address: field(2)?, len });
+        if number(at, 4)? == LOAD {
+            let memory = field(4)?.max(len as u64);
+            found.push(Segment { offset: usize::try_from(field(0)?).ok()?, address: field(2)?, len, memory });
         }
     }
     Some(found)

@@ -116,6 +116,11 @@ fn mebibytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit).filter(|n| *n > 0)
 }
 
+/// Where what runs on this target's processor is built: images of one processor are made of the same crates, which are built once.
+pub(crate) fn build_dir(project: &Project, target: &Target) -> PathBuf {
+    project.target().join("images").join(target.triple)
+}
+
 /// Builds the image and returns the file that QEMU loads.
 ///
 /// # Errors
@@ -123,7 +128,7 @@ fn mebibytes(text: &str) -> Option<u64> {
 pub(crate) fn build(project: &Project, target: &Target) -> Result<PathBuf, String> {
     tools::rust_target(project, target.triple)?;
     let features = target.features.join(",");
-    let dir = project.target().join("images").join(target.name);
+    let dir = build_dir(project, target);
     let cargo = project.cmd("cargo").args(["build", "--profile", "image", "--package", "pagewright-kernel"]);
     let cargo = cargo.args(["--bin", "pagewright-image", "--features", &features, "--target", target.triple]);
     // Flags of this build alone; what the environment has would leak into an image.
@@ -133,7 +138,10 @@ pub(crate) fn build(project: &Project, target: &Target) -> Result<PathBuf, Strin
     if !out.ok() {
         return Err(format!("the {} image does not build\n{}", target.name, cmd::tail(&out.text, 60)));
     }
-    let elf = dir.join(target.triple).join("image").join("pagewright-image");
+    let built = dir.join(target.triple).join("image").join("pagewright-image");
+    // The next image of the same processor takes this one's name.
+    let elf = project.target().join("images").join(format!("pagewright-{}", target.name));
+    std::fs::copy(&built, &elf).map_err(|e| format!("{}: {e}", elf.display()))?;
     if !target.flat {
         return Ok(elf);
     }
@@ -196,12 +204,28 @@ impl Ended {
     }
 }
 
+/// Whether RAM up to `memory` holds an image's code, which ends at `end`.
+fn code_fits(target: &Target, memory: u64, end: u64) -> Result<(), String> {
+    match end.checked_sub(memory) {
+        None | Some(0) => Ok(()),
+        Some(short) => {
+            Err(format!("too little memory: the code of the {} image is {short} bytes short", target.name))
+        }
+    }
+}
+
 /// The program and its arguments.
 ///
 /// # Errors
 /// What is missing or cannot be.
 fn command(target: &Target, guest: &Guest, image: &Path) -> Result<(String, Vec<String>), String> {
     tools::qemu(target.package, target.qemu)?;
+    // Of an ELF file QEMU loads what RAM holds, and says nothing: without its first bytes the image cannot either.
+    if !target.flat {
+        let file = std::fs::read(image).map_err(|e| format!("{}: {e}", image.display()))?;
+        let end = elf::first_end(&file).ok_or_else(|| format!("{}: no ELF file", image.display()))?;
+        code_fits(target, guest.memory_mib << 20, end)?;
+    }
     let mut args: Vec<String> = target.machine.iter().map(|s| (*s).to_owned()).collect();
     args.extend(guest.args(image)?);
     Ok((target.qemu.to_owned(), args))

@@ -6,6 +6,7 @@ use super::*;
 fn elf(wide: bool) -> Vec<u8> {
     let (word, header, entry) = if wide { (8, 64, 56) } else { (4, 52, 32) };
     let mut file = vec![0_u8; header + 2 * entry];
+    // In memory the second is four bytes longer.
     file[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', if wide { 2 } else { 1 }, 1, 1]);
     let mut put =
         |at: usize, len: usize, value: u64| file[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
@@ -20,16 +21,26 @@ fn elf(wide: bool) -> Vec<u8> {
         put(fields, word, (header + 2 * entry + 3 * n) as u64);
         put(fields + 2 * word, word, address);
         put(fields + 3 * word, word, len);
+        put(fields + 4 * word, word, len + 4 * n as u64);
     }
     file.extend([1, 2, 3, 4, 5]);
     file
 }
 
 #[test]
-fn segments_are_laid_out_by_address_with_zeroes_between() {
+fn segments_are_laid_out_by_address_with_zeroes_between_and_behind() {
     for wide in [false, true] {
-        assert_eq!(elf::flatten(&elf(wide)).unwrap(), [1, 2, 3, 0, 0, 0, 0, 0, 4, 5]);
+        assert_eq!(elf::flatten(&elf(wide)).unwrap(), [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 0, 0, 0, 0]);
+        assert_eq!(elf::first_end(&elf(wide)), Some(0x1003));
     }
+}
+
+#[test]
+fn memory_that_does_not_hold_the_code_is_refused_with_what_is_missing() {
+    let x86 = target("x86_64").unwrap();
+    assert_eq!(code_fits(x86, 4 << 20, 4 << 20), Ok(()));
+    let why = code_fits(x86, 2 << 20, (2 << 20) + 1000).unwrap_err();
+    assert_eq!(why, "too little memory: the code of the x86_64 image is 1000 bytes short");
 }
 
 #[test]

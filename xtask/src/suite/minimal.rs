@@ -33,7 +33,7 @@ pub(super) fn check(suite: &Suite<'_>, limit: Limit) -> Result<(), String> {
     tools::rust_target(suite.project, target.triple)?;
     tools::qemu(target.package, target.qemu)?;
     // The image's folder and flags: what both are made of is built once.
-    let dir = suite.project.target().join("images").join(target.name);
+    let dir = qemu::build_dir(suite.project, target);
     let cargo =
         suite.project.cmd("cargo").args(["build", "--profile", "image", "--package", "pagewright-minimal"]);
     let cargo = cargo.args(["--features", "metal", "--target", target.triple]).env("CARGO_TARGET_DIR", &dir);

@@ -8,6 +8,7 @@ mod corpus;
 mod hosted;
 mod images;
 mod minimal;
+mod pairs;
 mod parsers;
 mod rust;
 mod same;

@@ -8,14 +8,16 @@
 
 mod capture;
 
-use super::Suite;
+use super::pairs::two_at_a_time;
+use super::{Suite, images};
 use crate::cmd;
+use crate::project::Project;
 use crate::qemu::{self, Guest, Target};
 use crate::stage::{Limit, Outcome};
 pub(super) use capture::{MODELS, Model};
 #[cfg(test)]
 pub(super) use capture::{device_tree, parts, run_of_x86};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The views that are compared.
 const VIEWS: &str = "zoneinfo,buddyinfo,pagetypeinfo,meminfo,vmstat,iomem,memblock/memory,memblock/reserved,layout,page-tables/runs";
@@ -70,16 +72,26 @@ struct Booted {
     views: Vec<(String, String)>,
 }
 
+/// What all machines are compared with.
+struct Common<'s> {
+    project: &'s Project,
+    verbose: bool,
+    /// The hosted command.
+    pagewright: String,
+    /// Where machines are written down.
+    folder: PathBuf,
+    /// The RAM disk of those that have one.
+    disk: PathBuf,
+    limit: Limit,
+}
+
 /// Boots an image on one of its machines.
 fn boot(
-    suite: &Suite<'_>,
+    common: &Common<'_>,
     model: &Model,
-    image: &Path,
+    (target, image): &(&Target, PathBuf),
     wanted: &Wanted,
-    folder: &Path,
-    limit: Limit,
 ) -> Result<Booted, String> {
-    let target: &Target = qemu::target(model.name)?;
     let &(mib, smp, numa, words, disk) = wanted;
     let words = words.split(' ').filter(|w| !w.is_empty());
     let name = [format!("{}-{mib}m-{smp}cpu-{numa}node", model.name)].into_iter();
@@ -93,16 +105,12 @@ fn boot(
         append.push_str(" earlycon=pl011,0x9000000");
     }
     words.for_each(|word| append.push_str(&format!(" {word}")));
-    let initrd = folder.join("disk");
-    if disk {
-        std::fs::write(&initrd, vec![0x5a; 1_234_567]).map_err(|e| format!("{}: {e}", initrd.display()))?;
-    }
-    let initrd = disk.then_some(initrd);
+    let initrd = disk.then(|| common.disk.clone());
     let guest = Guest { numa, append, initrd, ..Guest::new(mib, smp) };
-    let ended = qemu::boot(suite.project, target, &guest, image, limit.left(), suite.verbose)?;
+    let ended = qemu::boot(common.project, target, &guest, image, common.limit.left(), common.verbose)?;
     ended.passed().map_err(|why| format!("{name}: {why}\n{}", cmd::tail(&ended.text, 20)))?;
-    let dir = folder.join(name.replace(['=', '@', ','], "-"));
-    let elf = if target.flat { image.with_extension("") } else { image.to_owned() };
+    let dir = common.folder.join(name.replace(['=', '@', ','], "-"));
+    let elf = if target.flat { image.with_extension("") } else { image.clone() };
     let views = capture::write(&dir, model, &ended.text, &elf).map_err(|why| format!("{name}: {why}"))?;
     Ok(Booted { name, dir, views })
 }
@@ -128,10 +136,12 @@ pub(super) fn difference(image: &str, hosted: &str) -> Option<String> {
 }
 
 /// Holds the text of each view to the hosted boot's. Returns how many lines there were.
-fn compare_views(suite: &mut Suite<'_>, booted: &Booted, limit: Limit) -> Result<usize, String> {
-    let program = suite.pagewright()?.to_string_lossy().into_owned();
-    let cmd = suite.project.cmd(&program).args(["show", VIEWS, "--capture"]).arg(&booted.dir);
-    let out = suite.run("same-answers", cmd, limit).map_err(|_| format!("{}: took too long", booted.name))?;
+fn compare_views(common: &Common<'_>, booted: &Booted) -> Result<usize, String> {
+    let cmd = common.project.cmd(&common.pagewright).args(["show", VIEWS, "--capture"]).arg(&booted.dir);
+    let out = cmd.limit(common.limit.left()).echo(common.verbose).run()?;
+    if out.timed_out {
+        return Err(format!("{}: took too long", booted.name));
+    }
     if !out.ok() {
         return Err(format!("{}: the hosted boot fails\n{}", booted.name, cmd::tail(&out.text, 20)));
     }
@@ -154,29 +164,36 @@ fn compare_views(suite: &mut Suite<'_>, booted: &Booted, limit: Limit) -> Result
 
 fn compare(suite: &mut Suite<'_>, limit: Limit) -> Result<Outcome, String> {
     let folder = suite.project.scratch("same-answers")?;
-    let (mut booted, mut wrong) = (Vec::new(), Vec::new());
+    let disk = folder.join("disk");
+    std::fs::write(&disk, vec![0x5a; 1_234_567]).map_err(|e| format!("{}: {e}", disk.display()))?;
+    let pagewright = suite.pagewright()?.to_string_lossy().into_owned();
+    let common = Common { project: suite.project, verbose: suite.verbose, pagewright, folder, disk, limit };
+    let images = images::build(suite)?;
+    let mut wanted = Vec::new();
     for model in &MODELS {
-        let image = qemu::build(suite.project, qemu::target(model.name)?)?;
-        for wanted in machines(model) {
-            match boot(suite, model, &image, wanted, &folder, limit) {
-                Ok(machine) => booted.push(machine),
-                Err(why) => wrong.push(why),
-            }
-        }
+        let image = images.iter().find(|(target, _)| target.name == model.name);
+        let image = image.ok_or_else(|| format!("there is no image for {}", model.name))?;
+        wanted.extend(machines(model).iter().map(|wanted| (model, image, wanted)));
     }
-    let mut lines = 0;
-    for machine in &booted {
-        match compare_views(suite, machine, limit) {
-            Ok(n) => lines += n,
+    let answers = two_at_a_time(&wanted, |(model, image, wanted)| {
+        let booted = boot(&common, model, image, wanted)?;
+        compare_views(&common, &booted).map(|lines| (booted, lines))
+    });
+    let (mut booted, mut wrong, mut lines) = (Vec::new(), Vec::new(), 0);
+    for answer in answers {
+        match answer {
+            Ok((machine, n)) => {
+                booted.push(machine);
+                lines += n;
+            }
             Err(why) => wrong.push(why),
         }
     }
     if !wrong.is_empty() {
         return Err(wrong.join("\n"));
     }
-    let program = suite.pagewright()?.to_string_lossy().into_owned();
     let dirs = booted.iter().map(|machine| &machine.dir);
-    let json = suite.project.cmd(&program).args(["conform", "--json"]).args(dirs);
+    let json = suite.project.cmd(&common.pagewright).args(["conform", "--json"]).args(dirs);
     let out = match suite.run("same-answers", json, limit) {
         Ok(out) => out,
         Err(outcome) => return Ok(outcome),

@@ -69,6 +69,11 @@ impl Loaded {
         PhysAddr::new(linked.wrapping_sub(self.virt_offset()))
     }
 
+    /// The image's first byte.
+    pub(super) fn start(&self) -> PhysAddr {
+        self.phys(Symbols::of_image()._text)
+    }
+
     /// The first byte behind the image.
     pub(super) fn end(&self) -> PhysAddr {
         self.phys(Symbols::of_image()._end)

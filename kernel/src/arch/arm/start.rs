@@ -2,14 +2,15 @@
 
 use super::console::{self, CONSOLE};
 use super::end::{print, stop};
-use super::exit::{self, exit};
+use super::exit;
 use super::image::{LOWMEM, LPAE, Loaded, SECTION_BYTES};
 use super::metal::{self, Arm};
 use super::tree::{self, Banks};
 use super::{clock, cp15, cpu, secondary, sequence, smp};
+use core::fmt;
 use core::sync::atomic::Ordering;
 use pagewright::Boot;
-use pagewright::pgtable::arm::MapType;
+use pagewright::pgtable::arm::{FDT_FIXED_BASE, MapType};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::Machine;
 use pagewright_firmware::devicetree::{DeviceTree, DtError};
@@ -36,8 +37,19 @@ pub(super) extern "C" fn start(memstart: u32, fdt: u32) -> ! {
     // SAFETY: `entry.s` mapped all of it there; only what is known to be RAM, image and device tree, is looked at.
     let first = unsafe { DirectMap::new([low], image.virt_offset()) };
     let at = PhysAddr::new(fdt.into());
-    // Without a tree there is no console to say so on.
-    let Ok(tree) = device_tree(&first, at) else { exit(Exit::BootFailed) };
+    // A loader that does not know how much the image takes may put the tree where bss is, which was zeroed.
+    if PhysRange::new(image.start(), image.end()).contains(at) {
+        let short = image.end().get() - at.get();
+        stop(
+            Exit::BootFailed,
+            format_args!(
+                "the device tree at {fdt:#x} lies in the image: too little memory, {short} bytes short"
+            ),
+        );
+    }
+    let window = tree_window(&image, &first, at);
+    // Without a tree there is no console to say so on but semihosting's.
+    let tree = tree::usable(device_tree(&window, at));
     exit::set_psci(devices::psci(&tree));
     let uart = devices::stdout(&tree, &console::COMPATIBLE);
     if let Some(uart) = uart {
@@ -50,14 +62,14 @@ pub(super) extern "C" fn start(memstart: u32, fdt: u32) -> ! {
     ));
     let (total, inject) = (tree.total_size(), tree::injected(&tree));
     // SAFETY: the bytes are mapped; nobody looks at `tree` from here on.
-    unsafe { tree::damage(inject, first.pointer(at, total), total) };
-    let tree = tree::usable(device_tree(&first, at));
+    unsafe { tree::damage(inject, window.pointer(at, total), total) };
+    let tree = tree::usable(device_tree(&window, at));
     let ram = match low_memory(&image, &first, &tree) {
         Ok(ram) => ram,
         Err(why) => stop(Exit::BootFailed, format_args!("{why}")),
     };
-    if ram.pointer(at, total).is_none() {
-        stop(Exit::BootFailed, format_args!("the device tree at {fdt:#x} does not lie in low memory"));
+    if let Err(why) = in_memory(&tree, PhysRange::from_len(at, total)) {
+        stop(Exit::BootFailed, format_args!("the device tree at {fdt:#x} does not lie in RAM{why}"));
     }
     let len = image.end().get() - image.memstart().get();
     if ram.pointer(image.memstart(), len).is_none() {
@@ -134,9 +146,55 @@ extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
     sequence::finish(&Arm::new(image, kernel.root, team), boot, pages, kernel.options, kernel.steps)
 }
 
+/// Maps the two sections that the device tree begins in where the kernel's own tables will have them (FDT_FIXED_BASE), in the first
+/// tables: whatever becomes of the memory that it lies in, the tree can be read there from now on.
+fn tree_window(image: &Loaded, first: &DirectMap, at: PhysAddr) -> DirectMap {
+    let sections = PhysRange::from_len(at.align_down(SECTION_BYTES), 2 * SECTION_BYTES);
+    for n in 0..2 {
+        let word = (sections.start.get() + n * SECTION_BYTES) | u64::from(super::SECTION);
+        set_entry(image, first, FDT_FIXED_BASE / SECTION_BYTES + n, word);
+    }
+    cp15::publish();
+    // SAFETY: they have just been mapped at this offset; the boot's tables have them at the same addresses.
+    unsafe { DirectMap::new([sections], FDT_FIXED_BASE.wrapping_sub(sections.start.get())) }
+}
+
+/// Writes the first tables' entry for the `index`th section of addresses.
+fn set_entry(image: &Loaded, first: &DirectMap, index: u64, word: u64) {
+    let root = image.early_pg_dir();
+    if LPAE {
+        if let Some(entry) = first.word64(root.saturating_add(PAGE + index * 8)) {
+            entry.store(word, Ordering::Relaxed);
+        }
+    } else if let Some(entry) = first.word32(root.saturating_add(index * 4)) {
+        entry.store(word as u32, Ordering::Relaxed);
+    }
+}
+
+/// How much of the device tree is not in RAM.
+struct Outside(u64);
+
+impl fmt::Display for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            short => write!(f, ": too little memory, {short} bytes short"),
+        }
+    }
+}
+
+/// Whether the device tree lies in the memory that it describes.
+fn in_memory(tree: &DeviceTree<'_>, bytes: PhysRange) -> Result<(), Outside> {
+    let bank = tree.memory_banks().map(|b| b.range).find(|b| b.contains(bytes.start));
+    match bank {
+        Some(bank) if bytes.end <= bank.end => Ok(()),
+        bank => Err(Outside(bank.map_or(0, |bank| bytes.end.get() - bank.end.get()))),
+    }
+}
+
 /// The device tree at a physical address.
 fn device_tree(memory: &DirectMap, at: PhysAddr) -> Result<DeviceTree<'static>, DtError> {
-    // SAFETY: all low memory is mapped, and nobody writes the tree's while it is in use.
+    // SAFETY: `tree_window` mapped it, and nobody writes the tree's memory while it is in use.
     unsafe { tree::parse(MAX_FDT_BYTES, |len| memory.pointer(at, len).filter(|_| at.is_aligned(4))) }
 }
 
@@ -175,19 +233,10 @@ fn low_memory(image: &Loaded, first: &DirectMap, tree: &DeviceTree<'_>) -> Resul
     if !held(image.memstart()) || !held(image.end().saturating_sub(1).align_down(SECTION_BYTES)) {
         return Err("the firmware describes no memory where the image is");
     }
-    let root = image.early_pg_dir();
     let page_offset = image.memstart().get().wrapping_add(image.virt_offset());
     for n in 0..LOWMEM / SECTION_BYTES {
-        if held(image.memstart().saturating_add(n * SECTION_BYTES)) {
-            continue;
-        }
-        let index = page_offset / SECTION_BYTES + n;
-        if LPAE {
-            if let Some(entry) = first.word64(root.saturating_add(PAGE + index * 8)) {
-                entry.store(0, Ordering::Relaxed);
-            }
-        } else if let Some(entry) = first.word32(root.saturating_add(index * 4)) {
-            entry.store(0, Ordering::Relaxed);
+        if !held(image.memstart().saturating_add(n * SECTION_BYTES)) {
+            set_entry(image, first, page_offset / SECTION_BYTES + n, 0);
         }
     }
     cp15::flush_all();

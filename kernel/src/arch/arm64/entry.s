@@ -319,12 +319,9 @@ probe_fault:
     ldp x29, x30, [sp], #16
     ret
 
-// Semihosting's exit call, with its parameters at x0. Where nobody listens the instruction is undefined, and the handler
-// goes on behind it.
-.globl semihosting_exit
-semihosting_exit:
-    mov x1, x0
-    mov w0, #0x20
+// Semihosting: operation x0 with parameter x1. Where nobody listens the instruction is undefined, and the handler goes on behind it.
+.globl semihosting
+semihosting:
 .globl semihosting_hlt
 semihosting_hlt:
     hlt #0xf000

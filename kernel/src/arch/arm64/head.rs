@@ -76,7 +76,7 @@ pub(super) extern "C" fn head(load: u64, fdt: u64) -> *const Left {
     left
 }
 
-/// What `entry.s` calls where [`head`] gives none: there is no console yet.
+/// What `entry.s` calls where [`head`] gives none: there is no console yet but semihosting's.
 pub(super) extern "C" fn exit_early() -> ! {
-    super::exit::exit(Exit::BootFailed)
+    super::end::stop(Exit::BootFailed, format_args!("the first tables cannot be filled"))
 }

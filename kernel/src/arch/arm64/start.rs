@@ -48,8 +48,8 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
     let Some(head) = left.head(&image_memory) else { exit(Exit::BootFailed) };
     let mut early = EarlyTables::new(image.early_tables());
 
-    // Without a tree there is no console to say so on.
-    let Ok(first) = device_tree(head.fdt_virt) else { exit(Exit::BootFailed) };
+    // Without a tree there is no console to say so on but semihosting's.
+    let first = tree::usable(device_tree(head.fdt_virt));
     exit::set_psci(devices::psci(&first));
     let uart = devices::stdout(&first, &console::COMPATIBLE);
     if let Some(uart) = uart {

@@ -1,5 +1,6 @@
-//! The console: a PL011 where /chosen says.
+//! The console: a PL011 where /chosen says. Before it is found, and where there is none, lines go to semihosting.
 
+use super::exit::say;
 use super::this::cpu;
 use arm_pl011_uart::{PL011Registers, Uart, UniqueMmioPointer};
 use core::ptr::NonNull;
@@ -9,7 +10,7 @@ use pagewright_kernel::console::{Console, Device};
 /// What the registers' place is compatible with.
 pub(crate) const COMPATIBLE: [&str; 1] = ["arm,pl011"];
 
-/// The image's console; silent until it is told where the registers are.
+/// The image's console; it has semihosting alone until it is told where the registers are.
 pub(crate) struct Pl011 {
     uart: Device<Option<Uart<'static>>>,
 }
@@ -43,7 +44,7 @@ impl Pl011 {
 impl Console for Pl011 {
     fn write(&self, bytes: &[u8]) {
         self.uart.with(cpu::hardware_id(), |uart| {
-            let Some(uart) = uart.as_mut() else { return };
+            let Some(uart) = uart.as_mut() else { return say(bytes) };
             let mut put = |byte| {
                 while uart.is_tx_fifo_full() {
                     core::hint::spin_loop();

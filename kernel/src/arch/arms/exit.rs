@@ -30,7 +30,25 @@ pub(crate) fn psci_method() -> Option<PsciMethod> {
 
 unsafe extern "C" {
     /// See `entry.s`.
-    fn semihosting_exit(parameters: *const [usize; 2]);
+    fn semihosting(operation: usize, parameter: *const usize) -> usize;
+}
+
+/// `SYS_WRITE0`: text up to its zero byte goes to the debugger's console.
+const WRITE0: usize = 0x04;
+/// `SYS_EXIT_EXTENDED`.
+const EXIT_EXTENDED: usize = 0x20;
+
+/// Has whoever listens to semihosting print this. Where nobody does, it is lost.
+pub(crate) fn say(bytes: &[u8]) {
+    for piece in bytes.chunks(63) {
+        let mut text = [0_u8; 64];
+        for (to, from) in text.iter_mut().zip(piece) {
+            *to = *from;
+        }
+        // SAFETY: the call reads up to the zero byte, which is there: a piece is shorter. Without a host that listens it is an
+        // instruction that the vectors step over.
+        unsafe { semihosting(WRITE0, text.as_ptr().cast()) };
+    }
 }
 
 /// `ADP_Stopped_ApplicationExit`: the program came to its end.
@@ -41,7 +59,7 @@ const APPLICATION_EXIT: usize = 0x20026;
 pub(crate) fn exit(how: Exit) -> ! {
     let parameters = [APPLICATION_EXIT, usize::from(how.code())];
     // SAFETY: the call reads the two words. Without a host that listens it is an instruction that the vectors step over.
-    unsafe { semihosting_exit(&raw const parameters) };
+    unsafe { semihosting(EXIT_EXTENDED, parameters.as_ptr()) };
     let _ = match psci_method() {
         Some(PsciMethod::Hvc) => psci::system_off::<Hvc>(),
         Some(PsciMethod::Smc) => psci::system_off::<Smc>(),

@@ -22,7 +22,8 @@
     mov gs, eax
 .endm
 
-.section .init.text, "ax"
+// The first bytes of the image, which every machine has that runs any of it.
+.section .text.head, "ax"
 .code32
 // 32-bit code without paging, at the physical address; ebx is that of the start information.
 pvh_entry:
@@ -32,6 +33,92 @@ pvh_entry:
     rdtsc
     mov [entry_ticks - KERNEL], eax
     mov [entry_ticks - KERNEL + 4], edx
+
+    // Stacks, tables and bss have to be RAM, which a loader does not say, and does not see to: what lies outside is lost without a
+    // word. The memory map's entry with the image's first byte reaches as far as ebp. What is no such map is refused later, in words.
+    cmp dword ptr [ebx + 4], 0  // version 0 has no map
+    je begin
+    mov edi, [ebx + 40]
+    mov ecx, [ebx + 48]
+    mov edx, offset _text - KERNEL
+0:  test ecx, ecx
+    jz begin
+    cmp dword ptr [edi + 16], 1
+    jne 1f
+    cmp dword ptr [edi + 4], 0
+    jne 1f
+    mov ebp, [edi]
+    cmp ebp, edx
+    ja 1f
+    add ebp, [edi + 8]
+    jc begin
+    cmp dword ptr [edi + 12], 0
+    jne begin
+    cmp ebp, edx
+    ja 2f
+1:  add edi, 24
+    dec ecx
+    jmp 0b
+2:  mov ebx, offset __brk_limit - KERNEL
+    sub ebx, ebp
+    ja too_little
+begin:
+    mov eax, offset init_entry - KERNEL
+    jmp eax
+
+// Prints the byte in al at the first serial port. Uses ah, ecx, edx.
+.macro put
+    mov ah, al
+    mov ecx, 100000
+    mov edx, 0x3fd
+98: in al, dx
+    test al, 0x20
+    loopz 98b
+    mov al, ah
+    mov edx, 0x3f8
+    out dx, al
+.endm
+
+// Says that ebx bytes are missing, and ends with 3. There is no stack.
+too_little:
+    mov esi, offset missing - KERNEL
+0:  lodsb
+    test al, al
+    jz 4f
+    cmp al, 1
+    je 1f
+    put
+    jmp 0b
+1:  mov edi, offset powers - KERNEL
+    xor ebp, ebp
+2:  mov ecx, [edi]
+    test ecx, ecx
+    jz 0b
+    mov eax, ebx
+    xor edx, edx
+    div ecx
+    mov ebx, edx
+    or ebp, eax
+    jz 3f                       // no zeroes in front
+    add al, 48
+    put
+3:  add edi, 4
+    jmp 2b
+4:  mov eax, {TOO_LITTLE}
+    mov edx, {EXIT_PORT}
+    out dx, eax
+5:  hlt
+    jmp 5b
+missing:
+    .ascii "pagewright: too little memory: the image is "
+    .byte 1
+    .asciz " bytes short\r\npagewright: end: the boot stopped (3)\r\n"
+.balign 4
+powers:
+    .long 1000000000, 100000000, 10000000, 1000000, 100000, 10000, 1000, 100, 10, 1, 0
+
+.section .init.text, "ax"
+init_entry:
     // Nothing of bss comes with the file.
     mov edi, offset __bss_start - KERNEL
     mov ecx, offset _end - KERNEL

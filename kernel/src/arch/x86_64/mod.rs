@@ -23,10 +23,13 @@ mod window;
 
 use super::{end, sequence};
 use core::arch::global_asm;
+use pagewright_kernel::exit::Exit;
 
 global_asm!(
     include_str!("entry.s"),
     PAGE_OFFSET_INDEX = const (image::PAGE_OFFSET >> 39) & 511,
+    EXIT_PORT = const exit::PORT,
+    TOO_LITTLE = const exit::written(Exit::BootFailed),
     main = sym start::start,
     record = sym smp::RECORD,
     secondary = sym smp::secondary,

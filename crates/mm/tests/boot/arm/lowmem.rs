@@ -153,7 +153,12 @@ fn a_first_bank_is_used_from_its_first_whole_pmd_on() {
 #[test]
 fn memory_without_the_kernel_in_it_is_refused() {
     let error = with_ram(256).cmdline("mem=64M@0x78000000").refused();
-    assert_eq!(error, BootError::ImageOutsideMemory);
+    assert!(matches!(error, BootError::ImageOutsideMemory { missing: 1.. }), "{error:?}");
+    // What is left ends 1 MiB before the image does.
+    let spec = with_ram(256);
+    let most = spec.image.end.get() - RAM - MIB;
+    let error = spec.cmdline(&format!("mem={most}")).refused();
+    assert_eq!(error, BootError::ImageOutsideMemory { missing: MIB });
 }
 
 #[test]
