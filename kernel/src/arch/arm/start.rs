@@ -6,7 +6,7 @@ use super::exit;
 use super::image::{LOWMEM, LPAE, Loaded, SECTION_BYTES};
 use super::metal::{self, Arm};
 use super::tree::{self, Banks};
-use super::{clock, cp15, cpu, secondary, sequence, smp};
+use super::{clock, cp15, secondary, sequence, smp};
 use core::fmt;
 use core::sync::atomic::Ordering;
 use pagewright::Boot;
