@@ -195,13 +195,11 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 if direct == whole && whole < empty {
                     own.refill(shelf, |pages| self.ground.rmqueue_run(lists, request, pages));
                 }
+                cell.numa.count_direct(direct as u64);
                 (direct, self.boost(cell, lists, flags))
             });
             filled += direct;
             boosted |= boost;
-            if direct > 0 {
-                cell.numa.count_direct(direct as u64);
-            }
             if direct == 0 && own.has_none(shelf) {
                 break;
             }

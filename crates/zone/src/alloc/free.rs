@@ -86,6 +86,10 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if cx.cpu.shared().reasons().contains(Reasons::DRAIN) {
             self.drain_local_pages(cx);
         }
+        // No order beyond a pageblock's has lists.
+        if frames.len() > self.ground.blocks.order().pages().max(1 << super::pcp::COSTLY_ORDER) {
+            return self.free_to_zones(frames);
+        }
         let frames = match cx.cpu.enter() {
             Some(own) if !own.has_list(&frames) => frames,
             Some(mut own) => match own.admit(frames) {

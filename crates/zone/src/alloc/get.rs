@@ -290,10 +290,13 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let (found, boosted) = self.with_zone(cell, |zone| {
             let urgent = !order.is_zero() && flags.contains(AllocFlags::HARDER);
             let kept = urgent.then(|| self.ground.take_smallest(zone, order, MigrateType::HighAtomic));
-            let found = kept.flatten().or_else(|| self.ground.rmqueue(zone, request));
+            let found = kept
+                .flatten()
+                .or_else(|| self.ground.take_exact(zone, request))
+                .or_else(|| self.ground.rmqueue(zone, request));
+            cell.numa.count_direct(u64::from(found.is_some()));
             (found, self.boost(cell, zone, flags))
         });
-        cell.numa.count_direct(u64::from(found.is_some()));
         self.tell_boost(cell, flags, boosted);
         found
     }

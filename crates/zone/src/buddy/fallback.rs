@@ -28,6 +28,18 @@ impl<'a> Ground<'a> {
         }
     }
 
+    /// What [`Self::rmqueue`] takes if the list of just this order and type has a block, and no CMA area is in question; else nothing.
+    #[inline]
+    pub(crate) fn take_exact(&self, z: &mut BuddyZone<'_, 'a>, request: Request) -> Option<Frames<'a>> {
+        let Request { order, migrate, cma, .. } = request;
+        if cma && z.free_cma_pages() > 0 {
+            return None;
+        }
+        let idx = z.list(order, migrate).head?;
+        z.unlink(&self.map, idx, order);
+        Some(self.map.take_block(idx, order))
+    }
+
     /// The same, or at once what several of them would take: a block of at most `pages` pages that begins with the frames that the next
     /// requests would get.
     ///
