@@ -4,7 +4,7 @@
 //! below a working directory; nothing of it enters the tree. Its Makefile links a memblock object that it would
 //! compile from `mm/memblock.c`. That file is not unpacked: the object is left out of `DEP_OFILES`, and
 //! `libpagewright_capi.a` takes its place through `LDLIBS`. Each build runs twice, the second time with
-//! `--movable-node`. A C program of ours (`crates/capi/tests/c`) is built and run against our own header as well.
+//! `--movable-node`. C programs of ours (`crates/capi/tests/c`) are built and run against our own headers as well.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -131,15 +131,16 @@ fn build_library(work_dir: &Path) -> Result<PathBuf, String> {
     if library.exists() { Ok(library) } else { Err(format!("cargo made no {}", library.display())) }
 }
 
-/// Our own C program, with and without nodes.
+/// Our own C programs, with and without nodes.
 fn run_own_program(work_dir: &Path, library: &Path) -> Result<(), String> {
     let capi = root().join("crates/capi");
-    let program = work_dir.join("first_steps");
-    for numa in [&[][..], &["-DCONFIG_NUMA"]] {
+    let sources = ["first_steps.c", "pages.c"];
+    for (source, numa) in sources.into_iter().flat_map(|s| [(s, &[][..]), (s, &["-DCONFIG_NUMA"])]) {
+        let program = work_dir.join(source.trim_end_matches(".c"));
         let mut gcc = Command::new("gcc");
         gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-fsanitize=address,undefined"])
             .args(numa);
-        gcc.arg("-I").arg(capi.join("include")).arg(capi.join("tests/c/first_steps.c")).arg(library);
+        gcc.arg("-I").arg(capi.join("include")).arg(capi.join("tests/c").join(source)).arg(library);
         output(gcc.arg("-o").arg(&program))?;
         output(&mut Command::new(&program))?;
     }

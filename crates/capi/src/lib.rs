@@ -1,4 +1,5 @@
-//! Linux 6.1's memblock as a C library: `libpagewright_capi.a` and `include/pagewright/memblock.h`.
+//! Linux 6.1's memblock and page allocator as a C library: `libpagewright_capi.a`, `include/pagewright/memblock.h` and
+//! `include/pagewright/pages.h`.
 //!
 //! C code gets the functions `memblock_*` and the global variable `memblock` with the kernel's layout, and may
 //! read and write the variable directly (`memblock.memory.cnt`, `.regions[]`, `.current_limit`, `.bottom_up`).
@@ -21,6 +22,12 @@
 //! - `reset_all_zones_managed_pages`, `physmem` and the walks over zones belong to code that this library does
 //!   not have.
 //!
+//! # The page allocator
+//! [`pagewright_page_alloc_init`] ends memblock's time: its free memory, and from then on `alloc_pages`, `__get_free_pages`,
+//! `alloc_pages_exact`, `alloc_pages_bulk_array` and their relatives serve, for one CPU and one thread at a time. `struct page` is the
+//! library's own metadata, opaque and 32 bytes long. There is no reclaim: an allocation that finds no memory fails, and says so as
+//! Linux does unless its mask forbids it. What must not be freed is printed, counted and left alone.
+//!
 //! # Linux's own tests
 //! `cargo xtask test` links Linux's `tools/testing/memblock` with this library instead of its memblock object.
 //!
@@ -35,7 +42,7 @@
 //! assert_eq!(memblock_phys_alloc_range(4096, 4096, 0, 0), 0x4fff_f000);
 //! ```
 #![cfg_attr(not(feature = "std"), no_std)]
-#![allow(non_camel_case_types, non_upper_case_globals, reason = "the names are C's")]
+#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, reason = "the names are C's")]
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("struct memblock has the layout of 64-bit kernels here");
@@ -45,6 +52,7 @@ mod edit;
 mod free;
 mod global;
 mod layout;
+mod pages;
 mod print;
 mod query;
 mod walk;
@@ -57,6 +65,7 @@ pub use global::{
     pagewright_memblock_options,
 };
 pub use layout::{Options, memblock_t, memblock_type, phys_addr_t};
+pub use pages::*;
 pub use query::*;
 pub use walk::*;
 

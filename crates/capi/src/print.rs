@@ -53,6 +53,13 @@ impl Text {
         self.flush();
     }
 
+    /// Prints what was written and not printed yet.
+    pub(crate) fn end(&mut self) {
+        if self.len > 0 {
+            self.flush();
+        }
+    }
+
     fn flush(&mut self) {
         // `write_str` keeps one byte free for this.
         self.buf[self.len] = 0;

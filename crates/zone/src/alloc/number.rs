@@ -82,6 +82,24 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         Ok(pfn)
     }
 
+    /// The same near a node (`alloc_pages_exact_nid`).
+    ///
+    /// # Errors
+    /// As for [`Self::alloc_pages_exact`].
+    #[track_caller]
+    pub fn get_free_pages_exact_nid(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        gfp: Gfp,
+        pages: u64,
+    ) -> Result<Pfn, AllocFailure> {
+        let frames = self.alloc_pages_exact_nid(cx, nid, gfp, pages)?;
+        let pfn = self.ground.map.pfn(frames.start());
+        self.lodge_singly(frames);
+        Ok(pfn)
+    }
+
     /// Fills numbers with single pages as [`Self::alloc_pages_bulk`] does, those that are `None`; `batch` is how it goes at once, any
     /// length, best 16 or more.
     #[track_caller]

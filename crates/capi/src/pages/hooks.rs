@@ -1,0 +1,36 @@
+//! What the page allocator asks of C's machine.
+
+use super::machine;
+use crate::global::options;
+use crate::print::Text;
+use core::fmt::Write;
+use pagewright_page::Frames;
+use pagewright_zone::NodeMask;
+use pagewright_zone::alloc::Hooks;
+use pagewright_zone::alloc::report::{Failure, NoCounts};
+
+/// Memory at its linear address; no reclaim.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CHooks;
+
+impl Hooks for CHooks {
+    fn zero(&self, frames: &Frames<'_>) {
+        let Some(machine) = machine() else { return };
+        let at = machine.linear.virt(machine.base.map().pfn(frames.start()).phys(machine.shift));
+        let first = core::ptr::with_exposed_provenance_mut::<u8>(at.get() as usize);
+        let bytes = (frames.len() * machine.shift.bytes()) as usize;
+        // SAFETY: the token is the sole right to these frames, which lie in a row within one block and which C makes accessible at
+        // their linear address (header).
+        unsafe { core::ptr::write_bytes(first, 0, bytes) };
+    }
+
+    fn report(&self, failure: &Failure<'_>) {
+        let mut text = Text::new(&options());
+        let online =
+            machine().map_or(NodeMask::EMPTY, |m| m.allocator.zones().iter().map(|z| z.nid()).collect());
+        text.line(format_args!("{}", failure.line("(C)", "/", &online)));
+        // Writing to this never fails.
+        let _ = text.write_str("Mem-Info:\n").and_then(|()| failure.show_mem(&NoCounts, &mut text));
+        text.end();
+    }
+}
