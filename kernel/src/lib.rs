@@ -21,6 +21,7 @@ pub mod boot;
 pub mod console;
 pub mod devices;
 pub mod dump;
+pub mod dynamic;
 pub mod early_tables;
 pub mod exit;
 pub mod fault;

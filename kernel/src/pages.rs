@@ -25,6 +25,7 @@ pub struct Pages {
     ram: DirectMap,
     page_shift: PageShift,
     processor: Processor,
+    masking: Masking,
     gate: Gate,
 }
 
@@ -53,7 +54,7 @@ impl Pages {
         // SAFETY: the caller's promise.
         let masking = unsafe { Masking::new(&processor) };
         let service = start(boot, &mut running, &ram, masking, zeroing)?;
-        Ok(Self { service, running, map, ram, page_shift, processor, gate: Gate::new() })
+        Ok(Self { service, running, map, ram, page_shift, processor, masking, gate: Gate::new() })
     }
 
     /// The direct map.
@@ -84,6 +85,11 @@ impl Pages {
     /// The allocator.
     pub fn allocator(&self) -> &PageAllocator<'static, 'static, 'static, 'static, Masking, Zeroing> {
         &self.service.allocator
+    }
+
+    /// This processor's interrupts, for locks that handlers take too.
+    pub fn masking(&self) -> Masking {
+        self.masking
     }
 
     /// Does something as the processor that this runs on. `None`, and it is not done, if the processor has no number yet or no lists.

@@ -3,6 +3,7 @@
 use crate::bench::{self, steps::Steps};
 use crate::console::{Console, Out, line};
 use crate::dump;
+use crate::dynamic::Units;
 use crate::exit::Exit;
 use crate::metal::Metal;
 use crate::options::{Options, Trigger};
@@ -67,10 +68,12 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
         line(console, format_args!("pagewright: no page tables"));
         return Exit::BootFailed;
     };
+    let units = Units::of(boot);
+    let units = units.as_ref();
     // Before the tests: on memory as the boot left it.
-    let measured = bench::run(bench::Subject { pages, metal, steps }, options);
+    let measured = bench::run(bench::Subject { pages, metal, units, steps }, options);
     let (passed, failed) =
-        selftest::run(&Subject { pages, metal, tables, scratch: scratch_range(boot) }, options);
+        selftest::run(&Subject { pages, metal, tables, units, scratch: scratch_range(boot) }, options);
     match options.trigger {
         Some(how @ (Trigger::Fault | Trigger::Console)) => {
             // Nothing is mapped in the first page, in any of the images.

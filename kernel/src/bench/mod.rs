@@ -1,4 +1,4 @@
-//! In-kernel benchmarks: `bench=page,pagetable,boot` (or `bench=all`) on the command line.
+//! In-kernel benchmarks: `bench=page,pagetable,percpu,boot` (or `bench=all`) on the command line.
 //!
 //! Each value is a line of its own, `BENCH name value`, for a program to read: ticks of the image's counter
 //! ([`Metal::ticks`]) for one operation. Under QEMU's `-icount shift=0,sleep=off` a tick is one guest instruction;
@@ -11,9 +11,11 @@
 pub mod clock;
 mod page;
 mod pagetable;
+mod percpu;
 pub mod steps;
 
 use crate::console::{Out, line};
+use crate::dynamic::Units;
 use crate::metal::Metal;
 use crate::options::Options;
 use crate::pages::Pages;
@@ -28,6 +30,8 @@ pub struct Subject<'k> {
     pub pages: &'k Pages,
     /// The processor.
     pub metal: &'k dyn Metal,
+    /// Where the boot has placed the processors' units.
+    pub units: Option<&'k Units>,
     /// When the boot's steps began.
     pub steps: &'k Steps,
 }
@@ -61,6 +65,8 @@ enum Failed {
     Lost(u64, u64),
     /// Page tables cannot be built.
     Tables(&'static str),
+    /// There is no first chunk of per-CPU memory, or it is too small.
+    NoUnits,
     /// Nobody said where the boot's steps began and ended.
     NoSteps,
 }
@@ -71,6 +77,7 @@ impl fmt::Display for Failed {
             Self::NoBlock(order) => write!(f, "no free block of order {order}"),
             Self::Lost(before, after) => write!(f, "{before} pages were free, {after} are"),
             Self::Tables(what) => write!(f, "cannot {what}"),
+            Self::NoUnits => f.write_str("there is no per-CPU memory"),
             Self::NoSteps => f.write_str("the boot was not timed"),
         }
     }
@@ -80,10 +87,11 @@ impl fmt::Display for Failed {
 type Group = fn(&Bench<'_>) -> Result<(), Failed>;
 
 /// All groups by name.
-const GROUPS: [(&str, Group); 3] = [("boot", boot), ("page", page::run), ("pagetable", pagetable::run)];
+const GROUPS: [(&str, Group); 4] =
+    [("boot", boot), ("page", page::run), ("pagetable", pagetable::run), ("percpu", percpu::run)];
 
 /// The names that `bench=` takes.
-pub const NAMES: &str = "boot, page, pagetable, all";
+pub const NAMES: &str = "boot, page, pagetable, percpu, all";
 
 /// The first benchmark that is asked for and that there is not.
 pub fn unknown<'a>(options: &Options<'a>) -> Option<&'a str> {

@@ -7,12 +7,14 @@
 pub mod buddy;
 pub mod census;
 mod exhaust;
+mod percpu;
 mod smp;
 mod space;
 mod tables;
 mod wx;
 
 use crate::console::line;
+use crate::dynamic::Units;
 use crate::metal::Metal;
 use crate::options::Options;
 use crate::pages::Pages;
@@ -41,6 +43,8 @@ pub struct Subject<'k> {
     pub metal: &'k dyn Metal,
     /// The kernel's page tables, as they are loaded.
     pub tables: KernelTables<'k>,
+    /// Where the boot has placed the processors' units.
+    pub units: Option<&'k Units>,
     /// Addresses of the kernel's half that nothing is mapped at.
     pub scratch: Option<VirtRange>,
 }
@@ -55,13 +59,14 @@ impl fmt::Debug for Subject<'_> {
 type Test = fn(&Subject<'_>) -> Result<Note, Note>;
 
 /// All tests by name.
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 9] = [
     ("buddy", buddy::run),
     ("exhaust", exhaust::run),
     ("space", space::run),
     ("tables", tables::run),
     ("wx", wx::run),
     ("percpu", smp::percpu),
+    ("dynamic", percpu::run),
     ("smp", smp::stress),
     ("shootdown", smp::shootdown),
 ];

@@ -29,7 +29,7 @@ const fn known(name: &'static str, goal: Option<u64>, linux: Option<u64>) -> Kno
 }
 
 /// Goals, and Linux's figures.
-const KNOWN: [Known; 21] = [
+const KNOWN: [Known; 22] = [
     known("bytes.total", Some(1 << 20), None),
     known("boot.total", Some(6_000_000), None),
     // `struct page` of 1 GiB.
@@ -52,6 +52,7 @@ const KNOWN: [Known; 21] = [
     known("pagetable.map.2m", Some(8), None),
     known("pagetable.unmap.4k", Some(10), None),
     known("pagetable.translate.4k", Some(40), None),
+    known("percpu.8", Some(150), Some(1504)),
 ];
 
 /// Words of the command line that a target's figures are stated with.
