@@ -35,9 +35,9 @@ fn machines(model: &Model) -> &'static [Wanted] {
     match model.name {
         "x86_64" => &[
             (64, 1, 1, "", false),
-            (1024, 2, 1, "crashkernel=64M", true),
+            (1024, 2, 1, "crashkernel=64M no5lvl", true),
             (6144, 1, 1, "", false),
-            (512, 4, 2, "movablecore=128M", false),
+            (512, 4, 2, "movablecore=128M no5lvl", false),
             (768, 1, 1, "mem=300M cma=32M", false),
         ],
         "arm64" => &[

@@ -56,6 +56,13 @@ pub(super) unsafe fn fill_idt() {
     }
 }
 
+/// An address as the `x86_64` crate takes it, which knows those of four levels.
+pub(super) fn virt(at: u64) -> x86_64::VirtAddr {
+    // SAFETY: callers' addresses are mapped, so the processor takes them; nothing of the crate's is done with the value but to write it to
+    // memory or to a register.
+    unsafe { x86_64::VirtAddr::new_unsafe(at) }
+}
+
 /// Gives this processor the `n`th descriptor tables. False if it has none, or has them already.
 ///
 /// # Safety
@@ -63,8 +70,7 @@ pub(super) unsafe fn fill_idt() {
 pub(super) unsafe fn set_up(n: usize, fault_stack_top: VirtAddr) -> bool {
     let Some(own) = OWN.get(n).and_then(Take::take) else { return false };
     let Own { gdt, tss } = own;
-    tss.interrupt_stack_table[FAULT_STACK as usize - 1] =
-        x86_64::VirtAddr::new_truncate(fault_stack_top.get());
+    tss.interrupt_stack_table[FAULT_STACK as usize - 1] = virt(fault_stack_top.get());
     let tss: &'static TaskStateSegment = tss;
     // The image's code expects the order of `entry.s`: code is 8, data 16.
     let code = gdt.append(Descriptor::kernel_code_segment());
@@ -87,7 +93,7 @@ pub(super) unsafe fn set_up(n: usize, fault_stack_top: VirtAddr) -> bool {
 
 /// Has the processor read the table of interrupts at an address.
 pub(super) fn load_idt(at: VirtAddr) {
-    let pointer = DescriptorTablePointer { limit: 0xfff, base: x86_64::VirtAddr::new_truncate(at.get()) };
+    let pointer = DescriptorTablePointer { limit: 0xfff, base: virt(at.get()) };
     // SAFETY: callers name the table's addresses, in the image or in the entry areas; it is filled.
     unsafe { lidt(&pointer) };
 }
@@ -157,6 +163,7 @@ pub(super) fn describe(possible: u32) -> Cpus {
         debug_store: is(b"GenuineIntel"),
         meltdown: !spared,
         x2apic: apic_base >> 10 & 1 != 0,
+        la57: image::five_levels(),
         phys_bits: leaf(0x8000_0008).map_or(36, |l| l.eax as u8),
         ..Cpus::default()
     }

@@ -152,8 +152,45 @@ init_entry:
     dec ecx
     jnz 0b
 
-    mov eax, cr4
-    or eax, 1 << 5 | 1 << 7     // PAE, PGE
+    // A fifth level where the processor has one and the command line does not forbid it (`no5lvl`): one table more on top, which
+    // has the others for the lowest addresses, for those of the direct map and for the highest.
+    mov ebp, 1 << 5 | 1 << 7    // PAE, PGE
+    xor eax, eax
+    cpuid
+    cmp eax, 7
+    jb 5f
+    mov eax, 7
+    xor ecx, ecx
+    cpuid
+    bt ecx, 16
+    jnc 5f
+    mov edx, [esi + 24]
+    test edx, edx
+    jz 4f
+    cmp dword ptr [esi + 28], 0
+    jne 4f
+    // edx is at a word's first letter.
+2:  cmp dword ptr [edx], 0x6c356f6e
+    jne 3f
+    cmp word ptr [edx + 4], 0x6c76
+    jne 3f
+    cmp byte ptr [edx + 6], 32
+    jbe 5f
+3:  mov al, [edx]
+    inc edx
+    test al, al
+    jz 4f
+    cmp al, 32
+    ja 3b
+    jmp 2b
+4:  lea eax, [edi + 3]
+    add edi, 0x7000
+    mov [edi], eax
+    mov [edi + {PAGE_OFFSET_INDEX} * 8], eax
+    mov [edi + 511 * 8], eax
+    or ebp, 1 << 12             // LA57
+5:  mov eax, cr4
+    or eax, ebp
     mov cr4, eax
     mov cr3, edi
     // No-execute where there is such a bit: without it every page table of the kernel would be refused.
@@ -339,7 +376,7 @@ trap_entry:
 // Copied to a page of the first megabyte, where a processor begins in 16-bit mode with that page in cs. Its map has the
 // first 4 GiB one to one and the kernel's half.
 .balign 16
-.globl trampoline, trampoline_cr3, trampoline_gdt, trampoline_gdt_base, trampoline_long, trampoline_long_at, trampoline_end
+.globl trampoline, trampoline_cr3, trampoline_cr4, trampoline_gdt, trampoline_gdt_base, trampoline_long, trampoline_long_at, trampoline_end
 .code16
 trampoline:
     cli
@@ -347,7 +384,9 @@ trampoline:
     mov ax, cs
     mov ds, ax
     mov eax, cr4
-    or eax, 0xa0                // PAE, PGE
+    // or eax, [trampoline_cr4]
+    .byte 0x66, 0x0b, 0x06
+    .word trampoline_cr4 - trampoline
     mov cr4, eax
     // mov eax, [trampoline_cr3]
     .byte 0x66, 0xa1
@@ -378,5 +417,7 @@ trampoline_gdt_pointer:
 trampoline_gdt_base:
     .long 0
 trampoline_cr3:
+    .long 0
+trampoline_cr4:
     .long 0
 trampoline_end:

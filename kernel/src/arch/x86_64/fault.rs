@@ -4,10 +4,9 @@ use super::console::CONSOLE;
 use super::end::print;
 use super::trap::{Frame, PAGE_FAULT};
 use super::{metal, tlb};
-use pagewright::pgtable::KernelFormat;
 use pagewright_addr::VirtAddr;
 use pagewright_kernel::fault;
-use pagewright_pagetable::format::x86::X86Level4;
+use pagewright_pagetable::format::x86::X86Config;
 use x86_64::registers::control::Cr2;
 
 /// The double fault.
@@ -73,7 +72,7 @@ pub(super) fn report(frame: &Frame) {
         print(format_args!("{a} {x:#018x} {b} {y:#018x} {c} {z:#018x}"));
     }
     if let PAGE_FAULT | DOUBLE_FAULT = frame.vector {
-        let format = KernelFormat::X86Level4(X86Level4::default());
+        let format = super::image::format(X86Config::default());
         fault::walk_loaded(&CONSOLE, root, format, VirtAddr::new(at));
     }
     print(format_args!("Call trace:"));

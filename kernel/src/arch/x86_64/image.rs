@@ -1,13 +1,42 @@
 //! Where the image's parts are, as the linker placed them.
 
+use pagewright::pgtable::KernelFormat;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::{KernelImage, X86Image};
+use pagewright_pagetable::format::x86::{X86_64, X86Config};
+use x86_64::registers::control::{Cr4, Cr4Flags};
 
 /// Where the image's mapping begins (`__START_KERNEL_map`): `image.ld` says the same.
 pub(super) const START_KERNEL_MAP: u64 = pagewright::pgtable::x86::START_KERNEL_MAP;
-/// Where the direct map begins with 4 levels.
-pub(super) const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
+/// Where the direct map begins with 4 levels, and with 5. The index in the top table is the same.
+pub(super) const PAGE_OFFSETS: [u64; 2] = [0xffff_8880_0000_0000, 0xff11_0000_0000_0000];
+const _: () = assert!((PAGE_OFFSETS[0] >> 39) & 511 == (PAGE_OFFSETS[1] >> 48) & 511);
+
+/// Where the direct map begins.
+pub(super) fn page_offset() -> u64 {
+    PAGE_OFFSETS[usize::from(five_levels())]
+}
+
+/// Whether page tables have five levels, as `entry.s` has decided.
+pub(super) fn five_levels() -> bool {
+    Cr4::read().contains(Cr4Flags::L5_PAGING)
+}
+
+/// The format of the image's tables.
+pub(super) fn format(config: X86Config) -> KernelFormat {
+    if five_levels() {
+        KernelFormat::X86Level5(X86_64 { config })
+    } else {
+        KernelFormat::X86Level4(X86_64 { config })
+    }
+}
+
+/// The top one of the tables that `entry.s` has filled.
+pub(super) fn head_root() -> PhysAddr {
+    const FIFTH: u64 = 0x7000;
+    head_tables().saturating_add(if five_levels() { FIFTH } else { 0 })
+}
 
 /// The kernel that this image is, in Linux's words.
 pub(crate) const CONFIG: KernelConfig = KernelConfig::debian(Flavour::Amd64);

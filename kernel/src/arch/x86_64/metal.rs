@@ -7,14 +7,14 @@ use arrayvec::ArrayVec;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use pagewright::Boot;
-use pagewright::pgtable::{KernelFormat, KernelTables};
+use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
 use pagewright_kernel::team::Team;
 use pagewright_kspace::{Facts, Kind, Layout};
-use pagewright_pagetable::format::x86::X86Level4;
+use pagewright_pagetable::format::x86::X86Config;
 
 unsafe extern "C" {
     /// See `entry.s`.
@@ -101,7 +101,7 @@ impl X86 {
 impl X86 {
     /// The kernel's tables.
     fn tables(&self) -> KernelTables<'_> {
-        let format = KernelFormat::X86Level4(X86Level4::default());
+        let format = image::format(X86Config::default());
         KernelTables { memory: &self.ram, root: self.root, format }
     }
 }
@@ -141,7 +141,7 @@ impl Metal for X86 {
         let same = smp::with_all_memory(|| {
             // SAFETY: the head's tables are never given back; they have all RAM one to one, and the kernel's half is this
             // processor's own.
-            unsafe { tlb::load(image::head_tables()) };
+            unsafe { tlb::load(image::head_root()) };
             // SAFETY: both are RAM that is mapped, aligned, and nobody else looks at memory now; the identity map may be
             // written.
             let same = unsafe { same_word(phys.align_down(8).get(), at.align_down(8).get()) } != 0;
@@ -171,7 +171,7 @@ impl Metal for X86 {
                 to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
             }
         }
-        KernelTables { memory: ram, root, format: KernelFormat::X86Level4(X86Level4::default()) }
+        KernelTables { memory: ram, root, format: image::format(X86Config::default()) }
     }
 
     fn load_space(&self, space: Option<&KernelTables<'_>>) {

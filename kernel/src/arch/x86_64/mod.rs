@@ -27,7 +27,7 @@ use pagewright_kernel::exit::Exit;
 
 global_asm!(
     include_str!("entry.s"),
-    PAGE_OFFSET_INDEX = const (image::PAGE_OFFSET >> 39) & 511,
+    PAGE_OFFSET_INDEX = const (image::PAGE_OFFSETS[0] >> 39) & 511,
     EXIT_PORT = const exit::PORT,
     TOO_LITTLE = const exit::written(Exit::BootFailed),
     main = sym start::start,

@@ -17,7 +17,12 @@ use pagewright_kernel::team::{Handlers, Locals, Team, arrives, bring_up};
 use pagewright_kernel::work::Post;
 use pagewright_platform::Mutex;
 use x86_64::instructions::{hlt, interrupts};
-use x86_64::registers::model_specific::GsBase;
+use x86_64::registers::model_specific::Msr;
+
+/// IA32_GS_BASE. (The `x86_64` crate's own type for it takes addresses of four levels only.)
+fn gs_base() -> Msr {
+    Msr::new(0xc000_0101)
+}
 
 /// How long a processor may take to arrive, and to forget translations.
 const PATIENCE_MICROS: u64 = 10_000_000;
@@ -42,6 +47,7 @@ pub(super) static RECORD: Record = Record([const { AtomicU64::new(0) }; 6]);
 unsafe extern "C" {
     static trampoline: u8;
     static trampoline_cr3: u8;
+    static trampoline_cr4: u8;
     static trampoline_gdt: u8;
     static trampoline_gdt_base: u8;
     static trampoline_long: u8;
@@ -74,14 +80,17 @@ fn current() -> Option<u32> {
 
 /// This processor's data. `None` before it has some.
 fn local() -> Option<&'static CpuLocal> {
-    let at = GsBase::read().as_u64() as usize;
+    // SAFETY: the register is there in long mode.
+    let at = unsafe { gs_base().read() } as usize;
     // SAFETY: the register is 0 from `entry.s` on, or what `init_cpu` wrote: a reference that lives for good.
     unsafe { core::ptr::with_exposed_provenance::<CpuLocal>(at).as_ref() }
 }
 
 /// What every processor does once it has its stack: its data, its timer.
 fn init_cpu(local: &'static CpuLocal) {
-    GsBase::write(x86_64::VirtAddr::new_truncate((&raw const *local).expose_provenance() as u64));
+    let at = (&raw const *local).expose_provenance() as u64;
+    // SAFETY: nothing is addressed by the segment but this data.
+    unsafe { gs_base().write(at) };
     if apic::is_there() {
         apic::start_timer();
         interrupts::enable();
@@ -203,7 +212,9 @@ fn place_trampoline(boot: &Boot<'_>, ram: &DirectMap) -> Option<u8> {
         // SAFETY: inside what was just copied.
         unsafe { to.as_ptr().add(offset(symbol)).cast::<u32>().write_unaligned(value as u32) };
     };
-    put(&raw const trampoline_cr3, image::head_tables().get());
+    put(&raw const trampoline_cr3, image::head_root().get());
+    // PAE, PGE, LA57: as `entry.s` has set them.
+    put(&raw const trampoline_cr4, 0xa0 | u64::from(image::five_levels()) << 12);
     put(&raw const trampoline_gdt_base, at.get() + offset(&raw const trampoline_gdt) as u64);
     put(&raw const trampoline_long_at, at.get() + offset(&raw const trampoline_long) as u64);
     u8::try_from(at.get() >> 12).ok()
@@ -211,7 +222,7 @@ fn place_trampoline(boot: &Boot<'_>, ram: &DirectMap) -> Option<u8> {
 
 /// Gives the head's tables, which have the first 4 GiB one to one, the kernel's half as it is now.
 fn share_kernel_half(boot: &Boot<'_>, ram: &DirectMap) -> Option<()> {
-    let (head, kernel) = (ram.words64(image::head_tables(), 512)?, ram.words64(boot.pgtable?.root, 512)?);
+    let (head, kernel) = (ram.words64(image::head_root(), 512)?, ram.words64(boot.pgtable?.root, 512)?);
     for (to, from) in head.iter().zip(kernel).skip(256) {
         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
     }

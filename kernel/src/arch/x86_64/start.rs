@@ -4,14 +4,14 @@ use super::console::CONSOLE;
 use super::end::{print, stop};
 use super::exit::exit;
 use super::firmware::{self, Kept};
-use super::image::{self, PAGE_OFFSET, START_KERNEL_MAP};
+use super::image::{self, START_KERNEL_MAP, page_offset};
 use super::metal::X86;
 use super::{cpu, metal, sequence, smp, tlb, window};
 use arrayvec::ArrayVec;
 use core::cell::Cell;
 use pagewright::Boot;
 use pagewright::pgtable::x86::Places;
-use pagewright::pgtable::{KernelFormat, KernelTables, TableEvent};
+use pagewright::pgtable::{KernelTables, TableEvent};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::{Cpus, Machine};
 use pagewright_kernel::bench::steps::Steps;
@@ -22,7 +22,7 @@ use pagewright_kernel::exit::Exit;
 use pagewright_kernel::fault;
 use pagewright_kernel::options::Options;
 use pagewright_kernel::pages::Pages;
-use pagewright_pagetable::format::x86::{X86_64, X86Config};
+use pagewright_pagetable::format::x86::X86Config;
 use pagewright_pagetable::{Attr, AttrFlags, MapOptions};
 
 /// Data that the kernel alone reads and writes.
@@ -69,7 +69,7 @@ pub(super) extern "C" fn start(info: u64) -> ! {
     }
     let machine = kept.machine(cpus);
     // The first tables that the boot fills lie behind the image.
-    let tables = Places::of(&machine).decompressor.get() + 6 * PAGE;
+    let tables = Places::of(&machine).decompressor.get() + (6 + u64::from(machine.cpus.la57)) * PAGE;
     let end = ram.ranges().iter().find(|r| r.contains(image::_text())).map(|r| r.end.get());
     match end {
         Some(end) if end < tables => {
@@ -107,7 +107,7 @@ fn boot(machine: &Machine<'_>, kept: &Kept, ram: &DirectMap, options: &Options<'
         .take(MAX_RANGES)
         .collect();
     // SAFETY: the tables that are loaded map memblock's memory there, which the boot does with every byte of it.
-    let ram = unsafe { DirectMap::new(mapped, PAGE_OFFSET) };
+    let ram = unsafe { DirectMap::new(mapped, page_offset()) };
     let running = sequence::allocator(&mut boot, &ram, options, steps);
     tlb::flush_here();
     fault::set_ram(&ram);
@@ -147,7 +147,7 @@ extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
 fn early_direct_map(kept: &Kept, cpus: &Cpus) -> Result<DirectMap, &'static str> {
     let mut banks: ArrayVec<PhysRange, MAX_RANGES> = ArrayVec::new();
     for bank in kept.ram() {
-        if bank.end.get() > 1 << cpus.phys_bits.min(46) {
+        if bank.end.get() > 1 << cpus.phys_bits.min(if cpus.la57 { 52 } else { 46 }) {
             return Err("the memory map: RAM where this processor has no addresses");
         }
         if banks.try_push(bank).is_err() {
@@ -161,17 +161,16 @@ fn early_direct_map(kept: &Kept, cpus: &Cpus) -> Result<DirectMap, &'static str>
     let image = unsafe { DirectMap::new([image::range()], START_KERNEL_MAP) };
     let mut early = EarlyTables::new(PhysRange::new(image::early_tables(), image::early_tables_end()));
     let config = X86Config { gigabyte_pages: cpus.gbpages, ..X86Config::default() };
-    let format = KernelFormat::X86Level4(X86_64 { config });
-    let head = KernelTables { memory: &image, root: image::head_tables(), format };
+    let head = KernelTables { memory: &image, root: image::head_root(), format: image::format(config) };
     for bank in banks.iter().filter(|b| b.end.get() > 4 * GIB) {
         let start = bank.start.max(PhysAddr::new(4 * GIB));
-        let at = VirtAddr::new(PAGE_OFFSET + start.get());
+        let at = VirtAddr::new(page_offset() + start.get());
         let range = VirtRange::from_len(at, bank.end.get() - start.get());
         let mapped = head.with(|tree| tree.map(range, start, DATA, &MapOptions::default(), &mut early));
         mapped.map_err(|_| "RAM cannot be mapped: too few early tables, or banks that overlap")?;
     }
     // SAFETY: the ranges are mapped at this offset; the kernel's own direct map has the same addresses.
-    Ok(unsafe { DirectMap::new(banks, PAGE_OFFSET) })
+    Ok(unsafe { DirectMap::new(banks, page_offset()) })
 }
 
 /// The first place where the map has RAM and nothing keeps what is written: both ends of each range and every gigabyte

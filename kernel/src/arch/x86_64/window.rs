@@ -1,7 +1,7 @@
 //! Physical memory as the head's tables show it: the first 4 GiB, from where the direct map will be. Used until CR3 is loaded
 //! with the kernel's own tables.
 
-use super::image::PAGE_OFFSET;
+use super::image::page_offset;
 use pagewright_addr::PhysAddr;
 
 /// What the window shows.
@@ -10,7 +10,7 @@ const END: u64 = 4 << 30;
 /// Whether the window shows so many bytes, none of them in the first page's first byte (whose address is no address).
 fn pointer(at: PhysAddr, len: u64) -> Option<*mut u8> {
     let end = at.get().checked_add(len).filter(|end| *end <= END)?;
-    let virt = PAGE_OFFSET.checked_add(end - len)?;
+    let virt = page_offset().checked_add(end - len)?;
     Some(core::ptr::with_exposed_provenance_mut(virt as usize))
 }
 
