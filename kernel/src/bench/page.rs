@@ -35,6 +35,10 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
             None => missing = missing.or(Some(Failed::NoBlock(n))),
         }
     }
+    match bulk(bench, 512) {
+        Some(value) => bench.value(format_args!("page.bulk"), value),
+        None => missing = missing.or(Some(Failed::NoBlock(0))),
+    }
     let after = free_pages(pages, bench.subject.metal);
     match missing {
         _ if before != after => Err(Failed::Lost(before, after)),
@@ -61,31 +65,58 @@ fn pairs(bench: &Bench<'_>, n: u8) -> Option<Value> {
     value.filter(|_| failed == 0)
 }
 
-/// Blocks that are held until all are there; then they are freed in the order in which they came. The loop and the array of
-/// blocks are part of the value.
-fn batch(bench: &Bench<'_>, n: u8, blocks: usize) -> Option<Value> {
+/// What happens to an array of so many blocks, for each of them: `work` fills and empties it, and says whether it was full.
+fn held(
+    bench: &Bench<'_>,
+    blocks: usize,
+    mut work: impl FnMut(&Cx<'_>, &mut [Option<Frames<'static>>]) -> bool,
+) -> Option<Value> {
     let pages = bench.subject.pages;
     let bytes = bytes_for::<Option<Frames<'static>>>(blocks);
     let room = (bytes >> pages.page_shift().get()) + 1;
     let mut memory = pages.alloc(order(room.next_power_of_two().ilog2() as u8)).ok()?;
     let value = pages.carve(&mut memory).and_then(|mut carve| {
-        let held = carve.slice(blocks, || None)?;
-        let mut fill_and_empty = |cx: &Cx<'_>| {
-            let allocator = pages.allocator();
-            for slot in held.iter_mut() {
-                *slot = allocator.alloc_pages(cx, KERNEL, order(n)).ok();
-            }
-            let all = held.iter().all(Option::is_some);
-            for frames in held.iter_mut().filter_map(Option::take) {
-                allocator.free_pages(cx, frames);
-            }
-            all
-        };
+        let slots = carve.slice(blocks, || None)?;
         // The first time prepares memory that no block was taken from yet.
-        let there = pages.here(&mut fill_and_empty)?;
-        let ticks = pages.undisturbed(|| pages.here(|cx| bench.clock.ticks(|| _ = fill_and_empty(cx))))?;
+        let there = pages.here(|cx| work(cx, slots))?;
+        let ticks = pages.undisturbed(|| pages.here(|cx| bench.clock.ticks(|| _ = work(cx, slots))))?;
         there.then(|| Value::quotient(ticks, blocks as u64))
     });
     pages.free(memory);
     value
+}
+
+/// Blocks that are held until all are there; then they are freed in the order in which they came. The loop and the array of
+/// blocks are part of the value.
+fn batch(bench: &Bench<'_>, n: u8, blocks: usize) -> Option<Value> {
+    let allocator = bench.subject.pages.allocator();
+    held(bench, blocks, |cx, slots| {
+        for slot in slots.iter_mut() {
+            *slot = allocator.alloc_pages(cx, KERNEL, order(n)).ok();
+        }
+        let all = slots.iter().all(Option::is_some);
+        for frames in slots.iter_mut().filter_map(Option::take) {
+            allocator.free_pages(cx, frames);
+        }
+        all
+    })
+}
+
+/// So many pages by few calls, and back by one: for each page, the array included.
+fn bulk(bench: &Bench<'_>, pages: usize) -> Option<Value> {
+    let allocator = bench.subject.pages.allocator();
+    held(bench, pages, |cx, slots| {
+        let mut filled = 0;
+        loop {
+            let now = allocator.alloc_pages_bulk(cx, KERNEL, slots);
+            if now == filled || now == slots.len() {
+                filled = now;
+                break;
+            }
+            filled = now;
+        }
+        let all = filled == slots.len();
+        allocator.free_pages_bulk(cx, slots.iter_mut().filter_map(Option::take));
+        all
+    })
 }
