@@ -16,6 +16,7 @@
 mod blocks;
 mod compound;
 mod error;
+mod slab;
 mod validate;
 
 pub use error::MapError;

@@ -7,12 +7,12 @@
 //! |---|---|---|---|---|---|---|
 //! | Pristine | | | | | | |
 //! | Inner | | | | | | |
-//! | Tail | | | mappings of this tail | | next: the head | |
+//! | Tail | | | mappings of this tail | in a slab: its cache | next: the head | |
 //! | Free | of the block | | | | the free list | the zone's (migrate type) |
 //! | Owned (per-CPU lists too) | of the compound, or 0 | 1 | | | the holder's | the holder's |
 //! | Reserved | | 1 | | | | |
 //! | Kernel | of the block | 1 + references | | the caller's | the caller's | the caller's |
-//! | Slab | of the slab | | | cache | partial, full list | free list head, in use, frozen |
+//! | Slab | of the slab | 1 | | cache | partial, full list | free list head, in use, node |
 //! | PageTable | of the table | 1 | | address space | the table's siblings | entries in use |
 //! | Anon | of the compound | references, pins | mappings | anon root | LRU list | index; swap entry in the swap cache |
 //! | File | of the compound | references, pins | mappings | mapping | LRU list | index |
@@ -176,6 +176,12 @@ impl OwnerHandle {
     /// The generation, 0 for [`Self::NONE`].
     pub const fn generation(self) -> u32 {
         self.0 >> Self::INDEX_BITS
+    }
+
+    /// The handle, unless it is nobody's.
+    #[inline(always)]
+    pub(crate) const fn some(self) -> Option<Self> {
+        if self.0 == 0 { None } else { Some(self) }
     }
 
     pub(crate) const fn bits(self) -> u32 {

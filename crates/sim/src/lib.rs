@@ -33,6 +33,7 @@ pub mod mmu;
 pub mod pages;
 mod phys;
 mod ram;
+pub mod slabs;
 pub mod tenants;
 mod zeroed;
 

@@ -17,15 +17,20 @@
 //! # Ok::<(), pagewright_slab::GeometryError>(())
 //! ```
 #![no_std]
-#![forbid(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
 
 mod error;
 pub mod flags;
+pub mod heap;
 pub mod kmalloc;
+pub mod memory;
+pub mod slabs;
 pub mod slub;
 
 pub use error::GeometryError;
 pub use flags::CacheFlags;
+pub use heap::{Global, Heap, HeapOn, KmemCache, Object};
+pub use memory::{PageSource, PagesFor, SlabMemory};
+pub use slabs::{CacheId, CacheSpec, SlabContext, SlabError, Slabs};

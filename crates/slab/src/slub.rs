@@ -154,6 +154,11 @@ impl Slub {
         })
     }
 
+    /// Most objects that a processor keeps of a cache.
+    pub(crate) const fn rooms(&self) -> u32 {
+        near(1, self.page_shift)
+    }
+
     /// The alignment that a cache gets (`calculate_alignment`): what was asked for, a whole word, and with HWCACHE_ALIGN the
     /// smallest part of a cache line that holds an object.
     pub fn alignment(&self, spec: &ObjectSpec) -> u64 {
@@ -249,7 +254,7 @@ impl Slub {
         })
     }
 
-    const fn bytes(&self, order: Order) -> u64 {
+    pub(crate) const fn bytes(&self, order: Order) -> u64 {
         self.page_shift.bytes() << order.get()
     }
 

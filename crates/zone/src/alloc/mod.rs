@@ -35,6 +35,7 @@ mod get;
 mod hooks;
 mod isolate;
 mod linear;
+mod look;
 mod migrate;
 mod numa;
 mod number;

@@ -1,0 +1,70 @@
+//! Slabs: blocks whose every frame says whose it is.
+//!
+//! Whoever frees an object knows its address, and by that one frame of the slab, seldom the first. So each further frame of a slab
+//! is a [`State::Tail`] that has the slab's owner and a link to the first, where a block under another use has frames that say
+//! nothing.
+
+use super::PageMap;
+use crate::{FrameIdx, Frames, OwnerHandle, State, Use, Word};
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_addr::Order;
+
+/// Of a slab's frames but the first.
+const TAIL: Word = Word::head(State::Tail, Order::ZERO);
+
+impl<'a> PageMap<'a> {
+    /// Gives up the token of a block that becomes a slab of `owner`, until [`Self::withdraw_slab`] asks for it back.
+    ///
+    /// # Panics
+    /// As for [`Self::deposit`].
+    pub fn deposit_slab(&self, frames: Frames<'a>, owner: OwnerHandle) -> FrameIdx {
+        let (start, len) = (frames.start(), frames.len());
+        let at = self.deposit(frames, Use::Slab, owner);
+        // Nobody has an address in the slab yet, so nobody looks at its tails.
+        for n in 1..len {
+            let idx = FrameIdx::new(start.get() + n as u32);
+            let slot = self.slot(idx);
+            slot.owner.store(owner.bits(), Relaxed);
+            slot.set_next(idx, Some(start));
+            slot.set_word(TAIL);
+        }
+        at
+    }
+
+    /// Takes back the slab that begins at `idx`. Its links and `data` are as they were left.
+    ///
+    /// # Panics
+    /// As for [`Self::withdraw`].
+    pub fn withdraw_slab(&self, idx: FrameIdx, owner: OwnerHandle) -> Frames<'a> {
+        let frames = self.withdraw(idx, Use::Slab, owner);
+        for n in 1..frames.len() {
+            let tail = FrameIdx::new(idx.get() + n as u32);
+            let slot = self.slot(tail);
+            slot.owner.store(0, Relaxed);
+            slot.set_next(tail, None);
+            slot.set_word(Word::INNER);
+        }
+        frames
+    }
+
+    /// Whose slab the frame of an index belongs to; `None` if it belongs to none, or there is no such frame.
+    #[inline(always)]
+    pub fn slab_owner(&self, index: usize) -> Option<OwnerHandle> {
+        const OF_SLABS: u32 = 1 << State::Slab as u32 | 1 << State::Tail as u32;
+        let slot = self.slots.get(index)?;
+        if OF_SLABS >> (slot.word().bits() & 31) & 1 == 0 {
+            return None;
+        }
+        // Tails of other blocks have no owner.
+        OwnerHandle::from_bits(slot.owner.load(Relaxed)).some()
+    }
+
+    /// The first frame of the slab that a frame belongs to, and the slab's order.
+    #[inline]
+    pub fn slab_head(&self, idx: FrameIdx) -> Option<(FrameIdx, Order)> {
+        let slot = self.slots.get(idx.index())?;
+        let head = if slot.word().is(State::Tail) { slot.next(idx)? } else { idx };
+        let word = self.slots.get(head.index())?.word();
+        word.is(State::Slab).then(|| (head, word.order()))
+    }
+}

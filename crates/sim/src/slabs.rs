@@ -1,0 +1,122 @@
+//! The slabs of a hosted machine: RAM that is one stretch of host memory, and processors that threads can be.
+
+use crate::SimError;
+use crate::pages::Pages;
+use crate::zeroed::Zeroed;
+use pagewright_addr::{NodeId, PageShift};
+use pagewright_page::{FrameIdx, PageMap};
+use pagewright_platform::{Mutex, NoInterrupts, PerCpu};
+use pagewright_slab::kmalloc::Classes;
+use pagewright_slab::memory::{PagesFor, SlabMemory};
+use pagewright_slab::slabs::{
+    CpuSlabs, NodeSlabs, Reports, Requests, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
+};
+use pagewright_slab::slub::Slub;
+use pagewright_zone::alloc::Hooks;
+
+/// Pages of the machines that [`crate::pages`] makes.
+const SHIFT: PageShift = PageShift::SHIFT_4K;
+
+/// The memory of every frame of one map, one behind the other as in a direct map.
+pub struct LinearRam {
+    memory: Zeroed,
+}
+
+impl LinearRam {
+    /// Zeroed RAM for the frames of `map`, which the host backs where it is written.
+    ///
+    /// # Errors
+    /// [`SimError::HostMemory`].
+    pub fn new(map: &PageMap<'_>) -> Result<Self, SimError> {
+        let block = SHIFT.bytes() << map.sections().align().get();
+        let align = usize::try_from(block).map_err(|_| SimError::HostMemory { bytes: block })?;
+        let memory = Zeroed::new(map.len() << SHIFT.get(), align)?;
+        Ok(Self { memory })
+    }
+}
+
+// SAFETY: frames lie in one allocation in the order of their indices, from a multiple of the largest block's size on (index 0 is aligned to all orders), zeroed, for as long as the value
+// lives; every pointer has the whole allocation's provenance. Nobody else has the allocation.
+unsafe impl SlabMemory for LinearRam {
+    #[inline]
+    fn address(&self, idx: FrameIdx) -> Option<usize> {
+        let at = idx.index() << SHIFT.get();
+        (at < self.memory.len()).then(|| self.memory.first().addr().get() + at)
+    }
+
+    #[inline(always)]
+    fn frame_of(&self, address: usize) -> usize {
+        // What lies below the memory wraps round to far beyond its end.
+        address.wrapping_sub(self.memory.first().addr().get()) >> SHIFT.get()
+    }
+
+    #[inline(always)]
+    fn pointer(&self, address: usize) -> *mut u8 {
+        self.memory.first().as_ptr().with_addr(address)
+    }
+}
+
+/// Slabs over a machine's page allocator.
+pub struct HostedSlabs<'p, 'k, 'x, 'z, 'm, 's, 'a, H> {
+    /// The slabs.
+    pub slabs: Slabs<'k, 'a, NoInterrupts, LinearRam>,
+    /// The page allocator below.
+    pub pages: &'p Pages<'x, 'z, 'm, 's, 'a, H>,
+    cpus: &'k [SlabCpu<'k>],
+    nodes: &'k [NodeId],
+}
+
+impl<'k, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, '_, '_, '_, 'a, H> {
+    /// Runs `f` as CPU number `cpu`, which nobody else may be at the time.
+    ///
+    /// # Panics
+    /// If there is no such CPU, or somebody is it already.
+    pub fn on_cpu<R>(&self, cpu: usize, f: impl FnOnce(&SlabContext<'_, 'k, 'a>) -> R) -> R {
+        self.pages.on_cpu(cpu, |context| {
+            let pages = PagesFor { allocator: &self.pages.allocator, context };
+            // SAFETY: nobody else is this CPU of the page allocator's while the closure runs, so neither of ours, which are reached
+            // here alone; the handle cannot leave this thread, and `Pages` orders what one thread does before what the next does.
+            let here = unsafe { self.cpus[cpu].here() };
+            f(&SlabContext::new(here, self.nodes[cpu], &pages))
+        })
+    }
+}
+
+/// Builds slabs with so many places for caches (from 64 on with those of kmalloc, as x86_64 has them) over a machine with these CPUs' nodes, and hands them to `then`.
+///
+/// # Panics
+/// If the host has no memory for the machine's RAM.
+pub fn with_slabs<H: Hooks, R>(
+    pages: &Pages<'_, '_, '_, '_, '_, H>,
+    nodes: &[NodeId],
+    caches: usize,
+    reports: &dyn Reports,
+    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, '_, H>) -> R,
+) -> R {
+    let memory = LinearRam::new(pages.base.map()).expect("host memory for the machine's RAM");
+    let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
+    let slots: Vec<Slot> = (0..caches).map(|_| Slot::new()).collect();
+    let lists: Vec<_> = (0..caches * most).map(|_| Mutex::new(NodeSlabs::new())).collect();
+    let mut rows: Vec<Vec<Row>> = nodes.iter().map(|_| (0..caches).map(|_| Row::new()).collect()).collect();
+    let cpus: Vec<SlabCpu<'_>> = rows
+        .iter_mut()
+        .enumerate()
+        .map(|(cpu, rows)| PerCpu::new(Requests::new(), CpuSlabs::new(rows, 0x5eed + cpu as u64)))
+        .collect();
+    let space = SlabSpace { slots: &slots, lists: &lists, cpus: &cpus };
+    let slub = Slub { word: size_of::<usize>() as u32, ..Slub::new(nodes.len() as u32) };
+    let mut slabs = Slabs::new(*pages.base.map(), memory, NoInterrupts, slub, space, reports, 0x5eed)
+        .expect("places for the first cache");
+    if caches >= 64 {
+        let classes = Classes {
+            page_shift: PageShift::SHIFT_4K,
+            min_size: 8,
+            min_align: 8,
+            accounted: true,
+            dma: false,
+        };
+        slabs.create_kmalloc_caches(&classes).expect("places for kmalloc's caches");
+        slabs.init_late();
+    }
+    then(&HostedSlabs { slabs, pages, cpus: &cpus, nodes })
+}

@@ -1,0 +1,112 @@
+//! SLUB on hosted machines: facts, a model with contents, threads, and every way to fail.
+
+mod facts;
+mod heap;
+mod kmalloc;
+mod misuse;
+mod model;
+mod threads;
+
+use pagewright_addr::{NodeId, Order};
+use pagewright_sim::pages::{PlainMachine, with_plain_machine};
+use pagewright_sim::slabs::{HostedSlabs, with_slabs};
+use pagewright_slab::slabs::{CacheSpec, DestroyError, Destroyed, Report, Reports, Silent};
+use pagewright_slab::{CacheFlags, CacheId};
+use pagewright_zone::alloc::NoHooks;
+use std::sync::Mutex;
+
+type Machine<'p, 'k, 'x, 'z, 'm, 's, 'a> = HostedSlabs<'p, 'k, 'x, 'z, 'm, 's, 'a, NoHooks>;
+
+/// Keeps what is reported.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Report>>);
+
+impl Reports for Kept {
+    fn report(&self, report: &Report) {
+        self.0.lock().unwrap().push(*report);
+    }
+}
+
+fn node(n: u16) -> NodeId {
+    NodeId::new(n).unwrap()
+}
+
+/// Free blocks by zone and order, all types together.
+fn free_blocks(m: &Machine<'_, '_, '_, '_, '_, '_, '_>) -> Vec<u64> {
+    let allocator = &m.pages.allocator;
+    for cpu in 0..m.pages.cpus() {
+        m.pages.on_cpu(cpu, |cx| allocator.drain_local_pages(cx));
+    }
+    let types = pagewright_zone::buddy::MigrateType::ALL;
+    let orders = (0..=m.pages.base.largest_order().get()).map(|n| Order::new(n).unwrap());
+    let zones = allocator.zones().iter().map(|z| z.id());
+    zones
+        .flat_map(|zone| orders.clone().map(move |order| (zone, order)))
+        .map(|(zone, order)| types.iter().map(|&t| allocator.free_blocks_of(zone, order, t)).sum())
+        .collect()
+}
+
+/// Destroys a cache, other processors doing their part.
+fn destroy(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, cache: CacheId) -> Result<Destroyed, DestroyError> {
+    // SAFETY: these tests use no cache meanwhile.
+    let once = || m.on_cpu(0, |cx| unsafe { m.slabs.destroy(cx, cache) });
+    match once() {
+        Err(DestroyError::Retry { .. }) => {
+            for cpu in 0..m.pages.cpus() {
+                m.on_cpu(cpu, |cx| m.slabs.poll(cx));
+            }
+            once()
+        }
+        done => done,
+    }
+}
+
+/// Runs a test on a machine with slabs, and expects all pages back in the end, to the page: every cache is destroyed.
+fn on(machine: &PlainMachine, reports: &dyn Reports, f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_, '_>)) {
+    with_places(machine, 24, reports, f);
+}
+
+/// The same with so many places for caches.
+fn with_places(
+    machine: &PlainMachine,
+    places: usize,
+    reports: &dyn Reports,
+    f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_, '_>),
+) {
+    with_plain_machine(machine, NoHooks, |pages| {
+        with_slabs(pages, &machine.cpus, places, reports, |m| {
+            let before = free_blocks(m);
+            f(m);
+            // SAFETY: nobody else destroys caches here.
+            let mut caches: Vec<_> = unsafe { m.slabs.ids() }.collect();
+            let own = caches.remove(0);
+            for cache in caches {
+                m.slabs.validate(cache).unwrap();
+                while destroy(m, cache).expect("nothing is in use") == Destroyed::Shared {}
+            }
+            for cpu in 0..m.pages.cpus() {
+                m.on_cpu(cpu, |cx| m.slabs.flush_cpu(cx));
+            }
+            m.on_cpu(0, |cx| assert!(!m.slabs.shrink(cx, own), "the cache of rooms has slabs yet"));
+            assert_eq!(free_blocks(m), before, "every page is back");
+            m.pages.allocator.validate().unwrap();
+            m.pages.base.map().validate().unwrap();
+        });
+    });
+}
+
+fn small(cpus: usize) -> PlainMachine {
+    let frames = if cfg!(miri) { 1024 } else { 1 << 14 };
+    PlainMachine {
+        pageblock: Order::new(if cfg!(miri) { 4 } else { 9 }).unwrap(),
+        ..PlainMachine::new(frames, cpus)
+    }
+}
+
+fn spec(name: &str, size: u64) -> CacheSpec<'_> {
+    CacheSpec::new(name, size, 0, CacheFlags::empty())
+}
+
+fn silently(cpus: usize, f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_, '_>)) {
+    on(&small(cpus), &Silent, f);
+}

@@ -1,0 +1,199 @@
+//! Random operations against a map of objects with contents: nothing is handed out twice, nothing overlaps, nothing is lost.
+
+use super::*;
+use pagewright_slab::SlabError;
+use pagewright_zone::Gfp;
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+
+/// xorshift64*: the same operations for the same seed on every host.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % below
+    }
+}
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[derive(Clone, Copy)]
+struct Object {
+    at: NonNull<u8>,
+    cache: CacheId,
+    size: usize,
+    name: u64,
+}
+
+impl Object {
+    fn byte(&self, n: usize) -> u8 {
+        (self.name.wrapping_mul(0x9e37_79b9).wrapping_add(n as u64 * 31) >> 8) as u8
+    }
+
+    fn bytes(&self) -> impl Iterator<Item = usize> + use<> {
+        // Both ends and some between.
+        let (size, step) = (self.size, if cfg!(miri) { 97 } else { 13 });
+        (0..size.min(8)).chain((8..size).step_by(step)).chain(size.saturating_sub(8)..size)
+    }
+
+    fn fill(&self) {
+        // SAFETY: inside the object, which is ours.
+        self.bytes().for_each(|n| unsafe { self.at.add(n).write(self.byte(n)) });
+    }
+
+    fn check(&self) {
+        for n in self.bytes() {
+            // SAFETY: as in `fill`.
+            let found = unsafe { self.at.add(n).read() };
+            assert_eq!(found, self.byte(n), "byte {n} of object {} of {} bytes", self.name, self.size);
+        }
+    }
+}
+
+const SIZES: [u64; 8] = [8, 24, 64, 96, 200, 1000, 3000, 9000];
+
+fn play(machine: &PlainMachine, ops: u64, seed: u64) {
+    on(machine, &Silent, |m| {
+        let mut random = Random(seed | 1);
+        let mut caches: Vec<(CacheId, usize)> = Vec::new();
+        let mut held: BTreeMap<usize, Object> = BTreeMap::new();
+        let mut named = 0;
+        for op in 0..ops {
+            let cpu = random.next(machine.cpus.len() as u64) as usize;
+            let fill = if op / 2048 % 3 == 2 { 2 } else { 5 };
+            match random.next(100) {
+                0 | 1 if caches.len() < 12 => {
+                    let size = SIZES[random.next(8) as usize];
+                    let align = [0, 8, 64][random.next(3) as usize];
+                    let flags = [CacheFlags::empty(), CacheFlags::HWCACHE_ALIGN][random.next(2) as usize];
+                    let cache =
+                        m.slabs.create_unmerged(&CacheSpec::new("model", size, align, flags)).unwrap();
+                    caches.push((cache, size as usize));
+                }
+                2 if !caches.is_empty() => {
+                    let at = random.next(caches.len() as u64) as usize;
+                    let cache = caches[at].0;
+                    let mine = held.values().filter(|o| o.cache == cache).count() as u64;
+                    match destroy(m, cache) {
+                        Ok(Destroyed::Gone) => {
+                            assert_eq!(mine, 0);
+                            caches.swap_remove(at);
+                        }
+                        Err(DestroyError::InUse { objects, first }) => {
+                            assert_eq!(objects, mine);
+                            assert_eq!(held[&first].cache, cache);
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+                3 if !caches.is_empty() => {
+                    let cache = caches[random.next(caches.len() as u64) as usize].0;
+                    m.on_cpu(cpu, |cx| m.slabs.shrink(cx, cache));
+                }
+                n if n < 10 * fill && !caches.is_empty() => m.on_cpu(cpu, |cx| {
+                    let (cache, size) = caches[random.next(caches.len() as u64) as usize];
+                    let many = [1, 1, 1, 7, 40][random.next(5) as usize];
+                    for _ in 0..many {
+                        let gfp = Gfp::GFP_KERNEL | Gfp::NOWARN;
+                        let result = match random.next(20) {
+                            0 => m.slabs.alloc_node(
+                                cx,
+                                cache,
+                                gfp,
+                                node(random.next(2) as u16 % machine.nodes()),
+                            ),
+                            1 => cx.interrupted(|cx| m.slabs.alloc(cx, cache, gfp)),
+                            _ => m.slabs.alloc(cx, cache, gfp),
+                        };
+                        match result {
+                            Ok(at) => {
+                                let start = at.addr().get();
+                                let below = held.range(..start + size).next_back();
+                                assert!(
+                                    below.is_none_or(|(&low, o)| low + o.size <= start),
+                                    "handed out twice"
+                                );
+                                let object = Object { at, cache, size, name: named };
+                                named += 1;
+                                object.fill();
+                                held.insert(start, object);
+                            }
+                            Err(why) => assert_eq!(why, SlabError::NoMemory),
+                        }
+                    }
+                }),
+                _ => m.on_cpu(cpu, |cx| {
+                    for _ in 0..[1, 1, 8, 60][random.next(4) as usize] {
+                        let keys = held.len() as u64;
+                        if keys == 0 {
+                            return;
+                        }
+                        let low = held.keys().next().unwrap();
+                        let high = held.keys().next_back().unwrap();
+                        let at = low + random.next((high - low + 1) as u64) as usize;
+                        let (&start, &object) = held.range(at..).next().unwrap();
+                        object.check();
+                        held.remove(&start);
+                        // SAFETY: freed once, nobody uses it.
+                        unsafe {
+                            match random.next(10) {
+                                0 => cx.interrupted(|cx| m.slabs.free(cx, object.cache, object.at)),
+                                1 => m.slabs.free_any(cx, object.at),
+                                _ => m.slabs.free(cx, object.cache, object.at),
+                            }
+                        }
+                    }
+                }),
+            }
+            if op % 1024 == 1023 {
+                for &(cache, _) in &caches {
+                    m.slabs.validate(cache).unwrap();
+                    let mine = held.values().filter(|o| o.cache == cache).count() as u64;
+                    let figures = m.slabs.figures(cache).unwrap();
+                    assert!(figures.active_objects >= mine && figures.objects >= figures.active_objects);
+                }
+                assert_eq!(m.slabs.findings(), 0);
+            }
+        }
+        m.on_cpu(0, |cx| {
+            for object in held.values() {
+                object.check();
+                // SAFETY: freed once, nobody uses it.
+                unsafe { m.slabs.free(cx, object.cache, object.at) };
+            }
+        });
+    });
+}
+
+trait Nodes {
+    fn nodes(&self) -> u16;
+}
+
+impl Nodes for PlainMachine {
+    fn nodes(&self) -> u16 {
+        self.ram.len() as u16
+    }
+}
+
+#[test]
+fn random_operations_lose_and_double_nothing() {
+    let ops = from_env("PAGEWRIGHT_OPS", if cfg!(miri) { 120 } else { 20_000 });
+    play(&small(2), ops, from_env("PAGEWRIGHT_SEED", 1));
+}
+
+#[test]
+fn nor_do_they_on_two_nodes() {
+    let half = if cfg!(miri) { 512 } else { 1 << 12 };
+    let machine = PlainMachine {
+        ram: vec![(node(0), 0x4_0000, half), (node(1), 0x8_0000, half)],
+        cpus: vec![node(0), node(1), node(1)],
+        ..small(3)
+    };
+    let ops = from_env("PAGEWRIGHT_OPS", if cfg!(miri) { 60 } else { 10_000 });
+    play(&machine, ops, from_env("PAGEWRIGHT_SEED", 7));
+}

@@ -1,0 +1,73 @@
+//! What slabs need of a machine: pages, and their memory by address.
+
+use core::fmt;
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::{FrameIdx, Frames};
+use pagewright_platform::Interrupts;
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::{Context, Hooks, PageAllocator};
+
+/// Frames' memory where this processor sees it.
+///
+/// # Safety
+/// For as long as the value lives, and for every frame of the one map that it belongs to:
+/// - [`Self::address`] is where the frame's first byte is seen, never 0; the frames of an aligned block up to the map's alignment order follow
+///   each other, and the block begins at a multiple of its size;
+/// - [`Self::frame_of`] says for each of these bytes' addresses the frame's index, and for any other address no index of the map;
+/// - [`Self::pointer`] of such an address is a pointer by which all bytes of the block may be read and written by whoever has the
+///   right to the frames (their token, or the state in which they were deposited); they are initialised.
+///
+/// Nobody else reads or writes memory of frames without that right.
+pub unsafe trait SlabMemory {
+    /// Where a frame is seen; `None` for a frame that is not (high memory).
+    fn address(&self, idx: FrameIdx) -> Option<usize>;
+
+    /// The index of the frame that is seen at an address; beyond the map's last if there is none.
+    fn frame_of(&self, address: usize) -> usize;
+
+    /// An address as a pointer.
+    fn pointer(&self, address: usize) -> *mut u8;
+}
+
+/// Whoever gives slabs their pages, on behalf of one task on one processor.
+pub trait PageSource<'a> {
+    /// Allocates a block, on a node if one is named and has memory.
+    fn alloc(&self, node: Option<NodeId>, gfp: Gfp, order: Order) -> Option<Frames<'a>>;
+
+    /// Gives it back.
+    fn free(&self, frames: Frames<'a>);
+
+    /// The node of a frame.
+    fn node_of(&self, idx: FrameIdx) -> NodeId;
+}
+
+/// The page allocator in a context.
+pub struct PagesFor<'c, 'z, 'm, 's, 'a, I, H> {
+    /// The allocator.
+    pub allocator: &'c PageAllocator<'z, 'm, 's, 'a, I, H>,
+    /// On whose behalf.
+    pub context: &'c Context<'c, 'm, 'a>,
+}
+
+impl<I, H> fmt::Debug for PagesFor<'_, '_, '_, '_, '_, I, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PagesFor").field("context", self.context).finish_non_exhaustive()
+    }
+}
+
+impl<'a, I: Interrupts, H: Hooks> PageSource<'a> for PagesFor<'_, '_, '_, '_, 'a, I, H> {
+    fn alloc(&self, node: Option<NodeId>, gfp: Gfp, order: Order) -> Option<Frames<'a>> {
+        match node {
+            Some(node) => self.allocator.alloc_pages_node(self.context, node, gfp, order).ok(),
+            None => self.allocator.alloc_pages(self.context, gfp, order).ok(),
+        }
+    }
+
+    fn free(&self, frames: Frames<'a>) {
+        self.allocator.free_pages(self.context, frames);
+    }
+
+    fn node_of(&self, idx: FrameIdx) -> NodeId {
+        self.allocator.node_of(idx).unwrap_or_default()
+    }
+}

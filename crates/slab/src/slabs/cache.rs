@@ -1,0 +1,366 @@
+//! A cache as all processors see it.
+
+use crate::CacheFlags;
+use crate::slub::{Geometry, ObjectSpec};
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use pagewright_page::OwnerHandle;
+use pagewright_zone::Gfp;
+
+/// Which cache: a position in the table of caches and its generation, so that the handle of a destroyed cache is known to be stale.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(transparent)]
+pub struct CacheId(pub(crate) OwnerHandle);
+
+impl CacheId {
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        self.0.index() as usize
+    }
+}
+
+/// Fills a new object once, when its slab is made (`ctor`): the object keeps that while it is free.
+///
+/// # Safety
+/// It is called with the address of an object of the cache's size and alignment, writes inside it only, and calls no allocator.
+pub type Ctor = unsafe fn(NonNull<u8>);
+
+/// Most bytes of a cache's name.
+pub const NAME_BYTES: usize = 32;
+
+/// A cache's name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CacheName {
+    bytes: [u8; NAME_BYTES],
+    len: u8,
+}
+
+impl CacheName {
+    /// The name, unless it is empty or longer than [`NAME_BYTES`].
+    pub fn new(name: &str) -> Option<Self> {
+        let mut bytes = [0; NAME_BYTES];
+        bytes.get_mut(..name.len()).filter(|room| !room.is_empty())?.copy_from_slice(name.as_bytes());
+        Some(Self { bytes, len: name.len() as u8 })
+    }
+
+    /// Makes it empty, to be written to.
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
+    }
+}
+
+impl fmt::Write for CacheName {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let at = usize::from(self.len);
+        let room = self.bytes.get_mut(at..at + text.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len += text.len() as u8;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for CacheName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for CacheName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a cache is asked to be (`kmem_cache_create_usercopy`).
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSpec<'n> {
+    /// Its name.
+    pub name: &'n str,
+    /// Its objects.
+    pub object: ObjectSpec,
+    /// What fills new objects.
+    pub ctor: Option<Ctor>,
+    /// Which bytes of an object user space may be given: first and length.
+    pub usercopy: (u32, u32),
+}
+
+impl<'n> CacheSpec<'n> {
+    /// Objects of these bytes and alignment, with these flags, all of which may be copied to users.
+    pub const fn new(name: &'n str, size: u64, align: u64, flags: CacheFlags) -> Self {
+        let object = ObjectSpec { size, align, flags, ctor: false };
+        Self { name, object, ctor: None, usercopy: (0, size as u32) }
+    }
+
+    /// The same with a constructor.
+    ///
+    /// # Safety
+    /// The constructor does what [`Ctor`] says.
+    #[must_use]
+    pub const unsafe fn with_ctor(self, ctor: Ctor) -> Self {
+        let object = ObjectSpec { ctor: true, ..self.object };
+        Self { ctor: Some(ctor), object, ..self }
+    }
+}
+
+/// A cache's figures, which do not change while it exists.
+#[derive(Debug)]
+pub(crate) struct Info {
+    pub(crate) name: CacheName,
+    pub(crate) geometry: Geometry,
+    pub(crate) flags: CacheFlags,
+    pub(crate) ctor: Option<Ctor>,
+    pub(crate) usercopy: (u32, u32),
+    /// How many objects a processor keeps.
+    pub(crate) sheaf: u32,
+    /// 2^32 divided by the size, rounded up: what turns a distance from the slab's start into a number.
+    reciprocal: u64,
+    /// By how many objects the order in a new slab steps; without a common divisor with how many there are, in slabs of both orders.
+    pub(crate) stride: u32,
+    /// What free pointers are mixed with.
+    pub(crate) secret: usize,
+    /// What every page allocation for it asks for.
+    pub(crate) gfp: Gfp,
+    /// Bytes of an object that a user may use: grows when a cache is merged with it.
+    pub(crate) object_size: AtomicUsize,
+    /// How many were created that share it.
+    pub(crate) users: AtomicU32,
+}
+
+impl Info {
+    pub(crate) fn new(
+        spec: &CacheSpec<'_>,
+        name: CacheName,
+        geometry: Geometry,
+        secret: usize,
+        random: u64,
+    ) -> Self {
+        let flags = spec.object.flags;
+        let mut gfp = Gfp::empty();
+        gfp.set(Gfp::DMA, flags.contains(CacheFlags::CACHE_DMA));
+        gfp.set(Gfp::RECLAIMABLE, flags.contains(CacheFlags::RECLAIM_ACCOUNT));
+        Self {
+            name,
+            flags,
+            ctor: spec.ctor,
+            usercopy: spec.usercopy,
+            sheaf: geometry.cpu_partial,
+            reciprocal: (1_u64 << 32).div_ceil(geometry.size),
+            stride: stride(geometry.objects, geometry.least.1, random),
+            secret,
+            gfp,
+            object_size: AtomicUsize::new(geometry.object_size as usize),
+            users: AtomicU32::new(1),
+            geometry,
+        }
+    }
+
+    /// Whether one of these objects begins at a distance from a slab's start. Exact for all of them: the reciprocal is less than one
+    /// unit too large for each, and all together are smaller than 2^32.
+    pub(crate) fn is_object(&self, offset: usize) -> bool {
+        let number = (offset as u64 * self.reciprocal) >> 32;
+        number * self.geometry.size == offset as u64
+    }
+
+    /// Bits that no object's address has: slabs begin at multiples of their size, objects at multiples of theirs from there.
+    pub(crate) fn misaligned(&self) -> usize {
+        // A slab has at least a page, of 4 KiB or more.
+        let steps = (self.geometry.size as usize).trailing_zeros().min(12);
+        (1 << steps) - 1
+    }
+
+    /// Whether one of the objects of a slab of so many bytes begins there.
+    pub(crate) fn is_inside(&self, offset: usize, bytes: usize) -> bool {
+        offset < bytes && offset + self.geometry.size as usize <= bytes && self.is_object(offset)
+    }
+
+    /// How many objects a slab of an order has.
+    pub(crate) fn objects(&self, order: pagewright_addr::Order) -> u32 {
+        if order == self.geometry.order { self.geometry.objects } else { self.geometry.least.1 }
+    }
+
+    /// A free pointer as it lies in memory: mixed with where it lies and with a secret, so that it is of no use to who reads it, and
+    /// whoever overwrites it leads nowhere.
+    pub(crate) const fn encode(&self, at: usize, next: Option<usize>) -> usize {
+        let plain = match next {
+            Some(offset) => offset + 1,
+            None => 0,
+        };
+        plain ^ self.secret ^ at.swap_bytes()
+    }
+
+    /// What lies there as the next object's distance from the slab's start, or what is wrong: it leads nowhere in a slab of `bytes`.
+    pub(crate) fn decode(&self, at: usize, stored: usize, bytes: usize) -> Result<Option<usize>, ()> {
+        match stored ^ self.secret ^ at.swap_bytes() {
+            0 => Ok(None),
+            plain if self.is_inside(plain - 1, bytes) => Ok(Some(plain - 1)),
+            _ => Err(()),
+        }
+    }
+}
+
+/// A step that leads through all objects of a slab, in slabs of both sizes.
+fn stride(objects: u32, fewer: u32, random: u64) -> u32 {
+    let common = |mut a: u32, mut b: u32| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let first = 1 + (random % u64::from(objects.max(1))) as u32;
+    let fits = |&step: &u32| common(step, objects) == 1 && common(step, fewer) == 1;
+    (first..objects).chain(1..=first).find(fits).unwrap_or(1)
+}
+
+/// A place in the table of caches.
+///
+/// # Invariants
+/// While `handle` is not 0 there is an `Info`. It is written before the handle is, and no more until everybody who might read it is gone
+/// (`Slabs::destroy`'s contract).
+pub struct Slot {
+    /// The cache that lives here; 0 for none.
+    handle: AtomicU32,
+    /// The last generation that was given out.
+    pub(crate) generation: AtomicU32,
+    /// How many processors have a row for it.
+    pub(crate) attached: AtomicU32,
+    /// Whether it is about to be destroyed: processors give up their rows.
+    pub(crate) closing: AtomicU32,
+    info: UnsafeCell<MaybeUninit<Info>>,
+}
+
+// SAFETY: `info` is written by `open` alone, whose caller holds the registry's lock and knows that nobody reads; readers come after
+// the handle was published.
+unsafe impl Sync for Slot {}
+
+impl Slot {
+    /// A free place.
+    pub const fn new() -> Self {
+        Self {
+            handle: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
+            attached: AtomicU32::new(0),
+            closing: AtomicU32::new(0),
+            info: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// Whether nobody lives here.
+    pub(crate) fn is_free(&self) -> bool {
+        self.handle.load(Relaxed) == 0
+    }
+
+    /// The generation that lives here; 0 for none.
+    pub(crate) fn living(&self) -> u32 {
+        self.handle.load(Acquire)
+    }
+
+    /// A cache moves in, under the registry's lock, in a place that is free.
+    pub(crate) fn open(&self, info: Info, generation: u32) {
+        assert!(self.is_free(), "a cache cannot be made in a place where one is");
+        // SAFETY: the place is free, so nobody reads it (the invariant), and the lock keeps other writers out.
+        unsafe { (*self.info.get()).write(info) };
+        self.generation.store(generation, Relaxed);
+        self.handle.store(generation, Release);
+    }
+
+    /// The cache moves out.
+    pub(crate) fn close(&self) {
+        self.handle.store(0, Release);
+    }
+
+    /// The cache of that generation.
+    pub(crate) fn get(&self, id: CacheId) -> Option<&Info> {
+        if self.handle.load(Acquire) != id.0.generation() {
+            return None;
+        }
+        // SAFETY: there is a cache, so its info was written before (acquired with the handle), and nobody writes it while it
+        // may be read (the invariant).
+        Some(unsafe { (*self.info.get()).assume_init_ref() })
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("living", &self.living()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slub::Slub;
+
+    fn info(size: u64) -> Info {
+        let spec = CacheSpec::new("test", size, 0, CacheFlags::empty());
+        let geometry = Slub::new(4).geometry(&spec.object).unwrap();
+        Info::new(&spec, CacheName::new("test").unwrap(), geometry, 0x5eed_cafe, 12_345)
+    }
+
+    #[test]
+    fn exactly_the_starts_of_objects_are_known() {
+        for size in [8, 24, 40, 96, 192, 1000, 4096, 5000, 32_768, 1 << 20, (4 << 20) - 8] {
+            let info = info(size);
+            let (size, bytes) = (info.geometry.size as usize, 4096_usize << info.geometry.order.get());
+            let starts = (0..info.geometry.objects as usize).map(|n| n * size);
+            assert!(starts.clone().all(|at| info.is_object(at)), "{size} bytes");
+            let step = if cfg!(miri) { bytes / 16 } else { (bytes / 4096).max(1) };
+            for at in (0..bytes).step_by(step) {
+                assert_eq!(info.is_object(at), at.is_multiple_of(size), "at {at} of {size} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_free_pointer_leads_nowhere() {
+        let info = info(64);
+        let at = 0x7f00_1234_5020;
+        let stored = info.encode(at, Some(128));
+        assert_eq!(info.decode(at, stored, 4096), Ok(Some(128)));
+        assert_eq!(info.decode(at, info.encode(at, None), 4096), Ok(None));
+        // Flipping a byte may hit another object or "none", if it is the offset's own low byte and the bits are chosen well.
+        let wrong = (0..usize::BITS / 8)
+            .filter(|byte| info.decode(at, stored ^ (0xff << (8 * byte)), 4096).is_err())
+            .count();
+        assert_eq!(wrong, size_of::<usize>());
+        assert_eq!(info.decode(at + 64, stored, 4096), Err(()), "it belongs where it lies");
+    }
+
+    #[test]
+    fn a_stride_visits_every_object_once() {
+        for (objects, fewer) in [(1, 1), (2, 1), (102, 102), (64, 64), (21, 21), (512, 512), (16, 4), (30, 7)]
+        {
+            for random in 0..200 {
+                for n in [objects, fewer] {
+                    let step = stride(objects, fewer, random);
+                    let mut seen = [false; 512];
+                    let mut at = 3 % n;
+                    for _ in 0..n {
+                        assert!(!core::mem::replace(&mut seen[at as usize], true));
+                        at = (at + step) % n;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_limited() {
+        assert_eq!(CacheName::new("kmalloc-64").unwrap().as_str(), "kmalloc-64");
+        assert!(CacheName::new("").is_none() && CacheName::new(&"x".repeat(33)).is_none());
+        assert!(CacheName::new(&"x".repeat(32)).is_some());
+    }
+}

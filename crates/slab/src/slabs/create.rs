@@ -1,0 +1,228 @@
+//! Caches come and go.
+
+use super::cache::{CacheId, CacheName, CacheSpec, Info};
+use super::cpu::{Requests, SlabContext};
+use super::word::Listed;
+use super::{CreateError, DestroyError, Slabs};
+use crate::CacheFlags;
+use crate::memory::SlabMemory;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use pagewright_page::OwnerHandle;
+use pagewright_platform::Interrupts;
+
+/// What became of a cache that one of its users destroyed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Destroyed {
+    /// It is gone, its pages are the page allocator's.
+    Gone,
+    /// Others that were merged with it use it yet.
+    Shared,
+}
+
+/// What merged caches must have alike (SLAB_MERGE_SAME).
+const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT.union(CacheFlags::CACHE_DMA).union(CacheFlags::ACCOUNT);
+/// Caches with these are never merged (SLAB_NEVER_MERGE).
+const APART: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU).union(CacheFlags::KMALLOC);
+/// What there is no mechanism for yet.
+const UNSUPPORTED: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU);
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
+    /// Makes a cache (`kmem_cache_create_usercopy`), or finds one whose objects do as well: of the same kind, nowhere a word larger, as aligned,
+    /// without constructor.
+    ///
+    /// # Errors
+    /// [`CreateError`].
+    pub fn create(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
+        if let Some(merged) = self.merge(spec)? {
+            return Ok(merged);
+        }
+        self.create_unmerged(spec)
+    }
+
+    /// Makes a cache of its own.
+    ///
+    /// # Errors
+    /// [`CreateError`].
+    pub fn create_unmerged(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
+        let name = CacheName::new(spec.name).ok_or(CreateError::Name)?;
+        let (first, len) = spec.usercopy;
+        if u64::from(first) + u64::from(len) > spec.object.size {
+            return Err(CreateError::Usercopy { first, len });
+        }
+        let unsupported = spec.object.flags & UNSUPPORTED;
+        if !unsupported.is_empty() {
+            return Err(CreateError::Unsupported(unsupported));
+        }
+        let geometry = self.slub.geometry(&spec.object)?;
+        let _quiet = self.quiet();
+        let mut registry = self.registry.lock();
+        let mut random = || {
+            registry.random ^= registry.random >> 12;
+            registry.random ^= registry.random << 25;
+            registry.random ^= registry.random >> 27;
+            registry.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        };
+        let info = Info::new(spec, name, geometry, self.secret ^ random() as usize, random() >> 16);
+        let at = self.slots.iter().position(super::Slot::is_free);
+        let at = at.ok_or(CreateError::NoPlace { places: self.slots.len() })?;
+        let slot = &self.slots[at];
+        let generation = slot.generation.load(Relaxed) % OwnerHandle::MAX_GENERATION + 1;
+        let id = OwnerHandle::new(at as u32, generation).ok_or(CreateError::NoPlace { places: at })?;
+        slot.open(info, generation);
+        Ok(CacheId(id))
+    }
+
+    /// A cache that does as well, one user more of which there is then.
+    fn merge(&self, spec: &CacheSpec<'_>) -> Result<Option<CacheId>, CreateError> {
+        let object = &spec.object;
+        if spec.ctor.is_some() || object.flags.intersects(APART) || spec.usercopy.1 > 0 {
+            return Ok(None);
+        }
+        let geometry = self.slub.geometry(object)?;
+        let size =
+            geometry.object_size.next_multiple_of(self.slub.word.into()).next_multiple_of(geometry.align);
+        let _quiet = self.quiet();
+        let _registry = self.registry.lock();
+        let does = |info: &Info| {
+            info.ctor.is_none()
+                && !info.flags.intersects(APART)
+                && info.usercopy.1 == 0
+                && (info.flags ^ object.flags) & ALIKE == CacheFlags::empty()
+                && size <= info.geometry.size
+                && info.geometry.size.is_multiple_of(geometry.align)
+                && info.geometry.align.is_multiple_of(geometry.align)
+                && info.geometry.size - size < self.slub.word.into()
+        };
+        let found = self.living().find(|&id| Some(id) != self.rooms && self.info(id).is_some_and(does));
+        if let Some(info) = found.and_then(|id| self.info(id)) {
+            info.users.fetch_add(1, Relaxed);
+            info.object_size.fetch_max(object.size as usize, Relaxed);
+        }
+        Ok(found)
+    }
+
+    /// The caches that there are, to look at.
+    ///
+    /// # Safety
+    /// Whoever uses a handle for anything does so while nobody destroys that cache.
+    pub unsafe fn ids(&self) -> impl Iterator<Item = CacheId> + '_ {
+        self.living()
+    }
+
+    pub(crate) fn living(&self) -> impl Iterator<Item = CacheId> + '_ {
+        self.slots.iter().enumerate().filter_map(|(at, slot)| {
+            let generation = slot.living();
+            OwnerHandle::new(at as u32, generation).map(CacheId)
+        })
+    }
+
+    /// Gives everything back that a cache has free: this processor's objects, and all empty slabs (`kmem_cache_shrink`). Other
+    /// processors are asked, and do their part with their next operation. Returns whether the cache has slabs yet.
+    pub fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
+        if let Some(mut own) = cx.cpu.enter() {
+            self.flush_row(cx, &mut own, cache.index());
+        }
+        self.cpus.iter().filter(|cpu| !core::ptr::eq(cpu.shared(), cx.cpu.shared())).for_each(|cpu| {
+            cpu.shared().post(Requests::FLUSH);
+        });
+        self.drop_empty(cx, cache) > 0
+    }
+
+    /// Gives empty slabs back; how many others there are.
+    fn drop_empty(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> u64 {
+        let Some(info) = self.info(cache) else { return 0 };
+        let mut left = 0;
+        for node in 0..self.nodes {
+            let mut empty = None;
+            {
+                let _quiet = self.quiet();
+                let mut lists = self.lists_of(cache, node).lock();
+                let mut at = lists.partial.first();
+                while let Some(head) = at {
+                    at = self.map.next(head);
+                    let Some(slab) = self.slab(head, self.map.word(head).order()) else { continue };
+                    let word = self.word(&slab);
+                    if word.out() == 0 {
+                        self.give_up(info, &mut lists, &slab, word, &mut empty);
+                    }
+                }
+                left += lists.slabs();
+            }
+            self.discard(cx, cache, empty);
+        }
+        left
+    }
+
+    /// Ends a cache (`kmem_cache_destroy`). Where others were merged with it, only the caller's share ends.
+    ///
+    /// # Errors
+    /// [`DestroyError`]; the cache is as it was then, but for free objects that were given back.
+    ///
+    /// # Safety
+    /// Nobody uses the cache meanwhile, and whoever uses its handle later does so after this call (and then learns that it is stale).
+    pub unsafe fn destroy(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+    ) -> Result<Destroyed, DestroyError> {
+        let info = self.info(cache).ok_or(DestroyError::Stale)?;
+        {
+            let _quiet = self.quiet();
+            let _registry = self.registry.lock();
+            if info.users.load(Relaxed) > 1 {
+                info.users.fetch_sub(1, Relaxed);
+                return Ok(Destroyed::Shared);
+            }
+        }
+        let slot = &self.slots[cache.index()];
+        slot.closing.store(1, Relaxed);
+        if let Some(mut own) = cx.cpu.enter() {
+            self.flush_row(cx, &mut own, cache.index());
+        }
+        let cpus = slot.attached.load(Acquire);
+        if cpus > 0 {
+            self.cpus.iter().for_each(|cpu| cpu.shared().post(Requests::FLUSH));
+            return Err(DestroyError::Retry { cpus });
+        }
+        let left = self.drop_empty(cx, cache);
+        slot.closing.store(0, Relaxed);
+        if left > 0 {
+            return Err(self.in_use(cache));
+        }
+        let _quiet = self.quiet();
+        let _registry = self.registry.lock();
+        slot.close();
+        Ok(Destroyed::Gone)
+    }
+
+    /// Which objects are out, once no processor has any.
+    fn in_use(&self, cache: CacheId) -> DestroyError {
+        let (mut objects, mut first) = (0, 0);
+        self.objects_in_use(cache, |address| {
+            first = if objects == 0 { address } else { first };
+            objects += 1;
+        });
+        DestroyError::InUse { objects, first }
+    }
+
+    /// Calls `each` with the address of every object that is not in its slab's free list: in use, or with a processor.
+    pub fn objects_in_use(&self, cache: CacheId, mut each: impl FnMut(usize)) {
+        let Some(info) = self.info(cache) else { return };
+        let size = info.geometry.size as usize;
+        for node in 0..self.nodes {
+            let _quiet = self.quiet();
+            let lists = self.lists_of(cache, node).lock();
+            for head in lists.partial.iter(&self.map).chain(lists.full.iter(&self.map)) {
+                let order = self.map.word(head).order();
+                let Some(slab) = self.slab(head, order) else { continue };
+                let word = self.word(&slab);
+                debug_assert!(word.listed() != Listed::Nowhere);
+                for number in 0..info.objects(order) as usize {
+                    if !self.is_listed_free(info, &slab, word, number * size) {
+                        each(slab.base + number * size);
+                    }
+                }
+            }
+        }
+    }
+}

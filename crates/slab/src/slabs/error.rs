@@ -1,0 +1,108 @@
+//! Why there is no object, no cache, or no end of one.
+
+use crate::GeometryError;
+use core::fmt;
+
+/// Why there is no object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlabError {
+    /// The page allocator has nothing, and no slab has a free object.
+    NoMemory,
+    /// It was made to fail.
+    Injected,
+    /// There is no such cache any more.
+    Stale,
+    /// More than the largest block holds, or no such alignment.
+    TooLarge,
+}
+
+impl fmt::Display for SlabError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoMemory => "out of memory for objects",
+            Self::Injected => "an allocation was made to fail",
+            Self::Stale => "the cache was destroyed",
+            Self::TooLarge => "no block is as large as that",
+        })
+    }
+}
+
+impl core::error::Error for SlabError {}
+
+/// Why there is no new cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CreateError {
+    /// Objects that cannot be laid out.
+    Geometry(GeometryError),
+    /// An empty name, or one longer than [`super::NAME_BYTES`].
+    Name,
+    /// Every place has a cache.
+    NoPlace {
+        /// How many places there are.
+        places: usize,
+    },
+    /// What user space may be given is not inside an object.
+    Usercopy {
+        /// The first byte.
+        first: u32,
+        /// How many.
+        len: u32,
+    },
+    /// A flag for which there is no mechanism.
+    Unsupported(crate::CacheFlags),
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Geometry(e) => e.fmt(f),
+            Self::Name => write!(f, "a cache's name has 1 to {} bytes", super::NAME_BYTES),
+            Self::NoPlace { places } => write!(f, "all {places} places for caches are taken"),
+            Self::Usercopy { first, len } => {
+                write!(f, "{len} bytes from byte {first} on are not inside an object")
+            }
+            Self::Unsupported(flags) => write!(f, "caches cannot be {flags:?}"),
+        }
+    }
+}
+
+impl core::error::Error for CreateError {}
+
+impl From<GeometryError> for CreateError {
+    fn from(e: GeometryError) -> Self {
+        Self::Geometry(e)
+    }
+}
+
+/// Why a cache is still there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DestroyError {
+    /// Objects are in use. Nothing has changed.
+    InUse {
+        /// How many.
+        objects: u64,
+        /// The first that was found.
+        first: usize,
+    },
+    /// Other processors hold free objects. They were asked to give them back, which they do with their next operation: ask again after it.
+    Retry {
+        /// How many processors.
+        cpus: u32,
+    },
+    /// It was destroyed before.
+    Stale,
+}
+
+impl fmt::Display for DestroyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse { objects, first } => {
+                write!(f, "{objects} objects are still in use, one of them at {first:#x}")
+            }
+            Self::Retry { cpus } => write!(f, "{cpus} processors hold objects of the cache"),
+            Self::Stale => f.write_str("the cache was destroyed before"),
+        }
+    }
+}
+
+impl core::error::Error for DestroyError {}

@@ -1,0 +1,292 @@
+//! kmalloc: memory of any size, from the class that holds it, or from pages of its own.
+
+use super::cache::{CacheId, CacheName, CacheSpec};
+use super::cpu::SlabContext;
+use super::report::Damage;
+use super::{CreateError, SlabError, Slabs};
+use crate::kmalloc::{Classes, KmallocKind, Name};
+use crate::memory::SlabMemory;
+use core::fmt::Write;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::{FrameIdx, OwnerHandle, State, Use};
+use pagewright_platform::Interrupts;
+use pagewright_zone::Gfp;
+
+/// Where memory of no bytes lies (ZERO_SIZE_PTR): nowhere, but not at 0.
+const NO_BYTES: usize = 16;
+/// The owner of blocks that kmalloc took from the page allocator. No cache has this place.
+const LARGE: OwnerHandle = OwnerHandle::new((1 << OwnerHandle::INDEX_BITS) - 1, 1).expect("in range");
+/// Most classes that a kernel has, pages of 64 KiB included.
+const MOST: usize = 18;
+/// Up to so many bytes a table tells the class, one element for each 8 bytes.
+const SMALL: usize = 192;
+
+/// How far slabs are (`enum slab_state`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SlabState {
+    /// There is nothing yet.
+    Down,
+    /// Caches can be made; their processors' rooms come from the first of them.
+    Partial,
+    /// kmalloc serves.
+    Up,
+    /// All that boots is up: the caches of users come and go.
+    Full,
+}
+
+/// Which cache serves which size.
+#[derive(Debug)]
+pub(crate) struct KmallocCaches {
+    pub(crate) state: SlabState,
+    /// The class of sizes up to [`SMALL`], and of larger ones by the bits of their size less one.
+    small: [u8; SMALL / 8],
+    large: [u8; 24],
+    /// The largest size that a class serves.
+    most: usize,
+    /// By kind and class.
+    caches: [[Option<CacheId>; MOST]; KmallocKind::ALL.len()],
+}
+
+impl KmallocCaches {
+    pub(crate) const fn new() -> Self {
+        let caches = [[None; MOST]; KmallocKind::ALL.len()];
+        Self { state: SlabState::Down, small: [0; SMALL / 8], large: [0; 24], most: 0, caches }
+    }
+
+    /// The cache that serves a request; `None` for no bytes and for more than any class has.
+    #[inline(always)]
+    fn cache_of(&self, bytes: usize, gfp: Gfp) -> Option<CacheId> {
+        let last = bytes.wrapping_sub(1);
+        if last >= self.most {
+            return None;
+        }
+        let class = match self.small.get(last / 8) {
+            Some(class) => *class,
+            None => self.large[last.ilog2() as usize % 24],
+        };
+        let special = Gfp::DMA | Gfp::RECLAIMABLE | Gfp::ACCOUNT;
+        let kind = if gfp.intersects(special) { kind_of(gfp) } else { KmallocKind::Normal };
+        self.caches[kind as usize].get(usize::from(class)).copied().flatten()
+    }
+}
+
+/// For whom a request is (`kmalloc_type`).
+#[cold]
+const fn kind_of(gfp: Gfp) -> KmallocKind {
+    if gfp.contains(Gfp::DMA) {
+        KmallocKind::Dma
+    } else if gfp.contains(Gfp::RECLAIMABLE) {
+        KmallocKind::Reclaimable
+    } else {
+        KmallocKind::Accounted
+    }
+}
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
+    /// How far slabs are.
+    pub fn state(&self) -> SlabState {
+        self.kmalloc.state
+    }
+
+    /// Makes kmalloc's caches (`create_kmalloc_caches`). A kind that the kernel does not have is served by the normal one.
+    ///
+    /// # Errors
+    /// [`CreateError`]: too few places for caches, or sizes that cannot be laid out. Nothing is served then; caches that were made stay.
+    pub fn create_kmalloc_caches(&mut self, classes: &Classes) -> Result<(), CreateError> {
+        let mut table = KmallocCaches::new();
+        for (at, size) in classes.sizes().take(MOST).enumerate() {
+            for kind in KmallocKind::ALL {
+                if !classes.has(kind) {
+                    table.caches[kind as usize][at] = table.caches[KmallocKind::Normal as usize][at];
+                    continue;
+                }
+                let mut name = CacheName::new("k").ok_or(CreateError::Name)?;
+                name.clear();
+                write!(name, "{}", Name(kind, size)).map_err(|_| CreateError::Name)?;
+                let spec = CacheSpec {
+                    object: classes.spec(size, kind),
+                    ..CacheSpec::new(name.as_str(), size.into(), 0, crate::CacheFlags::empty())
+                };
+                table.caches[kind as usize][at] = Some(self.create_unmerged(&spec)?);
+            }
+        }
+        let class_of = |bytes: u64| {
+            let size = classes.class_of(bytes);
+            classes.sizes().position(|s| Some(s) == size).unwrap_or(0) as u8
+        };
+        for (n, class) in table.small.iter_mut().enumerate() {
+            *class = class_of(8 * (n as u64 + 1));
+        }
+        for (bits, class) in table.large.iter_mut().enumerate() {
+            *class = class_of(2 << bits);
+        }
+        table.most = classes.max_size() as usize;
+        table.state = SlabState::Up;
+        self.kmalloc = table;
+        Ok(())
+    }
+
+    /// Ends the bootstrap (`kmem_cache_init_late`).
+    pub fn init_late(&mut self) {
+        self.kmalloc.state = SlabState::Full;
+    }
+
+    /// Allocates memory (`kmalloc`), aligned to at least 8 bytes, and to its size where that is a power of two. No bytes are had at an
+    /// address that nobody may use.
+    ///
+    /// # Errors
+    /// [`SlabError`]; nothing has changed then.
+    #[inline]
+    pub fn kmalloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        bytes: usize,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        match self.kmalloc.cache_of(bytes, gfp) {
+            Some(cache) => self.alloc(cx, cache, gfp),
+            None => self.kmalloc_large(cx, bytes, gfp, None),
+        }
+    }
+
+    /// The same on a node, if that has memory (`kmalloc_node`).
+    ///
+    /// # Errors
+    /// As for [`Self::kmalloc`].
+    pub fn kmalloc_node(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        bytes: usize,
+        gfp: Gfp,
+        node: NodeId,
+    ) -> Result<NonNull<u8>, SlabError> {
+        match self.kmalloc.cache_of(bytes, gfp) {
+            Some(cache) => self.alloc_node(cx, cache, gfp, node),
+            None => self.kmalloc_large(cx, bytes, gfp, Some(node)),
+        }
+    }
+
+    /// Frees memory of [`Self::kmalloc`] and its relatives, or any object (`kfree`).
+    ///
+    /// # Safety
+    /// It was allocated from these slabs, and nobody uses it from now on.
+    #[inline]
+    pub unsafe fn kfree(&self, cx: &SlabContext<'_, 'k, 'a>, memory: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { self.free_any(cx, memory) };
+    }
+
+    /// How many bytes may be used of what was allocated (`ksize`); 0 of what was not.
+    pub fn ksize(&self, memory: NonNull<u8>) -> usize {
+        let address = memory.addr().get();
+        if let Some(cache) = self.owner_of(address) {
+            return self.info(cache).map_or(0, |info| info.geometry.size as usize);
+        }
+        self.large_block(address).map_or(0, |(_, order)| self.slub.bytes(order) as usize)
+    }
+
+    /// Makes memory larger or smaller (`krealloc`): the contents that both have stay. `None` is allocated anew; no bytes free it.
+    ///
+    /// # Errors
+    /// [`SlabError`]; the memory is as it was then.
+    ///
+    /// # Safety
+    /// As for [`Self::kfree`], if it succeeds, but for what it returns.
+    pub unsafe fn krealloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        memory: Option<NonNull<u8>>,
+        bytes: usize,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        let Some(old) = memory.filter(|old| old.addr().get() != NO_BYTES) else {
+            return self.kmalloc(cx, bytes, gfp);
+        };
+        let had = self.ksize(old);
+        if bytes > 0 && bytes <= had {
+            return Ok(old);
+        }
+        let new = self.kmalloc(cx, bytes, gfp)?;
+        if bytes > 0 {
+            // SAFETY: both are allocated, apart, and have so many bytes.
+            unsafe { old.copy_to_nonoverlapping(new, had.min(bytes)) };
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.kfree(cx, old) };
+        Ok(new)
+    }
+
+    /// Memory that no class has: none, or a block of pages (`kmalloc_large`).
+    #[cold]
+    #[inline(never)]
+    fn kmalloc_large(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        bytes: usize,
+        gfp: Gfp,
+        node: Option<NodeId>,
+    ) -> Result<NonNull<u8>, SlabError> {
+        if bytes == 0 {
+            return NonNull::new(core::ptr::without_provenance_mut(NO_BYTES)).ok_or(SlabError::NoMemory);
+        }
+        if self.kmalloc.state < SlabState::Up {
+            return Err(SlabError::Stale);
+        }
+        self.injected(cx)?;
+        let pages = self.slub.page_shift.pages_for(bytes as u64).next_power_of_two();
+        let order = Order::new(pages.trailing_zeros() as u8).filter(|&order| order <= self.slub.largest);
+        let order = order.ok_or(SlabError::TooLarge)?;
+        let placed = gfp - (Gfp::ZERO | Gfp::HIGHMEM | Gfp::DMA32 | Gfp::MOVABLE | Gfp::COMP);
+        let frames = cx.pages.alloc(node, placed, order).ok_or(SlabError::NoMemory)?;
+        let Some(address) = self.memory.address(frames.start()) else {
+            cx.pages.free(frames);
+            return Err(SlabError::NoMemory);
+        };
+        self.map.deposit(frames, Use::Kernel, LARGE);
+        let memory = NonNull::new(self.memory.pointer(address)).ok_or(SlabError::NoMemory)?;
+        if gfp.contains(Gfp::ZERO) {
+            // SAFETY: a block of so many bytes that was just allocated.
+            unsafe { memory.write_bytes(0, self.slub.bytes(order) as usize) };
+        }
+        Ok(memory)
+    }
+
+    /// The block of pages that an address is the first byte of, if kmalloc took it from the page allocator.
+    fn large_block(&self, address: usize) -> Option<(FrameIdx, Order)> {
+        let idx = FrameIdx::from_usize(self.memory.frame_of(address))?;
+        if idx.index() as u64 >= self.map.len() {
+            return None;
+        }
+        let word = self.map.word(idx);
+        let ours = word.is(State::Kernel) && self.map.owner(idx) == LARGE;
+        (ours && self.memory.address(idx) == Some(address)).then(|| (idx, word.order()))
+    }
+
+    /// Frees what is no object: no bytes, a block of pages, or nothing that was allocated.
+    pub(crate) fn free_other(&self, cx: &SlabContext<'_, 'k, 'a>, asked: Option<CacheId>, address: usize) {
+        if asked.is_none() {
+            if address == NO_BYTES {
+                return;
+            }
+            if let Some((idx, _)) = self.large_block(address) {
+                return cx.pages.free(self.map.withdraw(idx, Use::Kernel, LARGE));
+            }
+        }
+        self.report(Damage::NotAllocated, asked.and_then(|id| self.info(id)), address);
+    }
+
+    /// Which bytes of an object may be copied to or from user space: whether all of these may (`__check_heap_object`).
+    pub fn may_copy(&self, memory: NonNull<u8>, bytes: usize) -> bool {
+        let address = memory.addr().get();
+        let (Some(cache), Some(slab)) = (self.owner_of(address), self.slab_at(address)) else {
+            return false;
+        };
+        let Some(info) = self.info(cache) else { return false };
+        let within = (address - slab.base) % info.geometry.size as usize;
+        let (first, len) = (info.usercopy.0 as usize, info.usercopy.1 as usize);
+        let room = info.object_size.load(Relaxed).min(first + len);
+        within >= first && within.checked_add(bytes).is_some_and(|end| end <= room)
+    }
+}

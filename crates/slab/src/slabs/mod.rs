@@ -1,0 +1,233 @@
+//! SLUB: caches of equal objects, cut from slabs, which are blocks of the page allocator.
+//!
+//! [`Slabs`] is one machine's: a table of caches, and for each processor a row of objects at hand for each of them.
+//!
+//! # An object's owners
+//! A free object has one of three places, an allocated one none:
+//! ```text
+//!   user ◀──pop── row of a processor (sheaf) ◀──refill── slab's own free list ◀──new slab── page allocator
+//!        ──push─▶                            ──flush──▶                       ──discard──▶
+//! ```
+//! - A **row** is one processor's and holds addresses in an array. That processor alone takes from it and puts to it, without a lock or a
+//!   locked instruction ([`pagewright_platform::PerCpu`]); it holds as many as SLUB lets a processor keep in partial slabs (`cpu_partial`). An object may be freed on
+//!   any processor: it goes to that one's row, and so no processor waits for another. Others post a request ([`cpu::Requests`]).
+//! - A **slab's free list** goes through the objects themselves: each has the distance of the next one from the slab's start, mixed with
+//!   a secret and its own address. What does not lead to an object of the slab is never followed. First
+//!   object and count are in the page metadata ([`word`]), all behind the lock of the cache's slabs on that node.
+//! - A **slab** is in its node's list of partial slabs (something is free) or of full ones; between a step's beginning and end in none. More
+//!   than `min_partial` partial slabs are not kept once they are empty.
+//! - A slab's **pages** are deposited in the page map under the cache's handle ([`pagewright_page::PageMap::deposit_slab`]): the map gives them back to no
+//!   other owner, and any address of them tells whose they are.
+//!
+//! # Locks
+//! In this order: the registry (creation and destruction), a node's lists of one cache, and inside them nothing: pages are
+//! allocated and freed, and findings reported ([`report`]), without... the lists' lock, but for reports. Whoever takes one keeps interrupts away. An interrupt handler that finds the
+//! processor's rows in use goes to the slabs themselves.
+//!
+//! # What is promised
+//! After an error nothing has changed. A request whose slab cannot be had takes from any other node's partial slabs first. Wrong
+//! frees are reported and not done, where they are recognised; which are is in [`report::Damage`] and the debugging flags.
+
+pub mod cache;
+pub mod cpu;
+mod create;
+mod error;
+mod kmalloc;
+mod node;
+pub mod report;
+mod shared;
+mod slow;
+mod view;
+mod word;
+
+pub use cache::{CacheId, CacheName, CacheSpec, Ctor, NAME_BYTES, Slot};
+pub use cpu::{CpuSlabs, Requests, Row, SlabContext, SlabCpu};
+pub use create::Destroyed;
+pub use error::{CreateError, DestroyError, SlabError};
+pub use kmalloc::SlabState;
+pub use node::NodeSlabs;
+pub use report::{Damage, Report, Reports, Silent};
+pub use view::{Broken, CacheFigures};
+
+use crate::memory::SlabMemory;
+use crate::slub::Slub;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64};
+use pagewright_page::PageMap;
+use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
+use pagewright_zone::Gfp;
+
+/// What creating and destroying caches changes.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(crate) random: u64,
+}
+
+/// The slabs of one machine. `I` keeps interrupt handlers away, `M` is the memory of pages.
+pub struct Slabs<'k, 'a, I, M> {
+    pub(crate) interrupts: I,
+    pub(crate) map: PageMap<'a>,
+    pub(crate) memory: M,
+    pub(crate) slub: Slub,
+    pub(crate) slots: &'k [Slot],
+    /// For each slot as many as there are nodes.
+    pub(crate) lists: &'k [Mutex<NodeSlabs>],
+    pub(crate) nodes: usize,
+    pub(crate) cpus: &'k [SlabCpu<'k>],
+    pub(crate) reports: &'k dyn Reports,
+    pub(crate) registry: Mutex<Registry>,
+    pub(crate) secret: usize,
+    /// The cache of rooms, once there is one.
+    pub(crate) rooms: Option<CacheId>,
+    pub(crate) kmalloc: kmalloc::KmallocCaches,
+    pub(crate) asked: AtomicU32,
+    pub(crate) fail_at: AtomicU32,
+    pub(crate) found: AtomicU64,
+}
+
+/// What slabs are made of, all of it the caller's.
+#[derive(Debug)]
+pub struct SlabSpace<'k> {
+    /// Places for caches.
+    pub slots: &'k [Slot],
+    /// For each place as many as there are nodes.
+    pub lists: &'k [Mutex<NodeSlabs>],
+    /// The processors, each with a row for each place.
+    pub cpus: &'k [SlabCpu<'k>],
+}
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
+    /// Slabs without any cache but one for their own needs. `seed` makes the secrets that free pointers are mixed with.
+    ///
+    /// # Errors
+    /// [`CreateError`] if there is no room for that cache.
+    pub fn new(
+        map: PageMap<'a>,
+        memory: M,
+        interrupts: I,
+        slub: Slub,
+        space: SlabSpace<'k>,
+        reports: &'k dyn Reports,
+        seed: u64,
+    ) -> Result<Self, CreateError> {
+        let SlabSpace { slots, lists, cpus } = space;
+        let mut slabs = Self {
+            interrupts,
+            map,
+            memory,
+            slub,
+            slots,
+            lists,
+            nodes: lists.len().checked_div(slots.len()).unwrap_or(0),
+            cpus,
+            reports,
+            registry: Mutex::new(Registry { random: seed | 1 }),
+            secret: (seed ^ (seed << 32)) as usize,
+            rooms: None,
+            kmalloc: kmalloc::KmallocCaches::new(),
+            asked: AtomicU32::new(0),
+            fail_at: AtomicU32::new(0),
+            found: AtomicU64::new(0),
+        };
+        if slabs.nodes > 1 {
+            slabs.cpus.iter().for_each(|cpu| cpu.shared().post(Requests::NODES));
+        }
+        let places = slub.rooms() as u64 + 1;
+        let bytes = places * size_of::<usize>() as u64;
+        let spec = CacheSpec::new("kmem_cache_cpu", bytes, 0, crate::CacheFlags::empty());
+        slabs.rooms = Some(slabs.create_unmerged(&spec)?);
+        slabs.kmalloc.state = SlabState::Partial;
+        Ok(slabs)
+    }
+
+    /// Allocates an object (`kmem_cache_alloc`).
+    ///
+    /// # Errors
+    /// [`SlabError`]; nothing has changed then.
+    #[inline]
+    pub fn alloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        if !gfp.contains(Gfp::ZERO)
+            && let Some(object) = self.at_hand(cx, cache)
+        {
+            return Ok(object);
+        }
+        self.alloc_slow(cx, cache, gfp)
+    }
+
+    /// An object of this processor's row.
+    #[inline(always)]
+    fn at_hand(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> Option<NonNull<u8>> {
+        if !cx.cpu.shared().is_quiet(Requests::NODES) {
+            return None;
+        }
+        let mut own = cx.cpu.enter()?;
+        let row = own.rows.get_mut(cache.index())?;
+        if row.id() != Some(cache) {
+            return None;
+        }
+        let object = self.memory.pointer(row.pop()?);
+        // SAFETY: an address of the memory is never 0.
+        Some(unsafe { NonNull::new_unchecked(object) })
+    }
+
+    /// Frees an object of a cache (`kmem_cache_free`). An object of another cache is reported, and given to its own.
+    ///
+    /// # Safety
+    /// The object was allocated from these slabs, and nobody uses it from now on.
+    #[inline]
+    pub unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
+        let address = object.addr().get();
+        let done =
+            self.owner_of(address).is_some_and(|owner| owner == cache && self.to_hand(cx, cache, address));
+        if !done {
+            // SAFETY: as the caller says.
+            unsafe { self.free_slow(cx, Some(cache), address) };
+        }
+    }
+
+    /// Frees an object of whichever cache it belongs to.
+    ///
+    /// # Safety
+    /// As for [`Self::free`].
+    #[inline]
+    pub unsafe fn free_any(&self, cx: &SlabContext<'_, 'k, 'a>, object: NonNull<u8>) {
+        let address = object.addr().get();
+        let done = self.owner_of(address).is_some_and(|cache| self.to_hand(cx, cache, address));
+        if !done {
+            // SAFETY: as the caller says.
+            unsafe { self.free_slow(cx, None, address) };
+        }
+    }
+
+    /// Puts an object into this processor's row, if it has room and is the cache's.
+    #[inline(always)]
+    fn to_hand(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, address: usize) -> bool {
+        if !cx.cpu.shared().is_quiet(0) {
+            return false;
+        }
+        let Some(mut own) = cx.cpu.enter() else { return false };
+        let Some(row) = own.rows.get_mut(cache.index()) else { return false };
+        row.id() == Some(cache) && row.push(address).is_ok()
+    }
+
+    /// The memory of pages.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Keeps interrupt handlers away: they use slabs too, and locks are taken then.
+    pub(crate) fn quiet(&self) -> WithoutInterrupts<'_, I> {
+        WithoutInterrupts::new(&self.interrupts)
+    }
+
+    /// The cache that an address belongs to.
+    #[inline(always)]
+    pub(crate) fn owner_of(&self, address: usize) -> Option<CacheId> {
+        self.map.slab_owner(self.memory.frame_of(address)).map(CacheId)
+    }
+}

@@ -1,0 +1,349 @@
+//! Slabs themselves: made, taken from and given back to, under the lock of a node's lists.
+
+use super::cache::{CacheId, Info};
+use super::cpu::SlabContext;
+use super::node::NodeSlabs;
+use super::report::{Damage, Report};
+use super::word::{Listed, SlabWord};
+use super::{SlabError, Slabs};
+use crate::memory::SlabMemory;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_addr::{NodeId, Order};
+use pagewright_page::FrameIdx;
+use pagewright_platform::Interrupts;
+use pagewright_platform::Mutex;
+use pagewright_zone::Gfp;
+
+/// A slab as it is looked at under its node's lock.
+#[derive(Clone, Copy)]
+pub(crate) struct Slab {
+    pub(crate) head: FrameIdx,
+    /// The address of its first byte.
+    pub(crate) base: usize,
+    pub(crate) bytes: usize,
+}
+
+impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
+    pub(crate) fn info(&self, cache: CacheId) -> Option<&Info> {
+        self.slots.get(cache.index())?.get(cache)
+    }
+
+    /// A cache's lists on a node.
+    pub(crate) fn lists_of(&self, cache: CacheId, node: usize) -> &Mutex<NodeSlabs> {
+        &self.lists[cache.index() * self.nodes + node.min(self.nodes - 1)]
+    }
+
+    pub(crate) fn slab(&self, head: FrameIdx, order: Order) -> Option<Slab> {
+        let base = self.memory.address(head)?;
+        Some(Slab { head, base, bytes: self.slub.bytes(order) as usize })
+    }
+
+    /// The slab that an address lies in.
+    pub(crate) fn slab_at(&self, address: usize) -> Option<Slab> {
+        let idx = FrameIdx::from_usize(self.memory.frame_of(address))?;
+        let (head, order) = self.map.slab_head(idx)?;
+        self.slab(head, order)
+    }
+
+    pub(crate) fn word(&self, slab: &Slab) -> SlabWord {
+        SlabWord::from_bits(self.map.data(slab.head))
+    }
+
+    pub(crate) fn set_word(&self, slab: &Slab, word: SlabWord) {
+        self.map.set_data(slab.head, word.bits());
+    }
+
+    pub(crate) fn report(&self, damage: Damage, info: Option<&Info>, address: usize) {
+        self.found.fetch_add(1, Relaxed);
+        self.reports.report(&Report { damage, cache: info.map(|info| info.name), address });
+    }
+
+    /// Where a free object's link lies.
+    fn link(&self, info: &Info, slab: &Slab, offset: usize) -> *mut usize {
+        self.memory.pointer(slab.base + offset + info.geometry.free_pointer as usize).cast()
+    }
+
+    /// Writes a free object's link.
+    ///
+    /// # Safety
+    /// An object of the slab begins at the offset, and is free; whoever calls has the slab's lock, or the slab is new.
+    unsafe fn set_link(&self, info: &Info, slab: &Slab, offset: usize, next: Option<usize>) {
+        let at = self.link(info, slab, offset);
+        // SAFETY: inside a free object, which is the slabs' own while it is free; aligned as words are, since objects and the
+        // link's place in them are; the memory's contract makes the pointer good.
+        unsafe { at.write(info.encode(at.addr(), next)) };
+    }
+
+    /// Takes the first free object out of a slab, under its lock. A link that leads nowhere ends the list.
+    #[inline(always)]
+    fn pop_free(&self, info: &Info, slab: &Slab, word: &mut SlabWord) -> Option<usize> {
+        let offset = word.first_free()?;
+        let at = self.link(info, slab, offset);
+        // SAFETY: the object is free and of this slab (the word says so), and the link was written when it was freed.
+        let stored = unsafe { at.read() };
+        let next = match info.decode(at.addr(), stored, slab.bytes) {
+            Ok(next) => next,
+            Err(()) => {
+                // What followed is lost: its objects count as out for good.
+                self.report(Damage::FreePointer, Some(info), slab.base + offset);
+                None
+            }
+        };
+        *word = word.lend(1).with_first_free(next);
+        Some(slab.base + offset)
+    }
+
+    /// Takes objects out of a node's partial slabs: as many as there are, at most as `out` has places.
+    fn take_partial(
+        &self,
+        cache: CacheId,
+        info: &Info,
+        node: usize,
+        out: &mut [MaybeUninit<usize>],
+    ) -> usize {
+        let _quiet = self.quiet();
+        let mut lists = self.lists_of(cache, node).lock();
+        let mut n = 0;
+        while n < out.len()
+            && let Some(head) = lists.partial.first()
+            && let Some(slab) = self.slab(head, self.map.word(head).order())
+        {
+            let mut word = self.word(&slab);
+            while n < out.len()
+                && let Some(address) = self.pop_free(info, &slab, &mut word)
+            {
+                out[n].write(address);
+                n += 1;
+            }
+            if word.first_free().is_none() {
+                word = lists.relist(&self.map, head, word, Listed::Full);
+            }
+            self.set_word(&slab, word);
+        }
+        n
+    }
+
+    /// Objects for `out`, of which it writes at least one: the node's free ones, of a new slab, of other nodes. `spare` is how many of the places may be
+    /// filled from a new slab, `wanted` from old ones.
+    pub(crate) fn collect(
+        &self,
+        cx: &SlabContext<'_, '_, 'a>,
+        cache: CacheId,
+        at: (Option<NodeId>, Gfp, u64),
+        wanted: usize,
+        out: &mut [MaybeUninit<usize>],
+    ) -> Result<usize, SlabError> {
+        let info = self.info(cache).ok_or(SlabError::Stale)?;
+        let (asked, gfp, random) = at;
+        let node = asked.unwrap_or(cx.node).index();
+        let wanted = wanted.min(out.len());
+        let n = self.take_partial(cache, info, node, &mut out[..wanted]);
+        if n > 0 {
+            return Ok(n);
+        }
+        if let Some(n) = self.new_slab(cx, cache, info, (asked, gfp, random), out) {
+            return Ok(n);
+        }
+        if gfp.contains(Gfp::THISNODE) {
+            return Err(SlabError::NoMemory);
+        }
+        let others = (0..self.nodes).filter(|&other| other != node);
+        let found = others.map(|other| self.take_partial(cache, info, other, &mut out[..1])).find(|&n| n > 0);
+        found.ok_or(SlabError::NoMemory)
+    }
+
+    /// Makes a slab and gives its objects to `out`, those that do not fit to the slab's own list; how many went out.
+    #[inline(never)]
+    fn new_slab(
+        &self,
+        cx: &SlabContext<'_, '_, 'a>,
+        cache: CacheId,
+        info: &Info,
+        (node, gfp, random): (Option<NodeId>, Gfp, u64),
+        out: &mut [MaybeUninit<usize>],
+    ) -> Option<usize> {
+        let (slab, order) = self.slab_pages(cx, cache, info, node, gfp)?;
+        let (objects, size) = (info.objects(order), info.geometry.size as usize);
+        let node = cx.pages.node_of(slab.head);
+        if let Some(ctor) = info.ctor {
+            for n in 0..objects as usize {
+                if let Some(object) = NonNull::new(self.memory.pointer(slab.base + n * size)) {
+                    // SAFETY: an object of the cache, in a slab that nobody else knows; the constructor keeps `Ctor`'s contract.
+                    unsafe { ctor(object) };
+                }
+            }
+        }
+        // Random order: a random first one, and steps that lead through all.
+        let mut number = (random % u64::from(objects)) as u32;
+        let mut step = || {
+            let offset = number as usize * size;
+            number += info.stride;
+            number -= if number >= objects { objects } else { 0 };
+            offset
+        };
+        let given = out.len().min(objects as usize);
+        for place in &mut out[..given] {
+            place.write(slab.base + step());
+        }
+        let mut first = None;
+        for _ in given..objects as usize {
+            let offset = step();
+            // SAFETY: an object of a slab that nobody else knows.
+            unsafe { self.set_link(info, &slab, offset, first) };
+            first = Some(offset);
+        }
+        let kept = objects - given as u32;
+        let word = SlabWord::new(node, objects).take_back(kept).with_first_free(first);
+        let _quiet = self.quiet();
+        let mut lists = self.lists_of(cache, node.index()).lock();
+        lists.objects += u64::from(objects);
+        let list = if first.is_some() { Listed::Partial } else { Listed::Full };
+        let word = lists.relist(&self.map, slab.head, word, list);
+        self.set_word(&slab, word);
+        Some(given)
+    }
+
+    /// A block for a slab: of the order that suits it, else the least that holds an object.
+    fn slab_pages(
+        &self,
+        cx: &SlabContext<'_, '_, 'a>,
+        cache: CacheId,
+        info: &Info,
+        node: Option<NodeId>,
+        gfp: Gfp,
+    ) -> Option<(Slab, Order)> {
+        let base = (gfp & (Gfp::RECLAIM_MASK | Gfp::CONSTRAINT_MASK)) | info.gfp;
+        let (order, least) = (info.geometry.order, info.geometry.least.0);
+        let frames = if order > least {
+            // Nobody shall work hard for a block that is only better.
+            let light = (base | Gfp::NOWARN | Gfp::NORETRY | Gfp::NOMEMALLOC) - (Gfp::RECLAIM | Gfp::NOFAIL);
+            cx.pages.alloc(node, light, order).or_else(|| cx.pages.alloc(node, base, least))
+        } else {
+            cx.pages.alloc(node, base, order)
+        }?;
+        let got = frames.order()?;
+        let Some(slab) = self.slab(frames.start(), got) else {
+            cx.pages.free(frames);
+            return None;
+        };
+        self.map.deposit_slab(frames, cache.0);
+        Some((slab, got))
+    }
+
+    /// Gives objects back to their slabs, and slabs to the page allocator that are empty and too many. What is no object of the cache, or
+    /// free already, is reported and left alone.
+    ///
+    /// # Safety
+    /// Nobody uses the objects, and each is either nobody's or no object that somebody else has.
+    pub(crate) unsafe fn give_back(
+        &self,
+        cx: &SlabContext<'_, '_, 'a>,
+        cache: CacheId,
+        info: &Info,
+        mut objects: &[usize],
+    ) {
+        while let Some(&next) = objects.first() {
+            let Some(mut slab) = self.slab_at(next).filter(|slab| self.map.owner(slab.head) == cache.0)
+            else {
+                self.report(Damage::NotAllocated, Some(info), next);
+                objects = &objects[1..];
+                continue;
+            };
+            let node = self.word(&slab).node();
+            let mut empty = None;
+            let quiet = self.quiet();
+            let mut lists = self.lists_of(cache, node).lock();
+            loop {
+                // SAFETY: as the caller says.
+                let (taken, word) = unsafe { self.take_in(info, &slab, objects) };
+                self.settle(info, &mut lists, &slab, word, &mut empty);
+                objects = &objects[taken..];
+                let Some(other) = objects.first().and_then(|&next| self.slab_at(next)) else { break };
+                if self.map.owner(other.head) != cache.0 || self.word(&other).node() != node {
+                    break;
+                }
+                slab = other;
+            }
+            drop(lists);
+            drop(quiet);
+            self.discard(cx, cache, empty);
+        }
+    }
+
+    /// Puts the first of these objects into a slab's list, as many as lie in it one after the other, under its lock: how many, and the word
+    /// by then.
+    ///
+    /// # Safety
+    /// As for [`Self::give_back`].
+    #[inline(always)]
+    unsafe fn take_in(&self, info: &Info, slab: &Slab, objects: &[usize]) -> (usize, SlabWord) {
+        let word = self.word(slab);
+        let (mut first, mut back) = (word.first_free(), 0);
+        let mut taken = 0;
+        for &address in objects {
+            let offset = address.wrapping_sub(slab.base);
+            if offset >= slab.bytes {
+                break;
+            }
+            taken += 1;
+            if !info.is_inside(offset, slab.bytes) {
+                self.report(Damage::InvalidPointer, Some(info), address);
+            } else if first == Some(offset) || back == word.out() {
+                self.report(Damage::DoubleFree, Some(info), address);
+            } else {
+                // SAFETY: an object of the slab, not in its list, and nobody's, as the caller says.
+                unsafe { self.set_link(info, slab, offset, first) };
+                first = Some(offset);
+                back += 1;
+            }
+        }
+        (taken, word.take_back(back).with_first_free(first))
+    }
+
+    /// Stores a slab's word after objects came back, with the slab in the list where it belongs, or among those that are given up.
+    fn settle(
+        &self,
+        info: &Info,
+        lists: &mut NodeSlabs,
+        slab: &Slab,
+        mut word: SlabWord,
+        empty: &mut Option<FrameIdx>,
+    ) {
+        if word.first_free().is_some() {
+            word = lists.relist(&self.map, slab.head, word, Listed::Partial);
+        }
+        self.set_word(slab, word);
+        if word.out() == 0 && lists.partial.len > u64::from(info.geometry.min_partial) {
+            self.give_up(info, lists, slab, word, empty);
+        }
+    }
+
+    /// Takes an empty slab out of the lists and puts it before `empty`, a chain of such.
+    pub(crate) fn give_up(
+        &self,
+        info: &Info,
+        lists: &mut NodeSlabs,
+        slab: &Slab,
+        word: SlabWord,
+        empty: &mut Option<FrameIdx>,
+    ) {
+        let word = lists.relist(&self.map, slab.head, word, Listed::Nowhere);
+        lists.objects -= u64::from(info.objects(self.map.word(slab.head).order()));
+        self.set_word(slab, word);
+        self.map.set_next(slab.head, *empty);
+        *empty = Some(slab.head);
+    }
+
+    /// Gives the pages of a chain of slabs back.
+    pub(crate) fn discard(&self, cx: &SlabContext<'_, '_, 'a>, cache: CacheId, mut empty: Option<FrameIdx>) {
+        while let Some(head) = empty {
+            empty = self.map.next(head);
+            self.map.set_next(head, None);
+            self.map.set_data(head, 0);
+            let frames = self.map.withdraw_slab(head, cache.0);
+            cx.pages.free(frames);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What a processor's rows do not serve: they are filled and emptied here, requests are answered.
+
+use super::cache::CacheId;
+use super::cpu::{CpuSlabs, Requests, SlabContext};
+use super::report::Damage;
+use super::{SlabError, Slabs};
+use crate::memory::SlabMemory;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use pagewright_addr::NodeId;
+use pagewright_platform::Interrupts;
+use pagewright_zone::Gfp;
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
+    /// The way of an allocation that no row serves.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn alloc_slow(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.injected(cx)?;
+        self.answer(cx);
+        let address = match cx.cpu.enter() {
+            Some(mut own) => self.refill(cx, &mut own, cache, gfp)?,
+            None => self.one(cx, cache, (None, gfp, cache.index() as u64))?,
+        };
+        self.finish(cache, address, gfp)
+    }
+
+    /// Allocates an object on a node if that has memory (`kmem_cache_alloc_node`), with `__GFP_THISNODE` there or nowhere.
+    ///
+    /// # Errors
+    /// As for [`Self::alloc`].
+    pub fn alloc_node(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+        node: NodeId,
+    ) -> Result<NonNull<u8>, SlabError> {
+        if self.nodes == 1 && !cx.cpu.shared().has(Requests::FAULT) {
+            return self.alloc(cx, cache, gfp);
+        }
+        self.injected(cx)?;
+        self.answer(cx);
+        let random = cx.cpu.enter().map_or(0, |mut own| own.random());
+        let address = self.one(cx, cache, (Some(node), gfp, random))?;
+        self.finish(cache, address, gfp)
+    }
+
+    /// Allocates as many objects as there are places (`kmem_cache_alloc_bulk`), all or none.
+    ///
+    /// # Errors
+    /// As for [`Self::alloc`].
+    pub fn alloc_bulk(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+        objects: &mut [Option<NonNull<u8>>],
+    ) -> Result<(), SlabError> {
+        for n in 0..objects.len() {
+            match self.alloc(cx, cache, gfp) {
+                Ok(object) => objects[n] = Some(object),
+                Err(why) => {
+                    // SAFETY: they have just been allocated, and nobody else knows them.
+                    unsafe { self.free_bulk(cx, cache, &mut objects[..n]) };
+                    return Err(why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees all of these objects (`kmem_cache_free_bulk`); the places are empty afterwards.
+    ///
+    /// # Safety
+    /// As for [`Self::free`], for each of them.
+    pub unsafe fn free_bulk(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        objects: &mut [Option<NonNull<u8>>],
+    ) {
+        for object in objects.iter_mut().filter_map(Option::take) {
+            // SAFETY: as the caller says.
+            unsafe { self.free(cx, cache, object) };
+        }
+    }
+
+    /// The way of an object that no row took.
+    ///
+    /// # Safety
+    /// As for [`Self::free`].
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn free_slow(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        asked: Option<CacheId>,
+        address: usize,
+    ) {
+        self.answer(cx);
+        let Some(cache) = self.owner_of(address) else {
+            return self.free_other(cx, asked, address);
+        };
+        let Some(info) = self.info(cache) else {
+            return self.report(Damage::NotAllocated, None, address);
+        };
+        if asked.is_some_and(|asked| asked != cache) {
+            self.report(Damage::WrongCache, Some(info), address);
+        }
+        let slab = self.slab_at(address).filter(|slab| info.is_inside(address - slab.base, slab.bytes));
+        if slab.is_none() {
+            return self.report(Damage::InvalidPointer, Some(info), address);
+        }
+        if info.sheaf > 0
+            && (self.nodes == 1 || self.is_near(cx, address))
+            && let Some(mut own) = cx.cpu.enter()
+            && self.attach(cx, &mut own, cache)
+        {
+            let row = &mut own.rows[cache.index()];
+            if row.objects().last() == Some(&address) {
+                return self.report(Damage::DoubleFree, Some(info), address);
+            }
+            if row.len() == row.limit() {
+                let oldest = row.limit().div_ceil(2) as usize;
+                // SAFETY: they were freed, and this row alone has them until they are dropped from it, in the next line.
+                unsafe { self.give_back(cx, cache, info, &row.objects()[..oldest]) };
+                row.drop_oldest(oldest);
+            }
+            if row.push(address).is_ok() {
+                return;
+            }
+        }
+        // SAFETY: freed, as the caller says.
+        unsafe { self.give_back(cx, cache, info, &[address]) };
+    }
+
+    /// Whether an object lies on the processor's node.
+    pub(crate) fn is_near(&self, cx: &SlabContext<'_, 'k, 'a>, address: usize) -> bool {
+        self.slab_at(address).is_some_and(|slab| self.word(&slab).node() == cx.node.index())
+    }
+
+    /// What an allocation ends with.
+    fn finish(&self, cache: CacheId, address: usize, gfp: Gfp) -> Result<NonNull<u8>, SlabError> {
+        let object = NonNull::new(self.memory.pointer(address)).ok_or(SlabError::NoMemory)?;
+        if gfp.contains(Gfp::ZERO)
+            && let Some(info) = self.info(cache)
+        {
+            // SAFETY: the object was just taken, is nobody else's, and has so many bytes.
+            unsafe { object.write_bytes(0, info.object_size.load(Relaxed)) };
+        }
+        Ok(object)
+    }
+
+    /// One object past the rows.
+    fn one(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        at: (Option<NodeId>, Gfp, u64),
+    ) -> Result<usize, SlabError> {
+        let mut place = [MaybeUninit::uninit()];
+        self.collect(cx, cache, at, 1, &mut place)?;
+        // SAFETY: `collect` wrote at least one.
+        Ok(unsafe { place[0].assume_init() })
+    }
+
+    /// An object by way of this processor's row, which is filled by half if it is empty.
+    fn refill(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        own: &mut CpuSlabs<'k>,
+        cache: CacheId,
+        gfp: Gfp,
+    ) -> Result<usize, SlabError> {
+        let random = own.random();
+        if !self.attach(cx, own, cache) {
+            return self.one(cx, cache, (None, gfp, random));
+        }
+        let row = &mut own.rows[cache.index()];
+        if let Some(address) = row.pop() {
+            return Ok(address);
+        }
+        let wanted = row.limit().div_ceil(2) as usize;
+        let n = self.collect(cx, cache, (None, gfp, random), wanted, row.spare())?;
+        // SAFETY: `collect` wrote so many free objects of the cache to the first places, and lent them out.
+        unsafe { row.grow(n) };
+        row.served += n as u64;
+        row.pop().ok_or(SlabError::NoMemory)
+    }
+
+    /// Makes a row the cache's, with a room; whether it has one.
+    fn attach(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, cache: CacheId) -> bool {
+        let (Some(row), Some(slot)) = (own.rows.get_mut(cache.index()), self.slots.get(cache.index())) else {
+            return false;
+        };
+        if row.id() == Some(cache) {
+            return row.limit() > 0;
+        }
+        let Some(info) = slot.get(cache) else { return false };
+        if row.id().is_some() || info.sheaf == 0 || slot.closing.load(Relaxed) != 0 {
+            return false;
+        }
+        // A room is worth no effort: without it objects come from their slabs one by one.
+        let random = own.random();
+        let light = (None, Gfp::GFP_NOWAIT | Gfp::NOWARN, random);
+        let Some(Ok(block)) =
+            self.rooms.filter(|&rooms| rooms != cache).map(|rooms| self.one(cx, rooms, light))
+        else {
+            return false;
+        };
+        let places = info.sheaf.min(self.slub.rooms());
+        slot.attached.fetch_add(1, AcqRel);
+        // SAFETY: the block is an object of the cache of rooms, large enough for all of them, and has just been allocated.
+        unsafe { own.rows[cache.index()].adopt(cache, info, self.memory.pointer(block).cast(), places) };
+        true
+    }
+
+    /// Answers requests of others: gives everything back, and rows of caches that are about to go.
+    pub(crate) fn answer(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        if cx.cpu.shared().has(Requests::FLUSH)
+            && let Some(mut own) = cx.cpu.enter()
+        {
+            cx.cpu.shared().take(Requests::FLUSH);
+            for at in 0..own.rows.len() {
+                self.flush_row(cx, &mut own, at);
+            }
+        }
+    }
+
+    /// Does what others asked of this processor (`flush_all_cpus_locked`'s part); harmless at any time.
+    pub fn poll(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        self.answer(cx);
+    }
+
+    /// Gives this processor's free objects of all caches back to their slabs, and its rooms (a processor that goes offline).
+    pub fn flush_cpu(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        if let Some(mut own) = cx.cpu.enter() {
+            for at in 0..own.rows.len() {
+                self.empty_row(cx, &mut own, at);
+                self.leave_row(cx, &mut own, at);
+            }
+        }
+    }
+
+    /// Gives a row's objects back, and the row itself if its cache is about to go.
+    pub(crate) fn flush_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
+        self.empty_row(cx, own, at);
+        if self.slots[at].closing.load(Relaxed) != 0 {
+            self.leave_row(cx, own, at);
+        }
+    }
+
+    fn empty_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
+        let Some(row) = own.rows.get_mut(at) else { return };
+        let Some((cache, info)) = row.id().and_then(|cache| Some((cache, self.info(cache)?))) else { return };
+        // SAFETY: they are free, and this row alone has them until they are dropped from it, in the next line.
+        unsafe { self.give_back(cx, cache, info, row.objects()) };
+        row.drop_oldest(usize::MAX);
+    }
+
+    /// Gives an empty row and its room up.
+    fn leave_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
+        let Some(row) = own.rows.get_mut(at).filter(|row| row.id().is_some()) else { return };
+        let block = row.leave();
+        self.slots[at].attached.fetch_sub(1, AcqRel);
+        if let Some(rooms) = self.rooms
+            && let Some(info) = self.info(rooms)
+            && !block.is_null()
+        {
+            // SAFETY: it was the row's room, which has left.
+            unsafe { self.give_back(cx, rooms, info, &[block.addr()]) };
+        }
+    }
+
+    /// Makes the `n`-th allocation from now on fail that takes the slower way, and sends all that way; 1 is the next, 0 ends it.
+    pub fn fail_nth(&self, n: u32) {
+        self.asked.store(0, Relaxed);
+        self.fail_at.store(n, Relaxed);
+        for cpu in self.cpus {
+            if n == 0 {
+                cpu.shared().take(Requests::FAULT);
+            } else {
+                cpu.shared().post(Requests::FAULT);
+            }
+        }
+    }
+
+    pub(crate) fn injected(&self, cx: &SlabContext<'_, 'k, 'a>) -> Result<(), SlabError> {
+        if cx.cpu.shared().has(Requests::FAULT) {
+            let asked = self.asked.fetch_add(1, Relaxed) + 1;
+            if asked == self.fail_at.load(Relaxed) {
+                return Err(SlabError::Injected);
+            }
+        }
+        Ok(())
+    }
+}
