@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 use std::time::Instant;
 
-type Machine<'p, 'k, 'x, 'z, 'm, 's, 'a> = HostedSlabs<'p, 'k, 'x, 'z, 'm, 's, 'a, NoHooks>;
+type Machine<'p, 'k, 'x, 'm, 's, 'a> = HostedSlabs<'p, 'k, 'x, 'm, 's, 'a, NoHooks>;
 
 /// A loop: its name, the object's bytes, how many are held at a time, how many pairs it makes, the goal and Linux's figure for a pair.
 struct Loop {
@@ -61,19 +61,20 @@ fn run(which: &Loop) -> f64 {
 }
 
 #[inline(never)]
-fn measured_pair(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, cache: CacheId, pairs: u64) {
+fn measured_pair(m: &Machine<'_, '_, '_, '_, '_, '_>, cache: CacheId, pairs: u64) {
     m.on_cpu(0, |cx| {
+        let cache = black_box(cache);
         for _ in 0..pairs {
-            if let Ok(object) = m.slabs.alloc(cx, black_box(cache), Gfp::GFP_KERNEL) {
+            if let Ok(object) = m.slabs.alloc(cx, cache, Gfp::GFP_KERNEL) {
                 // SAFETY: freed once.
-                unsafe { m.slabs.free(cx, black_box(cache), object) };
+                unsafe { m.slabs.free(cx, cache, object) };
             }
         }
     });
 }
 
 #[inline(never)]
-fn measured_kmalloc(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, which: &Loop) {
+fn measured_kmalloc(m: &Machine<'_, '_, '_, '_, '_, '_>, which: &Loop) {
     m.on_cpu(0, |cx| {
         for _ in 0..which.pairs {
             if let Ok(memory) = m.slabs.kmalloc(cx, black_box(which.bytes as usize), Gfp::GFP_KERNEL) {
@@ -85,7 +86,7 @@ fn measured_kmalloc(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, which: &Loop) {
 }
 
 #[inline(never)]
-fn measured_batch(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, cache: CacheId, which: &Loop) {
+fn measured_batch(m: &Machine<'_, '_, '_, '_, '_, '_>, cache: CacheId, which: &Loop) {
     let mut held: Vec<NonNull<u8>> = Vec::with_capacity(which.held as usize);
     m.on_cpu(0, |cx| {
         for _ in 0..which.pairs / which.held {
@@ -103,7 +104,7 @@ fn measured_batch(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, cache: CacheId, which
 }
 
 #[inline(never)]
-fn measured_remote(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, cache: CacheId, which: &Loop) {
+fn measured_remote(m: &Machine<'_, '_, '_, '_, '_, '_>, cache: CacheId, which: &Loop) {
     let mut held: Vec<NonNull<u8>> = Vec::with_capacity(which.held as usize);
     for _ in 0..which.pairs / which.held {
         m.on_cpu(0, |cx| {

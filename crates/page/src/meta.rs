@@ -178,12 +178,6 @@ impl OwnerHandle {
         self.0 >> Self::INDEX_BITS
     }
 
-    /// The handle, unless it is nobody's.
-    #[inline(always)]
-    pub(crate) const fn some(self) -> Option<Self> {
-        if self.0 == 0 { None } else { Some(self) }
-    }
-
     pub(crate) const fn bits(self) -> u32 {
         self.0
     }

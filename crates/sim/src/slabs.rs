@@ -57,16 +57,16 @@ unsafe impl SlabMemory for LinearRam {
 }
 
 /// Slabs over a machine's page allocator.
-pub struct HostedSlabs<'p, 'k, 'x, 'z, 'm, 's, 'a, H> {
+pub struct HostedSlabs<'p, 'k, 'x, 'm, 's, 'a, H> {
     /// The slabs.
     pub slabs: Slabs<'k, 'a, NoInterrupts, LinearRam>,
     /// The page allocator below.
-    pub pages: &'p Pages<'x, 'z, 'm, 's, 'a, H>,
+    pub pages: &'p Pages<'x, 'm, 's, 'a, H>,
     cpus: &'k [SlabCpu<'k>],
     nodes: &'k [NodeId],
 }
 
-impl<'k, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, '_, '_, '_, 'a, H> {
+impl<'k, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, '_, '_, 'a, H> {
     /// Runs `f` as CPU number `cpu`, which nobody else may be at the time.
     ///
     /// # Panics
@@ -87,11 +87,11 @@ impl<'k, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, '_, '_, '_, 'a, H> {
 /// # Panics
 /// If the host has no memory for the machine's RAM.
 pub fn with_slabs<H: Hooks, R>(
-    pages: &Pages<'_, '_, '_, '_, '_, H>,
+    pages: &Pages<'_, '_, '_, '_, H>,
     nodes: &[NodeId],
     caches: usize,
     reports: &dyn Reports,
-    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, '_, H>) -> R,
+    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> R {
     let memory = LinearRam::new(pages.base.map()).expect("host memory for the machine's RAM");
     let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);

@@ -1,12 +1,14 @@
 //! Small objects: caches of equal objects, cut from blocks of pages.
 //!
-//! What there is so far is where objects lie, and which caches a kernel has for `kmalloc`:
-//! - [`flags`]: what a cache's creator asks for.
-//! - [`slub`]: the geometry of a SLUB cache, as Linux 6.1 chooses it: bytes for each object, objects in a slab, pages of a slab, and how
+//! - [`slabs`]: SLUB. [`Slabs`] makes caches over a page allocator, gives objects and takes them back, on all processors at once; kmalloc over that.
+//! - [`heap`]: the same for Rust: caches of a type ([`KmemCache`]), and a global allocator ([`Global`]).
+//! - [`slub`]: the geometry of a cache, as Linux 6.1 chooses it: bytes for each object, objects in a slab, pages of a slab, and how
 //!   much is kept near a processor and a node.
 //! - [`kmalloc`]: the size classes of an architecture, their names and kinds.
+//! - [`memory`]: what is asked of a machine.
 //!
-//! All of it is arithmetic over values that the caller brings.
+//! This crate owns objects: it turns pages into them by unsafe code and gives the pages back when a slab is empty. Caches live in tables that the caller
+//! brings; everything else comes from the page allocator.
 //!
 //! ```
 //! use pagewright_slab::slub::{ObjectSpec, Slub};

@@ -9,9 +9,6 @@ use crate::{FrameIdx, Frames, OwnerHandle, State, Use, Word};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::Order;
 
-/// Of a slab's frames but the first.
-const TAIL: Word = Word::head(State::Tail, Order::ZERO);
-
 impl<'a> PageMap<'a> {
     /// Gives up the token of a block that becomes a slab of `owner`, until [`Self::withdraw_slab`] asks for it back.
     ///
@@ -26,7 +23,7 @@ impl<'a> PageMap<'a> {
             let slot = self.slot(idx);
             slot.owner.store(owner.bits(), Relaxed);
             slot.set_next(idx, Some(start));
-            slot.set_word(TAIL);
+            slot.set_word(Word::TAIL);
         }
         at
     }
@@ -37,6 +34,8 @@ impl<'a> PageMap<'a> {
     /// As for [`Self::withdraw`].
     pub fn withdraw_slab(&self, idx: FrameIdx, owner: OwnerHandle) -> Frames<'a> {
         let frames = self.withdraw(idx, Use::Slab, owner);
+        // With tails it would be a compound page.
+        self.slot(idx).set_word(Word::OWNED);
         for n in 1..frames.len() {
             let tail = FrameIdx::new(idx.get() + n as u32);
             let slot = self.slot(tail);
@@ -47,16 +46,17 @@ impl<'a> PageMap<'a> {
         frames
     }
 
-    /// Whose slab the frame of an index belongs to; `None` if it belongs to none, or there is no such frame.
+    /// Whose slab the frame of an index belongs to; nobody's ([`OwnerHandle::NONE`]) if it belongs to none, or there is no such frame.
     #[inline(always)]
-    pub fn slab_owner(&self, index: usize) -> Option<OwnerHandle> {
+    pub fn slab_owner(&self, index: usize) -> OwnerHandle {
         const OF_SLABS: u32 = 1 << State::Slab as u32 | 1 << State::Tail as u32;
-        let slot = self.slots.get(index)?;
-        if OF_SLABS >> (slot.word().bits() & 31) & 1 == 0 {
-            return None;
+        match self.slots.get(index) {
+            // Tails of other blocks have no owner.
+            Some(slot) if OF_SLABS >> (slot.word().bits() & 31) & 1 != 0 => {
+                OwnerHandle::from_bits(slot.owner.load(Relaxed))
+            }
+            _ => OwnerHandle::NONE,
         }
-        // Tails of other blocks have no owner.
-        OwnerHandle::from_bits(slot.owner.load(Relaxed)).some()
     }
 
     /// The first frame of the slab that a frame belongs to, and the slab's order.

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 const K: Gfp = Gfp::GFP_KERNEL;
 
-fn kmalloc(f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_, '_>)) {
+fn kmalloc(f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_>)) {
     with_places(&small(1), 64, &Silent, |m| {
         f(m);
         assert_eq!(m.slabs.findings(), 0);
@@ -172,6 +172,32 @@ fn users_may_be_given_what_the_cache_says() {
             );
             // SAFETY: freed once.
             unsafe { m.slabs.free(cx, cache, object) };
+        });
+    });
+}
+
+#[test]
+fn slabinfo_reads_as_the_kernels() {
+    kmalloc(|m| {
+        m.on_cpu(0, |cx| {
+            let memory = m.slabs.kmalloc(cx, 192, K).unwrap();
+            let text = m.slabs.slabinfo().to_string();
+            let mut lines = text.lines();
+            assert_eq!(lines.next(), Some("slabinfo - version: 2.1"));
+            assert!(lines.next().unwrap().starts_with("# name            <active_objs> <num_objs> <objsize> <objperslab>"));
+            let line = |name: &str| text.lines().find(|l| l.split(' ').next() == Some(name)).unwrap();
+            let zeroes = "tunables    0    0    0";
+            assert_eq!(
+                line("kmalloc-192"),
+                format!("kmalloc-192           21     21    192   21    1 : {zeroes} : slabdata      1      1      0")
+            );
+            assert_eq!(
+                line("kmalloc-8k"),
+                format!("kmalloc-8k             0      0   8192    4    8 : {zeroes} : slabdata      0      0      0")
+            );
+            assert!(text.lines().last().unwrap().starts_with("kmem_cache_cpu "), "the oldest is the last");
+            // SAFETY: freed once.
+            unsafe { m.slabs.kfree(cx, memory) };
         });
     });
 }

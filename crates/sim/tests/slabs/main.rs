@@ -15,7 +15,7 @@ use pagewright_slab::{CacheFlags, CacheId};
 use pagewright_zone::alloc::NoHooks;
 use std::sync::Mutex;
 
-type Machine<'p, 'k, 'x, 'z, 'm, 's, 'a> = HostedSlabs<'p, 'k, 'x, 'z, 'm, 's, 'a, NoHooks>;
+type Machine<'p, 'k, 'x, 'm, 's, 'a> = HostedSlabs<'p, 'k, 'x, 'm, 's, 'a, NoHooks>;
 
 /// Keeps what is reported.
 #[derive(Default)]
@@ -32,7 +32,7 @@ fn node(n: u16) -> NodeId {
 }
 
 /// Free blocks by zone and order, all types together.
-fn free_blocks(m: &Machine<'_, '_, '_, '_, '_, '_, '_>) -> Vec<u64> {
+fn free_blocks(m: &Machine<'_, '_, '_, '_, '_, '_>) -> Vec<u64> {
     let allocator = &m.pages.allocator;
     for cpu in 0..m.pages.cpus() {
         m.pages.on_cpu(cpu, |cx| allocator.drain_local_pages(cx));
@@ -47,7 +47,7 @@ fn free_blocks(m: &Machine<'_, '_, '_, '_, '_, '_, '_>) -> Vec<u64> {
 }
 
 /// Destroys a cache, other processors doing their part.
-fn destroy(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, cache: CacheId) -> Result<Destroyed, DestroyError> {
+fn destroy(m: &Machine<'_, '_, '_, '_, '_, '_>, cache: CacheId) -> Result<Destroyed, DestroyError> {
     // SAFETY: these tests use no cache meanwhile.
     let once = || m.on_cpu(0, |cx| unsafe { m.slabs.destroy(cx, cache) });
     match once() {
@@ -62,7 +62,7 @@ fn destroy(m: &Machine<'_, '_, '_, '_, '_, '_, '_>, cache: CacheId) -> Result<De
 }
 
 /// Runs a test on a machine with slabs, and expects all pages back in the end, to the page: every cache is destroyed.
-fn on(machine: &PlainMachine, reports: &dyn Reports, f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_, '_>)) {
+fn on(machine: &PlainMachine, reports: &dyn Reports, f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_>)) {
     with_places(machine, 24, reports, f);
 }
 
@@ -71,7 +71,7 @@ fn with_places(
     machine: &PlainMachine,
     places: usize,
     reports: &dyn Reports,
-    f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_, '_>),
+    f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_>),
 ) {
     with_plain_machine(machine, NoHooks, |pages| {
         with_slabs(pages, &machine.cpus, places, reports, |m| {
@@ -107,6 +107,6 @@ fn spec(name: &str, size: u64) -> CacheSpec<'_> {
     CacheSpec::new(name, size, 0, CacheFlags::empty())
 }
 
-fn silently(cpus: usize, f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_, '_>)) {
+fn silently(cpus: usize, f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_>)) {
     on(&small(cpus), &Silent, f);
 }

@@ -16,6 +16,9 @@ use pagewright_zone::Gfp;
 pub struct CacheId(pub(crate) OwnerHandle);
 
 impl CacheId {
+    /// No cache's.
+    pub(crate) const NONE: Self = Self(OwnerHandle::NONE);
+
     #[inline(always)]
     pub(crate) const fn index(self) -> usize {
         self.0.index() as usize
@@ -164,6 +167,7 @@ impl Info {
 
     /// Whether one of these objects begins at a distance from a slab's start. Exact for all of them: the reciprocal is less than one
     /// unit too large for each, and all together are smaller than 2^32.
+    #[inline(always)]
     pub(crate) fn is_object(&self, offset: usize) -> bool {
         let number = (offset as u64 * self.reciprocal) >> 32;
         number * self.geometry.size == offset as u64
@@ -177,6 +181,7 @@ impl Info {
     }
 
     /// Whether one of the objects of a slab of so many bytes begins there.
+    #[inline(always)]
     pub(crate) fn is_inside(&self, offset: usize, bytes: usize) -> bool {
         offset < bytes && offset + self.geometry.size as usize <= bytes && self.is_object(offset)
     }
@@ -186,14 +191,11 @@ impl Info {
         if order == self.geometry.order { self.geometry.objects } else { self.geometry.least.1 }
     }
 
-    /// A free pointer as it lies in memory: mixed with where it lies and with a secret, so that it is of no use to who reads it, and
-    /// whoever overwrites it leads nowhere.
-    pub(crate) const fn encode(&self, at: usize, next: Option<usize>) -> usize {
-        let plain = match next {
-            Some(offset) => offset + 1,
-            None => 0,
-        };
-        plain ^ self.secret ^ at.swap_bytes()
+    /// A free pointer as it lies in memory: the next object's distance from the slab's start and one more, or 0 for none; mixed with where it
+    /// lies and with a secret, so that it is of no use to who reads it, and whoever overwrites it leads nowhere.
+    #[inline(always)]
+    pub(crate) const fn encode(&self, at: usize, next: usize) -> usize {
+        next ^ self.secret ^ at.swap_bytes()
     }
 
     /// What lies there as the next object's distance from the slab's start, or what is wrong: it leads nowhere in a slab of `bytes`.
@@ -278,7 +280,7 @@ impl Slot {
 
     /// The cache of that generation.
     pub(crate) fn get(&self, id: CacheId) -> Option<&Info> {
-        if self.handle.load(Acquire) != id.0.generation() {
+        if id == CacheId::NONE || self.handle.load(Acquire) != id.0.generation() {
             return None;
         }
         // SAFETY: there is a cache, so its info was written before (acquired with the handle), and nobody writes it while it
@@ -328,9 +330,9 @@ mod tests {
     fn a_changed_free_pointer_leads_nowhere() {
         let info = info(64);
         let at = 0x7f00_1234_5020;
-        let stored = info.encode(at, Some(128));
+        let stored = info.encode(at, 129);
         assert_eq!(info.decode(at, stored, 4096), Ok(Some(128)));
-        assert_eq!(info.decode(at, info.encode(at, None), 4096), Ok(None));
+        assert_eq!(info.decode(at, info.encode(at, 0), 4096), Ok(None));
         // Flipping a byte may hit another object or "none", if it is the offset's own low byte and the bits are chosen well.
         let wrong = (0..usize::BITS / 8)
             .filter(|byte| info.decode(at, stored ^ (0xff << (8 * byte)), 4096).is_err())

@@ -52,11 +52,11 @@ impl Requests {
 ///
 /// # Invariants
 /// `top <= limit`, and `room` has `limit` places, of which the first `top` hold addresses of free objects of the cache `id`, which belong to this
-/// row alone. Without an `id` both are 0. The room is an object of the cache of rooms, owned by the row.
+/// row alone. As nobody's both are 0. The room is an object of the cache of rooms, owned by the row.
 // A cache line: a pair of operations touches one, and the room.
 #[repr(C, align(64))]
 pub struct Row {
-    id: Option<CacheId>,
+    id: CacheId,
     top: u32,
     limit: u32,
     /// The address of the room as a pointer; null without one.
@@ -73,11 +73,11 @@ unsafe impl Send for Row {}
 impl Row {
     /// Nobody's.
     pub const fn new() -> Self {
-        Self { id: None, top: 0, limit: 0, room: core::ptr::null_mut(), misaligned: 0, served: 0 }
+        Self { id: CacheId::NONE, top: 0, limit: 0, room: core::ptr::null_mut(), misaligned: 0, served: 0 }
     }
 
     #[inline(always)]
-    pub(crate) const fn id(&self) -> Option<CacheId> {
+    pub(crate) const fn id(&self) -> CacheId {
         self.id
     }
 
@@ -129,15 +129,14 @@ impl Row {
     /// # Safety
     /// `block` is null or points to `places + 1` words that are the row's alone, until [`Self::leave`] gives them back.
     pub(crate) unsafe fn adopt(&mut self, id: CacheId, info: &Info, block: *mut usize, places: u32) {
-        debug_assert!(self.id.is_none() && self.top == 0);
+        debug_assert!(self.id == CacheId::NONE && self.top == 0);
         let room = if block.is_null() { block } else { block.wrapping_add(1) };
         if !block.is_null() {
             // SAFETY: the first of the words.
             unsafe { *block = 0 };
         }
         let limit = if block.is_null() { 0 } else { places };
-        *self =
-            Self { id: Some(id), top: 0, limit, room, misaligned: info.misaligned(), served: self.served };
+        *self = Self { id, top: 0, limit, room, misaligned: info.misaligned(), served: self.served };
     }
 
     /// Moves out of a row that is empty; the block that was its room, if it had one.

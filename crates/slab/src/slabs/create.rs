@@ -110,10 +110,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     pub(crate) fn living(&self) -> impl Iterator<Item = CacheId> + '_ {
-        self.slots.iter().enumerate().filter_map(|(at, slot)| {
-            let generation = slot.living();
-            OwnerHandle::new(at as u32, generation).map(CacheId)
-        })
+        (0..self.slots.len()).filter_map(|at| self.living_at(at))
+    }
+
+    /// The cache at a place of the table.
+    pub(crate) fn living_at(&self, at: usize) -> Option<CacheId> {
+        OwnerHandle::new(at as u32, self.slots.get(at)?.living()).map(CacheId)
     }
 
     /// Gives everything back that a cache has free: this processor's objects, and all empty slabs (`kmem_cache_shrink`). Other

@@ -181,8 +181,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// How many bytes may be used of what was allocated (`ksize`); 0 of what was not.
     pub fn ksize(&self, memory: NonNull<u8>) -> usize {
         let address = memory.addr().get();
-        if let Some(cache) = self.owner_of(address) {
-            return self.info(cache).map_or(0, |info| info.geometry.size as usize);
+        if let Some(info) = self.info(self.owner_of(address)) {
+            return info.geometry.size as usize;
         }
         self.large_block(address).map_or(0, |(_, order)| self.slub.bytes(order) as usize)
     }
@@ -280,10 +280,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Which bytes of an object may be copied to or from user space: whether all of these may (`__check_heap_object`).
     pub fn may_copy(&self, memory: NonNull<u8>, bytes: usize) -> bool {
         let address = memory.addr().get();
-        let (Some(cache), Some(slab)) = (self.owner_of(address), self.slab_at(address)) else {
+        let (Some(info), Some(slab)) = (self.info(self.owner_of(address)), self.slab_at(address)) else {
             return false;
         };
-        let Some(info) = self.info(cache) else { return false };
         let within = (address - slab.base) % info.geometry.size as usize;
         let (first, len) = (info.usercopy.0 as usize, info.usercopy.1 as usize);
         let room = info.object_size.load(Relaxed).min(first + len);

@@ -9,20 +9,21 @@
 //!        ──push─▶                            ──flush──▶                       ──discard──▶
 //! ```
 //! - A **row** is one processor's and holds addresses in an array. That processor alone takes from it and puts to it, without a lock or a
-//!   locked instruction ([`pagewright_platform::PerCpu`]); it holds as many as SLUB lets a processor keep in partial slabs (`cpu_partial`). An object may be freed on
-//!   any processor: it goes to that one's row, and so no processor waits for another. Others post a request ([`cpu::Requests`]).
+//!   locked instruction ([`pagewright_platform::PerCpu`]); it holds as many as SLUB lets a processor keep in partial slabs
+//!   (`cpu_partial`). An object may be freed on any processor: it goes to that one's row, or home if it lies on another node, and no
+//!   processor waits for another. Others post a request ([`cpu::Requests`]).
 //! - A **slab's free list** goes through the objects themselves: each has the distance of the next one from the slab's start, mixed with
-//!   a secret and its own address. What does not lead to an object of the slab is never followed. First
-//!   object and count are in the page metadata ([`word`]), all behind the lock of the cache's slabs on that node.
+//!   a secret and its own address. What does not lead to an object of the slab is never followed. First object and count are in
+//!   the page metadata (`word`), all behind the lock of the cache's slabs on that node.
 //! - A **slab** is in its node's list of partial slabs (something is free) or of full ones; between a step's beginning and end in none. More
 //!   than `min_partial` partial slabs are not kept once they are empty.
-//! - A slab's **pages** are deposited in the page map under the cache's handle ([`pagewright_page::PageMap::deposit_slab`]): the map gives them back to no
-//!   other owner, and any address of them tells whose they are.
+//! - A slab's **pages** are deposited in the page map under the cache's handle ([`PageMap::deposit_slab`]): the map gives
+//!   them back to no other owner, and any address in them tells whose they are.
 //!
 //! # Locks
-//! In this order: the registry (creation and destruction), a node's lists of one cache, and inside them nothing: pages are
-//! allocated and freed, and findings reported ([`report`]), without... the lists' lock, but for reports. Whoever takes one keeps interrupts away. An interrupt handler that finds the
-//! processor's rows in use goes to the slabs themselves.
+//! In this order: the registry (creation and destruction), a node's lists of one cache. Inside them no lock is taken: pages are
+//! allocated and freed without them, findings are reported ([`report`]) with them. Whoever takes one keeps interrupts away. An
+//! interrupt handler that finds the processor's rows in use goes to the slabs themselves.
 //!
 //! # What is promised
 //! After an error nothing has changed. A request whose slab cannot be had takes from any other node's partial slabs first. Wrong
@@ -36,6 +37,7 @@ mod kmalloc;
 mod node;
 pub mod report;
 mod shared;
+mod slabinfo;
 mod slow;
 mod view;
 mod word;
@@ -47,6 +49,7 @@ pub use error::{CreateError, DestroyError, SlabError};
 pub use kmalloc::SlabState;
 pub use node::NodeSlabs;
 pub use report::{Damage, Report, Reports, Silent};
+pub use slabinfo::SlabInfo;
 pub use view::{Broken, CacheFigures};
 
 use crate::memory::SlabMemory;
@@ -167,7 +170,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         let mut own = cx.cpu.enter()?;
         let row = own.rows.get_mut(cache.index())?;
-        if row.id() != Some(cache) {
+        if row.id() != cache {
             return None;
         }
         let object = self.memory.pointer(row.pop()?);
@@ -182,8 +185,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[inline]
     pub unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
         let address = object.addr().get();
-        let done =
-            self.owner_of(address).is_some_and(|owner| owner == cache && self.to_hand(cx, cache, address));
+        let owner = self.owner_of(address);
+        let done = owner == cache && self.to_hand(cx, owner, address);
         if !done {
             // SAFETY: as the caller says.
             unsafe { self.free_slow(cx, Some(cache), address) };
@@ -197,7 +200,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[inline]
     pub unsafe fn free_any(&self, cx: &SlabContext<'_, 'k, 'a>, object: NonNull<u8>) {
         let address = object.addr().get();
-        let done = self.owner_of(address).is_some_and(|cache| self.to_hand(cx, cache, address));
+        let done = self.to_hand(cx, self.owner_of(address), address);
         if !done {
             // SAFETY: as the caller says.
             unsafe { self.free_slow(cx, None, address) };
@@ -212,7 +215,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         let Some(mut own) = cx.cpu.enter() else { return false };
         let Some(row) = own.rows.get_mut(cache.index()) else { return false };
-        row.id() == Some(cache) && row.push(address).is_ok()
+        row.id() == cache && row.push(address).is_ok()
     }
 
     /// The memory of pages.
@@ -225,9 +228,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         WithoutInterrupts::new(&self.interrupts)
     }
 
-    /// The cache that an address belongs to.
+    /// The cache that an address belongs to; no cache has that handle if it belongs to none.
     #[inline(always)]
-    pub(crate) fn owner_of(&self, address: usize) -> Option<CacheId> {
-        self.map.slab_owner(self.memory.frame_of(address)).map(CacheId)
+    pub(crate) fn owner_of(&self, address: usize) -> CacheId {
+        CacheId(self.map.slab_owner(self.memory.frame_of(address)))
     }
 }

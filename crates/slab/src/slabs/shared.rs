@@ -65,11 +65,12 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         self.memory.pointer(slab.base + offset + info.geometry.free_pointer as usize).cast()
     }
 
-    /// Writes a free object's link.
+    /// Writes a free object's link: the next one's distance from the slab's start and one more, or 0.
     ///
     /// # Safety
     /// An object of the slab begins at the offset, and is free; whoever calls has the slab's lock, or the slab is new.
-    unsafe fn set_link(&self, info: &Info, slab: &Slab, offset: usize, next: Option<usize>) {
+    #[inline(always)]
+    unsafe fn set_link(&self, info: &Info, slab: &Slab, offset: usize, next: usize) {
         let at = self.link(info, slab, offset);
         // SAFETY: inside a free object, which is the slabs' own while it is free; aligned as words are, since objects and the
         // link's place in them are; the memory's contract makes the pointer good.
@@ -187,19 +188,19 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         for place in &mut out[..given] {
             place.write(slab.base + step());
         }
-        let mut first = None;
+        let mut first = 0;
         for _ in given..objects as usize {
             let offset = step();
             // SAFETY: an object of a slab that nobody else knows.
             unsafe { self.set_link(info, &slab, offset, first) };
-            first = Some(offset);
+            first = offset + 1;
         }
         let kept = objects - given as u32;
-        let word = SlabWord::new(node, objects).take_back(kept).with_first_free(first);
+        let word = SlabWord::new(node, objects).take_back(kept).with_first_free(first.checked_sub(1));
         let _quiet = self.quiet();
         let mut lists = self.lists_of(cache, node.index()).lock();
         lists.objects += u64::from(objects);
-        let list = if first.is_some() { Listed::Partial } else { Listed::Full };
+        let list = if first != 0 { Listed::Partial } else { Listed::Full };
         let word = lists.relist(&self.map, slab.head, word, list);
         self.set_word(&slab, word);
         Some(given)
@@ -280,8 +281,8 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     #[inline(always)]
     unsafe fn take_in(&self, info: &Info, slab: &Slab, objects: &[usize]) -> (usize, SlabWord) {
         let word = self.word(slab);
-        let (mut first, mut back) = (word.first_free(), 0);
-        let mut taken = 0;
+        let (mut first, mut back) = (word.first_free().map_or(0, |offset| offset + 1), 0);
+        let (mut taken, out) = (0, word.out());
         for &address in objects {
             let offset = address.wrapping_sub(slab.base);
             if offset >= slab.bytes {
@@ -290,16 +291,16 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             taken += 1;
             if !info.is_inside(offset, slab.bytes) {
                 self.report(Damage::InvalidPointer, Some(info), address);
-            } else if first == Some(offset) || back == word.out() {
+            } else if first == offset + 1 || back == out {
                 self.report(Damage::DoubleFree, Some(info), address);
             } else {
                 // SAFETY: an object of the slab, not in its list, and nobody's, as the caller says.
                 unsafe { self.set_link(info, slab, offset, first) };
-                first = Some(offset);
+                first = offset + 1;
                 back += 1;
             }
         }
-        (taken, word.take_back(back).with_first_free(first))
+        (taken, word.take_back(back).with_first_free(first.checked_sub(1)))
     }
 
     /// Stores a slab's word after objects came back, with the slab in the list where it belongs, or among those that are given up.

@@ -105,11 +105,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         address: usize,
     ) {
         self.answer(cx);
-        let Some(cache) = self.owner_of(address) else {
-            return self.free_other(cx, asked, address);
-        };
+        let cache = self.owner_of(address);
         let Some(info) = self.info(cache) else {
-            return self.report(Damage::NotAllocated, None, address);
+            return self.free_other(cx, asked, address);
         };
         if asked.is_some_and(|asked| asked != cache) {
             self.report(Damage::WrongCache, Some(info), address);
@@ -200,11 +198,11 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let (Some(row), Some(slot)) = (own.rows.get_mut(cache.index()), self.slots.get(cache.index())) else {
             return false;
         };
-        if row.id() == Some(cache) {
+        if row.id() == cache {
             return row.limit() > 0;
         }
         let Some(info) = slot.get(cache) else { return false };
-        if row.id().is_some() || info.sheaf == 0 || slot.closing.load(Relaxed) != 0 {
+        if row.id() != CacheId::NONE || info.sheaf == 0 || slot.closing.load(Relaxed) != 0 {
             return false;
         }
         // A room is worth no effort: without it objects come from their slabs one by one.
@@ -259,7 +257,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     fn empty_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
         let Some(row) = own.rows.get_mut(at) else { return };
-        let Some((cache, info)) = row.id().and_then(|cache| Some((cache, self.info(cache)?))) else { return };
+        let cache = row.id();
+        let Some(info) = self.info(cache) else { return };
         // SAFETY: they are free, and this row alone has them until they are dropped from it, in the next line.
         unsafe { self.give_back(cx, cache, info, row.objects()) };
         row.drop_oldest(usize::MAX);
@@ -267,7 +266,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// Gives an empty row and its room up.
     fn leave_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
-        let Some(row) = own.rows.get_mut(at).filter(|row| row.id().is_some()) else { return };
+        let Some(row) = own.rows.get_mut(at).filter(|row| row.id() != CacheId::NONE) else { return };
         let block = row.leave();
         self.slots[at].attached.fetch_sub(1, AcqRel);
         if let Some(rooms) = self.rooms
