@@ -1,10 +1,13 @@
 //! Debugging: each mistake is found, named, and costs nobody a page.
 
+use super::contig::{all_leave, pfns, small};
 use super::*;
-use pagewright_addr::Pfn;
+use pagewright_addr::{PageShift, Pfn};
 use pagewright_page::{FrameIdx, Frames, PageFlags};
 use pagewright_platform::Mutex as SpinMutex;
+use pagewright_sim::Ram;
 use pagewright_sim::pages::{with_debugged_machine, with_plain_machine};
+use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, NoHooks, Reasons, TaskFlags};
 use pagewright_zone::debug::{
@@ -499,5 +502,69 @@ fn hardened_lists_serve_as_others_do() {
             }
         });
         expect_all_back(m, &before);
+    });
+}
+
+#[test]
+fn pages_that_compaction_and_contiguous_ranges_take_are_watched_too() {
+    let (memory, watch, arrays) = (Memory::default(), Watch::default(), Arrays::new());
+    let switches = Switches::PAGEALLOC | Switches::POISON;
+    let debugging = Debugging::new(&watch, &arrays.failed)
+        .with_contents(switches, &memory, &arrays.marks)
+        .with_owners(&arrays.owners);
+    with_debugged_machine(&small(4096, 1), NoHooks, Some(&debugging), |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let map = m.base.map();
+            let tenants = Tenants::new(*map);
+            let all = cx.with_task(TaskFlags::MEMALLOC);
+            let mut names = vec![];
+            while let Ok(page) =
+                m.allocator.alloc_pages(&all, Gfp::GFP_HIGHUSER_MOVABLE | Gfp::NOWARN, Order::ZERO)
+            {
+                names.push(tenants.settle(page));
+            }
+            for name in names.iter().enumerate().filter(|(n, _)| n % 4 != 0).map(|(_, &name)| name) {
+                m.allocator.free_pages(cx, tenants.leave(name).unwrap());
+            }
+            m.allocator.drain_local_pages(cx);
+            let is_mapped = |idx: FrameIdx| !memory.unmapped.lock().unwrap().contains(&map.pfn(idx).get());
+            m.allocator.compact_node(cx, &tenants, NodeId::ZERO);
+            assert!(m.allocator.migrate_events().success() > 500, "many moved");
+            for name in tenants.names() {
+                let place = tenants.place(name).unwrap();
+                assert!(is_mapped(place) && m.allocator.page_owner(place).unwrap().allocated, "{place}");
+            }
+            let range = pfns(16, 1600);
+            let movable = MigrateType::Movable;
+            let taken =
+                m.allocator.alloc_contig_range(cx, &tenants, range, movable, Gfp::GFP_KERNEL).unwrap();
+            assert_eq!((taken.start().get(), taken.len()), (16, 1600));
+            assert!((16..16 + 1600).all(|at| is_mapped(FrameIdx::new(at))));
+            m.allocator.free_pages(cx, taken);
+            assert!((16..16 + 1600).all(|at| !is_mapped(FrameIdx::new(at))));
+            tenants.check();
+            all_leave(m, cx, &tenants);
+            assert_eq!(memory.unmapped.lock().unwrap().len(), 4096, "all is free, and none of it mapped");
+            assert!(watch.troubles().is_empty());
+        });
+        expect_all_back(m, &before);
+    });
+}
+
+#[test]
+fn simulated_ram_is_filled_and_compared() {
+    with_plain_machine(&small(1024, 1), NoHooks, |m| {
+        m.on_cpu(0, |cx| {
+            let ram = Ram::new(*m.base.map(), PageShift::SHIFT_4K);
+            let mut block = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, order(2)).unwrap();
+            ram.fill(&mut block, PAGE_POISON);
+            assert_eq!(ram.differs(&block, 0, 4, PAGE_POISON), None);
+            ram.bytes_mut(&mut block).unwrap()[4096 * 2 + 5] = 1;
+            assert_eq!(ram.differs(&block, 0, 2, PAGE_POISON), None);
+            let damage = ram.differs(&block, 1, 3, PAGE_POISON).unwrap();
+            assert_eq!((damage.offset, damage.len, damage.found[0]), (4096 + 5, 1, 1));
+            m.allocator.free_pages(cx, block);
+        });
     });
 }

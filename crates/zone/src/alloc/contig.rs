@@ -216,7 +216,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             None => self.ground.take_range(z, start, end).ok_or(start),
             Some(at) => Err(at),
         });
-        taken.map_err(|at| ContigError::Busy { pfns: self.pfns_of(at, end) })
+        let taken = taken.map_err(|at| ContigError::Busy { pfns: self.pfns_of(at, end) })?;
+        Ok(self.watch_allocated(taken, gfp))
     }
 
     /// Moves everything that is movable out of an isolated range (`__alloc_contig_migrate_range`).

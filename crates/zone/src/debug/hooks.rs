@@ -145,6 +145,28 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         }
     }
 
+    /// Looks at frames that left the lists past [`Self::alloc_pages`], block by block.
+    #[track_caller]
+    pub(crate) fn watch_allocated(&self, frames: Frames<'a>, gfp: Gfp) -> Frames<'a> {
+        let posted = |cpu: &crate::alloc::Cpu<'m, 'a>| cpu.shared().reasons().contains(Reasons::DEBUG);
+        let Some(debugging) = self.debugging.filter(|_| self.cpus.first().is_some_and(posted)) else {
+            return frames;
+        };
+        let (map, caller) = (&self.ground.map, Location::caller());
+        let cut = |frames: Frames<'a>| {
+            let order = self.ground.largest_order_at(frames.start(), frames.len());
+            let (mut block, rest) = map.split_front(frames, order.pages());
+            debugging.allocated(map, &mut block, gfp, caller);
+            (block, rest)
+        };
+        let (mut whole, mut rest) = cut(frames);
+        while let Some(frames) = rest {
+            let (block, later) = cut(frames);
+            (whole, rest) = (map.merge(whole, block), later);
+        }
+        whole
+    }
+
     /// Checks the neighbours of each free block that is linked or unlinked from now on (CONFIG_DEBUG_LIST), or no longer.
     /// A corrupted neighbour is a panic that names both.
     pub fn set_hardened(&self, on: bool) {

@@ -5,6 +5,7 @@ use super::super::{Hooks, PageAllocator, ZoneCell};
 use super::state::add;
 use super::{Control, Outcome};
 use crate::buddy::MigrateType;
+use crate::gfp::Gfp;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, State, Use};
@@ -261,7 +262,8 @@ impl<'a, I: Interrupts, H: Hooks> Places<'a> for FromTheTop<'_, '_, '_, '_, 'a, 
         if self.free.head.is_none() {
             self.allocator.isolate_freepages(self.cell, self.cc, self.free, self.needed);
         }
-        self.free.pop(&self.allocator.ground.map)
+        let page = self.free.pop(&self.allocator.ground.map)?;
+        Some(self.allocator.watch_allocated(page, Gfp::MOVABLE))
     }
 
     fn put(&mut self, unused: Frames<'a>) {
