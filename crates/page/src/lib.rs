@@ -71,7 +71,7 @@ pub use map::{MapError, MapViolation, PageMap};
 pub use meta::{OwnerHandle, PageMeta};
 pub use pristine::Pristine;
 pub use rack::{Rack, Shelf};
-pub use sections::{Section, SectionTable, TableViolation};
+pub use sections::{GrownSection, GrownSections, Section, SectionTable, TableViolation};
 pub use storage::PageStorage;
 pub use word::{PageFlags, State, Use, Word};
 

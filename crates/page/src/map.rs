@@ -27,7 +27,7 @@ use crate::{
 };
 use core::fmt;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
-use pagewright_addr::{Order, Pfn};
+use pagewright_addr::{Order, Pfn, PfnRange};
 
 /// The metadata of every frame of a machine.
 #[derive(Clone, Copy)]
@@ -59,7 +59,7 @@ impl<'a> PageMap<'a> {
     /// A map over zeroed metadata, and the token for all its frames, holes inside sections included: whoever walks
     /// the machine's memory splits it and drops what is no RAM.
     ///
-    /// No metadata is touched. Slots beyond what the sections need stay unused.
+    /// No metadata is touched. Slots beyond what the sections need are for memory that is plugged in ([`Self::grow`]), or stay unused.
     ///
     /// # Errors
     /// [`MapError::StorageTooSmall`].
@@ -72,18 +72,37 @@ impl<'a> PageMap<'a> {
         if needed > given {
             return Err(MapError::StorageTooSmall { needed, given });
         }
-        let slots = &slots[..needed as usize];
-        Ok((Self { slots, sections }, Pristine::new(slots, 0)))
+        let all = &slots[..needed as usize];
+        // What is left over serves memory that is plugged in.
+        let slots = if sections.grows() { slots } else { all };
+        Ok((Self { slots, sections }, Pristine::new(all, 0)))
     }
 
-    /// How many frames have metadata.
+    /// How many frames have metadata by now.
     pub fn len(&self) -> u64 {
+        if self.sections.grows() { self.sections.frames() } else { self.slots.len() as u64 }
+    }
+
+    /// How many frames can have metadata: more than [`Self::len`] only if the table of sections can grow
+    /// ([`SectionTable::growing`]) and storage was left over.
+    pub fn capacity(&self) -> u64 {
         self.slots.len() as u64
     }
 
     /// Whether there is no frame.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Makes frames known that the map did not have, such as memory that is plugged in, with the next indices; they are the caller's.
+    /// They stay known for good; whoever takes the memory away keeps the token, or what [`Self::erase`] makes.
+    ///
+    /// # Errors
+    /// [`MapError`]: frames that are not whole blocks of the alignment order, or known already; no room for their metadata or for
+    /// the section; somebody else who does the same. Nothing has changed then.
+    pub fn grow(&self, pfns: PfnRange) -> Result<Pristine<'a>, MapError> {
+        let base = self.sections.append(pfns, self.slots.len() as u64)?;
+        Ok(Pristine::new(&self.slots[base as usize..(base + pfns.len()) as usize], base))
     }
 
     /// Which frame numbers have metadata.

@@ -67,6 +67,12 @@ impl PageMeta {
         words.iter().all(|word| word.load(Relaxed) == 0) && wide.iter().all(|word| word.load(Relaxed) == 0)
     }
 
+    /// Makes it as if nothing had ever been written: plain stores by whoever holds the token.
+    pub(crate) fn clear(&self) {
+        [&self.word, &self.owner, &self.next, &self.prev].iter().for_each(|word| word.store(0, Relaxed));
+        [&self.counts, &self.data].iter().for_each(|wide| wide.store(0, Relaxed));
+    }
+
     /// References to the block that this frame heads.
     #[inline]
     pub(crate) fn refcount(&self) -> u32 {

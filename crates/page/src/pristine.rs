@@ -11,8 +11,9 @@ use pagewright_addr::Order;
 /// Dropping it leaves its frames unused for good.
 ///
 /// # Invariants
-/// The slots are all zeroes and no other token covers them. Established by the map's constructor; kept because the
-/// only ways on are splitting and consuming.
+/// The slots are all zeroes and no other token covers them. Established by the map's constructor, by
+/// [`crate::PageMap::grow`] over slots that no section had, and by [`crate::PageMap::erase`], which consumes a token and writes the zeroes; kept
+/// because the only ways on are splitting and consuming.
 #[must_use = "dropping it leaves the frames unused for good"]
 pub struct Pristine<'a> {
     slots: &'a [PageMeta],
@@ -22,6 +23,11 @@ pub struct Pristine<'a> {
 impl<'a> Pristine<'a> {
     pub(crate) fn new(slots: &'a [PageMeta], start: u64) -> Self {
         Self { slots, start }
+    }
+
+    /// No frames.
+    pub const fn none() -> Self {
+        Self { slots: &[], start: 0 }
     }
 
     /// The first frame's index as a number; an empty token may lie just past the last index.

@@ -3,7 +3,12 @@
 //! A section here is a run of frame numbers with metadata at consecutive indices; holes between
 //! sections have none. Sections start and end at multiples of the alignment order (the largest buddy block), so the index
 //! and the frame number of any frame are congruent modulo such a block. Not to be confused with
-//! SPARSEMEM's fixed-size sections, which [`crate::model`] describes.
+//! SPARSEMEM's fixed-size sections, which [`crate::model`] describes. Memory that is plugged in later has sections of its own
+//! ([`GrownSections`]), behind all others.
+
+mod grown;
+
+pub use grown::{GrownSection, GrownSections};
 
 use crate::{FrameIdx, MapError};
 use core::fmt;
@@ -43,6 +48,7 @@ pub struct SectionTable<'a> {
     pub(crate) sections: &'a [Section],
     pub(crate) frames: u64,
     pub(crate) align: Order,
+    pub(crate) grown: Option<&'a GrownSections<'a>>,
 }
 
 /// What [`SectionTable::validate`] found to be wrong.
@@ -144,12 +150,13 @@ impl<'a> SectionTable<'a> {
                 return Err(MapError::TooManyFrames { frames, limit: Self::MAX_FRAMES });
             }
         }
-        Ok(Self { sections: &entries[..used], frames, align })
+        Ok(Self { sections: &entries[..used], frames, align, grown: None })
     }
 
-    /// How many frames have metadata, holes inside a section included.
-    pub const fn frames(&self) -> u64 {
-        self.frames
+    /// How many frames have metadata by now, holes inside a section included.
+    pub fn frames(&self) -> u64 {
+        let last = self.grown.and_then(|grown| grown.iter().last());
+        last.map_or(self.frames, |(pfns, base)| base + pfns.len())
     }
 
     /// The order up to which indices and frame numbers are congruent.
@@ -157,23 +164,26 @@ impl<'a> SectionTable<'a> {
         self.align
     }
 
-    /// The sections.
+    /// The sections that the table was built with.
     pub const fn sections(&self) -> &'a [Section] {
         self.sections
     }
 
     /// The index of a frame's metadata, or `None` if it has none. Logarithmic in the number of sections.
     pub fn idx(&self, pfn: Pfn) -> Option<FrameIdx> {
-        let section = self.sections.get(self.sections.partition_point(|s| s.pfns.end <= pfn))?;
-        let offset = pfn.get().checked_sub(section.pfns.start.get())?;
-        Some(FrameIdx::new((section.base + offset) as u32))
+        let section = self.sections.get(self.sections.partition_point(|s| s.pfns.end <= pfn));
+        let index = match section.filter(|s| s.pfns.contains(pfn)) {
+            Some(section) => section.base + (pfn.get() - section.pfns.start.get()),
+            None => self.grown_idx(pfn)?,
+        };
+        Some(FrameIdx::new(index as u32))
     }
 
     /// The frame number at an index, or `None` past the last. Logarithmic in the number of sections.
     pub fn pfn(&self, idx: FrameIdx) -> Option<Pfn> {
         let index = u64::from(idx.get());
         if index >= self.frames {
-            return None;
+            return self.grown_pfn(index);
         }
         let after = self.sections.partition_point(|s| s.base <= index);
         let section = self.sections.get(after.checked_sub(1)?)?;
@@ -200,18 +210,31 @@ impl<'a> SectionTable<'a> {
             end = Some(pfns.end);
             below = below.saturating_add(pfns.len());
         }
-        if self.frames != below || below > Self::MAX_FRAMES {
-            return Err(TableViolation::Frames { counted: self.frames, summed: below });
+        let summed = below;
+        below = self.validate_grown(below)?;
+        if self.frames != summed || below > Self::MAX_FRAMES {
+            return Err(TableViolation::Frames { counted: self.frames, summed });
         }
         Ok(())
     }
 
     /// How many frames from `pfn` on, at most `max`, have consecutive indices. 0 if `pfn` has no metadata.
     pub fn run(&self, pfn: Pfn, max: u64) -> u64 {
-        let at = self.sections.partition_point(|s| s.pfns.end <= pfn);
-        match self.sections.get(at) {
-            Some(s) if s.pfns.contains(pfn) => (s.pfns.end.get() - pfn.get()).min(max),
-            _ => 0,
+        let Some(first) = self.idx(pfn).map(|idx| u64::from(idx.get())) else { return 0 };
+        let mut run = 0;
+        // What was plugged in may go on where other memory ended, in frame numbers and in indices alike.
+        while run < max
+            && let Some(end) = self.section_end(pfn.saturating_add(run))
+            && self.idx(pfn.saturating_add(run)).map(|idx| u64::from(idx.get())) == Some(first + run)
+        {
+            run = end.get() - pfn.get();
         }
+        run.min(max)
+    }
+
+    /// Where the section that holds a frame ends.
+    fn section_end(&self, pfn: Pfn) -> Option<Pfn> {
+        let mut all = self.sections.iter().map(|s| s.pfns).chain(self.grown());
+        all.find(|pfns| pfns.contains(pfn)).map(|pfns| pfns.end)
     }
 }

@@ -2,7 +2,7 @@
 
 use pagewright::{Boot, BootError, CpuRoom, Running};
 use pagewright_addr::{NodeId, Order, PageShift, Pfn, PfnRange};
-use pagewright_page::{FrameIdx, PageMap, Pristine, Section, SectionTable};
+use pagewright_page::{FrameIdx, GrownSection, GrownSections, PageMap, Pristine, Section, SectionTable};
 use pagewright_platform::{Carve, NoInterrupts, PerCpu};
 use pagewright_zone::alloc::{
     Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, ZoneCell, ZoneFigures, ZoneRef, pcp,
@@ -10,7 +10,7 @@ use pagewright_zone::alloc::{
 use pagewright_zone::buddy::{Base, Buddy, BuddyZone, Pageblocks, ZonePiece};
 use pagewright_zone::debug::Debugging;
 use pagewright_zone::layout::{Layout, LayoutConfig, MemFlags, MemRange, NodeLayout, free_area_init};
-use pagewright_zone::watermark::{Cpus, Tunables, Watermarks, ZoneMarks};
+use pagewright_zone::watermark::{Cpus, Pageset, Tunables, Watermarks, ZoneMarks};
 use pagewright_zone::zonelist::{LOCAL_DISTANCE, REMOTE_DISTANCE, Topology, ZoneLists};
 use pagewright_zone::{NodeMask, ZoneKind, ZoneSet};
 use std::sync::Mutex;
@@ -103,6 +103,17 @@ pub struct PlainMachine {
     pub pageblock: Order,
     /// CMA areas, ascending: first frame and frames, whole pageblocks.
     pub cma: Vec<(u64, u64)>,
+    /// What may be plugged in later.
+    pub plug: Pluggable,
+}
+
+/// Memory that a machine may get while it runs: for every node that can exist there are zones Normal and Movable then, if need be without memory.
+#[derive(Clone, Debug, Default)]
+pub struct Pluggable {
+    /// Frames of metadata that are kept for it.
+    pub frames: u64,
+    /// Nodes that can exist without any memory.
+    pub nodes: Vec<NodeId>,
 }
 
 impl PlainMachine {
@@ -114,12 +125,13 @@ impl PlainMachine {
             dma32_end: 0,
             pageblock: Order::new(9).unwrap_or_default(),
             cma: vec![],
+            plug: Pluggable::default(),
         }
     }
 
     fn config(&self) -> LayoutConfig {
         let end = self.ram.iter().map(|&(_, start, len)| start + len).max().unwrap_or(0);
-        let nodes: NodeMask = self.ram.iter().map(|r| r.0).collect();
+        let nodes: NodeMask = self.nodes().into_iter().collect();
         let mut config = LayoutConfig::one_node(PageShift::SHIFT_4K, Pfn::new(end));
         if self.dma32_end > 0 {
             config.zones = config.zones.with(ZoneKind::Dma32);
@@ -129,6 +141,10 @@ impl PlainMachine {
         config.online = nodes;
         config.pageblock_order = self.pageblock.get();
         config
+    }
+
+    fn nodes(&self) -> Vec<NodeId> {
+        self.ram.iter().map(|r| r.0).chain(self.plug.nodes.iter().copied()).collect()
     }
 }
 
@@ -155,6 +171,19 @@ pub fn with_debugged_machine<H: Hooks, R>(
     debugging: Option<&Debugging<'_>>,
     then: impl FnOnce(&Pages<'_, '_, '_, '_, H>) -> R,
 ) -> R {
+    with_pluggable_machine(machine, hooks, debugging, |pages, _| then(pages))
+}
+
+/// The same, with what has to be computed anew when memory comes or goes.
+///
+/// # Panics
+/// As for [`with_plain_machine`].
+pub fn with_pluggable_machine<H: Hooks, R>(
+    machine: &PlainMachine,
+    hooks: H,
+    debugging: Option<&Debugging<'_>>,
+    then: impl FnOnce(&Pages<'_, '_, '_, '_, H>, &mut Watermarks<'_>) -> R,
+) -> R {
     let ranges: Vec<_> = machine
         .ram
         .iter()
@@ -166,23 +195,34 @@ pub fn with_debugged_machine<H: Hooks, R>(
         .collect();
     let config = machine.config();
     let (kinds, largest) = (config.zones, Order::new(config.max_order - 1).unwrap_or_default());
-    let most = machine.ram.iter().map(|r| r.0.index() + 1).max().unwrap_or(1);
+    let most = machine.nodes().iter().map(|nid| nid.index() + 1).max().unwrap_or(1);
     let mut nodes = vec![NodeLayout::EMPTY; most];
     let layout = free_area_init(config, &ranges, &mut nodes).expect("a machine that makes sense");
 
     let mut sections = vec![Section::EMPTY; ranges.len()];
     let table = SectionTable::build(&mut sections, layout.ranges().iter().map(|r| r.pfns), largest)
         .expect("memory that makes sense");
-    let mut metadata = Metadata::new(table.frames()).expect("host memory");
+    let entries: Vec<_> = (0..machine.plug.frames >> largest.get()).map(|_| GrownSection::unused()).collect();
+    let grown = GrownSections::new(&entries);
+    let table = if machine.plug.frames > 0 { table.growing(&grown) } else { table };
+    let mut metadata = Metadata::new(table.frames() + machine.plug.frames).expect("host memory");
     let (map, all) = PageMap::new(metadata.storage(), table).expect("metadata for every frame");
 
-    let populated: Vec<_> =
-        layout.nodes().iter().flat_map(|n| n.populated().map(move |z| (n.nid, z.kind))).collect();
+    let lasting = |kind| machine.plug.frames > 0 && matches!(kind, ZoneKind::Normal | ZoneKind::Movable);
+    let populated: Vec<_> = layout
+        .nodes()
+        .iter()
+        .filter(|n| n.possible)
+        .flat_map(|n| kinds.iter().map(move |kind| (n, kind)))
+        .filter(|&(n, kind)| n.zone(kind).is_populated() || lasting(kind))
+        .map(|(n, kind)| (n.nid, kind))
+        .collect();
     let mut extents: Vec<Option<Pristine<'_>>> = Vec::new();
-    extents.resize_with(populated.len() * ranges.len(), || None);
+    let runs = ranges.len() + 2 * usize::from(machine.plug.frames > 0);
+    extents.resize_with(populated.len() * runs, || None);
     let mut zones: Vec<_> = populated
         .iter()
-        .zip(extents.chunks_mut(ranges.len().max(1)))
+        .zip(extents.chunks_mut(runs.max(1)))
         .map(|(&(nid, kind), room)| BuddyZone::new(nid, kind, room))
         .collect();
     let records: Vec<_> =
@@ -207,7 +247,8 @@ pub fn with_debugged_machine<H: Hooks, R>(
         .flat_map(|n| kinds.iter().map(move |kind| (n.nid, kind)))
         .map(|(nid, kind)| {
             let zone = buddy.find(nid, kind).map(|z| buddy.zones()[z.index()].managed_pages());
-            ZoneMarks::new(nid, kind, zone.unwrap_or(0), zone.is_some())
+            let is_populated = layout.nodes()[nid.index()].zone(kind).is_populated();
+            ZoneMarks::new(nid, kind, zone.unwrap_or(0), is_populated)
         })
         .collect();
     let tunables =
@@ -216,8 +257,19 @@ pub fn with_debugged_machine<H: Hooks, R>(
     let on_node = |nid| machine.cpus.iter().filter(|&&n| n == nid).count() as u32;
     let cpus = Cpus { online: machine.cpus.len() as u32, on_node: &on_node };
     watermarks.init_per_zone_wmark_min(&cpus);
-    let marks = watermarks.zones();
-    serve_debugged(&mut buddy, kinds, &lists, &layout, marks, &machine.cpus, hooks, debugging, then)
+    let marks = watermarks.zones().to_vec();
+    let room = if machine.plug.frames > 0 { Pageset { high: 512, batch: 63 } } else { Pageset::default() };
+    serve_debugged(
+        &mut buddy,
+        kinds,
+        &lists,
+        &layout,
+        (&marks, room),
+        &machine.cpus,
+        hooks,
+        debugging,
+        |pages| then(pages, &mut watermarks),
+    )
 }
 
 /// Frees all RAM, and leaves the holes between; CMA areas are lent.
@@ -253,7 +305,7 @@ pub fn serve<'s, 'a, H: Hooks, R>(
     hooks: H,
     then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>) -> R,
 ) -> R {
-    serve_debugged(buddy, kinds, lists, layout, marks, nodes, hooks, None, then)
+    serve_debugged(buddy, kinds, lists, layout, (marks, Pageset::default()), nodes, hooks, None, then)
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a page allocator is made of")]
@@ -262,15 +314,15 @@ fn serve_debugged<'s, 'a, H: Hooks, R>(
     kinds: ZoneSet,
     lists: &ZoneLists<'_>,
     layout: &Layout<'_>,
-    marks: &[ZoneMarks],
+    (marks, room): (&[ZoneMarks], Pageset),
     nodes: &[NodeId],
     hooks: H,
     debugging: Option<&Debugging<'_>>,
     then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>) -> R,
 ) -> R {
     let (base, zones) = buddy.parts();
-    let mut room = vec![ZoneRef::EMPTY; Fallbacks::required_len(layout, zones.len())];
-    let fallbacks = Fallbacks::build(lists, layout, zones, &mut room).expect("as long as was asked for");
+    let mut orders = vec![ZoneRef::EMPTY; Fallbacks::required_len(layout, zones.len())];
+    let fallbacks = Fallbacks::build(lists, layout, zones, &mut orders).expect("as long as was asked for");
     let cells: Vec<_> = zones
         .iter_mut()
         .map(|zone| {
@@ -280,7 +332,12 @@ fn serve_debugged<'s, 'a, H: Hooks, R>(
         })
         .collect();
     let huge = base.pageblocks().order();
-    let places: usize = cells.iter().map(|c| pcp::required_places(c.pageset(), huge)).sum();
+    // Lists of zones that may grow have room for more than they may hold now.
+    let roomy = |cell: &ZoneCell<'_, '_>| {
+        let now = cell.pageset();
+        Pageset { high: now.high.max(room.high), batch: now.batch.max(room.batch) }
+    };
+    let places: usize = cells.iter().map(|c| pcp::required_places(roomy(c), huge)).sum();
     let mut rooms = vec![vec![FrameIdx::default(); places]; nodes.len()];
     let mut figures: Vec<Vec<_>> =
         nodes.iter().map(|_| cells.iter().map(|c| ZoneFigures::new(c.pageset())).collect()).collect();
@@ -289,10 +346,10 @@ fn serve_debugged<'s, 'a, H: Hooks, R>(
         .map(|room| {
             let mut room = &mut room[..];
             let of_zone = |cell: &ZoneCell<'_, '_>| {
-                let wanted = pcp::required_places(cell.pageset(), huge);
+                let wanted = pcp::required_places(roomy(cell), huge);
                 let (mine, others) = std::mem::take(&mut room).split_at_mut(wanted);
                 room = others;
-                pcp::shelves(cell.pageset(), huge, mine)
+                pcp::shelves(roomy(cell), huge, mine)
             };
             cells.iter().flat_map(of_zone).collect()
         })

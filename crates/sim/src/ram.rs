@@ -24,7 +24,7 @@ pub struct Ram<'a> {
 impl<'a> Ram<'a> {
     /// Zeroed RAM for the frames of `map`, without any host memory as yet but one entry for each block.
     pub fn new(map: PageMap<'a>, page_shift: PageShift) -> Self {
-        let blocks = map.len().div_ceil(map.sections().align().pages());
+        let blocks = map.capacity().div_ceil(map.sections().align().pages());
         Self {
             map,
             page_shift,

@@ -2,7 +2,7 @@
 //! [`super`].
 
 use super::{PageMap, wrong};
-use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, State, Use, Word};
+use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, Pristine, State, Use, Word};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pagewright_addr::Order;
 
@@ -157,6 +157,19 @@ impl<'a> PageMap<'a> {
         upper.set_refcount(0);
         upper.set_word(Word::INNER);
         Frames::from_parts(below.head(), below.start(), below.len() + above.len())
+    }
+
+    /// Takes all metadata back: nobody has looked at these frames, as far as anybody can tell.
+    ///
+    /// # Panics
+    /// If the frames belong to another map, have flags, or are still referenced or mapped.
+    #[track_caller]
+    pub fn erase(&self, mut frames: Frames<'a>) -> Pristine<'a> {
+        self.prepare_free(&mut frames);
+        let (start, len) = (frames.start().index(), frames.len() as usize);
+        let slots = &self.slots[start..start + len];
+        slots.iter().for_each(PageMeta::clear);
+        Pristine::new(slots, start as u64)
     }
 
     /// Gives up the token of a block until [`Self::withdraw`] asks for it back under the same use and owner.

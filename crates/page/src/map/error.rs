@@ -32,6 +32,20 @@ pub enum MapError {
         /// Slots that were given.
         given: u64,
     },
+    /// Frames that are to be plugged in and are not whole blocks of the alignment order, or none.
+    Ragged {
+        /// The range.
+        range: PfnRange,
+        /// Frames of such a block.
+        align: u64,
+    },
+    /// Frames that are to be plugged in, of which some have metadata already.
+    Known {
+        /// The range.
+        range: PfnRange,
+    },
+    /// Somebody else plugs memory in at the same time.
+    Busy,
 }
 
 impl fmt::Display for MapError {
@@ -47,6 +61,9 @@ impl fmt::Display for MapError {
             Self::StorageTooSmall { needed, given } => {
                 write!(f, "page metadata needs {needed} slots, memory has {given}")
             }
+            Self::Ragged { range, align } => write!(f, "{range:?} is not made of blocks of {align} frames"),
+            Self::Known { range } => write!(f, "some of {range:?} has metadata already"),
+            Self::Busy => write!(f, "other memory is being plugged in"),
         }
     }
 }

@@ -97,11 +97,11 @@ impl PageMap<'_> {
     pub fn validate(&self) -> Result<(), MapViolation> {
         self.sections.validate().map_err(MapViolation::Sections)?;
         let (slots, frames) = (self.len(), self.sections.frames());
-        if slots != frames {
+        if slots != frames || frames > self.capacity() {
             return Err(MapViolation::Slots { slots, frames });
         }
         let mut at = 0;
-        while at < self.slots.len() {
+        while (at as u64) < frames {
             at = self.validate_block(at)?;
         }
         Ok(())
@@ -128,7 +128,10 @@ impl PageMap<'_> {
             _ => {
                 let order = slot.word().order();
                 let pages = order.pages() as usize;
-                if order > self.sections.align() || !idx.is_aligned(order) || pages > self.slots.len() - at {
+                if order > self.sections.align()
+                    || !idx.is_aligned(order)
+                    || pages as u64 > self.len() - at as u64
+                {
                     return Err(MapViolation::Block { idx, order });
                 }
                 fields(state != State::Free || (is_unused(slot) && slot.word() == Word::free(order)))?;

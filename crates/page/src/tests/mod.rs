@@ -2,6 +2,7 @@
 
 mod compound;
 mod extents;
+mod grow;
 mod property;
 mod rack;
 mod sections;

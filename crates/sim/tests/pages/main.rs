@@ -8,6 +8,7 @@ mod contig;
 mod debug;
 mod exact;
 mod facts;
+mod hotplug;
 mod model;
 mod numa;
 mod policy;

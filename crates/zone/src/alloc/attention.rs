@@ -15,6 +15,8 @@ bitflags! {
         const FAULT = 4;
         /// Pages are looked at on their way out of the lists and back ([`crate::debug`]).
         const DEBUG = 8;
+        /// Memory came or went: zones are tried in another order, or lists hold more or less.
+        const ZONES = 0x10;
     }
 }
 

@@ -4,7 +4,7 @@
 //! those take them. What that does not serve takes the way of a single page.
 
 use super::prepare::Wanted;
-use super::{AllocFailure, AllocFlags, Context, Hooks, PageAllocator, Reasons, ZoneCell, ZoneRef};
+use super::{AllocFailure, AllocFlags, Candidate, Context, Hooks, PageAllocator, Reasons, ZoneCell};
 use crate::NodeMask;
 use crate::buddy::{MigrateType, ZoneId};
 use crate::gfp::Gfp;
@@ -153,7 +153,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         wanted: &Wanted<'q>,
         flags: AllocFlags,
         pages: u64,
-    ) -> Option<(ZoneRef, &'q ZoneCell<'s, 'a>)> {
+    ) -> Option<(Candidate, &'q ZoneCell<'s, 'a>)> {
         let mut zones = self
             .zonelist(cx, nid, wanted, flags)
             .take_while(|(at, _)| at.zone == wanted.preferred.zone || at.nid == wanted.preferred.nid);

@@ -7,7 +7,7 @@ use crate::ZoneKind;
 use crate::buddy::{BuddyZone, MigrateType, ZoneId};
 use crate::watermark::{Pageset, ZoneMarks};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use pagewright_addr::{NodeId, Order};
+use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
 use pagewright_platform::Mutex;
 
 /// One zone.
@@ -17,7 +17,13 @@ pub struct ZoneCell<'s, 'a> {
     id: ZoneId,
     nid: NodeId,
     kind: ZoneKind,
-    pageset: Pageset,
+    /// High and batch of its lists on each CPU.
+    pageset: [AtomicU64; 2],
+    /// Frames with memory, from the first on, to past the last (`present_pages`, `zone_start_pfn`, `spanned_pages`).
+    present: AtomicU64,
+    early: AtomicU64,
+    start: AtomicU64,
+    end: AtomicU64,
     min: AtomicU64,
     low: AtomicU64,
     high: AtomicU64,
@@ -49,7 +55,11 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             id: zone.id(),
             nid: zone.nid(),
             kind: zone.kind(),
-            pageset: marks.pageset,
+            pageset: [const { AtomicU64::new(0) }; 2],
+            present: AtomicU64::new(0),
+            early: AtomicU64::new(0),
+            start: AtomicU64::new(u64::MAX),
+            end: AtomicU64::new(0),
             min: AtomicU64::new(0),
             low: AtomicU64::new(0),
             high: AtomicU64::new(0),
@@ -88,7 +98,48 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
 
     /// Sizes of its per-CPU lists.
     pub fn pageset(&self) -> Pageset {
-        self.pageset
+        let [high, batch] = self.pageset.each_ref().map(|n| n.load(Relaxed));
+        Pageset { high, batch }
+    }
+
+    /// Pages of memory that the zone has, those included that the allocator never got (`present_pages`).
+    pub fn present_pages(&self) -> u64 {
+        self.present.load(Relaxed)
+    }
+
+    /// Whether it has any memory (`populated_zone`).
+    pub fn is_populated(&self) -> bool {
+        self.present_pages() > 0
+    }
+
+    /// From the zone's first frame with memory to past its last, holes between them included; empty for a zone without memory.
+    pub fn pfns(&self) -> PfnRange {
+        let (start, end) = (self.start.load(Relaxed), self.end.load(Relaxed));
+        PfnRange::new(Pfn::new(start.min(end)), Pfn::new(end))
+    }
+
+    /// The zone has these frames as well, `pages` of them.
+    pub(super) fn add_present(&self, pfns: PfnRange, pages: u64) {
+        self.start.fetch_min(pfns.start.get(), Relaxed);
+        self.end.fetch_max(pfns.end.get(), Relaxed);
+        self.present.fetch_add(pages, Relaxed);
+    }
+
+    /// The zone has so many frames from a first to past a last one.
+    pub(super) fn set_present(&self, (start, end): (u64, u64), pages: u64) {
+        self.start.store(start, Relaxed);
+        self.end.store(end, Relaxed);
+        self.present.store(pages, Relaxed);
+    }
+
+    /// What it has now it had from the start.
+    pub(super) fn has_booted(&self) {
+        self.early.store(self.present_pages(), Relaxed);
+    }
+
+    /// Pages of memory that it booted with (`present_early_pages`), whatever became of them.
+    pub fn early_pages(&self) -> u64 {
+        self.early.load(Relaxed)
     }
 
     /// The min watermark.
@@ -136,11 +187,14 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         self.highatomic.store(self.highatomic_pages().saturating_add_signed(pages), Relaxed);
     }
 
-    /// Takes over watermarks and protection, when they are computed anew.
+    /// Takes over watermarks, protection, and the sizes of per-CPU lists, when they are computed anew. The lists themselves follow when
+    /// their CPUs are told.
     pub fn set_marks(&self, marks: &ZoneMarks) {
         self.min.store(marks.min, Relaxed);
         self.low.store(marks.low, Relaxed);
         self.high.store(marks.high, Relaxed);
+        self.pageset[0].store(marks.pageset.high, Relaxed);
+        self.pageset[1].store(marks.pageset.batch, Relaxed);
         for (to, from) in self.lowmem_reserve.iter().zip(marks.lowmem_reserve) {
             to.store(from, Relaxed);
         }
@@ -161,7 +215,8 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     #[inline]
     pub(super) fn is_pressed(&self) -> bool {
         let usable = self.free_pages().saturating_sub(self.free_cma.load(Relaxed) + self.highatomic_pages());
-        usable <= self.low.load(Relaxed) + self.boost.load(Relaxed)
+        // A zone without memory presses nobody.
+        usable <= self.low.load(Relaxed) + self.boost.load(Relaxed) && self.is_populated()
     }
 
     /// The mark that an attempt is measured against.

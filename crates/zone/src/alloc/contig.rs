@@ -11,9 +11,9 @@ use super::isolate::{IsolateFor, Isolated};
 use super::migrate::{Batch, Migrate, MigrateMode, NoPlace, Places, block_of, is_movable};
 use super::prepare::Wanted;
 use super::{Context, Hooks, PageAllocator, TaskFlags};
-use crate::ZoneKind;
 use crate::buddy::{MigrateType, ZoneId};
 use crate::gfp::Gfp;
+use crate::{NodeMask, ZoneKind};
 use core::fmt;
 use pagewright_addr::{NodeId, Order, PfnRange};
 use pagewright_page::{FrameIdx, Frames, State};
@@ -91,11 +91,15 @@ pub(super) struct Elsewhere<'q, 'c, 'z, 'm, 's, 'a, I, H> {
     pub(super) cx: &'q Context<'c, 'm, 'a>,
     pub(super) nid: NodeId,
     pub(super) gfp: Gfp,
+    /// Nodes that are preferred.
+    pub(super) nodes: Option<NodeMask>,
 }
 
 impl<'a, I: Interrupts, H: Hooks> Places<'a> for Elsewhere<'_, '_, '_, '_, '_, 'a, I, H> {
     fn get(&mut self, order: Order) -> Option<Frames<'a>> {
-        self.allocator.alloc_pages_node(self.cx, self.nid, self.gfp, order).ok()
+        let from =
+            |nodes| self.allocator.alloc_pages_nodemask(self.cx, self.nid, nodes, self.gfp, order).ok();
+        self.nodes.as_ref().and_then(|nodes| from(Some(nodes))).or_else(|| from(None))
     }
 
     fn put(&mut self, unused: Frames<'a>) {
@@ -150,12 +154,19 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             preferred,
             nodes: None,
         };
-        for (at, _) in self.zonelist(cx, nid, &wanted, super::AllocFlags::CPUSET) {
-            for piece in self.ground.blocks.pieces().iter().filter(|piece| piece.zone() == at.zone) {
-                let first = self.ground.map.pfn(FrameIdx::new(piece.range().start as u32)).get();
+        for (at, cell) in self.zonelist(cx, nid, &wanted, super::AllocFlags::CPUSET) {
+            let (mut from, zone_end) = self.with_zone(cell, |z| z.span());
+            while from < zone_end {
+                let (zone, run) = self.ground.blocks.stretch(FrameIdx::new(from as u32), zone_end - from);
+                let (here, end) = (from, from + run);
+                from = end.max(from + 1);
+                if zone != Some(at.zone) {
+                    continue;
+                }
+                let first = self.ground.map.pfn(FrameIdx::new(here as u32)).get();
                 let aligned = if pages.is_power_of_two() { first.next_multiple_of(pages) } else { first };
-                let mut start = piece.range().start + (aligned - first);
-                while start + pages <= piece.range().end {
+                let mut start = here + (aligned - first);
+                while start + pages <= end {
                     let pfns = self.pfns_of(start, start + pages);
                     if self.may_be_contig(at.zone, start, start + pages) {
                         match self.alloc_contig_range(cx, mover, pfns, MigrateType::Movable, gfp) {
@@ -235,7 +246,11 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let mut gfp = (gfp & (Gfp::RECLAIM | Gfp::IO | Gfp::FS | Gfp::NOWARN)) | Gfp::MOVABLE | Gfp::HARDWALL;
         gfp |= Gfp::RETRY_MAYFAIL;
         gfp.set(Gfp::HIGHMEM, high);
-        let mut places = Elsewhere { allocator: self, cx, nid: cell.nid(), gfp };
+        // A node that loses memory may lose more: what is in it goes to others if there are any.
+        let mut others = self.memory_nodes();
+        others.remove(cell.nid());
+        let nodes = Some(others).filter(|nodes| isolated.purpose == IsolateFor::Offline && !nodes.is_empty());
+        let mut places = Elsewhere { allocator: self, cx, nid: cell.nid(), gfp, nodes };
         let (mut batch, mut at, mut tries) = (Batch::new(), start, 0);
         let result = loop {
             if mover.interrupted() || cx.task.contains(TaskFlags::DYING) {

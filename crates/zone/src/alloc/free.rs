@@ -54,6 +54,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if let Some(mut own) = cx.cpu.enter() {
             self.drain_cpu(&mut own);
         }
+        self.answer(cx);
     }
 
     /// Gives everything in a CPU's lists back, for whoever has them: an offline CPU's for instance.
@@ -83,9 +84,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             }
             debugging.freed(&self.ground.map, &mut frames);
         }
-        if cx.cpu.shared().reasons().contains(Reasons::DRAIN) {
-            self.drain_local_pages(cx);
-        }
+        self.answer(cx);
         // No order beyond a pageblock's has lists.
         if frames.len() > self.ground.blocks.order().pages().max(1 << super::pcp::COSTLY_ORDER) {
             return self.free_to_zones(frames);

@@ -4,7 +4,7 @@ use super::flags::{AllocFlags, TaskFlags};
 use super::hooks::{Effort, Hooks, NodeReclaim, Step};
 use super::pcp::COSTLY_ORDER;
 use super::prepare::Wanted;
-use super::{AllocFailure, Context, PageAllocator, ZoneCell, ZoneRef};
+use super::{AllocFailure, Candidate, Context, PageAllocator, ZoneCell};
 use crate::buddy::MigrateType;
 use crate::gfp::Gfp;
 use crate::{NodeMask, ZoneKind};
@@ -91,13 +91,20 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         gfp: Gfp,
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
+        let lists = self.zonelists.load(Relaxed);
         let wanted = self.prepare(cx, nid, nodes, gfp, order)?;
-        let gfp = wanted.gfp;
         let frames = match self.first_attempt(cx, nid, wanted) {
             Some(frames) => frames,
-            None => self.alloc_slow(cx, nid, &wanted).ok_or(AllocFailure::NoMemory { order, gfp })?,
+            None => match self.alloc_slow(cx, nid, &wanted) {
+                Some(frames) => frames,
+                // It may have walked lists that were being written anew.
+                None if self.zonelists.load(Relaxed) != lists => {
+                    return self.alloc_pages_nodemask(cx, nid, nodes, gfp, order);
+                }
+                None => return Err(AllocFailure::NoMemory { order, gfp: wanted.gfp }),
+            },
         };
-        Ok(self.finish(cx, gfp, frames))
+        Ok(self.finish(cx, wanted.gfp, frames))
     }
 
     /// The attempt that nearly always succeeds.
@@ -119,8 +126,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         nid: NodeId,
         highest: ZoneKind,
         nodes: Option<&NodeMask>,
-    ) -> Option<ZoneRef> {
-        let mut zones = self.fallbacks.of(nid).iter().copied();
+    ) -> Option<Candidate> {
+        let mut zones = self.fallbacks.of(nid);
         zones.find(|z| z.kind <= highest && nodes.is_none_or(|nodes| nodes.contains(z.nid)))
     }
 
@@ -135,8 +142,9 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// can serve instead, DMA32 below Normal.
     pub(super) fn keeps_apart(&self, cell: &ZoneCell<'s, 'a>) -> bool {
         let (nid, kind) = (cell.nid(), cell.kind());
-        let nodes_differ = self.zones.iter().any(|z| z.nid() != nid);
-        let lower = self.zones.iter().any(|z| z.nid() == nid && z.kind() == ZoneKind::Dma32);
+        let populated = || self.zones.iter().filter(|z| z.is_populated());
+        let nodes_differ = populated().any(|z| z.nid() != nid);
+        let lower = populated().any(|z| z.nid() == nid && z.kind() == ZoneKind::Dma32);
         let built = self.kinds.contains(ZoneKind::Dma32);
         built && kind == ZoneKind::Normal && (lower || !nodes_differ)
     }
@@ -148,17 +156,16 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         nid: NodeId,
         wanted: &Wanted<'q>,
         flags: AllocFlags,
-    ) -> impl Iterator<Item = (ZoneRef, &'q ZoneCell<'s, 'a>)> + use<'q, 'm, 's, 'a, I, H> {
+    ) -> impl Iterator<Item = (Candidate, &'q ZoneCell<'s, 'a>)> + use<'q, 'm, 's, 'a, I, H> {
         let Wanted { highest, gfp, nodes, .. } = *wanted;
         let cx = *cx;
         self.fallbacks
             .of(nid)
-            .iter()
             .filter(move |z| z.kind <= highest)
             .filter(move |z| !gfp.contains(Gfp::THISNODE) || z.nid == nid)
             .filter(move |z| nodes.is_none_or(|nodes| nodes.contains(z.nid)))
             .filter(move |z| cx.allows(z.nid, gfp, flags))
-            .filter_map(|z| Some((*z, self.zones.get(z.zone.index())?)))
+            .filter_map(|z| Some((z, self.zones.get(z.zone.index())?)))
     }
 
     /// The attempt.
@@ -252,7 +259,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         cell: &ZoneCell<'s, 'a>,
-        at: ZoneRef,
+        at: Candidate,
         wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> Option<Frames<'a>> {

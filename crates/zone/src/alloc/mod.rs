@@ -15,6 +15,8 @@
 //!
 //! Most watermarks need no look: a zone's free pages change under its lock only, so that is where it is
 //! noticed that they fall below low, and every CPU is told. Pages on CPUs' lists are not among them, as in Linux.
+//!
+//! Memory comes and goes while all this runs ([`hotplug`]): a zone that may have memory one day has its cell from the start, without any.
 
 pub mod attention;
 mod boost;
@@ -33,6 +35,7 @@ mod flags;
 mod free;
 mod get;
 mod hooks;
+pub mod hotplug;
 mod isolate;
 mod linear;
 mod look;
@@ -53,7 +56,7 @@ pub use compact::{CompactEvents, CompactState};
 pub use context::Context;
 pub use contig::ContigError;
 pub use error::AllocFailure;
-pub use fallback::{Fallbacks, ZoneRef};
+pub use fallback::{Candidate, Fallbacks, ZoneRef};
 pub use flags::{AllocFlags, TaskFlags};
 pub use hooks::{
     CompactPriority, CompactResult, Effort, Hooks, NoHooks, NodeReclaim, OomExclusion, Progress, Step,
@@ -70,8 +73,8 @@ use crate::buddy::{Base, Ground, MigrateType, Violation, ZoneId};
 use crate::debug::Debugging;
 use crate::gfp::Gfp;
 use core::sync::atomic::AtomicU32;
-use pagewright_addr::Order;
-use pagewright_page::Frames;
+use pagewright_addr::{Order, PfnRange};
+use pagewright_page::{FrameIdx, Frames};
 use pagewright_platform::{Interrupts, Mutex, PerCpu, WithoutInterrupts};
 
 /// A CPU's part of the page allocator.
@@ -95,6 +98,8 @@ pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
     tuning: Tuning,
     pub(super) compacting: CompactEvents,
     pub(super) cma: CmaEvents,
+    /// How often the fallback orders were written anew.
+    pub(super) zonelists: AtomicU32,
     pub(crate) debugging: Option<&'z Debugging<'z>>,
 }
 
@@ -125,8 +130,18 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             tuning: Tuning::default(),
             compacting: CompactEvents::default(),
             cma: CmaEvents::default(),
+            zonelists: AtomicU32::new(0),
             debugging: None,
         };
+        for piece in allocator.ground.blocks.pieces() {
+            let range = piece.range();
+            let end = allocator.ground.map.pfn(FrameIdx::new((range.end - 1) as u32)).saturating_add(1);
+            let pfns = PfnRange::new(allocator.ground.map.pfn(FrameIdx::new(range.start as u32)), end);
+            if let Some(cell) = zones.get(piece.zone().index()) {
+                cell.add_present(pfns, range.end - range.start);
+            }
+        }
+        zones.iter().for_each(ZoneCell::has_booted);
         for cell in zones {
             cell.keeps_apart.store(allocator.keeps_apart(cell), core::sync::atomic::Ordering::Relaxed);
             allocator.weigh(cell);

@@ -173,16 +173,39 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         for shelf in 0..rack.shelves().len() {
             rack.set_limit(shelf, 0);
         }
-        let first = core::array::from_fn(first);
-        let mut own = Self { rack, zones, route: [[u16::MAX; Order::LIMIT]; Gfp::CLASSES], first };
-        for (class, first) in first.iter().enumerate() {
-            let Some(First { zone, migrate, .. }) = *first else { continue };
+        let mut own = Self {
+            rack,
+            zones,
+            route: [[u16::MAX; Order::LIMIT]; Gfp::CLASSES],
+            first: [None; Gfp::CLASSES],
+        };
+        own.lead(huge, first);
+        own
+    }
+
+    /// Says anew where each class is served first.
+    pub(super) fn lead(&mut self, huge: Order, first: impl Fn(usize) -> Option<First>) {
+        self.first = core::array::from_fn(first);
+        self.route = [[u16::MAX; Order::LIMIT]; Gfp::CLASSES];
+        for (class, first) in self.first.into_iter().enumerate() {
+            let Some(First { zone, migrate, .. }) = first else { continue };
             for order in orders(huge) {
-                let shelf = own.shelf(zone, order, migrate).and_then(|shelf| u16::try_from(shelf).ok());
-                own.route[class][order.index()] = shelf.unwrap_or(u16::MAX);
+                let shelf = self.shelf(zone, order, migrate).and_then(|shelf| u16::try_from(shelf).ok());
+                self.route[class][order.index()] = shelf.unwrap_or(u16::MAX);
             }
         }
-        own
+    }
+
+    /// Lets a zone's lists hold more or less from now on, as far as there is room. What they have beyond goes back with the next frees.
+    pub(super) fn resize(&mut self, zone: ZoneId, pageset: Pageset) {
+        let Some(figures) = self.zones.get_mut(zone.index()) else { return };
+        let new = ZoneFigures::new(pageset);
+        if (figures.high, figures.batch) != (new.high, new.batch) {
+            *figures = new;
+            for shelf in zone.index() * SHELVES..(zone.index() + 1) * SHELVES {
+                self.rack.set_limit(shelf, 0);
+            }
+        }
     }
 
     /// The figures of a zone's lists.

@@ -2,7 +2,7 @@
 //! (`prepare_alloc_pages`, `prep_new_page`).
 
 use super::flags::{AllocFlags, TaskFlags};
-use super::{AllocFailure, Context, Hooks, PageAllocator, Reasons, ZoneRef};
+use super::{AllocFailure, Candidate, Context, Hooks, PageAllocator, Reasons};
 use crate::buddy::MigrateType;
 use crate::debug::Debugging;
 use crate::gfp::Gfp;
@@ -21,7 +21,7 @@ pub(super) struct Wanted<'w> {
     /// The highest zone that will do.
     pub(super) highest: ZoneKind,
     /// The zone that is tried first.
-    pub(super) preferred: ZoneRef,
+    pub(super) preferred: Candidate,
     /// The nodes that will do, if not all.
     pub(super) nodes: Option<&'w NodeMask>,
 }
@@ -45,9 +45,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         let highest = gfp.zone(self.kinds).map_err(|_| AllocFailure::Mask(gfp))?;
         let migrate = gfp.migrate_type(self.ground.mobility_grouping).map_err(|_| AllocFailure::Mask(gfp))?;
         let preferred = self.first_zone(nid, highest, nodes).ok_or(AllocFailure::NoMemory { order, gfp })?;
-        if cx.cpu.shared().reasons().contains(Reasons::DRAIN) {
-            self.drain_local_pages(cx);
-        }
+        self.answer(cx);
         if let Some(failure) = self.debugging_now(cx).and_then(|debugging| debugging.fails(gfp, order)) {
             return Err(failure);
         }

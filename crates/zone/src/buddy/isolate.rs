@@ -8,7 +8,7 @@
 use super::zone::Place;
 use super::{BuddyZone, Ground, MigrateType};
 use pagewright_addr::Order;
-use pagewright_page::{FrameIdx, Frames};
+use pagewright_page::{FrameIdx, Frames, Pristine};
 
 impl<'a> Ground<'a> {
     /// The free block that a frame is in: its first frame and order. Untouched memory is in none until [`Self::touch`].
@@ -191,6 +191,35 @@ impl<'a> Ground<'a> {
             self.free_cut(z, outside);
         }
         Some(frames)
+    }
+}
+
+impl<'a> Ground<'a> {
+    /// Frees a block of the largest order that nobody ever looked at, to be used last.
+    pub(crate) fn free_untouched(&self, z: &mut BuddyZone<'_, 'a>, block: Pristine<'a>) {
+        self.free_one(z, block.into_frames(), self.largest, Some(Place::Tail));
+    }
+}
+
+impl<'a> BuddyZone<'_, 'a> {
+    /// Frames between these become the zone's.
+    pub(crate) fn widen(&mut self, start: u64, end: u64) {
+        self.span = (self.span.0.min(start), self.span.1.max(end));
+        self.managed += end - start;
+    }
+
+    /// So many frames are no longer the zone's, which reaches only so far now.
+    pub(crate) fn narrow(&mut self, span: (u64, u64), pages: u64) {
+        self.span = span;
+        self.managed -= pages;
+    }
+
+    /// Keeps whole blocks as untouched memory, if there is room for an extent; else they come back.
+    pub(crate) fn keep(&mut self, memory: Pristine<'a>) -> Pristine<'a> {
+        match self.extents.insert(memory) {
+            Ok(()) => Pristine::none(),
+            Err(memory) => memory,
+        }
     }
 }
 

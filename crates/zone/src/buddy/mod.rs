@@ -185,11 +185,13 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
             return Err(BuddyError::Orders { largest, pageblock, align });
         }
         let count = zones.len();
+        for (at, zone) in zones.iter_mut().enumerate() {
+            zone.id = ZoneId(at as u16);
+        }
         for piece in blocks.pieces() {
             let Some(zone) = zones.get_mut(piece.zone.index()) else {
                 return Err(BuddyError::MissingZone { zone: piece.zone, zones: count });
             };
-            zone.id = piece.zone;
             zone.span = (zone.span.0.min(piece.start), zone.span.1.max(piece.end));
         }
         let ground = Ground { map, blocks, largest, mobility_grouping };

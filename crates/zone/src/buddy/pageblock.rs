@@ -6,6 +6,7 @@
 //! zone that begins inside the block keeps a migrate type of its own, as Linux's per-zone bitmaps do.
 
 mod isolate;
+mod plugged;
 mod validate;
 
 pub use validate::PageblockViolation;
@@ -86,12 +87,13 @@ impl fmt::Display for PageblockError {
 impl core::error::Error for PageblockError {}
 
 /// ```text
-///  31        16  15   14     13..11      10..3       2..0
-/// +------------+---+-------+-----------+-----------+-----------+
-/// | zone id +1 | s | mixed | upper's   | lists     | migrate   |
-/// |            |   |       | type      |           | type      |
-/// +------------+---+-------+-----------+-----------+-----------+
+///  31  30      16  15   14     13..11      10..3       2..0
+/// +---+----------+---+-------+-----------+-----------+-----------+
+/// | w | zone id  | s | mixed | upper's   | lists     | migrate   |
+/// |   | +1       |   |       | type      |           | type      |
+/// +---+----------+---+-------+-----------+-----------+-----------+
 /// ```
+/// "w" says that the whole block came or went while the machine ran: its zone is what the record says, or none, whatever the pieces say.
 /// "s" is compaction's hint to pass the block over. An isolated block of one zone keeps what it was in the upper's type.
 /// A block without memory has neither zone nor type. "Lists" follows from the others: which per-CPU lists a freed page of the block
 /// goes to, four times the zone's place and the type's place among those that have lists; 255 if none, or if one look does not tell:
@@ -105,11 +107,11 @@ impl Record {
     const UPPER_SHIFT: u32 = 11;
 
     fn zone(self) -> Option<ZoneId> {
-        (self.0 >> 16).checked_sub(1).map(|z| ZoneId(z as u16))
+        (self.0 >> 16 & 0x7fff).checked_sub(1).map(|z| ZoneId(z as u16))
     }
 
     fn with_zone(self, zone: ZoneId) -> Self {
-        Self((self.0 & 0xffff) | (u32::from(zone.0) + 1) << 16).with_lists()
+        Self((self.0 & (0xffff | Self::WHOLE)) | (u32::from(zone.0) + 1) << 16).with_lists()
     }
 
     fn is_mixed(self) -> bool {
@@ -167,9 +169,9 @@ impl fmt::Debug for Pageblocks<'_> {
 }
 
 impl<'a> Pageblocks<'a> {
-    /// How many records a map needs.
+    /// How many records a map needs, for memory that is plugged in as well.
     pub fn required_records(map: &PageMap<'_>, order: Order) -> usize {
-        (map.len() >> order.get()) as usize + 1
+        (map.capacity() >> order.get()) as usize + 1
     }
 
     /// Writes the records of a machine: the zone of each block, and Movable for every block whose first frame is
@@ -268,34 +270,6 @@ impl<'a> Pageblocks<'a> {
     fn piece_at(&self, index: u64) -> Option<&ZonePiece> {
         let at = self.pieces.partition_point(|p| p.end <= index);
         self.pieces.get(at).filter(|p| p.start <= index)
-    }
-
-    /// How many frames from `idx` on, at most `max`, are in the same zone without a gap. 0 if the frame is in none.
-    pub fn run(&self, idx: FrameIdx, max: u64) -> u64 {
-        let mut index = u64::from(idx.get());
-        let Some(first) = self.piece_at(index) else { return 0 };
-        let (zone, from) = (first.zone, index);
-        // Ranges of different flags touch, and belong together here.
-        while let Some(piece) = self.piece_at(index).filter(|p| p.zone == zone) {
-            index = piece.end;
-            if index - from >= max {
-                return max;
-            }
-        }
-        index - from
-    }
-
-    /// The zone of a frame, and how many frames from it on, at most `max`, are in that zone too; for a frame in no zone,
-    /// how many are in none.
-    pub fn stretch(&self, idx: FrameIdx, max: u64) -> (Option<ZoneId>, u64) {
-        let index = u64::from(idx.get());
-        match self.piece_at(index) {
-            Some(piece) => (Some(piece.zone), self.run(idx, max)),
-            None => {
-                let next = self.pieces.get(self.pieces.partition_point(|p| p.end <= index));
-                (None, next.map_or(max, |p| (p.start - index).min(max)))
-            }
-        }
     }
 
     /// Whether the frame is in the upper one of two zones that share the pageblock.

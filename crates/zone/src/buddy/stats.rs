@@ -31,16 +31,23 @@ impl Pageblocks<'_> {
         let block = self.order().pages();
         let mut counts = [0; MigrateType::COUNT];
         let mut last = None;
+        let mut count = |at: u64| counts[self.migrate_type(FrameIdx::new(at as u32)).index()] += 1;
         for piece in self.pieces().iter().filter(|p| p.zone == zone) {
             for at in (piece.start & !(block - 1)..piece.end).step_by(block as usize) {
-                // Two pieces of a zone may share a block.
-                if last != Some(at) {
-                    let inside = FrameIdx::new(at.max(piece.start) as u32);
-                    counts[self.migrate_type(inside).index()] += 1;
+                // Two pieces of a zone may share a block, and blocks that came or went have a word of their own.
+                if last != Some(at) && !self.is_whole(FrameIdx::new(at as u32)) {
+                    count(at.max(piece.start));
                     last = Some(at);
                 }
             }
         }
+        let whole = (0..self.records().len() as u64).map(|n| n * block);
+        whole
+            .filter(|&at| {
+                let idx = FrameIdx::new(at as u32);
+                self.is_whole(idx) && self.zone_of(idx) == Some(zone)
+            })
+            .for_each(count);
         counts
     }
 }

@@ -167,6 +167,14 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         whole
     }
 
+    /// Forgets what is known of frames that leave the machine, and maps those again that are not.
+    pub(crate) fn forget_debugging(&self, frames: &Frames<'a>) {
+        if let Some(debugging) = self.debugging {
+            let start = frames.start().index();
+            debugging.forget_some(&self.ground.map, start..start + frames.len() as usize);
+        }
+    }
+
     /// Checks the neighbours of each free block that is linked or unlinked from now on (CONFIG_DEBUG_LIST), or no longer.
     /// A corrupted neighbour is a panic that names both.
     pub fn set_hardened(&self, on: bool) {

@@ -276,12 +276,17 @@ impl<'z> Debugging<'z> {
 
     /// Forgets what is known of pages in lists, and maps those again that are not: for nobody will look from now on.
     pub(crate) fn forget(&self, map: &PageMap<'_>) {
-        for (at, mark) in self.marks.iter().enumerate() {
+        self.forget_some(map, 0..self.marks.len());
+    }
+
+    /// The same for some frames, by index.
+    pub(crate) fn forget_some(&self, map: &PageMap<'_>, frames: core::ops::Range<usize>) {
+        for (at, mark) in self.marks.get(frames.clone()).unwrap_or(&[]).iter().enumerate() {
             let marks = Marks::from_bits_truncate(mark.swap(0, Relaxed));
             if marks.contains(Marks::UNMAPPED)
                 && let Some(memory) = self.memory
             {
-                memory.map(map.pfn(FrameIdx::new(at as u32)), 1, true);
+                memory.map(map.pfn(FrameIdx::new((frames.start + at) as u32)), 1, true);
             }
         }
     }

@@ -184,6 +184,17 @@ impl<'a> Watermarks<'a> {
         }
     }
 
+    /// Sets what a zone manages now, and whether it has any memory: without it has the lists that CPUs boot with. Returns whether
+    /// there is such a zone.
+    pub fn set_present(&mut self, nid: NodeId, kind: ZoneKind, pages: u64, populated: bool) -> bool {
+        let Some(zone) = self.zones.iter_mut().find(|z| z.nid == nid && z.kind == kind) else { return false };
+        (zone.managed, zone.populated) = (pages, populated);
+        if !populated {
+            zone.pageset = boot_pageset();
+        }
+        true
+    }
+
     /// `vm.min_free_kbytes`.
     pub fn min_free_kbytes(&self) -> u64 {
         self.min_free_kbytes

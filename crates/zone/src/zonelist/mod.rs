@@ -106,20 +106,20 @@ impl<'a> ZoneLists<'a> {
             }
             // Unused places keep the node's own number, which occurs first and so ends the order.
             order.fill(node.nid);
-            let mut used = NodeMask::only(node.nid);
-            let mut previous = node.nid;
-            for place in &mut order[1..] {
-                let Some(next) = next_best_node(layout, topology, node.nid, &used, &load) else { break };
-                used.insert(next);
-                // The first node of a distance group becomes less attractive to later nodes: round robin.
-                if topology.numa
-                    && (topology.distance)(node.nid, next) != (topology.distance)(node.nid, previous)
-                {
-                    load[next.index()] += 1;
-                }
-                *place = next;
-                previous = next;
-            }
+            let mut places = order.iter_mut();
+            each_node_of(
+                node.nid,
+                &layout.memory_nodes,
+                topology,
+                &mut load,
+                &mut |next| match places.next() {
+                    Some(place) => {
+                        *place = next;
+                        places.len() > 0
+                    }
+                    None => false,
+                },
+            );
         }
         Ok(Self {
             orders,
@@ -213,17 +213,40 @@ fn stride(layout: &Layout<'_>) -> usize {
     layout.memory_nodes.len() + 1
 }
 
+/// Calls `f` with the nodes that an allocation starting on `nid` tries, the node itself first, until it returns false (`build_zonelists`). `memory` are the
+/// nodes that have some; `load` goes on from node to node.
+pub(crate) fn each_node_of(
+    nid: NodeId,
+    memory: &NodeMask,
+    topology: &Topology<'_>,
+    load: &mut [u32; NodeId::LIMIT],
+    f: &mut dyn FnMut(NodeId) -> bool,
+) {
+    let mut used = NodeMask::only(nid);
+    let mut previous = nid;
+    let mut go_on = f(nid);
+    while go_on && let Some(next) = next_best_node(memory, topology, nid, &used, load) {
+        used.insert(next);
+        // The first node of a distance group becomes less attractive to later nodes: round robin.
+        if topology.numa && (topology.distance)(nid, next) != (topology.distance)(nid, previous) {
+            load[next.index()] += 1;
+        }
+        previous = next;
+        go_on = f(next);
+    }
+}
+
 /// The node that a list takes next (`find_next_best_node`): the nearest unused one with memory. Of equals, one
 /// without CPUs is preferred, then one that is first choice of fewer nodes; nodes below `nid` count as one farther, so
 /// that the choice goes round.
 fn next_best_node(
-    layout: &Layout<'_>,
+    memory: &NodeMask,
     topology: &Topology<'_>,
     nid: NodeId,
     used: &NodeMask,
     load: &[u32; NodeId::LIMIT],
 ) -> Option<NodeId> {
-    let candidates = layout.memory_nodes.iter().filter(|&n| !used.contains(n));
+    let candidates = memory.iter().filter(|&n| !used.contains(n));
     if !topology.numa {
         // Upwards from the node, then from 0.
         return candidates.min_by_key(|&n| (n < nid, n));
@@ -278,7 +301,7 @@ impl fmt::Display for ListLine<'_> {
 }
 
 /// "Built 1 zonelists, mobility grouping on.  Total pages: 260416".
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BuiltLine {
     /// Online nodes.
     pub nodes: usize,

@@ -79,9 +79,9 @@ impl Pageblocks<'_> {
         }
         for (block, record) in self.records.iter().enumerate() {
             let record = Record(record.load(Relaxed));
-            let mut inside = self.pieces_of(block).map(|p| p.zone);
-            let found = inside.next();
-            if record.zone() != found {
+            let mut inside = self.pieces_of(block).map(|p| p.zone).filter(|_| !record.is_whole());
+            let found = if record.is_whole() { record.zone() } else { inside.next() };
+            if record.zone() != found || found.is_some_and(|zone| zone.index() >= zones) {
                 return Err(PageblockViolation::Zone { block, recorded: record.zone(), found });
             }
             if record.is_mixed() != inside.any(|zone| Some(zone) != found) {
