@@ -13,6 +13,7 @@ mod page_tables;
 pub mod seeds;
 mod tables;
 mod tree;
+mod workload;
 
 pub use boot::{boot_cmdline, boot_dmesg, boot_dtb};
 pub use boot_text::{cmdline, dmesg, kernel_config};
@@ -20,6 +21,7 @@ pub use mutate::Mutator;
 pub use page_tables::{page_tables, page_tables_seed};
 pub use tables::{acpi, atags};
 pub use tree::dtb;
+pub use workload::workload;
 
 /// A target.
 pub struct Target {
@@ -39,7 +41,7 @@ impl Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "acpi", run: acpi, mutations: 1500 },
     Target { name: "atags", run: atags, mutations: 1500 },
     Target { name: "boot_cmdline", run: boot_cmdline, mutations: 100 },
@@ -50,6 +52,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "dtb", run: dtb, mutations: 1500 },
     Target { name: "kernel_config", run: kernel_config, mutations: 1500 },
     Target { name: "page_tables", run: page_tables, mutations: 1500 },
+    Target { name: "workload", run: workload, mutations: 1500 },
 ];
 
 /// Renders a value and throws the text away: formatting runs code too.

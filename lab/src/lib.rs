@@ -2,7 +2,7 @@
 //!
 //! The library half of the package, so that tests and tools can use what the command uses. [`capture`] reads what a
 //! real kernel printed, [`machine`] holds an owned machine description, [`show`] the text files, [`conform`] the
-//! comparison, [`cli`] the command line.
+//! comparison, [`workload`] what a machine is made to do, [`cli`] the command line.
 //!
 //! ```
 //! use pagewright_lab::{machine::description, run};
@@ -24,3 +24,4 @@ pub mod machine;
 pub mod run;
 pub mod show;
 pub mod summary;
+pub mod workload;

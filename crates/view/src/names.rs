@@ -4,6 +4,7 @@ use crate::text::Small;
 use core::fmt;
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::{KernelConfig, Thp};
+use pagewright_zone::alloc::NumaStat;
 use pagewright_zone::{ZoneKind, ZoneSet};
 
 /// Counters of a zone.
@@ -51,21 +52,42 @@ pub(crate) fn node(config: &KernelConfig) -> impl Iterator<Item = &'static str> 
     NODE.split_whitespace().chain(promote.split_whitespace())
 }
 
+/// The values of [`NUMA`].
+pub(crate) const fn numa(stat: &NumaStat) -> [u64; 6] {
+    [stat.hit, stat.miss, stat.foreign, stat.interleave_hit, stat.local, stat.other]
+}
+
+/// A counter of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// One that has no zone.
+    Machine(&'static str),
+    /// One of each zone of a kind.
+    OfZone(&'static str, ZoneKind),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine(name) => f.write_str(name),
+            // HighMem's counters are named `high`.
+            Self::OfZone(name, ZoneKind::HighMem) => write!(f, "{name}_high"),
+            Self::OfZone(name, zone) => write!(f, "{name}_{}", Small(zone.name())),
+        }
+    }
+}
+
 /// Tells the counters of events in order.
 pub(crate) fn events(
     config: &KernelConfig,
     zones: ZoneSet,
-    see: &mut dyn FnMut(fmt::Arguments<'_>) -> fmt::Result,
+    see: &mut dyn FnMut(Event) -> fmt::Result,
 ) -> fmt::Result {
     for name in ["pgpgin", "pgpgout", "pswpin", "pswpout"] {
-        see(format_args!("{name}"))?;
+        see(Event::Machine(name))?;
     }
-    for event in ["pgalloc", "allocstall", "pgskip"] {
-        for zone in zones.iter() {
-            // HighMem's counters are named `high`.
-            let zone = if zone == ZoneKind::HighMem { "high" } else { zone.name() };
-            see(format_args!("{event}_{}", Small(zone)))?;
-        }
+    for name in ["pgalloc", "allocstall", "pgskip"] {
+        zones.iter().try_for_each(|zone| see(Event::OfZone(name, zone)))?;
     }
     let lists = [
         (
@@ -120,5 +142,5 @@ pub(crate) fn events(
         (true, "nr_unstable"),
     ];
     let built = lists.into_iter().filter(|(built, _)| *built);
-    built.flat_map(|(_, list)| list.split_whitespace()).try_for_each(|name| see(format_args!("{name}")))
+    built.flat_map(|(_, list)| list.split_whitespace()).try_for_each(|name| see(Event::Machine(name)))
 }

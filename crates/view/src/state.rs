@@ -5,7 +5,7 @@ use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, Order};
 use pagewright_zone::ZoneKind;
 use pagewright_zone::buddy::ZoneId;
-use pagewright_zone::figures::{ListFigures, ZoneCounts, ZoneSource};
+use pagewright_zone::figures::{Given, ListFigures, Served, ZoneCounts, ZoneSource};
 use pagewright_zone::layout::NodeLayout;
 
 /// A machine whose page allocator serves.
@@ -79,9 +79,21 @@ impl<'b> State<'b, '_, '_, '_, '_> {
             Some(live) => (live.lists)(cpu, self.zones.find(nid, kind)?.zone),
             None => {
                 let pageset = self.running.watermarks.zone(nid, kind)?.pageset;
-                Some(ListFigures { count: 0, high: pageset.high, batch: pageset.batch })
+                let (high, batch) = (pageset.high, pageset.batch);
+                Some(ListFigures { high, batch, ..ListFigures::default() })
             }
         }
+    }
+
+    /// What CPUs' lists of a zone gave out, all CPUs together.
+    pub(crate) fn served(&self, zone: &ZoneCounts) -> Served {
+        let lists = self.boot.online_cpus().filter_map(|cpu| self.lists(cpu, zone.nid, zone.kind));
+        lists.fold(Served::default(), |all, lists| all.plus(&lists))
+    }
+
+    /// What a zone gave out.
+    pub(crate) fn given(&self, zone: &ZoneCounts) -> Given {
+        self.zones.given(zone.zone, &self.served(zone))
     }
 
     /// A sum over all zones.

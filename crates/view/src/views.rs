@@ -1,7 +1,7 @@
 //! The list of views, and how one asks for them by name.
 
 use crate::{
-    State, buddyinfo, iomem, layout, memblock, meminfo, page_tables, pagetypeinfo, vmstat, zoneinfo,
+    State, buddyinfo, extfrag, iomem, layout, memblock, meminfo, page_tables, pagetypeinfo, vmstat, zoneinfo,
 };
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
@@ -29,6 +29,10 @@ pub enum View {
     MemblockReserved,
     /// `/proc/vmstat`.
     Vmstat,
+    /// `/sys/kernel/debug/extfrag/extfrag_index`.
+    ExtfragIndex,
+    /// `/sys/kernel/debug/extfrag/unusable_index`.
+    UnusableIndex,
     /// The kernel's virtual address space, in the form of the banner that kernels printed until 5.0.
     Layout,
     /// The kernel's page tables, as debugfs shows them (ptdump).
@@ -39,7 +43,7 @@ pub enum View {
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Zoneinfo,
         Self::Buddyinfo,
         Self::Pagetypeinfo,
@@ -48,6 +52,8 @@ impl View {
         Self::MemblockMemory,
         Self::MemblockReserved,
         Self::Vmstat,
+        Self::ExtfragIndex,
+        Self::UnusableIndex,
         Self::Layout,
         Self::PageTables,
         Self::PageTableRuns,
@@ -64,6 +70,8 @@ impl View {
             Self::MemblockMemory => "memblock/memory",
             Self::MemblockReserved => "memblock/reserved",
             Self::Vmstat => "vmstat",
+            Self::ExtfragIndex => "extfrag/extfrag_index",
+            Self::UnusableIndex => "extfrag/unusable_index",
             Self::Layout => "layout",
             Self::PageTables => "page-tables",
             Self::PageTableRuns => "page-tables/runs",
@@ -89,6 +97,8 @@ impl View {
             Self::MemblockMemory => memblock::write(w, &state.boot.mb, Set::Memory),
             Self::MemblockReserved => memblock::write(w, &state.boot.mb, Set::Reserved),
             Self::Vmstat => vmstat::write(w, state),
+            Self::ExtfragIndex => extfrag::index(w, state.zones),
+            Self::UnusableIndex => extfrag::unusable(w, state.zones),
             Self::Layout => layout::write(w, &state.layout(state.boot.version)?),
             Self::PageTables => return page_tables::write(w, state),
             Self::PageTableRuns => return page_tables::runs::write(w, state),

@@ -3,6 +3,7 @@
 use crate::{State, names};
 use core::fmt::{self, Write};
 use pagewright_zone::ZoneKind;
+use pagewright_zone::alloc::NumaStat;
 use pagewright_zone::layout::NodeLayout;
 use pagewright_zone::watermark::ZoneMarks;
 
@@ -150,12 +151,14 @@ fn write_zone(
     if with_node {
         node_stats(w, names::node(config).map(|name| (name, 0)))?;
     }
+    // Every mark is shown with what fragmentation adds to it.
+    let boost = zone.map_or(0, |zone| zone.boost);
     let counts = Pages {
         free,
-        boost: zone.map_or(0, |zone| zone.boost),
-        min: marks.min,
-        low: marks.low,
-        high: marks.high,
+        boost,
+        min: marks.min + boost,
+        low: marks.low + boost,
+        high: marks.high + boost,
         spanned: layout.spanned,
         present: layout.present,
         managed: zone.map_or(0, |zone| zone.managed) + state.gigantic_pages(node.nid, kind),
@@ -165,7 +168,8 @@ fn write_zone(
     if !layout.is_populated() {
         return Ok(());
     }
-    let numa = names::NUMA.into_iter().filter(|_| config.numa).map(|name| (name, 0));
+    let stat = zone.map_or(NumaStat::default(), |zone| state.given(&zone).numa);
+    let numa = names::NUMA.into_iter().zip(names::numa(&stat)).filter(|_| config.numa);
     let pageset = |cpu| {
         let lists = state.lists(cpu, node.nid, kind)?;
         let stat_threshold = config.smp.then_some(marks.stat_threshold);

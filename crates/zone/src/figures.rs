@@ -5,7 +5,8 @@
 //! can tell ([`list_figures`](crate::alloc::PageAllocator::list_figures)), so whoever shows it asks each CPU first.
 
 use crate::ZoneKind;
-use crate::buddy::{Buddy, BuddyZone, MigrateCounts, MigrateType, ZoneId};
+use crate::alloc::NumaStat;
+use crate::buddy::{Buddy, BuddyZone, MigrateCounts, MigrateType, Steals, ZoneId};
 use pagewright_addr::{NodeId, Order};
 
 /// A zone's counts, in pages.
@@ -27,9 +28,11 @@ pub struct ZoneCounts {
     pub cma: u64,
     /// What fragmentation adds to the watermarks for a while.
     pub boost: u64,
+    /// How often other types' lists had to serve.
+    pub steals: Steals,
 }
 
-/// What lies in one CPU's lists of one zone.
+/// What lies in one CPU's lists of one zone, and what they gave out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ListFigures {
     /// Pages in them.
@@ -38,6 +41,55 @@ pub struct ListFigures {
     pub high: u64,
     /// How many move at once.
     pub batch: u64,
+    /// How often they served an allocation.
+    pub served: u64,
+    /// How many pages those were.
+    pub served_pages: u64,
+}
+
+/// What CPUs' lists of a zone gave out, all CPUs together: only they know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Served {
+    /// Allocations.
+    pub blocks: u64,
+    /// Their pages.
+    pub pages: u64,
+    /// Pages that lie in the lists now.
+    pub listed: u64,
+}
+
+impl Served {
+    /// With another CPU's.
+    #[must_use]
+    pub const fn plus(self, lists: &ListFigures) -> Self {
+        Self {
+            blocks: self.blocks + lists.served,
+            pages: self.pages + lists.served_pages,
+            listed: self.listed + lists.count,
+        }
+    }
+}
+
+/// What a zone gave out since it is in service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Given {
+    /// Pages (`pgalloc_*`).
+    pub pages: u64,
+    /// Which node served whom.
+    pub numa: NumaStat,
+}
+
+/// What happened to a machine's memory since its allocator is in service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Events {
+    /// Allocations that went to reclaim themselves, by the highest kind of zone that they could use (`allocstall_*`).
+    pub stalls: [u64; ZoneKind::COUNT],
+    /// Pages that were moved, and those that could not be (`pgmigrate_*`).
+    pub migrated: (u64, u64),
+    /// Contiguous ranges that were had of CMA areas, and those that were not (`cma_alloc_*`).
+    pub cma: (u64, u64),
+    /// Compaction's counters, by vmstat's names and in its order (`compact_*`).
+    pub compact: [(&'static str, u64); 9],
 }
 
 /// Zones that can be looked at.
@@ -53,6 +105,17 @@ pub trait ZoneSource {
 
     /// The largest order.
     fn largest_order(&self) -> Order;
+
+    /// What a zone gave out; `served` is what the lists of all CPUs did of it. Nothing before the allocator is in service.
+    fn given(&self, zone: ZoneId, served: &Served) -> Given {
+        let _ = (zone, served);
+        Given::default()
+    }
+
+    /// What happened since the allocator is in service.
+    fn events(&self) -> Events {
+        Events::default()
+    }
 }
 
 impl ZoneCounts {
@@ -66,6 +129,7 @@ impl ZoneCounts {
             managed: zone.managed_pages(),
             cma: zone.cma_pages(),
             boost: 0,
+            steals: zone.steals(),
         }
     }
 }

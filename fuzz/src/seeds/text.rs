@@ -45,6 +45,9 @@ pub(super) fn all() -> Vec<(&'static str, &'static str, &'static str)> {
         ("kernel_config", "arm64", ARM64),
         ("kernel_config", "arm", ARM),
         ("kernel_config", "odd", ODD),
+        ("workload", "steady", STEADY),
+        ("workload", "parts", PARTS),
+        ("workload", "masks", MASKS),
     ]
 }
 
@@ -143,4 +146,25 @@ const PC: &str = "\
 [    0.010000] ACPI: SRAT: Node 0 PXM 0 [mem 0x00100000-0x5fffffff]
 [    0.010000] ACPI: SRAT: Node 1 PXM 1 [mem 0x100000000-0x13fffffff] hotplug
 [    0.020000] smpboot: Allowing 2 CPUs, 0 hotplug CPUs
+";
+
+const STEADY: &str = "\
+operations = 300000
+fill = 50%
+orders = 0:80 1:8 2:6 3:5 5:1
+mobility = movable:60 unmovable:25 reclaimable:15
+";
+
+const PARTS: &str = "\
+seed = 7; cpus=2; threads = yes # all at once
+[fill]
+ops=10; fill = 80%
+orders=0:9, 9:1
+[drain]
+fill=5%; lifetime = oldest; pinned=2%; stay = 1; period=9; swing = 4%
+";
+
+const MASKS: &str = "\
+gfp=GFP_ATOMIC|__GFP_COMP:2 GFP_USER GFP_KERNEL|0x100:3
+sizes = 1:1 4K:2 5K:3 64K:4 2M:5
 ";

@@ -1,14 +1,17 @@
 //! The command line: what can be asked, and how the answer leaves.
 //!
-//! Exit codes: 0 fine, 1 facts differ, 2 bad usage or bad input (one line on standard error: where, what, what was
+//! Exit codes: 0 fine, 1 facts differ or pages did not come back, 2 bad usage or bad input (one line on standard error: where, what, what was
 //! expected).
 
 mod boot;
 mod conform;
 mod machine;
+mod run;
 mod show;
 mod size;
 mod translate;
+
+pub(crate) use size::bytes;
 
 use crate::fault::Fault;
 use crate::machine::description::{SHIPPED, shipped};
@@ -32,6 +35,8 @@ enum Command {
     Boot(boot::BootArgs),
     /// List the machines that ship with the command.
     Machines,
+    /// Have a booted machine's page allocator do a described workload; show memory before and after, and a picture of its pageblocks.
+    Run(run::RunArgs),
     /// Print one of Linux's memory files for a machine, byte for byte.
     Show(show::ShowArgs),
     /// Follow one address through the kernel's page tables: every entry, its bits, and what an access meets.
@@ -60,6 +65,7 @@ pub fn run() -> ExitCode {
         Command::Conform(args) => conform::run(args),
         Command::Show(args) => show::run(args),
         Command::Boot(args) => boot::run(args),
+        Command::Run(args) => run::run(args),
         Command::Translate(args) => translate::run(args),
         Command::Machines => machines(),
     };

@@ -99,6 +99,19 @@ pub fn boot<R>(
     then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R,
     stopped: impl FnOnce(&Recorder),
 ) -> Result<R, Fault> {
+    boot_to(machine, |boot, running, record, ram| then(&Booted { boot, running, record, ram }), stopped)
+}
+
+/// Boots the machine and hands its final state to `then` to go on with: the boot, the page allocator, what was said, the RAM with the page
+/// tables in it.
+///
+/// # Errors
+/// As for [`boot`].
+pub(crate) fn boot_to<R>(
+    machine: &OwnedMachine,
+    then: impl FnOnce(&Boot<'_>, &mut Running<'_, '_, '_>, &Recorder, Option<&PhysMemory>) -> R,
+    stopped: impl FnOnce(&Recorder),
+) -> Result<R, Fault> {
     let lent = machine.lend()?;
     let recorder = Recorder::new(initial_slots(&machine.config));
     let (memory, reserved) = initial_slots(&machine.config);
@@ -150,7 +163,7 @@ fn start<R>(
     boot: &mut Boot<'_>,
     record: &Recorder,
     ram: Option<&PhysMemory>,
-    then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>) -> R,
+    then: impl FnOnce(&Boot<'_>, &mut Running<'_, '_, '_>, &Recorder, Option<&PhysMemory>) -> R,
 ) -> Result<R, Fault> {
     for taken in &machine.taken {
         boot.mb.set_caller("start_allocator");
@@ -160,7 +173,7 @@ fn start<R>(
     }
     with_page_allocator(boot, |boot, running| {
         running.start_cpus(boot);
-        then(&Booted { boot, running, record, ram })
+        then(boot, running, record, ram)
     })
     .map_err(|e| stopped::hosted_fault(machine, record, &e))
 }

@@ -7,7 +7,9 @@ mod table;
 
 pub use ledger::{Ledger, Purpose};
 pub use picture::Picture;
+pub(crate) use picture::human;
 pub use table::{accounts, page_tables, phases};
+pub(crate) use table::{right, table};
 
 #[cfg(test)]
 mod tests;

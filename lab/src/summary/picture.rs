@@ -130,7 +130,7 @@ impl fmt::Display for Picture {
 }
 
 /// A size in the largest unit that keeps it exact, or with one decimal.
-pub(super) fn human(bytes: u64) -> String {
+pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     for (unit, shift) in UNITS {
         let one = 1u64 << shift;

@@ -8,7 +8,7 @@ use pagewright::pgtable::TableCounts;
 use pagewright_pagetable::TableUse;
 use std::time::{Duration, Instant};
 
-fn table(header: &[&str], colour: bool) -> Table {
+pub(crate) fn table(header: &[&str], colour: bool) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
     if !colour {
@@ -18,7 +18,7 @@ fn table(header: &[&str], colour: bool) -> Table {
     table
 }
 
-fn right(table: &mut Table, columns: &[usize]) {
+pub(crate) fn right(table: &mut Table, columns: &[usize]) {
     for &column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

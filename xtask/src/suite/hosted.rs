@@ -33,11 +33,14 @@ pub(super) fn smoke(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
         });
         wrong.extend(checked.err().map(|why| format!("{name}: {why}")));
     }
-    let refused: [&[&str]; 4] = [
+    wrong.extend(workloads(suite, &program, limit).err());
+    let refused: [&[&str]; 6] = [
         &["boot", "--machine", "no-such-machine"],
         &["boot", "--dtb", "/no/such/file.dtb"],
         &["boot", "--memory", "lots"],
         &["show", "no-such-file"],
+        &["run", "no-such-workload"],
+        &["run", "fill=90%; orders=0:9 99:1"],
     ];
     for args in refused {
         wrong.extend(
@@ -49,7 +52,7 @@ pub(super) fn smoke(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     }
     if wrong.is_empty() {
         Outcome::Passed(format!(
-            "{} shipped machines boot, {} bad inputs are refused",
+            "{} shipped machines boot, workloads give every page back, {} bad inputs are refused",
             names.len(),
             refused.len()
         ))
@@ -66,6 +69,39 @@ fn boot(suite: &Suite<'_>, program: &Path, args: &[&str], limit: Limit) -> Resul
     } else {
         Err(format!("exit code {:?}\n{}", out.code, crate::cmd::tail(&out.text, 20)))
     }
+}
+
+/// Workloads that ship and one of the caller's own do their work, and every page comes back; where the work runs in turns, the same
+/// each time.
+fn workloads(suite: &Suite<'_>, program: &Path, limit: Limit) -> Result<(), String> {
+    let runs: [&[&str]; 4] = [
+        &["run", "steady", "--memory", "128M"],
+        &["run", "huge-page", "--memory", "128M", "--cpus", "4", "--threads"],
+        &["run", "bursty", "--machine", "arm-virt"],
+        &[
+            "run",
+            "ops=20000; orders=0:9 3:1; fill=70%",
+            "--machine",
+            "x86_64-numa4",
+            "--show",
+            "zoneinfo,vmstat",
+        ],
+    ];
+    for args in runs {
+        let text = boot(suite, program, args, limit).map_err(|why| format!("{}: {why}", args.join(" ")))?;
+        if !text.contains("pages are free again") || !text.contains("Pageblocks, ") || text.contains('\u{1b}')
+        {
+            return Err(format!("{}: {}", args.join(" "), crate::cmd::tail(&text, 5)));
+        }
+    }
+    let again = ["run", "fragmenting", "--memory", "128M", "--json"];
+    let (first, second) = (boot(suite, program, &again, limit)?, boot(suite, program, &again, limit)?);
+    let value: serde_json::Value =
+        serde_json::from_str(&first).map_err(|e| format!("run --json prints no JSON: {e}"))?;
+    if value["all_back"] != true {
+        return Err("run --json: pages did not come back".to_owned());
+    }
+    if first == second { Ok(()) } else { Err("the same workload does not do the same".to_owned()) }
 }
 
 /// A picture without colour (standard output is no terminal here), with the log's first and last words in it.

@@ -20,7 +20,7 @@ pub(super) use capture::{device_tree, parts, run_of_x86};
 use std::path::PathBuf;
 
 /// The views that are compared.
-const VIEWS: &str = "zoneinfo,buddyinfo,pagetypeinfo,meminfo,vmstat,iomem,memblock/memory,memblock/reserved,layout,page-tables/runs";
+const VIEWS: &str = "zoneinfo,buddyinfo,pagetypeinfo,meminfo,vmstat,extfrag/extfrag_index,extfrag/unusable_index,iomem,memblock/memory,memblock/reserved,layout,page-tables/runs";
 /// What the image is asked for besides: a log from which the machine can be read, and the test that asks the processor for each
 /// mapping.
 const APPEND: &str = "memblock=debug mminit_loglevel=4 test=tables";

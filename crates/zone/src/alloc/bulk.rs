@@ -195,7 +195,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 if direct == whole && whole < empty {
                     own.refill(shelf, |pages| self.ground.rmqueue_run(lists, request, pages));
                 }
-                cell.numa.count_direct(direct as u64);
+                cell.numa.count_direct(Order::ZERO, direct as u64);
                 (direct, self.boost(cell, lists, flags))
             });
             filled += direct;

@@ -2,7 +2,8 @@
 
 use super::{Context, Hooks, PageAllocator};
 use crate::buddy::{MigrateCounts, MigrateType, ZoneId};
-use crate::figures::{ListFigures, ZoneCounts, ZoneSource};
+use crate::figures::{Events, Given, ListFigures, Served, ZoneCounts, ZoneSource};
+use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::Order;
 use pagewright_platform::{Interrupts, WithoutInterrupts};
 
@@ -25,6 +26,20 @@ impl<I: Interrupts, H: Hooks> ZoneSource for PageAllocator<'_, '_, '_, '_, I, H>
     fn largest_order(&self) -> Order {
         self.ground.largest
     }
+
+    fn given(&self, zone: ZoneId, served: &Served) -> Given {
+        let direct = self.zones.get(zone.index()).map_or(0, |cell| cell.numa.direct().1);
+        Given { pages: served.pages + direct, numa: self.numa_stat(zone, served.blocks) }
+    }
+
+    fn events(&self) -> Events {
+        Events {
+            stalls: self.stalled.each_ref().map(|count| count.load(Relaxed)),
+            migrated: (self.migrated.success(), self.migrated.fail()),
+            cma: (self.cma.success(), self.cma.fail()),
+            compact: self.compacting.all(),
+        }
+    }
 }
 
 impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
@@ -33,6 +48,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         let own = cx.cpu.enter()?;
         let figures = own.zone(zone)?;
         let (high, batch) = (figures.high().into(), figures.batch().into());
-        Some(ListFigures { count: own.count(zone).into(), high, batch })
+        let (served, served_pages) = (own.served(zone), own.served_pages(zone));
+        Some(ListFigures { count: own.count(zone).into(), high, batch, served, served_pages })
     }
 }

@@ -301,7 +301,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 .flatten()
                 .or_else(|| self.ground.take_exact(zone, request))
                 .or_else(|| self.ground.rmqueue(zone, request));
-            cell.numa.count_direct(u64::from(found.is_some()));
+            cell.numa.count_direct(order, u64::from(found.is_some()));
             (found, self.boost(cell, zone, flags))
         });
         self.tell_boost(cell, flags, boosted);

@@ -68,11 +68,11 @@ pub use numa::NumaStat;
 pub use pcp::{CpuPages, ZoneFigures};
 pub use report::Failure;
 
-use crate::ZoneSet;
 use crate::buddy::{Base, Ground, MigrateType, Violation, ZoneId};
 use crate::debug::Debugging;
 use crate::gfp::Gfp;
-use core::sync::atomic::AtomicU32;
+use crate::{ZoneKind, ZoneSet};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use pagewright_addr::{Order, PfnRange};
 use pagewright_page::{FrameIdx, Frames};
 use pagewright_platform::{Interrupts, Mutex, PerCpu, WithoutInterrupts};
@@ -95,6 +95,8 @@ pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
     pub(super) asked: AtomicU32,
     pub(super) fail_at: AtomicU32,
     pub(super) migrated: MigrateEvents,
+    /// How often an allocation went to reclaim itself, by the highest zone that it could use.
+    pub(super) stalled: [AtomicU64; ZoneKind::COUNT],
     tuning: Tuning,
     pub(super) compacting: CompactEvents,
     pub(super) cma: CmaEvents,
@@ -127,6 +129,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             asked: AtomicU32::new(0),
             fail_at: AtomicU32::new(0),
             migrated: MigrateEvents::new(),
+            stalled: [const { AtomicU64::new(0) }; ZoneKind::COUNT],
             tuning: Tuning::default(),
             compacting: CompactEvents::default(),
             cma: CmaEvents::default(),

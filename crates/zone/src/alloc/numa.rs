@@ -6,15 +6,15 @@
 use super::{Hooks, PageAllocator, ZoneCell};
 use crate::buddy::ZoneId;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use pagewright_addr::NodeId;
+use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
 use pagewright_platform::Interrupts;
 
 /// Exceptions of one zone.
 #[derive(Debug, Default)]
 pub(super) struct NumaEvents {
-    /// Served past the per-CPU lists, under the zone's lock.
-    direct: AtomicU64,
+    /// Served past the per-CPU lists, under the zone's lock, by order.
+    direct: [AtomicU64; Order::LIMIT],
     miss: AtomicU64,
     foreign: AtomicU64,
     interleave_hit: AtomicU64,
@@ -26,9 +26,16 @@ impl NumaEvents {
         counter.fetch_add(n, Relaxed);
     }
 
-    /// So many allocations are served under the zone's lock, which whoever calls holds.
-    pub(super) fn count_direct(&self, n: u64) {
-        self.direct.store(self.direct.load(Relaxed) + n, Relaxed);
+    /// So many allocations of an order are served under the zone's lock, which whoever calls holds.
+    pub(super) fn count_direct(&self, order: Order, n: u64) {
+        let count = &self.direct[order.index() % Order::LIMIT];
+        count.store(count.load(Relaxed) + n, Relaxed);
+    }
+
+    /// How many there were, and how many pages they got.
+    pub(super) fn direct(&self) -> (u64, u64) {
+        let counts = self.direct.iter().map(|count| count.load(Relaxed));
+        counts.enumerate().fold((0, 0), |(blocks, pages), (n, count)| (blocks + count, pages + (count << n)))
     }
 
     /// An interleaved allocation came from the node whose turn it was.
@@ -111,7 +118,7 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
             return NumaStat::default();
         };
         let (miss, other) = (events.miss.load(Relaxed), events.other.load(Relaxed));
-        let all = served + events.direct.load(Relaxed);
+        let all = served + events.direct().0;
         NumaStat {
             hit: all.saturating_sub(miss),
             miss,

@@ -232,6 +232,11 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         self.tally(zone.index()).pops
     }
 
+    /// How many pages a zone's lists gave out.
+    pub fn served_pages(&self, zone: ZoneId) -> u64 {
+        self.of(zone.index()).iter().map(|list| list.pops() * u64::from(list.pages())).sum()
+    }
+
     /// The shelf of a zone's blocks of an order and type, if it has room.
     pub(super) fn shelf(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> Option<usize> {
         if migrate.index() >= MigrateType::PCPTYPES {

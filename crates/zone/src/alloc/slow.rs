@@ -299,6 +299,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> (Option<Frames<'a>>, Progress) {
+        self.stalled[wanted.highest.index()].fetch_add(1, core::sync::atomic::Ordering::Relaxed);
         let progress = self.hooks.reclaim(nid, wanted.order, wanted.gfp);
         self.hooks.step(Step::Reclaim(progress));
         if progress.freed == 0 {

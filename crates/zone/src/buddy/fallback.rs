@@ -174,7 +174,9 @@ impl<'a> Ground<'a> {
     fn convert(&self, z: &mut BuddyZone<'_, 'a>, idx: FrameIdx, order: Order, to: MigrateType, whole: bool) {
         let block = self.blocks.order();
         let old = self.blocks.migrate_type(idx);
+        z.steals.fallbacks += 1;
         if order >= block {
+            z.steals.claimed += order.pages() / block.pages();
             for at in (0..order.pages()).step_by(block.pages() as usize) {
                 self.blocks.set_migrate_type(FrameIdx::new(idx.get() + at as u32), to);
             }
@@ -192,6 +194,7 @@ impl<'a> Ground<'a> {
                 };
                 if moved.free + alike >= block.pages() / 2 || !self.mobility_grouping {
                     self.blocks.set_migrate_type(idx, to);
+                    z.steals.claimed += 1;
                 }
                 return;
             }

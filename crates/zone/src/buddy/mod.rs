@@ -72,7 +72,7 @@ pub use migrate::MigrateType;
 pub use pageblock::{PageblockError, PageblockViolation, Pageblocks, ZonePiece};
 pub use stats::MigrateCounts;
 pub use validate::Violation;
-pub use zone::BuddyZone;
+pub use zone::{BuddyZone, Steals};
 
 use crate::ZoneKind;
 use pagewright_addr::{NodeId, Order};

@@ -36,6 +36,15 @@ pub(crate) enum Place {
     Tail,
 }
 
+/// How often a request was served from another type's lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Steals {
+    /// All such times (`mm_page_alloc_extfrag`).
+    pub fallbacks: u64,
+    /// Pageblocks that changed their type with it.
+    pub claimed: u64,
+}
+
 /// A zone as the buddy allocator sees it: free lists by order and migrate type, extents of untouched memory, counts.
 #[derive(Debug)]
 pub struct BuddyZone<'s, 'a> {
@@ -56,6 +65,7 @@ pub struct BuddyZone<'s, 'a> {
     isolated: u64,
     /// A block smaller than a pageblock was taken from another type's lists.
     pub(super) mixed: bool,
+    pub(super) steals: Steals,
     /// Neighbours in lists are checked.
     hardened: bool,
 }
@@ -78,6 +88,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             free_cma: 0,
             isolated: 0,
             mixed: false,
+            steals: Steals::default(),
             hardened: false,
         }
     }
@@ -105,6 +116,11 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     /// Pages given to the buddy allocator so far, free or not (`managed_pages`).
     pub fn managed_pages(&self) -> u64 {
         self.managed
+    }
+
+    /// How often other types' lists had to serve.
+    pub fn steals(&self) -> Steals {
+        self.steals
     }
 
     /// Pages in CMA areas (`cma_pages`).

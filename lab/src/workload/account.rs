@@ -1,0 +1,162 @@
+//! What a workload did to a machine.
+
+use super::picture::BlockPicture;
+use pagewright_addr::Order;
+use pagewright_view::State;
+use pagewright_zone::buddy::{MigrateCounts, MigrateType, Steals};
+use pagewright_zone::figures::ZoneSource;
+
+/// Allocations of one order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Asked {
+    /// How often one was asked for.
+    pub asked: u64,
+    /// How often there was none.
+    pub failed: u64,
+}
+
+/// A zone at one time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ZoneAccount {
+    /// Its node.
+    pub node: u32,
+    /// Its name.
+    pub name: &'static str,
+    /// Free pages, those in CPUs' lists not among them.
+    pub free: u64,
+    /// Free blocks of each order.
+    pub blocks: Vec<u64>,
+    /// Pageblocks of each type.
+    pub pageblocks: MigrateCounts,
+    /// How often other types' lists served, since the start.
+    pub steals: Steals,
+}
+
+impl ZoneAccount {
+    /// All zones of a machine.
+    pub(super) fn all(zones: &dyn ZoneSource) -> Vec<Self> {
+        let zone = |z: pagewright_zone::figures::ZoneCounts| Self {
+            node: z.nid.get().into(),
+            name: z.kind.name(),
+            free: z.free,
+            blocks: zones.orders().map(|order| zones.free_blocks(z.zone, order)).collect(),
+            pageblocks: zones.pageblock_counts(z.zone),
+            steals: z.steals,
+        };
+        zones.zones().map(zone).collect()
+    }
+}
+
+/// Memory at one point of the work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// After so many operations.
+    pub operations: u64,
+    /// Pages that the workload holds.
+    pub held: u64,
+    /// Free pages.
+    pub free: u64,
+    /// Free blocks as large as a pageblock, larger ones counted by what they hold.
+    pub huge: u64,
+    /// Free pages in smaller blocks, in thousandths of all free ones.
+    pub unusable: u64,
+}
+
+impl Sample {
+    /// Looks at all zones together.
+    pub(super) fn take(operations: u64, held: u64, zones: &[ZoneAccount], pageblock: Order) -> Self {
+        let free: u64 = zones.iter().map(|zone| zone.free).sum();
+        let in_huge = |zone: &ZoneAccount| -> u64 {
+            let blocks = zone.blocks.iter().zip(0u32..);
+            blocks.filter_map(|(n, order)| Some(n << order.checked_sub(pageblock.get().into())?)).sum()
+        };
+        let huge: u64 = zones.iter().map(in_huge).sum();
+        let unusable = free.saturating_sub(huge << pageblock.get());
+        Self { operations, held, free, huge, unusable: (unusable * 1000).checked_div(free).unwrap_or(0) }
+    }
+}
+
+/// A part of the workload, done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PhaseAccount {
+    /// Its name.
+    pub name: String,
+    /// Allocations by order.
+    pub orders: Vec<(Order, Asked)>,
+    /// Blocks that were freed.
+    pub freed: u64,
+}
+
+/// Everything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// Processors that worked.
+    pub cpus: usize,
+    /// Where the random numbers began.
+    pub seed: u64,
+    /// The order of pageblocks.
+    pub pageblock: Order,
+    /// The parts.
+    pub phases: Vec<PhaseAccount>,
+    /// Memory before, after the work, and when everything was given back.
+    pub before: Vec<ZoneAccount>,
+    /// See `before`.
+    pub after: Vec<ZoneAccount>,
+    /// See `before`.
+    pub back: Vec<ZoneAccount>,
+    /// The counters of vmstat, before and after the work.
+    pub vmstat: [Vec<(String, u64)>; 2],
+    /// The views that were asked for, before and after the work.
+    pub views: [String; 2],
+    /// Memory on the way.
+    pub samples: Vec<Sample>,
+    /// The pageblocks after the work.
+    pub picture: BlockPicture,
+    /// What the allocator's own check found in the end.
+    pub violation: Option<String>,
+}
+
+impl Account {
+    /// Whether every page is back in its zone, and the allocator's lists are right.
+    pub fn all_back(&self) -> bool {
+        let free = |zones: &[ZoneAccount]| zones.iter().map(|zone| zone.free).collect::<Vec<_>>();
+        self.violation.is_none() && free(&self.before) == free(&self.back)
+    }
+
+    /// Whether they are also in blocks as large as before.
+    pub fn same_blocks(&self) -> bool {
+        let blocks = |zones: &[ZoneAccount]| zones.iter().map(|zone| zone.blocks.clone()).collect::<Vec<_>>();
+        blocks(&self.before) == blocks(&self.back)
+    }
+
+    /// What changed in vmstat: name, before, after.
+    pub fn changed(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        let [before, after] = &self.vmstat;
+        let both = before.iter().zip(after).filter(|(a, b)| a.1 != b.1);
+        both.map(|((name, before), (_, after))| (name.as_str(), *before, *after))
+    }
+
+    /// What other types' lists served, all zones together.
+    pub fn steals(&self) -> Steals {
+        let sum = |of: fn(&Steals) -> u64| {
+            let all = |zones: &[ZoneAccount]| zones.iter().map(|zone| of(&zone.steals)).sum::<u64>();
+            all(&self.after) - all(&self.before)
+        };
+        Steals { fallbacks: sum(|s| s.fallbacks), claimed: sum(|s| s.claimed) }
+    }
+}
+
+/// vmstat's counters.
+pub(super) fn counters(state: &State<'_, '_, '_, '_, '_>) -> Vec<(String, u64)> {
+    let mut text = String::new();
+    // A string takes everything.
+    let _ = pagewright_view::vmstat::write(&mut text, state);
+    let line = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// The types that pictures and tables name.
+pub(super) const TYPES: [MigrateType; MigrateType::COUNT] = MigrateType::ALL;

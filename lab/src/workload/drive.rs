@@ -1,0 +1,295 @@
+//! The work: processors take turns at allocating and freeing, as the text says.
+
+use super::account::{Account, Asked, PhaseAccount, Sample, ZoneAccount, counters};
+use super::blocks::{Blocks, Number};
+use super::picture::BlockPicture;
+use super::{Lifetime, Phase, Workload};
+use crate::fault::Fault;
+use crate::machine::OwnedMachine;
+use crate::run;
+use pagewright::{Boot, Running};
+use pagewright_addr::Order;
+use pagewright_sim::pages::{Pages, with_service};
+use pagewright_view::{Live, State, Views};
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::Context;
+use pagewright_zone::buddy::{MigrateType, ZoneId};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many operations a processor does before the next has its turn.
+const TURN: u64 = 32;
+/// How often memory is looked at on the way.
+const SAMPLES: u64 = 16;
+
+type Machine<'x, 'm, 's, 'a, 'h> = Pages<'x, 'm, 's, 'a, &'h Blocks<'a>>;
+
+/// Boots a machine, puts its allocator in service and does the work. `views` are shown before and after.
+///
+/// # Errors
+/// A [`Fault`] for a machine that does not boot, or has fewer processors than the workload wants.
+pub fn drive(machine: &OwnedMachine, workload: &Workload, views: &Views) -> Result<Account, Fault> {
+    run::boot_to(
+        machine,
+        |boot, running, _, _| {
+            let blocks = Blocks::new(*running.buddy.map());
+            let fault = |e: pagewright::BootError| Fault::caused(e, "the page allocator", "");
+            with_service(boot, running, &blocks, |pages, running| work(boot, running, pages, workload, views))
+                .map_err(fault)?
+        },
+        |_| (),
+    )?
+}
+
+/// A stream of numbers (splitmix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    fn percent(&mut self, share: u64) -> bool {
+        self.below(100) < share
+    }
+}
+
+/// What all processors share.
+struct Shared<'w> {
+    phase: &'w Phase,
+    /// Pages that were free at the start.
+    memory: u64,
+    /// Blocks that may be freed.
+    live: &'w Mutex<VecDeque<Number>>,
+    asked: [AtomicU64; Order::LIMIT],
+    failed: [AtomicU64; Order::LIMIT],
+    freed: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared<'_> {
+    /// How many pages should be held after so many operations: the swing is a triangle.
+    fn target(&self, done: u64) -> u64 {
+        let Phase { fill, swing, period, .. } = *self.phase;
+        let (at, half) = (done % period, (period / 2).max(1));
+        let up = if at < half { at } else { period - at };
+        // From `fill - swing` to `fill + swing`, in thousandths.
+        let wave = (2 * swing * 10 * up.min(half)) / half;
+        let share = (fill * 10 + wave).saturating_sub(swing * 10).min(990);
+        self.memory / 1000 * share + self.memory % 1000 * share / 1000
+    }
+
+    /// One operation.
+    fn step<'m, 's, 'a>(
+        &self,
+        pages: &Machine<'_, 'm, 's, 'a, '_>,
+        cx: &Context<'_, 'm, 'a>,
+        numbers: &mut Numbers,
+        done: u64,
+    ) {
+        let (held, target) = (pages.allocator.hooks().pages(), self.target(done));
+        // Around the target both go on; far from it only one does.
+        let more =
+            if held < target { held < target / 20 * 19 || numbers.percent(75) } else { numbers.percent(25) };
+        let grows = more && held <= target + target / 20;
+        // Where nothing can be freed, there is only one way to go on.
+        if grows || (!self.free(pages, cx, numbers) && held < target) {
+            self.allocate(pages, cx, numbers);
+        }
+    }
+
+    fn allocate<'m, 's, 'a>(
+        &self,
+        pages: &Machine<'_, 'm, 's, 'a, '_>,
+        cx: &Context<'_, 'm, 'a>,
+        numbers: &mut Numbers,
+    ) {
+        let drawn = (self.phase.orders.at(numbers.next()), self.phase.masks.at(numbers.next()));
+        let (Some(order), Some(gfp)) = drawn else { return };
+        self.asked[order.index()].fetch_add(1, Relaxed);
+        match pages.allocator.alloc_pages(cx, gfp | Gfp::NOWARN, order) {
+            Ok(frames) => {
+                let movable = gfp.migrate_type(true) == Ok(MigrateType::Movable);
+                let pinned = movable && numbers.percent(self.phase.pinned);
+                let number = pages.allocator.hooks().keep(frames, movable, pinned);
+                if !numbers.percent(self.phase.stay) {
+                    lock(self.live).push_back(number);
+                }
+            }
+            Err(_) => _ = self.failed[order.index()].fetch_add(1, Relaxed),
+        }
+    }
+
+    /// Frees a block. False if there is none.
+    fn free<'m, 's, 'a>(
+        &self,
+        pages: &Machine<'_, 'm, 's, 'a, '_>,
+        cx: &Context<'_, 'm, 'a>,
+        numbers: &mut Numbers,
+    ) -> bool {
+        let chosen = {
+            let mut live = lock(self.live);
+            match self.phase.lifetime {
+                Lifetime::Random => {
+                    let at = numbers.below(live.len() as u64) as usize;
+                    live.swap_remove_back(at)
+                }
+                Lifetime::Oldest => live.pop_front(),
+                Lifetime::Newest => live.pop_back(),
+            }
+        };
+        let Some(number) = chosen else { return false };
+        if let Some(frames) = pages.allocator.hooks().give_up(number) {
+            pages.allocator.free_pages(cx, frames);
+        }
+        self.freed.fetch_add(1, Relaxed);
+        true
+    }
+}
+
+fn work<'s, 'a>(
+    boot: &Boot<'_>,
+    running: &Running<'_, 's, 'a>,
+    pages: &Machine<'_, '_, 's, 'a, '_>,
+    workload: &Workload,
+    views: &Views,
+) -> Result<Account, Fault> {
+    let online = pages.cpus();
+    let cpus = workload.cpus.unwrap_or(online);
+    if cpus > online {
+        let expected = format!("at most the machine's {online} (--cpus)");
+        return Err(Fault::new(format!("{cpus} processors"), "the workload", expected));
+    }
+    let lists = |cpu: u32, zone: ZoneId| {
+        let asked = (cpu as usize) < online;
+        asked.then(|| pages.on_cpu(cpu as usize, |cx| pages.allocator.list_figures(cx, zone))).flatten()
+    };
+    let state = State::live(boot, running, &pages.allocator, Live { lists: &lists });
+    let show = || {
+        let mut text = String::new();
+        views.write(&mut text, &state).map_err(|e| Fault::caused(e.why, e.view.name(), ""))?;
+        Ok::<String, Fault>(text)
+    };
+    let drain = || (0..online).for_each(|cpu| pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx)));
+
+    let pageblock = pages.base.pageblocks().order();
+    let (before, shown_before, counted_before) =
+        (ZoneAccount::all(&pages.allocator), show()?, counters(&state));
+    let memory = before.iter().map(|zone| zone.free).sum();
+    let live = Mutex::new(VecDeque::new());
+    let mut numbers: Vec<_> =
+        (0..cpus as u64).map(|cpu| Numbers(workload.seed.wrapping_add(cpu << 32))).collect();
+    let (mut phases, mut samples, mut done) = (Vec::new(), Vec::new(), 0);
+    let total: u64 = workload.phases.iter().map(|phase| phase.operations).sum();
+    let mut sample = |done| {
+        let zones = ZoneAccount::all(&pages.allocator);
+        samples.push(Sample::take(done, pages.allocator.hooks().pages(), &zones, pageblock));
+    };
+    sample(0);
+    for phase in &workload.phases {
+        let zero = || [const { AtomicU64::new(0) }; Order::LIMIT];
+        let shared =
+            Shared { phase, memory, live: &live, asked: zero(), failed: zero(), freed: AtomicU64::new(0) };
+        let mut at = 0;
+        while at < phase.operations {
+            let part = (total / SAMPLES).max(1).min(phase.operations - at);
+            if workload.threads {
+                at_once(pages, &shared, &mut numbers, at, part)
+            } else {
+                in_turns(pages, &shared, &mut numbers, at, part)
+            }
+            at += part;
+            sample(done + at);
+        }
+        done += phase.operations;
+        phases.push(account(phase, &shared));
+    }
+    let (shown_after, counted_after) = (show()?, counters(&state));
+    drain();
+    let after = ZoneAccount::all(&pages.allocator);
+    let picture = BlockPicture::of(boot, &pages.base, &pages.allocator);
+    for number in pages.allocator.hooks().numbers() {
+        let cpu = number as usize % cpus;
+        if let Some(frames) = pages.allocator.hooks().give_up(number) {
+            pages.on_cpu(cpu, |cx| pages.allocator.free_pages(cx, frames));
+        }
+    }
+    drain();
+    Ok(Account {
+        cpus,
+        seed: workload.seed,
+        pageblock,
+        phases,
+        before,
+        after,
+        back: ZoneAccount::all(&pages.allocator),
+        vmstat: [counted_before, counted_after],
+        views: [shown_before, shown_after],
+        samples,
+        picture,
+        violation: pages.allocator.validate().err().map(|violation| violation.to_string()),
+    })
+}
+
+fn account(phase: &Phase, shared: &Shared<'_>) -> PhaseAccount {
+    let orders = (0..Order::LIMIT as u8).filter_map(Order::new).map(|order| {
+        let count = |of: &[AtomicU64; Order::LIMIT]| of[order.index()].load(Relaxed);
+        (order, Asked { asked: count(&shared.asked), failed: count(&shared.failed) })
+    });
+    PhaseAccount {
+        name: phase.name.clone(),
+        orders: orders.filter(|(_, asked)| asked.asked > 0).collect(),
+        freed: shared.freed.load(Relaxed),
+    }
+}
+
+/// One thread is all processors in turn: the same seed does the same to the page.
+fn in_turns(
+    pages: &Machine<'_, '_, '_, '_, '_>,
+    shared: &Shared<'_>,
+    numbers: &mut [Numbers],
+    begin: u64,
+    count: u64,
+) {
+    let mut at = 0;
+    while at < count {
+        for (cpu, numbers) in numbers.iter_mut().enumerate() {
+            let turn = TURN.min(count - at);
+            pages.on_cpu(cpu, |cx| (0..turn).for_each(|n| shared.step(pages, cx, numbers, begin + at + n)));
+            at += turn;
+        }
+    }
+}
+
+/// Each processor is a thread.
+fn at_once(
+    pages: &Machine<'_, '_, '_, '_, '_>,
+    shared: &Shared<'_>,
+    numbers: &mut [Numbers],
+    begin: u64,
+    count: u64,
+) {
+    let cpus = numbers.len() as u64;
+    std::thread::scope(|scope| {
+        for (cpu, numbers) in numbers.iter_mut().enumerate() {
+            let mine = count / cpus + u64::from((cpu as u64) < count % cpus);
+            scope.spawn(move || {
+                pages.on_cpu(cpu, |cx| {
+                    (0..mine).for_each(|n| shared.step(pages, cx, numbers, begin + n * cpus))
+                });
+            });
+        }
+    });
+}

@@ -1,0 +1,86 @@
+//! An account as one JSON document; `docs/json.md` lists its keys.
+
+use super::account::{Account, Sample, TYPES, ZoneAccount};
+use super::picture::Mark;
+use serde_json::{Map, Value, json};
+
+fn zone(zone: &ZoneAccount) -> Value {
+    let types = TYPES.iter().zip(zone.pageblocks);
+    let pageblocks: Map<String, Value> =
+        types.map(|(migrate, count)| (migrate.name().to_lowercase(), count.into())).collect();
+    json!({
+        "node": zone.node,
+        "name": zone.name,
+        "free": zone.free,
+        "free_blocks": zone.blocks,
+        "pageblocks": pageblocks,
+    })
+}
+
+fn zones(list: &[ZoneAccount]) -> Vec<Value> {
+    list.iter().map(zone).collect()
+}
+
+fn sample(sample: &Sample) -> Value {
+    json!({
+        "operations": sample.operations,
+        "held": sample.held,
+        "free": sample.free,
+        "large_free_blocks": sample.huge,
+        "unusable": sample.unusable as f64 / 1000.0,
+    })
+}
+
+fn mark(mark: &Mark) -> Value {
+    json!({
+        "type": mark.migrate().name().to_lowercase(),
+        "pages": mark.pages,
+        "used": mark.used,
+        "mixed": mark.mixed,
+    })
+}
+
+/// Everything that a workload did.
+pub fn document(name: &str, account: &Account) -> Value {
+    let phases: Vec<Value> = account
+        .phases
+        .iter()
+        .map(|phase| {
+            let orders: Vec<Value> = phase
+                .orders
+                .iter()
+                .map(|(order, asked)| json!({ "order": order.get(), "asked": asked.asked, "failed": asked.failed }))
+                .collect();
+            json!({ "name": phase.name, "allocations": orders, "freed": phase.freed })
+        })
+        .collect();
+    let changed: Map<String, Value> = account
+        .changed()
+        .map(|(name, before, after)| (name.to_owned(), json!({ "before": before, "after": after })))
+        .collect();
+    let picture: Vec<Value> = account
+        .picture
+        .zones
+        .iter()
+        .map(|(node, name, marks)| {
+            json!({ "node": node, "name": name, "marks": marks.iter().map(mark).collect::<Vec<_>>() })
+        })
+        .collect();
+    let steals = account.steals();
+    json!({
+        "workload": name,
+        "seed": account.seed,
+        "cpus": account.cpus,
+        "phases": phases,
+        "before": zones(&account.before),
+        "after": zones(&account.after),
+        "samples": account.samples.iter().map(sample).collect::<Vec<_>>(),
+        "vmstat": changed,
+        "fallbacks": steals.fallbacks,
+        "pageblocks_claimed": steals.claimed,
+        "picture": { "pageblocks_a_mark": account.picture.group, "zones": picture },
+        "all_back": account.all_back(),
+        "same_blocks": account.same_blocks(),
+        "violation": account.violation,
+    })
+}

@@ -1,0 +1,158 @@
+//! An account as people read it.
+
+use super::account::{Account, TYPES, ZoneAccount};
+use crate::summary::{right, table};
+use comfy_table::Table;
+use std::fmt;
+
+/// An account as text; tables are for a terminal if `colour`.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'r> {
+    /// What is told.
+    pub account: &'r Account,
+    /// The workload's name.
+    pub name: &'r str,
+    /// Whether tables may fit themselves to the terminal.
+    pub colour: bool,
+}
+
+impl Report<'_> {
+    /// Free blocks of each order, before and after the work.
+    fn free_blocks(&self) -> Table {
+        let orders = self.account.before.first().map_or(0, |zone| zone.blocks.len());
+        let numbers: Vec<String> = (0..orders).map(|n| n.to_string()).collect();
+        let mut header = vec!["free blocks", ""];
+        header.extend(numbers.iter().map(String::as_str));
+        header.push("pages");
+        let mut table = table(&header, self.colour);
+        let mut row = |name: String, when: &str, zone: &ZoneAccount| {
+            let mut cells = vec![name, when.to_owned()];
+            cells.extend(zone.blocks.iter().map(u64::to_string));
+            cells.push(zone.free.to_string());
+            table.add_row(cells);
+        };
+        for (before, after) in self.account.before.iter().zip(&self.account.after) {
+            row(format!("node {} {}", before.node, before.name), "before", before);
+            row(String::new(), "after", after);
+        }
+        right(&mut table, &(2..orders + 3).collect::<Vec<_>>());
+        table
+    }
+
+    /// Pageblocks of each type, before and after the work.
+    fn pageblocks(&self) -> Table {
+        let mut header = vec!["pageblocks"];
+        header.extend(TYPES.map(|migrate| migrate.name()));
+        let mut table = table(&header, self.colour);
+        for (before, after) in self.account.before.iter().zip(&self.account.after) {
+            let mut cells = vec![format!("node {} {}", before.node, before.name)];
+            let both = before.pageblocks.iter().zip(after.pageblocks);
+            cells.extend(both.map(|(b, a)| if *b == a { b.to_string() } else { format!("{b} → {a}") }));
+            table.add_row(cells);
+        }
+        right(&mut table, &(1..=TYPES.len()).collect::<Vec<_>>());
+        table
+    }
+
+    /// What was asked for, by order.
+    fn allocations(&self) -> Table {
+        let mut table = table(&["allocations", "order", "asked for", "failed", ""], self.colour);
+        for phase in &self.account.phases {
+            let mut name = phase.name.as_str();
+            for (order, asked) in &phase.orders {
+                let share = asked.failed as f64 * 100.0 / asked.asked.max(1) as f64;
+                let [order, all, failed] =
+                    [order.get().into(), asked.asked, asked.failed].map(|n: u64| n.to_string());
+                table.add_row([name.to_owned(), order, all, failed, format!("{share:.2} %")]);
+                name = "";
+            }
+            table.add_row([
+                name.to_owned(),
+                "freed".to_owned(),
+                phase.freed.to_string(),
+                String::new(),
+                String::new(),
+            ]);
+        }
+        right(&mut table, &[1, 2, 3, 4]);
+        table
+    }
+
+    /// Memory on the way.
+    fn samples(&self) -> Table {
+        let large = format!("free blocks of order {} and up", self.account.pageblock.get());
+        let mut table =
+            table(&["operations", "pages held", "free pages", &large, "unusable for them"], self.colour);
+        for sample in &self.account.samples {
+            let unusable = format!("{}.{:03}", sample.unusable / 1000, sample.unusable % 1000);
+            let [at, held, free, huge] =
+                [sample.operations, sample.held, sample.free, sample.huge].map(|n| n.to_string());
+            table.add_row([at, held, free, huge, unusable]);
+        }
+        right(&mut table, &[0, 1, 2, 3, 4]);
+        table
+    }
+
+    /// Counters that changed.
+    fn counters(&self) -> Table {
+        let mut table = table(&["vmstat", "before", "after"], self.colour);
+        for (name, before, after) in self.account.changed() {
+            table.add_row([name.to_owned(), before.to_string(), after.to_string()]);
+        }
+        right(&mut table, &[1, 2]);
+        table
+    }
+
+    /// How it ended, in one line.
+    fn verdict(&self) -> String {
+        let account = self.account;
+        let sum = |zones: &[ZoneAccount]| zones.iter().map(|zone| zone.free).sum::<u64>();
+        let (before, back) = (sum(&account.before), sum(&account.back));
+        if let Some(violation) = &account.violation {
+            return format!("The allocator's lists are damaged: {violation}");
+        }
+        if !account.all_back() {
+            return format!("Pages are missing: {before} were free, {back} are when all is given back");
+        }
+        let blocks = if account.same_blocks() {
+            "in blocks as large as before"
+        } else {
+            "in other blocks than before"
+        };
+        format!("All {before} pages are free again when all is given back, {blocks}")
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let account = self.account;
+        let s = if account.cpus == 1 { "" } else { "s" };
+        writeln!(f, "{} on {} processor{s}, seed {}\n", self.name, account.cpus, account.seed)?;
+        for (when, views) in
+            ["Before", "After"].iter().zip(&account.views).filter(|(_, views)| !views.is_empty())
+        {
+            writeln!(f, "{when}:\n{views}")?;
+        }
+        writeln!(f, "{}\n", self.free_blocks())?;
+        writeln!(f, "{}\n", self.pageblocks())?;
+        writeln!(f, "{}\n", self.allocations())?;
+        writeln!(f, "{}\n", self.samples())?;
+        writeln!(f, "{}\n", self.counters())?;
+        writeln!(f, "{}", account.picture)?;
+        let steals = account.steals();
+        writeln!(
+            f,
+            "Served from another type's lists: {}; pageblocks claimed: {}; pages moved by compaction: {}",
+            steals.fallbacks,
+            steals.claimed,
+            self.counter("pgmigrate_success"),
+        )?;
+        writeln!(f, "{}", self.verdict())
+    }
+}
+
+impl Report<'_> {
+    fn counter(&self, name: &str) -> u64 {
+        self.account.changed().find(|(n, ..)| *n == name).map_or(0, |(_, before, after)| after - before)
+    }
+}

@@ -1,0 +1,186 @@
+use super::*;
+use crate::machine::OwnedMachine;
+use crate::machine::description::shipped;
+use crate::run;
+use pagewright_view::Views;
+
+fn machine(name: &str) -> OwnedMachine {
+    shipped(name).unwrap().machine().unwrap()
+}
+
+fn short(text: &str, operations: u64) -> Workload {
+    let mut workload = Workload::parse(text).unwrap();
+    workload.phases.iter_mut().for_each(|phase| phase.operations = operations);
+    workload
+}
+
+fn account(machine_name: &str, workload: &Workload) -> Account {
+    drive(&machine(machine_name), workload, &Views::default()).unwrap()
+}
+
+fn counter(account: &Account, name: &str) -> (u64, u64) {
+    account.changed().find(|(n, ..)| *n == name).map_or((0, 0), |(_, before, after)| (before, after))
+}
+
+#[test]
+fn a_text_says_everything_part_by_part() {
+    let text = "seed = 7; cpus=2\nthreads = yes # all at once\n[fill]\nops=10\nfill = 80%; orders=0:9, 9:1\n\n[drain]\nfill=5%\ngfp=GFP_ATOMIC|__GFP_COMP:2 GFP_USER\nlifetime = oldest\npinned=2%;stay = 1\nperiod=9; swing = 4%";
+    let workload = Workload::parse(text).unwrap();
+    assert_eq!((workload.seed, workload.cpus, workload.threads), (7, Some(2), true));
+    let [fill, drain] = &workload.phases[..] else { panic!("{workload:?}") };
+    let order = |n| Order::new(n).unwrap();
+    assert_eq!((fill.name.as_str(), fill.operations, fill.fill), ("fill", 10, 80));
+    assert_eq!(fill.orders.0, [(order(0), 9), (order(9), 1)]);
+    assert_eq!((drain.name.as_str(), drain.operations, drain.fill), ("drain", 10, 5));
+    assert_eq!(drain.orders, fill.orders);
+    assert_eq!(drain.masks.0, [(Gfp::GFP_ATOMIC | Gfp::COMP, 2), (Gfp::GFP_USER, 1)]);
+    assert_eq!((drain.lifetime, drain.pinned, drain.stay), (Lifetime::Oldest, 2, 1));
+    assert_eq!((drain.period, drain.swing), (9, 4));
+    let sizes = Workload::parse("sizes = 1:1 4K:2 5K:3 64K:4 2M:5").unwrap();
+    assert_eq!(sizes.phases[0].orders.0.iter().map(|(o, _)| o.get()).collect::<Vec<_>>(), [0, 0, 1, 4, 9]);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    for (text, line, column, what) in [
+        ("fill = 101%", 1, 8, "`101%`"),
+        ("\n  foo = 1", 2, 3, "`foo`"),
+        ("fill=5; orders=0:1 11:1", 1, 20, "`11`"),
+        ("orders=0:1 1:-1", 1, 14, "`-1`"),
+        ("é=1", 1, 1, "`é`"),
+        ("fill=1 ;é", 1, 9, "`é`"),
+        ("gfp=GFP_KERNEL | __GFP_ZERO", 1, 16, "nothing"),
+        ("gfp=GFP_KERNEL|__GFP_FOO", 1, 16, "`__GFP_FOO`"),
+        ("gfp=__GFP_NOFAIL", 1, 5, "`__GFP_NOFAIL`"),
+        ("gfp=__GFP_MOVABLE|__GFP_RECLAIMABLE", 1, 5, "`__GFP_MOVABLE|__GFP_RECLAIMABLE`"),
+        ("[a\nb=1", 1, 1, "`[a`"),
+        ("[a]\n[b]\ncpus=1", 3, 1, "`cpus`"),
+        ("cpus=0", 1, 6, "`0`"),
+        ("orders=", 1, 8, "nothing"),
+        ("orders=0:0", 1, 8, "`0:0`"),
+        ("period=1", 1, 8, "`1`"),
+        ("sizes=8M", 1, 7, "`8M`"),
+        ("steady", 1, 1, "`steady`"),
+    ] {
+        let e = Workload::parse(text).expect_err(text);
+        assert_eq!((e.line, e.column, e.what.as_str()), (line, column, what), "{text}: {e}");
+        assert_eq!(e.to_string().lines().count(), 1);
+    }
+    let long = "#".repeat(1 << 17);
+    assert!(Workload::parse(&long).is_err());
+    let many: String = (0..40).map(|n| format!("[{n}]\n")).collect();
+    assert!(Workload::parse(&many).unwrap_err().to_string().contains("at most 32 parts"));
+}
+
+#[test]
+fn weights_are_the_shares_of_values() {
+    let values = Weighted(vec![('a', 3), ('b', 0), ('c', 1)]);
+    let drawn: String = (0..8).filter_map(|n| values.at(n)).collect();
+    assert_eq!(drawn, "aaacaaac");
+    assert_eq!(Weighted::<u8>(Vec::new()).at(1), None);
+}
+
+#[test]
+fn all_memory_comes_back_from_every_workload_that_ships() {
+    for (name, text) in BUILTIN {
+        for machine in ["arm64-virt", "x86_64-numa4"] {
+            let account = account(machine, &short(text, 15_000));
+            assert!(account.all_back(), "{name} on {machine}: {:?}", account.violation);
+            assert!(account.same_blocks(), "{name} on {machine}");
+            assert!(account.phases.iter().all(|phase| !phase.orders.is_empty()), "{name} does nothing");
+            assert_ne!(account.before, account.after, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_does_the_same_and_another_one_does_not() {
+    let workload = short(BUILTIN[0].1, 5_000);
+    let first = account("arm64-virt", &workload);
+    assert_eq!(first, account("arm64-virt", &workload));
+    let other = account("arm64-virt", &Workload { seed: 2, ..workload });
+    assert_ne!(first.after, other.after);
+}
+
+#[test]
+fn counters_tell_what_was_served() {
+    for machine in ["arm64-virt", "x86_64-numa4", "arm-virt"] {
+        let workload = short("orders=0:90 1:5 3:4 4:3 9:1; fill=3%; swing=2%; period=2000", 30_000);
+        let account = account(machine, &workload);
+        let orders = &account.phases[0].orders;
+        let served: u64 = orders.iter().map(|(_, asked)| asked.asked - asked.failed).sum();
+        let pages: u64 =
+            orders.iter().map(|(order, asked)| (asked.asked - asked.failed) * order.pages()).sum();
+        let all = |prefix: &str| -> u64 {
+            account.changed().filter(|(name, ..)| name.starts_with(prefix)).map(|(_, a, b)| b - a).sum()
+        };
+        assert_eq!(all("pgalloc_"), pages, "{machine}");
+        let held = account.samples.last().unwrap().held;
+        let (freed_before, freed) = counter(&account, "pgfree");
+        assert_eq!(freed - freed_before, pages - held, "{machine}");
+        if machine != "arm-virt" {
+            assert_eq!(all("numa_hit") + all("numa_miss"), served, "{machine}");
+        }
+        let (free, _) = counter(&account, "nr_free_pages");
+        assert_eq!(free, account.before.iter().map(|zone| zone.free).sum::<u64>());
+    }
+}
+
+#[test]
+fn an_allocator_in_service_shows_what_the_boot_showed() {
+    let names = "zoneinfo,buddyinfo,pagetypeinfo,meminfo,vmstat,extfrag/extfrag_index,extfrag/unusable_index";
+    let views = Views::parse(names).unwrap();
+    for name in ["arm64-virt", "x86_64-q35", "x86_64-numa4", "arm-lpae-virt", "i386-pc"] {
+        let machine = machine(name);
+        let booted = run::boot(&machine, |booted| booted.show_all(&views), |_| ()).unwrap().unwrap();
+        let live = drive(&machine, &short("fill=1%", 1_000), &views).unwrap();
+        assert_eq!(live.views[0], booted, "{name}");
+        assert_ne!(live.views[1], booted, "{name}");
+    }
+}
+
+#[test]
+fn threads_share_the_machine_and_give_everything_back() {
+    let workload = Workload { threads: true, ..short(BUILTIN[1].1, 20_000) };
+    let account = account("arm64-virt", &workload);
+    assert!(account.all_back() && account.same_blocks(), "{:?}", account.violation);
+}
+
+#[test]
+fn fragmented_memory_is_compacted_for_huge_pages() {
+    let text = "fill=90%; stay=2%; orders=0; operations=60000\n[leave]\nfill=40%;operations=60000\n[seek]\nfill=80%;orders=9;gfp=GFP_TRANSHUGE;operations=40";
+    let mut machine = machine("arm64-virt");
+    machine.cmdline = Some("mem=256M".to_owned());
+    let account = drive(&machine, &Workload::parse(text).unwrap(), &Views::default()).unwrap();
+    assert!(counter(&account, "pgmigrate_success").1 > 0, "{:?}", account.vmstat);
+    assert!(account.steals().fallbacks > 0);
+    assert!(account.all_back() && account.same_blocks(), "{:?}", account.violation);
+}
+
+#[test]
+fn the_picture_has_every_page_once() {
+    let account = account("arm64-virt", &short(BUILTIN[0].1, 20_000));
+    let marks = || account.picture.zones.iter().flat_map(|(.., marks)| marks);
+    let free: u64 = account.after.iter().map(|zone| zone.free).sum();
+    let unused: u64 = marks().map(|mark| mark.pages - mark.used).sum();
+    assert_eq!(unused, free);
+    let text = account.picture.to_string();
+    assert!(["U", "M", "."].iter().all(|letter| text.contains(letter)), "{text}");
+}
+
+#[test]
+fn the_documents_name_every_key_and_every_word() {
+    let keys = include_str!("../../../docs/json.md").split("## `run --json`").nth(1).expect("a chapter");
+    let value = document("x", &account("x86_64-numa4", &short("fill=1%", 500)));
+    for key in value.as_object().unwrap().keys() {
+        assert!(keys.contains(&format!("`{key}")), "{key} is not in docs/json.md");
+    }
+    let words = include_str!("../../../docs/workloads.md");
+    for word in
+        "operations fill swing period orders sizes mobility gfp lifetime stay pinned seed cpus threads"
+            .split(' ')
+    {
+        assert!(words.contains(&format!("| `{word}` |")), "{word} is not in docs/workloads.md");
+    }
+    assert!(BUILTIN.iter().all(|(name, _)| words.contains(&format!("`{name}`"))));
+}
