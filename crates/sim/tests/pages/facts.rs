@@ -1,6 +1,7 @@
 //! What single operations do.
 
 use super::*;
+use pagewright_page::Frames;
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, NoHooks, Reasons, TaskFlags};
@@ -227,6 +228,44 @@ fn an_urgent_block_keeps_its_pageblock_for_the_next_ones() {
             assert_eq!(m.base.pageblocks().migrate_type(urgent.start()), MigrateType::HighAtomic);
             assert_eq!(cell.highatomic_pages(), 64);
             m.allocator.free_pages(cx, urgent);
+            held.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
+        });
+        drain(m);
+        assert_eq!(m.allocator.validate(), Ok(()));
+    });
+}
+
+#[test]
+fn urgent_blocks_of_orders_that_have_lists_come_from_what_is_kept() {
+    let small = PlainMachine { pageblock: order(6), ..machine(64, 1) };
+    with_plain_machine(&small, NoHooks, |m| {
+        m.on_cpu(0, |cx| {
+            let cell = &m.allocator.zones()[0];
+            let mut pages = vec![];
+            while cell.free_pages() > cell.min_pages() {
+                pages.push(m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap());
+            }
+            let urgent = m.allocator.alloc_pages(cx, Gfp::GFP_ATOMIC, order(4)).unwrap();
+            // Elsewhere no two pages that adjoin each other are free.
+            m.allocator.drain_local_pages(cx);
+            let all = cx.with_task(TaskFlags::MEMALLOC);
+            let mut held = vec![urgent];
+            while let Ok(pair) = m.allocator.alloc_pages(&all, Gfp::GFP_KERNEL | Gfp::NOWARN, order(1)) {
+                held.push(pair);
+            }
+            let starts: HashSet<u32> = pages.iter().map(|page| page.start().get()).collect();
+            let beside_a_held_one = |page: &Frames<'_>| {
+                let start = page.start().get();
+                start % 2 == 0 && starts.contains(&(start + 1))
+            };
+            let (free, kept): (Vec<_>, Vec<_>) = pages.into_iter().partition(beside_a_held_one);
+            held.extend(kept);
+            free.into_iter().for_each(|page| m.allocator.free_pages(cx, page));
+            m.allocator.drain_local_pages(cx);
+            assert!(cell.free_pages() > cell.high_pages());
+            let pair = m.allocator.alloc_pages(cx, Gfp::GFP_ATOMIC, order(1)).unwrap();
+            assert_eq!(m.base.pageblocks().migrate_type(pair.start()), MigrateType::HighAtomic);
+            held.push(pair);
             held.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
         });
         drain(m);

@@ -280,7 +280,10 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             let found = own.pop_from(shelf);
             drop(own);
             self.tell_boost(cell, flags, boosted);
-            return found;
+            // Lists are not filled with what is kept for the urgent.
+            if found.is_some() {
+                return found;
+            }
         }
         self.rmqueue_locked(cell, wanted.order, wanted.migrate, flags)
     }
