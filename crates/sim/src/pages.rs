@@ -184,6 +184,18 @@ pub fn with_pluggable_machine<H: Hooks, R>(
     debugging: Option<&Debugging<'_>>,
     then: impl FnOnce(&Pages<'_, '_, '_, '_, H>, &mut Watermarks<'_>) -> R,
 ) -> R {
+    let (mut then, mut result) = (Some(then), None);
+    boot(machine, hooks, debugging, &mut |pages, marks| result = then.take().map(|then| then(pages, marks)));
+    result.expect("a machine that boots calls what comes then")
+}
+
+/// The machine itself: compiled once for each kind of hooks, not for each caller.
+fn boot<H: Hooks>(
+    machine: &PlainMachine,
+    hooks: H,
+    debugging: Option<&Debugging<'_>>,
+    then: &mut dyn FnMut(&Pages<'_, '_, '_, '_, H>, &mut Watermarks<'_>),
+) {
     let ranges: Vec<_> = machine
         .ram
         .iter()
@@ -268,8 +280,8 @@ pub fn with_pluggable_machine<H: Hooks, R>(
         &machine.cpus,
         hooks,
         debugging,
-        |pages| then(pages, &mut watermarks),
-    )
+        &mut |pages| then(pages, &mut watermarks),
+    );
 }
 
 /// Frees all RAM, and leaves the holes between; CMA areas are lent.
@@ -305,11 +317,16 @@ pub fn serve<'s, 'a, H: Hooks, R>(
     hooks: H,
     then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>) -> R,
 ) -> R {
-    serve_debugged(buddy, kinds, lists, layout, (marks, Pageset::default()), nodes, hooks, None, then)
+    let (mut then, mut result) = (Some(then), None);
+    let marks = (marks, Pageset::default());
+    serve_debugged(buddy, kinds, lists, layout, marks, nodes, hooks, None, &mut |pages| {
+        result = then.take().map(|then| then(pages));
+    });
+    result.expect("an allocator in service calls what comes then")
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a page allocator is made of")]
-fn serve_debugged<'s, 'a, H: Hooks, R>(
+fn serve_debugged<'s, 'a, H: Hooks>(
     buddy: &mut Buddy<'_, 's, 'a>,
     kinds: ZoneSet,
     lists: &ZoneLists<'_>,
@@ -318,8 +335,8 @@ fn serve_debugged<'s, 'a, H: Hooks, R>(
     nodes: &[NodeId],
     hooks: H,
     debugging: Option<&Debugging<'_>>,
-    then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>) -> R,
-) -> R {
+    then: &mut dyn FnMut(&Pages<'_, '_, 's, 'a, H>),
+) {
     let (base, zones) = buddy.parts();
     let mut orders = vec![ZoneRef::EMPTY; Fallbacks::required_len(layout, zones.len())];
     let fallbacks = Fallbacks::build(lists, layout, zones, &mut orders).expect("as long as was asked for");
@@ -369,5 +386,5 @@ fn serve_debugged<'s, 'a, H: Hooks, R>(
         None => allocator,
     };
     let claimed = Mutex::new(vec![false; nodes.len()]);
-    then(&Pages { allocator, base, cpus: &cpus, nodes, claimed })
+    then(&Pages { allocator, base, cpus: &cpus, nodes, claimed });
 }
