@@ -256,7 +256,7 @@ fn urgent_blocks_of_orders_that_have_lists_come_from_what_is_kept() {
             let starts: HashSet<u32> = pages.iter().map(|page| page.start().get()).collect();
             let beside_a_held_one = |page: &Frames<'_>| {
                 let start = page.start().get();
-                start % 2 == 0 && starts.contains(&(start + 1))
+                start.is_multiple_of(2) && starts.contains(&(start + 1))
             };
             let (free, kept): (Vec<_>, Vec<_>) = pages.into_iter().partition(beside_a_held_one);
             held.extend(kept);
