@@ -27,6 +27,7 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
+pub mod ageing;
 mod allocator;
 mod metadata;
 pub mod mmu;

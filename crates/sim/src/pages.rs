@@ -5,7 +5,8 @@ use pagewright_addr::{NodeId, Order, PageShift, Pfn, PfnRange};
 use pagewright_page::{FrameIdx, GrownSection, GrownSections, PageMap, Pristine, Section, SectionTable};
 use pagewright_platform::{Carve, NoInterrupts, PerCpu};
 use pagewright_zone::alloc::{
-    Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, ZoneCell, ZoneFigures, ZoneRef, pcp,
+    Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, PageEvents, ZoneCell, ZoneFigures,
+    ZoneRef, pcp,
 };
 use pagewright_zone::buddy::{Base, Buddy, BuddyZone, Pageblocks, ZonePiece};
 use pagewright_zone::debug::Debugging;
@@ -105,6 +106,8 @@ pub struct PlainMachine {
     pub cma: Vec<(u64, u64)>,
     /// What may be plugged in later.
     pub plug: Pluggable,
+    /// Whether pageblocks are grouped by mobility; Linux does not on machines with little memory.
+    pub mobility_grouping: bool,
 }
 
 /// Memory that a machine may get while it runs: for every node that can exist there are zones Normal and Movable then, if need be without memory.
@@ -126,6 +129,7 @@ impl PlainMachine {
             pageblock: Order::new(9).unwrap_or_default(),
             cma: vec![],
             plug: Pluggable::default(),
+            mobility_grouping: true,
         }
     }
 
@@ -157,7 +161,27 @@ pub fn with_plain_machine<H: Hooks, R>(
     hooks: H,
     then: impl FnOnce(&Pages<'_, '_, '_, '_, H>) -> R,
 ) -> R {
-    with_debugged_machine(machine, hooks, None, then)
+    with_machine(machine, hooks, Watchers::default(), |pages, _| then(pages))
+}
+
+/// The same, with somebody who is told of events once [`PageAllocator::set_events`] says so.
+///
+/// # Panics
+/// As for [`with_plain_machine`].
+pub fn with_watched_machine<H: Hooks, R>(
+    machine: &PlainMachine,
+    hooks: H,
+    events: &dyn PageEvents,
+    then: impl FnOnce(&Pages<'_, '_, '_, '_, H>) -> R,
+) -> R {
+    with_machine(machine, hooks, Watchers { events: Some(events), ..Watchers::default() }, |pages, _| then(pages))
+}
+
+/// Who watches a machine.
+#[derive(Clone, Copy, Default)]
+struct Watchers<'w> {
+    debugging: Option<&'w Debugging<'w>>,
+    events: Option<&'w dyn PageEvents>,
 }
 
 /// The same, with debugging switched on if there is any. Its side arrays have an element for each frame, the runs of RAM rounded up to
@@ -184,8 +208,17 @@ pub fn with_pluggable_machine<H: Hooks, R>(
     debugging: Option<&Debugging<'_>>,
     then: impl FnOnce(&Pages<'_, '_, '_, '_, H>, &mut Watermarks<'_>) -> R,
 ) -> R {
+    with_machine(machine, hooks, Watchers { debugging, ..Watchers::default() }, then)
+}
+
+fn with_machine<H: Hooks, R>(
+    machine: &PlainMachine,
+    hooks: H,
+    watchers: Watchers<'_>,
+    then: impl FnOnce(&Pages<'_, '_, '_, '_, H>, &mut Watermarks<'_>) -> R,
+) -> R {
     let (mut then, mut result) = (Some(then), None);
-    boot(machine, hooks, debugging, &mut |pages, marks| result = then.take().map(|then| then(pages, marks)));
+    boot(machine, hooks, watchers, &mut |pages, marks| result = then.take().map(|then| then(pages, marks)));
     result.expect("a machine that boots calls what comes then")
 }
 
@@ -193,7 +226,7 @@ pub fn with_pluggable_machine<H: Hooks, R>(
 fn boot<H: Hooks>(
     machine: &PlainMachine,
     hooks: H,
-    debugging: Option<&Debugging<'_>>,
+    watchers: Watchers<'_>,
     then: &mut dyn FnMut(&Pages<'_, '_, '_, '_, H>, &mut Watermarks<'_>),
 ) {
     let ranges: Vec<_> = machine
@@ -242,7 +275,8 @@ fn boot<H: Hooks>(
     let mut pieces = vec![ZonePiece::EMPTY; (ranges.len() + 1) * (populated.len() + 1)];
     let blocks = Pageblocks::build(&layout, &map, machine.pageblock, &zones, &records, &mut pieces)
         .expect("room for every piece");
-    let mut buddy = Buddy::new(map, blocks, &mut zones, largest, true).expect("orders that fit");
+    let mut buddy =
+        Buddy::new(map, blocks, &mut zones, largest, machine.mobility_grouping).expect("orders that fit");
     free_ram(&mut buddy, &layout, all, &machine.cma);
 
     let mut order = vec![NodeId::ZERO; ZoneLists::required_len(&layout)];
@@ -271,7 +305,7 @@ fn boot<H: Hooks>(
     watermarks.init_per_zone_wmark_min(&cpus);
     let marks = watermarks.zones().to_vec();
     let room = if machine.plug.frames > 0 { Pageset { high: 512, batch: 63 } } else { Pageset::default() };
-    serve_debugged(
+    serve_watched(
         &mut buddy,
         kinds,
         &lists,
@@ -279,7 +313,7 @@ fn boot<H: Hooks>(
         (&marks, room),
         &machine.cpus,
         hooks,
-        debugging,
+        watchers,
         &mut |pages| then(pages, &mut watermarks),
     );
 }
@@ -319,14 +353,14 @@ pub fn serve<'s, 'a, H: Hooks, R>(
 ) -> R {
     let (mut then, mut result) = (Some(then), None);
     let marks = (marks, Pageset::default());
-    serve_debugged(buddy, kinds, lists, layout, marks, nodes, hooks, None, &mut |pages| {
+    serve_watched(buddy, kinds, lists, layout, marks, nodes, hooks, Watchers::default(), &mut |pages| {
         result = then.take().map(|then| then(pages));
     });
     result.expect("an allocator in service calls what comes then")
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a page allocator is made of")]
-fn serve_debugged<'s, 'a, H: Hooks>(
+fn serve_watched<'s, 'a, H: Hooks>(
     buddy: &mut Buddy<'_, 's, 'a>,
     kinds: ZoneSet,
     lists: &ZoneLists<'_>,
@@ -334,7 +368,7 @@ fn serve_debugged<'s, 'a, H: Hooks>(
     (marks, room): (&[ZoneMarks], Pageset),
     nodes: &[NodeId],
     hooks: H,
-    debugging: Option<&Debugging<'_>>,
+    watchers: Watchers<'s>,
     then: &mut dyn FnMut(&Pages<'_, '_, 's, 'a, H>),
 ) {
     let (base, zones) = buddy.parts();
@@ -381,8 +415,12 @@ fn serve_debugged<'s, 'a, H: Hooks>(
         })
         .collect();
     let allocator = PageAllocator::new(base, kinds, fallbacks, &cells, &cpus, NoInterrupts, hooks);
-    let allocator = match debugging {
+    let allocator = match watchers.debugging {
         Some(debugging) => allocator.with_debugging(debugging),
+        None => allocator,
+    };
+    let allocator = match watchers.events {
+        Some(events) => allocator.with_events(events),
         None => allocator,
     };
     let claimed = Mutex::new(vec![false; nodes.len()]);

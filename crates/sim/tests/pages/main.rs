@@ -1,11 +1,13 @@
 //! The page allocator in service on hosted machines: facts, a model, threads, and every way to fail.
 
+mod ageing;
 mod bulk;
 mod cma;
 mod compact;
 mod compound;
 mod contig;
 mod debug;
+mod events;
 mod exact;
 mod facts;
 mod hotplug;

@@ -17,6 +17,8 @@ bitflags! {
         const DEBUG = 8;
         /// Memory came or went: zones are tried in another order, or lists hold more or less.
         const ZONES = 0x10;
+        /// Somebody is told of allocations and frees ([`PageEvents`](super::PageEvents)).
+        const EVENTS = 0x20;
     }
 }
 

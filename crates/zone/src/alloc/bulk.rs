@@ -206,7 +206,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         }
         drop(own);
         self.tell_boost(cell, flags, boosted);
-        if gfp.contains(Gfp::ZERO) || self.debugging_now(cx).is_some() {
+        if gfp.contains(Gfp::ZERO) || self.debugging_now(cx).is_some() || self.events_now(cx).is_some() {
             for slot in &mut slots[..filled] {
                 *slot = slot.take().map(|page| self.finish(cx, gfp, page));
             }

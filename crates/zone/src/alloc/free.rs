@@ -84,6 +84,12 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             }
             debugging.freed(&self.ground.map, &mut frames);
         }
+        if let Some(events) = self.events_now(cx) {
+            let Some(order) = frames.order().filter(|&order| order <= self.ground.largest) else {
+                return self.free_block_by_block(cx, frames);
+            };
+            events.event(&super::PageEvent::Free { pfn: self.ground.map.pfn(frames.start()), order });
+        }
         self.answer(cx);
         // No order beyond a pageblock's has lists.
         if frames.len() > self.ground.blocks.order().pages().max(1 << super::pcp::COSTLY_ORDER) {

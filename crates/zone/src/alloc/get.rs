@@ -91,6 +91,24 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         gfp: Gfp,
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
+        let result = self.alloc_among(cx, nid, nodes, gfp, order);
+        if result.is_err()
+            && let Some(events) = self.events_now(cx)
+        {
+            self.tell_alloc(events, gfp, order, None);
+        }
+        result
+    }
+
+    #[track_caller]
+    fn alloc_among(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        nodes: Option<&NodeMask>,
+        gfp: Gfp,
+        order: Order,
+    ) -> Result<Frames<'a>, AllocFailure> {
         let lists = self.zonelists.load(Relaxed);
         let wanted = self.prepare(cx, nid, nodes, gfp, order)?;
         let frames = match self.first_attempt(cx, nid, wanted) {

@@ -27,6 +27,7 @@ pub mod compact;
 mod context;
 mod contig;
 mod error;
+mod events;
 mod exact;
 pub mod extfrag;
 pub mod fallback;
@@ -56,6 +57,7 @@ pub use compact::{CompactEvents, CompactState};
 pub use context::Context;
 pub use contig::ContigError;
 pub use error::AllocFailure;
+pub use events::{PageEvent, PageEvents};
 pub use fallback::{Candidate, Fallbacks, ZoneRef};
 pub use flags::{AllocFlags, TaskFlags};
 pub use hooks::{
@@ -103,6 +105,7 @@ pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
     /// How often the fallback orders were written anew.
     pub(super) zonelists: AtomicU32,
     pub(crate) debugging: Option<&'z Debugging<'z>>,
+    pub(super) events: Option<&'s dyn PageEvents>,
 }
 
 impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H> {
@@ -135,6 +138,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             cma: CmaEvents::default(),
             zonelists: AtomicU32::new(0),
             debugging: None,
+            events: None,
         };
         for piece in allocator.ground.blocks.pieces() {
             let range = piece.range();

@@ -85,6 +85,9 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         if gfp.contains(Gfp::COMP) {
             self.ground.map.make_compound(&mut frames);
         }
+        if let Some(events) = self.events_now(cx) {
+            self.tell_alloc(events, gfp, frames.order().unwrap_or_default(), Some(&frames));
+        }
         frames
     }
 

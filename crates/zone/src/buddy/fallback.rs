@@ -1,5 +1,6 @@
 //! Choosing a block: the smallest that fits, then CMA, then another type's lists.
 
+use super::watch::{Examined, Fallback, Trail};
 use super::zone::Place;
 use super::{BuddyZone, Ground, MigrateType, Request};
 use pagewright_addr::Order;
@@ -126,29 +127,66 @@ impl<'a> Ground<'a> {
     /// request's. Returns whether there is something to try again with.
     fn steal(&self, z: &mut BuddyZone<'_, 'a>, request: Request) -> bool {
         let Request { order, migrate, no_fragment, .. } = request;
+        let mut trail = z.watch.0.map(|_| Trail::new());
         let lowest = if no_fragment { order.max(self.blocks.order()) } else { order };
         // The largest block first: it makes the best chance that the whole pageblock can be had, and that the next such
         // request needs no fallback.
         for from in orders(lowest, self.largest).rev() {
-            let Some((idx, whole)) = self.fallback_block(z, from, migrate) else { continue };
+            let Some((idx, whole)) = self.fallback_block(z, from, migrate, &mut trail) else { continue };
             if !whole && migrate == MigrateType::Movable && from > order {
                 // A movable allocation fragments nothing for good, so it takes the smallest block instead.
-                return self.steal_smallest(z, order, migrate);
+                return self.steal_smallest(z, request, trail);
             }
-            self.convert(z, idx, from, migrate, whole);
+            self.convert_watched(z, idx, from, request, whole, trail);
             return true;
         }
         false
     }
 
-    fn steal_smallest(&self, z: &mut BuddyZone<'_, 'a>, order: Order, migrate: MigrateType) -> bool {
-        for from in orders(order, self.largest) {
-            if let Some((idx, whole)) = self.fallback_block(z, from, migrate) {
-                self.convert(z, idx, from, migrate, whole);
+    fn steal_smallest(&self, z: &mut BuddyZone<'_, 'a>, request: Request, mut trail: Option<Trail>) -> bool {
+        for from in orders(request.order, self.largest) {
+            if let Some((idx, whole)) = self.fallback_block(z, from, request.migrate, &mut trail) {
+                self.convert_watched(z, idx, from, request, whole, trail);
                 return true;
             }
         }
         false
+    }
+
+    /// [`Self::convert`], told to who watches.
+    fn convert_watched(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        idx: FrameIdx,
+        order: Order,
+        request: Request,
+        whole: bool,
+        trail: Option<Trail>,
+    ) {
+        let (Some(watch), Some(trail)) = (z.watch.0, trail) else {
+            return self.convert(z, idx, order, request.migrate, whole);
+        };
+        let (list, before) = (self.list_of(idx), self.blocks.migrate_type(idx));
+        let occupied = z.occupied_lists(self.largest);
+        self.convert(z, idx, order, request.migrate, whole);
+        let (zone, after, pageblock) = (z.id, self.blocks.migrate_type(idx), self.blocks.order());
+        watch.fallback(&Fallback {
+            zone,
+            request,
+            block: idx,
+            order,
+            list,
+            before,
+            after,
+            pageblock,
+            occupied,
+            trail,
+        });
+    }
+
+    /// The type of the list that a free block is in.
+    fn list_of(&self, idx: FrameIdx) -> MigrateType {
+        MigrateType::from_index(self.map.data(idx) as usize).unwrap_or(MigrateType::Unmovable)
     }
 
     /// `find_suitable_fallback`: a free block of another type, and whether its whole pageblock may change type.
@@ -157,8 +195,15 @@ impl<'a> Ground<'a> {
         z: &mut BuddyZone<'_, 'a>,
         order: Order,
         to: MigrateType,
+        trail: &mut Option<Trail>,
     ) -> Option<(FrameIdx, bool)> {
-        let idx = to.fallbacks().iter().find_map(|&from| self.first_free(z, order, from))?;
+        let idx = to.fallbacks().iter().find_map(|&list| {
+            let block = self.first_free(z, order, list);
+            if let Some(trail) = trail {
+                trail.push(Examined { order, list, block });
+            }
+            block
+        })?;
         Some((idx, self.may_take_pageblock(order, to)))
     }
 

@@ -65,6 +65,7 @@ mod migrate;
 mod pageblock;
 mod stats;
 mod validate;
+mod watch;
 pub(crate) mod zone;
 
 pub use error::{AllocError, BuddyError};
@@ -72,6 +73,7 @@ pub use migrate::MigrateType;
 pub use pageblock::{PageblockError, PageblockViolation, Pageblocks, ZonePiece};
 pub use stats::MigrateCounts;
 pub use validate::Violation;
+pub use watch::{Examined, Fallback, WatchFallbacks};
 pub use zone::{BuddyZone, Steals};
 
 use crate::ZoneKind;

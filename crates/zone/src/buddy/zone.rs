@@ -4,6 +4,7 @@
 //! type is kept in that frame's `data`. Whoever calls holds the zone exclusively.
 
 use super::hardened;
+use super::watch::{Watch, WatchFallbacks};
 use super::{MigrateType, ZoneId};
 use crate::ZoneKind;
 use pagewright_addr::{NodeId, Order};
@@ -68,6 +69,8 @@ pub struct BuddyZone<'s, 'a> {
     pub(super) steals: Steals,
     /// Neighbours in lists are checked.
     hardened: bool,
+    /// Who is told of fallbacks.
+    pub(super) watch: Watch<'s>,
 }
 
 impl<'s, 'a> BuddyZone<'s, 'a> {
@@ -90,6 +93,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             mixed: false,
             steals: Steals::default(),
             hardened: false,
+            watch: Watch::default(),
         }
     }
 
@@ -158,6 +162,11 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         self.hardened = on;
     }
 
+    /// Tells of fallbacks from now on, or no longer.
+    pub(crate) fn watch(&mut self, watch: Option<&'s dyn WatchFallbacks>) {
+        self.watch = Watch(watch);
+    }
+
     pub(super) fn list(&self, order: Order, migrate: MigrateType) -> &List {
         &self.lists[order.index()][migrate.index()]
     }
@@ -182,6 +191,12 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         let untouched =
             u64::from(self.extents.frames() > 0) << (16 * MigrateType::Movable as u8 + largest.get());
         [a | b << 16 | c << 32 | d << 48 | untouched, e | f << 16]
+    }
+
+    /// The same, type by type.
+    pub(super) fn occupied_lists(&self, largest: Order) -> Occupied {
+        let [low, high] = self.occupied(largest);
+        core::array::from_fn(|at| (if at < 4 { low >> (16 * at) } else { high >> (16 * (at - 4)) }) as u16)
     }
 
     /// Links a free block, which the map already knows as free.
