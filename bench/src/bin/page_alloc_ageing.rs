@@ -26,7 +26,7 @@ fn table(title: &str, reports: &[(&str, Report)], value: impl Fn(&Sample) -> u64
 
 fn main() {
     let mut args = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
-    let (ticks, seed) = (args.next().unwrap_or(4_000_000), args.next().unwrap_or(1));
+    let (ticks, seed) = (args.next().unwrap_or(2_000_000), args.next().unwrap_or(1));
     let machine = PlainMachine { dma32_end: 0x4_0000 + FRAMES / 4, ..PlainMachine::new(FRAMES, 1) };
     let life = Life { machine, ticks, samples: SAMPLES, seed };
     loops::pin(0);

@@ -151,8 +151,8 @@ enum Held<'a> {
 }
 
 /// One life in progress.
-struct Living<'p, 'x, 'y, 'z, 'm, 's, 'a> {
-    pages: &'p Pages<'y, 'z, 'm, 's, 'a, &'x World>,
+struct Living<'p, 'x, 'z, 'm, 's, 'a> {
+    pages: &'p Pages<'z, 'm, 's, 'a, &'x World>,
     cx: &'p Context<'p, 'm, 'a>,
     world: &'x World,
     kcompactd: Kcompactd,
@@ -168,7 +168,7 @@ struct Living<'p, 'x, 'y, 'z, 'm, 's, 'a> {
     total: u64,
 }
 
-impl<'a> Living<'_, '_, '_, '_, '_, '_, 'a> {
+impl<'a> Living<'_, '_, '_, '_, '_, 'a> {
     fn free(&self) -> u64 {
         self.pages.allocator.zones().iter().map(|zone| zone.free_pages()).sum()
     }

@@ -31,7 +31,7 @@ impl WatchFallbacks for Lines {
 }
 
 /// A pair of order 1; where it was.
-fn pair<'m, 'a>(m: &Pages<'_, '_, 'm, '_, 'a, NoHooks>, cx: &Context<'_, 'm, 'a>) -> u32 {
+fn pair<'m, 'a>(m: &Pages<'_, 'm, '_, 'a, NoHooks>, cx: &Context<'_, 'm, 'a>) -> u32 {
     let page = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, order(1)).unwrap();
     let at = page.start().get();
     m.allocator.free_pages(cx, page);
