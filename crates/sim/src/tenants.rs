@@ -101,6 +101,11 @@ impl<'a> Tenants<'a> {
         self.table().by_frame.iter().find(|(_, t)| t.name == name).map(|(&at, _)| FrameIdx::new(at))
     }
 
+    /// Every tenant with where its page begins and how many frames it has, by place.
+    pub fn places(&self) -> Vec<(u64, FrameIdx, u64)> {
+        self.table().by_frame.iter().map(|(&at, t)| (t.name, FrameIdx::new(at), t.pages)).collect()
+    }
+
     /// All tenants' names, by place.
     pub fn names(&self) -> Vec<u64> {
         self.table().by_frame.values().map(|t| t.name).collect()
