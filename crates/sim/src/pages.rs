@@ -174,7 +174,9 @@ pub fn with_watched_machine<H: Hooks, R>(
     events: &dyn PageEvents,
     then: impl FnOnce(&Pages<'_, '_, '_, '_, H>) -> R,
 ) -> R {
-    with_machine(machine, hooks, Watchers { events: Some(events), ..Watchers::default() }, |pages, _| then(pages))
+    with_machine(machine, hooks, Watchers { events: Some(events), ..Watchers::default() }, |pages, _| {
+        then(pages)
+    })
 }
 
 /// Who watches a machine.
