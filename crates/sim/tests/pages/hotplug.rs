@@ -1,5 +1,6 @@
 //! Memory that comes and goes while the machine runs.
 
+mod lists;
 mod model;
 
 use super::contig::{all_leave, settle, small};

@@ -4,11 +4,12 @@ use super::flags::{AllocFlags, TaskFlags};
 use super::hooks::{Effort, Hooks, NodeReclaim, Step};
 use super::pcp::COSTLY_ORDER;
 use super::prepare::Wanted;
+use super::slow::GaveUp;
 use super::{AllocFailure, Candidate, Context, PageAllocator, ZoneCell};
 use crate::buddy::MigrateType;
 use crate::gfp::Gfp;
 use crate::{NodeMask, ZoneKind};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
 use pagewright_platform::Interrupts;
@@ -109,18 +110,21 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         gfp: Gfp,
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
-        let lists = self.zonelists.load(Relaxed);
-        let wanted = self.prepare(cx, nid, nodes, gfp, order)?;
-        let frames = match self.first_attempt(cx, nid, wanted) {
-            Some(frames) => frames,
-            None => match self.alloc_slow(cx, nid, &wanted) {
-                Some(frames) => frames,
-                // It may have walked lists that were being written anew.
-                None if self.zonelists.load(Relaxed) != lists => {
-                    return self.alloc_pages_nodemask(cx, nid, nodes, gfp, order);
+        let mut lists = self.zonelists.load(Acquire);
+        let mut wanted = self.prepare(cx, nid, nodes, gfp, order)?;
+        let frames = loop {
+            if let Some(frames) = self.first_attempt(cx, nid, wanted) {
+                break frames;
+            }
+            match self.alloc_slow(cx, nid, &wanted, lists) {
+                Ok(frames) => break frames,
+                // The same request once more: it is neither counted nor told again.
+                Err(GaveUp::ListsChanged(now)) => {
+                    lists = now;
+                    wanted = self.work_out(cx, nid, nodes, gfp, order)?;
                 }
-                None => return Err(AllocFailure::NoMemory { order, gfp: wanted.gfp }),
-            },
+                Err(GaveUp::NoMemory) => return Err(AllocFailure::NoMemory { order, gfp: wanted.gfp }),
+            }
         };
         Ok(self.finish(cx, wanted.gfp, frames))
     }

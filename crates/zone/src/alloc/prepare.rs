@@ -27,7 +27,8 @@ pub(super) struct Wanted<'w> {
 }
 
 impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
-    /// Works a mask out, and answers what this CPU was asked.
+    /// Works a mask out, answers what this CPU was asked, and fails where a failure is injected: once for each request, however often
+    /// it is tried.
     pub(super) fn prepare<'w>(
         &self,
         cx: &Context<'w, 'm, 'a>,
@@ -37,6 +38,24 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         order: Order,
     ) -> Result<Wanted<'w>, AllocFailure> {
         self.injected(cx)?;
+        let wanted = self.work_out(cx, nid, nodes, gfp, order)?;
+        self.answer(cx);
+        if let Some(failure) = self.debugging_now(cx).and_then(|debugging| debugging.fails(wanted.gfp, order))
+        {
+            return Err(failure);
+        }
+        Ok(wanted)
+    }
+
+    /// What a mask asks for, with the fallback orders of now.
+    pub(super) fn work_out<'w>(
+        &self,
+        cx: &Context<'w, 'm, 'a>,
+        nid: NodeId,
+        nodes: Option<&'w NodeMask>,
+        gfp: Gfp,
+        order: Order,
+    ) -> Result<Wanted<'w>, AllocFailure> {
         let largest = self.ground.largest;
         if order > largest {
             return Err(AllocFailure::TooLarge { order, largest });
@@ -45,10 +64,6 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         let highest = gfp.zone(self.kinds).map_err(|_| AllocFailure::Mask(gfp))?;
         let migrate = gfp.migrate_type(self.ground.mobility_grouping).map_err(|_| AllocFailure::Mask(gfp))?;
         let preferred = self.first_zone(nid, highest, nodes).ok_or(AllocFailure::NoMemory { order, gfp })?;
-        self.answer(cx);
-        if let Some(failure) = self.debugging_now(cx).and_then(|debugging| debugging.fails(gfp, order)) {
-            return Err(failure);
-        }
         Ok(Wanted { gfp, order, migrate, highest, preferred, nodes })
     }
 

@@ -17,6 +17,7 @@ use super::report::{Failure, InService};
 use super::{Context, PageAllocator};
 use crate::NodeMask;
 use crate::gfp::{Gfp, GfpWarning};
+use core::sync::atomic::Ordering::Acquire;
 use pagewright_addr::NodeId;
 use pagewright_page::Frames;
 use pagewright_platform::Interrupts;
@@ -36,14 +37,27 @@ enum Round<'a> {
     Hopeless,
 }
 
+/// Why the slow path found nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum GaveUp {
+    /// It may have walked fallback orders that were being written anew; how often they were by now.
+    ListsChanged(u32),
+    /// There is none to be had, as was told.
+    NoMemory,
+}
+
 impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
-    /// The slow path. `None` if the allocation fails.
+    /// The slow path. `lists` says how often the fallback orders had been written when the request began.
+    ///
+    /// # Errors
+    /// [`GaveUp`]; only the last attempt's failure is told.
     pub(super) fn alloc_slow(
         &self,
         cx: &Context<'_, 'm, 'a>,
         nid: NodeId,
         wanted: &Wanted<'_>,
-    ) -> Option<Frames<'a>> {
+        lists: u32,
+    ) -> Result<Frames<'a>, GaveUp> {
         let mut wanted = *wanted;
         for warning in GfpWarning::of(wanted.gfp, wanted.order) {
             self.hooks.step(Step::Warn(warning));
@@ -52,25 +66,29 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
             wanted.gfp.remove(Gfp::ATOMIC);
         }
         let nodes = wanted.nodes;
-        let found = self.slow_rounds(cx, nid, &mut wanted);
-        if found.is_none() {
-            self.hooks.step(Step::Fail);
-            if !wanted.gfp.contains(Gfp::NOWARN) {
-                let Wanted { gfp, order, highest, .. } = wanted;
-                let mem = InService { allocator: self, cx };
-                let task = cx.task;
-                self.hooks.report(&Failure {
-                    gfp,
-                    order,
-                    nodes,
-                    mems_allowed: cx.nodes,
-                    task,
-                    highest,
-                    mem: &mem,
-                });
-            }
+        if let Some(frames) = self.slow_rounds(cx, nid, &mut wanted) {
+            return Ok(frames);
         }
-        found
+        let now = self.zonelists.load(Acquire);
+        if now != lists {
+            return Err(GaveUp::ListsChanged(now));
+        }
+        self.hooks.step(Step::Fail);
+        if !wanted.gfp.contains(Gfp::NOWARN) {
+            let Wanted { gfp, order, highest, .. } = wanted;
+            let mem = InService { allocator: self, cx };
+            let task = cx.task;
+            self.hooks.report(&Failure {
+                gfp,
+                order,
+                nodes,
+                mems_allowed: cx.nodes,
+                task,
+                highest,
+                mem: &mem,
+            });
+        }
+        Err(GaveUp::NoMemory)
     }
 
     fn attempt(
