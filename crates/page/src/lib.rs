@@ -51,6 +51,7 @@
 #[cfg(any(test, doc))]
 extern crate std;
 
+mod counts;
 mod extents;
 pub mod flags_layout;
 mod frames;

@@ -24,6 +24,7 @@ pub use validate::MapViolation;
 
 use crate::{
     FrameIdx, Frames, OwnerHandle, PageFlags, PageMeta, PageStorage, Pristine, SectionTable, State, Word,
+    counts,
 };
 use core::fmt;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
@@ -216,9 +217,7 @@ impl<'a> PageMap<'a> {
     /// The same; `None` if nobody refers to it (`get_page_unless_zero`).
     #[track_caller]
     pub fn try_take_reference(&self, idx: FrameIdx) -> Option<u32> {
-        let more = |counts: u64| (counts as u32 > 0 && counts as u32 != u32::MAX).then_some(counts + 1);
-        let before = self.slot(idx).counts.fetch_update(AcqRel, Relaxed, more).ok()?;
-        Some(before as u32 + 1)
+        counts::take_reference(&self.slot(idx).counts)
     }
 
     /// Gives a reference back and tells how many are left. The last one is not given back so: whoever has it frees the block.
@@ -236,9 +235,7 @@ impl<'a> PageMap<'a> {
     /// The same; `None` if it is the last one, which stays (`put_page_testzero` says so too, and takes it).
     #[track_caller]
     pub fn try_drop_reference(&self, idx: FrameIdx) -> Option<u32> {
-        let less = |counts: u64| (counts as u32 > 1).then(|| counts - 1);
-        let before = self.slot(idx).counts.fetch_update(AcqRel, Relaxed, less).ok()?;
-        Some(before as u32 - 1)
+        counts::drop_reference(&self.slot(idx).counts)
     }
 
     /// How many page-table entries map the frame (page_mapcount).

@@ -2,7 +2,7 @@
 //! [`super`].
 
 use super::{PageMap, wrong};
-use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, Pristine, State, Use, Word};
+use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, Pristine, State, Use, Word, counts};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pagewright_addr::Order;
 
@@ -198,8 +198,10 @@ impl<'a> PageMap<'a> {
     pub fn withdraw(&self, idx: FrameIdx, usage: Use, owner: OwnerHandle) -> Frames<'a> {
         let slot = self.slot(idx);
         let mut order = Order::ZERO;
+        // From here on nobody takes a reference who finds the frame meanwhile: what was seen of the counts stays true.
+        let frozen = counts::freeze(&slot.counts);
         let taken = slot.word.fetch_update(Acquire, Relaxed, |bits| {
-            if slot.owner.load(Relaxed) != owner.bits() || slot.counts.load(Relaxed) > 1 {
+            if !frozen || slot.owner.load(Relaxed) != owner.bits() {
                 return None;
             }
             let (word, deposited) = Word::from_bits(bits).withdraw(usage)?;
@@ -207,6 +209,9 @@ impl<'a> PageMap<'a> {
             Some(word.bits())
         });
         if taken.is_err() {
+            if frozen {
+                slot.set_refcount(1);
+            }
             wrong("nothing deposited under this use and owner, or still referenced or mapped", idx, slot);
         }
         slot.owner.store(0, Relaxed);
