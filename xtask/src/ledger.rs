@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Folders whose Rust files are looked at.
-const PLACES: [&str; 6] = ["crates", "lab", "bench", "fuzz", "kernel", "examples"];
+const PLACES: [&str; 7] = ["crates", "lab", "bench", "fuzz", "kernel", "examples", "tests"];
 
 /// Whether a Rust source uses `unsafe`: as a word in code, apart from comments and the lint's own name.
 fn uses_unsafe(source: &str) -> bool {

@@ -11,6 +11,7 @@ mod cmd;
 mod fuzz;
 #[cfg(test)]
 mod ledger;
+mod loom;
 mod memblock_suite;
 mod names;
 mod project;
@@ -41,6 +42,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Repeat the randomised tests with fresh seeds until the time is up
     Soak(soak::Options),
+    /// Explore every interleaving of what is lock-free
+    Loom(loom::Options),
     /// Boot every device tree of Debian's arm and arm64 kernel packages
     Boards(boards::Options),
     /// Measure; judges nothing
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Audit => audit::run(&project),
         Command::Fuzz(options) => fuzz::run(&project, &options),
         Command::Soak(options) => soak::run(&project, &options),
+        Command::Loom(options) => loom::run(&project, &options),
         Command::Boards(options) => boards::run(&project, &options),
         Command::Bench(options) => bench::run(&project, &options),
         Command::Qemu(options) => qemu::run(&project, &options),

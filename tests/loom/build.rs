@@ -1,0 +1,78 @@
+//! Makes copies of the library's own sources in which atomics are loom's, so that what is explored is what is shipped.
+//!
+//! Loom's atomics are made at run time, so that `const` goes from what makes them; and loom must be told where a thread waits. Each
+//! replacement must find its text: a source that has changed fails the build, and is looked at again.
+
+use std::path::Path;
+use std::{env, fs};
+
+/// A source: its place, the copy's name, what is replaced by what.
+struct Source {
+    path: &'static str,
+    name: &'static str,
+    replace: &'static [(&'static str, &'static str)],
+}
+
+const ATOMIC: (&str, &str) = ("core::sync::atomic", "loom::sync::atomic");
+
+const SOURCES: [Source; 3] = [
+    Source {
+        path: "../../crates/platform/src/spin.rs",
+        name: "spin.rs",
+        replace: &[
+            ATOMIC,
+            ("core::hint::spin_loop()", "loom::thread::yield_now()"),
+            // Who waits gives way once before it tries again: loom would explore for ever how long an old value may be seen.
+            ("while self.held.load(Relaxed)", ""),
+            // `lock_api` wants a constant: the methods stand by themselves.
+            ("unsafe impl RawMutex for Spin {", "impl Spin {"),
+            (
+                "const INIT: Self = Self { held: AtomicBool::new(false) };",
+                "pub(crate) fn new() -> Self { Self { held: AtomicBool::new(false) } }",
+            ),
+            // A swap that fails writes what was there already; loom takes that for a write whose place among others is open.
+            (
+                "!self.held.swap(true, Acquire)",
+                "self.held.compare_exchange(false, true, Acquire, Relaxed).is_ok()",
+            ),
+            ("    type GuardMarker = GuardNoSend;\n", ""),
+            ("use lock_api::{GuardNoSend, RawMutex};\n", ""),
+            ("/// A value behind a [`Spin`] lock.\npub type Mutex<T> = lock_api::Mutex<Spin, T>;\n", ""),
+            (
+                "/// The right to that value.\npub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, Spin, T>;\n",
+                "",
+            ),
+            ("    fn lock(", "    pub(crate) fn lock("),
+            ("    fn try_lock(", "    pub(crate) fn try_lock("),
+            ("    unsafe fn unlock(", "    pub(crate) unsafe fn unlock("),
+            ("    fn is_locked(", "    pub(crate) fn is_locked("),
+        ],
+    },
+    Source {
+        path: "../../crates/zone/src/alloc/attention.rs",
+        name: "attention.rs",
+        replace: &[
+            ATOMIC,
+            ("pub const fn new()", "pub fn new()"),
+            ("static NEVER_QUIET: Attention = Attention { word: AtomicU32::new(1 << 31) };", ""),
+            ("pub(super) const NEVER_QUIET: &'static Self = &NEVER_QUIET;", ""),
+        ],
+    },
+    Source { path: "../../crates/page/src/counts.rs", name: "counts.rs", replace: &[ATOMIC] },
+];
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(loom)");
+    let out = env::var("OUT_DIR").expect("cargo sets it");
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={}", source.path);
+        let mut text = fs::read_to_string(source.path).expect("the library's source");
+        for (from, to) in source.replace {
+            assert!(text.contains(from), "{} no longer has `{from}`", source.path);
+            text = text.replace(from, to);
+        }
+        // Module documentation cannot stand in an included file.
+        let text: String = text.lines().map(|l| format!("{}\n", l.replacen("//!", "//", 1))).collect();
+        fs::write(Path::new(&out).join(source.name), text).expect("room for the copy");
+    }
+}
