@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Operations on each page-table format in a round
     #[arg(long, default_value_t = 1_000_000)]
     operations: u64,
+    /// Operations on the page allocator in a round
+    #[arg(long, default_value_t = 100_000_000)]
+    page_operations: u64,
     /// Instead, run a thousand operations on each page-table format under Miri, once (about a minute of processor time for a format with 4 KiB pages, several for larger ones)
     #[arg(long)]
     miri: bool,
@@ -47,6 +50,8 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
         let seed = fresh_seed();
         println!("   PAGEWRIGHT_OPS={} PAGEWRIGHT_SEED={seed}", options.operations);
         let cmd = cmd.env("PAGEWRIGHT_OPS", options.operations.to_string());
+        // So many on the page allocator beside the set of frames, and a tenth as many of all kinds beside the reference model.
+        let cmd = cmd.env("PAGEWRIGHT_PAGE_OPS", options.page_operations.to_string());
         let cmd = cmd.env("PAGEWRIGHT_SEED", seed.to_string());
         let cmd = cmd.env("PROPTEST_CASES", options.cases.to_string()).limit(Duration::from_secs(4 * 3600));
         let out = cmd.run()?;

@@ -9,6 +9,7 @@ mod contig;
 mod debug;
 mod events;
 mod exact;
+mod exercise;
 mod facts;
 mod hotplug;
 mod model;

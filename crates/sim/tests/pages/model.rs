@@ -19,7 +19,7 @@ impl Random {
     }
 }
 
-fn from_env(name: &str, default: u64) -> u64 {
+pub(super) fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
@@ -171,7 +171,7 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
 
 #[test]
 fn random_operations_lose_and_double_nothing() {
-    let ops = from_env("PAGEWRIGHT_OPS", if cfg!(miri) { 60 } else { 60_000 });
+    let ops = from_env("PAGEWRIGHT_PAGE_OPS", if cfg!(miri) { 60 } else { 1_000_000 }) / 3;
     let seed = from_env("PAGEWRIGHT_SEED", 1);
     if cfg!(miri) {
         return play(&PlainMachine { pageblock: order(4), ..PlainMachine::new(2048, 2) }, ops, seed);

@@ -1,0 +1,441 @@
+//! The model: who has each frame.
+
+use super::oracle::Asked;
+use super::{BASE, OPERATION, Summary};
+use crate::pages::{Pages, PlainMachine};
+use crate::tenants::Tenants;
+use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
+use pagewright_page::{FrameIdx, Frames};
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::cma::CmaArea;
+use pagewright_zone::alloc::{AllocFailure, Context, ContigError, NoHooks, TaskFlags};
+use pagewright_zone::buddy::MigrateType;
+
+/// A frame's owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    Nobody,
+    /// Somebody with a token.
+    Token,
+    /// A tenant, who may move.
+    Tenant,
+    /// A tenant who may not.
+    Pinned,
+}
+
+const MASKS: [Gfp; 6] = [
+    Gfp::GFP_KERNEL,
+    Gfp::GFP_HIGHUSER_MOVABLE,
+    Gfp::GFP_KERNEL.union(Gfp::RECLAIMABLE),
+    Gfp::GFP_ATOMIC,
+    Gfp::GFP_KERNEL.union(Gfp::THISNODE),
+    Gfp::GFP_NOWAIT.union(Gfp::MOVABLE),
+];
+const ORDERS: [u8; 16] = [0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 10];
+
+/// The machine and the model.
+pub(super) struct Model<'p, 'z, 'm, 's, 'a, 'w> {
+    pages: &'p Pages<'z, 'm, 's, 'a, NoHooks>,
+    owners: Vec<Owner>,
+    tokens: Vec<Frames<'a>>,
+    /// Of the CMA area.
+    lent: Vec<Frames<'a>>,
+    tenants: Tenants<'a>,
+    names: Vec<u64>,
+    pinned: Vec<u64>,
+    area: Option<CmaArea<'w>>,
+    before: Vec<[u64; Order::LIMIT]>,
+    injecting: bool,
+    summary: Summary,
+}
+
+impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
+    /// `words` has a bit for each page of the CMA area.
+    pub(super) fn new(
+        pages: &'p Pages<'z, 'm, 's, 'a, NoHooks>,
+        machine: &PlainMachine,
+        words: &'w mut [u64],
+    ) -> Self {
+        let total = machine.ram.iter().map(|r| r.2).sum::<u64>();
+        let frames = pages.base.map().len();
+        let mut owners = vec![Owner::Nobody; frames as usize];
+        // Between runs of RAM there may be frames without memory.
+        for (at, owner) in owners.iter_mut().enumerate() {
+            let pfn = pages.base.map().pfn(FrameIdx::new(at as u32)).get();
+            if !machine.ram.iter().any(|r| (r.1..r.1 + r.2).contains(&pfn)) {
+                *owner = Owner::Pinned;
+            }
+        }
+        assert_eq!(owners.iter().filter(|&&o| o == Owner::Nobody).count() as u64, total);
+        let area = machine.cma.first().map(|&(start, len)| {
+            let range = PfnRange::from_len(Pfn::new(start), len);
+            CmaArea::new("exercise", range, Order::ZERO, words).expect("room for its bits")
+        });
+        let mut model = Self {
+            pages,
+            owners,
+            tokens: vec![],
+            lent: vec![],
+            tenants: Tenants::new(*pages.base.map()),
+            names: vec![],
+            pinned: vec![],
+            area,
+            before: vec![],
+            injecting: false,
+            summary: Summary::default(),
+        };
+        model.before = model.buddyinfo();
+        model
+    }
+
+    fn buddyinfo(&self) -> Vec<[u64; Order::LIMIT]> {
+        let allocator = &self.pages.allocator;
+        allocator.zones().iter().map(|zone| allocator.free_blocks_by_order(zone.id())).collect()
+    }
+
+    fn drain(&self) {
+        for cpu in 0..self.pages.cpus() {
+            self.pages.on_cpu(cpu, |cx| self.pages.allocator.drain_local_pages(cx));
+        }
+    }
+
+    /// A token comes.
+    fn take(&mut self, frames: &Frames<'a>) {
+        let start = frames.start().index();
+        for owner in &mut self.owners[start..start + frames.len() as usize] {
+            assert_eq!(*owner, Owner::Nobody, "of {frames:?} somebody has a part");
+            *owner = Owner::Token;
+        }
+    }
+
+    /// A token goes.
+    fn give(&mut self, frames: &Frames<'a>) {
+        let start = frames.start().index();
+        self.owners[start..start + frames.len() as usize].fill(Owner::Nobody);
+    }
+
+    /// Looks where tenants are now.
+    fn look_at_tenants(&mut self) {
+        for owner in &mut self.owners {
+            if *owner == Owner::Tenant {
+                *owner = Owner::Nobody;
+            }
+        }
+        let mut places = self.tenants.places();
+        places.retain(|&(name, at, pages)| {
+            let movable = !self.pinned.contains(&name);
+            for owner in &mut self.owners[at.index()..at.index() + pages as usize] {
+                let was = if movable { Owner::Nobody } else { Owner::Pinned };
+                assert_eq!(*owner, was, "tenant {name} lives where somebody else is, or moved though pinned");
+                if movable {
+                    *owner = Owner::Tenant;
+                }
+            }
+            true
+        });
+        assert_eq!(places.len(), self.names.len(), "no tenant is lost");
+    }
+
+    fn pin(&mut self, name: u64, pinned: bool) {
+        self.tenants.pin(name, pinned);
+        let Some(&(_, at, pages)) = self.tenants.places().iter().find(|place| place.0 == name) else {
+            return;
+        };
+        let owner = if pinned { Owner::Pinned } else { Owner::Tenant };
+        self.owners[at.index()..at.index() + pages as usize].fill(owner);
+        self.pinned.retain(|&other| other != name);
+        if pinned {
+            self.pinned.push(name);
+        }
+    }
+
+    /// One operation: what, and three bytes of how.
+    pub(super) fn operation(&mut self, bytes: [u8; OPERATION]) {
+        let [what, a, b, c] = bytes;
+        self.summary.operations += 1;
+        let pages = self.pages;
+        pages.on_cpu(usize::from(c) % pages.cpus(), |cx| match what % 32 {
+            0..8 => self.allocate(cx, a, b),
+            8..14 => self.free(cx, a, b),
+            14..18 => self.settle(cx, a, b),
+            18..21 => self.evict(cx, a, b),
+            21 => self.repin(a),
+            22 => self.bulk(cx, a, b),
+            23 => pages.allocator.drain_local_pages(cx),
+            24 => pages.allocator.post_drain(),
+            25 | 26 => self.range(cx, a, b, c),
+            27 => self.borrow(cx, a, b),
+            28 => self.give_back(cx, a, b),
+            29 => self.compact(cx, a),
+            30 => {
+                // The n-th of what follows fails; the next such operation ends that.
+                self.injecting = a & 3 != 0;
+                pages.allocator.fail_nth(if self.injecting { u32::from(b % 5) + 1 } else { 0 });
+            }
+            _ => self.fill(cx, a),
+        });
+        if self.summary.operations.is_multiple_of(64) {
+            self.check();
+        }
+    }
+
+    fn failed(&mut self, asked: Asked, failure: AllocFailure) {
+        self.summary.allocations.1 += 1;
+        match failure {
+            AllocFailure::Injected { .. } => assert!(self.injecting, "nobody asked for a failure"),
+            AllocFailure::NoMemory { .. } => {
+                let served = asked.serving_zone(&self.pages.allocator);
+                assert!(served.is_none(), "{asked:?} failed, but {:?} has enough", served.map(|z| z.id()));
+            }
+            other => panic!("{asked:?} cannot fail with {other:?}"),
+        }
+    }
+
+    fn allocate(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
+        let order = Order::new(ORDERS[usize::from(a) % ORDERS.len()]).unwrap_or_default();
+        let gfp = MASKS[usize::from(b) % MASKS.len()] | Gfp::NOWARN;
+        match self.pages.allocator.alloc_pages(cx, gfp, order) {
+            Ok(frames) => {
+                assert_eq!(frames.order(), Some(order));
+                self.summary.allocations.0 += 1;
+                self.take(&frames);
+                self.tokens.push(frames);
+            }
+            Err(failure) => self.failed(Asked { nid: cx.node, gfp, order }, failure),
+        }
+    }
+
+    fn free(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
+        if self.tokens.is_empty() {
+            return;
+        }
+        let at = (usize::from(a) << 8 | usize::from(b)) % self.tokens.len();
+        let frames = self.tokens.swap_remove(at);
+        self.give(&frames);
+        if frames.len() > 1 && b.is_multiple_of(4) {
+            let low = 1 + u64::from(a) % (frames.len() - 1);
+            let (low, high) = self.pages.base.map().split_at(frames, low);
+            self.pages.allocator.free_pages(cx, high);
+            self.pages.allocator.free_pages(cx, low);
+        } else {
+            self.pages.allocator.free_pages(cx, frames);
+        }
+    }
+
+    fn settle(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
+        let order = Order::new([0, 0, 0, 2][usize::from(b) % 4]).unwrap_or_default();
+        // Several at once: tenants are most of what is in use.
+        for _ in 0..1 + a % 8 {
+            let gfp = Gfp::GFP_HIGHUSER_MOVABLE | Gfp::NOWARN;
+            match self.pages.allocator.alloc_pages(cx, gfp, order) {
+                Ok(frames) => {
+                    self.take(&frames);
+                    self.give(&frames);
+                    let start = frames.start().index();
+                    self.owners[start..start + frames.len() as usize].fill(Owner::Tenant);
+                    self.names.push(self.tenants.settle(frames));
+                }
+                Err(failure) => return self.failed(Asked { nid: cx.node, gfp, order }, failure),
+            }
+        }
+    }
+
+    fn evict(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
+        for _ in 0..1 + a % 8 {
+            if self.names.is_empty() {
+                return;
+            }
+            let at = (usize::from(a) << 8 | usize::from(b)) % self.names.len();
+            let name = self.names.swap_remove(at);
+            self.pinned.retain(|&other| other != name);
+            let frames = self.tenants.leave(name).expect("nobody is isolated between operations");
+            self.give(&frames);
+            self.pages.allocator.free_pages(cx, frames);
+        }
+    }
+
+    fn repin(&mut self, a: u8) {
+        if a.is_multiple_of(4)
+            && let Some(&name) = self.pinned.first()
+        {
+            self.pin(name, false);
+        } else if !self.names.is_empty() && self.pinned.len() < 8 {
+            let name = self.names[usize::from(a) % self.names.len()];
+            self.pin(name, true);
+        }
+    }
+
+    fn bulk(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
+        let gfp = MASKS[usize::from(b) % MASKS.len()] | Gfp::NOWARN;
+        let mut slots: Vec<Option<Frames<'a>>> = vec![];
+        slots.resize_with(usize::from(a) % 80, || None);
+        let got = self.pages.allocator.alloc_pages_bulk(cx, gfp, &mut slots);
+        assert!(slots.iter().take(got).all(Option::is_some) && slots.iter().skip(got).all(Option::is_none));
+        for frames in slots.into_iter().flatten() {
+            assert_eq!(frames.len(), 1);
+            self.take(&frames);
+            self.tokens.push(frames);
+        }
+    }
+
+    /// Pages until there are none left, or many.
+    fn fill(&mut self, cx: &Context<'_, 'm, 'a>, a: u8) {
+        let all = cx.with_task(if a >= 0xf0 { TaskFlags::MEMALLOC } else { TaskFlags::empty() });
+        for _ in 0..u32::from(a) * 4 {
+            let gfp = Gfp::GFP_KERNEL | Gfp::NOWARN;
+            let Ok(frames) = self.pages.allocator.alloc_pages(&all, gfp, Order::ZERO) else { return };
+            self.take(&frames);
+            self.tokens.push(frames);
+        }
+    }
+
+    fn owners_of(&self, range: PfnRange) -> Option<&[Owner]> {
+        let start = self.pages.base.map().idx(range.start)?.index();
+        let owners = self.owners.get(start..start + range.len() as usize)?;
+        // One zone, without a gap.
+        let blocks = self.pages.base.pageblocks();
+        let first = FrameIdx::new(start as u32);
+        (blocks.run(first, range.len()) == range.len()).then_some(owners)
+    }
+
+    fn kinds_of(&self, range: PfnRange) -> impl Iterator<Item = MigrateType> + '_ {
+        let start = self.pages.base.map().idx(range.start).map_or(0, FrameIdx::get);
+        (0..range.len() as u32)
+            .map(move |n| self.pages.base.pageblocks().migrate_type(FrameIdx::new(start + n)))
+    }
+
+    /// A contiguous range, somewhere.
+    fn range(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8, c: u8) {
+        // Of others' lists the allocator cannot know: they are emptied.
+        self.pages.allocator.drain_local_pages(cx);
+        if self.pages.cpus() > 1 && c >= 128 {
+            return;
+        }
+        let start = BASE + u64::from(a) * 13 + u64::from(b % 8) * 512;
+        let range = PfnRange::from_len(Pfn::new(start), 1 + u64::from(b) * 3);
+        let owners = self.owners_of(range).map(<[Owner]>::to_vec);
+        let blocked =
+            owners.as_ref().is_none_or(|o| o.iter().any(|o| matches!(o, Owner::Token | Owner::Pinned)));
+        let kept = |kind| matches!(kind, MigrateType::Cma | MigrateType::HighAtomic | MigrateType::Isolate);
+        let free = self.pages.cpus() == 1
+            && owners.is_some_and(|o| o.iter().all(|&o| o == Owner::Nobody))
+            && !self.kinds_of(range).any(kept);
+        let gfp = Gfp::GFP_KERNEL | Gfp::NOWARN;
+        match self.pages.allocator.alloc_contig_range(cx, &self.tenants, range, MigrateType::Movable, gfp) {
+            Ok(frames) => {
+                self.summary.ranges.0 += 1;
+                assert!(!blocked, "{range:?} has pages that do not move");
+                assert_eq!(
+                    (self.pages.base.map().pfn(frames.start()), frames.len()),
+                    (range.start, range.len())
+                );
+                self.look_at_tenants();
+                self.take(&frames);
+                self.tokens.push(frames);
+            }
+            Err(failure) => {
+                self.summary.ranges.1 += 1;
+                assert!(!free || self.injecting, "{range:?} is free: {failure}");
+                assert!(!matches!(failure, ContigError::Interrupted { .. }), "nobody interrupts");
+                self.look_at_tenants();
+            }
+        }
+    }
+
+    /// Pages of the CMA area.
+    fn borrow(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
+        let Some(area) = &self.area else { return };
+        let (count, align) = (1 + u64::from(a), Order::new(b % 7).unwrap_or_default());
+        match self.pages.allocator.cma_alloc(cx, &self.tenants, area, (count, align, true)) {
+            Ok(frames) => {
+                self.summary.cma.0 += 1;
+                assert_eq!(frames.len(), count);
+                let start = self.pages.base.map().pfn(frames.start());
+                let end = start.get() + frames.len();
+                assert!(start.get() >= BASE + 1024 && end <= BASE + 2048, "inside the area");
+                assert_eq!((start.get() - BASE - 1024) % align.pages(), 0, "aligned within it");
+                self.look_at_tenants();
+                self.take(&frames);
+                self.lent.push(frames);
+            }
+            Err(_) => {
+                self.summary.cma.1 += 1;
+                self.look_at_tenants();
+            }
+        }
+        let lent: u64 = self.lent.iter().map(Frames::len).sum();
+        let area = self.area.as_ref().map(|area| self.pages.allocator.cma_figures(area).used);
+        assert_eq!(area, Some(lent), "the area counts what is lent");
+    }
+
+    fn give_back(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
+        let Some(area) = self.area.as_ref().filter(|_| !self.lent.is_empty()) else { return };
+        let frames = self.lent.swap_remove(usize::from(a) % self.lent.len());
+        let frames = if frames.len() > 1 && b.is_multiple_of(2) {
+            let low = 1 + u64::from(b) % (frames.len() - 1);
+            let (low, high) = self.pages.base.map().split_at(frames, low);
+            self.lent.push(high);
+            low
+        } else {
+            frames
+        };
+        let (start, len) = (frames.start().index(), frames.len() as usize);
+        self.pages.allocator.cma_release(cx, area, frames).expect("it is the area's");
+        self.owners[start..start + len].fill(Owner::Nobody);
+    }
+
+    fn compact(&mut self, cx: &Context<'_, 'm, 'a>, a: u8) {
+        let nid = NodeId::new(u16::from(a % 2))
+            .filter(|nid| self.pages.allocator.zones().iter().any(|zone| zone.nid() == *nid));
+        self.pages.allocator.compact_node(cx, &self.tenants, nid.unwrap_or_default());
+        self.look_at_tenants();
+    }
+
+    /// Every frame is somewhere, and only there.
+    fn check(&self) {
+        let allocator = &self.pages.allocator;
+        assert_eq!(allocator.validate(), Ok(()));
+        let free: u64 = allocator.zones().iter().map(|zone| zone.free_pages()).sum();
+        let listed: u64 = (0..self.pages.cpus())
+            .map(|cpu| {
+                self.pages.on_cpu(cpu, |cx| {
+                    let own = cx.cpu.enter().expect("nobody is interrupted");
+                    allocator.zones().iter().map(|zone| u64::from(own.count(zone.id()))).sum::<u64>()
+                })
+            })
+            .sum();
+        let nobody = self.owners.iter().filter(|&&owner| owner == Owner::Nobody).count() as u64;
+        assert_eq!(free + listed, nobody, "free memory is what nobody has");
+    }
+
+    /// Everything goes back.
+    pub(super) fn end(mut self) -> Summary {
+        let pages = self.pages;
+        pages.allocator.fail_nth(0);
+        self.tenants.check();
+        self.summary.moved = pages.allocator.migrate_events().success();
+        pages.on_cpu(0, |cx| {
+            for frames in std::mem::take(&mut self.lent) {
+                let area = self.area.as_ref().expect("it was lent by one");
+                pages.allocator.cma_release(cx, area, frames).expect("it is the area's");
+            }
+            for name in std::mem::take(&mut self.names) {
+                self.tokens.push(self.tenants.leave(name).expect("nobody is isolated at the end"));
+            }
+            std::mem::take(&mut self.tokens)
+                .into_iter()
+                .for_each(|frames| pages.allocator.free_pages(cx, frames));
+        });
+        self.drain();
+        assert_eq!(pages.allocator.validate(), Ok(()));
+        // Blocks kept for urgent requests do not merge with others: there, only pages are compared.
+        let kept = pages.allocator.zones().iter().any(|zone| zone.highatomic_pages() > 0);
+        let count = |zones: &[[u64; Order::LIMIT]]| -> Vec<u64> {
+            zones.iter().map(|zone| zone.iter().enumerate().map(|(n, blocks)| blocks << n).sum()).collect()
+        };
+        let now = self.buddyinfo();
+        assert_eq!(count(&now), count(&self.before), "every page is back");
+        assert!(kept || now == self.before, "in blocks as large as before: {now:?}");
+        self.summary
+    }
+}
