@@ -22,7 +22,6 @@ pub use state::{COMPACT_MAX_DEFER_SHIFT, CompactEvents, CompactState};
 
 use super::extfrag::{ContigPageInfo, EXTFRAG_THRESHOLD, ScoreMarks};
 use super::migrate::{Batch, Migrate, MigrateMode};
-use super::pcp::COSTLY_ORDER;
 use super::prepare::Wanted;
 use super::{AllocFlags, CompactPriority, CompactResult, Context, Hooks, PageAllocator, TaskFlags, ZoneCell};
 use crate::ZoneKind;
@@ -197,24 +196,36 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         flags: AllocFlags,
         highest: ZoneKind,
     ) -> Outcome {
-        if cell.watermark_ok(order, cell.mark(flags), highest, flags) {
-            return Outcome::Success;
-        }
-        // Room for the pages that are on their way, twice.
-        let costly = order.get() > COSTLY_ORDER;
-        let mark = cell.mark(if costly { AllocFlags::WMARK_LOW } else { AllocFlags::WMARK_MIN });
-        let gap = 2 * order.pages();
-        if !cell.watermark_ok(Order::ZERO, mark + gap, highest, AllocFlags::CMA) {
-            return Outcome::Skipped;
-        }
-        if costly {
+        let outcome = Self::suitable_with(cell, order, flags, highest, cell.free_pages());
+        if outcome == Outcome::Continue && Self::is_costly(order) {
             let index =
                 ContigPageInfo::new(&self.free_blocks_by_order(cell.id()), order).fragmentation_index();
             if (0..=EXTFRAG_THRESHOLD).contains(&index) {
                 return Outcome::Skipped;
             }
         }
-        Outcome::Continue
+        outcome
+    }
+
+    /// The same if so many pages were free, and not looking at why large blocks fail (`__compaction_suitable`).
+    pub(super) fn suitable_with(
+        cell: &ZoneCell<'s, 'a>,
+        order: Order,
+        flags: AllocFlags,
+        highest: ZoneKind,
+        free: u64,
+    ) -> Outcome {
+        if cell.watermark_ok(order, cell.mark(flags), highest, flags) {
+            return Outcome::Success;
+        }
+        let mark = if Self::is_costly(order) { AllocFlags::WMARK_LOW } else { AllocFlags::WMARK_MIN };
+        // Room for the pages that are on their way, twice.
+        let needed = cell.mark(mark) + 2 * order.pages();
+        if cell.watermark_ok_for(free, Order::ZERO, needed, highest, AllocFlags::CMA) {
+            Outcome::Continue
+        } else {
+            Outcome::Skipped
+        }
     }
 
     /// `compact_zone`.

@@ -1,11 +1,12 @@
 //! Whether another round can help.
 
+use super::super::compact::Outcome;
 use super::super::flags::AllocFlags;
 use super::super::hooks::{CompactPriority, CompactResult, Effort, Hooks, Progress, Step};
 use super::super::prepare::Wanted;
 use super::super::{Context, PageAllocator, TaskFlags};
 use super::Rounds;
-use pagewright_addr::{NodeId, Order};
+use pagewright_addr::NodeId;
 use pagewright_platform::Interrupts;
 
 /// Fruitless rounds of reclaim before an allocation gives up (MAX_RECLAIM_RETRIES).
@@ -79,8 +80,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         true
     }
 
-    /// Whether compaction could work in some zone once reclaim has done what it can (`compaction_zonelist_suitable`): it needs twice the block's
-    /// pages beyond the mark. Reclaim is not expected to free all that could be, least for large blocks.
+    /// Whether compaction could work in some zone once reclaim has done what it can (`compaction_zonelist_suitable`). Reclaim is not expected to free all that could be, least for large blocks.
     fn compaction_suitable(
         &self,
         cx: &Context<'_, 'm, 'a>,
@@ -91,11 +91,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         let Wanted { order, highest, .. } = *wanted;
         self.zonelist(cx, nid, wanted, flags).any(|(at, cell)| {
             let share = self.hooks.reclaimable_pages(at.zone) / u64::from(order.get().max(1));
-            let mark = if Self::is_costly(order) { AllocFlags::WMARK_LOW } else { AllocFlags::WMARK_MIN };
-            let gap = cell.mark(mark) + 2 * order.pages();
-            let free = cell.free_pages() + share;
-            cell.watermark_ok(order, cell.mark(flags), highest, flags)
-                || cell.watermark_ok_for(free, Order::ZERO, gap, highest, AllocFlags::CMA)
+            Self::suitable_with(cell, order, flags, highest, cell.free_pages() + share) != Outcome::Skipped
         })
     }
 }
