@@ -12,6 +12,7 @@ mod exact;
 mod exercise;
 mod facts;
 mod hotplug;
+mod linear;
 mod model;
 mod numa;
 mod policy;
