@@ -16,6 +16,7 @@ mod linear;
 mod model;
 mod numa;
 mod policy;
+mod reporting;
 mod slow;
 mod threads;
 

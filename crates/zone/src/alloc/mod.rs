@@ -46,6 +46,7 @@ mod number;
 pub mod pcp;
 mod prepare;
 pub mod report;
+pub mod reporting;
 mod slow;
 mod table;
 

@@ -166,7 +166,8 @@ impl<'a> Ground<'a> {
         let (Some(watch), Some(trail)) = (z.watch.0, trail) else {
             return self.convert(z, idx, order, request.migrate, whole);
         };
-        let (list, before) = (self.list_of(idx), self.blocks.migrate_type(idx));
+        let list = BuddyZone::list_of(&self.map, idx).unwrap_or(MigrateType::Unmovable);
+        let before = self.blocks.migrate_type(idx);
         let occupied = z.occupied_lists(self.largest);
         self.convert(z, idx, order, request.migrate, whole);
         let (zone, after, pageblock) = (z.id, self.blocks.migrate_type(idx), self.blocks.order());
@@ -182,11 +183,6 @@ impl<'a> Ground<'a> {
             occupied,
             trail,
         });
-    }
-
-    /// The type of the list that a free block is in.
-    fn list_of(&self, idx: FrameIdx) -> MigrateType {
-        MigrateType::from_index(self.map.data(idx) as usize).unwrap_or(MigrateType::Unmovable)
     }
 
     /// `find_suitable_fallback`: a free block of another type, and whether its whole pageblock may change type.

@@ -96,6 +96,46 @@ impl<'a> Ground<'a> {
         self.take_free(z, head, order)
     }
 
+    /// The first block of a list that was not reported yet.
+    pub(crate) fn first_unreported(
+        &self,
+        z: &BuddyZone<'_, 'a>,
+        order: Order,
+        migrate: MigrateType,
+    ) -> Option<FrameIdx> {
+        let mut at = z.first_of(order, migrate);
+        while let Some(idx) = at.filter(|&idx| BuddyZone::is_reported(&self.map, idx)) {
+            at = self.map.next(idx);
+        }
+        at
+    }
+
+    /// Takes it.
+    pub(crate) fn take_unreported(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        order: Order,
+        migrate: MigrateType,
+    ) -> Option<Frames<'a>> {
+        let idx = self.first_unreported(z, order, migrate)?;
+        Some(self.take_free(z, idx, order))
+    }
+
+    /// Gives back a block that was taken so (`__putback_isolated_page`); if it was reported and does not grow, that is noted.
+    pub(crate) fn put_reported(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        block: Frames<'a>,
+        order: Order,
+        reported: bool,
+    ) {
+        let idx = block.start();
+        self.free_one(z, block, order, Some(Place::Tail));
+        if reported && self.map.free_order(idx) == Some(order) {
+            z.set_reported(&self.map, idx, order);
+        }
+    }
+
     /// Frees frames of one zone in pieces that no pageblock boundary cuts; those of one type grow together.
     pub(crate) fn free_cut(&self, z: &mut BuddyZone<'_, 'a>, frames: Frames<'a>) {
         let mut rest = Some(frames);
@@ -156,7 +196,7 @@ impl<'a> Ground<'a> {
             let idx = FrameIdx::new(at as u32);
             let free = self
                 .free_block_at(z, idx)
-                .filter(|&(head, _)| self.map.data(head) == MigrateType::Isolate as u64)
+                .filter(|&(head, _)| BuddyZone::list_of(&self.map, head) == Some(MigrateType::Isolate))
                 .map(|(head, order)| u64::from(head.get()) + order.pages());
             let Some(next) = free.or_else(|| Some(at + passable(idx)?.pages())) else { return Some(at) };
             at = next;

@@ -53,6 +53,11 @@ impl Pageblocks<'_> {
 }
 
 impl BuddyZone<'_, '_> {
+    /// Free blocks in a list, untouched memory apart.
+    pub(crate) fn listed_blocks(&self, order: Order, migrate: MigrateType) -> u64 {
+        self.list(order, migrate).count
+    }
+
     /// Free blocks of an order and type, untouched ones included; `largest` is the largest order.
     pub fn free_blocks_of(&self, order: Order, migrate: MigrateType, largest: Order) -> u64 {
         let untouched = order == largest && migrate == MigrateType::Movable;

@@ -65,6 +65,15 @@ pub enum Violation {
         /// What the lists add up to.
         summed: u64,
     },
+    /// More or fewer free pages are marked as reported than the zone's counter says.
+    Reported {
+        /// The zone.
+        zone: ZoneId,
+        /// The counter.
+        counted: u64,
+        /// Pages that are marked.
+        found: u64,
+    },
     /// The map knows more or fewer free blocks than the lists hold.
     Lost {
         /// Free blocks in the map.
@@ -158,10 +167,10 @@ impl<'a> Ground<'a> {
                 return Err(Violation::Touched { zone, idx });
             }
         }
-        let (mut blocks, mut cma, mut isolated) = (0, 0, 0);
+        let (mut blocks, mut cma, mut isolated, mut reported) = (0, 0, 0, 0);
         for order in (0..=self.largest.get()).filter_map(Order::new) {
             for migrate in MigrateType::ALL {
-                let count = self.validate_list(z, order, migrate)?;
+                let count = self.validate_list(z, order, migrate, &mut reported)?;
                 blocks += count;
                 match migrate {
                     MigrateType::Isolate => isolated += count * order.pages(),
@@ -175,6 +184,9 @@ impl<'a> Ground<'a> {
         let counted = z.free_pages();
         if counted != free || counted + z.isolated_pages() > z.managed_pages() {
             return Err(Violation::Pages { zone, counted, summed: free });
+        }
+        if reported != z.reported_pages() {
+            return Err(Violation::Reported { zone, counted: z.reported_pages(), found: reported });
         }
         let special = [
             (MigrateType::Cma, z.free_cma_pages(), cma, z.cma_pages() <= z.managed_pages()),
@@ -191,6 +203,7 @@ impl<'a> Ground<'a> {
         z: &BuddyZone<'_, 'a>,
         order: Order,
         migrate: MigrateType,
+        reported: &mut u64,
     ) -> Result<u64, Violation> {
         let zone = z.id;
         let list = z.list(order, migrate);
@@ -199,11 +212,14 @@ impl<'a> Ground<'a> {
             found += 1;
             let sound = self.map.free_order(idx) == Some(order)
                 && idx.is_aligned(order)
-                && self.map.data(idx) == migrate as u64
+                && BuddyZone::list_of(&self.map, idx) == Some(migrate)
                 && self.map.prev(idx) == prev
                 && self.blocks.zone_of(idx) == Some(zone);
             if !sound {
                 return Err(Violation::Entry { zone, order, migrate, idx });
+            }
+            if BuddyZone::is_reported(&self.map, idx) {
+                *reported += order.pages();
             }
             if found > list.count {
                 break;

@@ -1,7 +1,7 @@
 //! One zone's free lists, and the counts that go with them.
 //!
 //! A free block is linked into the list of its order and migrate type through the links of its first frame; the list's
-//! type is kept in that frame's `data`. Whoever calls holds the zone exclusively.
+//! type is kept in that frame's `data`, and whether the block was reported to a hypervisor. Whoever calls holds the zone exclusively.
 
 use super::hardened;
 use super::watch::{Watch, WatchFallbacks};
@@ -24,6 +24,9 @@ pub(super) struct List {
 fn in_no_list(idx: FrameIdx, data: u64) -> ! {
     panic!("free block at frame index {idx} is in no list: migrate type {data}")
 }
+
+/// In the first frame's `data`: nobody needs the memory behind the block, and whoever provides it knows (PageReported).
+const REPORTED: u64 = 1 << 8;
 
 /// For each migrate type a bit for each order.
 pub(crate) type Occupied = [u16; MigrateType::COUNT];
@@ -64,6 +67,8 @@ pub struct BuddyZone<'s, 'a> {
     free: u64,
     free_cma: u64,
     isolated: u64,
+    /// Pages of blocks in lists that were reported.
+    reported: u64,
     /// A block smaller than a pageblock was taken from another type's lists.
     pub(super) mixed: bool,
     pub(super) steals: Steals,
@@ -90,6 +95,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             free: 0,
             free_cma: 0,
             isolated: 0,
+            reported: 0,
             mixed: false,
             steals: Steals::default(),
             hardened: false,
@@ -244,7 +250,10 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     /// If the frame's `data` names no migrate type: the frame is in no free list.
     pub(super) fn unlink(&mut self, map: &PageMap<'a>, idx: FrameIdx, order: Order) -> MigrateType {
         let data = map.data(idx);
-        let Some(from) = MigrateType::from_index(data as usize) else { in_no_list(idx, data) };
+        let from = match MigrateType::from_index(data as usize) {
+            Some(from) => from,
+            None => self.forget_report(idx, data, order),
+        };
         let list = &mut self.lists[order.index() % Order::LIMIT][from.index()];
         let (next, prev) = (map.next(idx), map.prev(idx));
         if self.hardened {
@@ -267,6 +276,42 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         map.set_data(idx, 0);
         self.count(order, from, false);
         from
+    }
+
+    /// A mark makes a number that names no type: only then does unlinking take longer.
+    #[cold]
+    #[inline(never)]
+    fn forget_report(&mut self, idx: FrameIdx, data: u64, order: Order) -> MigrateType {
+        match MigrateType::from_index((data & !REPORTED) as usize) {
+            Some(from) if data & REPORTED != 0 => {
+                self.reported -= order.pages();
+                from
+            }
+            _ => in_no_list(idx, data),
+        }
+    }
+
+    /// Pages of blocks in lists that were reported and not used since.
+    pub(crate) fn reported_pages(&self) -> u64 {
+        self.reported
+    }
+
+    /// Whether a free block was reported.
+    pub(super) fn is_reported(map: &PageMap<'a>, idx: FrameIdx) -> bool {
+        map.data(idx) & REPORTED != 0
+    }
+
+    /// Notes that a block in a list was reported; unlinking it forgets that.
+    pub(super) fn set_reported(&mut self, map: &PageMap<'a>, idx: FrameIdx, order: Order) {
+        if !Self::is_reported(map, idx) {
+            map.set_data(idx, map.data(idx) | REPORTED);
+            self.reported += order.pages();
+        }
+    }
+
+    /// The type of the list that a free block is in.
+    pub(super) fn list_of(map: &PageMap<'a>, idx: FrameIdx) -> Option<MigrateType> {
+        MigrateType::from_index((map.data(idx) & !REPORTED) as usize)
     }
 
     fn count(&mut self, order: Order, migrate: MigrateType, add: bool) {
