@@ -61,15 +61,19 @@ impl Project {
         if names.is_empty() { Err(format!("{} holds no program", dir.display())) } else { Ok(names) }
     }
 
-    /// Builds the `pagewright` command with optimisation and returns where it is.
-    pub(crate) fn pagewright(&self) -> Result<PathBuf, String> {
-        let build = self.cmd("cargo").args(["build", "--release", "--package", "pagewright-lab"]);
-        let out =
-            build.limit(Duration::from_secs(900)).log(&self.scratch("logs")?.join("build.log")).run()?;
+    /// Builds a program of the workspace and returns where it is: with optimisation, or as the tests are built, which costs next to
+    /// nothing after them.
+    pub(crate) fn program(&self, name: &str, optimised: bool) -> Result<PathBuf, String> {
+        // With the features of all the workspace, as tests have them.
+        let build = self.cmd("cargo").args(["build", "--workspace", "--bin", name]);
+        let (build, folder) =
+            if optimised { (build.args(["--release"]), "release") } else { (build, "debug") };
+        let log = self.scratch("logs")?.join(format!("build-{name}.log"));
+        let out = build.limit(Duration::from_secs(900)).log(&log).run()?;
         if !out.ok() {
-            return Err(format!("the pagewright command does not build\n{}", cmd::tail(&out.text, 60)));
+            return Err(format!("{name} does not build\n{}", cmd::tail(&out.text, 60)));
         }
-        Ok(self.target.join("release").join("pagewright"))
+        Ok(self.target.join(folder).join(name))
     }
 
     /// Captured machines, one folder each (a folder with a `dmesg.txt`): those below the folders that

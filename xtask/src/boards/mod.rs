@@ -72,7 +72,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     if boards.is_empty() {
         return Err("no device tree to boot".into());
     }
-    let program = project.pagewright()?;
+    let program = project.program("pagewright", true)?;
     let start = Instant::now();
     let verdicts = boot_all(&program, &boards, options);
     let summary = Summary::of(&boards, &verdicts, options.verbose);

@@ -6,23 +6,13 @@
 use super::Suite;
 use crate::stage::{Limit, Outcome};
 
-/// Tests `fuzz/` and runs its corpus program.
+/// Runs the corpus program, with the checks for overflow that tests have.
 pub(super) fn run(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
-    let target = match suite.project.scratch("fuzz-target") {
-        Ok(target) => target,
+    let program = match suite.project.program("corpus", false) {
+        Ok(program) => program,
         Err(why) => return Outcome::Failed(why),
     };
-    let manifest = suite.project.path("fuzz/Cargo.toml");
-    let cargo = |args: &[&str]| {
-        let cmd = suite.project.cmd("cargo").args(args).arg("--manifest-path").arg(&manifest);
-        cmd.env("CARGO_TARGET_DIR", &target)
-    };
-    let tests = cargo(&["test", "--quiet", "--release", "--lib", "--tests"]);
-    match suite.judge("corpus-tests", tests, limit, "") {
-        Outcome::Passed(_) => {}
-        other => return other,
-    }
-    match suite.run("corpus", cargo(&["run", "--quiet", "--release", "--bin", "corpus"]), limit) {
+    match suite.run("corpus", suite.project.cmd(&program.to_string_lossy()), limit) {
         Err(outcome) => outcome,
         Ok(out) if out.ok() => Outcome::Passed(crate::cmd::tail(&out.stdout, 1)),
         Ok(out) => Outcome::Failed(format!("a target panicked\n{}", crate::cmd::tail(&out.text, 60))),

@@ -52,10 +52,10 @@ pub(crate) struct Suite<'p> {
 }
 
 impl Suite<'_> {
-    /// The optimised command, built now if it was not before.
+    /// The command, built now if it was not before.
     fn pagewright(&mut self) -> Result<PathBuf, String> {
         if self.pagewright.is_none() {
-            self.pagewright = Some(self.project.pagewright()?);
+            self.pagewright = Some(self.project.program("pagewright", false)?);
         }
         Ok(self.pagewright.clone().expect("just built"))
     }
@@ -90,7 +90,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
         stage("tests", "unit, property and model tests of the workspace", 450, rust::tests),
         stage("doctests", "every example in the documentation runs", 60, rust::doctests),
         stage("rustdoc", "the documentation builds without a warning", 60, rust::rustdoc),
-        stage("build", "the pagewright command builds with optimisation", 125, hosted::build),
+        stage("build", "the pagewright command builds", 125, hosted::build),
         stage(
             "memblock-suite",
             "Linux's own memblock suite passes on the C interface",

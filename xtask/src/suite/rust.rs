@@ -5,55 +5,36 @@ use crate::qemu::TARGETS;
 use crate::stage::{Limit, Outcome};
 use crate::tools;
 
-/// `cargo fmt --check` over the workspace and the fuzz targets beside it.
+/// `cargo fmt --check` over the workspace.
 pub(super) fn fmt(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     if let Err(line) = tools::rustup_component(suite.project, "rustfmt", &["fmt", "--version"]) {
         return Outcome::Missing(line);
     }
-    let manifest = suite.project.path("fuzz/Cargo.toml");
-    let fmt = || suite.project.cmd("cargo").args(["fmt", "--all", "--check"]);
-    let plain = ["--", "--color", "never"];
-    match suite.judge("fmt", fmt().args(plain), limit, "formatted") {
-        Outcome::Passed(_) => {
-            suite.judge("fmt", fmt().arg("--manifest-path").arg(manifest).args(plain), limit, "formatted")
-        }
-        other => other,
-    }
+    let fmt = suite.project.cmd("cargo").args(["fmt", "--all", "--check", "--", "--color", "never"]);
+    suite.judge("fmt", fmt, limit, "formatted")
 }
 
-/// Clippy over every target (those of `fuzz/` too), and over what the images are made of as their processors see it, warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
+/// Clippy over every target, and over what the images are made of as their processors see it, warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
 pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     if let Err(line) = tools::rustup_component(suite.project, "clippy", &["clippy", "--version"]) {
         return Outcome::Missing(line);
     }
-    let lint = |args: &[&str]| {
-        let cmd = suite.project.cmd("cargo").args(["clippy", "--quiet", "--all-targets"]).args(args);
-        cmd.args(["--", "-D", "warnings"])
-    };
-    match suite.judge("clippy", lint(&["--workspace"]), limit, "no warnings") {
-        Outcome::Passed(_) => {}
-        other => return other,
-    }
+    let all = suite.project.cmd("cargo").args(["clippy", "--quiet", "--all-targets", "--workspace"]);
+    let mut last = suite.judge("clippy", all.args(["--", "-D", "warnings"]), limit, "no warnings");
     // The library's crates are linted with the image, as its dependencies.
     for image in &TARGETS {
+        if !matches!(last, Outcome::Passed(_)) {
+            return last;
+        }
         if let Err(line) = tools::rust_target(suite.project, image.triple) {
             return Outcome::Missing(line);
         }
         let features = image.features.join(",");
         let what = ["--package", "pagewright-kernel", "--lib", "--bins", "--features", &features];
         let cmd = suite.project.cmd("cargo").args(["clippy", "--quiet", "--target", image.triple]);
-        match suite.judge("clippy", cmd.args(what).args(["--", "-D", "warnings"]), limit, "no warnings") {
-            Outcome::Passed(_) => {}
-            other => return other,
-        }
+        last = suite.judge("clippy", cmd.args(what).args(["--", "-D", "warnings"]), limit, "no warnings");
     }
-    let target = match suite.project.scratch("fuzz-target") {
-        Ok(target) => target,
-        Err(why) => return Outcome::Failed(why),
-    };
-    let manifest = suite.project.path("fuzz/Cargo.toml");
-    let fuzz = lint(&["--manifest-path", &manifest.to_string_lossy()]).env("CARGO_TARGET_DIR", target);
-    suite.judge("clippy", fuzz, limit, "no warnings")
+    last
 }
 
 /// The seed of property tests here, unless `PROPTEST_RNG_SEED` says otherwise. What decides whether a change is good must say the
