@@ -5,6 +5,7 @@
 use super::hooks::CHooks;
 use super::{Machine, PageOptions};
 use crate::global::{options, page_shift};
+use core::ffi::c_int;
 use core::sync::atomic::AtomicU32;
 use pagewright_addr::{NodeId, Order, PageShift, Pfn, PhysAddr, PhysRange, VirtAddr};
 use pagewright_memblock::{Memblock, Set};
@@ -45,11 +46,12 @@ struct Counts {
     end: Pfn,
 }
 
-/// memblock's memory, as the layout takes it.
+/// memblock's memory, as the layout takes it. What was added without a node (C's `MAX_NUMNODES`) is the first node's.
 fn ranges<'q>(m: &'q Memblock<'_>) -> impl Iterator<Item = MemRange> + 'q {
-    m.mem_pfn_ranges(None).filter(|(pfns, _)| !pfns.is_empty()).map(|(pfns, nid)| MemRange {
+    let known = |nid: NodeId| c_int::try_from(nid.index()).is_ok_and(|nid| nid < options().max_numnodes);
+    m.mem_pfn_ranges(None).filter(|(pfns, _)| !pfns.is_empty()).map(move |(pfns, nid)| MemRange {
         pfns,
-        nid: nid.unwrap_or_default(),
+        nid: nid.filter(|&nid| known(nid)).unwrap_or_default(),
         flags: MemFlags::empty(),
     })
 }
