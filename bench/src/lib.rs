@@ -8,3 +8,4 @@ pub mod callgrind;
 pub mod hosted;
 pub mod loops;
 pub mod others;
+pub mod table;

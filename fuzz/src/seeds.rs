@@ -35,6 +35,8 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             .map(|(kind, name)| ("page_tables", name, crate::page_tables_seed(*kind))),
     );
     let machines = ["plain", "dma32", "numa", "cma"];
-    all.extend(machines.into_iter().zip(0..).map(|(name, n)| ("page_alloc", name, crate::page_alloc_seed(n))));
+    all.extend(
+        machines.into_iter().zip(0..).map(|(name, n)| ("page_alloc", name, crate::page_alloc_seed(n))),
+    );
     all
 }

@@ -5,15 +5,21 @@
 //! and page tables.
 
 use pagewright_addr::{VirtAddr, VirtRange};
-use pagewright_bench::callgrind;
+use pagewright_bench::table::{Loop, show};
 use pagewright_kspace::areas::{Areas, Node, Wanted};
 use std::error::Error;
 use std::hint::black_box;
+use std::time::Instant;
 
 const PAGE: u64 = 4096;
 const PAIRS: u64 = 50_000;
-/// Areas that are there already.
-const OTHERS: [u64; 4] = [0, 100, 20_000, 200_000];
+/// The numbers are of areas that are there already.
+const LOOPS: [Loop; 4] = [
+    Loop::new("beside0", "measured_pairs", PAIRS, 0, 0),
+    Loop::new("beside100", "measured_pairs", PAIRS, 0, 0),
+    Loop::new("beside20000", "measured_pairs", PAIRS, 0, 0),
+    Loop::new("beside200000", "measured_pairs", PAIRS, 0, 0),
+];
 
 #[inline(never)]
 fn measured_pairs(areas: &mut Areas<'_, u32>, wanted: &Wanted) {
@@ -24,7 +30,8 @@ fn measured_pairs(areas: &mut Areas<'_, u32>, wanted: &Wanted) {
     }
 }
 
-fn run(others: u64) -> Result<(), Box<dyn Error>> {
+fn run(which: &Loop) -> Result<f64, Box<dyn Error>> {
+    let others: u64 = which.name.trim_start_matches(char::is_alphabetic).parse()?;
     let range = VirtRange::from_len(VirtAddr::new(0xffff_c900_0000_0000), 32 << 40);
     let mut nodes = vec![Node::default(); 1 << 18];
     let mut areas = Areas::new(range, &mut nodes).ok_or("no tree")?;
@@ -37,18 +44,11 @@ fn run(others: u64) -> Result<(), Box<dyn Error>> {
     for area in all.iter().rev().take(others as usize / 4).step_by(3) {
         areas.remove(*area);
     }
+    let start = Instant::now();
     measured_pairs(&mut areas, &wanted(2));
-    Ok(())
+    Ok(start.elapsed().as_secs_f64())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if let Some(others) = std::env::args().nth(1) {
-        return run(others.parse()?);
-    }
-    println!("{:<12} {:>12}", "other areas", "instructions");
-    for others in OTHERS {
-        let total = callgrind::instructions("*measured_pairs*", &[&others.to_string()])?;
-        println!("{others:<12} {:>12.1}", total as f64 / PAIRS as f64);
-    }
-    Ok(())
+    show(&LOOPS, |which| run(which).expect("the range has room for all areas"))
 }

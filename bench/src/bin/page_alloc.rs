@@ -5,7 +5,7 @@
 //! `-icount`; these are the host's for the same loops, without the loop's own.
 
 use pagewright_addr::Order;
-use pagewright_bench::callgrind;
+use pagewright_bench::table::{Loop, show};
 use pagewright_page::Frames;
 use pagewright_sim::pages::{Pages, PlainMachine, with_plain_machine};
 use pagewright_zone::Gfp;
@@ -16,32 +16,19 @@ use std::time::Instant;
 
 type Machine<'x, 'm, 's, 'a> = Pages<'x, 'm, 's, 'a, NoHooks>;
 
-/// A loop: its name, the function whose instructions count, how many pairs it makes, the goal and Linux's figure for a pair. Of
-/// bulk allocations and bulk frees each half counts by itself, for a page; their times are of both halves.
-struct Loop {
-    name: &'static str,
-    counts: &'static str,
-    pairs: u64,
-    goal: u64,
-    linux: u64,
-}
-
-const fn row(name: &'static str, counts: &'static str, pairs: u64, goal: u64, linux: u64) -> Loop {
-    Loop { name, counts, pairs, goal, linux }
-}
-
+/// Of bulk allocations and bulk frees each half counts by itself, for a page; their times are of both halves.
 const LOOPS: [Loop; 11] = [
-    row("order0", "measured_order", 100_000, 70, 705),
-    row("order3", "measured_order", 100_000, 90, 884),
-    row("order9", "measured_order", 20_000, 400, 9979),
-    row("order10", "measured_order", 20_000, 900, 33679),
-    row("batch0", "measured_batch0", 4096 * 20, 180, 705),
-    row("bulk16", "measured_bulk_alloc", 16 * 4096, 40, 0),
-    row("bulk64", "measured_bulk_alloc", 64 * 1024, 40, 0),
-    row("bulk4096", "measured_bulk_alloc", 4096 * 20, 40, 0),
-    row("free64", "measured_bulk_free", 64 * 1024, 0, 0),
-    row("free4096", "measured_bulk_free", 4096 * 20, 0, 0),
-    row("empty", "measured_empty", 100_000, 0, 0),
+    Loop::new("order0", "measured_order", 100_000, 70, 705),
+    Loop::new("order3", "measured_order", 100_000, 90, 884),
+    Loop::new("order9", "measured_order", 20_000, 400, 9979),
+    Loop::new("order10", "measured_order", 20_000, 900, 33679),
+    Loop::new("batch0", "measured_batch0", 4096 * 20, 180, 705),
+    Loop::new("bulk16", "measured_bulk_alloc", 16 * 4096, 40, 0),
+    Loop::new("bulk64", "measured_bulk_alloc", 64 * 1024, 40, 0),
+    Loop::new("bulk4096", "measured_bulk_alloc", 4096 * 20, 40, 0),
+    Loop::new("free64", "measured_bulk_free", 64 * 1024, 0, 0),
+    Loop::new("free4096", "measured_bulk_free", 4096 * 20, 0, 0),
+    Loop::new("empty", "measured_empty", 100_000, 0, 0),
 ];
 
 fn order(n: u8) -> Order {
@@ -133,27 +120,5 @@ fn measured_empty(pairs: u64) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if let Some(name) = std::env::args().nth(1) {
-        // Under callgrind: one loop.
-        if let Some(which) = LOOPS.iter().find(|l| l.name == name) {
-            run(which);
-        }
-        return Ok(());
-    }
-    println!("{:<10} {:>12} {:>8} {:>8} {:>9}", "loop", "instructions", "goal", "Linux", "ns/pair");
-    for which in &LOOPS {
-        let mut times: Vec<f64> = (0..5).map(|_| run(which)).collect();
-        times.sort_by(f64::total_cmp);
-        let function = format!("*{}*", which.counts);
-        let count = callgrind::instructions(&function, &[which.name])?;
-        println!(
-            "{:<10} {:>12.1} {:>8} {:>8} {:>9.1}",
-            which.name,
-            count as f64 / which.pairs as f64,
-            which.goal,
-            which.linux,
-            times[2] * 1e9 / which.pairs as f64
-        );
-    }
-    Ok(())
+    show(&LOOPS, run)
 }

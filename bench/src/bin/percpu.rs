@@ -3,25 +3,27 @@
 //! `cargo run --release -p pagewright-bench --bin percpu` counts with callgrind. One CPU, as in the run that Linux's figure comes
 //! from; copies are cleared, hints and statistics are kept, the lock is taken. The loop's own four instructions are included.
 
-use pagewright_bench::callgrind;
+use pagewright_bench::table::{Loop, show};
 use pagewright_percpu::{FirstChunk, Geometry, How, NoChunks, PerCpuAllocator};
 use pagewright_platform::{Carve, NoInterrupts};
 use std::error::Error;
 use std::hint::black_box;
 use std::ptr::NonNull;
+use std::time::Instant;
 
 type Measured<'m> = PerCpuAllocator<'m, NoChunks, NoInterrupts>;
 
 const PAGE: u64 = 4096;
 const UNIT: u64 = 256 << 10;
 const PAIRS: u64 = 100_000;
+/// Allocations that a batch holds.
+const BATCH: u64 = 1024;
 
-/// Name, bytes, goal, Linux's figure (0: none known).
-const LOOPS: [(&str, u64, u64, u64); 4] = [
-    ("pair of 8 bytes", 8, 150, 1504),
-    ("pair of 64 bytes", 64, 0, 0),
-    ("pair of 1 KiB", 1024, 0, 0),
-    ("batch of 1024, 8 bytes", 8, 0, 0),
+const LOOPS: [Loop; 4] = [
+    Loop::new("pair8", "measured_pairs", PAIRS, 150, 1504),
+    Loop::new("pair64", "measured_pairs", PAIRS, 0, 0),
+    Loop::new("pair1024", "measured_pairs", PAIRS, 0, 0),
+    Loop::new("batch8", "measured_batches", PAIRS / BATCH * BATCH, 0, 0),
 ];
 
 /// A page of the first chunk's memory.
@@ -43,16 +45,17 @@ fn measured_pairs(percpu: &Measured<'_>, size: u64) {
 
 #[inline(never)]
 fn measured_batches(percpu: &Measured<'_>, size: u64) {
-    let mut held = Vec::with_capacity(1024);
-    for _ in 0..PAIRS / 1024 {
-        held.extend((0..1024).filter_map(|_| percpu.alloc(black_box(size), 8, How::Atomic).ok()));
+    let mut held = Vec::with_capacity(BATCH as usize);
+    for _ in 0..PAIRS / BATCH {
+        held.extend((0..BATCH).filter_map(|_| percpu.alloc(black_box(size), 8, How::Atomic).ok()));
         for bytes in held.drain(..) {
             drop(black_box(percpu.free(bytes)));
         }
     }
 }
 
-fn run(which: usize) -> Result<(), Box<dyn Error>> {
+/// Runs a loop over a first chunk that is not empty; how many seconds it took.
+fn run(which: &Loop) -> Result<f64, Box<dyn Error>> {
     let geometry = Geometry::new(PAGE, UNIT, &[0]).ok_or("no such shape")?;
     let mut memory = vec![Page { _bytes: [0; PAGE as usize] }; (UNIT / PAGE) as usize];
     let mut room = vec![0; Measured::bytes_for(&geometry, 0) as usize / 8 + 1];
@@ -65,27 +68,19 @@ fn run(which: usize) -> Result<(), Box<dyn Error>> {
     // As on a running machine, the chunk is not empty.
     let some: Vec<_> =
         (1..100).map(|n| percpu.alloc(n % 32 * 8 + 8, 8, How::Atomic)).collect::<Result<_, _>>()?;
-    match LOOPS[which].0.starts_with("batch") {
-        true => measured_batches(&percpu, LOOPS[which].1),
-        false => measured_pairs(&percpu, LOOPS[which].1),
+    let size = which.name.trim_start_matches(char::is_alphabetic).parse()?;
+    let start = Instant::now();
+    match which.counts {
+        "measured_batches" => measured_batches(&percpu, size),
+        _ => measured_pairs(&percpu, size),
     }
+    let seconds = start.elapsed().as_secs_f64();
     for bytes in some {
         percpu.free(bytes).map_err(|_| "not taken back")?;
     }
-    Ok(())
+    Ok(seconds)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [which] = args.as_slice() {
-        return run(which.parse()?);
-    }
-    println!("{:<24} {:>12} {:>8} {:>8}", "per-CPU memory", "instructions", "goal", "Linux");
-    for (number, (name, _, goal, linux)) in LOOPS.iter().enumerate() {
-        let function = if name.starts_with("batch") { "*measured_batches*" } else { "*measured_pairs*" };
-        let total = callgrind::instructions(function, &[&number.to_string()])?;
-        let pairs = if name.starts_with("batch") { PAIRS / 1024 * 1024 } else { PAIRS };
-        println!("{name:<24} {:>12.1} {goal:>8} {linux:>8}", total as f64 / pairs as f64);
-    }
-    Ok(())
+    show(&LOOPS, |which| run(which).expect("the first chunk has room for all loops"))
 }

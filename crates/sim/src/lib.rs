@@ -35,6 +35,7 @@ pub mod mmu;
 pub mod pages;
 mod phys;
 mod ram;
+pub mod random;
 pub mod slabs;
 pub mod tenants;
 mod zeroed;

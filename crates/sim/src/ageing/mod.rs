@@ -11,6 +11,7 @@ pub mod check;
 mod world;
 
 use crate::pages::{Pages, PlainMachine, with_watched_machine};
+use crate::random::Random;
 use check::Violation;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
@@ -126,22 +127,10 @@ impl PageEvents for Checker {
     fn event(&self, _: &PageEvent<'_>) {}
 }
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % limit
-    }
-
-    /// At least `base`, and with each doubling half as often.
-    fn lifetime(&mut self, base: u64) -> u64 {
-        let doublings = self.below(1 << 12).trailing_zeros().min(12);
-        (base << doublings) + self.below(base)
-    }
+/// At least `base`, and with each doubling half as often.
+fn lifetime(random: &mut Random, base: u64) -> u64 {
+    let doublings = random.below(1 << 12).trailing_zeros().min(12);
+    (base << doublings) + random.below(base)
 }
 
 /// What somebody has.
@@ -223,18 +212,18 @@ impl<'a> Living<'_, '_, '_, '_, '_, 'a> {
             0..3 => (
                 Gfp::GFP_TRANSHUGE,
                 self.pages.base.pageblocks().order(),
-                self.random.lifetime(self.total / 64),
+                lifetime(&mut self.random, self.total / 64),
             ),
-            3..700 => (Gfp::GFP_HIGHUSER_MOVABLE, Order::ZERO, self.random.lifetime(self.total / 2)),
+            3..700 => (Gfp::GFP_HIGHUSER_MOVABLE, Order::ZERO, lifetime(&mut self.random, self.total / 2)),
             700..850 => {
                 let order = pick(&mut self.random, &[0, 0, 0, 0, 0, 1, 2, 3]);
-                (Gfp::GFP_KERNEL | Gfp::RECLAIMABLE, order, self.random.lifetime(base))
+                (Gfp::GFP_KERNEL | Gfp::RECLAIMABLE, order, lifetime(&mut self.random, base))
             }
             _ => {
                 let order = pick(&mut self.random, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4]);
                 // One in a hundred stays for good.
                 let stays = self.random.below(100) == 0;
-                let life = if stays { u64::MAX / 2 } else { self.random.lifetime(base / 2) };
+                let life = if stays { u64::MAX / 2 } else { lifetime(&mut self.random, base / 2) };
                 (Gfp::GFP_KERNEL, order, life)
             }
         };
@@ -343,7 +332,7 @@ pub fn age(life: &Life, policy: Policy) -> Report {
                 world: &world,
                 kcompactd: Kcompactd::new(NodeId::ZERO),
                 compaction: policy.compaction,
-                random: Random(life.seed | 1),
+                random: Random::new(life.seed),
                 held: vec![],
                 movable: vec![],
                 ends: BinaryHeap::new(),

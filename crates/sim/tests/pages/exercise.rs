@@ -1,7 +1,7 @@
 //! The allocator beside its reference model: operations of all kinds from seeds and from proptest's bytes.
 
-use super::model::from_env;
 use pagewright_sim::exercise::{MACHINES, OPERATION, Summary, exercise};
+use pagewright_sim::random::from_env;
 use proptest::prelude::*;
 
 /// Operations of an input: as many as leave a machine full now and then.

@@ -3,25 +3,10 @@
 use super::*;
 use pagewright_page::{FrameIdx, Frames};
 use pagewright_sim::pages::with_plain_machine;
+use pagewright_sim::random::{Random, from_env};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, Context, NoHooks};
 use std::collections::BTreeMap;
-
-/// xorshift64*: the same operations for the same seed on every host.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % below
-    }
-}
-
-pub(super) fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 const MASKS: [Gfp; 6] = [
     Gfp::GFP_KERNEL,
@@ -52,16 +37,16 @@ fn in_bulk<'m, 'a>(
     random: &mut Random,
     held: &mut Held<'a>,
 ) -> u64 {
-    let mut slots: Vec<Option<Frames<'a>>> = (0..1 + random.next(300)).map(|_| None).collect();
+    let mut slots: Vec<Option<Frames<'a>>> = (0..1 + random.below(300)).map(|_| None).collect();
     let mut old = vec![];
     for slot in &mut slots {
-        let start = held.range(random.next(1 << 16) as u32..).next().map(|(&start, _)| start);
-        if let Some(start) = start.filter(|_| random.next(16) == 0) {
+        let start = held.range(random.below(1 << 16) as u32..).next().map(|(&start, _)| start);
+        if let Some(start) = start.filter(|_| random.below(16) == 0) {
             *slot = held.remove(&start);
             old.push(start);
         }
     }
-    let gfp = MASKS[random.next(MASKS.len() as u64) as usize] | Gfp::NOWARN;
+    let gfp = MASKS[random.below(MASKS.len() as u64) as usize] | Gfp::NOWARN;
     let filled = m.allocator.alloc_pages_bulk(cx, gfp, &mut slots);
     let still = slots.iter().take_while(|slot| slot.is_some()).count();
     assert_eq!(filled, still, "what is said to be filled is");
@@ -73,7 +58,7 @@ fn in_bulk<'m, 'a>(
             continue;
         }
         assert_eq!(frames.len(), 1);
-        if random.next(2) == 0 {
+        if random.below(2) == 0 {
             more += 1;
             hold(held, frames);
         } else {
@@ -88,25 +73,25 @@ fn in_bulk<'m, 'a>(
 fn play(machine: &PlainMachine, ops: u64, seed: u64) {
     with_plain_machine(machine, NoHooks, |m| {
         let before = buddyinfo(m);
-        let mut random = Random(seed | 1);
+        let mut random = Random::new(seed);
         let mut held = Held::new();
         let mut pages = 0;
         for op in 0..ops {
-            let cpu = random.next(m.cpus() as u64) as usize;
+            let cpu = random.below(m.cpus() as u64) as usize;
             m.on_cpu(cpu, |cx| {
                 // Phases of filling and of emptying.
                 let fill = if op / 512 % 3 == 2 { 3 } else { 6 };
-                if random.next(64) == 0 {
+                if random.below(64) == 0 {
                     pages += in_bulk(m, cx, &mut random, &mut held);
-                } else if random.next(10) < fill {
-                    let order = order([0, 0, 0, 0, 1, 2, 3, 4, 6, 9][random.next(10) as usize]);
-                    let mut gfp = MASKS[random.next(MASKS.len() as u64) as usize] | Gfp::NOWARN;
-                    let exact = random.next(16) == 0;
-                    gfp.set(Gfp::COMP, !exact && random.next(4) == 0);
+                } else if random.below(10) < fill {
+                    let order = order([0, 0, 0, 0, 1, 2, 3, 4, 6, 9][random.below(10) as usize]);
+                    let mut gfp = MASKS[random.below(MASKS.len() as u64) as usize] | Gfp::NOWARN;
+                    let exact = random.below(16) == 0;
+                    gfp.set(Gfp::COMP, !exact && random.below(4) == 0);
                     // What an exact number ignores anyway.
                     gfp.set(Gfp::HIGHMEM, !exact && gfp.contains(Gfp::HIGHMEM));
                     // More than half of a block, so that this order is what it takes.
-                    let len = order.pages() - if exact { random.next(order.pages().div_ceil(2)) } else { 0 };
+                    let len = order.pages() - if exact { random.below(order.pages().div_ceil(2)) } else { 0 };
                     let found = if exact {
                         m.allocator.alloc_pages_exact(cx, gfp, len)
                     } else {
@@ -127,7 +112,7 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
                         }
                     }
                 } else if let Some(start) =
-                    held.range(random.next(1 << 16) as u32..).next().map(|(&start, _)| start)
+                    held.range(random.below(1 << 16) as u32..).next().map(|(&start, _)| start)
                     && let Some(frames) = held.remove(&start)
                 {
                     pages -= frames.len();
@@ -135,12 +120,12 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
                     let map = m.base.map();
                     let (idx, whole) = (frames.start(), map.is_head(frames.start()));
                     if whole {
-                        let inside = FrameIdx::new(idx.get() + random.next(frames.len()) as u32);
+                        let inside = FrameIdx::new(idx.get() + random.below(frames.len()) as u32);
                         assert_eq!(map.compound_head(inside), idx);
                         assert_eq!(map.compound_order(idx).pages(), frames.len());
                     }
-                    if !whole && frames.len() > 2 && random.next(4) == 0 {
-                        let at = 1 + random.next(frames.len() - 1);
+                    if !whole && frames.len() > 2 && random.below(4) == 0 {
+                        let at = 1 + random.below(frames.len() - 1);
                         let (low, high) = m.base.map().split_at(frames, at);
                         m.allocator.free_pages(cx, high);
                         m.allocator.free_pages(cx, low);

@@ -1,26 +1,11 @@
 //! Random operations against a map of objects with contents: nothing is handed out twice, nothing overlaps, nothing is lost.
 
 use super::*;
+use pagewright_sim::random::{Random, from_env};
 use pagewright_slab::SlabError;
 use pagewright_zone::Gfp;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
-
-/// xorshift64*: the same operations for the same seed on every host.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % below
-    }
-}
-
-fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 #[derive(Clone, Copy)]
 struct Object {
@@ -59,24 +44,24 @@ const SIZES: [u64; 8] = [8, 24, 64, 96, 200, 1000, 3000, 9000];
 
 fn play(machine: &PlainMachine, ops: u64, seed: u64) {
     on(machine, &Silent, |m| {
-        let mut random = Random(seed | 1);
+        let mut random = Random::new(seed);
         let mut caches: Vec<(CacheId, usize)> = Vec::new();
         let mut held: BTreeMap<usize, Object> = BTreeMap::new();
         let mut named = 0;
         for op in 0..ops {
-            let cpu = random.next(machine.cpus.len() as u64) as usize;
+            let cpu = random.below(machine.cpus.len() as u64) as usize;
             let fill = if op / 2048 % 3 == 2 { 2 } else { 5 };
-            match random.next(100) {
+            match random.below(100) {
                 0 | 1 if caches.len() < 12 => {
-                    let size = SIZES[random.next(8) as usize];
-                    let align = [0, 8, 64][random.next(3) as usize];
-                    let flags = [CacheFlags::empty(), CacheFlags::HWCACHE_ALIGN][random.next(2) as usize];
+                    let size = SIZES[random.below(8) as usize];
+                    let align = [0, 8, 64][random.below(3) as usize];
+                    let flags = [CacheFlags::empty(), CacheFlags::HWCACHE_ALIGN][random.below(2) as usize];
                     let cache =
                         m.slabs.create_unmerged(&CacheSpec::new("model", size, align, flags)).unwrap();
                     caches.push((cache, size as usize));
                 }
                 2 if !caches.is_empty() => {
-                    let at = random.next(caches.len() as u64) as usize;
+                    let at = random.below(caches.len() as u64) as usize;
                     let cache = caches[at].0;
                     let mine = held.values().filter(|o| o.cache == cache).count() as u64;
                     match destroy(m, cache) {
@@ -92,20 +77,20 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
                     }
                 }
                 3 if !caches.is_empty() => {
-                    let cache = caches[random.next(caches.len() as u64) as usize].0;
+                    let cache = caches[random.below(caches.len() as u64) as usize].0;
                     m.on_cpu(cpu, |cx| m.slabs.shrink(cx, cache));
                 }
                 n if n < 10 * fill && !caches.is_empty() => m.on_cpu(cpu, |cx| {
-                    let (cache, size) = caches[random.next(caches.len() as u64) as usize];
-                    let many = [1, 1, 1, 7, 40][random.next(5) as usize];
+                    let (cache, size) = caches[random.below(caches.len() as u64) as usize];
+                    let many = [1, 1, 1, 7, 40][random.below(5) as usize];
                     for _ in 0..many {
                         let gfp = Gfp::GFP_KERNEL | Gfp::NOWARN;
-                        let result = match random.next(20) {
+                        let result = match random.below(20) {
                             0 => m.slabs.alloc_node(
                                 cx,
                                 cache,
                                 gfp,
-                                node(random.next(2) as u16 % machine.nodes()),
+                                node(random.below(2) as u16 % machine.nodes()),
                             ),
                             1 => cx.interrupted(|cx| m.slabs.alloc(cx, cache, gfp)),
                             _ => m.slabs.alloc(cx, cache, gfp),
@@ -128,20 +113,20 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
                     }
                 }),
                 _ => m.on_cpu(cpu, |cx| {
-                    for _ in 0..[1, 1, 8, 60][random.next(4) as usize] {
+                    for _ in 0..[1, 1, 8, 60][random.below(4) as usize] {
                         let keys = held.len() as u64;
                         if keys == 0 {
                             return;
                         }
                         let low = held.keys().next().unwrap();
                         let high = held.keys().next_back().unwrap();
-                        let at = low + random.next((high - low + 1) as u64) as usize;
+                        let at = low + random.below((high - low + 1) as u64) as usize;
                         let (&start, &object) = held.range(at..).next().unwrap();
                         object.check();
                         held.remove(&start);
                         // SAFETY: freed once, nobody uses it.
                         unsafe {
-                            match random.next(10) {
+                            match random.below(10) {
                                 0 => cx.interrupted(|cx| m.slabs.free(cx, object.cache, object.at)),
                                 1 => m.slabs.free_any(cx, object.at),
                                 _ => m.slabs.free(cx, object.cache, object.at),
