@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// Operations on the page allocator in a round
     #[arg(long, default_value_t = 100_000_000)]
     page_operations: u64,
-    /// Instead, run a thousand operations on each page-table format under Miri, once (about a minute of processor time for a format with 4 KiB pages, several for larger ones)
+    /// Instead, run memblock's and the zones' tests and a thousand operations on each page-table format under Miri, once (about a minute of processor time for a format with 4 KiB pages, several for larger ones)
     #[arg(long)]
     miri: bool,
 }
@@ -69,12 +69,13 @@ fn fresh_seed() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64)
 }
 
-/// Under Miri: all tests of the zones, and the page tables' model.
+/// Under Miri: all tests of memblock and the zones, and the page tables' model.
 fn miri(project: &Project) -> Result<(), String> {
     tools::miri(project)?;
     let seed = fresh_seed();
     for (name, what) in [
-        ("all tests of the zones", &["-p", "pagewright-zone", "--lib", "--tests"][..]),
+        ("all tests of memblock", &["-p", "pagewright-memblock", "--lib", "--tests"][..]),
+        ("all tests of the zones", &["-p", "pagewright-zone", "--lib", "--tests"]),
         ("the page tables' model", &["-p", "pagewright-pagetable", "--test", "model"]),
     ] {
         println!("== {name} under Miri, PAGEWRIGHT_OPS=1000 PAGEWRIGHT_SEED={seed}");

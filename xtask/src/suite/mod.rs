@@ -87,28 +87,28 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
     vec![
         stage("fmt", "the code is formatted", 15, rust::fmt),
         stage("clippy", "no lint warns, in any target of the workspace and of the images", 150, rust::clippy),
-        stage("tests", "unit, property and model tests of the workspace", 450, rust::tests),
+        stage("tests", "unit, property and model tests of the workspace", 400, rust::tests),
         stage("doctests", "every example in the documentation runs", 60, rust::doctests),
         stage("rustdoc", "the documentation builds without a warning", 60, rust::rustdoc),
-        stage("build", "the pagewright command builds", 125, hosted::build),
+        stage("build", "the pagewright command builds", 20, hosted::build),
         stage(
             "memblock-suite",
             "Linux's own memblock suite passes on the C interface",
-            120,
+            40,
             hosted::memblock_suite,
         ),
         stage("smoke", "every shipped machine boots, bad input is refused in one line", 30, hosted::smoke),
         stage("conformance", "captured machines boot as real Linux booted them", 30, hosted::conformance),
         stage("parsers", "parsers that others wrote read what `show` prints", 60, parsers::run),
-        stage("corpus", "no parser of outside input panics on the committed corpus", 200, corpus::run),
+        stage("corpus", "no parser of outside input panics on the committed corpus", 60, corpus::run),
         stage(
             "images",
             "the bare-metal images are small, boot in QEMU and pass their own tests",
-            120,
+            200,
             images::boot,
         ),
         stage("same-answers", "every bare-metal image decides as the hosted boot does", 25, same::run),
-        stage("miri", "the lower crates have no undefined behaviour", 300, rust::miri),
+        stage("miri", "the lower crates have no undefined behaviour", 280, rust::miri),
     ]
 }
 
