@@ -16,6 +16,8 @@ pub struct CmaArea {
     pub range: PhysRange,
     /// Whether it is the default area for DMA.
     pub default: bool,
+    /// Whose devices' area it is (`cma_pernuma=`), if it is one node's.
+    pub of_node: Option<NodeId>,
     /// It could not be activated, and its pages are ordinary memory.
     pub given_back: bool,
 }
@@ -142,7 +144,7 @@ pub(crate) fn register(boot: &mut Boot<'_>, name: &str, range: PhysRange) -> Cma
     if name.is_empty() {
         let _ = write!(text, "cma{}", boot.cma.len());
     }
-    let area = CmaArea { name: text, range, default: false, given_back: false };
+    let area = CmaArea { name: text, range, default: false, of_node: None, given_back: false };
     if boot.cma.try_push(area.clone()).is_ok() {
         boot.total_cma_pages += range.len() >> boot.machine.config.page_shift.get();
     }

@@ -375,7 +375,9 @@ pub(crate) fn pernuma_cma_reserve(b: &mut Boot<'_>) -> Result<(), BootError> {
             name: &name,
             nid: Some(nid),
         };
-        if cma::declare_contiguous(b, request)?.is_err() {
+        if cma::declare_contiguous(b, request)?.is_ok() {
+            b.cma.last_mut().into_iter().for_each(|area| area.of_node = Some(nid));
+        } else {
             warning!(b, "dma_pernuma_cma_reserve: reservation failed: err -12, node {nid}");
         }
     }

@@ -5,9 +5,11 @@
 //! [`Verdict`].
 
 mod claim;
+mod device;
 mod place;
 mod verdict;
 
+pub use device::{MemoryRegionError, memory_region};
 pub use verdict::{Outcome, Verdict, Verdicts};
 
 use crate::boot::{Boot, debug, info, warning};

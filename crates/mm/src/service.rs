@@ -11,6 +11,10 @@
 //! Which CPU a thread of execution is on, only the embedder knows: it makes a CPU's handle
 //! ([`PerCpu::here`](pagewright_platform::PerCpu::here)) and asks with [`Service::context`].
 
+mod areas;
+
+pub use areas::CmaAreas;
+
 use crate::boot::Boot;
 use crate::error::BootError;
 use crate::running::Running;
@@ -55,6 +59,8 @@ impl ServiceBytes {
 pub struct Service<'m, 's, 'a, I, H> {
     /// The allocator.
     pub allocator: PageAllocator<'m, 'm, 's, 'a, I, H>,
+    /// The contiguous areas that it was lent.
+    pub cma: CmaAreas<'m>,
     base: Base<'a>,
     cpus: &'m [Cpu<'m, 'a>],
     nodes: &'m [NodeId],
@@ -92,6 +98,10 @@ impl<'m, 'a, I: Interrupts, H: Hooks> Service<'m, '_, 'a, I, H> {
     }
 }
 
+const fn small(what: &'static str) -> BootError {
+    BootError::Space { what }
+}
+
 /// The sizes of a zone's per-CPU lists.
 fn pageset(watermarks: &Watermarks<'_>, zone: &BuddyZone<'_, '_>) -> Pageset {
     marks(watermarks, zone).pageset
@@ -114,7 +124,8 @@ impl<'s, 'a> Running<'_, 's, 'a> {
             shared: bytes_for::<ZoneRef>(orders)
                 + bytes_for::<Cpu<'_, '_>>(cpus)
                 + bytes_for::<NodeId>(cpus)
-                + bytes_for::<ZoneCell<'_, '_>>(zones.len()),
+                + bytes_for::<ZoneCell<'_, '_>>(zones.len())
+                + CmaAreas::bytes(boot),
             each_cpu: bytes_for::<FrameIdx>(places)
                 + bytes_for::<Shelf<'_>>(zones.len() * pcp::SHELVES)
                 + bytes_for::<ZoneFigures>(zones.len()),
@@ -144,7 +155,6 @@ impl<'s, 'a> Running<'_, 's, 'a> {
         let (Some(layout), Some(lists)) = (&boot.layout, &boot.zonelists) else {
             return Err(BootError::Unsupported { what: "a page allocator before zonelists exist" });
         };
-        let small = |what| BootError::Space { what };
         let Self { buddy, watermarks, .. } = self;
         let kinds = watermarks.tunables.zones;
         let (base, zones) = buddy.parts();
@@ -176,6 +186,7 @@ impl<'s, 'a> Running<'_, 's, 'a> {
         });
         let cpus = cpus.filter(|_| enough).ok_or(small("per-CPU lists"))?;
 
+        let cma = CmaAreas::make(boot, &mut shared)?;
         let mut left = zones.iter_mut();
         // Only what has room is made, so from here on nothing fails.
         let cells = shared.slice(left.len(), || match left.next() {
@@ -184,7 +195,7 @@ impl<'s, 'a> Running<'_, 's, 'a> {
         });
         let cells = cells.ok_or(small("zones"))?;
         let allocator = PageAllocator::new(base, kinds, fallbacks, cells, cpus, interrupts, hooks);
-        Ok(Service { allocator, base, cpus, nodes })
+        Ok(Service { allocator, cma, base, cpus, nodes })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The page allocator of a hosted machine in service: zones behind locks, and CPUs that threads can be.
 
+use pagewright::service::CmaAreas;
 use pagewright::{Boot, BootError, CpuRoom, Running};
 use pagewright_addr::{NodeId, Order, PageShift, Pfn, PfnRange};
 use pagewright_page::{FrameIdx, GrownSection, GrownSections, PageMap, Pristine, Section, SectionTable};
@@ -25,6 +26,8 @@ pub struct Pages<'x, 'm, 's, 'a, H> {
     pub allocator: PageAllocator<'x, 'm, 's, 'a, NoInterrupts, H>,
     /// The page map and pageblocks below it.
     pub base: Base<'a>,
+    /// The contiguous areas that a booted machine's boot lent it; none on plain machines, whose tests make their own.
+    pub cma: Option<CmaAreas<'x>>,
     cpus: &'x [Cpu<'m, 'a>],
     nodes: &'x [NodeId],
     claimed: Mutex<Vec<bool>>,
@@ -86,9 +89,9 @@ pub fn with_service<'s, 'a, H: Hooks, R>(
     });
     let service = running.serve(boot, Carve::of(&mut shared), rooms, NoInterrupts, hooks)?;
     let nodes: Vec<_> = (0..cpus).map(|cpu| service.node(cpu)).collect();
-    let (base, cpus) = (*service.base(), service.cpus());
+    let (base, cpus, cma) = (*service.base(), service.cpus(), Some(service.cma));
     let claimed = Mutex::new(vec![false; cpus.len()]);
-    Ok(then(&Pages { allocator: service.allocator, base, cpus, nodes: &nodes, claimed }, running))
+    Ok(then(&Pages { allocator: service.allocator, base, cma, cpus, nodes: &nodes, claimed }, running))
 }
 
 /// A plain machine to try an allocator on: pages of 4 KiB, largest blocks of order 10.
@@ -426,5 +429,5 @@ fn serve_watched<'s, 'a, H: Hooks>(
         None => allocator,
     };
     let claimed = Mutex::new(vec![false; nodes.len()]);
-    then(&Pages { allocator, base, cpus: &cpus, nodes, claimed });
+    then(&Pages { allocator, base, cma: None, cpus: &cpus, nodes, claimed });
 }

@@ -24,6 +24,7 @@
 extern crate std;
 
 pub mod buddyinfo;
+pub mod cma;
 pub mod extfrag;
 pub mod huge;
 pub mod iomem;

@@ -4,6 +4,7 @@ use core::fmt;
 use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, Order};
 use pagewright_zone::ZoneKind;
+use pagewright_zone::alloc::cma::CmaFigures;
 use pagewright_zone::buddy::ZoneId;
 use pagewright_zone::figures::{Given, ListFigures, Served, ZoneCounts, ZoneSource};
 use pagewright_zone::layout::NodeLayout;
@@ -27,6 +28,8 @@ pub struct State<'b, 'z, 's, 'p, 'a> {
 pub struct Live<'b> {
     /// A CPU's lists of a zone, as that CPU had them when it was asked; `None` for a CPU that does not run.
     pub lists: &'b dyn Fn(u32, ZoneId) -> Option<ListFigures>,
+    /// What area number so many of [`Boot::cma`] has and did; `None` for one that does not serve.
+    pub areas: &'b dyn Fn(usize) -> Option<CmaFigures>,
 }
 
 impl fmt::Debug for Live<'_> {

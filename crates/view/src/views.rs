@@ -1,7 +1,8 @@
 //! The list of views, and how one asks for them by name.
 
 use crate::{
-    State, buddyinfo, extfrag, iomem, layout, memblock, meminfo, page_tables, pagetypeinfo, vmstat, zoneinfo,
+    State, buddyinfo, cma, extfrag, iomem, layout, memblock, meminfo, page_tables, pagetypeinfo, vmstat,
+    zoneinfo,
 };
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
@@ -33,6 +34,8 @@ pub enum View {
     ExtfragIndex,
     /// `/sys/kernel/debug/extfrag/unusable_index`.
     UnusableIndex,
+    /// `/sys/kernel/debug/cma` and `/sys/kernel/mm/cma`, file by file.
+    Cma,
     /// The kernel's virtual address space, in the form of the banner that kernels printed until 5.0.
     Layout,
     /// The kernel's page tables, as debugfs shows them (ptdump).
@@ -43,7 +46,7 @@ pub enum View {
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Zoneinfo,
         Self::Buddyinfo,
         Self::Pagetypeinfo,
@@ -54,6 +57,7 @@ impl View {
         Self::Vmstat,
         Self::ExtfragIndex,
         Self::UnusableIndex,
+        Self::Cma,
         Self::Layout,
         Self::PageTables,
         Self::PageTableRuns,
@@ -72,6 +76,7 @@ impl View {
             Self::Vmstat => "vmstat",
             Self::ExtfragIndex => "extfrag/extfrag_index",
             Self::UnusableIndex => "extfrag/unusable_index",
+            Self::Cma => "cma",
             Self::Layout => "layout",
             Self::PageTables => "page-tables",
             Self::PageTableRuns => "page-tables/runs",
@@ -99,6 +104,7 @@ impl View {
             Self::Vmstat => vmstat::write(w, state),
             Self::ExtfragIndex => extfrag::index(w, state.zones),
             Self::UnusableIndex => extfrag::unusable(w, state.zones),
+            Self::Cma => cma::write(w, state),
             Self::Layout => layout::write(w, &state.layout(state.boot.version)?),
             Self::PageTables => return page_tables::write(w, state),
             Self::PageTableRuns => return page_tables::runs::write(w, state),

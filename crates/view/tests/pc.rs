@@ -3,7 +3,7 @@
 use pagewright::{EventSink, Quiet, Tables, Workspace};
 use pagewright_addr::{NodeId, PfnRange, PhysAddr, PhysRange};
 use pagewright_firmware::cmdline::CommandLine;
-use pagewright_firmware::config::{Flavour, KernelConfig};
+use pagewright_firmware::config::{CmaConfig, CmaSize, Flavour, KernelConfig};
 use pagewright_firmware::e820::{E820Entry, E820Kind};
 use pagewright_firmware::{BuildFacts, Cpus, Firmware, KernelImage, Machine, Pc};
 use pagewright_memblock::Region;
@@ -22,7 +22,10 @@ const E820: [E820Entry; 3] = [
 ];
 
 fn machine(cmdline: &str) -> Machine<'_> {
-    let config = KernelConfig::debian(Flavour::Amd64);
+    let mut config = KernelConfig::debian(Flavour::Amd64);
+    // Debian's kernel for PCs has none.
+    config.cma =
+        cmdline.starts_with("cma=").then_some(CmaConfig { size: CmaSize::Mbytes(0), alignment: 8, areas: 7 });
     let at = PhysAddr::new;
     Machine {
         arch: config.arch,
@@ -141,6 +144,18 @@ fn resources_and_regions_are_those_of_the_firmware() {
             "   0: 0x0000000000001000..0x000000000009efff\n   1: 0x0000000000100000..0x000000003ffdffff\n"
         );
         assert!(text(View::Layout, state).starts_with("virtual kernel memory layout:\n"));
+    });
+}
+
+#[test]
+fn areas_are_shown_with_all_that_they_can_give() {
+    booted("", &Quiet, false, |state| assert_eq!(text(View::Cma, state), ""));
+    booted("cma=16M@512M", &Quiet, false, |state| {
+        assert_eq!(
+            text(View::Cma, state),
+            "reserved/base_pfn:131072\nreserved/count:4096\nreserved/order_per_bit:0\nreserved/used:0\n\
+             reserved/maxchunk:4096\nreserved/alloc_pages_success:0\nreserved/alloc_pages_fail:0\n"
+        );
     });
 }
 

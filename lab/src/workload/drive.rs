@@ -176,7 +176,8 @@ fn work<'s, 'a>(
         let asked = (cpu as usize) < online;
         asked.then(|| pages.on_cpu(cpu as usize, |cx| pages.allocator.list_figures(cx, zone))).flatten()
     };
-    let state = State::live(boot, running, &pages.allocator, Live { lists: &lists });
+    let areas = |at: usize| Some(pages.allocator.cma_figures(pages.cma?.get(at)?));
+    let state = State::live(boot, running, &pages.allocator, Live { lists: &lists, areas: &areas });
     let show = || {
         let mut text = String::new();
         views.write(&mut text, &state).map_err(|e| Fault::caused(e.why, e.view.name(), ""))?;

@@ -128,7 +128,8 @@ fn counters_tell_what_was_served() {
 
 #[test]
 fn an_allocator_in_service_shows_what_the_boot_showed() {
-    let names = "zoneinfo,buddyinfo,pagetypeinfo,meminfo,vmstat,extfrag/extfrag_index,extfrag/unusable_index";
+    let names =
+        "zoneinfo,buddyinfo,pagetypeinfo,meminfo,vmstat,extfrag/extfrag_index,extfrag/unusable_index,cma";
     let views = Views::parse(names).unwrap();
     for name in ["arm64-virt", "x86_64-q35", "x86_64-numa4", "arm-lpae-virt", "i386-pc"] {
         let machine = machine(name);

@@ -29,6 +29,7 @@ mod flat;
 mod memory;
 mod node;
 mod numa;
+mod phandle;
 mod region;
 mod reserved;
 mod translate;

@@ -15,6 +15,15 @@ pub struct Node<'a> {
     body: usize,
 }
 
+/// The same node of the same tree.
+impl PartialEq for Node<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self.name, other.name) && self.body == other.body
+    }
+}
+
+impl Eq for Node<'_> {}
+
 impl fmt::Debug for Node<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Node").field(&self.name()).finish()

@@ -8,6 +8,7 @@ mod dma;
 mod memory;
 mod mutation;
 mod numa;
+mod phandle;
 mod reserved;
 mod structure;
 mod unflatten;

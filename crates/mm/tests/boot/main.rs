@@ -19,6 +19,7 @@ mod models;
 mod numa;
 mod page_tables;
 mod placements;
+mod regions;
 mod reserved;
 mod stack;
 mod support;

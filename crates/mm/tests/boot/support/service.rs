@@ -1,10 +1,12 @@
 //! The page allocator in service on a booted machine: what CPUs take and give back.
 
+use pagewright::reserved_mem::Outcome;
 use pagewright::{Boot, BootError, CpuRoom, Running};
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
 use pagewright_platform::{Carve, NoInterrupts};
 use pagewright_sim::pages::{Pages, with_service};
+use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, NoHooks};
 use pagewright_zone::figures::ZoneSource;
@@ -28,6 +30,7 @@ pub(super) fn serve_and_return(boot: &Boot<'_>, running: &mut Running<'_, '_, '_
     let served = with_service(boot, running, NoHooks, |pages, running| {
         assert_eq!(counts(&pages.allocator), before, "the zones are as they were");
         assert!(running.buddy.zones().iter().all(|z| z.free_pages() == 0), "and they are in one place only");
+        lend_and_return(boot, running, pages);
         use_on_all_cpus(pages);
         for cpu in 0..pages.cpus() {
             pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
@@ -36,6 +39,44 @@ pub(super) fn serve_and_return(boot: &Boot<'_>, running: &mut Running<'_, '_, '_
         assert_eq!(counts(&pages.allocator), before, "every page is back");
     });
     served.expect("memory as asked for");
+}
+
+/// Each contiguous area gives pages and gets them back, and is found by its region of the device tree.
+fn lend_and_return(boot: &Boot<'_>, running: &Running<'_, '_, '_>, pages: &Pages<'_, '_, '_, '_, NoHooks>) {
+    let (areas, shift) =
+        (pages.cma.expect("a booted machine has its boot's"), boot.machine.config.page_shift);
+    let tenants = Tenants::new(*pages.base.map());
+    for (at, declared) in boot.cma.iter().enumerate() {
+        let area = areas.get(at);
+        assert_eq!(area.is_none(), declared.given_back, "{declared:?}");
+        let Some(area) = area else { continue };
+        assert_eq!((area.name(), area.pfns()), (&*declared.name, declared.range.frames_inside(shift)));
+        // Enough for several pageblocks; more only takes longer.
+        let count = area.pfns().len().min(1500);
+        pages.on_cpu(0, |cx| {
+            match pages.allocator.cma_alloc(cx, &tenants, area, (count, Order::ZERO, true)) {
+                Ok(frames) => {
+                    assert_eq!(pages.allocator.cma_figures(area).used, count);
+                    assert!(pages.allocator.cma_release(cx, area, frames).is_ok());
+                }
+                Err(e) => assert!(running.huge_pages > 0, "nobody has any of it: {e}"),
+            }
+            assert_eq!(pages.allocator.cma_figures(area).used, 0);
+        });
+    }
+    let default = boot.cma.iter().find(|area| area.default && !area.given_back);
+    assert_eq!(areas.default_area().map(|area| area.name()), default.map(|area| &*area.name));
+    for declared in boot.cma.iter().filter(|area| !area.given_back) {
+        let nid = declared.of_node;
+        let mut choice = areas.for_device(None).choice(nid, 2, Gfp::GFP_KERNEL).map(|area| area.name());
+        assert!(nid.is_none() || choice.next() == Some(&*declared.name), "{declared:?}");
+    }
+    for region in boot.reserved_mem.iter() {
+        let declared = boot.cma.iter().find(|area| area.range == region.range && !area.given_back);
+        let area = areas.of_region(region).map(|area| area.name());
+        assert_eq!(area, declared.map(|area| &*area.name), "{region:?}");
+        assert!(declared.is_none() || matches!(region.outcome, Outcome::Cma(_)));
+    }
 }
 
 fn use_on_all_cpus(pages: &Pages<'_, '_, '_, '_, NoHooks>) {
