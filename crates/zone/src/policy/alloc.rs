@@ -63,7 +63,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 let here = gfp | Gfp::THISNODE | Gfp::NORETRY;
                 let found = self.alloc_pages_node(cx, nid, here, order);
                 return match found {
-                    Err(AllocFailure::NoMemory { .. }) if gfp.may_block() => {
+                    Err(AllocFailure::NoMemory { .. } | AllocFailure::Injected { .. }) if gfp.may_block() => {
                         self.alloc_pages_nodemask(cx, nid, mask, gfp, order)
                     }
                     found => found,
@@ -95,7 +95,9 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         // From its nodes without effort; it is only a preference.
         let light = (gfp | Gfp::NOWARN) - (Gfp::DIRECT_RECLAIM | Gfp::NOFAIL);
         match self.alloc_pages_nodemask(cx, nid, mask, light, order) {
-            Err(AllocFailure::NoMemory { .. }) => self.alloc_pages_node(cx, nid, gfp, order),
+            Err(AllocFailure::NoMemory { .. } | AllocFailure::Injected { .. }) => {
+                self.alloc_pages_node(cx, nid, gfp, order)
+            }
             found => found,
         }
     }
