@@ -58,7 +58,7 @@ fn distance(a: NodeId, b: NodeId) -> u32 {
     if a == b { 10 } else { 20 }
 }
 
-fn plug<'q, 'w>(marks: &'q mut Watermarks<'w>, notifier: &'q dyn HotplugNotifier) -> Plug<'q, 'w> {
+pub(super) fn plug<'q, 'w>(marks: &'q mut Watermarks<'w>, notifier: &'q dyn HotplugNotifier) -> Plug<'q, 'w> {
     let nodes: NodeMask = [node(0), node(1)].into_iter().collect();
     Plug {
         marks,

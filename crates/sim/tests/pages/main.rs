@@ -14,6 +14,7 @@ mod facts;
 mod hotplug;
 mod linear;
 mod model;
+mod nth;
 mod numa;
 mod policy;
 mod reporting;
