@@ -26,7 +26,7 @@
 //! assert_eq!(hit.phys, PhysAddr::new(0x20_1234));
 //! ```
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod attr;
 mod chain;
@@ -37,6 +37,8 @@ pub mod format;
 mod lock;
 mod map;
 mod memory;
+mod proven;
+mod run;
 mod shape;
 mod split;
 mod table_use;
@@ -54,6 +56,7 @@ pub use format::{Entry, Format, Leaf, Step};
 pub use lock::LockError;
 pub use map::{MapOptions, Mapped};
 pub use memory::{NoTables, Pool, TableMemory, TableSource};
+pub use proven::Proven;
 pub use shape::{Level, LevelShape, Shape, Window};
 pub use table_use::{TableMinimum, TableUse};
 pub use tables::{Cursor, Tables, Translation, Unmapped};

@@ -127,7 +127,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let mut counted = usize::MAX;
         while len > 0 {
             let index = shape.index(va);
-            let chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
+            let mut chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
             let word = node.load(format, index);
             if word == 0 {
                 if let Some(below) =
@@ -139,6 +139,11 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                     }
                     counted = group;
                     needed += fresh::<F>(job, below, va, phys, chunk);
+                } else {
+                    // A leaf; as whole entries after it are leaves as well, only empty ones are looked for.
+                    let most = ((len / shape.bytes()) as usize).clamp(1, shape.entries() - index);
+                    let more = format.count_empty(node.level, node.words, node.first + index + 1, most - 1);
+                    chunk += more as u64 * shape.bytes();
                 }
             } else {
                 match format.entry(node.level, word) {
@@ -201,10 +206,12 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                 let count = if empty {
                     most
                 } else {
-                    (1..most).find(|i| node.load(format, index + i) != 0).unwrap_or(most)
+                    1 + format.count_empty(node.level, node.words, node.first + index + 1, most - 1)
                 };
                 self.leaves(job, &node, index, count, va, phys)?;
                 chunk = count as u64 * size;
+            } else if self.whole_page(job, &node, index, va, phys, len) {
+                chunk = self.page_below(job, &node, index, va, phys, chain)?;
             } else {
                 self.below(job, &node, index, va, phys, chunk, chain)?;
             }
@@ -238,11 +245,13 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         index += head;
         left -= head;
         phys += head as u64 * shape.bytes();
+        // Where each entry holds its own address, all groups are one run.
+        let run = if F::GROUP_ADDRESS { group } else { left / group * group };
         while left >= group {
-            self.run(job, node, index, group, phys, true)?;
-            index += group;
-            left -= group;
-            phys += group as u64 * shape.bytes();
+            self.run(job, node, index, run, phys, true)?;
+            index += run;
+            left -= run;
+            phys += run as u64 * shape.bytes();
         }
         self.run(job, node, index, left, phys, false)
     }
@@ -280,6 +289,67 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         Ok(())
     }
 
+    /// Whether entry `index` is the first of several that share a page of tables, and all of these are empty and get a table that is full of
+    /// leaves.
+    fn whole_page(
+        &self,
+        job: &Job<'_>,
+        node: &Node<'_, F>,
+        index: usize,
+        va: u64,
+        phys: u64,
+        len: u64,
+    ) -> bool {
+        let Some(below) = node.level.down() else { return false };
+        let (shape, per_page) = (F::TREE.level(node.level), F::TREE.level(below).tables_per_page);
+        let leaf = F::TREE.level(below).bytes();
+        per_page > 1
+            && index.is_multiple_of(per_page)
+            && va & (shape.bytes() - 1) == 0
+            && len / shape.bytes() >= per_page as u64
+            && fits(job, below, leaf, phys, leaf)
+            && (index..index + per_page).all(|i| node.load(&self.tables.format, i) == 0)
+    }
+
+    /// Fills the page of tables below entry `index` and its neighbours, then links it. Returns how many bytes it covers.
+    fn page_below(
+        &self,
+        job: &Job<'_>,
+        node: &Node<'_, F>,
+        index: usize,
+        va: u64,
+        phys: u64,
+        chain: &mut Chain<F::Word>,
+    ) -> Result<u64, MapError> {
+        let (format, memory) = (&self.tables.format, &self.tables.memory);
+        let size = F::TREE.level(node.level).bytes();
+        let damage = Damage { level: node.level, at: format.window().extend(va), word: 0 };
+        let below = node.level.down().ok_or(damage)?;
+        let page = chain.pop(memory).ok_or(damage)?;
+        let tables = F::TREE.level(below).tables_per_page;
+        // Each of them is filled to its last entry: nothing need be zeroed.
+        for i in 0..tables {
+            let word = format.table_word(node.level, index + i, page, job.options.limits);
+            let inside = i as u64 * size;
+            let table = self.linked(node, va.wrapping_add(inside), word)?;
+            self.leaves(
+                job,
+                &table,
+                0,
+                F::TREE.level(below).entries(),
+                va.wrapping_add(inside),
+                phys + inside,
+            )?;
+        }
+        for i in index..index + tables {
+            let word = format.table_word(node.level, i, page, job.options.limits);
+            format
+                .replace(node.level, node.words, node.first + i, 0, word)
+                .map_err(|word| Damage { word, ..damage })?;
+        }
+        Ok(tables as u64 * size)
+    }
+
     /// Fills `chunk` bytes in the table below entry `index`, which is made if there is none.
     ///
     /// A table that is this cursor's from end to end is linked when it is full. Into one that others may need as well
@@ -315,9 +385,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let size = F::TREE.level(below).bytes();
         // Leaves to the last entry: then it need not be zeroed.
         if !(whole && fits(job, below, size, phys, size)) {
-            for cell in words {
-                F::Word::store(cell, 0);
-            }
+            F::Word::store_counted(words, 0, 0);
         }
         let word = format.table_word(node.level, index, page, job.options.limits);
         if whole {

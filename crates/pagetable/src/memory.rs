@@ -1,7 +1,8 @@
 //! Where tables live, and who gives the pages for them.
 //!
-//! The crate needs no unsafe code of its own: whoever owns the memory hands out its words as slices of atomics. On the
-//! metal that is the direct map, hosted it is simulated RAM, in small programs and tests a [`Pool`].
+//! Whoever owns the memory hands out its words as slices of atomics, and proves what there is to prove. On the metal that is the
+//! direct map, hosted it is simulated RAM, in small programs and tests a [`Pool`]. What reads a tree asks for each
+//! entry, so a damaged tree is an error; [`crate::Proven`] does not ask, for trees that are known to be sound.
 
 use crate::word::Word;
 use core::cell::Cell;
@@ -33,10 +34,12 @@ pub trait TableMemory {
 }
 
 impl TableMemory for DirectMap {
+    #[inline]
     fn words32(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU32]> {
         DirectMap::words32(self, at, count)
     }
 
+    #[inline]
     fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
         DirectMap::words64(self, at, count)
     }

@@ -134,10 +134,8 @@ impl Window {
         let v = va.get();
         match *self {
             Self::Canonical { bits: 32 } => v >> 32 == 0,
-            Self::Canonical { bits } => {
-                let top = v as i64 >> (bits - 1);
-                top == 0 || top == -1
-            }
+            // The upper half begins where the lower one ends, once half of it has been added.
+            Self::Canonical { bits } => v.wrapping_add(1 << (bits - 1)) >> bits == 0,
             Self::Low { bits } => v >> bits == 0,
             Self::High { bits } => v >> bits == u64::MAX >> bits,
         }

@@ -111,17 +111,28 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
     /// [`Unmapped`] says at which level nothing was found.
     #[inline]
     pub fn translate(&self, va: VirtAddr) -> Result<Translation, Unmapped> {
-        if !self.format.window().contains(va) {
+        self.descend(self.format, self.root, va, |at| Some(F::Word::load(F::Word::word(&self.memory, at)?)))
+    }
+
+    /// [`Self::translate`], with entries as `load` reads them. Format and root come by value, to stay in registers: what is behind a
+    /// reference is read again after each entry.
+    #[inline(always)]
+    pub(crate) fn descend(
+        &self,
+        format: F,
+        root: PhysAddr,
+        va: VirtAddr,
+        load: impl Fn(PhysAddr) -> Option<u64>,
+    ) -> Result<Translation, Unmapped> {
+        if !format.window().contains(va) {
             return Err(Unmapped::OutsideWindow);
         }
-        // Kept in registers: what is behind a reference is read again after each entry.
-        let format = self.format;
-        let mut table = self.root;
+        let mut table = root;
         // Each level is code of its own with constant shifts and masks: a loop over levels costs four times as much.
         macro_rules! level {
             ($n:literal) => {
                 if const { $n < F::SHAPE.count() } {
-                    match self.step::<$n>(&format, table, va)? {
+                    match self.step::<$n>(&format, table, va, &load)? {
                         Step::Table(next) => table = next,
                         // The slow way knows about groups.
                         Step::Leaf(_)
@@ -134,13 +145,9 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
                                 level,
                             });
                         }
-                        Step::Leaf(phys) => {
-                            let inside = va.get() & const { F::SHAPE.bytes_of($n) - 1 };
-                            return Ok(Translation {
-                                phys: PhysAddr::new(phys.get() + inside),
-                                level: const { Level::new($n) },
-                            });
-                        }
+                        Step::Leaf(phys) if $n == 0 => return Ok(inside::<F, $n>(phys, va)),
+                        // Apart, so that nothing on the way to a page is prepared for blocks.
+                        Step::Leaf(phys) => return Ok(inside_block::<F, $n>(phys, va)),
                         Step::Absent => {}
                     }
                 }
@@ -155,16 +162,21 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         Err(Unmapped::Damaged(Damage { level: Level::PTE, at: va, word: table.get() }))
     }
 
-    /// One level of [`Self::translate`]: the entry for `va` in `table`, never [`Step::Absent`].
+    /// One level of [`Self::descend`]: the entry for `va` in `table`, never [`Step::Absent`].
     #[inline(always)]
-    fn step<const N: usize>(&self, format: &F, table: PhysAddr, va: VirtAddr) -> Result<Step, Unmapped> {
+    fn step<const N: usize>(
+        &self,
+        format: &F,
+        table: PhysAddr,
+        va: VirtAddr,
+        load: &impl Fn(PhysAddr) -> Option<u64>,
+    ) -> Result<Step, Unmapped> {
         let level = const { Level::new(N) };
         let index = (va.get() >> const { F::SHAPE.shift_of(N) }) & const { F::SHAPE.mask_of(N) };
         let at = PhysAddr::new(table.get() + index * F::Word::BYTES);
-        let Some(cell) = F::Word::word(&self.memory, at) else {
+        let Some(word) = load(at) else {
             return Err(Unmapped::Damaged(Damage { level, at: va, word: table.get() }));
         };
-        let word = F::Word::load(cell);
         match format.step(level, word) {
             Step::Absent if F::SOFTWARE_WORDS && N == 0 => Ok(Step::Leaf(self.leaf(va)?.0.phys)),
             Step::Absent => Err(Unmapped::Absent(level, word)),
@@ -220,6 +232,19 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         let words = F::Word::words(&self.memory, page, self.format.page_words(level))?;
         Some(Node { level, page, words, first })
     }
+}
+
+/// Where `va` leads if its leaf, of level `N`, is at `phys`.
+#[inline(always)]
+const fn inside<F: Format, const N: usize>(phys: PhysAddr, va: VirtAddr) -> Translation {
+    let inside = va.get() & const { F::SHAPE.bytes_of(N) - 1 };
+    Translation { phys: PhysAddr::new(phys.get() | inside), level: const { Level::new(N) } }
+}
+
+/// The same as a function of its own.
+#[inline(never)]
+const fn inside_block<F: Format, const N: usize>(phys: PhysAddr, va: VirtAddr) -> Translation {
+    inside::<F, N>(phys, va)
 }
 
 /// The right to change a range of a tree's addresses.

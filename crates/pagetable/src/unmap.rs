@@ -7,7 +7,7 @@ use crate::memory::TableMemory;
 use crate::shape::Level;
 use crate::tables::{Cursor, Node};
 use crate::walk::{Run, Runs, run_limit};
-use pagewright_addr::{VirtAddr, VirtRange};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 
 impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     /// Takes everything in `range` out. Each run of leaves that was there is told to `gone`, with the state
@@ -41,6 +41,8 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let format = &self.tables.format;
         let shape = F::TREE.level(node.level);
         let (mut va, mut len) = (va, len);
+        // The page of tables that was looked at last, and how many of its tables were cleared from end to end, one after the other.
+        let mut page = (PhysAddr::ZERO, 0);
         while len > 0 {
             let index = shape.index(va);
             let mut chunk = len.min(shape.bytes() - (va & (shape.bytes() - 1)));
@@ -55,7 +57,13 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                         // A table of pages that was cleared from end to end need not be looked through.
                         let cleared =
                             child.level == Level::PTE && chunk == shape.bytes() && pending.damage() == before;
-                        self.drop_if_empty(&node, index, va, &child, cleared, pending);
+                        let so_far = if page.0 == child.page { page.1 } else { 0 };
+                        page = (child.page, if cleared { so_far + 1 } else { 0 });
+                        // Where the next entry's table shares the page and is cleared as well, it is time then.
+                        if !(cleared && self.shares_with_next(&node, index, child.page, len - chunk)) {
+                            let cleared = page.1 == F::TREE.level(child.level).tables_per_page;
+                            self.drop_if_empty(&node, index, va, &child, cleared, pending);
+                        }
                     }
                     Err(damage) => pending.note(damage),
                 },
@@ -83,6 +91,21 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         }
     }
 
+    /// Whether the entry after `index` leads to a table in the same page, and all of it is among the next `len` bytes.
+    fn shares_with_next(&self, node: &Node<'_, F>, index: usize, page: PhysAddr, len: u64) -> bool {
+        let shape = F::TREE.level(node.level);
+        let Some(below) = node.level.down() else { return false };
+        let per_page = F::TREE.level(below).tables_per_page;
+        let format = &self.tables.format;
+        per_page > 1
+            && !(index + 1).is_multiple_of(per_page)
+            && len >= shape.bytes()
+            && matches!(
+                format.entry(node.level, node.load(format, index + 1)),
+                Entry::Table(next, _) if format.locate(below, next).0 == page
+            )
+    }
+
     /// Unlinks the page of `child`, below entry `index` of `node`, if nothing is left in it and no other cursor can be in it.
     fn drop_if_empty(
         &self,
@@ -100,7 +123,6 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             start: VirtAddr::new(format.window().extend(va).get() & !(covered - 1)),
             len: covered,
         };
-        let cleared = cleared && per_page == 1;
         if !self.holds(span) || !(cleared || (0..child.words.len()).all(|i| !F::is_used(child.words, i))) {
             return;
         }

@@ -4,8 +4,10 @@
 //! travel as `u64` whatever the width, so that the walker is written once.
 
 use crate::memory::TableMemory;
+use crate::run;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pagewright_addr::PhysAddr;
+use pagewright_platform::KnownWords;
 
 mod sealed {
     pub trait Sealed {}
@@ -30,10 +32,23 @@ pub trait Word: sealed::Sealed + Copy + 'static {
     fn words<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr, count: usize) -> Option<&[Self::Atomic]>;
     /// The entry at `at` in `memory`; `None` if that is no memory.
     fn word<M: TableMemory + ?Sized>(memory: &M, at: PhysAddr) -> Option<&Self::Atomic>;
+    /// The entry at `at`, of which it is known that it is there.
+    ///
+    /// # Safety
+    /// As for [`KnownWords::word64`], or `word32`.
+    #[allow(unsafe_code)]
+    unsafe fn known(words: KnownWords<'_>, at: PhysAddr) -> &Self::Atomic;
+    /// Reads an entry that is not followed: nothing else that was written before it need be seen.
+    fn peek(cell: &Self::Atomic) -> u64;
     /// Reads an entry. A table that it points to is seen as filled as it was when the entry was published.
     fn load(cell: &Self::Atomic) -> u64;
     /// Writes an entry that nobody can look at yet, or whose order does not matter.
     fn store(cell: &Self::Atomic, value: u64);
+    /// Writes entries that nobody can look at yet, or whose order does not matter, each `step` more than the one before.
+    fn store_counted(cells: &[Self::Atomic], first: u64, step: u64);
+    /// Empties entries as long as each is `step` more than the one before, and returns how many. For tables that hardware does not change: an
+    /// entry is not read and emptied in one step.
+    fn take_counted(cells: &[Self::Atomic], first: u64, step: u64) -> usize;
     /// Writes an entry after everything that was written before it.
     fn publish(cell: &Self::Atomic, value: u64);
     /// Replaces an entry whatever it was and returns what it was.
@@ -52,6 +67,7 @@ fn none<A, B>(_: &[A]) -> Option<&[B]> {
 
 macro_rules! word {
     ($int:ident, $atomic:ident, $words:ident, $word:ident, $narrow:expr, $wide:expr) => {
+        #[allow(unsafe_code)]
         impl Word for $int {
             type Atomic = $atomic;
             const BYTES: u64 = $int::BITS as u64 / 8;
@@ -81,6 +97,17 @@ macro_rules! word {
             }
 
             #[inline]
+            unsafe fn known(words: KnownWords<'_>, at: PhysAddr) -> &$atomic {
+                // SAFETY: the caller's promise.
+                unsafe { words.$word(at) }
+            }
+
+            #[inline]
+            fn peek(cell: &$atomic) -> u64 {
+                u64::from(cell.load(Ordering::Relaxed))
+            }
+
+            #[inline]
             fn load(cell: &$atomic) -> u64 {
                 u64::from(cell.load(Ordering::Acquire))
             }
@@ -88,6 +115,25 @@ macro_rules! word {
             #[inline]
             fn store(cell: &$atomic, value: u64) {
                 cell.store(value as $int, Ordering::Relaxed);
+            }
+
+            #[inline]
+            fn store_counted(cells: &[$atomic], first: u64, step: u64) {
+                let store = |cell: &$atomic, value| cell.store(value, Ordering::Relaxed);
+                run::store_counted(cells, first as $int, |word| word.wrapping_add(step as $int), store);
+            }
+
+            #[inline]
+            fn take_counted(cells: &[$atomic], first: u64, step: u64) -> usize {
+                let mut expected = first as $int;
+                run::count_while(cells, |cell| {
+                    let as_expected = cell.load(Ordering::Relaxed) == expected;
+                    if as_expected {
+                        cell.store(0, Ordering::Relaxed);
+                        expected = expected.wrapping_add(step as $int);
+                    }
+                    as_expected
+                })
             }
 
             #[inline]

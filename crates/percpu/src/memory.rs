@@ -71,7 +71,7 @@ unsafe impl ChunkSource for NoChunks {
 }
 
 // SAFETY: the source behind the reference keeps the promise.
-unsafe impl<S: ChunkSource> ChunkSource for &S {
+unsafe impl<S: ChunkSource + ?Sized> ChunkSource for &S {
     type Memory = S::Memory;
 
     fn create(&self, layout: &ChunkLayout<'_>) -> Option<(Self::Memory, NonNull<u8>)> {

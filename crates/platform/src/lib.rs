@@ -39,7 +39,7 @@ mod spin;
 pub mod take;
 
 pub use carve::Carve;
-pub use direct_map::DirectMap;
+pub use direct_map::{DirectMap, KnownWords};
 pub use interrupts::{Interrupts, NoInterrupts, WithoutInterrupts};
 pub use percpu::{Entered, Here, PerCpu};
 pub use spin::{Mutex, MutexGuard, Spin};

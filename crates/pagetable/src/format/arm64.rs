@@ -191,6 +191,7 @@ impl<const PAGE_SHIFT: u32, const VA_BITS: u32> Format for Arm64<PAGE_SHIFT, VA_
     const NAME: &'static str = name(PAGE_SHIFT, VA_BITS);
     const BREAK_BEFORE_MAKE: bool = true;
 
+    #[inline]
     fn window(&self) -> Window {
         match self.config.half {
             Half::Low => Window::Low { bits: VA_BITS },

@@ -50,7 +50,7 @@ pub trait WithFormat {
     /// What comes of it.
     type Out;
 
-    /// Does it. The format has its default configuration.
+    /// Does it. [`FormatKind::with`] hands over the format with its default configuration.
     fn run<F: Format>(self, format: F) -> Self::Out;
 }
 

@@ -15,6 +15,7 @@ pub use kinds::{FormatKind, WithFormat};
 pub use memory_types::MemoryTypes;
 
 use crate::attr::{Attr, AttrError, TableLimits};
+use crate::run::count_while;
 use crate::shape::{Level, Shape, Window};
 use crate::word::Word;
 use pagewright_addr::PhysAddr;
@@ -59,7 +60,7 @@ pub enum Step {
 /// One page-table format.
 ///
 /// Values are small: what hardware or the kernel choose at run time (whether there is NX, what MAIR holds).
-pub trait Format: Copy {
+pub trait Format: Copy + 'static {
     /// An entry's width.
     type Word: Word;
     /// The tree.
@@ -155,11 +156,20 @@ pub trait Format: Copy {
         step: u64,
     ) {
         let _ = level;
-        let mut word = first;
-        for cell in &words[at..at + count] {
-            Self::Word::store(cell, word);
-            word = word.wrapping_add(step);
-        }
+        Self::Word::store_counted(&words[at..at + count], first, step);
+    }
+
+    /// How many slots from `words[at]` on, at most `most`, are empty.
+    #[inline]
+    fn count_empty(
+        &self,
+        level: Level,
+        words: &[<Self::Word as Word>::Atomic],
+        at: usize,
+        most: usize,
+    ) -> usize {
+        let _ = level;
+        count_while(&words[at..at + most], |cell| Self::Word::peek(cell) == 0)
     }
 
     /// Empties a slot and returns what was in it, with the bits that hardware set last.
@@ -182,13 +192,11 @@ pub trait Format: Copy {
     ) -> usize {
         let _ = level;
         let mut expected = first;
-        for (n, cell) in words[at..at + most].iter().enumerate() {
-            if Self::Word::load(cell) != expected {
-                return n;
-            }
+        count_while(&words[at..at + most], |cell| {
+            let as_expected = Self::Word::load(cell) == expected;
             expected = expected.wrapping_add(step);
-        }
-        most
+            as_expected
+        })
     }
 
     /// Turns over the bits `delta` in as many slots as [`Self::count_run`] would count; returns how many.
@@ -206,13 +214,11 @@ pub trait Format: Copy {
     ) -> usize {
         let _ = level;
         let mut expected = first;
-        for (n, cell) in words[at..at + most].iter().enumerate() {
-            if Self::Word::replace(cell, expected, expected ^ delta).is_err() {
-                return n;
-            }
+        count_while(&words[at..at + most], |cell| {
+            let as_expected = Self::Word::replace(cell, expected, expected ^ delta).is_ok();
             expected = expected.wrapping_add(step);
-        }
-        most
+            as_expected
+        })
     }
 
     /// Empties up to `most` slots from `words[at]` on, as long as each holds what the one before leads to expect; returns how
@@ -229,13 +235,11 @@ pub trait Format: Copy {
     ) -> usize {
         let _ = level;
         let mut expected = first;
-        for (n, cell) in words[at..at + most].iter().enumerate() {
-            if Self::Word::replace(cell, expected, 0).is_err() {
-                return n;
-            }
+        count_while(&words[at..at + most], |cell| {
+            let as_expected = Self::Word::replace(cell, expected, 0).is_ok();
             expected = expected.wrapping_add(step);
-        }
-        most
+            as_expected
+        })
     }
 
     /// Whether a word of a table page holds anything.

@@ -53,6 +53,8 @@ use bits::*;
 
 // Intel SDM volume 3A, figure 4-11.
 const _: () = assert!(PRESENT | WRITE | USER | PWT | PCD | ACCESSED | DIRTY | PAT | GLOBAL == 0x1ff);
+const _: () =
+    assert!(PRESENT == 1 && PAGE_SIZE == 1 << 7, "`step` takes them for a byte's lowest bit and its sign");
 const _: () = assert!(ADDRESS == (1 << 52) - (1 << 12));
 const _: () = assert!(KEY == 0x7800_0000_0000_0000 && NO_EXEC == 0x8000_0000_0000_0000);
 
@@ -256,6 +258,12 @@ fn table_limits(word: u64) -> TableLimits {
     limits
 }
 
+/// The bits of an address above a leaf's of that size.
+#[inline]
+const fn above(bytes: u64) -> u64 {
+    !(bytes - 1)
+}
+
 impl<const LEVELS: usize> X86_64<LEVELS> {
     fn rules(&self, level: Level) -> LeafRules {
         LeafRules {
@@ -279,8 +287,9 @@ impl<const LEVELS: usize> Format for X86_64<LEVELS> {
     const NAME: &'static str = if LEVELS == 5 { "x86_64, 5 levels" } else { "x86_64, 4 levels" };
     const BREAK_BEFORE_MAKE: bool = false;
 
+    #[inline]
     fn window(&self) -> Window {
-        Window::Canonical { bits: Self::SHAPE.va_bits() }
+        Window::Canonical { bits: const { Self::SHAPE.va_bits() } }
     }
 
     fn table_word(&self, _: Level, _: usize, page: PhysAddr, limits: TableLimits) -> u64 {
@@ -316,14 +325,19 @@ impl<const LEVELS: usize> Format for X86_64<LEVELS> {
 
     #[inline]
     fn step(&self, level: Level, word: u64) -> Step {
-        let address = word & (ADDRESS & !self.config.encryption_mask);
-        // One test for "present and no block": it is what three of four levels meet.
-        if level != Level::PTE && (word ^ PRESENT) & (PRESENT | PAGE_SIZE) == 0 {
-            Step::Table(PhysAddr::new(address))
-        } else if word & PRESENT == 0 {
+        let address = ADDRESS & !self.config.encryption_mask;
+        if level == Level::PTE {
+            let there = word & PRESENT != 0;
+            return if there { Step::Leaf(PhysAddr::new(word & address)) } else { Step::Absent };
+        }
+        // Less one, a present entry that is no block is its address: what three of four levels meet takes one mask and one test.
+        let less = (word & (address | PRESENT | PAGE_SIZE)).wrapping_sub(PRESENT);
+        if less & (PRESENT | PAGE_SIZE) == 0 {
+            Step::Table(PhysAddr::new(less))
+        } else if less & PRESENT != 0 {
             Step::Absent
         } else {
-            Step::Leaf(PhysAddr::new(address & !(Self::TREE.level(level).bytes() - 1)))
+            Step::Leaf(PhysAddr::new(less & above(Self::SHAPE.level(level).bytes())))
         }
     }
 }

@@ -9,6 +9,7 @@ mod i386;
 mod minimum;
 #[cfg(not(miri))]
 mod oracle;
+mod proven;
 mod tokens;
 mod walker;
 mod x86_64;

@@ -16,6 +16,8 @@ use crate::attr::{Attr, AttrError, AttrFlags, TableLimits};
 use crate::format::long::{self, bits::*};
 use crate::format::{Entry, Format, Leaf, MemoryTypes, Step};
 use crate::shape::{Level, LevelShape, Shape, Window};
+use crate::word::Word;
+use core::sync::atomic::AtomicU64;
 use pagewright_addr::PhysAddr;
 
 /// Bits that LPAE has beyond [`crate::format::long::bits`]: software's, as Linux uses them.
@@ -88,6 +90,7 @@ impl Format for ArmLpae {
     // ARMv7-AR B3.10.1 "Using break-before-make when updating translation tables".
     const BREAK_BEFORE_MAKE: bool = true;
 
+    #[inline]
     fn window(&self) -> Window {
         Window::Low { bits: self.config.window_bits }
     }
@@ -199,6 +202,20 @@ impl Format for ArmLpae {
             attr: Attr { flags, memory, share, key: 0, software },
             contiguous,
         })
+    }
+
+    /// Hardware sets neither accessed nor dirty bits in this format (ARMv7-AR B3.7, "The access flag"), and only the caller may be changing these entries.
+    #[inline]
+    fn take_run(
+        &self,
+        _: Level,
+        words: &[AtomicU64],
+        at: usize,
+        most: usize,
+        first: u64,
+        step: u64,
+    ) -> usize {
+        u64::take_counted(&words[at..at + most], first, step)
     }
 
     #[inline]

@@ -30,9 +30,10 @@
 use super::{page, section};
 use crate::attr::{AttrError, TableLimits};
 use crate::format::{Entry, Format, Leaf, MemoryTypes, Step};
+use crate::run::{count_pairs_while, count_while, store_counted};
 use crate::shape::{Level, LevelShape, Shape, Window};
 use crate::word::Word;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, Ordering, fence};
 use pagewright_addr::PhysAddr;
 
 pub use super::page::{bits as page_bits, linux_bits};
@@ -115,6 +116,7 @@ impl Format for ArmShort {
     const GROUP_ADDRESS: bool = true;
     const SOFTWARE_WORDS: bool = true;
 
+    #[inline]
     fn window(&self) -> Window {
         Window::Low { bits: self.config.window_bits }
     }
@@ -193,20 +195,27 @@ impl Format for ArmShort {
 
     #[inline]
     fn store_run(&self, level: Level, words: &[AtomicU32], at: usize, count: usize, first: u64, step: u64) {
-        let mut word = first;
-        if level == Level::PTE {
-            let (linux, hardware) = words.split_at(WORDS);
-            for (linux, hardware) in linux[at..at + count].iter().zip(&hardware[at..at + count]) {
-                u32::store(linux, word >> 32);
-                u32::publish(hardware, word);
-                word = Self::next(level, word, step);
-            }
-        } else {
-            for cell in &words[at..at + count] {
-                u32::store(cell, word);
-                word = word.wrapping_add(step);
-            }
+        if level != Level::PTE {
+            return u32::store_counted(&words[at..at + count], first, step);
         }
+        let (linux, hardware) = words.split_at(WORDS);
+        let (linux, hardware) = (&linux[at..at + count], &hardware[at..at + count]);
+        let store = |cells, first: u32| {
+            let step = if first == 0 { 0 } else { step as u32 };
+            let next = |word: u32| word.wrapping_add(step);
+            store_counted(cells, first, next, |cell: &AtomicU32, word| cell.store(word, Ordering::Relaxed));
+        };
+        store(linux, (first >> 32) as u32);
+        // An entry that the hardware can use has Linux's beside it at any time.
+        fence(Ordering::Release);
+        store(hardware, first as u32);
+    }
+
+    #[inline]
+    fn count_empty(&self, level: Level, words: &[AtomicU32], at: usize, most: usize) -> usize {
+        let empty = |cells: &[AtomicU32]| count_while(cells, |cell| u32::peek(cell) == 0);
+        let count = empty(&words[at..at + most]);
+        if level == Level::PTE { empty(&words[at + WORDS..at + WORDS + count]) } else { count }
     }
 
     fn take(&self, level: Level, words: &[AtomicU32], at: usize) -> u64 {
@@ -267,6 +276,7 @@ impl Format for ArmShort {
         most
     }
 
+    #[inline]
     fn take_run(
         &self,
         level: Level,
@@ -276,21 +286,29 @@ impl Format for ArmShort {
         first: u64,
         step: u64,
     ) -> usize {
-        let mut expected = first;
-        for n in 0..most {
-            if self.load(level, words, at + n) != expected {
-                return n;
-            }
-            // Hardware changes nothing in this format, and only the caller may be changing these entries.
-            if level == Level::PTE {
-                u32::store(&words[at + n + WORDS], 0);
-                u32::publish(&words[at + n], 0);
-            } else {
-                u32::store(&words[at + n], 0);
-            }
-            expected = Self::next(level, expected, step);
+        // Hardware changes nothing in this format, and only the caller may be changing these entries.
+        if level != Level::PTE {
+            return u32::take_counted(&words[at..at + most], first, step);
         }
-        most
+        let (linux, hardware) = words.split_at(WORDS);
+        let (linux, hardware) = (&linux[at..at + most], &hardware[at..at + most]);
+        let (mut soft, mut hard) = ((first >> 32) as u32, first as u32);
+        let counts = |word| if word == 0 { 0 } else { step as u32 };
+        let (soft_step, hard_step) = (counts(soft), counts(hard));
+        // The hardware's first: an entry that it can use has Linux's beside it at any time.
+        let count = count_pairs_while(linux, hardware, |linux, hardware| {
+            let found = (linux.load(Ordering::Relaxed), hardware.load(Ordering::Relaxed));
+            if found != (soft, hard) {
+                return false;
+            }
+            hardware.store(0, Ordering::Relaxed);
+            soft = soft.wrapping_add(soft_step);
+            hard = hard.wrapping_add(hard_step);
+            true
+        });
+        fence(Ordering::Release);
+        u32::store_counted(&linux[..count], 0, 0);
+        count
     }
 
     fn replace(&self, level: Level, words: &[AtomicU32], at: usize, old: u64, new: u64) -> Result<(), u64> {

@@ -68,6 +68,7 @@ impl Format for I386 {
     const NAME: &'static str = "i386, 2 levels";
     const BREAK_BEFORE_MAKE: bool = false;
 
+    #[inline]
     fn window(&self) -> Window {
         Window::Canonical { bits: 32 }
     }
@@ -159,6 +160,7 @@ impl Format for I386Pae {
     const NAME: &'static str = "i386, PAE";
     const BREAK_BEFORE_MAKE: bool = false;
 
+    #[inline]
     fn window(&self) -> Window {
         Window::Canonical { bits: 32 }
     }
