@@ -5,7 +5,7 @@
 //! passes, and the image's parts lie in the image.
 
 use crate::boot::Boot;
-use crate::built;
+use crate::built::{self, Built};
 use crate::error::BootError;
 use crate::percpu::MAX_CPUS;
 use crate::pgtable;
@@ -27,11 +27,15 @@ const LEAST_LOWMEM: u64 = 16 << 20;
 /// # Errors
 /// [`BootError::NotBuilt`], [`BootError::Config`], [`BootError::Machine`] and [`BootError::TooMany`] name what is wrong.
 pub(crate) fn machine(m: &Machine<'_>) -> Result<(), BootError> {
+    machine_in(m, Built::THIS)
+}
+
+/// The same in a build of these features.
+fn machine_in(m: &Machine<'_>, built: Built) -> Result<(), BootError> {
     if m.config.arch != m.arch {
         return Err(BootError::Unsupported { what: "a kernel configuration of another architecture" });
     }
-    let arm64_pages = m.arch != Arch::Arm64 || built::arm64_pages(m.config.page_shift.get());
-    if !built::has(m.arch) || !arm64_pages {
+    if !built.has_pages(m.arch, m.config.page_shift.get()) {
         return Err(BootError::NotBuilt(m.arch));
     }
     m.config.validate().map_err(BootError::Config)?;
@@ -114,3 +118,6 @@ pub(crate) fn memory(b: &Boot<'_>) -> Result<(), BootError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
