@@ -32,12 +32,14 @@ use crate::error::BootError;
 use arrayvec::ArrayVec;
 use core::fmt;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_pagetable::format::WithFormat;
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
 use pagewright_pagetable::format::arm::short::ArmShort;
 use pagewright_pagetable::format::x86::i386::{I386, I386Pae};
 use pagewright_pagetable::format::x86::{X86Level4, X86Level5};
 use pagewright_pagetable::{
-    Attr, Level, MapError, MapOptions, TableLimits, TableMemory, TableSource, Tables, UnmapError, WalkError,
+    Attr, Format, Level, MapError, MapOptions, TableLimits, TableMemory, TableSource, Tables, UnmapError,
+    WalkError,
 };
 
 /// The format of a kernel's tables, with what the machine chose at run time.
@@ -76,34 +78,48 @@ impl fmt::Debug for KernelTables<'_> {
     }
 }
 
+impl KernelFormat {
+    /// Does something with the format, compiled for it alone: what is done to many entries at once is faster so than through
+    /// [`KernelTables::with`].
+    ///
+    /// # Panics
+    /// If the format's architecture is not built in ([`crate::built`]). No boot comes that far.
+    pub fn with<W: WithFormat>(self, what: W) -> W::Out {
+        match self {
+            Self::X86Level4(format) if built::X86_64 => what.run(format),
+            Self::X86Level5(format) if built::X86_64 => what.run(format),
+            Self::I386(format) if built::I386 => what.run(format),
+            Self::I386Pae(format) if built::I386 => what.run(format),
+            Self::ArmShort(format) if built::ARM => what.run(format),
+            Self::ArmLpae(format) if built::ARM => what.run(format),
+            Self::Arm64(format) => format.with(what),
+            format => panic!("the architecture of {format:?} is not built in"),
+        }
+    }
+}
+
+/// What [`KernelTables::with`] does with the format.
+struct WithTree<'a, W> {
+    memory: &'a dyn TableMemory,
+    root: PhysAddr,
+    work: W,
+}
+
+impl<R, W: FnOnce(&mut dyn KernelTree) -> R> WithFormat for WithTree<'_, W> {
+    type Out = R;
+
+    fn run<F: Format>(self, format: F) -> R {
+        (self.work)(&mut Tables::new(format, self.memory, self.root))
+    }
+}
+
 impl KernelTables<'_> {
     /// Does something with the tree.
     ///
     /// # Panics
     /// If the format's architecture is not built in ([`crate::built`]). No boot comes that far.
     pub fn with<R>(&self, work: impl FnOnce(&mut dyn KernelTree) -> R) -> R {
-        match self.format {
-            KernelFormat::X86Level4(format) if built::X86_64 => {
-                work(&mut Tables::new(format, self.memory, self.root))
-            }
-            KernelFormat::X86Level5(format) if built::X86_64 => {
-                work(&mut Tables::new(format, self.memory, self.root))
-            }
-            KernelFormat::I386(format) if built::I386 => {
-                work(&mut Tables::new(format, self.memory, self.root))
-            }
-            KernelFormat::I386Pae(format) if built::I386 => {
-                work(&mut Tables::new(format, self.memory, self.root))
-            }
-            KernelFormat::ArmShort(format) if built::ARM => {
-                work(&mut Tables::new(format, self.memory, self.root))
-            }
-            KernelFormat::ArmLpae(format) if built::ARM => {
-                work(&mut Tables::new(format, self.memory, self.root))
-            }
-            KernelFormat::Arm64(format) if built::ARM64 => format.with(self.memory, self.root, work),
-            format => panic!("the architecture of {format:?} is not built in"),
-        }
+        self.format.with(WithTree { memory: self.memory, root: self.root, work })
     }
 }
 

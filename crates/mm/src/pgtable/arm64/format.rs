@@ -1,12 +1,12 @@
 //! The formats that an arm64 kernel can have, as one value.
 
 use crate::built;
-use crate::pgtable::KernelTree;
 use pagewright_addr::PhysAddr;
 use pagewright_firmware::Machine;
 use pagewright_kspace::Version;
+use pagewright_pagetable::format::WithFormat;
 use pagewright_pagetable::format::arm64::{Arm64, Arm64Config, Half};
-use pagewright_pagetable::{Format, Shape, TableMemory, Tables};
+use pagewright_pagetable::{Format, Shape};
 
 macro_rules! formats {
     ($($name:ident: $page_shift:literal, $va_bits:literal;)*) => {
@@ -49,17 +49,10 @@ macro_rules! formats {
                 }
             }
 
-            /// Does something with the tree of this format whose top table is at `root`.
-            pub(crate) fn with<R>(
-                &self,
-                memory: &dyn TableMemory,
-                root: PhysAddr,
-                work: impl FnOnce(&mut dyn KernelTree) -> R,
-            ) -> R {
-                match *self {
-                    $(Self::$name(format) if built::arm64_pages($page_shift) => {
-                        work(&mut Tables::new(format, memory, root))
-                    })*
+            /// Does something with the format.
+            pub(crate) fn with<W: WithFormat>(self, what: W) -> W::Out {
+                match self {
+                    $(Self::$name(format) if built::arm64_pages($page_shift) => what.run(format),)*
                     format => panic!("{format:?} is not built in"),
                 }
             }
