@@ -9,11 +9,10 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use pagewright::Boot;
 use pagewright_addr::{Order, PhysAddr};
+use pagewright_hot::Chunks;
+pub use pagewright_hot::PerCpuPages;
 use pagewright_page::Frames;
 use pagewright_percpu::{ChunkLayout, ChunkSource, FirstChunk, Geometry, PerCpuAllocator};
-
-/// The image's allocator of per-CPU memory.
-pub type PerCpuPages<'p> = PerCpuAllocator<'p, PageChunks<'p>, Masking>;
 
 /// Chunks besides the first, at most.
 const CHUNKS: usize = 16;
@@ -99,11 +98,12 @@ fn serve<R>(pages: &Pages, units: &Units, work: impl FnOnce(&PerCpuPages<'_>) ->
     let frames = PerCpuPages::bytes_for(&geometry, CHUNKS).div_ceil(pages.page_shift().bytes());
     let order = Order::new(u8::try_from(frames.next_power_of_two().ilog2()).ok()?)?;
     let mut room = pages.alloc(order).ok()?;
+    let chunks = PageChunks { pages };
     let done = pages.carve(&mut room).and_then(|mut carve| {
         // SAFETY: the boot has reserved all parts of the units for good and the direct map has them (`reach`); of them the image uses the
         // static one itself and nothing else; there is one allocator at a time (`with_percpu`), and it ends here.
         let percpu = unsafe {
-            PerCpuAllocator::new(geometry, &first, CHUNKS, &mut carve, PageChunks { pages }, pages.masking())
+            PerCpuAllocator::new(geometry, &first, CHUNKS, &mut carve, &chunks as &Chunks<'_>, Masking)
         }?;
         let done = work(&percpu);
         percpu.shrink();

@@ -8,7 +8,7 @@ use pagewright::{Boot, BootError, Running, Service};
 use pagewright_addr::{Order, PageShift, PhysAddr};
 use pagewright_page::{Frames, OwnerHandle, PageMap, Use};
 use pagewright_pagetable::TableSource;
-use pagewright_platform::Carve;
+use pagewright_platform::{Carve, WithoutInterrupts};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, Context, PageAllocator, TaskFlags};
 
@@ -25,7 +25,6 @@ pub struct Pages {
     ram: DirectMap,
     page_shift: PageShift,
     processor: Processor,
-    masking: Masking,
     gate: Gate,
 }
 
@@ -51,10 +50,8 @@ impl Pages {
     ) -> Result<Self, BootError> {
         let (map, page_shift) = (*running.buddy.map(), boot.machine.config.page_shift);
         let zeroing = Zeroing { map, ram: ram.clone(), page_shift };
-        // SAFETY: the caller's promise.
-        let masking = unsafe { Masking::new(&processor) };
-        let service = start(boot, &mut running, &ram, masking, zeroing)?;
-        Ok(Self { service, running, map, ram, page_shift, processor, masking, gate: Gate::new() })
+        let service = start(boot, &mut running, &ram, Masking, zeroing)?;
+        Ok(Self { service, running, map, ram, page_shift, processor, gate: Gate::new() })
     }
 
     /// The direct map.
@@ -85,11 +82,6 @@ impl Pages {
     /// The allocator.
     pub fn allocator(&self) -> &PageAllocator<'static, 'static, 'static, 'static, Masking, Zeroing> {
         &self.service.allocator
-    }
-
-    /// This processor's interrupts, for locks that handlers take too.
-    pub fn masking(&self) -> Masking {
-        self.masking
     }
 
     /// Does something as the processor that this runs on. `None`, and it is not done, if the processor has no number yet or no lists.
@@ -142,10 +134,8 @@ impl Pages {
 
     /// Does something while no interrupt comes.
     pub fn undisturbed<R>(&self, work: impl FnOnce() -> R) -> R {
-        let before = (self.processor.mask)();
-        let done = work();
-        (self.processor.restore)(before);
-        done
+        let _quiet = WithoutInterrupts::new(&Masking);
+        work()
     }
 
     /// Where a block lies.

@@ -5,8 +5,9 @@ use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pagewright::{Boot, BootError, CpuRoom, Running, Service};
 use pagewright_addr::{NodeId, Order, PageShift};
+pub use pagewright_hot::Masking;
 use pagewright_page::{Frames, PageMap};
-use pagewright_platform::{Carve, Interrupts};
+use pagewright_platform::Carve;
 use pagewright_zone::ZoneKind;
 use pagewright_zone::alloc::Hooks;
 use pagewright_zone::buddy::Request;
@@ -21,54 +22,11 @@ pub type PageService = Service<'static, 'static, 'static, Masking, Zeroing>;
 /// What an architecture's processors say of themselves.
 ///
 /// # What must hold
-/// Between `mask` and `restore` with what it returned, no interrupt handler runs on that processor; the pair nests. `current` returns a number
-/// that no other processor has at any time, or `None`.
+/// `current` returns a number that no other processor has at any time, or `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct Processor {
-    /// Masks interrupts here; tells how it was.
-    pub mask: fn() -> usize,
-    /// As it was.
-    pub restore: fn(usize),
     /// The number of the processor that this runs on; `None` while it has none yet.
     pub current: fn() -> Option<u32>,
-}
-
-impl Processor {
-    /// The one processor of a machine whose interrupts are never enabled.
-    pub const ALONE: Self = Self { mask: || 0, restore: |_| {}, current: || Some(0) };
-}
-
-/// This processor's interrupts, for the page allocator.
-///
-/// # Invariants
-/// What [`Processor`] says. Established by [`Self::new`]'s caller.
-#[derive(Clone, Copy, Debug)]
-pub struct Masking {
-    mask: fn() -> usize,
-    restore: fn(usize),
-}
-
-impl Masking {
-    /// The processor's means.
-    ///
-    /// # Safety
-    /// What [`Processor`] says holds.
-    pub const unsafe fn new(processor: &Processor) -> Self {
-        Self { mask: processor.mask, restore: processor.restore }
-    }
-}
-
-// SAFETY: the invariant.
-unsafe impl Interrupts for Masking {
-    type Before = usize;
-
-    fn disable(&self) -> usize {
-        (self.mask)()
-    }
-
-    fn restore(&self, before: usize) {
-        (self.restore)(before);
-    }
 }
 
 /// Zeroes pages through the direct map; makes no memory when there is none.

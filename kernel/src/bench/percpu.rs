@@ -1,7 +1,9 @@
 //! `bench=percpu`: per-CPU memory, as the image's own code calls it.
 
+use super::clock::Value;
 use super::{Bench, Failed};
 use crate::dynamic::with_percpu;
+use pagewright_hot::pairs;
 use pagewright_percpu::How;
 
 /// Pairs of an allocation and a free, measured together.
@@ -16,16 +18,11 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
         let some = [8, 64, 24, 8, 256, 16].map(|size| percpu.alloc(size, 8, How::Atomic));
         for size in [8, 64, 1024] {
             let mut failed = 0;
-            let value = pages.undisturbed(|| {
-                bench.clock.each(PAIRS, |_| match percpu.alloc(size, 8, How::Atomic) {
-                    Ok(bytes) => failed += u32::from(percpu.free(bytes).is_err()),
-                    Err(_) => failed += 1,
-                })
-            });
+            let ticks = pages.undisturbed(|| bench.clock.ticks(|| failed = pairs(percpu, size, PAIRS)));
             if failed > 0 {
                 return Err(Failed::NoUnits);
             }
-            bench.value(format_args!("percpu.{size}"), value);
+            bench.value(format_args!("percpu.{size}"), Value::quotient(ticks, PAIRS));
         }
         for bytes in some.into_iter().flatten() {
             percpu.free(bytes).map_err(|_| Failed::NoUnits)?;

@@ -30,20 +30,6 @@ pub(crate) fn set_local(at: usize) {
     cp15::set_tpidrprw(at as u32);
 }
 
-/// Masks interrupts; tells how it was.
-pub(crate) fn mask() -> usize {
-    let before: usize;
-    // SAFETY: taking no interrupts changes nothing else. (It orders memory accesses around it for the compiler.)
-    unsafe { asm!("mrs {}, cpsr", "cpsid i", out(reg) before, options(nostack, preserves_flags)) };
-    before
-}
-
-/// As it was.
-pub(crate) fn restore(before: usize) {
-    // SAFETY: the same mode and masks as before; nothing depends on interrupts being masked any more.
-    unsafe { asm!("msr cpsr_c, {}", in(reg) before, options(nostack, preserves_flags)) };
-}
-
 /// Takes interrupts.
 pub(crate) fn unmask() {
     // SAFETY: vectors, stack and handler are in place before anybody asks for interrupts.

@@ -1,8 +1,8 @@
 //! The processor's own instructions, under the names that the shared parts use.
 
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, DAIF, ID_AA64MMFR0_EL1, MPIDR_EL1, Readable,
-    TPIDR_EL1, Writeable,
+    CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, ID_AA64MMFR0_EL1, MPIDR_EL1, Readable, TPIDR_EL1,
+    Writeable,
 };
 use core::arch::asm;
 use smccc::{Call, psci};
@@ -32,20 +32,6 @@ pub(crate) fn local() -> usize {
 /// Notes that.
 pub(crate) fn set_local(at: usize) {
     TPIDR_EL1.set(at as u64);
-}
-
-/// Masks interrupts; tells how it was.
-pub(crate) fn mask() -> usize {
-    let before = DAIF.get();
-    // SAFETY: taking no interrupts changes nothing else. (It orders memory accesses around it for the compiler.)
-    unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };
-    before as usize
-}
-
-/// As it was.
-pub(crate) fn restore(before: usize) {
-    // SAFETY: a value of the register's own; nothing depends on interrupts being masked any more.
-    unsafe { asm!("msr daif, {}", in(reg) before as u64, options(nostack, preserves_flags)) };
 }
 
 /// Takes interrupts.

@@ -47,7 +47,7 @@ unsafe extern "C" {
 }
 
 /// What the page allocator asks of a processor.
-pub(crate) const PROCESSOR: Processor = Processor { mask: cpu::mask, restore: cpu::restore, current };
+pub(crate) const PROCESSOR: Processor = Processor { current };
 
 /// This processor's number. The one that boots has the first before it has data of its own; the others have data before they
 /// are interrupted, and their number when they have arrived.

@@ -11,11 +11,12 @@ use pagewright_kernel::console::{Console, line};
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::percpu::{self, CpuLocal};
-use pagewright_kernel::service::Processor;
+use pagewright_kernel::service::{Masking, Processor};
 use pagewright_kernel::stack::map_stack;
 use pagewright_kernel::team::{Handlers, Locals, Team, arrives, bring_up};
 use pagewright_kernel::work::Post;
 use pagewright_platform::Mutex;
+use pagewright_platform::WithoutInterrupts;
 use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::model_specific::Msr;
 
@@ -55,22 +56,8 @@ unsafe extern "C" {
     static trampoline_end: u8;
 }
 
-/// Masks interrupts; tells how it was.
-pub(super) fn mask() -> usize {
-    let on = interrupts::are_enabled();
-    interrupts::disable();
-    usize::from(on)
-}
-
-/// As it was.
-pub(super) fn restore(before: usize) {
-    if before != 0 {
-        interrupts::enable();
-    }
-}
-
 /// What the page allocator asks of a processor.
-pub(super) const PROCESSOR: Processor = Processor { mask, restore, current };
+pub(super) const PROCESSOR: Processor = Processor { current };
 
 /// This processor's number. The one that boots has the first before it has data of its own; the others have data before they
 /// are interrupted, and their number when they have arrived.
@@ -120,10 +107,8 @@ pub(super) fn interrupt(vector: u8) -> bool {
 /// Does something while no handler of another processor uses the page allocator or its metadata, and this one is not interrupted.
 pub(super) fn with_all_memory<R>(work: impl FnOnce() -> R) -> R {
     let quietly = || {
-        let before = mask();
-        let done = work();
-        restore(before);
-        done
+        let _quiet = WithoutInterrupts::new(&Masking);
+        work()
     };
     match HANDLERS.pages() {
         Some(pages) => pages.without_handlers(quietly),

@@ -1,0 +1,23 @@
+//! Per-CPU memory in the types of an image.
+
+use crate::masking::Masking;
+use pagewright_page::Frames;
+use pagewright_percpu::{ChunkSource, How, PerCpuAllocator};
+
+/// Where further chunks come from: a page allocator.
+pub type Chunks<'p> = dyn ChunkSource<Memory = Frames<'static>> + Sync + 'p;
+/// The image's allocator of per-CPU memory.
+pub type PerCpuPages<'p> = PerCpuAllocator<'p, &'p Chunks<'p>, Masking>;
+
+/// Allocates `size` bytes for each processor and gives them back, `rounds` times. Returns how often something failed.
+#[inline(never)]
+pub fn pairs(percpu: &PerCpuPages<'_>, size: u64, rounds: u64) -> u64 {
+    let mut failed = 0;
+    for _ in 0..rounds {
+        match percpu.alloc(core::hint::black_box(size), 8, How::Atomic) {
+            Ok(bytes) => failed += u64::from(percpu.free(bytes).is_err()),
+            Err(_) => failed += 1,
+        }
+    }
+    failed
+}
