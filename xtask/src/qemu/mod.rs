@@ -63,6 +63,8 @@ pub(crate) struct Guest {
     pub(crate) append: String,
     /// The initial RAM disk.
     pub(crate) initrd: Option<PathBuf>,
+    /// Where the image's bytes are put and started without a boot protocol: nobody hands a device tree over.
+    pub(crate) bare_at: Option<u64>,
     /// Further arguments for QEMU.
     pub(crate) extra: Vec<String>,
 }
@@ -70,7 +72,8 @@ pub(crate) struct Guest {
 impl Guest {
     /// A machine with so much RAM and so many processors, and no more.
     pub(crate) fn new(memory_mib: u64, smp: u32) -> Self {
-        Self { memory_mib, smp, numa: 1, append: String::new(), initrd: None, extra: Vec::new() }
+        let (append, extra) = (String::new(), Vec::new());
+        Self { memory_mib, smp, numa: 1, append, initrd: None, bare_at: None, extra }
     }
 
     /// QEMU's arguments that say so.
@@ -95,7 +98,16 @@ impl Guest {
                 ]);
             }
         }
-        args.extend([text("-kernel"), image.to_string_lossy().into_owned()]);
+        let file = image.to_string_lossy();
+        match self.bare_at {
+            None => args.extend([text("-kernel"), file.into_owned()]),
+            // A comma of the name's own is written twice.
+            Some(at) => {
+                let file = file.replace(',', ",,");
+                let loader = format!("loader,file={file},addr={at:#x},cpu-num=0,force-raw=on");
+                args.extend([text("-device"), loader]);
+            }
+        }
         if !self.append.is_empty() {
             args.extend([text("-append"), self.append.clone()]);
         }

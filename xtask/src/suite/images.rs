@@ -74,6 +74,11 @@ fn cases(target: &Target) -> Vec<Case> {
     // Too little memory by the command line.
     cases.push(Case::ends("mem=1M", 3, "bytes short"));
     cases.push(Case::ends("show=nothing", 6, "no view `nothing`"));
+    // Started without a device tree: it can say so to the host alone.
+    if target.flat {
+        let guest = Guest { bare_at: Some(BARE_AT), ..Guest::new(128, 1) };
+        cases.push(Case { guest, code: 3, says: "device tree" });
+    }
     // Where RAM does not hold the image, or what it needs besides: as little as QEMU loads it into, and a little more.
     for mib in too_small(target) {
         let guest = Guest::new(*mib, 1);
@@ -81,6 +86,10 @@ fn cases(target: &Target) -> Vec<Case> {
     }
     cases
 }
+
+/// Where an image's bytes are put if no boot protocol says so: the second 2 MiB of the RAM of QEMU's `virt`, with the 64 KiB before it that arm
+/// has its first tables in.
+const BARE_AT: u64 = 0x4021_0000;
 
 /// Machines (MiB of RAM) that an image cannot serve. Into less than the first, QEMU does not load it, and says so.
 fn too_small(target: &Target) -> &'static [u64] {
