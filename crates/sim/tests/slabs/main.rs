@@ -6,6 +6,7 @@ mod kmalloc;
 mod misuse;
 mod model;
 mod threads;
+mod watched;
 
 use pagewright_addr::{NodeId, Order};
 use pagewright_sim::pages::{PlainMachine, with_plain_machine};

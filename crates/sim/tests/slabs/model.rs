@@ -40,9 +40,11 @@ impl Object {
     }
 }
 
+const PLAIN: [CacheFlags; 2] = [CacheFlags::empty(), CacheFlags::HWCACHE_ALIGN];
 const SIZES: [u64; 8] = [8, 24, 64, 96, 200, 1000, 3000, 9000];
 
-fn play(machine: &PlainMachine, ops: u64, seed: u64) {
+/// `flags` are what caches are made with, one or the other.
+fn play(machine: &PlainMachine, flags: &[CacheFlags], ops: u64, seed: u64) {
     on(machine, &Silent, |m| {
         let mut random = Random::new(seed);
         let mut caches: Vec<(CacheId, usize)> = Vec::new();
@@ -55,7 +57,7 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
                 0 | 1 if caches.len() < 12 => {
                     let size = SIZES[random.below(8) as usize];
                     let align = [0, 8, 64][random.below(3) as usize];
-                    let flags = [CacheFlags::empty(), CacheFlags::HWCACHE_ALIGN][random.below(2) as usize];
+                    let flags = flags[random.below(flags.len() as u64) as usize];
                     let cache =
                         m.slabs.create_unmerged(&CacheSpec::new("model", size, align, flags)).unwrap();
                     caches.push((cache, size as usize));
@@ -138,6 +140,7 @@ fn play(machine: &PlainMachine, ops: u64, seed: u64) {
             if op % 1024 == 1023 {
                 for &(cache, _) in &caches {
                     m.slabs.validate(cache).unwrap();
+                    assert_eq!(m.slabs.validate_objects(cache), 0);
                     let mine = held.values().filter(|o| o.cache == cache).count() as u64;
                     let figures = m.slabs.figures(cache).unwrap();
                     assert!(figures.active_objects >= mine && figures.objects >= figures.active_objects);
@@ -168,7 +171,7 @@ impl Nodes for PlainMachine {
 #[test]
 fn random_operations_lose_and_double_nothing() {
     let ops = from_env("PAGEWRIGHT_OPS", if cfg!(miri) { 120 } else { 20_000 });
-    play(&small(2), ops, from_env("PAGEWRIGHT_SEED", 1));
+    play(&small(2), &PLAIN, ops, from_env("PAGEWRIGHT_SEED", 1));
 }
 
 #[test]
@@ -180,5 +183,20 @@ fn nor_do_they_on_two_nodes() {
         ..small(3)
     };
     let ops = from_env("PAGEWRIGHT_OPS", if cfg!(miri) { 60 } else { 10_000 });
-    play(&machine, ops, from_env("PAGEWRIGHT_SEED", 7));
+    play(&machine, &PLAIN, ops, from_env("PAGEWRIGHT_SEED", 7));
+}
+
+#[test]
+fn nor_do_they_in_caches_that_are_watched() {
+    let ops = from_env("PAGEWRIGHT_OPS", if cfg!(miri) { 40 } else { 4_000 });
+    let watched = [
+        CacheFlags::DEBUG,
+        CacheFlags::DEBUG | CacheFlags::HWCACHE_ALIGN,
+        CacheFlags::RED_ZONE,
+        CacheFlags::POISON,
+        CacheFlags::STORE_USER,
+        CacheFlags::CONSISTENCY_CHECKS,
+        CacheFlags::empty(),
+    ];
+    play(&small(2), &watched, ops, from_env("PAGEWRIGHT_SEED", 3));
 }

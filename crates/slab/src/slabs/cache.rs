@@ -123,6 +123,8 @@ pub(crate) struct Info {
     pub(crate) usercopy: (u32, u32),
     /// How many objects a processor keeps.
     pub(crate) sheaf: u32,
+    /// Bytes of a slab before the first object: its red zone.
+    left: usize,
     /// 2^32 divided by the size, rounded up: what turns a distance from the slab's start into a number.
     reciprocal: u64,
     /// By how many objects the order in a new slab steps; without a common divisor with how many there are, in slabs of both orders.
@@ -155,6 +157,7 @@ impl Info {
             ctor: spec.ctor,
             usercopy: spec.usercopy,
             sheaf: geometry.cpu_partial,
+            left: geometry.left_red_zone as usize,
             reciprocal: (1_u64 << 32).div_ceil(geometry.size),
             stride: stride(geometry.objects, geometry.least.1, random),
             secret,
@@ -165,12 +168,18 @@ impl Info {
         }
     }
 
-    /// Whether one of these objects begins at a distance from a slab's start. Exact for all of them: the reciprocal is less than one
+    /// Whether one of these objects' places begins at a distance from a slab's start. Exact for all of them: the reciprocal is less than one
     /// unit too large for each, and all together are smaller than 2^32.
     #[inline(always)]
     pub(crate) fn is_object(&self, offset: usize) -> bool {
         let number = (offset as u64 * self.reciprocal) >> 32;
         number * self.geometry.size == offset as u64
+    }
+
+    /// Where the object of a number begins, as a distance from its slab's start.
+    #[inline(always)]
+    pub(crate) const fn offset_of(&self, number: u32) -> usize {
+        number as usize * self.geometry.size as usize + self.left
     }
 
     /// Bits that no object's address has: slabs begin at multiples of their size, objects at multiples of theirs from there.
@@ -183,6 +192,8 @@ impl Info {
     /// Whether one of the objects of a slab of so many bytes begins there.
     #[inline(always)]
     pub(crate) fn is_inside(&self, offset: usize, bytes: usize) -> bool {
+        // What lies before the first object becomes huge.
+        let offset = offset.wrapping_sub(self.left);
         offset < bytes && offset + self.geometry.size as usize <= bytes && self.is_object(offset)
     }
 

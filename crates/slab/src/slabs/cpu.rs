@@ -232,6 +232,7 @@ pub struct SlabContext<'c, 'k, 'a> {
     pub(crate) cpu: Here<'c, Requests, CpuSlabs<'k>>,
     pub(crate) node: NodeId,
     pub(crate) pages: &'c dyn PageSource<'a>,
+    pub(crate) task: u32,
 }
 
 impl<'c, 'k, 'a> SlabContext<'c, 'k, 'a> {
@@ -241,7 +242,13 @@ impl<'c, 'k, 'a> SlabContext<'c, 'k, 'a> {
         node: NodeId,
         pages: &'c dyn PageSource<'a>,
     ) -> Self {
-        Self { cpu, node, pages }
+        Self { cpu, node, pages, task: 0 }
+    }
+
+    /// The same for a task, whose number records of watched caches keep.
+    #[must_use]
+    pub const fn for_task(self, task: u32) -> Self {
+        Self { task, ..self }
     }
 
     /// Does something as an interrupt handler does that comes while this processor's rows are in use.

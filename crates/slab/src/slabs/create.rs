@@ -2,10 +2,12 @@
 
 use super::cache::{CacheId, CacheName, CacheSpec, Info};
 use super::cpu::{Requests, SlabContext};
+use super::debug::DebugOptions;
 use super::word::Listed;
 use super::{CreateError, DestroyError, Slabs};
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
+use crate::slub::ObjectSpec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pagewright_page::OwnerHandle;
 use pagewright_platform::Interrupts;
@@ -24,7 +26,7 @@ const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT.union(CacheFlags::CACHE_DM
 /// Caches with these are never merged (SLAB_NEVER_MERGE).
 const APART: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU).union(CacheFlags::KMALLOC);
 /// What there is no mechanism for yet.
-const UNSUPPORTED: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU);
+const UNSUPPORTED: CacheFlags = CacheFlags::TYPESAFE_BY_RCU;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Makes a cache (`kmem_cache_create_usercopy`), or finds one whose objects do as well: of the same kind, nowhere a word larger, as aligned,
@@ -33,10 +35,29 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Errors
     /// [`CreateError`].
     pub fn create(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
-        if let Some(merged) = self.merge(spec)? {
+        let options = self.options();
+        let spec = &self.watched(options, spec);
+        if !options.any()
+            && let Some(merged) = self.merge(spec)?
+        {
             return Ok(merged);
         }
-        self.create_unmerged(spec)
+        self.make(spec)
+    }
+
+    fn options(&self) -> DebugOptions<'k> {
+        let _quiet = self.quiet();
+        self.registry.lock().debug
+    }
+
+    /// What is asked for, and what [`DebugOptions`] ask of such a cache.
+    fn watched<'n>(&self, options: DebugOptions<'k>, spec: &CacheSpec<'n>) -> CacheSpec<'n> {
+        let larger = |flags| {
+            let order = |object: &ObjectSpec| self.slub.geometry(object).map(|g| g.order).ok();
+            order(&ObjectSpec { flags: spec.object.flags | flags, ..spec.object }) > order(&spec.object)
+        };
+        let flags = spec.object.flags | options.flags(spec.name, larger);
+        CacheSpec { object: ObjectSpec { flags, ..spec.object }, ..*spec }
     }
 
     /// Makes a cache of its own.
@@ -44,6 +65,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Errors
     /// [`CreateError`].
     pub fn create_unmerged(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
+        self.make(&self.watched(self.options(), spec))
+    }
+
+    pub(crate) fn make(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
         let name = CacheName::new(spec.name).ok_or(CreateError::Name)?;
         let (first, len) = spec.usercopy;
         if u64::from(first) + u64::from(len) > spec.object.size {
@@ -210,7 +235,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Calls `each` with the address of every object that is not in its slab's free list: in use, or with a processor.
     pub fn objects_in_use(&self, cache: CacheId, mut each: impl FnMut(usize)) {
         let Some(info) = self.info(cache) else { return };
-        let size = info.geometry.size as usize;
         for node in 0..self.nodes {
             let _quiet = self.quiet();
             let lists = self.lists_of(cache, node).lock();
@@ -219,9 +243,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 let Some(slab) = self.slab(head, order) else { continue };
                 let word = self.word(&slab);
                 debug_assert!(word.listed() != Listed::Nowhere);
-                for number in 0..info.objects(order) as usize {
-                    if !self.is_listed_free(info, &slab, word, number * size) {
-                        each(slab.base + number * size);
+                for offset in (0..info.objects(order)).map(|number| info.offset_of(number)) {
+                    if !self.is_listed_free(info, &slab, word, offset) {
+                        each(slab.base + offset);
                     }
                 }
             }

@@ -139,6 +139,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Errors
     /// [`SlabError`]; nothing has changed then.
     #[inline]
+    #[track_caller]
     pub fn kmalloc(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -155,6 +156,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ///
     /// # Errors
     /// As for [`Self::kmalloc`].
+    #[track_caller]
     pub fn kmalloc_node(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -173,6 +175,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Safety
     /// It was allocated from these slabs, and nobody uses it from now on.
     #[inline]
+    #[track_caller]
     pub unsafe fn kfree(&self, cx: &SlabContext<'_, 'k, 'a>, memory: NonNull<u8>) {
         // SAFETY: as the caller says.
         unsafe { self.free_any(cx, memory) };
@@ -182,7 +185,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     pub fn ksize(&self, memory: NonNull<u8>) -> usize {
         let address = memory.addr().get();
         if let Some(info) = self.info(self.owner_of(address)) {
-            return info.geometry.size as usize;
+            let object = info.geometry.object_size as usize;
+            // What is not the user's is looked at.
+            return if info.is_watched() { object } else { info.geometry.size as usize };
         }
         self.large_block(address).map_or(0, |(_, order)| self.slub.bytes(order) as usize)
     }
@@ -194,6 +199,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ///
     /// # Safety
     /// As for [`Self::kfree`], if it succeeds, but for what it returns.
+    #[track_caller]
     pub unsafe fn krealloc(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -283,7 +289,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let (Some(info), Some(slab)) = (self.info(self.owner_of(address)), self.slab_at(address)) else {
             return false;
         };
-        let within = (address - slab.base) % info.geometry.size as usize;
+        let within = (address - slab.base).wrapping_sub(info.offset_of(0)) % info.geometry.size as usize;
         let (first, len) = (info.usercopy.0 as usize, info.usercopy.1 as usize);
         let room = info.object_size.load(Relaxed).min(first + len);
         within >= first && within.checked_add(bytes).is_some_and(|end| end <= room)

@@ -32,6 +32,7 @@
 pub mod cache;
 pub mod cpu;
 mod create;
+pub mod debug;
 mod error;
 mod kmalloc;
 mod node;
@@ -45,25 +46,28 @@ mod word;
 pub use cache::{CacheId, CacheName, CacheSpec, Ctor, NAME_BYTES, Slot};
 pub use cpu::{CpuSlabs, Requests, Row, SlabContext, SlabCpu};
 pub use create::Destroyed;
+pub use debug::{BadOption, DebugOptions, Track};
 pub use error::{CreateError, DestroyError, SlabError};
 pub use kmalloc::SlabState;
 pub use node::NodeSlabs;
-pub use report::{Damage, Report, Reports, Silent};
+pub use report::{Damage, Overwritten, Report, Reports, Silent};
 pub use slabinfo::SlabInfo;
 pub use view::{Broken, CacheFigures};
 
 use crate::memory::SlabMemory;
 use crate::slub::Slub;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use pagewright_page::PageMap;
 use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
 use pagewright_zone::Gfp;
 
 /// What creating and destroying caches changes.
 #[derive(Debug)]
-pub(crate) struct Registry {
+pub(crate) struct Registry<'k> {
     pub(crate) random: u64,
+    /// Which caches are watched.
+    pub(crate) debug: DebugOptions<'k>,
 }
 
 /// The slabs of one machine. `I` keeps interrupt handlers away, `M` is the memory of pages.
@@ -78,7 +82,7 @@ pub struct Slabs<'k, 'a, I, M> {
     pub(crate) nodes: usize,
     pub(crate) cpus: &'k [SlabCpu<'k>],
     pub(crate) reports: &'k dyn Reports,
-    pub(crate) registry: Mutex<Registry>,
+    pub(crate) registry: Mutex<Registry<'k>>,
     pub(crate) secret: usize,
     /// The cache of rooms, once there is one.
     pub(crate) rooms: Option<CacheId>,
@@ -86,6 +90,10 @@ pub struct Slabs<'k, 'a, I, M> {
     pub(crate) asked: AtomicU32,
     pub(crate) fail_at: AtomicU32,
     pub(crate) found: AtomicU64,
+    /// Places in the code that used watched caches; the innermost of all locks.
+    pub(crate) sites: Mutex<debug::Sites>,
+    /// How many records of users were made.
+    pub(crate) recorded: AtomicUsize,
 }
 
 /// What slabs are made of, all of it the caller's.
@@ -124,13 +132,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             nodes: lists.len().checked_div(slots.len()).unwrap_or(0),
             cpus,
             reports,
-            registry: Mutex::new(Registry { random: seed | 1 }),
+            registry: Mutex::new(Registry { random: seed | 1, debug: DebugOptions::NONE }),
             secret: (seed ^ (seed << 32)) as usize,
             rooms: None,
             kmalloc: kmalloc::KmallocCaches::new(),
             asked: AtomicU32::new(0),
             fail_at: AtomicU32::new(0),
             found: AtomicU64::new(0),
+            sites: Mutex::new(debug::Sites::new()),
+            recorded: AtomicUsize::new(0),
         };
         if slabs.nodes > 1 {
             slabs.cpus.iter().for_each(|cpu| cpu.shared().post(Requests::NODES));
@@ -143,11 +153,18 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         Ok(slabs)
     }
 
+    /// Watches the caches that are made from now on as the command line asks.
+    pub fn watch(&self, options: DebugOptions<'k>) {
+        let _quiet = self.quiet();
+        self.registry.lock().debug = options;
+    }
+
     /// Allocates an object (`kmem_cache_alloc`).
     ///
     /// # Errors
     /// [`SlabError`]; nothing has changed then.
     #[inline]
+    #[track_caller]
     pub fn alloc(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -183,6 +200,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Safety
     /// The object was allocated from these slabs, and nobody uses it from now on.
     #[inline]
+    #[track_caller]
     pub unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
         let address = object.addr().get();
         let owner = self.owner_of(address);
@@ -198,6 +216,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Safety
     /// As for [`Self::free`].
     #[inline]
+    #[track_caller]
     pub unsafe fn free_any(&self, cx: &SlabContext<'_, 'k, 'a>, object: NonNull<u8>) {
         let address = object.addr().get();
         let done = self.to_hand(cx, self.owner_of(address), address);

@@ -1,6 +1,7 @@
 //! What is found to be wrong with objects, and who is told.
 
 use super::cache::CacheName;
+use super::debug::Track;
 use core::fmt;
 
 /// Damage, or misuse. Addresses are those of objects.
@@ -17,6 +18,33 @@ pub enum Damage {
     FreePointer,
     /// There is no slab and no block of pages at that address.
     NotAllocated,
+    /// Something was written before an object.
+    LeftRedZone,
+    /// Something was written behind an object.
+    RightRedZone,
+    /// A free object was written.
+    Poison,
+    /// Padding between objects was written.
+    Padding,
+    /// The rest of a slab, behind its last object, was written.
+    SlabPadding,
+    /// The record of an object's users was written.
+    Track,
+    /// What the page metadata says of the slab contradicts itself or the slab.
+    SlabWord,
+}
+
+/// Bytes that are not what they should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overwritten {
+    /// The address of the first of them.
+    pub first: usize,
+    /// And of the last.
+    pub last: usize,
+    /// What the first is.
+    pub found: u8,
+    /// What it should be.
+    pub expected: u8,
 }
 
 /// A finding.
@@ -28,6 +56,18 @@ pub struct Report {
     pub cache: Option<CacheName>,
     /// The object's address.
     pub address: usize,
+    /// The address of its slab; 0 if there is none.
+    pub slab: usize,
+    /// What was written over, as far as bytes tell.
+    pub overwritten: Option<Overwritten>,
+    /// Who took the object last, and who freed it before, where that is recorded.
+    pub tracks: [Option<Track>; 2],
+}
+
+impl Report {
+    pub(crate) const fn new(damage: Damage, cache: Option<CacheName>, address: usize) -> Self {
+        Self { damage, cache, address, slab: 0, overwritten: None, tracks: [None; 2] }
+    }
 }
 
 impl fmt::Display for Report {
@@ -39,8 +79,28 @@ impl fmt::Display for Report {
             Damage::WrongCache => "Object belongs to another cache",
             Damage::FreePointer => "Freechain corrupt",
             Damage::NotAllocated => "Address was not allocated",
+            Damage::LeftRedZone => "Left Redzone overwritten",
+            Damage::RightRedZone => "Right Redzone overwritten",
+            Damage::Poison => "Poison overwritten",
+            Damage::Padding => "Object padding overwritten",
+            Damage::SlabPadding => "Padding overwritten",
+            Damage::Track => "Object tracks overwritten",
+            Damage::SlabWord => "Slab metadata corrupt",
         };
-        write!(f, "BUG {name}: {what} {:#x}", self.address)
+        write!(f, "BUG {name}: {what} {:#x}", self.address)?;
+        if let Some(Overwritten { first, last, found, expected }) = self.overwritten {
+            let offset = first.wrapping_sub(self.slab);
+            write!(
+                f,
+                "\n{first:#x}-{last:#x} @offset={offset}. First byte {found:#x} instead of {expected:#x}"
+            )?;
+        }
+        for (what, track) in ["Allocated in", "Freed in"].iter().zip(&self.tracks) {
+            if let Some(track) = track {
+                write!(f, "\n{what} {track}")?;
+            }
+        }
+        Ok(())
     }
 }
 

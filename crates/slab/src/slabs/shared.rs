@@ -57,7 +57,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
 
     pub(crate) fn report(&self, damage: Damage, info: Option<&Info>, address: usize) {
         self.found.fetch_add(1, Relaxed);
-        self.reports.report(&Report { damage, cache: info.map(|info| info.name), address });
+        self.reports.report(&Report::new(damage, info.map(|info| info.name), address));
     }
 
     /// Where a free object's link lies.
@@ -70,16 +70,24 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     /// # Safety
     /// An object of the slab begins at the offset, and is free; whoever calls has the slab's lock, or the slab is new.
     #[inline(always)]
-    unsafe fn set_link(&self, info: &Info, slab: &Slab, offset: usize, next: usize) {
+    pub(super) unsafe fn set_link(&self, info: &Info, slab: &Slab, offset: usize, next: usize) {
         let at = self.link(info, slab, offset);
         // SAFETY: inside a free object, which is the slabs' own while it is free; aligned as words are, since objects and the
         // link's place in them are; the memory's contract makes the pointer good.
         unsafe { at.write(info.encode(at.addr(), next)) };
     }
 
+    /// Whether the link that lies behind an object in use is what it was made then: none.
+    pub(super) fn ends(&self, info: &Info, slab: &Slab, offset: usize) -> bool {
+        let at = self.link(info, slab, offset);
+        // SAFETY: metadata of an object of the slab, written when it was taken into use; under the slab's lock.
+        let stored = unsafe { at.read() };
+        info.decode(at.addr(), stored, slab.bytes) == Ok(None)
+    }
+
     /// Takes the first free object out of a slab, under its lock. A link that leads nowhere ends the list.
     #[inline(always)]
-    fn pop_free(&self, info: &Info, slab: &Slab, word: &mut SlabWord) -> Option<usize> {
+    pub(super) fn pop_free(&self, info: &Info, slab: &Slab, word: &mut SlabWord) -> Option<usize> {
         let offset = word.first_free()?;
         let at = self.link(info, slab, offset);
         // SAFETY: the object is free and of this slab (the word says so), and the link was written when it was freed.
@@ -157,7 +165,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
 
     /// Makes a slab and gives its objects to `out`, those that do not fit to the slab's own list; how many went out.
     #[inline(never)]
-    fn new_slab(
+    pub(super) fn new_slab(
         &self,
         cx: &SlabContext<'_, '_, 'a>,
         cache: CacheId,
@@ -166,11 +174,14 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         out: &mut [MaybeUninit<usize>],
     ) -> Option<usize> {
         let (slab, order) = self.slab_pages(cx, cache, info, node, gfp)?;
-        let (objects, size) = (info.objects(order), info.geometry.size as usize);
+        let objects = info.objects(order);
         let node = cx.pages.node_of(slab.head);
+        if info.is_watched() {
+            self.dress(info, &slab, objects);
+        }
         if let Some(ctor) = info.ctor {
-            for n in 0..objects as usize {
-                if let Some(object) = NonNull::new(self.memory.pointer(slab.base + n * size)) {
+            for n in 0..objects {
+                if let Some(object) = NonNull::new(self.memory.pointer(slab.base + info.offset_of(n))) {
                     // SAFETY: an object of the cache, in a slab that nobody else knows; the constructor keeps `Ctor`'s contract.
                     unsafe { ctor(object) };
                 }
@@ -179,7 +190,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         // Random order: a random first one, and steps that lead through all.
         let mut number = (random % u64::from(objects)) as u32;
         let mut step = || {
-            let offset = number as usize * size;
+            let offset = info.offset_of(number);
             number += info.stride;
             number -= if number >= objects { objects } else { 0 };
             offset
@@ -279,7 +290,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     /// # Safety
     /// As for [`Self::give_back`].
     #[inline(always)]
-    unsafe fn take_in(&self, info: &Info, slab: &Slab, objects: &[usize]) -> (usize, SlabWord) {
+    pub(super) unsafe fn take_in(&self, info: &Info, slab: &Slab, objects: &[usize]) -> (usize, SlabWord) {
         let word = self.word(slab);
         let (mut first, mut back) = (word.first_free().map_or(0, |offset| offset + 1), 0);
         let (mut taken, out) = (0, word.out());
@@ -304,7 +315,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     }
 
     /// Stores a slab's word after objects came back, with the slab in the list where it belongs, or among those that are given up.
-    fn settle(
+    pub(super) fn settle(
         &self,
         info: &Info,
         lists: &mut NodeSlabs,
@@ -339,9 +350,13 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
 
     /// Gives the pages of a chain of slabs back.
     pub(crate) fn discard(&self, cx: &SlabContext<'_, '_, 'a>, cache: CacheId, mut empty: Option<FrameIdx>) {
+        let watched = self.info(cache).filter(|info| info.is_watched());
         while let Some(head) = empty {
             empty = self.map.next(head);
             self.map.set_next(head, None);
+            if let Some(info) = watched {
+                self.check_last(info, head);
+            }
             self.map.set_data(head, 0);
             let frames = self.map.withdraw_slab(head, cache.0);
             cx.pages.free(frames);

@@ -6,6 +6,7 @@ use super::report::Damage;
 use super::{SlabError, Slabs};
 use crate::memory::SlabMemory;
 use core::mem::MaybeUninit;
+use core::panic::Location;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use pagewright_addr::NodeId;
@@ -16,6 +17,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// The way of an allocation that no row serves.
     #[cold]
     #[inline(never)]
+    #[track_caller]
     pub(crate) fn alloc_slow(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -35,6 +37,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ///
     /// # Errors
     /// As for [`Self::alloc`].
+    #[track_caller]
     pub fn alloc_node(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -56,6 +59,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ///
     /// # Errors
     /// As for [`Self::alloc`].
+    #[track_caller]
     pub fn alloc_bulk(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -80,6 +84,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ///
     /// # Safety
     /// As for [`Self::free`], for each of them.
+    #[track_caller]
     pub unsafe fn free_bulk(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -98,6 +103,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// As for [`Self::free`].
     #[cold]
     #[inline(never)]
+    #[track_caller]
     pub(crate) unsafe fn free_slow(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -113,8 +119,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             self.report(Damage::WrongCache, Some(info), address);
         }
         let slab = self.slab_at(address).filter(|slab| info.is_inside(address - slab.base, slab.bytes));
-        if slab.is_none() {
+        let Some(slab) = slab else {
             return self.report(Damage::InvalidPointer, Some(info), address);
+        };
+        if info.is_watched() {
+            // SAFETY: freed, as the caller says.
+            return unsafe { self.put_watched(cx, cache, info, (slab, address), Location::caller()) };
         }
         if info.sheaf > 0
             && (self.nodes == 1 || self.is_near(cx, address))
@@ -157,12 +167,16 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// One object past the rows.
+    #[track_caller]
     fn one(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
         cache: CacheId,
         at: (Option<NodeId>, Gfp, u64),
     ) -> Result<usize, SlabError> {
+        if let Some(info) = self.info(cache).filter(|info| info.is_watched()) {
+            return self.take_watched(cx, cache, info, at, Location::caller());
+        }
         let mut place = [MaybeUninit::uninit()];
         self.collect(cx, cache, at, 1, &mut place)?;
         // SAFETY: `collect` wrote at least one.
@@ -170,6 +184,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// An object by way of this processor's row, which is filled by half if it is empty.
+    #[track_caller]
     fn refill(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,

@@ -98,7 +98,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     }
 
     /// The slab's free objects as their links have them; at most as many as there can be.
-    fn free_list<'i>(
+    pub(super) fn free_list<'i>(
         &'i self,
         info: &'i Info,
         slab: &Slab,

@@ -57,6 +57,11 @@ impl SlabWord {
         }
     }
 
+    /// Whether what has no meaning is 0.
+    pub(crate) const fn is_sound(self) -> bool {
+        self.0 & !(NONE | OUT_MASK | 0x3ff << NODE_SHIFT | LIST_MASK) == 0
+    }
+
     /// How many objects are not in the slab's own list.
     pub(crate) const fn out(self) -> u32 {
         ((self.0 & OUT_MASK) >> OUT_SHIFT) as u32
@@ -124,6 +129,10 @@ mod tests {
         assert_eq!(word.listed(), Listed::Full);
         let back = word.lend(1).with_first_free(None).with_listed(Listed::Nowhere);
         assert_eq!(back, new);
+        assert!(new.is_sound() && word.is_sound());
+        for bit in (48..55).chain(57..64) {
+            assert!(!SlabWord::from_bits(word.bits() ^ 1 << bit).is_sound());
+        }
         assert_eq!(SlabWord::from_bits(word.with_first_free(Some(0)).bits()).first_free(), Some(0));
     }
 }

@@ -1,0 +1,150 @@
+//! `slub_debug=`: which caches are watched, and for what.
+
+use crate::CacheFlags;
+use core::fmt;
+
+/// What the command line asks for: `slub_debug=FZPU,kmalloc-*,dentry;F,inode_cache`.
+///
+/// Blocks are separated by `;`, the last one first: letters, then names of caches, if it is not for all. A name may end with `*`. Source:
+/// Documentation/mm/slub.rst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DebugOptions<'o> {
+    text: Option<&'o str>,
+}
+
+/// A letter that means nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadOption(
+    /// The letter.
+    pub char,
+);
+
+impl fmt::Display for BadOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "slub_debug option '{}' unknown: letters are F, Z, P, U, O and - (T and A are not supported)",
+            self.0
+        )
+    }
+}
+
+impl core::error::Error for BadOption {}
+
+/// What one block's letters say.
+struct Block<'o> {
+    flags: CacheFlags,
+    /// O: not for caches whose slabs would become larger by it.
+    unless_larger: bool,
+    names: Option<&'o str>,
+}
+
+impl<'o> DebugOptions<'o> {
+    /// Nothing is watched.
+    pub const NONE: Self = Self { text: None };
+
+    /// What stands behind `slub_debug=`; no text (`slub_debug` alone) asks for everything.
+    ///
+    /// # Errors
+    /// [`BadOption`].
+    pub fn parse(text: &'o str) -> Result<Self, BadOption> {
+        text.split(';').try_for_each(|block| Self::block(block).map(|_| ()))?;
+        Ok(Self { text: Some(text) })
+    }
+
+    fn block(text: &str) -> Result<Block<'_>, BadOption> {
+        let (letters, names) = match text.split_once(',') {
+            Some((letters, names)) => (letters, Some(names)),
+            None => (text, None),
+        };
+        let mut block = Block { flags: CacheFlags::empty(), unless_larger: false, names };
+        if letters.is_empty() {
+            block.flags = CacheFlags::DEBUG;
+        }
+        for letter in letters.chars() {
+            block.flags |= match letter.to_ascii_lowercase() {
+                'f' => CacheFlags::CONSISTENCY_CHECKS,
+                'z' => CacheFlags::RED_ZONE,
+                'p' => CacheFlags::POISON,
+                'u' => CacheFlags::STORE_USER,
+                'o' => {
+                    block.unless_larger = true;
+                    continue;
+                }
+                '-' => {
+                    block.flags = CacheFlags::empty();
+                    continue;
+                }
+                _ => return Err(BadOption(letter)),
+            };
+        }
+        Ok(block)
+    }
+
+    /// Whether any cache is watched: then none are merged.
+    pub fn any(&self) -> bool {
+        self.blocks().any(|block| !block.flags.is_empty())
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Block<'o>> + use<'o> {
+        self.text.into_iter().flat_map(|text| text.split(';')).filter_map(|block| Self::block(block).ok())
+    }
+
+    /// What a cache is watched for. `larger` says whether these flags would make its slabs larger.
+    pub fn flags(&self, name: &str, larger: impl Fn(CacheFlags) -> bool) -> CacheFlags {
+        let matches = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == pattern,
+        };
+        // A block that names the cache counts, else the last one for all.
+        let named = self.blocks().find(|b| b.names.is_some_and(|names| names.split(',').any(matches)));
+        let block = named.or_else(|| self.blocks().filter(|b| b.names.is_none()).last());
+        match block {
+            Some(block) if block.unless_larger && larger(block.flags) => CacheFlags::empty(),
+            Some(block) => block.flags,
+            None => CacheFlags::empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: CacheFlags = CacheFlags::DEBUG;
+
+    fn flags(text: &str, name: &str) -> CacheFlags {
+        DebugOptions::parse(text).unwrap().flags(name, |_| false)
+    }
+
+    #[test]
+    fn no_letters_are_all_of_them() {
+        assert_eq!(flags("", "anything"), ALL);
+        assert_eq!(flags(",dentry", "dentry"), ALL);
+        assert_eq!(flags(",dentry", "inode"), CacheFlags::empty());
+        assert_eq!(DebugOptions::NONE.flags("anything", |_| false), CacheFlags::empty());
+    }
+
+    #[test]
+    fn names_and_patterns_choose_caches() {
+        let text = "PZ,kmalloc-*,dentry;F";
+        assert_eq!(flags(text, "kmalloc-64"), CacheFlags::POISON | CacheFlags::RED_ZONE);
+        assert_eq!(flags(text, "dentry"), CacheFlags::POISON | CacheFlags::RED_ZONE);
+        assert_eq!(flags(text, "inode_cache"), CacheFlags::CONSISTENCY_CHECKS);
+        assert_eq!(flags("-", "inode_cache"), CacheFlags::empty());
+        assert!(!DebugOptions::parse("-").unwrap().any() && DebugOptions::parse("fzpu").unwrap().any());
+    }
+
+    #[test]
+    fn o_spares_caches_that_would_grow() {
+        let options = DebugOptions::parse("OFZ").unwrap();
+        assert_eq!(options.flags("large", |_| true), CacheFlags::empty());
+        assert_eq!(options.flags("small", |_| false), CacheFlags::CONSISTENCY_CHECKS | CacheFlags::RED_ZONE);
+    }
+
+    #[test]
+    fn a_letter_that_means_nothing_is_an_error() {
+        assert_eq!(DebugOptions::parse("FQ"), Err(BadOption('Q')));
+        assert_eq!(DebugOptions::parse("F;x,dentry"), Err(BadOption('x')));
+    }
+}
