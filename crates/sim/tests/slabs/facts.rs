@@ -301,3 +301,35 @@ fn a_machine_without_memory_says_so_and_goes_on() {
         });
     });
 }
+
+#[test]
+fn attributes_say_what_the_figures_do() {
+    silently(1, |m| {
+        let flags = CacheFlags::HWCACHE_ALIGN | CacheFlags::RECLAIM_ACCOUNT;
+        let cache = m.slabs.create_unmerged(&CacheSpec::new("read", 40, 0, flags)).unwrap();
+        let say = |name| m.slabs.attribute(cache, name).unwrap().to_string();
+        assert_eq!((say("slabs"), say("objects")), ("0".into(), "0".into()));
+        m.on_cpu(0, |cx| {
+            let object = m.slabs.alloc(cx, cache, K).unwrap();
+            let figures = m.slabs.figures(cache).unwrap();
+            assert_eq!(say("total_objects"), format!("{0} N0={0}", figures.objects));
+            assert_eq!(say("objects"), format!("{0} N0={0}", figures.active_objects));
+            // SAFETY: freed once.
+            unsafe { m.slabs.free(cx, cache, object) };
+        });
+        let g = m.slabs.figures(cache).unwrap().geometry;
+        assert_eq!(say("slab_size"), g.size.to_string());
+        assert_eq!(
+            (say("align"), say("object_size"), say("usersize")),
+            ("64".into(), "40".into(), "40".into())
+        );
+        assert_eq!(
+            (say("hwcache_align"), say("reclaim_account"), say("poison")),
+            ("1".into(), "1".into(), "0".into())
+        );
+        for name in pagewright_slab::slabs::attributes::NAMES {
+            assert_eq!(say(name).is_empty(), name == "ctor");
+        }
+        assert!(m.slabs.attribute(cache, "no_such").is_none());
+    });
+}

@@ -29,6 +29,7 @@
 //! After an error nothing has changed. A request whose slab cannot be had takes from any other node's partial slabs first. Wrong
 //! frees are reported and not done, where they are recognised; which are is in [`report::Damage`] and the debugging flags.
 
+pub mod attributes;
 pub mod cache;
 pub mod cpu;
 mod create;
@@ -43,6 +44,7 @@ mod slow;
 mod view;
 mod word;
 
+pub use attributes::Attribute;
 pub use cache::{CacheId, CacheName, CacheSpec, Ctor, NAME_BYTES, Slot};
 pub use cpu::{CpuSlabs, Requests, Row, SlabContext, SlabCpu};
 pub use create::Destroyed;
