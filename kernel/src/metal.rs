@@ -83,7 +83,4 @@ pub trait Metal: Sync {
     /// The processor's finest counter, for benchmarks: in nanoseconds where it tells its frequency, else in its own unit. Under QEMU's
     /// `-icount shift=0` both are guest instructions.
     fn ticks(&self) -> u64;
-
-    /// Runs that many instructions (an even number), for the counter to be tried.
-    fn known_instructions(&self, count: u64);
 }

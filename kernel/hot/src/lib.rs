@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod irq;
+pub mod known;
 mod masking;
 mod pagetable;
 mod percpu;

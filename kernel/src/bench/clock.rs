@@ -3,6 +3,7 @@
 use crate::metal::Metal;
 use core::fmt;
 use core::hint::black_box;
+use pagewright_hot::known;
 
 /// Instructions of the shorter of the two loops that the counter is tried with.
 const KNOWN: u64 = 100_000;
@@ -50,7 +51,7 @@ impl<'k> Clock<'k> {
     pub fn new(metal: &'k dyn Metal) -> Self {
         let mut clock = Self { metal, known: 0 };
         // The first time warms what is cached.
-        let [_, short, long] = [KNOWN, KNOWN, 2 * KNOWN].map(|n| clock.ticks(|| metal.known_instructions(n)));
+        let [_, short, long] = [KNOWN, KNOWN, 2 * KNOWN].map(|n| clock.ticks(|| known::instructions(n)));
         clock.known = long.saturating_sub(short);
         clock
     }

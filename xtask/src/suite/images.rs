@@ -77,7 +77,7 @@ fn cases(target: &Target) -> Vec<Case> {
     // Started without a device tree: it can say so to the host alone.
     if target.flat {
         let guest = Guest { bare_at: Some(BARE_AT), ..Guest::new(128, 1) };
-        cases.push(Case { guest, code: 3, says: "device tree" });
+        cases.push(Case { guest, code: 3, says: "handed no device tree over" });
     }
     // Where RAM does not hold the image, or what it needs besides: as little as QEMU loads it into, and a little more.
     for mib in too_small(target) {

@@ -2,6 +2,7 @@
 
 use super::cp15;
 pub(crate) use super::cp15::publish;
+pub(crate) use super::events::{park, send_event, wait_for_event};
 use core::arch::asm;
 use smccc::{Call, psci};
 
@@ -40,24 +41,6 @@ pub(crate) fn unmask() {
 pub(crate) fn start_timer(ticks: u64) {
     cp15::set_cntv_tval(u32::try_from(ticks).unwrap_or(u32::MAX));
     cp15::set_cntv_ctl(1);
-}
-
-/// Waits for an interrupt.
-pub(crate) fn park() {
-    // SAFETY: waiting changes nothing.
-    unsafe { asm!("wfi", options(nomem, nostack, preserves_flags)) };
-}
-
-/// Waits for an event.
-pub(crate) fn wait_for_event() {
-    // SAFETY: waiting changes nothing.
-    unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
-}
-
-/// Wakes those that wait for one.
-pub(crate) fn send_event() {
-    // SAFETY: an event changes nothing.
-    unsafe { asm!("dsb ishst", "sev", options(nostack, preserves_flags)) };
 }
 
 /// Writes a cache line back, for who reads past the caches.

@@ -4,7 +4,6 @@ use super::console::CONSOLE;
 use super::image::{LPAE, Loaded, PAGE_OFFSET};
 use super::{clock, cp15, gic};
 use arrayvec::ArrayVec;
-use core::arch::asm;
 use core::sync::atomic::Ordering;
 use pagewright::Boot;
 use pagewright::pgtable::arm::{DOMAIN_IO, MapType};
@@ -155,12 +154,5 @@ impl Metal for Arm {
 
     fn ticks(&self) -> u64 {
         clock::ticks()
-    }
-
-    fn known_instructions(&self, count: u64) {
-        // SAFETY: counts a register down to 0, from 1 at least.
-        unsafe {
-            asm!("2: subs {0}, {0}, #1", "bne 2b", inout(reg) (count as u32 / 2).max(1) => _, options(nomem, nostack));
-        }
     }
 }

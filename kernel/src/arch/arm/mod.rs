@@ -16,7 +16,7 @@ pub(crate) mod secondary;
 mod start;
 mod trap;
 
-use super::arms::{clock, gic, smp, tree};
+use super::arms::{clock, events, gic, smp, tree};
 pub(crate) use super::arms::{console, exit};
 use super::{end, sequence};
 use core::arch::global_asm;

@@ -49,7 +49,7 @@ pub(super) extern "C" fn start(memstart: u32, fdt: u32) -> ! {
     }
     let window = tree_window(&image, &first, at);
     // Without a tree there is no console to say so on but semihosting's.
-    let tree = tree::usable(device_tree(&window, at));
+    let tree = tree::usable(at, device_tree(&window, at));
     exit::set_psci(devices::psci(&tree));
     let uart = devices::stdout(&tree, &console::COMPATIBLE);
     if let Some(uart) = uart {
@@ -63,7 +63,7 @@ pub(super) extern "C" fn start(memstart: u32, fdt: u32) -> ! {
     let (total, inject) = (tree.total_size(), tree::injected(&tree));
     // SAFETY: the bytes are mapped; nobody looks at `tree` from here on.
     unsafe { tree::damage(inject, window.pointer(at, total), total) };
-    let tree = tree::usable(device_tree(&window, at));
+    let tree = tree::usable(at, device_tree(&window, at));
     let ram = match low_memory(&image, &first, &tree) {
         Ok(ram) => ram,
         Err(why) => stop(Exit::BootFailed, format_args!("{why}")),

@@ -7,6 +7,7 @@ use aarch64_cpu::registers::{
 use core::arch::asm;
 use smccc::{Call, psci};
 
+pub(crate) use super::events::{park, send_event, wait_for_event};
 pub(crate) use super::tlb::publish;
 
 /// The affinity fields of MPIDR: this processor's number among all.
@@ -44,24 +45,6 @@ pub(crate) fn unmask() {
 pub(crate) fn start_timer(ticks: u64) {
     CNTV_TVAL_EL0.set(ticks);
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
-}
-
-/// Waits for an interrupt.
-pub(crate) fn park() {
-    // SAFETY: waiting changes nothing.
-    unsafe { asm!("wfi", options(nomem, nostack, preserves_flags)) };
-}
-
-/// Waits for an event.
-pub(crate) fn wait_for_event() {
-    // SAFETY: waiting changes nothing.
-    unsafe { asm!("wfe", options(nomem, nostack, preserves_flags)) };
-}
-
-/// Wakes those that wait for one.
-pub(crate) fn send_event() {
-    // SAFETY: an event changes nothing.
-    unsafe { asm!("dsb ishst", "sev", options(nostack, preserves_flags)) };
 }
 
 /// Writes a cache line back, for who reads past the caches.

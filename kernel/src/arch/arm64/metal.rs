@@ -184,11 +184,4 @@ impl Metal for Arm64 {
     fn ticks(&self) -> u64 {
         clock::ticks()
     }
-
-    fn known_instructions(&self, count: u64) {
-        // SAFETY: counts a register down to 0, from 1 at least.
-        unsafe {
-            asm!("2: subs {0}, {0}, #1", "b.ne 2b", inout(reg) (count / 2).max(1) => _, options(nomem, nostack));
-        }
-    }
 }

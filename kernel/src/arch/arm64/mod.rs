@@ -17,7 +17,7 @@ mod start;
 mod tlb;
 mod trap;
 
-use super::arms::{clock, gic, smp, tree};
+use super::arms::{clock, events, gic, smp, tree};
 pub(crate) use super::arms::{console, exit};
 use super::{end, sequence};
 use core::arch::global_asm;

@@ -49,7 +49,7 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
     let mut early = EarlyTables::new(image.early_tables());
 
     // Without a tree there is no console to say so on but semihosting's.
-    let first = tree::usable(device_tree(head.fdt_virt));
+    let first = tree::usable(PhysAddr::new(fdt), device_tree(head.fdt_virt));
     exit::set_psci(devices::psci(&first));
     let uart = devices::stdout(&first, &console::COMPATIBLE);
     if let Some(uart) = uart {
@@ -62,7 +62,7 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
     let (total, inject) = (first.total_size(), tree::injected(&first));
     // SAFETY: the head mapped its bytes there; nobody looks at `first` from here on.
     unsafe { tree::damage(inject, pointer(head.fdt_virt), total) };
-    let first = tree::usable(device_tree(head.fdt_virt));
+    let first = tree::usable(PhysAddr::new(fdt), device_tree(head.fdt_virt));
     let ram = match early_linear_map(&head, &first, &mut early) {
         Ok(ram) => ram,
         Err(why) => stop(Exit::BootFailed, format_args!("{why}")),
@@ -73,7 +73,7 @@ pub(super) extern "C" fn start(load: u64, fdt: u64, left: &'static Left) -> ! {
         stop(Exit::BootFailed, format_args!("the device tree at {fdt:#x} does not lie in RAM"));
     }
     // SAFETY: RAM that the boot loader filled and the boot reserves; nobody writes it.
-    let tree = tree::usable(unsafe { tree::parse(MAX_FDT_SIZE, |len| ram.pointer(at, len)) });
+    let tree = tree::usable(at, unsafe { tree::parse(MAX_FDT_SIZE, |len| ram.pointer(at, len)) });
     let options = tree::options(&tree);
     let (firmware, cpus) = tree::firmware(tree, at);
     let machine = image.machine(firmware, Cpus { phys_bits: cpu::phys_bits(), ..cpus });

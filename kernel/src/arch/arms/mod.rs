@@ -3,6 +3,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod console;
+pub(crate) mod events;
 pub(crate) mod exit;
 pub(crate) mod gic;
 pub(crate) mod smp;

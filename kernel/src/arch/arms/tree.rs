@@ -57,9 +57,12 @@ pub(crate) unsafe fn damage(what: Option<Inject>, first: Option<NonNull<u8>>, le
     }
 }
 
-/// A tree that can be read; the image ends without.
-pub(crate) fn usable(tree: Result<DeviceTree<'static>, DtError>) -> DeviceTree<'static> {
+/// A tree that can be read, from `at` on; the image ends without.
+pub(crate) fn usable(at: PhysAddr, tree: Result<DeviceTree<'static>, DtError>) -> DeviceTree<'static> {
     match tree {
+        Err(_) if at == PhysAddr::ZERO => {
+            stop(Exit::BootFailed, format_args!("the boot loader has handed no device tree over"))
+        }
         Ok(tree) => tree,
         Err(e) => stop(Exit::BootFailed, format_args!("device tree: {e}")),
     }

@@ -4,7 +4,6 @@ use super::console::CONSOLE;
 use super::image::{self, START_KERNEL_MAP};
 use super::{apic, cpu, smp, tlb};
 use arrayvec::ArrayVec;
-use core::arch::asm;
 use core::sync::atomic::Ordering;
 use pagewright::Boot;
 use pagewright::pgtable::KernelTables;
@@ -189,12 +188,5 @@ impl Metal for X86 {
 
     fn ticks(&self) -> u64 {
         cpu::time_stamp()
-    }
-
-    fn known_instructions(&self, count: u64) {
-        // SAFETY: counts a register down to 0, from 1 at least.
-        unsafe {
-            asm!("2: dec {0}", "jnz 2b", inout(reg) (count / 2).max(1) => _, options(nomem, nostack));
-        }
     }
 }
