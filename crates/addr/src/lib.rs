@@ -195,6 +195,14 @@ impl Order {
     pub const fn up(self) -> Option<Self> {
         Self::new(self.0 + 1)
     }
+
+    /// The next smaller order, if there is one.
+    pub const fn down(self) -> Option<Self> {
+        match self.0.checked_sub(1) {
+            Some(order) => Some(Self(order)),
+            None => None,
+        }
+    }
 }
 
 /// A NUMA node's number.

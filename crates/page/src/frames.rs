@@ -53,13 +53,19 @@ impl<'a> Frames<'a> {
     /// The order, if the frames are an aligned block of a power of two.
     #[inline]
     pub fn order(&self) -> Option<Order> {
-        // Never zero. Counting the bits instead takes a dozen instructions where the CPU has no instruction for it.
-        let len = self.len();
-        if len & (len - 1) != 0 {
+        let behind = (self.extent >> 32) as u32;
+        if behind & (behind.wrapping_add(1) | self.start().get()) != 0 {
             return None;
         }
-        let order = Order::new(len.trailing_zeros() as u8)?;
-        self.start().is_aligned(order).then_some(order)
+        Order::new(behind.trailing_ones() as u8)
+    }
+
+    /// Whether the frames are one aligned block of this order.
+    #[inline]
+    pub fn is_block_of(&self, order: Order) -> bool {
+        // 32 bits hold both, which is half the work where a register is no larger.
+        let behind = (self.extent >> 32) as u32;
+        behind == (1 << order.get()) - 1 && self.start().get() & behind == 0
     }
 
     /// What tells a token's frames: see [`Self::pack`].
@@ -71,7 +77,13 @@ impl<'a> Frames<'a> {
     /// First index and length as one word: the length less one in the upper half, so that the word of a single frame is its index.
     #[inline]
     pub(crate) const fn pack(start: FrameIdx, len: u64) -> u64 {
-        start.get() as u64 | (len - 1) << 32
+        Self::extent_of(start, (len - 1) as u32)
+    }
+
+    /// The same from how many frames follow the first.
+    #[inline]
+    pub(crate) const fn extent_of(start: FrameIdx, behind: u32) -> u64 {
+        start.get() as u64 | (behind as u64) << 32
     }
 
     /// The first frame's metadata.

@@ -4,22 +4,26 @@
 //! A `PageMap` is a pair of shared references and is copied freely. Blocks change hands as follows, and each step is
 //! sound whatever locks the caller holds or forgets:
 //! - whoever holds a [`Frames`] token has exclusive right to the words of its frames and stores them plainly;
-//! - [`PageMap::put_block`] and [`PageMap::deposit`] publish the head's word with release order, after everything
+//! - [`PageMap::put_block`], [`Joining::finish`] and [`PageMap::deposit`] publish the head's word with release order, after everything
 //!   else about the block;
-//! - [`PageMap::take_block`], [`PageMap::absorb_free`] and [`PageMap::withdraw`] take a head by compare-and-exchange
-//!   with acquire order, so of two takers one panics.
+//! - [`PageMap::take_block`], [`PageMap::take_part`], [`Joining::absorb`] and [`PageMap::withdraw`] take a head by
+//!   compare-and-exchange with acquire order, so of two takers one panics.
 //!
 //! Links, `data`, and counts are the policy's: they are relaxed, protected by the lock of whoever owns the
 //! list, and nothing about tokens depends on them. Panics name the frame and what was found: each is a bug
 //! in a policy crate, never an answer to outside input.
 
 mod blocks;
+mod buddies;
 mod compound;
 mod error;
+mod node;
 mod slab;
 mod validate;
 
+pub use buddies::Joining;
 pub use error::MapError;
+pub use node::Node;
 pub use validate::MapViolation;
 
 use crate::{

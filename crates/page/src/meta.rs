@@ -8,7 +8,7 @@
 //! | Pristine | | | | | | |
 //! | Inner | | | | | | |
 //! | Tail | | | mappings of this tail | in a slab: its cache | next: the head | |
-//! | Free | of the block | | | | the free list | the zone's (migrate type) |
+//! | Free | of the block | | | which list (the zone's: a migrate type) | the free list | |
 //! | Owned (per-CPU lists too) | of the compound, or 0 | 1 | | | the holder's | the holder's |
 //! | Reserved | | 1 | | | | |
 //! | Kernel | of the block | 1 + references | | the caller's | the caller's | the caller's |

@@ -39,10 +39,12 @@ pub struct Shelf<'m> {
     /// Where the top may rise to by pushing ([`Rack::set_limit`]).
     limit: u32,
     order: Order,
-    /// What a block's index is completed with to a token's extent.
-    tail: u64,
-    /// How often a block was popped.
-    pops: u64,
+    /// How many frames of a block follow the first.
+    tail: u32,
+    /// How often a block was popped: the low half, which a pop counts in, and how often that began anew. A counter of 64 bits is six
+    /// instructions where a register has 32, this is four.
+    pops: u32,
+    pops_high: u32,
 }
 
 impl<'m> Shelf<'m> {
@@ -55,8 +57,9 @@ impl<'m> Shelf<'m> {
             top: 0,
             limit: places as u32,
             order,
-            tail: Frames::pack(FrameIdx::new(0), order.pages()),
+            tail: order.pages() as u32 - 1,
             pops: 0,
+            pops_high: 0,
         }
     }
 
@@ -90,7 +93,22 @@ impl<'m> Shelf<'m> {
 
     /// How often a block was taken from the top.
     pub const fn pops(&self) -> u64 {
-        self.pops
+        (self.pops_high as u64) << 32 | self.pops as u64
+    }
+
+    /// So many blocks more were popped.
+    #[inline(always)]
+    fn count_pops(&mut self, n: u32) {
+        let (pops, anew) = self.pops.overflowing_add(n);
+        self.pops = pops;
+        if anew {
+            self.begin_pops_anew();
+        }
+    }
+
+    #[cold]
+    fn begin_pops_anew(&mut self) {
+        self.pops_high = self.pops_high.wrapping_add(1);
     }
 
     /// How many blocks fit.
@@ -127,7 +145,7 @@ impl fmt::Debug for Shelf<'_> {
 /// # Invariants
 /// - Whatever lies on a shelf is the first index of a block of the map whose token was consumed, as long as the shelf says.
 /// - `bytes` is the size of the map's slots, and the directory has a word for each of them: `words[offset >> shift]` for a slot
-///   at byte `offset`.
+///   at byte `offset`; `shift` is less than 21.
 /// - The shelf of number `n` has blocks of the order at place `n % 8`; that at place 0 is 0.
 pub struct Rack<'m, 'a> {
     map: &'a [PageMeta],
@@ -170,7 +188,8 @@ impl<'m, 'a> Rack<'m, 'a> {
             "a group's orders cannot be {orders:?}"
         );
         for (n, shelf) in shelves.iter_mut().enumerate() {
-            (shelf.bottom, shelf.top, shelf.pops) = (0, 0, 0);
+            (shelf.bottom, shelf.top) = (0, 0);
+            (shelf.pops, shelf.pops_high) = (0, 0);
             shelf.limit = shelf.room.len() as u32;
             let wanted = orders.get(n % Self::GROUP);
             assert!(
@@ -183,6 +202,7 @@ impl<'m, 'a> Rack<'m, 'a> {
         for (place, order) in orders.iter().enumerate().rev() {
             places[order.index()] = place as u8;
         }
+        // An order is below 16.
         let shift = PageMeta::BYTES.trailing_zeros() + u32::from(span.get());
         Self { map: slots, bytes: size_of_val(slots), words: directory, shift, places, shelves }
     }
@@ -217,13 +237,14 @@ impl<'m, 'a> Rack<'m, 'a> {
         if shelf.is_empty() {
             return None;
         }
-        shelf.top -= 1;
-        shelf.pops += 1;
+        let top = shelf.top - 1;
+        shelf.top = top;
+        shelf.count_pops(1);
         // SAFETY: the top was above the bottom and at most the room's length (the shelf's invariant), so one less is inside it.
-        let idx = unsafe { *shelf.room.get_unchecked(shelf.top as usize) };
+        let idx = unsafe { *shelf.room.get_unchecked(top as usize) };
         // SAFETY: what lies on a shelf is an index of this map (the rack's invariant).
         let head = unsafe { self.map.get_unchecked(idx.index()) };
-        Some(Frames::from_extent(head, u64::from(idx.get()) | shelf.tail))
+        Some(Frames::from_extent(head, Frames::extent_of(idx, shelf.tail)))
     }
 
     /// Puts a block on top of the shelf that it belongs to: of the group that the directory says, and of its order.
@@ -241,12 +262,14 @@ impl<'m, 'a> Rack<'m, 'a> {
             shelf += place;
         }
         let Some(shelf) = self.shelves.get_mut(shelf) else { return Err(frames) };
-        if !is_unused(frames.head()) || shelf.top >= shelf.limit {
+        let top = shelf.top;
+        if !is_unused(frames.head()) || top >= shelf.limit {
             return Err(frames);
         }
-        // SAFETY: the top is below the limit, which is at most the room's length (the shelf's invariant).
-        *unsafe { shelf.room.get_unchecked_mut(shelf.top as usize) } = frames.start();
-        shelf.top += 1;
+        // Before the block is noted, which might be anywhere as far as the compiler knows.
+        shelf.top = top + 1;
+        // SAFETY: the top was below the limit, which is at most the room's length (the shelf's invariant).
+        *unsafe { shelf.room.get_unchecked_mut(top as usize) } = frames.start();
         Ok(())
     }
 
@@ -258,6 +281,8 @@ impl<'m, 'a> Rack<'m, 'a> {
         if offset >= self.bytes {
             return None;
         }
+        // SAFETY: a slot's 5 bits and those of an order, which is below 16 (the rack's invariant). Else it would be masked.
+        unsafe { core::hint::assert_unchecked(self.shift < usize::BITS) };
         // SAFETY: the offset is that of one of the map's slots, for each of which there is a word (the rack's invariant).
         let word = unsafe { self.words.get_unchecked(offset >> self.shift) };
         Some((word.load(Relaxed) & Self::GROUP_BITS) as usize)

@@ -48,40 +48,6 @@ impl<'a> PageMap<'a> {
         Frames::from_parts(slot, idx, order.pages())
     }
 
-    /// Joins a token of a whole block with its free buddy of the same order, which the caller has unlinked
-    /// or unlinks under the same lock: one step of coalescing (__free_one_page).
-    ///
-    /// # Panics
-    /// If the frames are no aligned block below the map's alignment order, or the buddy is not a free block of that
-    /// order.
-    #[inline]
-    #[track_caller]
-    pub fn absorb_free(&self, frames: Frames<'a>) -> Frames<'a> {
-        let head = self.owned_head(&frames);
-        let Some(order) = frames.order().filter(|&order| order < self.sections.align()) else {
-            panic!(
-                "{frames:?} is not one block below order {} and has no buddy",
-                self.sections.align().get()
-            );
-        };
-        let start = frames.start();
-        let buddy = start.buddy(order);
-        let slot = self.slot(buddy);
-        let from = Word::free(order);
-        if slot.word.compare_exchange(from.bits(), Word::INNER.bits(), Acquire, Relaxed).is_err() {
-            wrong("no free buddy to absorb", buddy, slot);
-        }
-        let low = start.min(buddy);
-        if buddy == low {
-            // The head moves down with whatever references are still counted in it.
-            let counts = head.counts.swap(0, Relaxed);
-            head.set_word(Word::INNER);
-            slot.set_word(Word::OWNED);
-            slot.counts.store(counts, Relaxed);
-        }
-        Frames::from_parts(self.slot(low), low, 2 * order.pages())
-    }
-
     /// The first `n` frames and the others, two tokens (split_page).
     ///
     /// # Panics

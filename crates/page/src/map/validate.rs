@@ -134,7 +134,7 @@ impl PageMap<'_> {
                 {
                     return Err(MapViolation::Block { idx, order });
                 }
-                fields(state != State::Free || (is_unused(slot) && slot.word() == Word::free(order)))?;
+                fields(state != State::Free || (slot.is_unreferenced() && slot.word() == Word::free(order)))?;
                 fields(state != State::Owned || self.is_head(idx))?;
                 self.validate_inside(at, at + pages)
             }

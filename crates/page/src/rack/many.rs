@@ -16,11 +16,11 @@ impl<'a> Rack<'_, 'a> {
             let idx = lying[most - 1 - filled];
             // SAFETY: what lies on a shelf is an index of this map (the rack's invariant).
             let head = unsafe { self.map.get_unchecked(idx.index()) };
-            slots[filled] = Some(Frames::from_extent(head, u64::from(idx.get()) | tail));
+            slots[filled] = Some(Frames::from_extent(head, Frames::extent_of(idx, tail)));
             filled += 1;
         }
         shelf.top -= filled as u32;
-        shelf.pops += filled as u64;
+        shelf.count_pops(filled as u32);
         filled
     }
 }

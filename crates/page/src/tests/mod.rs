@@ -87,10 +87,13 @@ fn a_block_goes_from_pristine_to_free_to_owned_and_back() {
         assert_eq!(high.order(), Some(order(3)));
         assert_eq!(map.refcount(high.start()), 1);
         let upper = map.put_block(high);
-        let joined = map.absorb_free(low);
-        assert_eq!((joined.start(), joined.len()), (idx, 16));
+        let mut joining = map.join(low, order(3));
+        joining.absorb();
+        assert_eq!((joining.start(), joining.order()), (idx, ALIGN));
         assert_eq!(map.state(upper), State::Inner);
-        assert_eq!(map.put_block(joined), idx);
+        assert_eq!(joining.finish(), idx);
+        assert!(map.is_free_block(idx, ALIGN) && !map.is_free_block(idx, order(3)));
+        assert_eq!(map.refcount(idx), 0);
     });
 }
 
@@ -99,11 +102,13 @@ fn absorbing_the_lower_buddy_moves_the_head_down() {
     with_map(1, |map, all| {
         let (low, high) = map.split_at(all.into_frames(), 8);
         let low = map.put_block(low);
-        let joined = map.absorb_free(high);
-        assert_eq!((joined.start(), joined.order()), (low, Some(ALIGN)));
-        assert_eq!((map.refcount(low), map.refcount(FrameIdx::new(8))), (1, 0));
-        map.put_block(joined);
-        assert_eq!(map.free_order(low), Some(ALIGN));
+        let mut joining = map.join(high, order(3));
+        joining.absorb();
+        assert_eq!((joining.start(), joining.order()), (low, ALIGN));
+        assert_eq!(joining.finish(), low);
+        assert_eq!((map.refcount(low), map.refcount(FrameIdx::new(8))), (0, 0));
+        assert_eq!((map.free_order(low), map.state(FrameIdx::new(8))), (Some(ALIGN), State::Inner));
+        assert_eq!(map.validate(), Ok(()));
     });
 }
 
@@ -112,8 +117,38 @@ fn the_largest_block_has_no_buddy_because_indices_may_skip_a_hole_there() {
     with_map(2, |map, mut all| {
         let low = all.take_front(16).into_frames();
         map.put_block(all.into_frames());
-        assert!(panic_of(|| map.absorb_free(low)).contains("has no buddy"));
+        let mut joining = map.join(low, ALIGN);
+        assert!(panic_of(|| joining.absorb()).contains("has no buddy"));
         assert_eq!(map.free_order(FrameIdx::new(16)), Some(ALIGN));
+    });
+}
+
+#[test]
+fn a_part_is_taken_and_the_rest_stays_free_in_blocks_that_double() {
+    with_map(1, |map, all| {
+        let idx = map.put_block(all.into_frames());
+        let mut rest = std::vec![];
+        let part = map.take_part(idx, ALIGN, order(1), |at, order| rest.push((at.get(), order.get())));
+        assert_eq!((part.start(), part.order()), (idx, Some(order(1))));
+        assert_eq!(rest, [(8, 3), (4, 2), (2, 1)]);
+        assert!(rest.iter().all(|&(at, n)| map.is_free_block(FrameIdx::new(at), order(n))));
+        assert_eq!((map.state(idx), map.refcount(idx), map.refcount(FrameIdx::new(8))), (State::Owned, 1, 0));
+        assert_eq!(map.validate(), Ok(()));
+        let mut joining = map.join(part, order(1));
+        (0..3).for_each(|_| joining.absorb());
+        assert_eq!((joining.order(), joining.finish()), (ALIGN, idx));
+        assert_eq!(map.validate(), Ok(()));
+        assert!(panic_of(|| map.take_part(idx, order(3), order(1), |_, _| ())).contains("to cut up"));
+    });
+}
+
+#[test]
+fn only_whole_unreferenced_blocks_join_their_buddies() {
+    with_map(1, |map, all| {
+        let (low, high) = map.split_at(all.into_frames(), 8);
+        assert!(panic_of(|| map.join(low, order(2))).contains("is not one block"));
+        map.take_reference(high.start());
+        assert!(panic_of(|| map.join(high, order(3))).contains("while referenced"));
     });
 }
 

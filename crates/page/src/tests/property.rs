@@ -102,7 +102,10 @@ impl<'a> World<'a> {
                     Some((buddy, order)) if self.map.free_order(buddy) == Some(order) => {
                         assert_eq!(self.free.remove(&buddy.get()), Some(order));
                         self.mark(u64::from(buddy.get()), order.pages(), Place::Free, Place::Token);
-                        self.tokens.push(self.map.absorb_free(frames));
+                        let mut joining = self.map.join(frames, order);
+                        joining.absorb();
+                        let order = joining.order();
+                        self.tokens.push(self.map.take_block(joining.finish(), order));
                     }
                     _ => self.tokens.push(frames),
                 }

@@ -9,10 +9,10 @@ bitflags! {
     pub struct Reasons: u32 {
         /// Some zone is below its low watermark: allocations look at watermarks first.
         const PRESSURE = 1;
-        /// Its lists should go back to the zones.
-        const DRAIN = 2;
         /// An allocation is to fail.
-        const FAULT = 4;
+        const FAULT = 2;
+        /// Its lists should go back to the zones.
+        const DRAIN = 4;
         /// Pages are looked at on their way out of the lists and back ([`crate::debug`]).
         const DEBUG = 8;
         /// Memory came or went: zones are tried in another order, or lists hold more or less.
@@ -23,9 +23,11 @@ bitflags! {
 }
 
 impl Reasons {
-    /// Those that freeing need not heed.
+    /// Those that freeing need not heed: the lowest bits, so that one comparison tells whether there are others.
     pub const OF_ALLOCATION: Self = Self::PRESSURE.union(Self::FAULT);
 }
+
+const _: () = assert!((Reasons::OF_ALLOCATION.bits() + 1).is_power_of_two());
 
 static NEVER_QUIET: Attention = Attention { word: AtomicU32::new(1 << 31) };
 

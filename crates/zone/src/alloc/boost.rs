@@ -65,7 +65,7 @@ impl Tuning {
 impl ZoneCell<'_, '_> {
     /// By how much the watermarks are raised (`watermark_boost`).
     pub fn boost_pages(&self) -> u64 {
-        self.boost.load(Relaxed)
+        self.boost.load()
     }
 }
 
@@ -96,7 +96,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if factor == 0 || most == 0 || 4 * block > zone.managed_pages() {
             return false;
         }
-        cell.boost.store((cell.boost_pages() + block).min(most.max(block)), Relaxed);
+        cell.boost.store((cell.boost_pages() + block).min(most.max(block)));
         if flags.contains(AllocFlags::KSWAPD) {
             cell.boosted.store(true, Relaxed);
         }
@@ -119,7 +119,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// Lowers a zone's watermarks by what kswapd freed because of the boost (the end of `balance_pgdat`).
     pub fn lower_boost(&self, zone: ZoneId, pages: u64) {
         if let Some(cell) = self.zones.get(zone.index()) {
-            self.with_zone(cell, |_| cell.boost.store(cell.boost_pages().saturating_sub(pages), Relaxed));
+            self.with_zone(cell, |_| cell.boost.store(cell.boost_pages().saturating_sub(pages)));
         }
     }
 }

@@ -4,11 +4,29 @@ use super::compact::CompactState;
 use super::flags::AllocFlags;
 use super::numa::NumaEvents;
 use crate::ZoneKind;
-use crate::buddy::{BuddyZone, MigrateType, ZoneId};
+use crate::buddy::{BuddyZone, Ground, MigrateType, ZoneId};
 use crate::watermark::{Pageset, ZoneMarks};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
+use pagewright_page::Frames;
 use pagewright_platform::Mutex;
+
+/// A number of pages that all may read: 32 bits, which a machine of 32 bits reads and writes at once. All 2^32 frames that a map can
+/// have are told as one less.
+#[derive(Debug, Default)]
+pub(super) struct Pages(AtomicU32);
+
+impl Pages {
+    #[inline]
+    pub(super) fn load(&self) -> u64 {
+        self.0.load(Relaxed).into()
+    }
+
+    #[inline]
+    pub(super) fn store(&self, pages: u64) {
+        self.0.store(u32::try_from(pages).unwrap_or(u32::MAX), Relaxed);
+    }
+}
 
 /// One zone.
 #[derive(Debug)]
@@ -24,27 +42,29 @@ pub struct ZoneCell<'s, 'a> {
     early: AtomicU64,
     start: AtomicU64,
     end: AtomicU64,
-    min: AtomicU64,
-    low: AtomicU64,
-    high: AtomicU64,
+    min: Pages,
+    low: Pages,
+    high: Pages,
     /// What fragmentation adds to each mark for a while (`watermark_boost`).
-    pub(super) boost: AtomicU64,
+    pub(super) boost: Pages,
     /// Whether kswapd is to be told of the boost (ZONE_BOOSTED_WATERMARK).
     pub(super) boosted: AtomicBool,
     /// Allocations that were not simply served by the node they began with.
     pub(super) numa: NumaEvents,
-    lowmem_reserve: [AtomicU64; ZoneKind::COUNT],
+    lowmem_reserve: [Pages; ZoneKind::COUNT],
     /// Copies of the lists' counts, written under the lock.
-    free: AtomicU64,
-    free_cma: AtomicU64,
+    free: Pages,
+    free_cma: Pages,
     /// Which orders have blocks, by type ([`BuddyZone::occupied`]).
     occupied: [AtomicU64; 2],
     /// What the blocks kept for urgent allocations hold (`nr_reserved_highatomic`).
-    highatomic: AtomicU64,
+    highatomic: Pages,
     /// Whether an allocation that may use this zone first goes to a lower one before it mixes migrate types (`alloc_flags_nofragment`).
     pub(super) keeps_apart: AtomicBool,
     /// Whether the zone counts among those below their low watermark.
     pub(super) pressed: AtomicBool,
+    /// Whether it should, as of the last operation under its lock.
+    presses: AtomicBool,
     pub(super) compact: CompactState,
 }
 
@@ -60,24 +80,25 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             early: AtomicU64::new(0),
             start: AtomicU64::new(u64::MAX),
             end: AtomicU64::new(0),
-            min: AtomicU64::new(0),
-            low: AtomicU64::new(0),
-            high: AtomicU64::new(0),
-            boost: AtomicU64::new(0),
+            min: Pages::default(),
+            low: Pages::default(),
+            high: Pages::default(),
+            boost: Pages::default(),
             boosted: AtomicBool::new(false),
             numa: NumaEvents::default(),
-            lowmem_reserve: core::array::from_fn(|_| AtomicU64::new(0)),
-            free: AtomicU64::new(0),
-            free_cma: AtomicU64::new(0),
+            lowmem_reserve: core::array::from_fn(|_| Pages::default()),
+            free: Pages::default(),
+            free_cma: Pages::default(),
             occupied: [const { AtomicU64::new(0) }; 2],
-            highatomic: AtomicU64::new(0),
+            highatomic: Pages::default(),
             keeps_apart: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
+            presses: AtomicBool::new(false),
             compact: CompactState::new(),
             lists: Mutex::new(zone),
         };
         cell.set_marks(marks);
-        cell.publish(&cell.lists.lock(), largest);
+        cell.publish(&mut cell.lists.lock(), largest);
         cell
     }
 
@@ -144,32 +165,32 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
 
     /// The min watermark.
     pub fn min_pages(&self) -> u64 {
-        self.min.load(Relaxed)
+        self.min.load()
     }
 
     /// The low watermark.
     pub fn low_pages(&self) -> u64 {
-        self.low.load(Relaxed)
+        self.low.load()
     }
 
     /// The high watermark.
     pub fn high_pages(&self) -> u64 {
-        self.high.load(Relaxed)
+        self.high.load()
     }
 
     /// Free pages of CMA areas among the free ones.
     pub fn free_cma_pages(&self) -> u64 {
-        self.free_cma.load(Relaxed)
+        self.free_cma.load()
     }
 
     /// What requests whose highest zone is `highest` must leave alone ("protection").
     pub fn lowmem_reserve(&self, highest: ZoneKind) -> u64 {
-        self.lowmem_reserve[highest.index()].load(Relaxed)
+        self.lowmem_reserve[highest.index()].load()
     }
 
     /// Free pages, those of CPUs' lists not among them (NR_FREE_PAGES).
     pub fn free_pages(&self) -> u64 {
-        self.free.load(Relaxed)
+        self.free.load()
     }
 
     /// What compaction remembers of the zone.
@@ -179,44 +200,96 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
 
     /// Pages of blocks that are kept for urgent allocations.
     pub fn highatomic_pages(&self) -> u64 {
-        self.highatomic.load(Relaxed)
+        self.highatomic.load()
     }
 
     /// Keeps so many pages more for urgent allocations, or fewer. Under the zone's lock.
     pub(super) fn keep_highatomic(&self, pages: i64) {
-        self.highatomic.store(self.highatomic_pages().saturating_add_signed(pages), Relaxed);
+        self.highatomic.store(self.highatomic_pages().saturating_add_signed(pages));
     }
 
     /// Takes over watermarks, protection, and the sizes of per-CPU lists, when they are computed anew. The lists themselves follow when
     /// their CPUs are told.
     pub fn set_marks(&self, marks: &ZoneMarks) {
-        self.min.store(marks.min, Relaxed);
-        self.low.store(marks.low, Relaxed);
-        self.high.store(marks.high, Relaxed);
+        self.min.store(marks.min);
+        self.low.store(marks.low);
+        self.high.store(marks.high);
         self.pageset[0].store(marks.pageset.high, Relaxed);
         self.pageset[1].store(marks.pageset.batch, Relaxed);
         for (to, from) in self.lowmem_reserve.iter().zip(marks.lowmem_reserve) {
-            to.store(from, Relaxed);
+            to.store(from);
         }
     }
 
-    /// Copies the counts, under the lock.
-    #[inline]
-    pub(super) fn publish(&self, zone: &BuddyZone<'s, 'a>, largest: Order) {
-        for (to, from) in self.occupied.iter().zip(zone.occupied(largest)) {
-            to.store(from, Relaxed);
+    /// Copies the counts, under the lock. Whoever keeps interrupts away asks [`Self::pressure_changed`] afterwards.
+    // The functions here that belong to an operation under the lock are not generic, so they are compiled with this crate: an embedder
+    // that is built for size pays for its size, not for theirs. (A pair of order 10 in the x86_64 image: 1024 instructions when they were
+    // inlined there, 840 now.)
+    pub(super) fn publish(&self, zone: &mut BuddyZone<'s, 'a>, largest: Order) {
+        if let Some(occupied) = zone.take_occupied(largest) {
+            for (to, from) in self.occupied.iter().zip(occupied) {
+                to.store(from, Relaxed);
+            }
         }
-        self.free.store(zone.free_pages(), Relaxed);
-        self.free_cma.store(zone.free_cma_pages(), Relaxed);
+        let (free, free_cma) = (zone.free_pages(), zone.free_cma_pages());
+        self.free.store(free);
+        self.free_cma.store(free_cma);
+        self.presses.store(self.would_press(free, free_cma), Relaxed);
+    }
+
+    /// Whether it does not count as it should among the zones below their low watermark.
+    #[inline]
+    pub(super) fn pressure_changed(&self) -> bool {
+        self.presses.load(Relaxed) != self.pressed.load(Relaxed)
     }
 
     /// Whether an order-0 allocation that may use neither CMA nor reserves would find the zone below its low
     /// watermark: from then on CPUs look at watermarks before they use their lists.
-    #[inline]
     pub(super) fn is_pressed(&self) -> bool {
-        let usable = self.free_pages().saturating_sub(self.free_cma.load(Relaxed) + self.highatomic_pages());
+        self.would_press(self.free_pages(), self.free_cma_pages())
+    }
+
+    #[inline]
+    fn would_press(&self, free: u64, free_cma: u64) -> bool {
+        let usable = free.saturating_sub(free_cma + self.highatomic_pages());
         // A zone without memory presses nobody.
-        usable <= self.low.load(Relaxed) + self.boost.load(Relaxed) && self.is_populated()
+        usable <= self.low.load() + self.boost.load() && self.is_populated()
+    }
+
+    /// Whether so much is free that [`Self::watermark_ok`] holds at the low watermark for a request of any kind, as far as numbers of
+    /// pages go; a block that is large enough has to be there too.
+    #[inline]
+    pub(super) fn has_plenty(&self, order: Order, highest: ZoneKind) -> bool {
+        let kept = self.free_cma_pages() + self.highatomic_pages() + self.boost_pages();
+        let more = order.pages() + self.lowmem_reserve[highest.index()].load();
+        self.free_pages() >= kept + self.low.load() + more
+    }
+
+    /// Takes a block of a type's own, with interrupts off, if there is plenty and no CMA area is in question.
+    #[inline(never)]
+    pub(super) fn take_own(
+        &self,
+        ground: &Ground<'a>,
+        order: Order,
+        migrate: MigrateType,
+        highest: ZoneKind,
+    ) -> Option<Frames<'a>> {
+        if !self.has_plenty(order, highest) {
+            return None;
+        }
+        let mut zone = self.lists.lock();
+        let found = ground.take_own(&mut zone, order, migrate)?;
+        self.numa.count_direct(order, 1);
+        self.publish(&mut zone, ground.largest);
+        Some(found)
+    }
+
+    /// Gives a block back, all of which is the zone's and of one type, with interrupts off.
+    #[inline(never)]
+    pub(super) fn put(&self, ground: &Ground<'a>, block: Frames<'a>, order: Order) {
+        let mut zone = self.lists.lock();
+        ground.free_one(&mut zone, block, order, None);
+        self.publish(&mut zone, ground.largest);
     }
 
     /// The mark that an attempt is measured against.
@@ -229,7 +302,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         } else {
             &self.min
         };
-        mark.load(Relaxed) + self.boost.load(Relaxed)
+        mark.load() + self.boost.load()
     }
 
     /// Whether enough stays free if a block of `order` is taken by a request whose highest zone is `highest`
@@ -254,7 +327,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             unusable += self.highatomic_pages();
         }
         if !flags.contains(AllocFlags::CMA) {
-            unusable += self.free_cma.load(Relaxed);
+            unusable += self.free_cma.load();
         }
         let usable = free.saturating_sub(unusable);
         let mut min = mark;
@@ -264,7 +337,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         if urgent {
             min -= if flags.contains(AllocFlags::OOM) { min / 2 } else { min / 4 };
         }
-        if usable <= min + self.lowmem_reserve[highest.index()].load(Relaxed) {
+        if usable <= min + self.lowmem_reserve[highest.index()].load() {
             return false;
         }
         order.is_zero() || self.has_block(order, flags, urgent)

@@ -17,17 +17,17 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let quiet = WithoutInterrupts::new(&self.interrupts);
         let mut zone = cell.lists.lock();
         let result = f(&mut zone);
-        cell.publish(&zone, self.ground.largest);
-        if cell.is_pressed() != cell.pressed.load(core::sync::atomic::Ordering::Relaxed) {
+        cell.publish(&mut zone, self.ground.largest);
+        drop(zone);
+        if cell.pressure_changed() {
             self.weigh(cell);
         }
-        drop(zone);
         drop(quiet);
         result
     }
 
     /// Counts a zone among those below their low watermark, or no longer, and tells the CPUs when the first one
-    /// comes or the last one goes.
+    /// comes or the last one goes. With interrupts off; of CPUs that come here after one another the last finds what is.
     #[cold]
     pub(super) fn weigh(&self, cell: &ZoneCell<'s, 'a>) {
         use core::sync::atomic::Ordering::Relaxed;
@@ -78,26 +78,18 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     #[inline(never)]
     pub(super) fn free_slow(&self, cx: &Context<'_, 'm, 'a>, mut frames: Frames<'a>) {
         self.ground.map.prepare_free(&mut frames);
-        if let Some(debugging) = self.debugging_now(cx) {
-            if frames.order().is_none_or(|order| order > self.ground.largest) {
-                return self.free_block_by_block(cx, frames);
+        if !cx.cpu.shared().is_quiet(Reasons::OF_ALLOCATION) {
+            match self.look_at_freed(cx, frames) {
+                Some(unseen) => frames = unseen,
+                None => return,
             }
-            debugging.freed(&self.ground.map, &mut frames);
         }
-        if let Some(events) = self.events_now(cx) {
-            let Some(order) = frames.order().filter(|&order| order <= self.ground.largest) else {
-                return self.free_block_by_block(cx, frames);
-            };
-            events.event(&super::PageEvent::Free { pfn: self.ground.map.pfn(frames.start()), order });
-        }
-        self.answer(cx);
-        // No order beyond a pageblock's has lists.
-        if frames.len() > self.ground.blocks.order().pages().max(1 << super::pcp::COSTLY_ORDER) {
-            return self.free_to_zones(frames);
-        }
-        let frames = match cx.cpu.enter() {
-            Some(own) if !own.has_list(&frames) => frames,
-            Some(mut own) => match own.admit(frames) {
+        // No order beyond a pageblock's has lists. An interrupt handler finds them in use where what it interrupted uses them.
+        if frames.len() <= self.ground.blocks.order().pages().max(1 << super::pcp::COSTLY_ORDER)
+            && let Some(mut own) = cx.cpu.enter()
+            && own.has_list(&frames)
+        {
+            match own.admit(frames) {
                 Admitted::Yes => return,
                 Admitted::TooMany { zone, pages, shelf } => {
                     let Some(cell) = self.zones.get(zone) else { return };
@@ -105,12 +97,32 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                         own.drain(zone, pages, shelf, |frames| self.free_in_zone(zone_lists, frames));
                     });
                 }
-                Admitted::No(frames) => frames,
-            },
-            // An interrupt handler, while what it interrupted uses the lists.
-            None => frames,
-        };
+                Admitted::No(refused) => frames = refused,
+            }
+        }
         self.free_to_zones(frames);
+    }
+
+    /// Shows frames that are freed to who watches, and does what this CPU was asked for. `None` if that has freed them.
+    #[cold]
+    #[inline(never)]
+    fn look_at_freed(&self, cx: &Context<'_, 'm, 'a>, mut frames: Frames<'a>) -> Option<Frames<'a>> {
+        if let Some(debugging) = self.debugging_now(cx) {
+            if frames.order().is_none_or(|order| order > self.ground.largest) {
+                self.free_block_by_block(cx, frames);
+                return None;
+            }
+            debugging.freed(&self.ground.map, &mut frames);
+        }
+        if let Some(events) = self.events_now(cx) {
+            let Some(order) = frames.order().filter(|&order| order <= self.ground.largest) else {
+                self.free_block_by_block(cx, frames);
+                return None;
+            };
+            events.event(&super::PageEvent::Free { pfn: self.ground.map.pfn(frames.start()), order });
+        }
+        self.answer(cx);
+        Some(frames)
     }
 
     /// Gives frames back as the blocks that they are made of, for whoever looks at memory in blocks.
@@ -130,7 +142,13 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if let Some((zone, order)) = self.ground.block_of_one_kind(&frames)
             && let Some(cell) = self.zones.get(zone.index())
         {
-            return self.with_zone(cell, |zone| self.ground.free_one(zone, frames, order, None));
+            let quiet = WithoutInterrupts::new(&self.interrupts);
+            cell.put(&self.ground, frames, order);
+            if cell.pressure_changed() {
+                self.weigh(cell);
+            }
+            drop(quiet);
+            return;
         }
         self.free_in_parts(frames);
     }
@@ -165,7 +183,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 
 impl crate::buddy::Ground<'_> {
     /// The zone and order of frames that are one block, in pageblocks of one zone and one type.
-    #[inline]
+    #[inline(never)]
     fn block_of_one_kind(&self, frames: &Frames<'_>) -> Option<(ZoneId, Order)> {
         let order = frames.order().filter(|&order| order <= self.largest)?;
         Some((self.blocks.zone_of_all(frames.start(), order)?, order))

@@ -12,7 +12,7 @@ use crate::{NodeMask, ZoneKind};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
-use pagewright_platform::Interrupts;
+use pagewright_platform::{Interrupts, WithoutInterrupts};
 
 impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// Allocates `2^order` frames near a node (`__alloc_pages_node`): the zones of that node first, then those of the
@@ -56,7 +56,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     }
 
     /// The first zone's free lists, for orders that no CPU has lists of: what [`Self::get_page_from_freelist`] would try first, without working
-    /// out what comes after it.
+    /// out what comes after it, as long as there is plenty and the request's own type has a block.
     #[inline]
     fn alloc_beside_lists(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, order: Order) -> Option<Frames<'a>> {
         let ordinary = cx.gate.is_quiet(super::Reasons::empty())
@@ -67,12 +67,16 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         }
         let first = cx.cpu.enter()?.first_beside_lists(gfp.class(), order)?;
         let cell = self.zones.get(first.zone.index())?;
-        let mut flags = AllocFlags::first(gfp, first.migrate == MigrateType::Movable);
-        flags.set(AllocFlags::NOFRAGMENT, cell.keeps_apart.load(Relaxed));
-        if !cell.watermark_ok(order, cell.mark(AllocFlags::WMARK_LOW), first.highest, flags) {
-            return None;
+        let quiet = WithoutInterrupts::new(&self.interrupts);
+        // Nothing of another type, so that nothing is mixed.
+        let found = cell.take_own(&self.ground, order, first.migrate, first.highest)?;
+        if cell.pressure_changed() {
+            self.weigh(cell);
         }
-        let found = self.rmqueue_locked(cell, order, first.migrate, flags)?;
+        drop(quiet);
+        if cell.boosted.load(Relaxed) {
+            self.tell_boost(cell, AllocFlags::first(gfp, false), false);
+        }
         self.count_numa(cell, first.zone, cx.node, 1);
         Some(found)
     }
@@ -322,10 +326,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let (found, boosted) = self.with_zone(cell, |zone| {
             let urgent = !order.is_zero() && flags.contains(AllocFlags::HARDER);
             let kept = urgent.then(|| self.ground.take_smallest(zone, order, MigrateType::HighAtomic));
-            let found = kept
-                .flatten()
-                .or_else(|| self.ground.take_exact(zone, request))
-                .or_else(|| self.ground.rmqueue(zone, request));
+            let found = kept.flatten().or_else(|| self.ground.rmqueue(zone, request));
             cell.numa.count_direct(order, u64::from(found.is_some()));
             (found, self.boost(cell, zone, flags))
         });

@@ -29,19 +29,24 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// What [`Self::rmqueue`] takes if the list of just this order and type has a block, and no CMA area is in question; else nothing.
+    /// What [`Self::rmqueue`] takes if the request's own type has a block and no CMA area is in question; else nothing.
     #[inline]
-    pub(crate) fn take_exact(&self, z: &mut BuddyZone<'_, 'a>, request: Request) -> Option<Frames<'a>> {
-        let Request { order, migrate, cma, .. } = request;
-        if cma && z.free_cma_pages() > 0 {
+    pub(crate) fn take_own(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        order: Order,
+        migrate: MigrateType,
+    ) -> Option<Frames<'a>> {
+        if migrate == MigrateType::Movable && z.free_cma_pages() > 0 {
             return None;
         }
-        let idx = z.list(order, migrate).head?;
-        z.unlink(&self.map, idx, order);
-        Some(self.map.take_block(idx, order))
+        match z.smallest(order, migrate).and_then(|from| Some((z.list(from, migrate).head()?, from))) {
+            Some((idx, from)) => Some(self.take_from(z, idx, from, order, migrate)),
+            None => self.take_smallest(z, order, migrate),
+        }
     }
 
-    /// The same, or at once what several of them would take: a block of at most `pages` pages that begins with the frames that the next
+    /// What [`Self::rmqueue`] takes, or at once what several of them would: a block of at most `pages` pages that begins with the frames that the next
     /// requests would get.
     ///
     /// The smallest block that fits is cut down to nothing before another is touched, its lowest part first; so as long as it is of the
@@ -64,8 +69,7 @@ impl<'a> Ground<'a> {
         let most = Order::new(pages.ilog2() as u8)?.min(self.largest);
         let from = z.smallest(request.order, request.migrate)?;
         let idx = self.first_free(z, from, request.migrate)?;
-        z.unlink(&self.map, idx, from);
-        Some(self.expand(z, idx, from, from.min(most), request.migrate))
+        Some(self.take_from(z, idx, from, from.min(most), request.migrate))
     }
 
     /// `__rmqueue_smallest`: the smallest block of a type that is large enough, cut down to the order.
@@ -78,19 +82,14 @@ impl<'a> Ground<'a> {
         // Untouched memory is in no list, but is as good as blocks of the largest order.
         let from = z.smallest(order, migrate).unwrap_or(self.largest);
         let idx = self.first_free(z, from, migrate).filter(|_| from >= order)?;
-        z.unlink(&self.map, idx, from);
-        Some(if from == order {
-            self.map.take_block(idx, order)
-        } else {
-            self.expand(z, idx, from, order, migrate)
-        })
+        Some(self.take_from(z, idx, from, order, migrate))
     }
 
     /// The block at the head of a list. Untouched memory queues behind the largest Movable blocks: its lowest block is
     /// initialised and becomes the list's last.
     #[inline]
     fn first_free(&self, z: &mut BuddyZone<'_, 'a>, order: Order, migrate: MigrateType) -> Option<FrameIdx> {
-        if let Some(idx) = z.list(order, migrate).head {
+        if let Some(idx) = z.list(order, migrate).head() {
             return Some(idx);
         }
         if order != self.largest || migrate != MigrateType::Movable {
@@ -102,8 +101,9 @@ impl<'a> Ground<'a> {
         Some(idx)
     }
 
-    /// `expand`: takes an unlinked block and puts the halves that are not needed back.
-    fn expand(
+    /// Takes a block out of a type's list, or what is asked for of it: the halves that are not needed go back (`expand`).
+    #[inline]
+    fn take_from(
         &self,
         z: &mut BuddyZone<'_, 'a>,
         idx: FrameIdx,
@@ -111,16 +111,18 @@ impl<'a> Ground<'a> {
         order: Order,
         migrate: MigrateType,
     ) -> Frames<'a> {
-        let mut block = self.map.take_block(idx, from);
-        let mut half = from;
-        while half > order {
-            half = Order::new(half.get() - 1).unwrap_or_default();
-            let (low, high) = self.map.split_at(block, half.pages());
-            let high = self.map.put_block(high);
-            z.link(&self.map, high, half, migrate, Place::Head);
-            block = low;
+        let list = z.remove(&self.map, idx, from);
+        if list != migrate {
+            z.recount(from, list, migrate);
         }
-        block
+        // The halves stay free.
+        z.count(order, migrate, false);
+        if from == order {
+            return self.map.take_block(idx, order);
+        }
+        self.map.take_part(idx, from, order, |half, order| {
+            z.insert(&self.map, half, order, migrate, Place::Head);
+        })
     }
 
     /// `__rmqueue_fallback`: moves a free block, or a whole pageblock's free blocks, from another type's lists to the

@@ -133,39 +133,49 @@ impl<'a> Buddy<'_, '_, 'a> {
 
 impl<'a> Ground<'a> {
     /// `__free_one_page`: merges with the buddy as long as that is free, then links the result.
+    #[inline]
     pub(crate) fn free_one(
         &self,
         z: &mut BuddyZone<'_, 'a>,
-        mut block: Frames<'a>,
+        block: Frames<'a>,
         mut order: Order,
         place: Option<Place>,
     ) {
-        let migrate = self.blocks.migrate_type(block.start());
+        let (migrate, shared) = self.blocks.kind_of(block.start());
+        let mut block = self.map.join(block, order);
+        z.count(order, migrate, true);
         while order < self.largest {
             let buddy = block.start().buddy(order);
-            if !self.is_free_buddy(z.id, buddy, order) {
+            if !self.map.is_free_block(buddy, order) {
                 break;
             }
-            if order >= self.blocks.order() {
+            // Inside a pageblock that is no other zone's too, it is of the same zone and type.
+            let beyond = order >= self.blocks.order();
+            if (beyond || shared) && self.blocks.zone_of(buddy) != Some(z.id) {
+                break;
+            }
+            if beyond {
                 // Pageblocks whose blocks must stay countable by type do not merge with others.
                 let other = self.blocks.migrate_type(buddy);
                 if migrate != other && !(migrate.is_mergeable() && other.is_mergeable()) {
                     break;
                 }
             }
-            z.unlink(&self.map, buddy, order);
-            block = self.map.absorb_free(block);
-            order = Order::new(order.get() + 1).unwrap_or(self.largest);
+            let from = z.remove(&self.map, buddy, order);
+            if from != migrate {
+                z.recount(order, from, migrate);
+            }
+            block.absorb();
+            order = block.order();
         }
-        let start = block.start();
-        let place = place.unwrap_or_else(|| self.place(z.id, start, order));
-        let idx = self.map.put_block(block);
-        z.link(&self.map, idx, order, migrate, place);
+        let place = place.unwrap_or_else(|| self.place(z.id, block.start(), order));
+        let idx = block.finish();
+        z.insert(&self.map, idx, order, migrate, place);
     }
 
     /// `page_is_buddy`.
     pub(super) fn is_free_buddy(&self, zone: ZoneId, idx: FrameIdx, order: Order) -> bool {
-        self.map.free_order(idx) == Some(order) && self.blocks.zone_of(idx) == Some(zone)
+        self.map.is_free_block(idx, order) && self.blocks.zone_of(idx) == Some(zone)
     }
 
     /// A block whose next larger buddy is free goes to the tail: left alone, the two may soon merge

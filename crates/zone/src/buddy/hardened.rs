@@ -21,8 +21,8 @@ fn name(idx: Option<FrameIdx>) -> impl core::fmt::Display {
 #[inline(never)]
 pub(super) fn check_link(map: &PageMap<'_>, list: &List, place: Place) {
     let (end, beyond, link) = match place {
-        Place::Head => (list.head, list.head.and_then(|head| map.prev(head)), "next->prev"),
-        Place::Tail => (list.tail, list.tail.and_then(|tail| map.next(tail)), "prev->next"),
+        Place::Head => (list.head(), list.head().and_then(|head| map.prev(head)), "next->prev"),
+        Place::Tail => (list.tail(), list.tail().and_then(|tail| map.next(tail)), "prev->next"),
     };
     if beyond.is_some() {
         panic!("list_add corruption. {link} of {} should be the list, but was {}.", name(end), name(beyond));
@@ -51,7 +51,7 @@ pub(super) fn check_unlink(map: &PageMap<'_>, list: &List, idx: FrameIdx, order:
             );
         }
     }
-    let forward = prev.map_or(list.head, |prev| map.next(prev));
+    let forward = prev.map_or(list.head(), |prev| map.next(prev));
     if forward != Some(idx) {
         panic!(
             "list_del corruption. prev->next should be {}, but was {}. (prev={})",
@@ -60,7 +60,7 @@ pub(super) fn check_unlink(map: &PageMap<'_>, list: &List, idx: FrameIdx, order:
             name(prev)
         );
     }
-    let back = next.map_or(list.tail, |next| map.prev(next));
+    let back = next.map_or(list.tail(), |next| map.prev(next));
     if back != Some(idx) {
         panic!(
             "list_del corruption. next->prev should be {}, but was {}. (next={})",

@@ -283,6 +283,13 @@ impl<'a> Pageblocks<'a> {
         record.migrate(self.is_upper(record, idx))
     }
 
+    /// The same, and whether two zones share the pageblock.
+    #[inline]
+    pub(crate) fn kind_of(&self, idx: FrameIdx) -> (MigrateType, bool) {
+        let record = self.record(idx);
+        (record.migrate(self.is_upper(record, idx)), record.is_mixed())
+    }
+
     /// Sets the migrate type of the frame's pageblock (`set_pageblock_migratetype`). The caller holds the zone.
     pub fn set_migrate_type(&self, idx: FrameIdx, to: MigrateType) {
         let record = self.record(idx);

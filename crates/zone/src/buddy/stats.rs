@@ -55,12 +55,13 @@ impl Pageblocks<'_> {
 impl BuddyZone<'_, '_> {
     /// Free blocks in a list, untouched memory apart.
     pub(crate) fn listed_blocks(&self, order: Order, migrate: MigrateType) -> u64 {
-        self.list(order, migrate).count
+        self.list(order, migrate).count.into()
     }
 
     /// Free blocks of an order and type, untouched ones included; `largest` is the largest order.
     pub fn free_blocks_of(&self, order: Order, migrate: MigrateType, largest: Order) -> u64 {
         let untouched = order == largest && migrate == MigrateType::Movable;
-        self.list(order, migrate).count + if untouched { self.extents.frames() >> order.get() } else { 0 }
+        u64::from(self.list(order, migrate).count)
+            + if untouched { self.extents.frames() >> order.get() } else { 0 }
     }
 }

@@ -207,7 +207,8 @@ impl<'a> Ground<'a> {
     ) -> Result<u64, Violation> {
         let zone = z.id;
         let list = z.list(order, migrate);
-        let (mut next, mut prev, mut found) = (list.head, None, 0);
+        let count = u64::from(list.count);
+        let (mut next, mut prev, mut found) = (list.head(), None, 0);
         while let Some(idx) = next {
             found += 1;
             let sound = self.map.free_order(idx) == Some(order)
@@ -221,7 +222,7 @@ impl<'a> Ground<'a> {
             if BuddyZone::is_reported(&self.map, idx) {
                 *reported += order.pages();
             }
-            if found > list.count {
+            if found > count {
                 break;
             }
             let buddy = idx.buddy(order);
@@ -231,10 +232,10 @@ impl<'a> Ground<'a> {
             }
             (prev, next) = (next, self.map.next(idx));
         }
-        if found == list.count && list.tail == prev {
+        if found == count && list.tail() == prev {
             Ok(found)
         } else {
-            Err(Violation::Length { zone, order, migrate, counted: list.count, found })
+            Err(Violation::Length { zone, order, migrate, counted: count, found })
         }
     }
 

@@ -1,7 +1,7 @@
 //! One zone's free lists, and the counts that go with them.
 //!
 //! A free block is linked into the list of its order and migrate type through the links of its first frame; the list's
-//! type is kept in that frame's `data`, and whether the block was reported to a hypervisor. Whoever calls holds the zone exclusively.
+//! type is kept there too ([`PageMap::list`]), and whether the block was reported to a hypervisor. Whoever calls holds the zone exclusively.
 
 use super::hardened;
 use super::watch::{Watch, WatchFallbacks};
@@ -10,23 +10,41 @@ use crate::ZoneKind;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::{FrameIdx, PageMap, Pristine, PristineExtents};
 
-/// A free list: first and last block, and how many there are.
+/// A free list: how many blocks there are, and if there are any, the first and the last. Sixteen bytes and no tags.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(16))]
 pub(super) struct List {
-    pub(super) head: Option<FrameIdx>,
-    pub(super) tail: Option<FrameIdx>,
-    pub(super) count: u64,
+    first: FrameIdx,
+    last: FrameIdx,
+    /// Two buddies are never free side by side, so half the indices are the most.
+    pub(super) count: u32,
+}
+
+impl List {
+    const EMPTY: Self = Self { first: FrameIdx::new(0), last: FrameIdx::new(0), count: 0 };
+
+    /// The block that is allocated next.
+    #[inline]
+    pub(super) fn head(&self) -> Option<FrameIdx> {
+        (self.count > 0).then_some(self.first)
+    }
+
+    /// The block that is allocated last.
+    #[inline]
+    pub(super) fn tail(&self) -> Option<FrameIdx> {
+        (self.count > 0).then_some(self.last)
+    }
 }
 
 /// Out of line, so that unlinking keeps nothing for it.
 #[cold]
 #[inline(never)]
-fn in_no_list(idx: FrameIdx, data: u64) -> ! {
-    panic!("free block at frame index {idx} is in no list: migrate type {data}")
+fn in_no_list(idx: FrameIdx, list: u32) -> ! {
+    panic!("free block at frame index {idx} is in no list: migrate type {list}")
 }
 
-/// In the first frame's `data`: nobody needs the memory behind the block, and whoever provides it knows (PageReported).
-const REPORTED: u64 = 1 << 8;
+/// In the number of the first frame's list: nobody needs the memory behind the block, and whoever provides it knows (PageReported).
+const REPORTED: u32 = 1 << 8;
 
 /// For each migrate type a bit for each order.
 pub(crate) type Occupied = [u16; MigrateType::COUNT];
@@ -59,6 +77,9 @@ pub struct BuddyZone<'s, 'a> {
     lists: [[List; MigrateType::COUNT]; Order::LIMIT],
     /// Which lists have blocks: for each type a bit for each order.
     occupied: Occupied,
+    /// Whether that changed since it was last told ([`Self::take_occupied`]), and whether there was untouched memory then.
+    occupied_changed: bool,
+    told_untouched: bool,
     pub(super) extents: PristineExtents<'s, 'a>,
     /// Frame indices from the first to past the last piece of the zone.
     pub(super) span: (u64, u64),
@@ -86,8 +107,10 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             id: ZoneId(0),
             nid,
             kind,
-            lists: [[List { head: None, tail: None, count: 0 }; MigrateType::COUNT]; Order::LIMIT],
+            lists: [[List::EMPTY; MigrateType::COUNT]; Order::LIMIT],
             occupied: [0; _],
+            occupied_changed: true,
+            told_untouched: false,
             extents: PristineExtents::new(extents),
             span: (u64::MAX, 0),
             managed: 0,
@@ -179,7 +202,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
 
     /// The first block of a list.
     pub(crate) fn first_of(&self, order: Order, migrate: MigrateType) -> Option<FrameIdx> {
-        self.list(order, migrate).head
+        self.list(order, migrate).head()
     }
 
     /// The smallest order from `order` on of which a type has a block in a list.
@@ -199,14 +222,39 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         [a | b << 16 | c << 32 | d << 48 | untouched, e | f << 16]
     }
 
+    /// The same, if it changed since this was last asked.
+    #[inline]
+    pub(crate) fn take_occupied(&mut self, largest: Order) -> Option<[u64; 2]> {
+        let untouched = self.extents.frames() > 0;
+        if !self.occupied_changed && self.told_untouched == untouched {
+            return None;
+        }
+        (self.occupied_changed, self.told_untouched) = (false, untouched);
+        Some(self.occupied(largest))
+    }
+
     /// The same, type by type.
     pub(super) fn occupied_lists(&self, largest: Order) -> Occupied {
         let [low, high] = self.occupied(largest);
         core::array::from_fn(|at| (if at < 4 { low >> (16 * at) } else { high >> (16 * (at - 4)) }) as u16)
     }
 
-    /// Links a free block, which the map already knows as free.
+    /// Links a free block, which the map already knows as free, and counts its pages.
     pub(super) fn link(
+        &mut self,
+        map: &PageMap<'a>,
+        idx: FrameIdx,
+        order: Order,
+        to: MigrateType,
+        place: Place,
+    ) {
+        self.insert(map, idx, order, to, place);
+        self.count(order, to, true);
+    }
+
+    /// Links a free block; whoever calls counts its pages ([`Self::count`]), which for a block that is cut up or joined is done once.
+    #[inline(always)]
+    pub(super) fn insert(
         &mut self,
         map: &PageMap<'a>,
         idx: FrameIdx,
@@ -218,76 +266,80 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         if self.hardened {
             hardened::check_link(map, list, place);
         }
-        map.set_data(idx, to as u64);
-        match place {
-            Place::Head => {
-                map.set_prev(idx, None);
-                map.set_next(idx, list.head);
-                match list.head {
-                    Some(old) => map.set_prev(old, Some(idx)),
-                    None => list.tail = Some(idx),
-                }
-                list.head = Some(idx);
-            }
-            Place::Tail => {
-                map.set_next(idx, None);
-                map.set_prev(idx, list.tail);
-                match list.tail {
-                    Some(old) => map.set_next(old, Some(idx)),
-                    None => list.head = Some(idx),
-                }
-                list.tail = Some(idx);
-            }
-        }
+        let node = map.node(idx);
+        node.set_list(to as u32);
         list.count += 1;
-        self.occupied[to.index()] |= 1 << order.get();
-        self.count(order, to, true);
+        if list.count == 1 {
+            (list.first, list.last) = (idx, idx);
+            node.set_prev(None);
+            node.set_next(None);
+            self.occupied[to.index()] |= 1 << order.get();
+            self.occupied_changed = true;
+        } else if place == Place::Head {
+            node.set_prev(None);
+            node.set_next(Some(list.first));
+            map.set_prev(list.first, Some(idx));
+            list.first = idx;
+        } else {
+            node.set_next(None);
+            node.set_prev(Some(list.last));
+            map.set_next(list.last, Some(idx));
+            list.last = idx;
+        }
     }
 
     /// Unlinks a free block, and says in which type's list it was.
     ///
     /// # Panics
-    /// If the frame's `data` names no migrate type: the frame is in no free list.
+    /// If the frame names no migrate type as its list: it is in no free list.
     pub(super) fn unlink(&mut self, map: &PageMap<'a>, idx: FrameIdx, order: Order) -> MigrateType {
-        let data = map.data(idx);
-        let from = match MigrateType::from_index(data as usize) {
+        let from = self.remove(map, idx, order);
+        self.count(order, from, false);
+        from
+    }
+
+    /// The same; whoever calls counts its pages.
+    #[inline(always)]
+    pub(super) fn remove(&mut self, map: &PageMap<'a>, idx: FrameIdx, order: Order) -> MigrateType {
+        let node = map.node(idx);
+        let number = node.list();
+        let from = match MigrateType::from_index(number as usize) {
             Some(from) => from,
-            None => self.forget_report(idx, data, order),
+            None => self.forget_report(idx, number, order),
         };
         let list = &mut self.lists[order.index() % Order::LIMIT][from.index()];
-        let (next, prev) = (map.next(idx), map.prev(idx));
         if self.hardened {
             hardened::check_unlink(map, list, idx, order);
         }
+        let (next, prev) = (node.next(), node.prev());
+        list.count -= 1;
+        if list.count == 0 {
+            self.occupied[from.index()] &= !(1 << order.get());
+            self.occupied_changed = true;
+        }
+        // A block without neighbours leaves an empty list, whose ends nobody looks at.
         match prev {
             Some(p) => map.set_next(p, next),
-            None => list.head = next,
+            None => list.first = next.unwrap_or_default(),
         }
         match next {
             Some(n) => map.set_prev(n, prev),
-            None => list.tail = prev,
+            None => list.last = prev.unwrap_or_default(),
         }
-        list.count -= 1;
-        if list.head.is_none() {
-            self.occupied[from.index()] &= !(1 << order.get());
-        }
-        map.set_next(idx, None);
-        map.set_prev(idx, None);
-        map.set_data(idx, 0);
-        self.count(order, from, false);
+        node.clear();
         from
     }
 
     /// A mark makes a number that names no type: only then does unlinking take longer.
     #[cold]
     #[inline(never)]
-    fn forget_report(&mut self, idx: FrameIdx, data: u64, order: Order) -> MigrateType {
-        match MigrateType::from_index((data & !REPORTED) as usize) {
-            Some(from) if data & REPORTED != 0 => {
+    fn forget_report(&mut self, idx: FrameIdx, list: u32, order: Order) -> MigrateType {
+        match MigrateType::from_index((list & !REPORTED) as usize) {
+            Some(from) if list & REPORTED != 0 => {
                 self.reported -= order.pages();
                 from
             }
-            _ => in_no_list(idx, data),
+            _ => in_no_list(idx, list),
         }
     }
 
@@ -298,23 +350,32 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
 
     /// Whether a free block was reported.
     pub(super) fn is_reported(map: &PageMap<'a>, idx: FrameIdx) -> bool {
-        map.data(idx) & REPORTED != 0
+        map.list(idx) & REPORTED != 0
     }
 
     /// Notes that a block in a list was reported; unlinking it forgets that.
     pub(super) fn set_reported(&mut self, map: &PageMap<'a>, idx: FrameIdx, order: Order) {
         if !Self::is_reported(map, idx) {
-            map.set_data(idx, map.data(idx) | REPORTED);
+            map.set_list(idx, map.list(idx) | REPORTED);
             self.reported += order.pages();
         }
     }
 
     /// The type of the list that a free block is in.
     pub(super) fn list_of(map: &PageMap<'a>, idx: FrameIdx) -> Option<MigrateType> {
-        MigrateType::from_index((map.data(idx) & !REPORTED) as usize)
+        MigrateType::from_index((map.list(idx) & !REPORTED) as usize)
     }
 
-    fn count(&mut self, order: Order, migrate: MigrateType, add: bool) {
+    /// A block joined one of another type's list: its pages count there from now on.
+    #[cold]
+    pub(super) fn recount(&mut self, order: Order, from: MigrateType, to: MigrateType) {
+        self.count(order, from, false);
+        self.count(order, to, true);
+    }
+
+    /// So many pages more are free, or fewer.
+    #[inline]
+    pub(super) fn count(&mut self, order: Order, migrate: MigrateType, add: bool) {
         let apply = |n: &mut u64| *n = if add { *n + order.pages() } else { *n - order.pages() };
         if migrate == MigrateType::Isolate {
             apply(&mut self.isolated);

@@ -67,7 +67,7 @@ fn damage_below_the_buddy_is_caught() {
 #[test]
 fn damaged_lists_are_caught() {
     let (zone, largest) = (ZoneId(1), order(3));
-    let list = |b: &TestBuddy<'_>| b.zones[1].list(largest, MigrateType::Movable).head.unwrap();
+    let list = |b: &TestBuddy<'_>| b.zones[1].list(largest, MigrateType::Movable).head().unwrap();
     let mut at = None;
     let found = damaged(|b| {
         at = Some(list(b));
@@ -75,11 +75,12 @@ fn damaged_lists_are_caught() {
     });
     let entry = |i| Violation::Entry { zone, order: largest, migrate: MigrateType::Movable, idx: i };
     assert_eq!(found, Err(entry(at.unwrap())));
-    let found = damaged(|b| b.ground.map.set_data(list(b), MigrateType::Reclaimable as u64));
+    let found = damaged(|b| b.ground.map.set_list(list(b), MigrateType::Reclaimable as u32));
     assert_eq!(found, Err(entry(at.unwrap())));
     // A block that leaves its list without anybody noticing.
     let found = damaged(|b| drop(b.ground.map.take_block(list(b), largest)));
-    assert_eq!(found, Err(entry(at.unwrap())));
+    let fields = MapViolation::Fields { idx: at.unwrap(), state: State::Owned };
+    assert_eq!(found, Err(Violation::Map(fields)), "no token says which list its frames are in");
 }
 
 #[test]
