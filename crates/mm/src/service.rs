@@ -19,7 +19,7 @@ use crate::boot::Boot;
 use crate::error::BootError;
 use crate::running::Running;
 use core::fmt;
-use pagewright_addr::NodeId;
+use pagewright_addr::{NodeId, Order};
 use pagewright_page::{FrameIdx, Shelf};
 use pagewright_platform::carve::bytes_for;
 use pagewright_platform::{Carve, Here, Interrupts, PerCpu};
@@ -107,6 +107,13 @@ fn pageset(watermarks: &Watermarks<'_>, zone: &BuddyZone<'_, '_>) -> Pageset {
     marks(watermarks, zone).pageset
 }
 
+/// The order beyond the small ones that CPUs keep lists of: a huge page's. arm without LPAE has pageblocks of the largest order, since Linux
+/// has no huge pages there, and no such list; its section pairs are as large as huge pages elsewhere.
+fn huge_order(boot: &Boot<'_>, pageblock: Order) -> Order {
+    let huge = boot.machine.config.hugetlb_page_order().min(pageblock.get().into());
+    Order::new(huge as u8).unwrap_or(pageblock)
+}
+
 /// A zone's figures; those of a zone that the watermarks do not know are nothing.
 fn marks(watermarks: &Watermarks<'_>, zone: &BuddyZone<'_, '_>) -> ZoneMarks {
     let known = watermarks.zone(zone.nid(), zone.kind()).copied();
@@ -117,7 +124,7 @@ impl<'s, 'a> Running<'_, 's, 'a> {
     /// How much memory [`Self::serve`] needs on this machine for `cpus` CPUs. To be asked after the initcalls, which decide
     /// the sizes of lists.
     pub fn service_bytes(&self, boot: &Boot<'_>, cpus: usize) -> ServiceBytes {
-        let (zones, huge) = (self.buddy.zones(), self.buddy.pageblocks().order());
+        let (zones, huge) = (self.buddy.zones(), huge_order(boot, self.buddy.pageblocks().order()));
         let orders = boot.layout.as_ref().map_or(0, |l| Fallbacks::required_len(l, zones.len()));
         let places = zones.iter().map(|z| pcp::required_places(pageset(&self.watermarks, z), huge)).sum();
         ServiceBytes {
@@ -158,6 +165,7 @@ impl<'s, 'a> Running<'_, 's, 'a> {
         let Self { buddy, watermarks, .. } = self;
         let kinds = watermarks.tunables.zones;
         let (base, zones) = buddy.parts();
+        let huge = huge_order(boot, base.pageblocks().order());
         let room = shared.slice(Fallbacks::required_len(layout, zones.len()), || ZoneRef::EMPTY);
         let fallbacks = Fallbacks::build(lists, layout, zones, room.ok_or(small("fallback orders"))?)
             .map_err(|_| small("fallback orders"))?;
@@ -172,7 +180,7 @@ impl<'s, 'a> Running<'_, 's, 'a> {
                 Some(mut room) => {
                     let first = fallbacks.first(room.node, ZoneKind::Movable);
                     let node = first.map_or(room.node, |zone| zone.nid);
-                    (node, cpu_lists(&mut room.memory, watermarks, zones, &base))
+                    (node, cpu_lists(&mut room.memory, watermarks, zones, huge))
                 }
                 None => (NodeId::ZERO, None),
             };
@@ -207,9 +215,8 @@ fn cpu_lists<'m>(
     memory: &mut Carve<'m>,
     watermarks: &Watermarks<'_>,
     zones: &[BuddyZone<'_, '_>],
-    base: &Base<'_>,
+    huge: Order,
 ) -> Option<CpuLists<'m>> {
-    let huge = base.pageblocks().order();
     let sizes = |n: usize| pageset(watermarks, &zones[n]);
     let mut at = 0;
     let figures = memory.slice(zones.len(), || {

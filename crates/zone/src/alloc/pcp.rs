@@ -1,7 +1,8 @@
 //! Per-CPU lists: blocks that a CPU keeps, so that most allocations and frees touch nothing shared.
 //!
 //! For each CPU and zone there are lists for orders up to 3 and for the huge-page order, of the three migrate types that have
-//! them (`struct per_cpu_pages`). How many pages they may hold together, how many move at once, and how far a long
+//! them (`struct per_cpu_pages`). The huge-page order is that of what an entry of the next to last level of page tables maps, where
+//! blocks can be as large; a kernel without huge pages has larger pageblocks. How many pages they may hold together, how many move at once, and how far a long
 //! run of frees lets the lists be emptied more at a time, is 6.1's.
 //!
 //! [`CpuPages`] is one CPU's: all its lists as shelves of one rack, and for each GFP class the lists that are tried first. A
@@ -31,8 +32,9 @@ fn orders(huge: Order) -> [Order; PLACES] {
 }
 
 /// How many blocks of an order are fetched at once.
-fn refill_blocks(batch: u32, pages: u32) -> u32 {
-    if batch > 1 { (batch / pages).max(2) } else { batch }
+fn refill_blocks(batch: u32, order: Order) -> u32 {
+    // A shift: not every machine divides.
+    if batch > 1 { (batch >> order.get()).max(2) } else { batch }
 }
 
 /// What a zone's lists on one CPU may hold, and how it went lately.
@@ -43,7 +45,7 @@ pub struct ZoneFigures {
     /// By how much more than a batch a drain takes, doubling: grows while pages are only freed. Each allocation since
     /// the lists had served `grown_at` halves it.
     free_factor: u32,
-    grown_at: u64,
+    grown_at: u32,
 }
 
 impl ZoneFigures {
@@ -64,14 +66,14 @@ impl ZoneFigures {
         self.batch
     }
 
-    /// The factor by now, when the lists have served `pops` times.
-    fn factor(&self, pops: u64) -> u32 {
-        self.free_factor.checked_shr((pops - self.grown_at).min(31) as u32).unwrap_or(0)
+    /// The factor by now, when the lists have served `pops` times (modulo 2^32).
+    fn factor(&self, pops: u32) -> u32 {
+        self.free_factor >> pops.wrapping_sub(self.grown_at).min(31)
     }
 
     /// How many pages go back of `count`, which are too many, after a block of `order` came (`nr_pcp_free`). A large
     /// block that ends a run of frees takes everything with it.
-    fn surplus(&mut self, count: u32, pops: u64, order: Order) -> u32 {
+    fn surplus(&mut self, count: u32, pops: u32, order: Order) -> u32 {
         let factor = self.factor(pops);
         if ends_run(factor, order) {
             return count;
@@ -102,17 +104,18 @@ pub(super) enum Admitted<'a> {
     No(Frames<'a>),
 }
 
-/// Sums over a zone's lists, in pages but for the second.
+/// Sums over a zone's lists, in pages but for the second. Of 32 bits each: a batch of frees asks for them, and that is fifteen lists.
 struct Tally {
     count: u32,
-    pops: u64,
+    /// Modulo 2^32.
+    pops: u32,
     /// How many pages fit before anybody has to look at the lists again.
-    leased: u64,
+    leased: u32,
 }
 
 /// How many blocks a list may hold: what the zone's lists may hold together, and a refill.
 fn blocks_of(figures: &ZoneFigures, order: Order) -> usize {
-    (figures.high >> order.get()) as usize + refill_blocks(figures.batch, order.pages() as u32) as usize
+    (figures.high >> order.get()) as usize + refill_blocks(figures.batch, order) as usize
 }
 
 /// How many places the room for one zone's shelves needs: a shelf slides in room for twice its blocks.
@@ -143,6 +146,8 @@ pub fn shelves<'m>(pageset: Pageset, huge: Order, mut room: &'m mut [FrameIdx]) 
 #[derive(Debug)]
 pub struct CpuPages<'m, 'a> {
     rack: Rack<'m, 'a>,
+    /// The huge-page order.
+    huge: Order,
     zones: &'m mut [ZoneFigures],
     /// The shelf that each class is served from first, by order; a number that no shelf has where there is none.
     route: [[u16; Order::LIMIT]; Gfp::CLASSES],
@@ -160,7 +165,7 @@ pub(super) struct First {
 }
 
 impl<'m, 'a> CpuPages<'m, 'a> {
-    /// A CPU's lists: [`SHELVES`] shelves and the figures of each zone of the machine, in their order. `first` says for
+    /// A CPU's lists: [`SHELVES`] shelves (whose orders tell the huge-page order) and the figures of each zone of the machine, in their order. `first` says for
     /// each class which zone is tried first and of which type the lists are.
     pub(super) fn new(
         ground: &Ground<'a>,
@@ -168,28 +173,31 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         zones: &'m mut [ZoneFigures],
         first: impl Fn(usize) -> Option<First>,
     ) -> Self {
-        let (blocks, huge) = (&ground.blocks, ground.blocks.order());
-        let mut rack = Rack::new(&ground.map, blocks.records(), huge, &orders(huge), shelves);
+        let blocks = &ground.blocks;
+        let huges = shelves.iter().skip(PLACES - 1).step_by(TYPE);
+        let huge = huges.clone().find(|shelf| shelf.capacity() > 0).map_or(blocks.order(), Shelf::order);
+        let mut rack = Rack::new(&ground.map, blocks.records(), blocks.order(), &orders(huge), shelves);
         for shelf in 0..rack.shelves().len() {
             rack.set_limit(shelf, 0);
         }
         let mut own = Self {
             rack,
+            huge,
             zones,
             route: [[u16::MAX; Order::LIMIT]; Gfp::CLASSES],
             first: [None; Gfp::CLASSES],
         };
-        own.lead(huge, first);
+        own.lead(first);
         own
     }
 
     /// Says anew where each class is served first.
-    pub(super) fn lead(&mut self, huge: Order, first: impl Fn(usize) -> Option<First>) {
+    pub(super) fn lead(&mut self, first: impl Fn(usize) -> Option<First>) {
         self.first = core::array::from_fn(first);
         self.route = [[u16::MAX; Order::LIMIT]; Gfp::CLASSES];
         for (class, first) in self.first.into_iter().enumerate() {
             let Some(First { zone, migrate, .. }) = first else { continue };
-            for order in orders(huge) {
+            for order in orders(self.huge) {
                 let shelf = self.shelf(zone, order, migrate).and_then(|shelf| u16::try_from(shelf).ok());
                 self.route[class][order.index()] = shelf.unwrap_or(u16::MAX);
             }
@@ -229,7 +237,7 @@ impl<'m, 'a> CpuPages<'m, 'a> {
 
     /// How often a zone's lists served an allocation.
     pub fn served(&self, zone: ZoneId) -> u64 {
-        self.tally(zone.index()).pops
+        self.of(zone.index()).iter().map(Shelf::pops).sum()
     }
 
     /// How many pages a zone's lists gave out.
@@ -333,11 +341,11 @@ impl<'m, 'a> CpuPages<'m, 'a> {
 
     /// How many blocks more a shelf may take if it wants `blocks`: with what the other lists of the zone may take it
     /// stays below `high`, or they lose that.
-    fn lease(&mut self, zone: usize, shelf: usize, blocks: u32, leased: u64) -> u32 {
-        let high = u64::from(self.zones[zone].high);
+    fn lease(&mut self, zone: usize, shelf: usize, blocks: u32, leased: u32) -> u32 {
+        let high = self.zones[zone].high;
         let own = &self.rack.shelves()[shelf];
-        let more = u64::from(blocks) << own.order().get();
-        if leased - ((own.left() as u64) << own.order().get()) + more >= high {
+        let more = blocks << own.order().get();
+        if leased - ((own.left() as u32) << own.order().get()) + more >= high {
             for other in zone * SHELVES..(zone + 1) * SHELVES {
                 self.rack.set_limit(other, 0);
             }
@@ -352,8 +360,8 @@ impl<'m, 'a> CpuPages<'m, 'a> {
             for list in &types[..PLACES.min(types.len())] {
                 let order = list.order().get();
                 tally.count += (list.len() as u32) << order;
-                tally.pops += list.pops();
-                tally.leased += ((list.len() + list.left()) as u64) << order;
+                tally.pops = tally.pops.wrapping_add(list.pops() as u32);
+                tally.leased += (list.len() as u32 + list.left() as u32) << order;
             }
         }
         tally
@@ -363,9 +371,9 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     /// shelf's order, or a larger one of at most so many pages that would be cut up by the next calls anyway.
     pub(super) fn refill(&mut self, shelf: usize, mut get: impl FnMut(u32) -> Option<Frames<'a>>) {
         let Some(figures) = self.zones.get(shelf / SHELVES) else { return };
-        let pages = self.rack.shelves()[shelf].pages();
-        let mut left =
-            self.rack.make_room(shelf, refill_blocks(figures.batch, pages) as usize) as u32 * pages;
+        let order = self.rack.shelves()[shelf].order();
+        let room = self.rack.make_room(shelf, refill_blocks(figures.batch, order) as usize);
+        let mut left = (room as u32) << order.get();
         while left > 0 {
             let Some(frames) = get(left) else { return };
             left = left.saturating_sub(frames.len() as u32);
@@ -377,15 +385,26 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     /// Gives back at least `pages` pages of a zone's lists, or all there are: oldest first, and the lists in turn, by order and then by
     /// type, beginning with `first` (`free_pcppages_bulk`). `put` gets runs of frames.
     pub(super) fn drain(&mut self, zone: usize, pages: u32, first: usize, mut put: impl FnMut(Frames<'a>)) {
-        let mut left = pages.min(self.tally(zone).count);
-        let turn = |n: usize| zone * SHELVES + (n % MigrateType::PCPTYPES) * TYPE + n / MigrateType::PCPTYPES;
+        let mut left = pages;
         let turns = MigrateType::PCPTYPES * PLACES;
-        let start = (0..turns).find(|&n| turn(n) == first).unwrap_or(0);
-        for shelf in (start..start + turns).map(|n| turn(n % turns)) {
-            let size = self.rack.shelves().get(shelf).map_or(1, Shelf::pages);
+        let (mut place, mut types) = (first % TYPE, (first % SHELVES) / TYPE);
+        if first / SHELVES != zone || place >= PLACES || types >= MigrateType::PCPTYPES {
+            (place, types) = (0, 0);
+        }
+        for _ in 0..turns {
+            if left == 0 {
+                return;
+            }
+            let shelf = zone * SHELVES + types * TYPE + place;
+            types += 1;
+            if types == MigrateType::PCPTYPES {
+                types = 0;
+                place = if place + 1 == PLACES { 0 } else { place + 1 };
+            }
+            let order = self.rack.shelves().get(shelf).map_or(0, |list| list.order().get());
             // A list is emptied as far as needed before the next one's turn.
             while left > 0
-                && let Some(frames) = self.rack.pop_bottom_run(shelf, left.div_ceil(size) as usize)
+                && let Some(frames) = self.rack.pop_bottom_run(shelf, (((left - 1) >> order) + 1) as usize)
             {
                 left = left.saturating_sub(frames.len() as u32);
                 put(frames);

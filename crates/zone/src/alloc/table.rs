@@ -54,9 +54,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         }
         if cx.cpu.shared().take(Reasons::ZONES) {
             let ground = &self.ground;
-            own.lead(ground.blocks.order(), |class| {
-                first_of(ground, self.kinds, &self.fallbacks, cx.node, class)
-            });
+            own.lead(|class| first_of(ground, self.kinds, &self.fallbacks, cx.node, class));
             self.zones.iter().for_each(|cell| own.resize(cell.id(), cell.pageset()));
         }
     }
