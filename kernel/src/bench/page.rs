@@ -12,7 +12,7 @@ use pagewright_zone::Gfp;
 /// What is asked for.
 const KERNEL: Gfp = Gfp::GFP_KERNEL.union(Gfp::NOWARN);
 /// Pairs of an allocation and a free of one order, measured together.
-const PAIRS: u64 = 4096;
+const PAIRS: u32 = 4096;
 
 fn order(n: u8) -> Order {
     Order::new(n).unwrap_or_default()
@@ -36,7 +36,10 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
         }
     }
     match bulk(bench, 512) {
-        Some(value) => bench.value(format_args!("page.bulk"), value),
+        Some([alloc, free]) => {
+            bench.value(format_args!("page.bulk"), alloc);
+            bench.value(format_args!("page.bulk_free"), free);
+        }
         None => missing = missing.or(Some(Failed::NoBlock(0))),
     }
     let after = free_pages(pages, bench.subject.metal);
@@ -65,58 +68,73 @@ fn pairs(bench: &Bench<'_>, n: u8) -> Option<Value> {
     value.filter(|_| failed == 0)
 }
 
-/// What happens to an array of so many blocks, for each of them: `work` fills and empties it, and says whether it was full.
+/// An array of so many blocks is filled, and emptied: ticks of each. `fill` says whether it could.
 fn held(
     bench: &Bench<'_>,
     blocks: usize,
-    mut work: impl FnMut(&Cx<'_>, &mut [Option<Frames<'static>>]) -> bool,
-) -> Option<Value> {
+    fill: impl Fn(&Cx<'_>, &mut [Option<Frames<'static>>]) -> bool,
+    empty: impl Fn(&Cx<'_>, &mut [Option<Frames<'static>>]),
+) -> Option<[u64; 2]> {
     let pages = bench.subject.pages;
     let bytes = bytes_for::<Option<Frames<'static>>>(blocks);
     let room = (bytes >> pages.page_shift().get()) + 1;
     let mut memory = pages.alloc(order(room.next_power_of_two().ilog2() as u8)).ok()?;
-    let value = pages.carve(&mut memory).and_then(|mut carve| {
+    let ticks = pages.carve(&mut memory).and_then(|mut carve| {
         let slots = carve.slice(blocks, || None)?;
+        let mut both = || {
+            pages.undisturbed(|| {
+                pages.here(|cx| {
+                    let mut there = false;
+                    let filling = bench.clock.ticks(|| there = fill(cx, slots));
+                    let emptying = bench.clock.ticks(|| empty(cx, slots));
+                    there.then_some([filling, emptying])
+                })
+            })
+        };
         // The first time prepares memory that no block was taken from yet.
-        let there = pages.here(|cx| work(cx, slots))?;
-        let ticks = pages.undisturbed(|| pages.here(|cx| bench.clock.ticks(|| _ = work(cx, slots))))?;
-        there.then(|| Value::quotient(ticks, blocks as u64))
+        both()?;
+        both()?
     });
     pages.free(memory);
-    value
+    ticks
 }
 
-/// Blocks that are held until all are there; then they are freed in the order in which they came. The loop and the array of
+/// Blocks that are held until all are there; then they are freed in the order in which they came. The loops and the array of
 /// blocks are part of the value.
 fn batch(bench: &Bench<'_>, n: u8, blocks: usize) -> Option<Value> {
     let allocator = bench.subject.pages.allocator();
-    held(bench, blocks, |cx, slots| {
+    let fill = |cx: &Cx<'_>, slots: &mut [Option<Frames<'static>>]| {
         for slot in slots.iter_mut() {
             *slot = allocator.alloc_pages(cx, KERNEL, order(n)).ok();
         }
-        let all = slots.iter().all(Option::is_some);
+        slots.iter().all(Option::is_some)
+    };
+    let empty = |cx: &Cx<'_>, slots: &mut [Option<Frames<'static>>]| {
         for frames in slots.iter_mut().filter_map(Option::take) {
             allocator.free_pages(cx, frames);
         }
-        all
-    })
+    };
+    let [filling, emptying] = held(bench, blocks, fill, empty)?;
+    Some(Value::quotient(filling + emptying, blocks as u64))
 }
 
 /// So many pages by few calls, and back by one: for each page, the array included.
-fn bulk(bench: &Bench<'_>, pages: usize) -> Option<Value> {
+fn bulk(bench: &Bench<'_>, pages: usize) -> Option<[Value; 2]> {
     let allocator = bench.subject.pages.allocator();
-    held(bench, pages, |cx, slots| {
+    let fill = |cx: &Cx<'_>, slots: &mut [Option<Frames<'static>>]| {
         let mut filled = 0;
-        loop {
+        while filled < slots.len() {
             let now = allocator.alloc_pages_bulk(cx, KERNEL, slots);
-            if now == filled || now == slots.len() {
-                filled = now;
-                break;
+            if now == filled {
+                return false;
             }
             filled = now;
         }
-        let all = filled == slots.len();
+        true
+    };
+    let empty = |cx: &Cx<'_>, slots: &mut [Option<Frames<'static>>]| {
         allocator.free_pages_bulk(cx, slots.iter_mut().filter_map(Option::take));
-        all
-    })
+    };
+    let ticks = held(bench, pages, fill, empty)?;
+    Some(ticks.map(|ticks| Value::quotient(ticks, pages as u64)))
 }

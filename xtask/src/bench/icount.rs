@@ -29,7 +29,7 @@ const fn known(name: &'static str, goal: Option<u64>, linux: Option<u64>) -> Kno
 }
 
 /// Goals, and Linux's figures.
-const KNOWN: [Known; 22] = [
+const KNOWN: [Known; 23] = [
     known("bytes.total", Some(1 << 20), None),
     known("boot.total", Some(6_000_000), None),
     // `struct page` of 1 GiB.
@@ -48,6 +48,7 @@ const KNOWN: [Known; 22] = [
     known("page.batch4096.order0", Some(180), Some(705)),
     known("page.batch512.order3", None, Some(895)),
     known("page.bulk", Some(40), None),
+    known("page.bulk_free", None, None),
     known("pagetable.map.4k", Some(6), None),
     known("pagetable.map.2m", Some(8), None),
     known("pagetable.unmap.4k", Some(10), None),
