@@ -31,6 +31,7 @@ pub(super) fn serve_and_return(boot: &Boot<'_>, running: &mut Running<'_, '_, '_
         assert_eq!(counts(&pages.allocator), before, "the zones are as they were");
         assert!(running.buddy.zones().iter().all(|z| z.free_pages() == 0), "and they are in one place only");
         lend_and_return(boot, running, pages);
+        lists_are_of_small_blocks_and_huge_pages(boot, pages);
         use_on_all_cpus(pages);
         for cpu in 0..pages.cpus() {
             pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
@@ -77,6 +78,26 @@ fn lend_and_return(boot: &Boot<'_>, running: &Running<'_, '_, '_>, pages: &Pages
         assert_eq!(area, declared.map(|area| &*area.name), "{region:?}");
         assert!(declared.is_none() || matches!(region.outcome, Outcome::Cma(_)));
     }
+}
+
+/// No CPU has a list of other orders than those up to 3 and a huge page's, whatever the order of pageblocks.
+fn lists_are_of_small_blocks_and_huge_pages(boot: &Boot<'_>, pages: &Pages<'_, '_, '_, '_, NoHooks>) {
+    let config = &boot.machine.config;
+    let huge = config.hugetlb_page_order().min(config.pageblock_order());
+    pages.on_cpu(0, |cx| {
+        let own = cx.cpu.enter().expect("nobody else uses the lists");
+        for zone in pages.allocator.zones() {
+            for list in own.lists(zone.id()).iter().filter(|list| list.capacity() > 0) {
+                let order = u32::from(list.order().get());
+                assert!(order <= 3 || order == huge, "a list of order {order}");
+            }
+        }
+        let preferred = pages.allocator.zones().iter().map(|zone| own.lists(zone.id()));
+        let any = |order: u32| {
+            preferred.clone().flatten().any(|l| l.capacity() > 0 && u32::from(l.order().get()) == order)
+        };
+        assert!(any(0) && any(huge));
+    });
 }
 
 fn use_on_all_cpus(pages: &Pages<'_, '_, '_, '_, NoHooks>) {
