@@ -355,9 +355,13 @@ impl<'m, 'a> Rack<'m, 'a> {
         let most = most.min(shelf.len());
         let lying = shelf.room.get(shelf.bottom as usize..)?.get(..most)?;
         let (first, pages) = (*lying.first()?, shelf.order.pages() as u32);
-        // The second tells the direction.
-        let down = lying.get(1).is_some_and(|second| second.get() == first.get().wrapping_sub(pages));
-        let step = if down { pages.wrapping_neg() } else { pages };
+        // The second tells the direction, or that there is none: freed in random order, blocks come one by one.
+        let step = lying.get(1).map_or(0, |second| second.get().wrapping_sub(first.get()));
+        if step != pages && step != pages.wrapping_neg() {
+            shelf.bottom += 1;
+            return Some(Frames::from_parts(&self.map[first.index()], first, u64::from(pages)));
+        }
+        let down = step != pages;
         let mut next = first.get();
         let going_on = |at: &&FrameIdx| {
             next = next.wrapping_add(step);

@@ -191,8 +191,12 @@ impl crate::buddy::Ground<'_> {
 
     /// The largest aligned block that begins at `start` and has at most `len` frames, as long as its pageblocks are of one
     /// type: those of different ones do not always merge.
+    #[inline]
     fn whole_order_at(&self, start: FrameIdx, len: u64) -> Order {
         let (order, pageblock) = (self.largest_order_at(start, len), self.blocks.order());
+        if order <= pageblock {
+            return order;
+        }
         let migrate = self.blocks.migrate_type(start);
         let others = (0..order.pages()).step_by(pageblock.pages() as usize).skip(1);
         let alike = |at: u64| self.blocks.migrate_type(FrameIdx::new(start.get() + at as u32)) == migrate;

@@ -25,6 +25,8 @@ pub const SHELVES: usize = 32;
 const TYPE: usize = Rack::GROUP;
 /// Shelves in use of each type.
 const PLACES: usize = COSTLY_ORDER as usize + 2;
+/// A list may take so many pages more without being asked again, also where batches are smaller: asking takes as long as four frees.
+const LEAST_LEASE: u32 = 63;
 
 /// The orders that have lists, in the order of their places.
 fn orders(huge: Order) -> [Order; PLACES] {
@@ -302,7 +304,7 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         self.rack.shelf_of(frames).is_some()
     }
 
-    /// Finds out why a block was not taken: its list gets a batch more, or there is too much in the zone's lists, or
+    /// Finds out why a block was not taken: its list gets some more, or there is too much in the zone's lists, or
     /// the block belongs in none.
     pub(super) fn admit(&mut self, frames: Frames<'a>) -> Admitted<'a> {
         let Some(shelf) = self.rack.shelf_of(&frames) else { return Admitted::No(frames) };
@@ -316,7 +318,7 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         let more = if many {
             1
         } else {
-            self.lease(zone, shelf, (high - 1 - count).min(batch) >> order.get(), leased)
+            self.lease(zone, shelf, (high - 1 - count).min(batch.max(LEAST_LEASE)) >> order.get(), leased)
         };
         if self.rack.set_limit(shelf, more as usize) == 0 {
             return Admitted::No(frames);
