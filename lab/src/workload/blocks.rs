@@ -3,9 +3,12 @@
 //! A block is deposited in the page map, as movable memory or as the kernel's own, and found by its first frame. Only whoever frees a block
 //! takes it out of the table, so a block that is freed twice, or moved to where another is, is found out by the page map.
 
+use pagewright_addr::{NodeId, Order};
 use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
+use pagewright_zone::ZoneKind;
+use pagewright_zone::alloc::compact::Kcompactd;
 use pagewright_zone::alloc::{Hooks, Migrate, MigrateMode, Migrated};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A block's number.
@@ -41,12 +44,26 @@ pub(super) struct Blocks<'a> {
     map: PageMap<'a>,
     owner: OwnerHandle,
     table: Mutex<Table>,
+    /// Each node's kcompactd, and what its kswapd was woken for.
+    nodes: Vec<(Kcompactd, Mutex<Option<Wake>>)>,
 }
 
+/// What a kswapd was woken for: the largest order, and the zone up to which all who asked may go.
+pub(super) type Wake = (Order, ZoneKind);
+
 impl<'a> Blocks<'a> {
-    /// None yet.
-    pub(super) fn new(map: PageMap<'a>) -> Self {
-        Self { map, owner: OwnerHandle::NONE, table: Mutex::default() }
+    /// None yet, on a machine with these nodes.
+    pub(super) fn new(map: PageMap<'a>, nodes: impl Iterator<Item = NodeId>) -> Self {
+        let nodes: BTreeSet<_> = nodes.collect();
+        let nodes = nodes.into_iter().map(|nid| (Kcompactd::new(nid), Mutex::new(None))).collect();
+        Self { map, owner: OwnerHandle::NONE, table: Mutex::default(), nodes }
+    }
+
+    /// The nodes' kcompactds, each with what its kswapd was woken for since the last call.
+    pub(super) fn woken(&self) -> impl Iterator<Item = (&Kcompactd, Option<Wake>)> {
+        self.nodes
+            .iter()
+            .map(|(thread, wake)| (thread, wake.lock().unwrap_or_else(PoisonError::into_inner).take()))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -156,5 +173,11 @@ impl Migrate for Blocks<'_> {
 impl Hooks for Blocks<'_> {
     fn mover(&self) -> Option<&dyn Migrate> {
         Some(self)
+    }
+
+    fn wake_kswapd(&self, nid: NodeId, order: Order, highest: ZoneKind) {
+        let Some((_, wake)) = self.nodes.iter().find(|(thread, _)| thread.nid() == nid) else { return };
+        let mut wake = wake.lock().unwrap_or_else(PoisonError::into_inner);
+        *wake = Some(wake.map_or((order, highest), |(o, h)| (o.max(order), h.min(highest))));
     }
 }

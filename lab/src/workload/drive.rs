@@ -22,6 +22,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const TURN: u64 = 32;
 /// How often memory is looked at on the way.
 const SAMPLES: u64 = 16;
+/// `vm.compaction_proactiveness` as kernels start with it.
+const PROACTIVENESS: u32 = 20;
 
 type Machine<'x, 'm, 's, 'a, 'h> = Pages<'x, 'm, 's, 'a, &'h Blocks<'a>>;
 
@@ -33,7 +35,8 @@ pub fn drive(machine: &OwnedMachine, workload: &Workload, views: &Views) -> Resu
     run::boot_to(
         machine,
         |boot, running, _, _| {
-            let blocks = Blocks::new(*running.buddy.map());
+            let nodes = running.buddy.zones().iter().map(|zone| zone.nid());
+            let blocks = Blocks::new(*running.buddy.map(), nodes);
             let fault = |e: pagewright::BootError| Fault::caused(e, "the page allocator", "");
             with_service(boot, running, &blocks, |pages, running| work(boot, running, pages, workload, views))
                 .map_err(fault)?
@@ -212,6 +215,7 @@ fn work<'s, 'a>(
                 in_turns(pages, &shared, &mut numbers, at, part)
             }
             at += part;
+            pages.on_cpu(0, |cx| daemons(pages, cx, true));
             sample(done + at);
         }
         done += phase.operations;
@@ -270,6 +274,20 @@ fn in_turns(
             let turn = TURN.min(count - at);
             pages.on_cpu(cpu, |cx| (0..turn).for_each(|n| shared.step(pages, cx, numbers, begin + at + n)));
             at += turn;
+        }
+        pages.on_cpu(0, |cx| daemons(pages, cx, false));
+    }
+}
+
+/// What kswapd and kcompactd of each node do when they were woken: the former has no caches to reclaim and so asks the latter at once for
+/// the block that was wanted; with `nap` also what the latter does after a nap, ahead of need.
+fn daemons<'m, 'a>(pages: &Machine<'_, 'm, '_, 'a, '_>, cx: &Context<'_, 'm, 'a>, nap: bool) {
+    let blocks = pages.allocator.hooks();
+    for (thread, wake) in blocks.woken() {
+        let work =
+            wake.is_some_and(|(order, highest)| pages.allocator.wakeup_kcompactd(thread, order, highest));
+        if work || nap {
+            pages.allocator.kcompactd(cx, *blocks, thread, PROACTIVENESS, false);
         }
     }
 }

@@ -159,6 +159,27 @@ fn fragmented_memory_is_compacted_for_huge_pages() {
 }
 
 #[test]
+fn kcompactd_is_woken_where_the_mask_lets_kswapd_be() {
+    let seek = |gfp| {
+        let text = format!(
+            "fill=90%; stay=3%; mobility=movable:65 unmovable:20 reclaimable:15\n[leave]\nfill=45%; stay=0%\n[seek]\nfill=70%; orders=9; gfp={gfp}"
+        );
+        let mut workload = Workload::parse(&text).unwrap();
+        for (phase, operations) in workload.phases.iter_mut().zip([60_000, 30_000, 4_000]) {
+            phase.operations = operations;
+        }
+        let mut machine = machine("arm64-virt");
+        machine.cmdline = Some("mem=256M".to_owned());
+        let account = drive(&machine, &workload, &Views::default()).unwrap();
+        (counter(&account, "compact_stall").1, counter(&account, "compact_daemon_wake").1)
+    };
+    let (stalls, wakes) = seek("GFP_HIGHUSER_MOVABLE");
+    assert!(stalls > 0 && wakes > 0, "{stalls} stalls, {wakes} wakes");
+    let (stalls, wakes) = seek("GFP_TRANSHUGE");
+    assert!(stalls > 0 && wakes == 0, "{stalls} stalls, {wakes} wakes: that mask wakes nobody");
+}
+
+#[test]
 fn the_picture_has_every_page_once() {
     let account = account("arm64-virt", &short(BUILTIN[0].1, 20_000));
     let marks = || account.picture.zones.iter().flat_map(|(.., marks)| marks);
