@@ -30,7 +30,7 @@ impl<'t, F: Format, M: TableMemory> Proven<'t, F, M> {
     ///
     /// # Safety
     /// For as long as the value lives:
-    /// - the root table lies in a range of the direct map, and so does each table that an entry leads to;
+    /// - the root table lies in a range of the direct map, aligned to its entries, and so does each table that an entry leads to;
     /// - nobody but cursors of this tree, and hardware that sets accessed and dirty bits, writes to its tables;
     /// - a table that is taken out goes back to its source ([`crate::PendingFlush::finish`]) only while nobody translates.
     #[inline]

@@ -254,6 +254,11 @@ impl Slub {
         })
     }
 
+    /// The order that so many bytes need (`get_order`).
+    pub(crate) const fn order_for(&self, bytes: u64) -> Option<Order> {
+        order_for(bytes, self.page_shift)
+    }
+
     pub(crate) const fn bytes(&self, order: Order) -> u64 {
         self.page_shift.bytes() << order.get()
     }

@@ -33,9 +33,12 @@ pub fn mask() -> usize {
     before
 }
 
-/// As it was: what [`mask`] returned.
+/// As it was.
+///
+/// # Safety
+/// `before` is what [`mask`] returned on this processor, in the mode that it is in.
 #[inline(always)]
-pub fn restore(before: usize) {
+pub unsafe fn restore(before: usize) {
     // IF, of the flags.
     #[cfg(all(target_os = "none", target_arch = "x86_64"))]
     if before & 1 << 9 != 0 {
@@ -47,7 +50,7 @@ pub fn restore(before: usize) {
     unsafe {
         asm!("msr daif, {}", in(reg) before, options(nostack, preserves_flags));
     }
-    // SAFETY: the same mode and masks as before; nothing depends on interrupts being masked any more.
+    // SAFETY: the same mode (the contract) and masks as before; nothing depends on interrupts being masked any more.
     #[cfg(all(target_os = "none", target_arch = "arm"))]
     unsafe {
         asm!("msr cpsr_c, {}", in(reg) before, options(nostack));

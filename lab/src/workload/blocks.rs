@@ -48,7 +48,7 @@ pub(super) struct Blocks<'a> {
     nodes: Vec<(Kcompactd, Mutex<Option<Wake>>)>,
 }
 
-/// What a kswapd was woken for: the largest order, and the zone up to which all who asked may go.
+/// What a kswapd was woken for: the largest order, and the highest zone that anybody who asked may use.
 pub(super) type Wake = (Order, ZoneKind);
 
 impl<'a> Blocks<'a> {
@@ -178,6 +178,6 @@ impl Hooks for Blocks<'_> {
     fn wake_kswapd(&self, nid: NodeId, order: Order, highest: ZoneKind) {
         let Some((_, wake)) = self.nodes.iter().find(|(thread, _)| thread.nid() == nid) else { return };
         let mut wake = wake.lock().unwrap_or_else(PoisonError::into_inner);
-        *wake = Some(wake.map_or((order, highest), |(o, h)| (o.max(order), h.min(highest))));
+        *wake = Some(wake.map_or((order, highest), |(o, h)| (o.max(order), h.max(highest))));
     }
 }

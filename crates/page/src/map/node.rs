@@ -7,7 +7,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 /// The links of one frame, and the number of the list that a free block is in.
 ///
-/// As with [`PageMap::set_next`] and its like, nothing about tokens depends on them.
+/// As with [`PageMap::set_next`] and its like, nothing about tokens of free blocks depends on them. Of a deposited block the list's number is where its
+/// owner is: whoever sets that changes who may take the block out.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {
     slot: &'a PageMeta,

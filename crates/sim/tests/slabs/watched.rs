@@ -301,8 +301,58 @@ fn the_command_line_chooses_what_is_watched() {
         );
         let alike = CacheSpec { usercopy: (0, 0), ..spec("alike", 64) };
         let first = m.slabs.create(&alike).unwrap();
-        assert_ne!(m.slabs.create(&alike).unwrap(), first, "where something is watched nothing is merged");
-        m.slabs.watch(DebugOptions::NONE);
         assert_eq!(m.slabs.create(&alike).unwrap(), first);
+        let named = CacheSpec { name: "net", ..alike };
+        let watched = m.slabs.create(&named).unwrap();
+        assert!(
+            watched != first && watched != m.slabs.create(&named).unwrap(),
+            "what is watched is not merged"
+        );
+        m.slabs.watch(DebugOptions::parse("OFZP").unwrap());
+        let page = m.slabs.create(&spec("page", 4096)).unwrap();
+        assert_eq!(flags(page), CacheFlags::CONSISTENCY_CHECKS, "what needs room is not worth larger slabs");
+        let small = m.slabs.create(&spec("small", 64)).unwrap();
+        assert_eq!(flags(small), CacheFlags::DEBUG - CacheFlags::STORE_USER);
+    });
+}
+
+#[test]
+fn a_node_without_memory_finds_nothing_wrong_elsewhere() {
+    let half = if cfg!(miri) { 512 } else { 1 << 12 };
+    let machine = PlainMachine {
+        ram: vec![(node(0), 0x4_0000, half), (node(1), 0x8_0000, half)],
+        cpus: vec![node(0), node(1)],
+        ..small(2)
+    };
+    let kept = Kept::default();
+    on(&machine, &kept, |m| {
+        let cache = m.slabs.create(&CacheSpec::new("far", 64, 0, CacheFlags::DEBUG)).unwrap();
+        m.on_cpu(1, |cx| {
+            let near = m.slabs.alloc_node(cx, cache, K, node(1)).unwrap();
+            // The lists of the last node stand for all beyond.
+            let far = m.slabs.alloc_node(cx, cache, K, node(5)).unwrap();
+            assert_eq!(m.slabs.validate_objects(cache), 0);
+            // SAFETY: each is freed once.
+            [near, far].into_iter().for_each(|object| unsafe { m.slabs.free(cx, cache, object) });
+        });
+        assert_eq!(damages(&kept), []);
+    });
+}
+
+#[test]
+fn users_are_given_no_red_zone() {
+    silently(1, |m| {
+        let cache = m.slabs.create(&CacheSpec::new("copied", 32, 0, CacheFlags::RED_ZONE)).unwrap();
+        let g = m.slabs.figures(cache).unwrap().geometry;
+        m.on_cpu(0, |cx| {
+            let object = m.slabs.alloc(cx, cache, K).unwrap();
+            for at in -(g.left_red_zone as isize)..(g.size - g.left_red_zone) as isize {
+                let address = object.addr().get().wrapping_add_signed(at);
+                let byte = NonNull::new(m.slabs.memory().pointer(address)).unwrap();
+                assert_eq!(m.slabs.may_copy(byte, 1), (0..32).contains(&at), "at {at}");
+            }
+            // SAFETY: freed once.
+            unsafe { m.slabs.free(cx, cache, object) };
+        });
     });
 }

@@ -35,11 +35,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Errors
     /// [`CreateError`].
     pub fn create(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
-        let options = self.options();
-        let spec = &self.watched(options, spec);
-        if !options.any()
-            && let Some(merged) = self.merge(spec)?
-        {
+        let spec = &self.watched(self.options(), spec);
+        if let Some(merged) = self.merge(spec)? {
             return Ok(merged);
         }
         self.make(spec)
@@ -52,11 +49,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// What is asked for, and what [`DebugOptions`] ask of such a cache.
     fn watched<'n>(&self, options: DebugOptions<'k>, spec: &CacheSpec<'n>) -> CacheSpec<'n> {
-        let larger = |flags| {
-            let order = |object: &ObjectSpec| self.slub.geometry(object).map(|g| g.order).ok();
-            order(&ObjectSpec { flags: spec.object.flags | flags, ..spec.object }) > order(&spec.object)
-        };
-        let flags = spec.object.flags | options.flags(spec.name, larger);
+        let mut flags = spec.object.flags | options.flags(spec.name);
+        // The least order of an object, not the order that suits a slab.
+        let least = |flags| self.slub.geometry(&ObjectSpec { flags, ..spec.object }).map(|g| g.least.0).ok();
+        if options.spares_larger() && least(flags) > self.slub.order_for(spec.object.size) {
+            flags -= CacheFlags::POISON | CacheFlags::RED_ZONE | CacheFlags::STORE_USER;
+        }
         CacheSpec { object: ObjectSpec { flags, ..spec.object }, ..*spec }
     }
 

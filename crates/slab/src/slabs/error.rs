@@ -50,6 +50,13 @@ pub enum CreateError {
     },
     /// A flag for which there is no mechanism.
     Unsupported(crate::CacheFlags),
+    /// Layouts for another machine: free objects hold this machine's words.
+    Word {
+        /// Bytes of a word there.
+        wanted: u32,
+        /// And here.
+        host: u32,
+    },
 }
 
 impl fmt::Display for CreateError {
@@ -62,6 +69,9 @@ impl fmt::Display for CreateError {
                 write!(f, "{len} bytes from byte {first} on are not inside an object")
             }
             Self::Unsupported(flags) => write!(f, "caches cannot be {flags:?}"),
+            Self::Word { wanted, host } => {
+                write!(f, "a layout for words of {wanted} bytes, on a machine whose words have {host}")
+            }
         }
     }
 }

@@ -289,7 +289,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let (Some(info), Some(slab)) = (self.info(self.owner_of(address)), self.slab_at(address)) else {
             return false;
         };
-        let within = (address - slab.base).wrapping_sub(info.offset_of(0)) % info.geometry.size as usize;
+        // Red zones are nobody's.
+        let within = (address - slab.base) % info.geometry.size as usize;
+        let Some(within) = within.checked_sub(info.offset_of(0)) else { return false };
         let (first, len) = (info.usercopy.0 as usize, info.usercopy.1 as usize);
         let room = info.object_size.load(Relaxed).min(first + len);
         within >= first && within.checked_add(bytes).is_some_and(|end| end <= room)

@@ -21,7 +21,7 @@
 //!   them back to no other owner, and any address in them tells whose they are.
 //!
 //! # Locks
-//! In this order: the registry (creation and destruction), a node's lists of one cache. Inside them no lock is taken: pages are
+//! In this order: the registry (creation and destruction), a node's lists of one cache, the places in the code that used watched caches. Pages are
 //! allocated and freed without them, findings are reported ([`report`]) with them. Whoever takes one keeps interrupts away. An
 //! interrupt handler that finds the processor's rows in use goes to the slabs themselves.
 //!
@@ -113,7 +113,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Slabs without any cache but one for their own needs. `seed` makes the secrets that free pointers are mixed with.
     ///
     /// # Errors
-    /// [`CreateError`] if there is no room for that cache.
+    /// [`CreateError`] if there is no room for that cache, or objects were laid out for a machine whose words have another size than this one's.
     pub fn new(
         map: PageMap<'a>,
         memory: M,
@@ -123,6 +123,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         reports: &'k dyn Reports,
         seed: u64,
     ) -> Result<Self, CreateError> {
+        let host = size_of::<usize>() as u32;
+        if slub.word != host {
+            return Err(CreateError::Word { wanted: slub.word, host });
+        }
         let SlabSpace { slots, lists, cpus } = space;
         let mut slabs = Self {
             interrupts,

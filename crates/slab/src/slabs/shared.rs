@@ -32,7 +32,12 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
 
     /// A cache's lists on a node.
     pub(crate) fn lists_of(&self, cache: CacheId, node: usize) -> &Mutex<NodeSlabs> {
-        &self.lists[cache.index() * self.nodes + node.min(self.nodes - 1)]
+        &self.lists[cache.index() * self.nodes + self.list_node(node)]
+    }
+
+    /// The node in whose lists slabs of a node are: its own, or the last that has any.
+    pub(crate) fn list_node(&self, node: usize) -> usize {
+        node.min(self.nodes.saturating_sub(1))
     }
 
     pub(crate) fn slab(&self, head: FrameIdx, order: Order) -> Option<Slab> {
@@ -175,7 +180,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     ) -> Option<usize> {
         let (slab, order) = self.slab_pages(cx, cache, info, node, gfp)?;
         let objects = info.objects(order);
-        let node = cx.pages.node_of(slab.head);
+        let node = self.list_node(cx.pages.node_of(slab.head).index());
         if info.is_watched() {
             self.dress(info, &slab, objects);
         }
@@ -207,9 +212,11 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             first = offset + 1;
         }
         let kept = objects - given as u32;
-        let word = SlabWord::new(node, objects).take_back(kept).with_first_free(first.checked_sub(1));
+        let word = SlabWord::new(NodeId::new(node as u16).unwrap_or_default(), objects)
+            .take_back(kept)
+            .with_first_free(first.checked_sub(1));
         let _quiet = self.quiet();
-        let mut lists = self.lists_of(cache, node.index()).lock();
+        let mut lists = self.lists_of(cache, node).lock();
         lists.objects += u64::from(objects);
         let list = if first != 0 { Listed::Partial } else { Listed::Full };
         let word = lists.relist(&self.map, slab.head, word, list);

@@ -151,7 +151,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// Whether an object lies on the processor's node.
     pub(crate) fn is_near(&self, cx: &SlabContext<'_, 'k, 'a>, address: usize) -> bool {
-        self.slab_at(address).is_some_and(|slab| self.word(&slab).node() == cx.node.index())
+        self.slab_at(address).is_some_and(|slab| self.word(&slab).node() == self.list_node(cx.node.index()))
     }
 
     /// What an allocation ends with.

@@ -27,15 +27,18 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     }
 
     /// Counts a zone among those below their low watermark, or no longer, and tells the CPUs when the first one
-    /// comes or the last one goes. With interrupts off; of CPUs that come here after one another the last finds what is.
+    /// comes or the last one goes. With interrupts off, and without the zone's lock: it is taken here, so that whoever changes the zone
+    /// later finds what was noted now, and whoever changed it before was seen.
     #[cold]
     pub(super) fn weigh(&self, cell: &ZoneCell<'s, 'a>) {
         use core::sync::atomic::Ordering::Relaxed;
+        let zone = cell.lists.lock();
         let mut pressed = self.pressed.lock();
         let is = cell.is_pressed();
         if cell.pressed.swap(is, Relaxed) == is {
             return;
         }
+        drop(zone);
         let before = *pressed;
         *pressed = if is { before + 1 } else { before - 1 };
         let tell: Option<fn(&Attention)> = match (before, *pressed) {

@@ -97,7 +97,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
         let result = self.alloc_among(cx, nid, nodes, gfp, order);
-        if result.is_err()
+        // What is refused before a list was looked at is not told.
+        if matches!(result, Err(AllocFailure::NoMemory { .. }))
             && let Some(events) = self.events_now(cx)
         {
             self.tell_alloc(events, gfp, order, None);
@@ -122,7 +123,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             }
             match self.alloc_slow(cx, nid, &wanted, lists) {
                 Ok(frames) => break frames,
-                // The same request once more: it is neither counted nor told again.
+                // The same request once more: it is not counted again, and its failure told once.
                 Err(GaveUp::ListsChanged(now)) => {
                     lists = now;
                     wanted = self.work_out(cx, nid, nodes, gfp, order)?;

@@ -86,7 +86,7 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
         cell: &ZoneCell<'s, 'a>,
         least: Order,
     ) -> Result<Reported, i32> {
-        let mark = cell.low_pages() + ((CAPACITY as u64) << least.get());
+        let mark = cell.mark(AllocFlags::WMARK_LOW) + ((CAPACITY as u64) << least.get());
         let mut batch = Batch { frames: ArrayVec::new(), done: Reported::default() };
         if !cell.watermark_ok(Order::ZERO, mark, ZoneKind::Dma, AllocFlags::CMA) {
             return Ok(batch.done);

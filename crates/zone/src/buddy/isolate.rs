@@ -110,7 +110,7 @@ impl<'a> Ground<'a> {
         at
     }
 
-    /// Takes it.
+    /// Takes it, as compaction does.
     pub(crate) fn take_unreported(
         &self,
         z: &mut BuddyZone<'_, 'a>,
@@ -118,7 +118,7 @@ impl<'a> Ground<'a> {
         migrate: MigrateType,
     ) -> Option<Frames<'a>> {
         let idx = self.first_unreported(z, order, migrate)?;
-        Some(self.take_free(z, idx, order))
+        Some(self.take_for_compaction(z, idx, order))
     }
 
     /// Gives back a block that was taken so (`__putback_isolated_page`); if it was reported and does not grow, that is noted.

@@ -139,7 +139,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Looks for the first byte of a part that is not `with`.
     fn look(&self, slab: &Slab, range: Range<usize>, with: u8, damage: Damage) -> Result<(), Found> {
         let range = range.start.min(slab.bytes)..range.end.min(slab.bytes);
-        // SAFETY: a part of a slab that no user may touch, under its lock; initialised, and behind one pointer (the memory's contract).
+        // SAFETY: a part of a slab that no user may touch, under its lock or known to nobody else; initialised, and behind one pointer (the memory's contract).
         let bytes =
             unsafe { core::slice::from_raw_parts(self.memory.pointer(slab.base + range.start), range.len()) };
         let Some(first) = bytes.iter().position(|&byte| byte != with) else { return Ok(()) };
@@ -244,7 +244,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         who: &'static Location<'static>,
     ) -> Result<usize, SlabError> {
         let track = self.track(cx, who);
-        let node = at.0.unwrap_or(cx.node).index();
+        let node = self.list_node(at.0.unwrap_or(cx.node).index());
         for _ in 0..TRIES {
             if let Some(address) = self.take_from(cache, info, node, track) {
                 return Ok(address);
@@ -321,7 +321,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         who: &'static Location<'static>,
     ) {
         let track = self.track(cx, who);
-        let node = cx.pages.node_of(slab.head).index();
+        let node = self.list_node(cx.pages.node_of(slab.head).index());
         let offset = address - slab.base;
         let mut empty = None;
         let quiet = self.quiet();
@@ -385,6 +385,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// The last look at a slab whose objects are all free, before its pages go (`free_slab`).
     pub(crate) fn check_last(&self, info: &Info, head: FrameIdx) {
+        // Records of users take a lock.
+        let _quiet = self.quiet();
         let order = self.map.word(head).order();
         let Some(slab) = &self.slab(head, order) else { return };
         for number in 0..info.objects(order) {

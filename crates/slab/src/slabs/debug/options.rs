@@ -34,7 +34,7 @@ impl core::error::Error for BadOption {}
 /// What one block's letters say.
 struct Block<'o> {
     flags: CacheFlags,
-    /// O: not for caches whose slabs would become larger by it.
+    /// O: what needs room beside objects is not for caches whose objects would need larger slabs by it.
     unless_larger: bool,
     names: Option<&'o str>,
 }
@@ -48,7 +48,7 @@ impl<'o> DebugOptions<'o> {
     /// # Errors
     /// [`BadOption`].
     pub fn parse(text: &'o str) -> Result<Self, BadOption> {
-        text.split(';').try_for_each(|block| Self::block(block).map(|_| ()))?;
+        split(text).try_for_each(|block| Self::block(block).map(|_| ()))?;
         Ok(Self { text: Some(text) })
     }
 
@@ -81,17 +81,17 @@ impl<'o> DebugOptions<'o> {
         Ok(block)
     }
 
-    /// Whether any cache is watched: then none are merged.
-    pub fn any(&self) -> bool {
-        self.blocks().any(|block| !block.flags.is_empty())
+    /// Whether O stands in any block: then POISON, RED_ZONE and STORE_USER are not for caches whose objects need larger slabs by it, whoever asks.
+    pub fn spares_larger(&self) -> bool {
+        self.blocks().any(|block| block.unless_larger)
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block<'o>> + use<'o> {
-        self.text.into_iter().flat_map(|text| text.split(';')).filter_map(|block| Self::block(block).ok())
+        self.text.into_iter().flat_map(split).filter_map(|block| Self::block(block).ok())
     }
 
-    /// What a cache is watched for. `larger` says whether these flags would make its slabs larger.
-    pub fn flags(&self, name: &str, larger: impl Fn(CacheFlags) -> bool) -> CacheFlags {
+    /// What a cache of that name is watched for.
+    pub fn flags(&self, name: &str) -> CacheFlags {
         let matches = |pattern: &str| match pattern.strip_suffix('*') {
             Some(start) => name.starts_with(start),
             None => name == pattern,
@@ -99,12 +99,13 @@ impl<'o> DebugOptions<'o> {
         // A block that names the cache counts, else the last one for all.
         let named = self.blocks().find(|b| b.names.is_some_and(|names| names.split(',').any(matches)));
         let block = named.or_else(|| self.blocks().filter(|b| b.names.is_none()).last());
-        match block {
-            Some(block) if block.unless_larger && larger(block.flags) => CacheFlags::empty(),
-            Some(block) => block.flags,
-            None => CacheFlags::empty(),
-        }
+        block.map_or(CacheFlags::empty(), |block| block.flags)
     }
+}
+
+/// The blocks of a text: what has nothing between its `;` is none, but no text at all is one that asks for everything.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(';').filter(move |block| !block.is_empty() || text.is_empty())
 }
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ mod tests {
     const ALL: CacheFlags = CacheFlags::DEBUG;
 
     fn flags(text: &str, name: &str) -> CacheFlags {
-        DebugOptions::parse(text).unwrap().flags(name, |_| false)
+        DebugOptions::parse(text).unwrap().flags(name)
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
         assert_eq!(flags("", "anything"), ALL);
         assert_eq!(flags(",dentry", "dentry"), ALL);
         assert_eq!(flags(",dentry", "inode"), CacheFlags::empty());
-        assert_eq!(DebugOptions::NONE.flags("anything", |_| false), CacheFlags::empty());
+        assert_eq!(DebugOptions::NONE.flags("anything"), CacheFlags::empty());
     }
 
     #[test]
@@ -132,14 +133,16 @@ mod tests {
         assert_eq!(flags(text, "dentry"), CacheFlags::POISON | CacheFlags::RED_ZONE);
         assert_eq!(flags(text, "inode_cache"), CacheFlags::CONSISTENCY_CHECKS);
         assert_eq!(flags("-", "inode_cache"), CacheFlags::empty());
-        assert!(!DebugOptions::parse("-").unwrap().any() && DebugOptions::parse("fzpu").unwrap().any());
+        assert_eq!(flags("F,dentry;", "inode_cache"), CacheFlags::empty(), "nothing is no block");
+        assert_eq!(flags(";;F", "inode_cache"), CacheFlags::CONSISTENCY_CHECKS);
+        assert_eq!(flags("fzpu", "inode_cache"), ALL);
     }
 
     #[test]
-    fn o_spares_caches_that_would_grow() {
-        let options = DebugOptions::parse("OFZ").unwrap();
-        assert_eq!(options.flags("large", |_| true), CacheFlags::empty());
-        assert_eq!(options.flags("small", |_| false), CacheFlags::CONSISTENCY_CHECKS | CacheFlags::RED_ZONE);
+    fn o_is_for_the_whole_machine() {
+        let options = DebugOptions::parse("OFZ,dentry;P").unwrap();
+        assert!(options.spares_larger() && !DebugOptions::parse("FZ").unwrap().spares_larger());
+        assert_eq!(options.flags("dentry"), CacheFlags::CONSISTENCY_CHECKS | CacheFlags::RED_ZONE);
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Sites {
 }
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
-    /// What is to be recorded of an operation. Takes the lock of places, so not under another.
+    /// What is to be recorded of an operation.
     pub(super) fn track(&self, cx: &SlabContext<'_, 'k, 'a>, who: &'static Location<'static>) -> Track {
         let cpu = self.cpus.iter().position(|cpu| core::ptr::eq(cpu.shared(), cx.cpu.shared()));
         let _quiet = self.quiet();
@@ -100,8 +100,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let site = track.site.map_or(0, |who| self.sites.lock().number(who));
         let at = self.place(info, slab, offset, which);
         let sum = Self::sum(info, at.addr(), [site, track.cpu, track.task], track.when);
-        // SAFETY: metadata of an object of the slab, which is the slabs' alone, under its lock; `BYTES` has room for all of this,
-        // and metadata begins at a whole word.
+        // SAFETY: metadata of an object of the slab, which is the slabs' alone, under its lock; the layout left `BYTES` for each record (its
+        // word is this machine's: `Slabs::new`), which have room for all of this, and metadata begins at a whole word.
         unsafe {
             at.cast::<[u8; Track::BYTES]>().write([0; Track::BYTES]);
             at.cast::<usize>().write(sum);
