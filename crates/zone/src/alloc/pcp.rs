@@ -9,6 +9,8 @@
 //! shelf's number is `32 * zone + 8 * type + order`, the huge-page order being 4; the pageblock records
 //! ([`Pageblocks`](crate::buddy::Pageblocks)) are the rack's directory, so that a freed block finds its shelf with one look.
 
+mod exchange;
+
 use crate::ZoneKind;
 use crate::buddy::{Ground, MigrateType, ZoneId};
 use crate::gfp::Gfp;
@@ -302,115 +304,5 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     #[inline]
     pub(super) fn has_list(&self, frames: &Frames<'a>) -> bool {
         self.rack.shelf_of(frames).is_some()
-    }
-
-    /// Finds out why a block was not taken: its list gets some more, or there is too much in the zone's lists, or
-    /// the block belongs in none.
-    pub(super) fn admit(&mut self, frames: Frames<'a>) -> Admitted<'a> {
-        let Some(shelf) = self.rack.shelf_of(&frames) else { return Admitted::No(frames) };
-        let (zone, order) = (shelf / SHELVES, self.rack.shelves()[shelf].order());
-        let Tally { count, pops, leased } = self.tally(zone);
-        let pages = order.pages() as u32;
-        let Some(figures) = self.zones.get_mut(zone) else { return Admitted::No(frames) };
-        let after = count + pages;
-        let many = after >= figures.high || ends_run(figures.factor(pops), order);
-        let (high, batch) = (figures.high, figures.batch);
-        let more = if many {
-            1
-        } else {
-            self.lease(zone, shelf, (high - 1 - count).min(batch.max(LEAST_LEASE)) >> order.get(), leased)
-        };
-        if self.rack.set_limit(shelf, more as usize) == 0 {
-            return Admitted::No(frames);
-        }
-        if let Err(refused) = self.rack.push(frames) {
-            self.rack.set_limit(shelf, 0);
-            return Admitted::No(refused);
-        }
-        if !many {
-            return Admitted::Yes;
-        }
-        self.rack.set_limit(shelf, 0);
-        let pages = self.zones[zone].surplus(after, pops, order);
-        if self.zones[zone].free_factor > 0 {
-            // Whether a larger block ends a run of frees is looked at each time.
-            for (types, place) in (0..MigrateType::PCPTYPES).flat_map(|t| (1..=3).map(move |p| (t, p))) {
-                self.rack.set_limit(zone * SHELVES + types * TYPE + place, 0);
-            }
-        }
-        Admitted::TooMany { zone, pages, shelf }
-    }
-
-    /// How many blocks more a shelf may take if it wants `blocks`: with what the other lists of the zone may take it
-    /// stays below `high`, or they lose that.
-    fn lease(&mut self, zone: usize, shelf: usize, blocks: u32, leased: u32) -> u32 {
-        let high = self.zones[zone].high;
-        let own = &self.rack.shelves()[shelf];
-        let more = blocks << own.order().get();
-        if leased - ((own.left() as u32) << own.order().get()) + more >= high {
-            for other in zone * SHELVES..(zone + 1) * SHELVES {
-                self.rack.set_limit(other, 0);
-            }
-        }
-        blocks.max(1)
-    }
-
-    /// What a zone's lists hold, have served, and may hold without being asked.
-    fn tally(&self, zone: usize) -> Tally {
-        let mut tally = Tally { count: 0, pops: 0, leased: 0 };
-        for types in self.of(zone).chunks(TYPE).take(MigrateType::PCPTYPES) {
-            for list in &types[..PLACES.min(types.len())] {
-                let order = list.order().get();
-                tally.count += (list.len() as u32) << order;
-                tally.pops = tally.pops.wrapping_add(list.pops() as u32);
-                tally.leased += (list.len() as u32 + list.left() as u32) << order;
-            }
-        }
-        tally
-    }
-
-    /// Fetches blocks for a shelf (`rmqueue_bulk`). `get` takes a block out of the zone's free lists: one of the
-    /// shelf's order, or a larger one of at most so many pages that would be cut up by the next calls anyway.
-    pub(super) fn refill(&mut self, shelf: usize, mut get: impl FnMut(u32) -> Option<Frames<'a>>) {
-        let Some(figures) = self.zones.get(shelf / SHELVES) else { return };
-        let order = self.rack.shelves()[shelf].order();
-        let room = self.rack.make_room(shelf, refill_blocks(figures.batch, order) as usize);
-        let mut left = (room as u32) << order.get();
-        while left > 0 {
-            let Some(frames) = get(left) else { return };
-            left = left.saturating_sub(frames.len() as u32);
-            // Room was made.
-            let _ = self.rack.push_bottom(shelf, frames);
-        }
-    }
-
-    /// Gives back at least `pages` pages of a zone's lists, or all there are: oldest first, and the lists in turn, by order and then by
-    /// type, beginning with `first` (`free_pcppages_bulk`). `put` gets runs of frames.
-    pub(super) fn drain(&mut self, zone: usize, pages: u32, first: usize, mut put: impl FnMut(Frames<'a>)) {
-        let mut left = pages;
-        let turns = MigrateType::PCPTYPES * PLACES;
-        let (mut place, mut types) = (first % TYPE, (first % SHELVES) / TYPE);
-        if first / SHELVES != zone || place >= PLACES || types >= MigrateType::PCPTYPES {
-            (place, types) = (0, 0);
-        }
-        for _ in 0..turns {
-            if left == 0 {
-                return;
-            }
-            let shelf = zone * SHELVES + types * TYPE + place;
-            types += 1;
-            if types == MigrateType::PCPTYPES {
-                types = 0;
-                place = if place + 1 == PLACES { 0 } else { place + 1 };
-            }
-            let order = self.rack.shelves().get(shelf).map_or(0, |list| list.order().get());
-            // A list is emptied as far as needed before the next one's turn.
-            while left > 0
-                && let Some(frames) = self.rack.pop_bottom_run(shelf, (((left - 1) >> order) + 1) as usize)
-            {
-                left = left.saturating_sub(frames.len() as u32);
-                put(frames);
-            }
-        }
     }
 }
