@@ -36,13 +36,19 @@ pub enum SlabState {
     Full,
 }
 
+/// What the normal caches do not serve.
+const SPECIAL: Gfp = Gfp::DMA.union(Gfp::RECLAIMABLE).union(Gfp::ACCOUNT);
+
 /// Which cache serves which size.
 #[derive(Debug)]
 pub(crate) struct KmallocCaches {
     pub(crate) state: SlabState,
-    /// The class of sizes up to [`SMALL`], and of larger ones by the bits of their size less one.
+    /// The normal caches, for which nearly all requests are: of sizes up to [`SMALL`], and of larger ones by the bits of their size less one.
+    near: [CacheId; SMALL / 8],
+    far: [CacheId; 32],
+    /// The class of such sizes, and of larger ones by the bits of their size less one.
     small: [u8; SMALL / 8],
-    large: [u8; 24],
+    large: [u8; 32],
     /// The largest size that a class serves.
     most: usize,
     /// By kind and class.
@@ -52,23 +58,37 @@ pub(crate) struct KmallocCaches {
 impl KmallocCaches {
     pub(crate) const fn new() -> Self {
         let caches = [[None; MOST]; KmallocKind::ALL.len()];
-        Self { state: SlabState::Down, small: [0; SMALL / 8], large: [0; 24], most: 0, caches }
+        let (near, far) = ([CacheId::NONE; SMALL / 8], [CacheId::NONE; 32]);
+        Self { state: SlabState::Down, near, far, small: [0; SMALL / 8], large: [0; 32], most: 0, caches }
     }
 
     /// The cache that serves a request; `None` for no bytes and for more than any class has.
     #[inline(always)]
     fn cache_of(&self, bytes: usize, gfp: Gfp) -> Option<CacheId> {
         let last = bytes.wrapping_sub(1);
+        if gfp.intersects(SPECIAL) {
+            return self.special_cache(last, gfp);
+        }
+        if let Some(cache) = self.near.get(last / 8) {
+            return Some(*cache);
+        }
+        if last >= self.most {
+            return None;
+        }
+        Some(self.far[last.ilog2() as usize % 32])
+    }
+
+    /// The same for [`SPECIAL`] requests: `last` is one less than the size.
+    #[cold]
+    fn special_cache(&self, last: usize, gfp: Gfp) -> Option<CacheId> {
         if last >= self.most {
             return None;
         }
         let class = match self.small.get(last / 8) {
             Some(class) => *class,
-            None => self.large[last.ilog2() as usize % 24],
+            None => self.large[last.ilog2() as usize % 32],
         };
-        let special = Gfp::DMA | Gfp::RECLAIMABLE | Gfp::ACCOUNT;
-        let kind = if gfp.intersects(special) { kind_of(gfp) } else { KmallocKind::Normal };
-        self.caches[kind as usize].get(usize::from(class)).copied().flatten()
+        self.caches[kind_of(gfp) as usize].get(usize::from(class)).copied().flatten()
     }
 }
 
@@ -122,6 +142,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         for (bits, class) in table.large.iter_mut().enumerate() {
             *class = class_of(2 << bits);
         }
+        let normal = |class: u8| table.caches[KmallocKind::Normal as usize][usize::from(class)];
+        table.near = table.small.map(|class| normal(class).unwrap_or(CacheId::NONE));
+        table.far = table.large.map(|class| normal(class).unwrap_or(CacheId::NONE));
         table.most = classes.max_size() as usize;
         table.state = SlabState::Up;
         self.kmalloc = table;
