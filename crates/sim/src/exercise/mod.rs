@@ -13,6 +13,7 @@ mod oracle;
 
 use crate::ageing::check::{Violation, replay};
 use crate::pages::{PlainMachine, with_watched_machine};
+pub use model::MASKS;
 use model::Model;
 use pagewright_addr::{NodeId, Order};
 use pagewright_zone::alloc::{NoHooks, PageEvent, PageEvents, Reasons};

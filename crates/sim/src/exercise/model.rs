@@ -23,7 +23,8 @@ enum Owner {
     Pinned,
 }
 
-const MASKS: [Gfp; 6] = [
+/// Masks of all mobilities and urgencies, for random requests.
+pub const MASKS: [Gfp; 6] = [
     Gfp::GFP_KERNEL,
     Gfp::GFP_HIGHUSER_MOVABLE,
     Gfp::GFP_KERNEL.union(Gfp::RECLAIMABLE),

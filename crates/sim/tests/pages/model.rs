@@ -2,20 +2,12 @@
 
 use super::*;
 use pagewright_page::{FrameIdx, Frames};
+use pagewright_sim::exercise::MASKS;
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::random::{Random, from_env};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, Context, NoHooks};
 use std::collections::BTreeMap;
-
-const MASKS: [Gfp; 6] = [
-    Gfp::GFP_KERNEL,
-    Gfp::GFP_HIGHUSER_MOVABLE,
-    Gfp::GFP_KERNEL.union(Gfp::RECLAIMABLE),
-    Gfp::GFP_ATOMIC,
-    Gfp::GFP_KERNEL.union(Gfp::THISNODE),
-    Gfp::GFP_NOWAIT.union(Gfp::MOVABLE),
-];
 
 /// By first index: the frames that somebody has.
 type Held<'a> = BTreeMap<u32, Frames<'a>>;

@@ -8,6 +8,7 @@ use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::reporting::{CAPACITY, Reported, Reporter};
 use pagewright_zone::alloc::{Context, NoHooks};
+use pagewright_zone::buddy::MigrateType;
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -94,6 +95,27 @@ fn what_is_free_is_reported_once_and_again_after_use() {
             assert_eq!(split, 1024 - 32);
             m.allocator.free_pages(cx, block);
             assert_eq!(report_all(m, &host), 1024, "the block that grew together");
+        });
+        expect_all_back(m, &before);
+    });
+}
+
+#[test]
+fn a_pageblock_that_was_reported_is_movable() {
+    with_plain_machine(&small(8192, 1), NoHooks, |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let host = Host::new(m.base.map());
+            touch_all(m, cx);
+            let block = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, order(5)).unwrap();
+            let at = block.start();
+            let migrate = || m.base.pageblocks().migrate_type(at);
+            assert_eq!(migrate(), MigrateType::Unmovable);
+            m.allocator.free_pages(cx, block);
+            m.allocator.drain_local_pages(cx);
+            assert_eq!(migrate(), MigrateType::Unmovable, "freeing alone changes nothing");
+            report_all(m, &host);
+            assert_eq!(migrate(), MigrateType::Movable);
         });
         expect_all_back(m, &before);
     });

@@ -1,7 +1,10 @@
 use super::*;
 use pagewright_page::FrameIdx;
-use pagewright_slab::SlabError;
-use pagewright_slab::slabs::CreateError;
+use pagewright_platform::NoInterrupts;
+use pagewright_sim::slabs::LinearRam;
+use pagewright_slab::slabs::{CreateError, SlabSpace};
+use pagewright_slab::slub::Slub;
+use pagewright_slab::{SlabError, Slabs};
 use pagewright_zone::Gfp;
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
@@ -331,5 +334,17 @@ fn attributes_say_what_the_figures_do() {
             assert_eq!(say(name).is_empty(), name == "ctor");
         }
         assert!(m.slabs.attribute(cache, "no_such").is_none());
+    });
+}
+
+#[test]
+fn a_layout_for_words_of_another_size_is_refused() {
+    with_plain_machine(&small(1), NoHooks, |pages| {
+        let host = size_of::<usize>() as u32;
+        let slub = Slub { word: 12 - host, ..Slub::new(1) };
+        let memory = LinearRam::new(pages.base.map()).unwrap();
+        let space = SlabSpace { slots: &[], lists: &[], cpus: &[] };
+        let made = Slabs::new(*pages.base.map(), memory, NoInterrupts, slub, space, &Silent, 1);
+        assert_eq!(made.err(), Some(CreateError::Word { wanted: 12 - host, host }));
     });
 }

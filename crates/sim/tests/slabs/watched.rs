@@ -2,6 +2,7 @@
 
 use super::*;
 use pagewright_page::FrameIdx;
+use pagewright_slab::SlabContext;
 use pagewright_slab::memory::SlabMemory;
 use pagewright_slab::slabs::{Damage, DebugOptions};
 use pagewright_zone::Gfp;
@@ -57,6 +58,22 @@ fn flip(m: &Machine<'_, '_, '_, '_, '_, '_>, object: NonNull<u8>, at: isize) {
     unsafe { byte.write(!byte.read()) };
 }
 
+/// Frees whatever is in use of a cache; how many objects.
+fn free_all<'k, 'a>(
+    m: &Machine<'_, 'k, '_, '_, '_, 'a>,
+    cx: &SlabContext<'_, 'k, 'a>,
+    cache: CacheId,
+) -> usize {
+    let mut in_use = Vec::new();
+    m.slabs.objects_in_use(cache, |address| in_use.push(address));
+    for &address in &in_use {
+        let object = NonNull::new(m.slabs.memory().pointer(address)).unwrap();
+        // SAFETY: the slabs say that it is in use; freed once, and no test uses it any more.
+        unsafe { m.slabs.free(cx, cache, object) };
+    }
+    in_use.len()
+}
+
 /// Every so many bytes under Miri, where all would take hours.
 const STEP: usize = if cfg!(miri) { 29 } else { 1 };
 
@@ -86,13 +103,7 @@ fn each_byte_that_is_flipped_is_found() {
                     assert_eq!(m.slabs.validate_objects(cache), 0);
                 }
                 m.on_cpu(0, |cx| {
-                    let mut in_use = Vec::new();
-                    m.slabs.objects_in_use(cache, |address| in_use.push(address));
-                    for address in in_use {
-                        let object = NonNull::new(m.slabs.memory().pointer(address)).unwrap();
-                        // SAFETY: freed once.
-                        unsafe { m.slabs.free(cx, cache, object) };
-                    }
+                    free_all(m, cx, cache);
                 });
                 assert_eq!(damages(&kept), []);
             });
@@ -115,14 +126,7 @@ fn a_damaged_object_is_not_taken_back_until_it_is_whole() {
                 assert_eq!(damages(&kept), [expected], "flipped at {at}");
                 flip(m, object, at);
             }
-            let mut in_use = Vec::new();
-            m.slabs.objects_in_use(cache, |address| in_use.push(address));
-            assert_eq!(in_use.len(), 3);
-            for address in in_use {
-                let object = NonNull::new(m.slabs.memory().pointer(address)).unwrap();
-                // SAFETY: freed once.
-                unsafe { m.slabs.free(cx, cache, object) };
-            }
+            assert_eq!(free_all(m, cx, cache), 3);
             assert_eq!(damages(&kept), []);
         });
     });
@@ -189,13 +193,7 @@ fn the_rest_of_a_slab_and_what_its_frames_say_are_looked_at() {
         }
         map.set_data(head, word);
         m.on_cpu(0, |cx| {
-            let mut in_use = Vec::new();
-            m.slabs.objects_in_use(cache, |address| in_use.push(address));
-            for address in in_use {
-                let object = NonNull::new(m.slabs.memory().pointer(address)).unwrap();
-                // SAFETY: freed once.
-                unsafe { m.slabs.free(cx, cache, object) };
-            }
+            free_all(m, cx, cache);
         });
         assert_eq!(damages(&kept), []);
     });
