@@ -134,13 +134,13 @@ fn build_library(work_dir: &Path) -> Result<PathBuf, String> {
 /// Our own C programs, with and without nodes.
 fn run_own_program(work_dir: &Path, library: &Path) -> Result<(), String> {
     let capi = root().join("crates/capi");
-    let sources = ["first_steps.c", "pages.c"];
+    let sources = ["tests/c/first_steps.c", "tests/c/pages.c", "tests/c/slab.c", "examples/driver.c"];
     for (source, numa) in sources.into_iter().flat_map(|s| [(s, &[][..]), (s, &["-DCONFIG_NUMA"])]) {
-        let program = work_dir.join(source.trim_end_matches(".c"));
+        let program = work_dir.join(source.trim_end_matches(".c").replace('/', "-"));
         let mut gcc = Command::new("gcc");
         gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-fsanitize=address,undefined"])
             .args(numa);
-        gcc.arg("-I").arg(capi.join("include")).arg(capi.join("tests/c").join(source)).arg(library);
+        gcc.arg("-I").arg(capi.join("include")).arg(capi.join(source)).arg(library);
         output(gcc.arg("-o").arg(&program))?;
         output(&mut Command::new(&program))?;
     }

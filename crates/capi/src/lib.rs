@@ -1,5 +1,5 @@
-//! Linux 6.1's memblock and page allocator as a C library: `libpagewright_capi.a`, `include/pagewright/memblock.h` and
-//! `include/pagewright/pages.h`.
+//! Linux 6.1's memblock, page allocator and small objects as a C library: `libpagewright_capi.a`, `include/pagewright/memblock.h`,
+//! `include/pagewright/pages.h` and `include/pagewright/slab.h`.
 //!
 //! C code gets the functions `memblock_*` and the global variable `memblock` with the kernel's layout, and may
 //! read and write the variable directly (`memblock.memory.cnt`, `.regions[]`, `.current_limit`, `.bottom_up`).
@@ -28,6 +28,10 @@
 //! library's own metadata, opaque and 32 bytes long. There is no reclaim: an allocation that finds no memory fails, and says so as
 //! Linux does unless its mask forbids it. What must not be freed is printed, counted and left alone.
 //!
+//! # Small objects
+//! [`pagewright_slab_init`] starts caches and `kmalloc` over that page allocator: `include/pagewright/slab.h`. What is wrong with an object is printed as
+//! SLUB prints it, counted by [`pagewright_slab_findings`], and contained.
+//!
 //! # Linux's own tests
 //! `cargo xtask test` links Linux's `tools/testing/memblock` with this library instead of its memblock object.
 //!
@@ -55,6 +59,7 @@ mod layout;
 mod pages;
 mod print;
 mod query;
+mod slabs;
 mod walk;
 
 pub use alloc::*;
@@ -67,6 +72,7 @@ pub use global::{
 pub use layout::{Options, memblock_t, memblock_type, phys_addr_t};
 pub use pages::*;
 pub use query::*;
+pub use slabs::*;
 pub use walk::*;
 
 #[cfg(not(feature = "std"))]

@@ -254,7 +254,7 @@ impl<H: Heap> Global<H> {
         bytes.checked_next_power_of_two()
     }
 
-    fn get(&self, layout: Layout, gfp: Gfp) -> Option<NonNull<u8>> {
+    pub(crate) fn get(&self, layout: Layout, gfp: Gfp) -> Option<NonNull<u8>> {
         let bytes = Self::bytes(layout)?;
         self.heap.with(|slabs, cx| slabs.kmalloc(cx, bytes, gfp)).ok()
     }

@@ -1,7 +1,8 @@
 //! Small objects: caches of equal objects, cut from blocks of pages.
 //!
 //! - [`slabs`]: SLUB. [`Slabs`] makes caches over a page allocator, gives objects and takes them back, on all processors at once; kmalloc over that.
-//! - [`heap`]: the same for Rust: caches of a type ([`KmemCache`]), and a global allocator ([`Global`]).
+//! - [`heap`]: the same for Rust: caches of a type ([`KmemCache`]), and a global allocator ([`Global`]), which with the feature `allocator-api2` is one
+//!   for single collections too.
 //! - [`slub`]: the geometry of a cache, as Linux 6.1 chooses it: bytes for each object, objects in a slab, pages of a slab, and how
 //!   much is kept near a processor and a node.
 //! - [`kmalloc`]: the size classes of an architecture, their names and kinds.
@@ -23,6 +24,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "allocator-api2")]
+mod collections;
 mod error;
 pub mod flags;
 pub mod heap;

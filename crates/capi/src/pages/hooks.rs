@@ -11,7 +11,7 @@ use pagewright_zone::alloc::report::{Failure, NoCounts};
 
 /// Memory at its linear address; no reclaim.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CHooks;
+pub(crate) struct CHooks;
 
 impl Hooks for CHooks {
     fn zero(&self, frames: &Frames<'_>) {

@@ -68,21 +68,21 @@ type Allocator = PageAllocator<'static, 'static, 'static, 'static, NoInterrupts,
 type At<'c> = Context<'c, 'static, 'static>;
 
 /// The allocator, and how C names pages.
-struct Machine {
-    allocator: Allocator,
-    base: Base<'static>,
+pub(crate) struct Machine {
+    pub(crate) allocator: Allocator,
+    pub(crate) base: Base<'static>,
     cpus: &'static [Cpu<'static, 'static>],
-    node: NodeId,
+    pub(crate) node: NodeId,
     /// Where `struct page` number 0 is.
     first_slot: usize,
-    linear: PhysToVirt,
-    shift: PageShift,
+    pub(crate) linear: PhysToVirt,
+    pub(crate) shift: PageShift,
 }
 
 static mut MACHINE: Option<Machine> = None;
 
 /// The allocator, once it is in service.
-fn machine() -> Option<&'static Machine> {
+pub(crate) fn machine() -> Option<&'static Machine> {
     // SAFETY: one thread at a time uses the library (crate head); the variable is written once, before anybody has a reference to what
     // is in it.
     unsafe { (&raw const MACHINE).as_ref() }?.as_ref()
@@ -90,7 +90,7 @@ fn machine() -> Option<&'static Machine> {
 
 impl Machine {
     /// Runs an operation on the machine's CPU.
-    fn run<R>(&self, f: impl FnOnce(&Allocator, &At<'_>) -> R) -> R {
+    pub(crate) fn run<R>(&self, f: impl FnOnce(&Allocator, &At<'_>) -> R) -> R {
         // SAFETY: one thread at a time uses the library (crate head), and what it did before happened before.
         let here = unsafe { self.cpus[0].here() };
         f(&self.allocator, &Context::new(here, self.node))

@@ -75,7 +75,7 @@ fn a_zeroed_object_is_zero_whatever_it_held() {
 }
 
 /// Writes a pattern that must survive while objects are free.
-unsafe fn construct(object: NonNull<u8>) {
+unsafe extern "C" fn construct(object: NonNull<u8>) {
     // SAFETY: the cache's objects have 64 bytes.
     unsafe { object.write_bytes(0xc7, 64) };
 }

@@ -39,6 +39,11 @@ fn objects_of_a_type_are_dropped_and_freed() {
 }
 
 #[test]
+fn a_driver_s_example_runs() {
+    super::driver::main();
+}
+
+#[test]
 fn a_forgotten_object_keeps_its_cache() {
     with_plain_machine(&small(1), NoHooks, |pages| {
         with_slabs(pages, &[NodeId::ZERO], 8, &Silent, |m| {
@@ -104,6 +109,73 @@ fn the_global_allocator_serves_any_layout() {
             let too_large = Layout::from_size_align(5 << 20, 1).unwrap();
             // SAFETY: the layout has bytes.
             assert!(unsafe { global.alloc(too_large) }.is_null());
+            assert_eq!(m.slabs.findings(), 0);
+        });
+    });
+}
+
+#[test]
+fn collections_live_in_slabs() {
+    use allocator_api2::boxed::Box;
+    use allocator_api2::vec::Vec;
+    with_places(&small(1), 64, &Silent, |m| {
+        m.on_cpu(0, |cx| {
+            let slabs = Global::new(HeapOn::new(&m.slabs, cx));
+            let boxed = Box::try_new_in([7_u8; 300], &slabs).unwrap();
+            let mut grown = Vec::new_in(&slabs);
+            for n in 0..5000_u64 {
+                grown.push(n);
+            }
+            assert!(grown.iter().copied().eq(0..5000));
+            let at = core::ptr::NonNull::from(&grown[0]).cast();
+            assert!(m.slabs.ksize(at) >= 8 * 5000, "in kmalloc's memory");
+            grown.truncate(3);
+            grown.shrink_to_fit();
+            assert_eq!(*grown, [0, 1, 2]);
+            assert_eq!(*boxed, [7; 300]);
+            // A failure says so and leaves everything as it was.
+            m.slabs.fail_nth(1);
+            assert!(grown.try_reserve(1 << 20).is_err());
+            m.slabs.fail_nth(0);
+            assert_eq!(*grown, [0, 1, 2]);
+            assert!(Box::try_new_in((), &slabs).is_ok(), "nothing needs nothing");
+        });
+    });
+}
+
+#[test]
+fn blocks_change_their_size_and_alignment() {
+    use allocator_api2::alloc::Allocator;
+    let layout = |size, align| Layout::from_size_align(size, align).unwrap();
+    with_places(&small(1), 64, &Silent, |m| {
+        m.on_cpu(0, |cx| {
+            let slabs = Global::new(HeapOn::new(&m.slabs, cx));
+            let all = |at: core::ptr::NonNull<[u8]>, from: usize, to: usize, byte: u8| {
+                // SAFETY: so many bytes are allocated there and were written.
+                (from..to).all(|n| unsafe { at.cast::<u8>().add(n).read() } == byte)
+            };
+            let (mut old, mut at) = (layout(0, 4), slabs.allocate(layout(0, 4)).unwrap());
+            let steps =
+                [(8, 8), (40, 8), (40, 64), (5000, 1024), (9000, 4), (20, 256), (0, 1), (16, 16), (1, 4096)];
+            for (size, align) in steps {
+                let new = layout(size, align);
+                let (at_, kept) = (at.cast(), old.size().min(size));
+                // SAFETY: allocated here with the layout `old`, and used by its new address from now on.
+                at = unsafe {
+                    match size >= old.size() {
+                        true => slabs.grow_zeroed(at_, old, new).unwrap(),
+                        false => slabs.shrink(at_, old, new).unwrap(),
+                    }
+                };
+                assert!(at.len() == size && at.cast::<u8>().addr().get().is_multiple_of(align), "{new:?}");
+                assert!(all(at, 0, kept, 0x5a) && all(at, kept, size, 0), "{new:?}");
+                // SAFETY: so many bytes are allocated there.
+                unsafe { at.cast::<u8>().write_bytes(0x5a, size) };
+                old = new;
+            }
+            // SAFETY: allocated here with this layout, and used no more.
+            unsafe { slabs.deallocate(at.cast(), old) };
+            assert!(slabs.allocate(layout(5 << 20, 1)).is_err());
             assert_eq!(m.slabs.findings(), 0);
         });
     });

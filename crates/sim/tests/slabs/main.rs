@@ -1,5 +1,7 @@
 //! SLUB on hosted machines: facts, a model with contents, threads, and every way to fail.
 
+#[path = "../../examples/driver.rs"]
+mod driver;
 mod facts;
 mod heap;
 mod kmalloc;

@@ -264,7 +264,7 @@ fn an_overrun_is_told_with_its_bytes() {
 
 #[test]
 fn a_constructed_object_is_not_poisoned() {
-    unsafe fn seven(object: NonNull<u8>) {
+    unsafe extern "C" fn seven(object: NonNull<u8>) {
         // SAFETY: `Ctor`: an object of 24 bytes.
         unsafe { object.write_bytes(7, 24) };
     }

@@ -23,13 +23,27 @@ impl CacheId {
     pub(crate) const fn index(self) -> usize {
         self.0.index() as usize
     }
+
+    /// The handle as a number, never 0, for callers who can keep nothing else (C).
+    pub const fn to_raw(self) -> u32 {
+        self.0.index() | self.0.generation() << OwnerHandle::INDEX_BITS
+    }
+
+    /// The handle of a number. One that never was a cache's is as stale as one of a destroyed cache. `None` for what is no handle.
+    pub const fn from_raw(raw: u32) -> Option<Self> {
+        let index = raw & ((1 << OwnerHandle::INDEX_BITS) - 1);
+        match OwnerHandle::new(index, raw >> OwnerHandle::INDEX_BITS) {
+            Some(handle) => Some(Self(handle)),
+            None => None,
+        }
+    }
 }
 
 /// Fills a new object once, when its slab is made (`ctor`): the object keeps that while it is free.
 ///
 /// # Safety
 /// It is called with the address of an object of the cache's size and alignment, writes inside it only, and calls no allocator.
-pub type Ctor = unsafe fn(NonNull<u8>);
+pub type Ctor = unsafe extern "C" fn(NonNull<u8>);
 
 /// Most bytes of a cache's name.
 pub const NAME_BYTES: usize = 32;

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Linux 6.1's small objects (SLUB), served by libpagewright_capi.a: caches of equal objects, and kmalloc. The functions are described in the
+ * documentation of the Rust package pagewright-capi.
+ *
+ * The program
+ *   - starts the page allocator (<pagewright/pages.h>), with `virt_offset` a multiple of the largest block's size, then calls
+ *     pagewright_slab_init once;
+ *   - uses objects from one thread at a time, and not from inside a hook;
+ *   - takes a struct kmem_cache pointer for a name, behind which nothing lies.
+ *
+ * What is found to be wrong with an object (freed twice, no object's address, another cache's, written while it was free) is printed
+ * as SLUB prints it, counted by pagewright_slab_findings, and not done or not handed out. Caches are watched closely by SLAB_POISON,
+ * SLAB_RED_ZONE, SLAB_STORE_USER and SLAB_CONSISTENCY_CHECKS, or by the options' `debug`.
+ *
+ * Link with -lpagewright_capi. 64-bit programs only.
+ */
+#ifndef PAGEWRIGHT_SLAB_H
+#define PAGEWRIGHT_SLAB_H
+
+#include <pagewright/pages.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef unsigned int slab_flags_t;
+struct kmem_cache;
+
+/* Set before pagewright_slab_init. */
+struct pagewright_slab_options {
+	unsigned int caches;   /* how many there can be at once, kmalloc's included; 256 at first */
+	unsigned int min_size; /* ARCH_KMALLOC_MINALIGN: kmalloc's least size and alignment; 8 at first */
+	bool accounted;        /* whether __GFP_ACCOUNT has caches of its own; false at first */
+	const char *debug;     /* what stands behind slub_debug=, or NULL (at first); it must stay */
+	uint64_t seed;         /* what free pointers and orders are mixed with; any number but 0 */
+};
+
+extern struct pagewright_slab_options pagewright_slab_options;
+
+/* 0, or -EBUSY, -EINVAL, -ENOMEM. */
+int pagewright_slab_init(void);
+bool slab_is_available(void);
+/* How often something was found to be wrong. */
+unsigned long pagewright_slab_findings(void);
+/* The n-th allocation of an object from now on fails, 1 being the next; 0 ends it. */
+void pagewright_slab_fail_nth(unsigned int n);
+/* Prints /proc/slabinfo. */
+void pagewright_print_slabinfo(void);
+/* Whether user space may be given n bytes at p: see useroffset and usersize. */
+bool pagewright_may_copy(const void *p, size_t n);
+
+#define SLAB_CONSISTENCY_CHECKS 0x00000100u
+#define SLAB_RED_ZONE 0x00000400u
+#define SLAB_POISON 0x00000800u
+#define SLAB_HWCACHE_ALIGN 0x00002000u
+#define SLAB_CACHE_DMA 0x00004000u
+#define SLAB_STORE_USER 0x00010000u
+#define SLAB_RECLAIM_ACCOUNT 0x00020000u
+#define SLAB_PANIC 0x00040000u
+#define SLAB_TYPESAFE_BY_RCU 0x00080000u
+#define SLAB_ACCOUNT 0x04000000u
+/* These mean nothing here. */
+#define SLAB_MEM_SPREAD 0x00100000u
+#define SLAB_TRACE 0x00200000u
+#define SLAB_NOLEAKTRACE 0x00800000u
+#define SLAB_FAILSLAB 0x02000000u
+#define SLAB_NO_USER_FLAGS 0x10000000u
+
+/* Where memory of no bytes lies. */
+#define ZERO_SIZE_PTR ((void *)16)
+#define ZERO_OR_NULL_PTR(p) ((unsigned long)(p) <= (unsigned long)ZERO_SIZE_PTR)
+
+struct kmem_cache *kmem_cache_create(const char *name, unsigned int size, unsigned int align, slab_flags_t flags,
+				     void (*ctor)(void *));
+struct kmem_cache *kmem_cache_create_usercopy(const char *name, unsigned int size, unsigned int align,
+					      slab_flags_t flags, unsigned int useroffset,
+					      unsigned int usersize, void (*ctor)(void *));
+void kmem_cache_destroy(struct kmem_cache *s);
+int kmem_cache_shrink(struct kmem_cache *s);
+unsigned int kmem_cache_size(struct kmem_cache *s);
+void *kmem_cache_alloc(struct kmem_cache *s, gfp_t gfp);
+void *kmem_cache_zalloc(struct kmem_cache *s, gfp_t gfp);
+void *kmem_cache_alloc_node(struct kmem_cache *s, gfp_t gfp, int nid);
+void kmem_cache_free(struct kmem_cache *s, void *object);
+int kmem_cache_alloc_bulk(struct kmem_cache *s, gfp_t gfp, size_t size, void **p);
+void kmem_cache_free_bulk(struct kmem_cache *s, size_t size, void **p);
+
+/* A cache for a struct, by its name. */
+#define KMEM_CACHE(type, flags)                                                                             \
+	kmem_cache_create(#type, sizeof(struct type), __alignof__(struct type), (flags), NULL)
+
+void *kmalloc(size_t size, gfp_t gfp);
+void *kmalloc_node(size_t size, gfp_t gfp, int nid);
+void *kzalloc(size_t size, gfp_t gfp);
+void *kzalloc_node(size_t size, gfp_t gfp, int nid);
+void *kmalloc_array(size_t n, size_t size, gfp_t gfp);
+void *kcalloc(size_t n, size_t size, gfp_t gfp);
+void *krealloc(const void *p, size_t size, gfp_t gfp);
+void *krealloc_array(void *p, size_t n, size_t size, gfp_t gfp);
+void kfree(const void *p);
+void kfree_sensitive(const void *p);
+void kfree_bulk(size_t size, void **p);
+size_t ksize(const void *p);
+void *kmemdup(const void *src, size_t len, gfp_t gfp);
+char *kstrdup(const char *s, gfp_t gfp);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,147 @@
+//! `kmalloc` and its relatives.
+
+use super::caches::{mask, node, pointer};
+use super::slabs;
+use crate::pages::gfp_t;
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr::{NonNull, null_mut};
+use pagewright_zone::Gfp;
+
+/// Memory of so many bytes, or null. No bytes are at ZERO_SIZE_PTR (16), where nobody may look.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmalloc(size: usize, gfp: gfp_t) -> *mut c_void {
+    pointer(slabs().and_then(|s| s.run(|slabs, cx| slabs.kmalloc(cx, size, mask(gfp)).ok()).flatten()))
+}
+
+/// The same near a node; a negative one is the CPU's.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmalloc_node(size: usize, gfp: gfp_t, nid: c_int) -> *mut c_void {
+    let Some(nid) = node(nid) else { return kmalloc(size, gfp) };
+    let found =
+        slabs().and_then(|s| s.run(|slabs, cx| slabs.kmalloc_node(cx, size, mask(gfp), nid).ok()).flatten());
+    pointer(found)
+}
+
+/// The same, full of zeroes.
+#[unsafe(no_mangle)]
+pub extern "C" fn kzalloc(size: usize, gfp: gfp_t) -> *mut c_void {
+    kmalloc(size, gfp | Gfp::ZERO.bits())
+}
+
+/// The same near a node.
+#[unsafe(no_mangle)]
+pub extern "C" fn kzalloc_node(size: usize, gfp: gfp_t, nid: c_int) -> *mut c_void {
+    kmalloc_node(size, gfp | Gfp::ZERO.bits(), nid)
+}
+
+/// An array of `n` elements, or null, also if no number says how large that is.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmalloc_array(n: usize, size: usize, gfp: gfp_t) -> *mut c_void {
+    n.checked_mul(size).map_or(null_mut(), |bytes| kmalloc(bytes, gfp))
+}
+
+/// The same, full of zeroes.
+#[unsafe(no_mangle)]
+pub extern "C" fn kcalloc(n: usize, size: usize, gfp: gfp_t) -> *mut c_void {
+    kmalloc_array(n, size, gfp | Gfp::ZERO.bits())
+}
+
+/// Makes memory larger or smaller, and returns where it is then; null leaves it as it was. A null pointer is allocated anew, no bytes free it.
+///
+/// # Safety
+/// `p` is null, ZERO_SIZE_PTR, or memory that [`kfree`] could free; unless this fails nobody uses it from now on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn krealloc(p: *const c_void, size: usize, gfp: gfp_t) -> *mut c_void {
+    let old = NonNull::new(p.cast_mut().cast::<u8>());
+    let Some(service) = slabs() else { return null_mut() };
+    // SAFETY: as the caller says.
+    pointer(service.run(|slabs, cx| unsafe { slabs.krealloc(cx, old, size, mask(gfp)) }.ok()).flatten())
+}
+
+/// The same for an array.
+///
+/// # Safety
+/// As for [`krealloc`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn krealloc_array(p: *mut c_void, n: usize, size: usize, gfp: gfp_t) -> *mut c_void {
+    match n.checked_mul(size) {
+        // SAFETY: as the caller says.
+        Some(bytes) => unsafe { krealloc(p, bytes, gfp) },
+        None => null_mut(),
+    }
+}
+
+/// Frees memory of any of these functions, or an object of any cache. Null and ZERO_SIZE_PTR are nothing.
+///
+/// # Safety
+/// It was allocated here, and nobody uses it from now on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kfree(p: *const c_void) {
+    let (Some(service), Some(memory)) = (slabs(), NonNull::new(p.cast_mut().cast::<u8>())) else { return };
+    // SAFETY: as the caller says.
+    let _ = service.run(|slabs, cx| unsafe { slabs.kfree(cx, memory) });
+}
+
+/// The same, with all of it zeroed before.
+///
+/// # Safety
+/// As for [`kfree`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kfree_sensitive(p: *const c_void) {
+    // SAFETY: so many bytes of it are the caller's, who gives them up. Of what was not allocated there are none.
+    unsafe {
+        p.cast_mut().cast::<u8>().write_bytes(0, ksize(p));
+        kfree(p);
+    }
+}
+
+/// Frees all of an array ([`super::kmem_cache_free_bulk`] without a cache).
+///
+/// # Safety
+/// `p` has `size` pointers that [`kfree`] may be given.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kfree_bulk(size: usize, p: *mut *mut c_void) {
+    // SAFETY: as the caller says.
+    unsafe { super::kmem_cache_free_bulk(null_mut(), size, p) };
+}
+
+/// How many bytes may be used of what was allocated; 0 of null, of ZERO_SIZE_PTR, and of what was not.
+#[unsafe(no_mangle)]
+pub extern "C" fn ksize(p: *const c_void) -> usize {
+    let memory = NonNull::new(p.cast_mut().cast::<u8>());
+    slabs().zip(memory).map_or(0, |(s, memory)| s.slabs.ksize(memory))
+}
+
+/// Whether user space may be given these bytes (`__check_object_size`): inside one object, and inside the part of it that its cache's creator named.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagewright_may_copy(p: *const c_void, n: usize) -> bool {
+    let memory = NonNull::new(p.cast_mut().cast::<u8>());
+    slabs().zip(memory).is_some_and(|(s, memory)| s.slabs.may_copy(memory, n))
+}
+
+/// A copy of memory, or null.
+///
+/// # Safety
+/// `src` has `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmemdup(src: *const c_void, len: usize, gfp: gfp_t) -> *mut c_void {
+    let copy = kmalloc(len, gfp);
+    if !copy.is_null() {
+        // SAFETY: the caller has so many bytes at one, and so many were just allocated at the other.
+        unsafe { copy.cast::<u8>().copy_from_nonoverlapping(src.cast(), len) };
+    }
+    copy
+}
+
+/// A copy of a text, or null, which is also what null's copy is.
+///
+/// # Safety
+/// `s` is null or a NUL-terminated text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kstrdup(s: *const c_char, gfp: gfp_t) -> *mut c_char {
+    if s.is_null() {
+        return null_mut();
+    }
+    // SAFETY: as the caller says; the copy has the NUL too.
+    unsafe { kmemdup(s.cast(), core::ffi::CStr::from_ptr(s).count_bytes() + 1, gfp).cast() }
+}

@@ -1,0 +1,251 @@
+//! Small objects for C: `include/pagewright/slab.h`.
+//!
+//! A `struct kmem_cache *` is no pointer but a handle, so a stale one is recognised. What is wrong with objects is printed as SLUB
+//! prints it, counted ([`pagewright_slab_findings`]), and contained.
+//!
+//! [`slabs`] is the one place that touches the global value.
+
+mod caches;
+mod kmalloc;
+mod memory;
+
+pub use caches::*;
+pub use kmalloc::*;
+
+use crate::global::options;
+use crate::pages::machine;
+use crate::print::Text;
+use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong};
+use memory::LinearMemory;
+use pagewright_addr::Order;
+use pagewright_page::FrameIdx;
+use pagewright_platform::carve::bytes_for;
+use pagewright_platform::{Carve, Mutex, NoInterrupts, PerCpu};
+use pagewright_slab::kmalloc::{Classes, KmallocKind};
+use pagewright_slab::memory::{PagesFor, SlabMemory};
+use pagewright_slab::slabs::{
+    CpuSlabs, DebugOptions, NodeSlabs, Report, Reports, Requests, Row, SlabContext, SlabCpu, SlabSpace, Slot,
+};
+use pagewright_slab::slub::Slub;
+use pagewright_zone::Gfp;
+
+const ENOMEM: c_int = 12;
+const EBUSY: c_int = 16;
+const EINVAL: c_int = 22;
+
+/// `struct pagewright_slab_options`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SlabOptions {
+    /// How many caches there can be at once, those of `kmalloc` included; 256 at first.
+    pub caches: c_uint,
+    /// The least size that `kmalloc` has a cache for, and the alignment of every object (`ARCH_KMALLOC_MINALIGN`); 8 at first.
+    pub min_size: c_uint,
+    /// Whether there are caches for `__GFP_ACCOUNT`; false at first.
+    pub accounted: bool,
+    /// What stands behind `slub_debug=`, or null, as at first.
+    pub debug: *const c_char,
+    /// What free pointers and the order of free objects are mixed with; any number but 0.
+    pub seed: u64,
+}
+
+/// See [`SlabOptions`]. Set it before [`pagewright_slab_init`].
+#[unsafe(no_mangle)]
+pub static mut pagewright_slab_options: SlabOptions = SlabOptions {
+    caches: 256,
+    min_size: 8,
+    accounted: false,
+    debug: core::ptr::null(),
+    seed: 0x9e37_79b9_7f4a_7c15,
+};
+
+type Slabs = pagewright_slab::Slabs<'static, 'static, NoInterrupts, LinearMemory>;
+type At<'c> = SlabContext<'c, 'static, 'static>;
+
+/// The slabs in service, and their one processor.
+struct Service {
+    slabs: Slabs,
+    cpus: &'static [SlabCpu<'static>],
+}
+
+static mut SERVICE: Option<Service> = None;
+
+/// The slabs, once they are in service.
+fn slabs() -> Option<&'static Service> {
+    // SAFETY: one thread at a time uses the library (crate head); the variable is written once, before anybody has a reference to what
+    // is in it.
+    unsafe { (&raw const SERVICE).as_ref() }?.as_ref()
+}
+
+impl Service {
+    /// Runs an operation on the machine's processor.
+    fn run<R>(&self, f: impl FnOnce(&Slabs, &At<'_>) -> R) -> Option<R> {
+        let machine = machine()?;
+        Some(machine.run(|allocator, context| {
+            let pages = PagesFor { allocator, context };
+            // SAFETY: one thread at a time uses the library (crate head), and what it did before happened before.
+            let here = unsafe { self.cpus[0].here() };
+            f(&self.slabs, &SlabContext::new(here, machine.node, &pages))
+        }))
+    }
+}
+
+/// Prints what is found to be wrong.
+struct Printed;
+
+impl Reports for Printed {
+    fn report(&self, report: &Report) {
+        Text::new(&options()).line(format_args!("{report}"));
+    }
+}
+
+/// Starts the slabs over the page allocator, and with them `kmalloc` (`kmem_cache_init`, `kmem_cache_init_late`).
+///
+/// Returns 0, or a negative error number: `-EBUSY` if they are in service already, `-EINVAL` for options that make no sense, or if there is no
+/// page allocator yet, `-ENOMEM` if that has no room for the tables. Nothing has changed then.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagewright_slab_init() -> c_int {
+    if slabs().is_some() {
+        return -EBUSY;
+    }
+    // SAFETY: one thread at a time uses the library (crate head); always initialised.
+    let wanted = unsafe { (&raw const pagewright_slab_options).read() };
+    match start(&wanted) {
+        Ok(service) => {
+            // SAFETY: as above; there was none, so nobody has a reference to it.
+            unsafe { SERVICE = Some(service) };
+            0
+        }
+        Err(number) => -number,
+    }
+}
+
+/// The tables of so many caches, on so many nodes.
+fn bytes(caches: usize, nodes: usize) -> u64 {
+    bytes_for::<Slot>(caches)
+        + bytes_for::<Mutex<NodeSlabs>>(caches * nodes)
+        + bytes_for::<Row>(caches)
+        + bytes_for::<SlabCpu<'_>>(1)
+}
+
+fn start(wanted: &SlabOptions) -> Result<Service, c_int> {
+    let machine = machine().ok_or(EINVAL)?;
+    let classes = Classes {
+        page_shift: machine.shift,
+        min_size: wanted.min_size,
+        min_align: wanted.min_size,
+        accounted: wanted.accounted,
+        dma: machine.allocator.zones().iter().any(|z| z.kind() == pagewright_zone::ZoneKind::Dma),
+    };
+    let sound = wanted.min_size.is_power_of_two() && (8..=4096).contains(&wanted.min_size);
+    let kinds = KmallocKind::ALL.iter().filter(|&&kind| classes.has(kind)).count();
+    let caches = wanted.caches as usize;
+    // One place more, for the slabs' own cache.
+    if !sound || wanted.seed == 0 || caches <= classes.sizes().count() * kinds {
+        return Err(EINVAL);
+    }
+    let debug = options_of(wanted)?;
+    let memory = LinearMemory::new(machine).ok_or(EINVAL)?;
+    let nodes = machine.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
+    let pages = machine.shift.pages_for(bytes(caches, nodes)).next_power_of_two();
+    let order = u8::try_from(pages.ilog2()).ok().and_then(Order::new).ok_or(ENOMEM)?;
+    let block = machine.run(|all, cx| all.alloc_pages(cx, Gfp::GFP_KERNEL, order)).map_err(|_| ENOMEM)?;
+    let made = tables(memory, block.start(), order, (caches, nodes), wanted.seed);
+    let made = made.and_then(|service| begin(service, debug, &classes));
+    match made {
+        // The block is the tables' for good: its token goes, the memory stays theirs.
+        Ok(service) => {
+            drop(block);
+            Ok(service)
+        }
+        Err(number) => {
+            machine.run(|all, cx| all.free_pages(cx, block));
+            Err(number)
+        }
+    }
+}
+
+/// What is to be watched.
+fn options_of(wanted: &SlabOptions) -> Result<DebugOptions<'static>, c_int> {
+    if wanted.debug.is_null() {
+        return Ok(DebugOptions::NONE);
+    }
+    // SAFETY: a NUL-terminated text that stays for good (header).
+    let text = unsafe { CStr::from_ptr(wanted.debug) }.to_str().map_err(|_| EINVAL)?;
+    DebugOptions::parse(text).map_err(|e| {
+        Text::new(&options()).line(format_args!("{e}"));
+        EINVAL
+    })
+}
+
+/// Slabs whose tables lie in a block that is nobody else's.
+fn tables(
+    memory: LinearMemory,
+    block: FrameIdx,
+    order: Order,
+    (caches, nodes): (usize, usize),
+    seed: u64,
+) -> Result<Service, c_int> {
+    let machine = machine().ok_or(EINVAL)?;
+    let first = memory.address(block).and_then(|at| core::ptr::NonNull::new(memory.pointer(at)));
+    let bytes = (order.pages() * machine.shift.bytes()) as usize;
+    // SAFETY: the caller has the block's token and keeps it for as long as the tables are used; C makes it accessible (header).
+    let mut room = unsafe { Carve::new(first.ok_or(ENOMEM)?, bytes) };
+    let slots: &[Slot] = room.slice(caches, Slot::new).ok_or(ENOMEM)?;
+    let lists: &[_] = room.slice(caches * nodes, || Mutex::new(NodeSlabs::new())).ok_or(ENOMEM)?;
+    let mut rows = Some(room.slice(caches, Row::new).ok_or(ENOMEM)?);
+    let cpus: &[SlabCpu<'_>] = room
+        .slice(1, || PerCpu::new(Requests::new(), CpuSlabs::new(rows.take().unwrap_or_default(), seed)))
+        .ok_or(ENOMEM)?;
+    let given = options();
+    let slub = Slub {
+        page_shift: machine.shift,
+        cache_line: given.cache_line,
+        largest: u8::try_from(given.max_order.wrapping_sub(1)).ok().and_then(Order::new).ok_or(EINVAL)?,
+        ..Slub::new(1)
+    };
+    let space = SlabSpace { slots, lists, cpus };
+    let slabs =
+        pagewright_slab::Slabs::new(*machine.base.map(), memory, NoInterrupts, slub, space, &Printed, seed)
+            .map_err(|_| EINVAL)?;
+    Ok(Service { slabs, cpus })
+}
+
+fn begin(mut service: Service, debug: DebugOptions<'static>, classes: &Classes) -> Result<Service, c_int> {
+    service.slabs.watch(debug);
+    service.slabs.create_kmalloc_caches(classes).map_err(|_| EINVAL)?;
+    service.slabs.init_late();
+    Ok(service)
+}
+
+/// Whether the slabs are in service (`slab_is_available`).
+#[unsafe(no_mangle)]
+pub extern "C" fn slab_is_available() -> bool {
+    slabs().is_some()
+}
+
+/// How often something was found to be wrong with an object.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagewright_slab_findings() -> c_ulong {
+    slabs().map_or(0, |s| s.slabs.findings())
+}
+
+/// Lets the `n`-th allocation of an object from now on fail, 1 being the next; 0 ends it.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagewright_slab_fail_nth(n: c_uint) {
+    if let Some(service) = slabs() {
+        service.slabs.fail_nth(n);
+    }
+}
+
+/// Prints `/proc/slabinfo`.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagewright_print_slabinfo() {
+    use core::fmt::Write;
+    if let Some(service) = slabs() {
+        let mut text = Text::new(&options());
+        // Writing to this never fails.
+        let _ = write!(text, "{}", service.slabs.slabinfo());
+        text.end();
+    }
+}
