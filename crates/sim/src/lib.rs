@@ -29,6 +29,7 @@
 
 pub mod ageing;
 mod allocator;
+pub mod designs;
 pub mod exercise;
 mod metadata;
 pub mod mmu;

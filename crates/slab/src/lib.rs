@@ -30,8 +30,11 @@ mod error;
 pub mod flags;
 pub mod heap;
 pub mod kmalloc;
+mod large;
 pub mod memory;
+pub mod objects;
 pub mod slabs;
+pub mod slob;
 pub mod slub;
 
 pub use error::GeometryError;

@@ -162,15 +162,7 @@ impl Slub {
     /// The alignment that a cache gets (`calculate_alignment`): what was asked for, a whole word, and with HWCACHE_ALIGN the
     /// smallest part of a cache line that holds an object.
     pub fn alignment(&self, spec: &ObjectSpec) -> u64 {
-        let mut align = spec.align;
-        if spec.flags.contains(CacheFlags::HWCACHE_ALIGN) {
-            let mut line = u64::from(self.cache_line);
-            while line > 1 && spec.size <= line / 2 {
-                line /= 2;
-            }
-            align = align.max(line);
-        }
-        align.max(1).next_multiple_of(self.word.into())
+        alignment(spec, self.cache_line, self.word)
     }
 
     /// What an object is made of; what concerns slabs is left empty.
@@ -271,6 +263,19 @@ impl Slub {
 /// The smallest order that holds so many bytes (`get_order`), if there is one.
 const fn order_for(bytes: u64, page_shift: PageShift) -> Option<Order> {
     Order::new(page_shift.pages_for(bytes).next_power_of_two().trailing_zeros() as u8)
+}
+
+/// The alignment of a cache on a kernel with such cache lines and words; see [`Slub::alignment`].
+pub(crate) fn alignment(spec: &ObjectSpec, cache_line: u32, word: u32) -> u64 {
+    let mut align = spec.align;
+    if spec.flags.contains(CacheFlags::HWCACHE_ALIGN) {
+        let mut line = u64::from(cache_line);
+        while line > 1 && spec.size <= line / 2 {
+            line /= 2;
+        }
+        align = align.max(line);
+    }
+    align.max(1).next_multiple_of(word.into())
 }
 
 /// Free objects that a processor may keep in partial slabs: few large ones, many small ones.

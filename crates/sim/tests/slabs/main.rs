@@ -1,5 +1,6 @@
-//! SLUB on hosted machines: facts, a model with contents, threads, and every way to fail.
+//! Small objects on hosted machines: facts, a model with contents, threads, and every way to fail. What is said of no design is said of SLUB.
 
+mod designs;
 #[path = "../../examples/driver.rs"]
 mod driver;
 mod facts;
@@ -10,8 +11,9 @@ mod model;
 mod threads;
 mod watched;
 
+use designs::{end, on_design};
 use pagewright_addr::{NodeId, Order};
-use pagewright_sim::pages::{PlainMachine, with_plain_machine};
+use pagewright_sim::pages::{Pages, PlainMachine, with_plain_machine};
 use pagewright_sim::slabs::{HostedSlabs, with_slabs};
 use pagewright_slab::slabs::{CacheSpec, DestroyError, Destroyed, Report, Reports, Silent};
 use pagewright_slab::{CacheFlags, CacheId};
@@ -35,13 +37,13 @@ fn node(n: u16) -> NodeId {
 }
 
 /// Free blocks by zone and order, all types together.
-fn free_blocks(m: &Machine<'_, '_, '_, '_, '_, '_>) -> Vec<u64> {
-    let allocator = &m.pages.allocator;
-    for cpu in 0..m.pages.cpus() {
-        m.pages.on_cpu(cpu, |cx| allocator.drain_local_pages(cx));
+fn free_blocks(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> Vec<u64> {
+    let allocator = &pages.allocator;
+    for cpu in 0..pages.cpus() {
+        pages.on_cpu(cpu, |cx| allocator.drain_local_pages(cx));
     }
     let types = pagewright_zone::buddy::MigrateType::ALL;
-    let orders = (0..=m.pages.base.largest_order().get()).map(|n| Order::new(n).unwrap());
+    let orders = (0..=pages.base.largest_order().get()).map(|n| Order::new(n).unwrap());
     let zones = allocator.zones().iter().map(|z| z.id());
     zones
         .flat_map(|zone| orders.clone().map(move |order| (zone, order)))
@@ -78,7 +80,7 @@ fn with_places(
 ) {
     with_plain_machine(machine, NoHooks, |pages| {
         with_slabs(pages, &machine.cpus, places, reports, |m| {
-            let before = free_blocks(m);
+            let before = free_blocks(m.pages);
             f(m);
             // SAFETY: nobody else destroys caches here.
             let mut caches: Vec<_> = unsafe { m.slabs.ids() }.collect();
@@ -91,7 +93,7 @@ fn with_places(
                 m.on_cpu(cpu, |cx| m.slabs.flush_cpu(cx));
             }
             m.on_cpu(0, |cx| assert!(!m.slabs.shrink(cx, own), "the cache of rooms has slabs yet"));
-            assert_eq!(free_blocks(m), before, "every page is back");
+            assert_eq!(free_blocks(m.pages), before, "every page is back");
             m.pages.allocator.validate().unwrap();
             m.pages.base.map().validate().unwrap();
         });

@@ -127,9 +127,9 @@ impl<'n> CacheSpec<'n> {
     }
 }
 
-/// A cache's figures, which do not change while it exists.
+/// A SLUB cache's figures, which do not change while it exists.
 #[derive(Debug)]
-pub(crate) struct Info {
+pub struct Info {
     pub(crate) name: CacheName,
     pub(crate) geometry: Geometry,
     pub(crate) flags: CacheFlags,
@@ -246,12 +246,12 @@ fn stride(objects: u32, fewer: u32, random: u64) -> u32 {
     (first..objects).chain(1..=first).find(fits).unwrap_or(1)
 }
 
-/// A place in the table of caches.
+/// A place in the table of caches; `T` is what its design keeps of a cache.
 ///
 /// # Invariants
-/// While `handle` is not 0 there is an `Info`. It is written before the handle is, and no more until everybody who might read it is gone
+/// While `handle` is not 0 there is a `T`. It is written before the handle is, and no more until everybody who might read it is gone
 /// (`Slabs::destroy`'s contract).
-pub struct Slot {
+pub struct Slot<T = Info> {
     /// The cache that lives here; 0 for none.
     handle: AtomicU32,
     /// The last generation that was given out.
@@ -260,14 +260,14 @@ pub struct Slot {
     pub(crate) attached: AtomicU32,
     /// Whether it is about to be destroyed: processors give up their rows.
     pub(crate) closing: AtomicU32,
-    info: UnsafeCell<MaybeUninit<Info>>,
+    info: UnsafeCell<MaybeUninit<T>>,
 }
 
 // SAFETY: `info` is written by `open` alone, whose caller holds the registry's lock and knows that nobody reads; readers come after
 // the handle was published.
-unsafe impl Sync for Slot {}
+unsafe impl<T: Send + Sync> Sync for Slot<T> {}
 
-impl Slot {
+impl<T> Slot<T> {
     /// A free place.
     pub const fn new() -> Self {
         Self {
@@ -284,18 +284,34 @@ impl Slot {
         self.handle.load(Relaxed) == 0
     }
 
+    /// The cache at a place of a table.
+    pub(crate) fn living_at(slots: &[Self], at: usize) -> Option<CacheId> {
+        OwnerHandle::new(at as u32, slots.get(at)?.living()).map(CacheId)
+    }
+
     /// The generation that lives here; 0 for none.
     pub(crate) fn living(&self) -> u32 {
         self.handle.load(Acquire)
     }
 
     /// A cache moves in, under the registry's lock, in a place that is free.
-    pub(crate) fn open(&self, info: Info, generation: u32) {
+    pub(crate) fn open(&self, info: T, generation: u32) {
         assert!(self.is_free(), "a cache cannot be made in a place where one is");
         // SAFETY: the place is free, so nobody reads it (the invariant), and the lock keeps other writers out.
         unsafe { (*self.info.get()).write(info) };
         self.generation.store(generation, Relaxed);
         self.handle.store(generation, Release);
+    }
+
+    /// A cache moves into the first free place of a table, under the registry's lock.
+    pub(crate) fn open_first(slots: &[Self], info: T) -> Result<CacheId, super::CreateError> {
+        let full = super::CreateError::NoPlace { places: slots.len() };
+        let at = slots.iter().position(Self::is_free).ok_or(full)?;
+        let slot = slots.get(at).ok_or(full)?;
+        let generation = slot.generation.load(Relaxed) % OwnerHandle::MAX_GENERATION + 1;
+        let id = OwnerHandle::new(at as u32, generation).ok_or(full)?;
+        slot.open(info, generation);
+        Ok(CacheId(id))
     }
 
     /// The cache moves out.
@@ -304,7 +320,7 @@ impl Slot {
     }
 
     /// The cache of that generation.
-    pub(crate) fn get(&self, id: CacheId) -> Option<&Info> {
+    pub(crate) fn get(&self, id: CacheId) -> Option<&T> {
         if id == CacheId::NONE || self.handle.load(Acquire) != id.0.generation() {
             return None;
         }
@@ -314,13 +330,13 @@ impl Slot {
     }
 }
 
-impl Default for Slot {
+impl<T> Default for Slot<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for Slot {
+impl<T> fmt::Debug for Slot<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot").field("living", &self.living()).finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 //! A processor's own part: for each cache an array of objects that it has at hand (a *sheaf*).
 
-use super::cache::{CacheId, Info};
+use super::cache::CacheId;
 use crate::memory::PageSource;
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -128,7 +128,7 @@ impl Row {
     ///
     /// # Safety
     /// `block` is null or points to `places + 1` words that are the row's alone, until [`Self::leave`] gives them back.
-    pub(crate) unsafe fn adopt(&mut self, id: CacheId, info: &Info, block: *mut usize, places: u32) {
+    pub(crate) unsafe fn adopt(&mut self, id: CacheId, misaligned: usize, block: *mut usize, places: u32) {
         debug_assert!(self.id == CacheId::NONE && self.top == 0);
         let room = if block.is_null() { block } else { block.wrapping_add(1) };
         if !block.is_null() {
@@ -136,7 +136,7 @@ impl Row {
             unsafe { *block = 0 };
         }
         let limit = if block.is_null() { 0 } else { places };
-        *self = Self { id, top: 0, limit, room, misaligned: info.misaligned(), served: self.served };
+        *self = Self { id, top: 0, limit, room, misaligned, served: self.served };
     }
 
     /// Moves out of a row that is empty; the block that was its room, if it had one.

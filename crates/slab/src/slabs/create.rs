@@ -9,7 +9,6 @@ use crate::CacheFlags;
 use crate::memory::SlabMemory;
 use crate::slub::ObjectSpec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
-use pagewright_page::OwnerHandle;
 use pagewright_platform::Interrupts;
 
 /// What became of a cache that one of its users destroyed.
@@ -86,13 +85,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             registry.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
         };
         let info = Info::new(spec, name, geometry, self.secret ^ random() as usize, random() >> 16);
-        let at = self.slots.iter().position(super::Slot::is_free);
-        let at = at.ok_or(CreateError::NoPlace { places: self.slots.len() })?;
-        let slot = &self.slots[at];
-        let generation = slot.generation.load(Relaxed) % OwnerHandle::MAX_GENERATION + 1;
-        let id = OwnerHandle::new(at as u32, generation).ok_or(CreateError::NoPlace { places: at })?;
-        slot.open(info, generation);
-        Ok(CacheId(id))
+        super::Slot::open_first(self.slots, info)
     }
 
     /// A cache that does as well, one user more of which there is then.
@@ -138,7 +131,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// The cache at a place of the table.
     pub(crate) fn living_at(&self, at: usize) -> Option<CacheId> {
-        OwnerHandle::new(at as u32, self.slots.get(at)?.living()).map(CacheId)
+        super::Slot::living_at(self.slots, at)
     }
 
     /// Gives everything back that a cache has free: this processor's objects, and all empty slabs (`kmem_cache_shrink`). Other

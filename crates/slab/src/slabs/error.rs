@@ -91,7 +91,7 @@ pub enum DestroyError {
     InUse {
         /// How many.
         objects: u64,
-        /// The first that was found.
+        /// The first that was found; 0 where only their number is known (SLOB).
         first: usize,
     },
     /// Other processors hold free objects. They were asked to give them back, which they do with their next operation: ask again after it.
@@ -106,6 +106,7 @@ pub enum DestroyError {
 impl fmt::Display for DestroyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::InUse { objects, first: 0 } => write!(f, "{objects} objects are still in use"),
             Self::InUse { objects, first } => {
                 write!(f, "{objects} objects are still in use, one of them at {first:#x}")
             }

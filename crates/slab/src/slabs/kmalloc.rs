@@ -5,19 +5,15 @@ use super::cpu::SlabContext;
 use super::report::Damage;
 use super::{CreateError, SlabError, Slabs};
 use crate::kmalloc::{Classes, KmallocKind, Name};
+use crate::large::{self, Large};
 use crate::memory::SlabMemory;
 use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
-use pagewright_addr::{NodeId, Order};
-use pagewright_page::{FrameIdx, OwnerHandle, State, Use};
+use pagewright_addr::NodeId;
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
-/// Where memory of no bytes lies (ZERO_SIZE_PTR): nowhere, but not at 0.
-const NO_BYTES: usize = 16;
-/// The owner of blocks that kmalloc took from the page allocator. No cache has this place.
-const LARGE: OwnerHandle = OwnerHandle::new((1 << OwnerHandle::INDEX_BITS) - 1, 1).expect("in range");
 /// Most classes that a kernel has, pages of 64 KiB included.
 const MOST: usize = 18;
 /// Up to so many bytes a table tells the class, one element for each 8 bytes.
@@ -62,9 +58,49 @@ impl KmallocCaches {
         Self { state: SlabState::Down, near, far, small: [0; SMALL / 8], large: [0; 32], most: 0, caches }
     }
 
+    /// Makes the caches of all classes and kinds, by `create`, and the tables. A kind that the kernel does not have is served by the normal one.
+    pub(crate) fn build(
+        classes: &Classes,
+        mut create: impl FnMut(&CacheSpec<'_>) -> Result<CacheId, CreateError>,
+    ) -> Result<Self, CreateError> {
+        let mut table = Self::new();
+        for (at, size) in classes.sizes().take(MOST).enumerate() {
+            for kind in KmallocKind::ALL {
+                if !classes.has(kind) {
+                    table.caches[kind as usize][at] = table.caches[KmallocKind::Normal as usize][at];
+                    continue;
+                }
+                let mut name = CacheName::new("k").ok_or(CreateError::Name)?;
+                name.clear();
+                write!(name, "{}", Name(kind, size)).map_err(|_| CreateError::Name)?;
+                let spec = CacheSpec {
+                    object: classes.spec(size, kind),
+                    ..CacheSpec::new(name.as_str(), size.into(), 0, crate::CacheFlags::empty())
+                };
+                table.caches[kind as usize][at] = Some(create(&spec)?);
+            }
+        }
+        let class_of = |bytes: u64| {
+            let size = classes.class_of(bytes);
+            classes.sizes().position(|s| Some(s) == size).unwrap_or(0) as u8
+        };
+        for (n, class) in table.small.iter_mut().enumerate() {
+            *class = class_of(8 * (n as u64 + 1));
+        }
+        for (bits, class) in table.large.iter_mut().enumerate() {
+            *class = class_of(2 << bits);
+        }
+        let normal = |class: u8| table.caches[KmallocKind::Normal as usize][usize::from(class)];
+        table.near = table.small.map(|class| normal(class).unwrap_or(CacheId::NONE));
+        table.far = table.large.map(|class| normal(class).unwrap_or(CacheId::NONE));
+        table.most = classes.max_size() as usize;
+        table.state = SlabState::Up;
+        Ok(table)
+    }
+
     /// The cache that serves a request; `None` for no bytes and for more than any class has.
     #[inline(always)]
-    fn cache_of(&self, bytes: usize, gfp: Gfp) -> Option<CacheId> {
+    pub(crate) fn cache_of(&self, bytes: usize, gfp: Gfp) -> Option<CacheId> {
         let last = bytes.wrapping_sub(1);
         if gfp.intersects(SPECIAL) {
             return self.special_cache(last, gfp);
@@ -115,39 +151,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Errors
     /// [`CreateError`]: too few places for caches, or sizes that cannot be laid out. Nothing is served then; caches that were made stay.
     pub fn create_kmalloc_caches(&mut self, classes: &Classes) -> Result<(), CreateError> {
-        let mut table = KmallocCaches::new();
-        for (at, size) in classes.sizes().take(MOST).enumerate() {
-            for kind in KmallocKind::ALL {
-                if !classes.has(kind) {
-                    table.caches[kind as usize][at] = table.caches[KmallocKind::Normal as usize][at];
-                    continue;
-                }
-                let mut name = CacheName::new("k").ok_or(CreateError::Name)?;
-                name.clear();
-                write!(name, "{}", Name(kind, size)).map_err(|_| CreateError::Name)?;
-                let spec = CacheSpec {
-                    object: classes.spec(size, kind),
-                    ..CacheSpec::new(name.as_str(), size.into(), 0, crate::CacheFlags::empty())
-                };
-                table.caches[kind as usize][at] = Some(self.create_unmerged(&spec)?);
-            }
-        }
-        let class_of = |bytes: u64| {
-            let size = classes.class_of(bytes);
-            classes.sizes().position(|s| Some(s) == size).unwrap_or(0) as u8
-        };
-        for (n, class) in table.small.iter_mut().enumerate() {
-            *class = class_of(8 * (n as u64 + 1));
-        }
-        for (bits, class) in table.large.iter_mut().enumerate() {
-            *class = class_of(2 << bits);
-        }
-        let normal = |class: u8| table.caches[KmallocKind::Normal as usize][usize::from(class)];
-        table.near = table.small.map(|class| normal(class).unwrap_or(CacheId::NONE));
-        table.far = table.large.map(|class| normal(class).unwrap_or(CacheId::NONE));
-        table.most = classes.max_size() as usize;
-        table.state = SlabState::Up;
-        self.kmalloc = table;
+        self.kmalloc = KmallocCaches::build(classes, |spec| self.create_unmerged(spec))?;
         Ok(())
     }
 
@@ -212,7 +216,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             // What is not the user's is looked at.
             return if info.is_watched() { object } else { info.geometry.size as usize };
         }
-        self.large_block(address).map_or(0, |(_, order)| self.slub.bytes(order) as usize)
+        self.large().size(address).unwrap_or(0)
     }
 
     /// Makes memory larger or smaller (`krealloc`): the contents that both have stay. `None` is allocated anew; no bytes free it.
@@ -230,7 +234,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         bytes: usize,
         gfp: Gfp,
     ) -> Result<NonNull<u8>, SlabError> {
-        let Some(old) = memory.filter(|old| old.addr().get() != NO_BYTES) else {
+        let Some(old) = memory.filter(|old| old.addr().get() != large::NO_BYTES) else {
             return self.kmalloc(cx, bytes, gfp);
         };
         let had = self.ksize(old);
@@ -258,50 +262,24 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         node: Option<NodeId>,
     ) -> Result<NonNull<u8>, SlabError> {
         if bytes == 0 {
-            return NonNull::new(core::ptr::without_provenance_mut(NO_BYTES)).ok_or(SlabError::NoMemory);
+            return large::no_bytes();
         }
         if self.kmalloc.state < SlabState::Up {
             return Err(SlabError::Stale);
         }
         self.injected(cx)?;
-        let pages = self.slub.page_shift.pages_for(bytes as u64).next_power_of_two();
-        let order = Order::new(pages.trailing_zeros() as u8).filter(|&order| order <= self.slub.largest);
-        let order = order.ok_or(SlabError::TooLarge)?;
-        let placed = gfp - (Gfp::ZERO | Gfp::HIGHMEM | Gfp::DMA32 | Gfp::MOVABLE | Gfp::COMP);
-        let frames = cx.pages.alloc(node, placed, order).ok_or(SlabError::NoMemory)?;
-        let Some(address) = self.memory.address(frames.start()) else {
-            cx.pages.free(frames);
-            return Err(SlabError::NoMemory);
-        };
-        self.map.deposit(frames, Use::Kernel, LARGE);
-        let memory = NonNull::new(self.memory.pointer(address)).ok_or(SlabError::NoMemory)?;
-        if gfp.contains(Gfp::ZERO) {
-            // SAFETY: a block of so many bytes that was just allocated.
-            unsafe { memory.write_bytes(0, self.slub.bytes(order) as usize) };
-        }
-        Ok(memory)
+        self.large().alloc(cx.pages, bytes, gfp, node)
     }
 
-    /// The block of pages that an address is the first byte of, if kmalloc took it from the page allocator.
-    fn large_block(&self, address: usize) -> Option<(FrameIdx, Order)> {
-        let idx = FrameIdx::from_usize(self.memory.frame_of(address))?;
-        if idx.index() as u64 >= self.map.len() {
-            return None;
-        }
-        let word = self.map.word(idx);
-        let ours = word.is(State::Kernel) && self.map.owner(idx) == LARGE;
-        (ours && self.memory.address(idx) == Some(address)).then(|| (idx, word.order()))
+    fn large(&self) -> Large<'_, 'a, M> {
+        let (page_shift, largest) = (self.slub.page_shift, self.slub.largest);
+        Large { map: &self.map, memory: &self.memory, page_shift, largest }
     }
 
     /// Frees what is no object: no bytes, a block of pages, or nothing that was allocated.
     pub(crate) fn free_other(&self, cx: &SlabContext<'_, 'k, 'a>, asked: Option<CacheId>, address: usize) {
-        if asked.is_none() {
-            if address == NO_BYTES {
-                return;
-            }
-            if let Some((idx, _)) = self.large_block(address) {
-                return cx.pages.free(self.map.withdraw(idx, Use::Kernel, LARGE));
-            }
+        if asked.is_none() && self.large().free(cx.pages, address) {
+            return;
         }
         self.report(Damage::NotAllocated, asked.and_then(|id| self.info(id)), address);
     }

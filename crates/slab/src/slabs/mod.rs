@@ -36,7 +36,7 @@ mod create;
 pub mod debug;
 mod error;
 mod kmalloc;
-mod node;
+pub(crate) mod node;
 pub mod report;
 mod shared;
 mod slabinfo;

@@ -12,11 +12,26 @@ pub(crate) struct List {
 }
 
 impl List {
+    /// Nothing.
+    pub(crate) const fn new() -> Self {
+        Self { first: None, last: None, len: 0 }
+    }
+
+    /// Makes what is in the list the first, with all that lies before it behind the last.
+    pub(crate) fn rotate_to(&mut self, map: &PageMap<'_>, idx: FrameIdx) {
+        let (Some(prev), Some(first), Some(last)) = (map.prev(idx), self.first, self.last) else { return };
+        map.set_next(last, Some(first));
+        map.set_prev(first, Some(last));
+        map.set_next(prev, None);
+        map.set_prev(idx, None);
+        (self.first, self.last) = (Some(idx), Some(prev));
+    }
+
     pub(crate) const fn first(&self) -> Option<FrameIdx> {
         self.first
     }
 
-    fn push_front(&mut self, map: &PageMap<'_>, idx: FrameIdx) {
+    pub(crate) fn push_front(&mut self, map: &PageMap<'_>, idx: FrameIdx) {
         map.set_prev(idx, None);
         map.set_next(idx, self.first);
         match self.first {
@@ -27,7 +42,7 @@ impl List {
         self.len += 1;
     }
 
-    fn push_back(&mut self, map: &PageMap<'_>, idx: FrameIdx) {
+    pub(crate) fn push_back(&mut self, map: &PageMap<'_>, idx: FrameIdx) {
         map.set_next(idx, None);
         map.set_prev(idx, self.last);
         match self.last {
@@ -38,7 +53,7 @@ impl List {
         self.len += 1;
     }
 
-    fn remove(&mut self, map: &PageMap<'_>, idx: FrameIdx) {
+    pub(crate) fn remove(&mut self, map: &PageMap<'_>, idx: FrameIdx) {
         let (prev, next) = (map.prev(idx), map.next(idx));
         match prev {
             Some(prev) => map.set_next(prev, next),
@@ -78,8 +93,7 @@ pub struct NodeSlabs {
 impl NodeSlabs {
     /// No slabs.
     pub const fn new() -> Self {
-        let empty = List { first: None, last: None, len: 0 };
-        Self { partial: empty, full: empty, objects: 0 }
+        Self { partial: List::new(), full: List::new(), objects: 0 }
     }
 
     /// How many slabs there are.

@@ -17,20 +17,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
 impl<I: Interrupts, M: SlabMemory> fmt::Display for SlabInfo<'_, '_, '_, I, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "slabinfo - version: 2.1")?;
-        write!(f, "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>")?;
-        write!(f, " : tunables <limit> <batchcount> <sharedfactor>")?;
-        writeln!(f, " : slabdata <active_slabs> <num_slabs> <sharedavail>")?;
+        f.write_str(crate::objects::SLABINFO_HEAD)?;
         let slabs = self.0;
         let _quiet = slabs.quiet();
         let _registry = slabs.registry.lock();
         for cache in (0..slabs.slots.len()).rev().filter_map(|at| slabs.living_at(at)) {
-            let Some(c) = slabs.figures(cache) else { continue };
-            let (objects, pages) = (c.geometry.objects, c.geometry.order.pages());
-            write!(f, "{:<17} {:>6} {:>6} ", c.name, c.active_objects, c.objects)?;
-            write!(f, "{:>6} {objects:>4} {pages:>4}", c.geometry.size)?;
-            write!(f, " : tunables {:>4} {:>4} {:>4}", 0, 0, 0)?;
-            writeln!(f, " : slabdata {:>6} {:>6} {:>6}", c.slabs, c.slabs, 0)?;
+            if let Some(row) = crate::objects::ObjectAllocator::row(slabs, cache) {
+                writeln!(f, "{row}")?;
+            }
         }
         Ok(())
     }

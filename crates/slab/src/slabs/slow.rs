@@ -230,8 +230,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         };
         let places = info.sheaf.min(self.slub.rooms());
         slot.attached.fetch_add(1, AcqRel);
+        let (room, misaligned) = (self.memory.pointer(block).cast(), info.misaligned());
         // SAFETY: the block is an object of the cache of rooms, large enough for all of them, and has just been allocated.
-        unsafe { own.rows[cache.index()].adopt(cache, info, self.memory.pointer(block).cast(), places) };
+        unsafe { own.rows[cache.index()].adopt(cache, misaligned, room, places) };
         true
     }
 

@@ -1,0 +1,111 @@
+//! The designs of slabs on a hosted machine, whichever is asked for.
+
+use crate::pages::Pages;
+use crate::slabs::LinearRam;
+use pagewright_addr::NodeId;
+use pagewright_page::FrameIdx;
+use pagewright_platform::{Mutex, NoInterrupts, PerCpu};
+use pagewright_slab::kmalloc::Classes;
+use pagewright_slab::memory::{PagesFor, SlabMemory};
+use pagewright_slab::objects::{Design, ObjectAllocator, Objects};
+use pagewright_slab::slabs::{
+    CpuSlabs, NodeSlabs, Reports, Requests, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
+};
+use pagewright_slab::slob::{Slob, SlobConfig};
+use pagewright_slab::slub::Slub;
+use pagewright_zone::alloc::Hooks;
+use std::ptr::NonNull;
+
+/// One design over a machine's page allocator.
+pub struct HostedObjects<'p, 'k, 'x, 'm, 's, 'a, H> {
+    /// The objects.
+    pub objects: Objects<'k, 'a, NoInterrupts, LinearRam>,
+    /// The page allocator below.
+    pub pages: &'p Pages<'x, 'm, 's, 'a, H>,
+    cpus: &'k [SlabCpu<'k>],
+    nodes: &'k [NodeId],
+}
+
+impl<'k, 'a, H: Hooks> HostedObjects<'_, 'k, '_, '_, '_, 'a, H> {
+    /// Whichever design it is.
+    pub const fn allocator<'s>(&'s self) -> &'s (dyn ObjectAllocator<'k, 'a> + 's) {
+        self.objects.allocator()
+    }
+
+    /// The node on which memory lies; `None` for memory that is not the machine's.
+    pub fn node_of(&self, memory: NonNull<u8>) -> Option<NodeId> {
+        let idx = FrameIdx::from_usize(self.objects.memory().frame_of(memory.addr().get()))?;
+        self.pages.allocator.node_of(idx)
+    }
+
+    /// Runs `f` as CPU number `cpu`, which nobody else may be at the time.
+    ///
+    /// # Panics
+    /// If there is no such CPU, or somebody is it already.
+    pub fn on_cpu<R>(&self, cpu: usize, f: impl FnOnce(&SlabContext<'_, 'k, 'a>) -> R) -> R {
+        self.pages.on_cpu(cpu, |context| {
+            let pages = PagesFor { allocator: &self.pages.allocator, context };
+            // SAFETY: `Pages` lets one at a time be this CPU, and this handle does not leave this thread; what one thread does as
+            // it is ordered before what the next does.
+            let here = unsafe { self.cpus[cpu].here() };
+            f(&SlabContext::new(here, self.nodes[cpu], &pages))
+        })
+    }
+}
+
+/// Builds a design with so many places for caches (from 64 on with those of kmalloc, as x86_64 has them) over a machine with these CPUs' nodes, and hands it to `then`.
+///
+/// # Panics
+/// If the host has no memory for the machine's RAM.
+pub fn with_design<H: Hooks, R>(
+    design: Design,
+    pages: &Pages<'_, '_, '_, '_, H>,
+    nodes: &[NodeId],
+    caches: usize,
+    reports: &dyn Reports,
+    then: impl FnOnce(&HostedObjects<'_, '_, '_, '_, '_, '_, H>) -> R,
+) -> R {
+    let memory = LinearRam::new(pages.base.map()).expect("host memory for the machine's RAM");
+    let map = *pages.base.map();
+    let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
+    let word = size_of::<usize>() as u32;
+    let mut rows: Vec<Vec<Row>> = nodes.iter().map(|_| (0..caches).map(|_| Row::new()).collect()).collect();
+    let cpus: Vec<SlabCpu<'_>> = rows
+        .iter_mut()
+        .enumerate()
+        .map(|(cpu, rows)| PerCpu::new(Requests::new(), CpuSlabs::new(rows, 0x5eed + cpu as u64)))
+        .collect();
+    match design {
+        Design::Slub => {
+            let slots: Vec<Slot> = (0..caches).map(|_| Slot::new()).collect();
+            let lists: Vec<_> = (0..caches * most).map(|_| Mutex::new(NodeSlabs::new())).collect();
+            let space = SlabSpace { slots: &slots, lists: &lists, cpus: &cpus };
+            let slub = Slub { word, ..Slub::new(nodes.len() as u32) };
+            let slabs = Slabs::new(map, memory, NoInterrupts, slub, space, reports, 0x5eed);
+            let mut slabs = slabs.expect("places for the first cache");
+            if caches >= 64 {
+                slabs.create_kmalloc_caches(&classes(8)).expect("places for kmalloc's caches");
+                slabs.init_late();
+            }
+            then(&HostedObjects { objects: Objects::Slub(slabs), pages, cpus: &cpus, nodes })
+        }
+        Design::Slob => {
+            let slots: Vec<_> = (0..caches).map(|_| Slot::new()).collect();
+            let config = SlobConfig { word, ..SlobConfig::new() };
+            let slob = Slob::new(map, memory, NoInterrupts, config, &slots, reports, 0x5eed);
+            let objects = Objects::Slob(slob.expect("an alignment that is one"));
+            then(&HostedObjects { objects, pages, cpus: &cpus, nodes })
+        }
+    }
+}
+
+/// kmalloc's classes from a least size on.
+const fn classes(min_size: u32) -> Classes {
+    Classes {
+        page_shift: pagewright_addr::PageShift::SHIFT_4K,
+        min_size,
+        min_align: 8,
+        accounted: true,
+        dma: false,
+    }
+}

@@ -1,0 +1,215 @@
+//! The designs, as the trait calls them.
+
+use super::{CacheRow, Design, ObjectAllocator};
+use crate::memory::SlabMemory;
+use crate::slabs::{
+    Broken, CacheId, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, SlabError, Slabs,
+};
+use crate::slob::Slob;
+use core::ptr::NonNull;
+use pagewright_addr::NodeId;
+use pagewright_platform::Interrupts;
+use pagewright_zone::Gfp;
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k, 'a, I, M> {
+    fn design(&self) -> Design {
+        Design::Slub
+    }
+
+    fn create(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
+        self.create(spec)
+    }
+
+    #[inline]
+    fn alloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.alloc(cx, cache, gfp)
+    }
+
+    fn alloc_node(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+        node: NodeId,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.alloc_node(cx, cache, gfp, node)
+    }
+
+    #[inline]
+    unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { self.free(cx, cache, object) }
+    }
+
+    fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
+        self.shrink(cx, cache)
+    }
+
+    unsafe fn destroy(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+    ) -> Result<Destroyed, DestroyError> {
+        // SAFETY: as the caller says.
+        unsafe { self.destroy(cx, cache) }
+    }
+
+    #[inline]
+    fn kmalloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        bytes: usize,
+        gfp: Gfp,
+        node: Option<NodeId>,
+    ) -> Result<NonNull<u8>, SlabError> {
+        match node {
+            Some(node) => self.kmalloc_node(cx, bytes, gfp, node),
+            None => self.kmalloc(cx, bytes, gfp),
+        }
+    }
+
+    #[inline]
+    unsafe fn kfree(&self, cx: &SlabContext<'_, 'k, 'a>, memory: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { self.kfree(cx, memory) }
+    }
+
+    unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
+        self.ksize(memory)
+    }
+
+    fn row(&self, cache: CacheId) -> Option<CacheRow> {
+        let c = self.figures(cache)?;
+        let (per_slab, pages) = (c.geometry.objects, c.geometry.order.pages());
+        Some(CacheRow {
+            active_objects: c.active_objects,
+            objects: c.objects,
+            active_slabs: c.slabs,
+            slabs: c.slabs,
+            ..CacheRow::new(c.name, c.geometry.size, per_slab, pages)
+        })
+    }
+
+    fn each_cache(&self, each: &mut dyn FnMut(CacheId, &CacheRow)) {
+        let _quiet = self.quiet();
+        let _registry = self.registry.lock();
+        for cache in (0..self.slots.len()).rev().filter_map(|at| self.living_at(at)) {
+            if let Some(row) = ObjectAllocator::row(self, cache) {
+                each(cache, &row);
+            }
+        }
+    }
+
+    fn poll(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        self.poll(cx);
+    }
+
+    fn flush_cpu(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        self.flush_cpu(cx);
+    }
+
+    fn fail_nth(&self, n: u32) {
+        self.fail_nth(n);
+    }
+
+    fn findings(&self) -> u64 {
+        self.findings()
+    }
+
+    fn validate(&self, cache: CacheId) -> Result<(), Broken> {
+        self.validate(cache)
+    }
+}
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slob<'k, 'a, I, M> {
+    fn design(&self) -> Design {
+        Design::Slob
+    }
+
+    fn create(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
+        self.create(spec)
+    }
+
+    fn alloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.alloc(cx, cache, gfp, None)
+    }
+
+    fn alloc_node(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+        node: NodeId,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.alloc(cx, cache, gfp, Some(node))
+    }
+
+    unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { self.free(cx, cache, object) }
+    }
+
+    fn shrink(&self, _: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
+        // Free pages never stay.
+        self.row(cache).is_some_and(|row| row.objects > 0)
+    }
+
+    unsafe fn destroy(&self, _: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> Result<Destroyed, DestroyError> {
+        // SAFETY: as the caller says.
+        unsafe { self.destroy(cache) }
+    }
+
+    fn kmalloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        bytes: usize,
+        gfp: Gfp,
+        node: Option<NodeId>,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.kmalloc(cx, bytes, gfp, node)
+    }
+
+    unsafe fn kfree(&self, cx: &SlabContext<'_, 'k, 'a>, memory: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { self.kfree(cx, memory) }
+    }
+
+    unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
+        // SAFETY: as the caller says.
+        unsafe { self.ksize(memory) }
+    }
+
+    fn row(&self, cache: CacheId) -> Option<CacheRow> {
+        self.row(cache)
+    }
+
+    fn each_cache(&self, each: &mut dyn FnMut(CacheId, &CacheRow)) {
+        self.each_cache(each);
+    }
+
+    fn poll(&self, _: &SlabContext<'_, 'k, 'a>) {}
+
+    fn flush_cpu(&self, _: &SlabContext<'_, 'k, 'a>) {}
+
+    fn fail_nth(&self, n: u32) {
+        self.fail_nth(n);
+    }
+
+    fn findings(&self) -> u64 {
+        self.findings()
+    }
+
+    fn validate(&self, _: CacheId) -> Result<(), Broken> {
+        self.validate()
+    }
+}
