@@ -231,7 +231,7 @@ fn objects_lie_on_the_node_that_is_asked_for() {
 }
 
 /// Fills new objects with a pattern.
-unsafe fn ctor(object: NonNull<u8>) {
+unsafe extern "C" fn ctor(object: NonNull<u8>) {
     // SAFETY: an object of the test's cache, which has so many bytes.
     unsafe { object.write_bytes(0x3c, 48) };
 }
