@@ -6,7 +6,7 @@
 //! - [`slub`]: the geometry of a cache, as Linux 6.1 chooses it: bytes for each object, objects in a slab, pages of a slab, and how
 //!   much is kept near a processor and a node.
 //! - [`kmalloc`]: the size classes of an architecture, their names and kinds.
-//! - [`memory`]: what is asked of a machine.
+//! - [`memory`]: what is asked of a machine; [`DirectMemory`] has it where RAM is mapped at a constant distance from its addresses.
 //!
 //! This crate owns objects: it turns pages into them by unsafe code and gives the pages back when a slab is empty. Caches live in tables that the caller
 //! brings; everything else comes from the page allocator.
@@ -26,6 +26,7 @@ extern crate std;
 
 #[cfg(feature = "allocator-api2")]
 mod collections;
+mod direct;
 mod error;
 pub mod flags;
 pub mod heap;
@@ -37,6 +38,7 @@ pub mod slabs;
 pub mod slob;
 pub mod slub;
 
+pub use direct::DirectMemory;
 pub use error::GeometryError;
 pub use flags::CacheFlags;
 pub use heap::{Global, Heap, HeapOn, KmemCache, Object};

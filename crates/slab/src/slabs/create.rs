@@ -98,7 +98,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let size =
             geometry.object_size.next_multiple_of(self.slub.word.into()).next_multiple_of(geometry.align);
         let _quiet = self.quiet();
-        let _registry = self.registry.lock();
+        let registry = self.registry.lock();
+        if !registry.merges {
+            return Ok(None);
+        }
         let does = |info: &Info| {
             info.ctor.is_none()
                 && !info.flags.intersects(APART)

@@ -70,6 +70,8 @@ pub(crate) struct Registry<'k> {
     pub(crate) random: u64,
     /// Which caches are watched.
     pub(crate) debug: DebugOptions<'k>,
+    /// Whether caches that do as well as others are others (`slab_merge`).
+    pub(crate) merges: bool,
 }
 
 /// The slabs of one machine. `I` keeps interrupt handlers away, `M` is the memory of pages.
@@ -138,7 +140,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             nodes: lists.len().checked_div(slots.len()).unwrap_or(0),
             cpus,
             reports,
-            registry: Mutex::new(Registry { random: seed | 1, debug: DebugOptions::NONE }),
+            registry: Mutex::new(Registry { random: seed | 1, debug: DebugOptions::NONE, merges: true }),
             secret: (seed ^ (seed << 32)) as usize,
             rooms: None,
             kmalloc: kmalloc::KmallocCaches::new(),
@@ -163,6 +165,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     pub fn watch(&self, options: DebugOptions<'k>) {
         let _quiet = self.quiet();
         self.registry.lock().debug = options;
+    }
+
+    /// Whether caches that are made from now on may be merged with others (`slab_merge`, as it is; `slab_nomerge`).
+    pub fn set_merging(&self, merges: bool) {
+        let _quiet = self.quiet();
+        self.registry.lock().merges = merges;
     }
 
     /// Allocates an object (`kmem_cache_alloc`).

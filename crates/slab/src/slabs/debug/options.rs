@@ -48,11 +48,19 @@ impl<'o> DebugOptions<'o> {
     /// # Errors
     /// [`BadOption`].
     pub fn parse(text: &'o str) -> Result<Self, BadOption> {
-        split(text).try_for_each(|block| Self::block(block).map(|_| ()))?;
-        Ok(Self { text: Some(text) })
+        let mut bad = None;
+        let options = Self::skipping(text, |letter| _ = bad.get_or_insert(letter));
+        bad.map_or(Ok(options), Err)
     }
 
-    fn block(text: &str) -> Result<Block<'_>, BadOption> {
+    /// The same from a machine's command line, by which nothing shall fail: letters that mean nothing are passed to `skipped`, and
+    /// skipped.
+    pub fn skipping(text: &'o str, mut skipped: impl FnMut(BadOption)) -> Self {
+        split(text).for_each(|block| _ = Self::block(block, &mut skipped));
+        Self { text: Some(text) }
+    }
+
+    fn block<'b>(text: &'b str, skipped: &mut impl FnMut(BadOption)) -> Block<'b> {
         let (letters, names) = match text.split_once(',') {
             Some((letters, names)) => (letters, Some(names)),
             None => (text, None),
@@ -75,10 +83,13 @@ impl<'o> DebugOptions<'o> {
                     block.flags = CacheFlags::empty();
                     continue;
                 }
-                _ => return Err(BadOption(letter)),
+                _ => {
+                    skipped(BadOption(letter));
+                    continue;
+                }
             };
         }
-        Ok(block)
+        block
     }
 
     /// Whether O stands in any block: then POISON, RED_ZONE and STORE_USER are not for caches whose objects need larger slabs by it, whoever asks.
@@ -87,7 +98,7 @@ impl<'o> DebugOptions<'o> {
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block<'o>> + use<'o> {
-        self.text.into_iter().flat_map(split).filter_map(|block| Self::block(block).ok())
+        self.text.into_iter().flat_map(split).map(|block| Self::block(block, &mut |_| ()))
     }
 
     /// What a cache of that name is watched for.
@@ -143,6 +154,18 @@ mod tests {
         let options = DebugOptions::parse("OFZ,dentry;P").unwrap();
         assert!(options.spares_larger() && !DebugOptions::parse("FZ").unwrap().spares_larger());
         assert_eq!(options.flags("dentry"), CacheFlags::CONSISTENCY_CHECKS | CacheFlags::RED_ZONE);
+    }
+
+    #[test]
+    fn letters_that_mean_nothing_can_be_skipped() {
+        let mut skipped = [None; 2];
+        let mut places = skipped.iter_mut();
+        let options = DebugOptions::skipping("FQ,dentry;xP", |letter| {
+            *places.next().expect("two of them") = Some(letter.0);
+        });
+        assert_eq!(skipped, [Some('Q'), Some('x')]);
+        assert_eq!(options.flags("dentry"), CacheFlags::CONSISTENCY_CHECKS);
+        assert_eq!(options.flags("anything"), CacheFlags::POISON);
     }
 
     #[test]
