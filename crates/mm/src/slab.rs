@@ -1,8 +1,12 @@
-//! What the slab allocator decides by, on the machine that boots (`pagewright-slab` is re-exported here).
+//! The slab allocator of the machine that boots: what it decides by, and how it comes into service (`pagewright-slab` is re-exported here).
+
+mod service;
 
 pub use pagewright_slab::*;
+pub use service::{SlabService, SlabSetup, StartSlabsError};
 
 use crate::Boot;
+use pagewright_addr::Order;
 use pagewright_firmware::Arch;
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::slub::Slub;
@@ -22,12 +26,25 @@ impl Boot<'_> {
         };
         let ids = self.possible_cpus.ids().max(1);
         let config = &self.machine.config;
+        let standard = Slub::new(1);
+        let largest = Order::new(config.max_order.saturating_sub(1)).unwrap_or(standard.largest);
+        // A number that is no order of blocks asks for the largest.
+        let order = |asked: Option<i32>, usual: Order| {
+            let asked =
+                asked.map(|n| u8::try_from(n).ok().and_then(Order::new).unwrap_or(largest).min(largest));
+            asked.unwrap_or(usual)
+        };
+        let params = &self.params;
         Slub {
             page_shift: config.page_shift,
             word: if config.is_64bit() { 8 } else { 4 },
             cpus: if present > 1 { present } else { ids },
             cache_line: CACHE_LINE,
-            ..Slub::new(1)
+            min_order: order(params.slub_min_order, standard.min_order),
+            max_order: order(params.slub_max_order, standard.max_order),
+            min_objects: params.slub_min_objects.map_or(0, |n| n.try_into().unwrap_or(0)),
+            largest,
+            ..standard
         }
     }
 

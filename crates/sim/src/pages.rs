@@ -61,6 +61,11 @@ impl<'m, 's, 'a, H: Hooks> Pages<'_, 'm, 's, 'a, H> {
         self.cpus[cpu].shared()
     }
 
+    /// Their nodes.
+    pub fn nodes(&self) -> &[NodeId] {
+        self.nodes
+    }
+
     /// How many CPUs there are.
     pub fn cpus(&self) -> usize {
         self.cpus.len()

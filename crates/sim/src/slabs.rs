@@ -3,9 +3,12 @@
 use crate::SimError;
 use crate::pages::Pages;
 use crate::zeroed::Zeroed;
+use core::fmt;
+use pagewright::slab::{SlabSetup, StartSlabsError};
+use pagewright::{Boot, CpuRoom};
 use pagewright_addr::{NodeId, PageShift};
 use pagewright_page::{FrameIdx, PageMap};
-use pagewright_platform::{Mutex, NoInterrupts, PerCpu};
+use pagewright_platform::{Carve, Mutex, NoInterrupts, PerCpu};
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::slabs::{
@@ -14,24 +17,30 @@ use pagewright_slab::slabs::{
 use pagewright_slab::slub::Slub;
 use pagewright_zone::alloc::Hooks;
 
-/// Pages of the machines that [`crate::pages`] makes.
-const SHIFT: PageShift = PageShift::SHIFT_4K;
-
 /// The memory of every frame of one map, one behind the other as in a direct map.
 pub struct LinearRam {
     memory: Zeroed,
+    page_shift: PageShift,
 }
 
 impl LinearRam {
-    /// Zeroed RAM for the frames of `map`, which the host backs where it is written.
+    /// Zeroed RAM for the frames of `map`, of 4 KiB each, which the host backs where it is written.
     ///
     /// # Errors
     /// [`SimError::HostMemory`].
     pub fn new(map: &PageMap<'_>) -> Result<Self, SimError> {
-        let block = SHIFT.bytes() << map.sections().align().get();
+        Self::of_pages(map, PageShift::SHIFT_4K)
+    }
+
+    /// The same of frames of this size.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn of_pages(map: &PageMap<'_>, page_shift: PageShift) -> Result<Self, SimError> {
+        let block = page_shift.bytes() << map.sections().align().get();
         let align = usize::try_from(block).map_err(|_| SimError::HostMemory { bytes: block })?;
-        let memory = Zeroed::new(map.len() << SHIFT.get(), align)?;
-        Ok(Self { memory })
+        let memory = Zeroed::new(map.len() << page_shift.get(), align)?;
+        Ok(Self { memory, page_shift })
     }
 }
 
@@ -40,14 +49,14 @@ impl LinearRam {
 unsafe impl SlabMemory for LinearRam {
     #[inline]
     fn address(&self, idx: FrameIdx) -> Option<usize> {
-        let at = idx.index() << SHIFT.get();
+        let at = idx.index() << self.page_shift.get();
         (at < self.memory.len()).then(|| self.memory.first().addr().get() + at)
     }
 
     #[inline(always)]
     fn frame_of(&self, address: usize) -> usize {
         // What lies below the memory wraps round to far beyond its end.
-        address.wrapping_sub(self.memory.first().addr().get()) >> SHIFT.get()
+        address.wrapping_sub(self.memory.first().addr().get()) >> self.page_shift.get()
     }
 
     #[inline(always)]
@@ -81,6 +90,53 @@ impl<'k, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, '_, '_, 'a, H> {
         })
     }
 }
+
+/// Puts slabs of a booted machine in service, above its page allocator, for the same CPUs and with so many places for caches besides kmalloc's, and hands
+/// them to `then`.
+///
+/// # Errors
+/// [`HostedSlabsError`]: the host has no memory for the machine's RAM, or the machine's words are not the host's.
+pub fn with_booted_slabs<'s, 'a, H: Hooks, R>(
+    boot: &Boot<'_>,
+    pages: &Pages<'_, '_, 's, 'a, H>,
+    caches: usize,
+    reports: &dyn Reports,
+    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, 's, 'a, H>) -> R,
+) -> Result<R, HostedSlabsError> {
+    let map = *pages.base.map();
+    let memory = LinearRam::of_pages(&map, boot.machine.config.page_shift).map_err(HostedSlabsError::Sim)?;
+    let bytes = boot.slab_bytes(caches, pages.cpus());
+    let words = |bytes: u64| vec![0_u64; bytes.div_ceil(8) as usize];
+    let mut shared = words(bytes.shared);
+    let mut rows: Vec<_> = pages.nodes().iter().map(|&node| (node, words(bytes.each_cpu))).collect();
+    let rooms = rows.iter_mut().map(|(node, words)| CpuRoom { node: *node, memory: Carve::of(words) });
+    let setup = SlabSetup { caches, reports, ..SlabSetup::new(map, memory, NoInterrupts, 0x5eed) };
+    let service = boot.kmem_cache_init(setup, Carve::of(&mut shared), rooms);
+    let mut service = service.map_err(HostedSlabsError::Start)?;
+    service.init_late();
+    let cpus = service.cpus();
+    Ok(then(&HostedSlabs { slabs: service.slabs, pages, cpus, nodes: pages.nodes() }))
+}
+
+/// Why a hosted machine has no slabs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostedSlabsError {
+    /// The host does not give the memory.
+    Sim(SimError),
+    /// They cannot be laid out.
+    Start(StartSlabsError),
+}
+
+impl fmt::Display for HostedSlabsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sim(e) => e.fmt(f),
+            Self::Start(e) => e.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for HostedSlabsError {}
 
 /// Builds slabs with so many places for caches (from 64 on with those of kmalloc, as x86_64 has them) over a machine with these CPUs' nodes, and hands them to `then`.
 ///

@@ -21,6 +21,7 @@ mod page_tables;
 mod placements;
 mod regions;
 mod reserved;
+mod slabs;
 mod stack;
 mod support;
 mod whole;

@@ -1,0 +1,203 @@
+//! The slabs of a booted machine in service: kmalloc and caches of objects, for all of its CPUs.
+//!
+//! [`Boot::kmem_cache_init`] makes the tables out of memory that the caller brings ([`Boot::slab_bytes`] says how much), the cache that slabs need
+//! for themselves and kmalloc's, all laid out as this machine's Linux would, and watches those that the command line names
+//! (`slub_debug=`). [`SlabService::init_late`] ends the bootstrap. Objects come from the page allocator that whoever asks has in his
+//! context, so no page is taken before the first object is.
+
+use crate::boot::{Boot, warning};
+use crate::error::BootError;
+use crate::service::{CpuRoom, ServiceBytes};
+use core::fmt;
+use pagewright_addr::NodeId;
+use pagewright_page::PageMap;
+use pagewright_platform::carve::bytes_for;
+use pagewright_platform::{Carve, Here, Interrupts, Mutex, PerCpu};
+use pagewright_slab::kmalloc::KmallocKind;
+use pagewright_slab::slabs::{
+    CpuSlabs, CreateError, DebugOptions, NodeSlabs, Reports, Requests, Row, Silent, SlabCpu, SlabSpace, Slot,
+};
+use pagewright_slab::{PageSource, SlabContext, SlabMemory, Slabs};
+
+/// What slabs are told by their embedder.
+pub struct SlabSetup<'k, 'a, I, M> {
+    /// The map of the machine's frames.
+    pub map: PageMap<'a>,
+    /// Their memory.
+    pub memory: M,
+    /// What keeps interrupt handlers away.
+    pub interrupts: I,
+    /// How many caches there may be besides those of kmalloc.
+    pub caches: usize,
+    /// Who is told of damage.
+    pub reports: &'k dyn Reports,
+    /// What secrets and random orders begin with.
+    pub seed: u64,
+}
+
+impl<'a, I, M> SlabSetup<'_, 'a, I, M> {
+    /// Places for 64 caches, findings counted and told to nobody.
+    pub const fn new(map: PageMap<'a>, memory: M, interrupts: I, seed: u64) -> Self {
+        Self { map, memory, interrupts, caches: 64, reports: &Silent, seed }
+    }
+}
+
+impl<I, M> fmt::Debug for SlabSetup<'_, '_, I, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlabSetup").field("caches", &self.caches).finish_non_exhaustive()
+    }
+}
+
+/// Why slabs do not serve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartSlabsError {
+    /// The memory is too small.
+    Boot(BootError),
+    /// A cache could not be made.
+    Cache(CreateError),
+}
+
+impl fmt::Display for StartSlabsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot(e) => e.fmt(f),
+            Self::Cache(e) => e.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for StartSlabsError {}
+
+impl From<CreateError> for StartSlabsError {
+    fn from(e: CreateError) -> Self {
+        Self::Cache(e)
+    }
+}
+
+const fn small(what: &'static str) -> StartSlabsError {
+    StartSlabsError::Boot(BootError::Space { what })
+}
+
+/// A machine's slabs, serving all of its CPUs.
+pub struct SlabService<'k, 'a, I, M> {
+    /// The slabs.
+    pub slabs: Slabs<'k, 'a, I, M>,
+    cpus: &'k [SlabCpu<'k>],
+    nodes: &'k [NodeId],
+}
+
+impl<I, M> fmt::Debug for SlabService<'_, '_, I, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlabService").field("nodes", &self.nodes).finish_non_exhaustive()
+    }
+}
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> SlabService<'k, 'a, I, M> {
+    /// The CPUs as slabs know them, by their numbers.
+    pub fn cpus(&self) -> &'k [SlabCpu<'k>] {
+        self.cpus
+    }
+
+    /// A CPU's node.
+    pub fn node(&self, cpu: usize) -> NodeId {
+        self.nodes.get(cpu).copied().unwrap_or(NodeId::ZERO)
+    }
+
+    /// How one asks on CPU number `cpu`, whose handle this is; `pages` is this CPU's way to the page allocator.
+    pub fn context<'c>(
+        &self,
+        cpu: usize,
+        here: Here<'c, Requests, CpuSlabs<'k>>,
+        pages: &'c dyn PageSource<'a>,
+    ) -> SlabContext<'c, 'k, 'a> {
+        SlabContext::new(here, self.node(cpu), pages)
+    }
+
+    /// Ends the bootstrap (`kmem_cache_init_late`).
+    pub fn init_late(&mut self) {
+        self.slabs.init_late();
+    }
+}
+
+impl Boot<'_> {
+    /// Places in the table of caches: one for the slabs' own, kmalloc's, and `caches` more.
+    fn slab_places(&self, caches: usize) -> usize {
+        let classes = self.kmalloc_classes();
+        let kinds = KmallocKind::ALL.into_iter().filter(|&kind| classes.has(kind)).count();
+        1 + kinds * classes.sizes().count() + caches
+    }
+
+    /// How many nodes' lists each cache has: up to the last that may have memory.
+    fn slab_nodes(&self) -> usize {
+        let nodes = self.layout.as_ref().map_or(&[][..], |layout| layout.nodes());
+        nodes.iter().filter(|node| node.possible).map(|node| node.nid.index() + 1).max().unwrap_or(1)
+    }
+
+    /// How much memory [`Self::kmem_cache_init`] needs for `cpus` CPUs and so many caches besides kmalloc's.
+    pub fn slab_bytes(&self, caches: usize, cpus: usize) -> ServiceBytes {
+        let places = self.slab_places(caches);
+        ServiceBytes {
+            shared: bytes_for::<Slot>(places)
+                + bytes_for::<Mutex<NodeSlabs>>(places * self.slab_nodes())
+                + bytes_for::<SlabCpu<'_>>(cpus)
+                + bytes_for::<NodeId>(cpus)
+                + bytes_for::<u8>(self.params.slub_debug.map_or(0, str::len)),
+            each_cpu: bytes_for::<Row>(places),
+        }
+    }
+
+    /// Puts slabs in service for the CPUs `cpus`, in the order of their numbers (`kmem_cache_init`): kmalloc serves when this returns. A CPU's
+    /// node is the one that its page allocations begin on ([`Service::node`](crate::Service::node)).
+    ///
+    /// Letters of `slub_debug=` that mean nothing here are skipped, with a line in the log.
+    ///
+    /// # Errors
+    /// [`StartSlabsError`]: the memory is too small, or a cache cannot be laid out on the machine that this runs on. No page was
+    /// taken then.
+    pub fn kmem_cache_init<'k, 'a, I: Interrupts, M: SlabMemory>(
+        &self,
+        setup: SlabSetup<'k, 'a, I, M>,
+        mut shared: Carve<'k>,
+        cpus: impl ExactSizeIterator<Item = CpuRoom<'k>>,
+    ) -> Result<SlabService<'k, 'a, I, M>, StartSlabsError> {
+        let SlabSetup { map, memory, interrupts, caches, reports, seed } = setup;
+        let places = self.slab_places(caches);
+        let slots = shared.slice(places, Slot::new).ok_or(small("caches"))?;
+        let lists = places * self.slab_nodes();
+        let lists = shared.slice(lists, || Mutex::new(NodeSlabs::new())).ok_or(small("lists of slabs"))?;
+        let options = self.debug_options(&mut shared).ok_or(small("the options of slabs"))?;
+        let count = cpus.len();
+        let nodes = shared.slice(count, || NodeId::ZERO).ok_or(small("the CPUs' nodes"))?;
+        let (mut rooms, mut of_cpu, mut enough) = (cpus, nodes.iter_mut(), true);
+        let mut number = seed;
+        let cpus = shared.slice(count, || {
+            let room = rooms.next();
+            if let (Some(room), Some(node)) = (&room, of_cpu.next()) {
+                *node = room.node;
+            }
+            let rows = room.and_then(|mut room| room.memory.slice(places, Row::new));
+            enough &= rows.is_some();
+            // Another number for each, so that they do not lay slabs out alike.
+            number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            PerCpu::new(Requests::new(), CpuSlabs::new(rows.unwrap_or_default(), number))
+        });
+        let cpus: &'k [SlabCpu<'k>] = cpus.filter(|_| enough).ok_or(small("CPUs' rows of objects"))?;
+        let space = SlabSpace { slots, lists, cpus };
+        let mut slabs = Slabs::new(map, memory, interrupts, self.slub(), space, reports, seed)?;
+        slabs.watch(options);
+        slabs.set_merging(self.params.slab_nomerge != Some(true));
+        slabs.create_kmalloc_caches(&self.kmalloc_classes())?;
+        Ok(SlabService { slabs, cpus, nodes })
+    }
+
+    /// What the command line says of watched caches, in memory that lasts as long as the slabs.
+    fn debug_options<'k>(&self, memory: &mut Carve<'k>) -> Option<DebugOptions<'k>> {
+        let Some(asked) = self.params.slub_debug else { return Some(DebugOptions::NONE) };
+        let mut bytes = asked.bytes();
+        let text: &'k [u8] = memory.slice(asked.len(), || bytes.next().unwrap_or(b';'))?;
+        let text = core::str::from_utf8(text).unwrap_or_default();
+        Some(DebugOptions::skipping(text, |letter| {
+            warning!(self, "slub_debug option '{}' unknown. skipped", letter.0);
+        }))
+    }
+}

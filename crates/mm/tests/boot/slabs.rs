@@ -1,0 +1,189 @@
+//! Slabs of a booted machine: in service for all CPUs, watched and merged as the command line says, gone to the page.
+
+use pagewright::addr::{NodeId, PhysAddr, PhysRange};
+use pagewright::firmware::cmdline::CommandLine;
+use pagewright::firmware::config::{Flavour, KernelConfig};
+use pagewright::firmware::e820::{E820Entry, E820Kind};
+use pagewright::firmware::{Firmware, KernelImage, Machine, Pc};
+use pagewright::memblock::{Event, Sink};
+use pagewright::platform::{Carve, NoInterrupts};
+use pagewright::slab::slabs::{CacheSpec, Silent};
+use pagewright::slab::{CacheFlags, CacheId, SlabSetup, StartSlabsError};
+use pagewright::zone::Gfp;
+use pagewright::zone::alloc::NoHooks;
+use pagewright::zone::figures::ZoneSource;
+use pagewright::{Boot, BootError, CpuRoom, EventSink, Level, Tables, Workspace, workspace_words};
+use pagewright_sim::pages::{Pages, with_service};
+use pagewright_sim::slabs::{HostedSlabs, LinearRam, with_booted_slabs};
+use pagewright_sim::with_page_allocator;
+use std::cell::RefCell;
+use std::fmt::Arguments;
+
+const CONFIG: KernelConfig = KernelConfig::debian(Flavour::Amd64);
+const MIB: u64 = 1 << 20;
+const CPUS: usize = 3;
+
+#[derive(Default)]
+struct Log(RefCell<String>);
+
+impl Sink for Log {
+    fn event(&self, _: &Event) {}
+}
+
+impl EventSink for Log {
+    fn line(&self, _: Level, text: Arguments<'_>) {
+        self.0.borrow_mut().push_str(&format!("{text}\n"));
+    }
+}
+
+/// A PC with 64 MiB and three CPUs, its page allocator in service; returns its log.
+fn serving(cmdline: &str, look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoHooks>)) -> String {
+    let e820 = [E820Entry::new(0, 0x9_fc00, E820Kind::Ram), E820Entry::new(MIB, 63 * MIB, E820Kind::Ram)];
+    let part = |start, len| PhysRange::from_len(PhysAddr::new(start), len);
+    let image = KernelImage::plain(part(16 * MIB, 8 * MIB), part(24 * MIB, 4 * MIB));
+    let mut machine = Machine::new(CONFIG, image, Firmware::Pc(Pc { e820: &e820, ..Pc::default() }));
+    machine.cpus.possible = CPUS as u32;
+    machine.cmdline = Some(CommandLine::new(cmdline));
+    let (mut room, mut tables) = (vec![0; workspace_words(&CONFIG)], Box::new(Tables::new()));
+    let workspace = Workspace::new(&CONFIG, &mut room, &mut tables).unwrap();
+    let log = Log::default();
+    let mut boot = Boot::new(&machine, workspace, &log).unwrap();
+    boot.run().unwrap();
+    with_page_allocator(&mut boot, |boot, running| {
+        running.start_cpus(boot);
+        with_service(boot, running, NoHooks, |pages, _| look(boot, pages)).unwrap();
+    })
+    .unwrap();
+    log.0.take()
+}
+
+/// With slabs, and places for eight caches of the test's.
+fn with_slabs(cmdline: &str, look: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, NoHooks>)) -> String {
+    serving(cmdline, |boot, pages| with_booted_slabs(boot, pages, 8, &Silent, look).unwrap())
+}
+
+fn free_pages(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> u64 {
+    for cpu in 0..pages.cpus() {
+        pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
+    }
+    let zones: &dyn ZoneSource = &pages.allocator;
+    zones.zones().map(|zone| zone.free).sum()
+}
+
+fn caches(m: &HostedSlabs<'_, '_, '_, '_, '_, '_, NoHooks>) -> Vec<CacheId> {
+    // SAFETY: nobody destroys caches here.
+    unsafe { m.slabs.ids() }.collect()
+}
+
+#[test]
+fn kmalloc_serves_all_cpus_and_every_page_comes_back() {
+    with_slabs("", |m| {
+        let before = free_pages(m.pages);
+        let sizes = [1, 8, 60, 96, 192, 700, 4096, 8000, 40_000];
+        let mut held = Vec::new();
+        for cpu in 0..CPUS {
+            m.on_cpu(cpu, |cx| {
+                for (n, bytes) in sizes.into_iter().cycle().take(200).enumerate() {
+                    let memory = m.slabs.kmalloc(cx, bytes, Gfp::GFP_KERNEL).unwrap();
+                    assert!(m.slabs.ksize(memory) >= bytes);
+                    // SAFETY: so many bytes were just allocated.
+                    unsafe { memory.write_bytes(n as u8, bytes) };
+                    held.push((memory, bytes, n as u8));
+                }
+            });
+        }
+        assert!(free_pages(m.pages) < before);
+        m.on_cpu(1, |cx| {
+            for (memory, bytes, with) in held {
+                // SAFETY: allocated above, written whole, and not used again.
+                unsafe {
+                    let bytes = std::slice::from_raw_parts(memory.as_ptr(), bytes);
+                    assert!(bytes.iter().all(|byte| *byte == with));
+                    m.slabs.kfree(cx, memory);
+                }
+            }
+        });
+        (0..CPUS).for_each(|cpu| m.on_cpu(cpu, |cx| m.slabs.flush_cpu(cx)));
+        m.on_cpu(0, |cx| {
+            // The first is the one of the slabs' own.
+            for cache in caches(m).into_iter().rev() {
+                assert!(!m.slabs.shrink(cx, cache), "{:?}", m.slabs.figures(cache));
+            }
+        });
+        assert_eq!(free_pages(m.pages), before);
+    });
+}
+
+#[test]
+fn the_command_line_says_which_caches_are_watched_and_what_it_says_in_vain_is_in_the_log() {
+    let log = with_slabs("slub_debug=PZQ,kmalloc-64", |m| {
+        for figures in caches(m).into_iter().filter_map(|cache| m.slabs.figures(cache)) {
+            let watched = figures.flags.intersects(CacheFlags::DEBUG);
+            assert_eq!(watched, figures.name.as_str() == "kmalloc-64", "{figures:?}");
+            assert_eq!(figures.geometry.left_red_zone > 0, watched);
+        }
+    });
+    assert_eq!(log.matches("slub_debug option 'Q' unknown. skipped").count(), 1, "{log}");
+}
+
+#[test]
+fn caches_are_merged_unless_the_command_line_forbids_it() {
+    for (cmdline, merged) in
+        [("", true), ("slab_nomerge", false), ("slub_nomerge", false), ("slab_nomerge slab_merge", true)]
+    {
+        with_slabs(cmdline, |m| {
+            let make = |name| {
+                m.slabs.create(&CacheSpec {
+                    usercopy: (0, 0),
+                    ..CacheSpec::new(name, 72, 0, CacheFlags::empty())
+                })
+            };
+            assert_eq!(make("one").unwrap() == make("two").unwrap(), merged, "{cmdline}");
+        });
+    }
+}
+
+#[test]
+fn orders_of_slabs_follow_the_command_line() {
+    let order = |cmdline: &str, name: &str| {
+        let mut found = None;
+        with_slabs(cmdline, |m| {
+            let mut all = caches(m).into_iter().filter_map(|cache| m.slabs.figures(cache));
+            found =
+                all.find(|figures| figures.name.as_str() == name).map(|figures| figures.geometry.order.get());
+        });
+        found.unwrap()
+    };
+    assert_eq!((order("", "kmalloc-64"), order("", "kmalloc-8k")), (0, 3));
+    assert_eq!((order("slub_min_order=1", "kmalloc-64"), order("slub_max_order=2", "kmalloc-8k")), (1, 2));
+    assert_eq!(order("slub_min_objects=128", "kmalloc-64"), 1);
+    assert_eq!(order("slub_min_order=-1", "kmalloc-4k"), 10, "no order of blocks: the largest");
+}
+
+#[test]
+fn too_little_memory_for_slabs_is_an_error_whatever_is_missing() {
+    serving("slub_debug=FZ", |boot, pages| {
+        let map = *pages.base.map();
+        let bytes = boot.slab_bytes(8, CPUS);
+        let before = free_pages(pages);
+        let try_with = |shared: u64, each_cpu: u64| {
+            let words = |bytes: u64| vec![0_u64; bytes.div_ceil(8) as usize];
+            let mut shared = words(shared);
+            let mut rows: Vec<_> = (0..CPUS).map(|_| words(each_cpu)).collect();
+            let rooms = rows.iter_mut().map(|rows| CpuRoom { node: NodeId::ZERO, memory: Carve::of(rows) });
+            let memory = LinearRam::new(&map).unwrap();
+            let setup = SlabSetup { caches: 8, ..SlabSetup::new(map, memory, NoInterrupts, 1) };
+            boot.kmem_cache_init(setup, Carve::of(&mut shared), rooms).map(drop)
+        };
+        assert_eq!(try_with(bytes.shared, bytes.each_cpu), Ok(()));
+        let small = |what| Err(StartSlabsError::Boot(BootError::Space { what }));
+        assert_eq!(try_with(64, bytes.each_cpu), small("caches"));
+        assert_eq!(try_with(bytes.shared, bytes.each_cpu - 128), small("CPUs' rows of objects"));
+        // What alignment may cost is in the sum.
+        for part in (0..bytes.shared - 512).step_by(997) {
+            let why = try_with(part, bytes.each_cpu);
+            assert!(matches!(why, Err(StartSlabsError::Boot(BootError::Space { .. }))), "{part}: {why:?}");
+        }
+        assert_eq!(free_pages(pages), before);
+    });
+}
