@@ -393,6 +393,34 @@ fn show_is_read_back_by_the_reader_of_captured_files() {
 }
 
 #[test]
+fn slabinfo_has_kmallocs_caches_and_only_those_watched_that_the_command_line_names() {
+    for (machine, sizes) in [("x86_64-q35", 13), ("x86_64-numa4", 13), ("arm64-virt", 7), ("arm64-numa2", 7)]
+    {
+        let rows = |cmdline: &str| {
+            let shown = text(&["show", "slabinfo", "--machine", machine, "--cmdline", cmdline]);
+            assert!(shown.starts_with("slabinfo - version: 2.1\n# name  "), "{shown}");
+            let rows = shown.lines().skip(2).map(|row| row.split_whitespace().map(str::to_owned).collect());
+            rows.collect::<Vec<Vec<String>>>()
+        };
+        let plain = rows("");
+        let normal = plain.iter().filter(|row| row[0].starts_with("kmalloc-") && !row[0].contains("-rcl-"));
+        assert_eq!(normal.filter(|row| !row[0].contains("-cg-")).count(), sizes, "{machine}");
+        let column = |rows: &[Vec<String>], name: &str, at: usize| {
+            rows.iter().find(|row| row[0] == name).unwrap()[at].clone()
+        };
+        // Object size, objects and pages of a slab, as the captured machines have them.
+        assert_eq!([3, 4, 5].map(|at| column(&plain, "kmalloc-4k", at)), ["4096", "8", "8"], "{machine}");
+        let watched = rows("slub_debug=Z,kmalloc-256");
+        assert_eq!(column(&watched, "kmalloc-4k", 3), "4096");
+        assert!(column(&watched, "kmalloc-256", 3).parse::<u32>().unwrap() > 256, "{machine}");
+    }
+    let refused = pagewright(&["show", "slabinfo", "--machine", "arm-virt"]);
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(why.contains("words of 4 bytes"), "{why}");
+}
+
+#[test]
 fn meminfo_shows_the_pools_of_huge_pages() {
     for (arch, cmdline, lines) in [
         ("x86_64", "", ["Total:       0", "Hugepagesize:       2048 kB", "Hugetlb:               0 kB"]),

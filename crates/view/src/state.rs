@@ -21,6 +21,7 @@ pub struct State<'b, 'z, 's, 'p, 'a> {
     pub running: &'b Running<'z, 's, 'p>,
     pub(crate) zones: &'b dyn ZoneSource,
     pub(crate) live: Option<Live<'b>>,
+    pub(crate) slabs: Option<&'b dyn fmt::Display>,
 }
 
 /// What the CPUs of an allocator in service say.
@@ -41,7 +42,7 @@ impl fmt::Debug for Live<'_> {
 impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
     /// A machine right after its initcalls.
     pub fn new(boot: &'b Boot<'a>, running: &'b Running<'z, 's, 'p>) -> Self {
-        Self { boot, running, zones: &running.buddy, live: None }
+        Self { boot, running, zones: &running.buddy, live: None, slabs: None }
     }
 
     /// A machine whose zones are in service with an allocator, `zones`.
@@ -51,7 +52,14 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
         zones: &'b dyn ZoneSource,
         live: Live<'b>,
     ) -> Self {
-        Self { boot, running, zones, live: Some(live) }
+        Self { boot, running, zones, live: Some(live), slabs: None }
+    }
+
+    /// The same machine with its slabs, which show themselves
+    /// ([`Slabs::slabinfo`](pagewright::slab::Slabs::slabinfo)).
+    #[must_use]
+    pub fn with_slabs(self, slabinfo: &'b dyn fmt::Display) -> Self {
+        Self { slabs: Some(slabinfo), ..self }
     }
 }
 

@@ -36,6 +36,8 @@ pub enum View {
     UnusableIndex,
     /// `/sys/kernel/debug/cma` and `/sys/kernel/mm/cma`, file by file.
     Cma,
+    /// `/proc/slabinfo`, version 2.1.
+    Slabinfo,
     /// The kernel's virtual address space, in the form of the banner that kernels printed until 5.0.
     Layout,
     /// The kernel's page tables, as debugfs shows them (ptdump).
@@ -46,7 +48,7 @@ pub enum View {
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Zoneinfo,
         Self::Buddyinfo,
         Self::Pagetypeinfo,
@@ -58,6 +60,7 @@ impl View {
         Self::ExtfragIndex,
         Self::UnusableIndex,
         Self::Cma,
+        Self::Slabinfo,
         Self::Layout,
         Self::PageTables,
         Self::PageTableRuns,
@@ -77,6 +80,7 @@ impl View {
             Self::ExtfragIndex => "extfrag/extfrag_index",
             Self::UnusableIndex => "extfrag/unusable_index",
             Self::Cma => "cma",
+            Self::Slabinfo => "slabinfo",
             Self::Layout => "layout",
             Self::PageTables => "page-tables",
             Self::PageTableRuns => "page-tables/runs",
@@ -105,6 +109,7 @@ impl View {
             Self::ExtfragIndex => extfrag::index(w, state.zones),
             Self::UnusableIndex => extfrag::unusable(w, state.zones),
             Self::Cma => cma::write(w, state),
+            Self::Slabinfo => write!(w, "{}", state.slabs.ok_or(ViewError::NoSlabs)?),
             Self::Layout => layout::write(w, &state.layout(state.boot.version)?),
             Self::PageTables => return page_tables::write(w, state),
             Self::PageTableRuns => return page_tables::runs::write(w, state),
@@ -227,6 +232,8 @@ pub enum ViewError {
     Write(fmt::Error),
     /// The kernel has no such layout.
     Layout(LayoutError),
+    /// No slabs are in service.
+    NoSlabs,
     /// Page tables were only counted.
     NoTables,
     /// The page tables could not be finished.
@@ -240,6 +247,7 @@ impl fmt::Display for ViewError {
         match self {
             Self::Write(e) => e.fmt(f),
             Self::Layout(e) => e.fmt(f),
+            Self::NoSlabs => f.write_str("no slabs are in service on this machine"),
             Self::NoTables => f.write_str("no page tables, they were only counted"),
             Self::Tables(e) => e.fmt(f),
             Self::Walk(e) => e.fmt(f),

@@ -90,7 +90,7 @@ fn booted<R>(
     boot.run().unwrap();
     with_page_allocator(&mut boot, |boot, running| {
         running.initcalls(boot, &watermark::Cpus { online: 1, on_node: &|_| 1 });
-        look(&State::new(boot, running))
+        look(&State::new(boot, running).with_slabs(&"slabinfo - version: 2.1\n"))
     })
     .unwrap()
 }

@@ -82,6 +82,10 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
     let show = |booted: &Booted<'_, '_, '_, '_, '_>| {
         if layout_only { virtual_layout(args, booted) } else { booted.show_all(&args.files) }
     };
+    if args.files.iter().any(|view| view == View::Slabinfo) {
+        print(run::serve(&machine, |booted, state| booted.show_state(&args.files, state))??)?;
+        return Ok(Outcome::Fine);
+    }
     print(run::boot(&machine, show, |_| ())??)?;
     Ok(Outcome::Fine)
 }

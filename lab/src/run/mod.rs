@@ -5,11 +5,13 @@ mod log;
 mod mmu;
 mod ram;
 mod record;
+mod serving;
 mod slots;
 mod stopped;
 
 pub use cpus::nodes as cpu_nodes;
 pub use record::{Entry, Recorder};
+pub use serving::serve;
 pub use slots::{SPARE_SLOTS, SpareSlots};
 
 use crate::fault::Fault;

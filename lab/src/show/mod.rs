@@ -16,7 +16,7 @@ pub mod zoneinfo;
 
 use crate::fault::Fault;
 use crate::run::Booted;
-use pagewright_view::{NotShown, View, Views};
+use pagewright_view::{NotShown, State, View, Views};
 
 impl Booted<'_, '_, '_, '_, '_> {
     /// The text of a file of this machine.
@@ -32,6 +32,14 @@ impl Booted<'_, '_, '_, '_, '_> {
     /// # Errors
     /// A [`Fault`] for the first that this machine has not.
     pub fn show_all(&self, views: &Views) -> Result<String, Fault> {
+        self.show_state(views, &self.state())
+    }
+
+    /// The same of a machine whose allocators are in service.
+    ///
+    /// # Errors
+    /// As for [`Self::show_all`].
+    pub fn show_state(&self, views: &Views, state: &State<'_, '_, '_, '_, '_>) -> Result<String, Fault> {
         if views.iter().any(|view| matches!(view, View::PageTables | View::PageTableRuns)) {
             self.tables()?;
         }
@@ -40,7 +48,7 @@ impl Booted<'_, '_, '_, '_, '_> {
         }
         let mut out = String::new();
         let fault = |e: NotShown| Fault::caused(e.why, e.view.name(), "");
-        views.write(&mut out, &self.state()).map_err(fault)?;
+        views.write(&mut out, state).map_err(fault)?;
         Ok(out)
     }
 }

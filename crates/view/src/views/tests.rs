@@ -25,7 +25,7 @@ fn a_list_keeps_its_order_and_counts_a_view_once() {
 
 #[test]
 fn a_name_that_is_no_views_is_told_with_all_that_are() {
-    for (list, name) in [("slabinfo", "slabinfo"), ("zoneinfo,Vmstat", "Vmstat"), ("zoneinfo,", "")] {
+    for (list, name) in [("slabs", "slabs"), ("zoneinfo,Vmstat", "Vmstat"), ("zoneinfo,", "")] {
         let fault = Views::parse(list).unwrap_err();
         assert_eq!(fault, UnknownView { name });
         let text = fault.to_string();
