@@ -2,7 +2,8 @@
 //!
 //! A [`Layout`] is the whole virtual map of a kernel as a plain value, computed from its configuration and version and
 //! from a few facts of the machine ([`Facts`]). A [`Fixmap`] numbers the addresses that are known at compile time;
-//! [`EarlyIoremap`] hands out the temporary ones among them. [`areas`] keeps what of a region is in use by which area. Nothing here keeps state in globals, and page tables are
+//! [`EarlyIoremap`] hands out the temporary ones among them. [`areas`] keeps what of a region is in use by which area;
+//! [`highmem`] maps RAM that has no address of its own. Nothing here keeps state in globals, and page tables are
 //! reached through a cursor of `pagewright-pagetable`.
 //!
 //! ```
@@ -26,6 +27,7 @@
 pub mod areas;
 pub mod early_ioremap;
 pub mod fixmap;
+pub mod highmem;
 pub mod layout;
 mod version;
 

@@ -6,6 +6,7 @@
 //!   that they take must never be held by what they interrupted.
 //! - [`DirectMap`]: RAM by physical address, where the CPU sees it; [`Carve`]: slices of any type out of a piece of it; [`Take`]: a
 //!   `static` that belongs to whoever takes it first. With these three an embedder brings the memory that the boot asks for.
+//! - [`MappedMemory`]: memory by virtual address, through the MMU of one CPU.
 //!
 //! The hosted machine keeps the promises with threads, a kernel with the CPU's own means. Contracts come here with
 //! their first user; nothing in this crate knows what is in memory.
@@ -34,6 +35,7 @@ extern crate std;
 pub mod carve;
 pub mod direct_map;
 mod interrupts;
+mod mapped;
 mod percpu;
 mod spin;
 pub mod take;
@@ -41,6 +43,7 @@ pub mod take;
 pub use carve::Carve;
 pub use direct_map::{DirectMap, KnownWords};
 pub use interrupts::{Interrupts, NoInterrupts, WithoutInterrupts};
+pub use mapped::MappedMemory;
 pub use percpu::{Entered, Here, PerCpu};
 pub use spin::{Mutex, MutexGuard, Spin};
 pub use take::Take;

@@ -31,6 +31,7 @@ pub mod ageing;
 mod allocator;
 pub mod designs;
 pub mod exercise;
+pub mod highmem;
 mod metadata;
 pub mod mmu;
 pub mod pages;

@@ -179,6 +179,25 @@ pub trait Format: Copy + 'static {
         Self::Word::swap(&words[at], 0)
     }
 
+    /// The cells of `count` slots of the lowest level from `words[at]` on: the hardware's words, and software's beside them
+    /// ([`Self::SOFTWARE_WORDS`]).
+    #[inline]
+    #[allow(clippy::type_complexity)]
+    fn halves(
+        words: &[<Self::Word as Word>::Atomic],
+        at: usize,
+        count: usize,
+    ) -> (&[<Self::Word as Word>::Atomic], &[<Self::Word as Word>::Atomic]) {
+        (&words[at..at + count], &[])
+    }
+
+    /// Empties a slot that hardware does not change: one of which all bits are set that hardware would set.
+    #[inline]
+    fn erase(&self, level: Level, words: &[<Self::Word as Word>::Atomic], at: usize) {
+        let _ = level;
+        Self::Word::publish(&words[at], 0);
+    }
+
     /// How many slots from `words[at]` on, at most `most`, hold what the one before leads to expect.
     #[inline]
     fn count_run(

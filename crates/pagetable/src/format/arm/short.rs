@@ -228,6 +228,21 @@ impl Format for ArmShort {
         }
     }
 
+    fn halves(words: &[AtomicU32], at: usize, count: usize) -> (&[AtomicU32], &[AtomicU32]) {
+        let (linux, hardware) = words.split_at(WORDS);
+        (&hardware[at..at + count], &linux[at..at + count])
+    }
+
+    #[inline]
+    fn erase(&self, level: Level, words: &[AtomicU32], at: usize) {
+        if level != Level::PTE {
+            return u32::publish(&words[at], 0);
+        }
+        // The hardware's first: an entry that it can use has Linux's beside it at any time.
+        u32::publish(&words[at + WORDS], 0);
+        u32::publish(&words[at], 0);
+    }
+
     fn count_run(
         &self,
         level: Level,

@@ -1,0 +1,334 @@
+//! Local kmaps: a CPU's own slots in the fixed mappings, used as a stack.
+//!
+//! Each CPU has KM_MAX_IDX slots from FIX_KMAP_BEGIN on. The task that runs there maps into the next one and unmaps the last one; an
+//! interrupt handler's come on top of those of the task it interrupted and go before it ends. A task that holds some stays on its CPU; while
+//! others run there its slots are theirs ([`KmapCpu::sched_out`], [`KmapCpu::sched_in`]). So no other CPU ever uses a slot, and only the
+//! own TLB has to forget it.
+//!
+//! With guards (CONFIG_DEBUG_KMAP_LOCAL) every second slot stays empty, so that running off a page faults.
+
+use super::Linear;
+use super::error::{KmapLocalError, NotTop, SchedError};
+use super::stack::{KmapStack, MOST};
+use crate::fixmap::{Fixmap, Slot};
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_pagetable::{Format, Row, SlotError, Slots, TableMemory, TlbFlush};
+
+/// A page's address, for the task that mapped it.
+#[must_use = "the slot stays taken until this is given to kunmap_local"]
+#[derive(PartialEq, Eq, Debug)]
+pub struct LocalMap {
+    at: VirtAddr,
+    /// `kmap_ctrl.idx` after it was mapped; 0 for low memory, which takes no slot.
+    index: u32,
+}
+
+impl LocalMap {
+    /// Where the page's first byte is.
+    pub const fn address(&self) -> VirtAddr {
+        self.at
+    }
+}
+
+/// The same from `kmap_atomic`: its holder may not be scheduled.
+#[must_use = "the slot stays taken until this is given to kunmap_atomic"]
+#[derive(PartialEq, Eq, Debug)]
+pub struct AtomicMap(LocalMap);
+
+impl AtomicMap {
+    /// Where the page's first byte is.
+    pub const fn address(&self) -> VirtAddr {
+        self.0.at
+    }
+}
+
+/// The local kmaps of one kernel.
+pub struct KmapLocal<'t, F: Format, M: TableMemory> {
+    linear: Linear,
+    slots: Slots<'t, F, M>,
+    cpus: u32,
+    /// KM_MAX_IDX.
+    max_index: u32,
+    /// KM_INCR: 2 with guards.
+    step: u32,
+}
+
+impl<F: Format, M: TableMemory> fmt::Debug for KmapLocal<'_, F, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KmapLocal")
+            .field("slots", &self.slots)
+            .field("cpus", &self.cpus)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'t, F: Format, M: TableMemory> KmapLocal<'t, F, M> {
+    /// The slots' addresses in a kernel with these fixed mappings: all of FIX_KMAP_BEGIN's. `None` without high memory.
+    pub fn range(fixmap: &Fixmap) -> Option<VirtRange> {
+        fixmap.range(Slot::Kmap)
+    }
+
+    /// Local kmaps in `slots` ([`Self::range`]), for as many CPUs as there are slots for. `guards` is CONFIG_DEBUG_KMAP_LOCAL. `None` if there
+    /// are too few slots for one CPU.
+    pub fn new(linear: Linear, slots: Slots<'t, F, M>, guards: bool) -> Option<Self> {
+        let (max_index, step) = if guards { (MOST as u32, 2) } else { (16, 1) };
+        let cpus = slots.count() / max_index;
+        (cpus > 0).then_some(Self { linear, slots, cpus, max_index, step })
+    }
+
+    /// The same, with slots for pages of low memory as well (CONFIG_DEBUG_KMAP_LOCAL_FORCE_MAP).
+    #[must_use]
+    pub const fn force_map(mut self) -> Self {
+        self.linear.end = self.linear.start;
+        self
+    }
+
+    /// How many CPUs have slots.
+    pub const fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
+    /// How many a task may hold at a time.
+    pub const fn depth(&self) -> u32 {
+        (self.max_index - 1) / self.step
+    }
+
+    /// A CPU's part, for whoever runs there. It is a small value that a CPU keeps with its own data.
+    ///
+    /// # Errors
+    /// [`KmapLocalError::NoCpu`].
+    pub fn on_cpu(&self, cpu: u32) -> Result<KmapCpu<'_, F>, KmapLocalError> {
+        let none = KmapLocalError::NoCpu { cpu, cpus: self.cpus };
+        if cpu >= self.cpus {
+            return Err(none);
+        }
+        // `kmap_ctrl.idx` counts from 1; fixed addresses count downwards, so the slots of the first CPU are the last ones.
+        let count = self.max_index - 1;
+        let first = self.slots.count() - cpu * self.max_index - count;
+        // Where they reach into a second table, those above its beginning are used first.
+        let below = match self.slots.run_from(first) {
+            run if run < count => run,
+            _ => 0,
+        };
+        let row = self.slots.row(first + below, count - below).ok_or(none)?;
+        let deeper = if below > 0 { self.slots.row(first, below) } else { None };
+        let Linear { start, end, base } = self.linear;
+        let (low_bytes, step) = (end.get() - start.get(), self.step);
+        Ok(KmapCpu { start, low_bytes, base, row, deeper, step, cpu, format: *self.slots.format() })
+    }
+}
+
+/// The local kmaps of one CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct KmapCpu<'k, F: Format> {
+    /// Low memory.
+    start: PhysAddr,
+    low_bytes: u64,
+    base: VirtAddr,
+    /// The slots that are used first, the first one last.
+    row: Row<'k, F>,
+    /// Those after them, if they lie in another table.
+    deeper: Option<Row<'k, F>>,
+    step: u32,
+    cpu: u32,
+    format: F,
+}
+
+impl<F: Format> KmapCpu<'_, F> {
+    /// The CPU's number.
+    pub const fn cpu(&self) -> u32 {
+        self.cpu
+    }
+
+    /// The slot of a `kmap_ctrl.idx` beyond the first table's.
+    fn deep(&self, index: u32) -> Option<(&Row<'_, F>, usize)> {
+        let row = self.deeper.as_ref()?;
+        let slot = (self.row.count() + row.count()).checked_sub(index as usize)?;
+        Some((row, slot))
+    }
+
+    /// Gives the page that `page` lies in an address, which is there until [`Self::kunmap_local`] (`kmap_local_page`). This runs on the CPU, and the
+    /// task stays on it as long as it holds any.
+    ///
+    /// # Errors
+    /// [`KmapLocalError`]; nothing was changed then.
+    #[inline(always)]
+    pub fn kmap_local_page(&self, stack: &KmapStack, page: PhysAddr) -> Result<LocalMap, KmapLocalError> {
+        let page = page.align_down(const { F::SHAPE.page_bytes() });
+        let offset = page.get().wrapping_sub(self.start.get());
+        if offset < self.low_bytes {
+            return Ok(LocalMap { at: VirtAddr::new(self.base.get() + offset), index: 0 });
+        }
+        let held = stack.index.load(Relaxed);
+        let index = held + self.step;
+        // Beyond the last one this is beyond the row.
+        let slot = self.row.count().wrapping_sub(index as usize);
+        if slot >= self.row.count() {
+            return self.map_deep(stack, page);
+        }
+        Self::map_in(&self.row, slot, stack, (held, index), page)
+    }
+
+    /// Takes the slot of a task that had the one before.
+    #[inline(always)]
+    fn map_in(
+        row: &Row<'_, F>,
+        slot: usize,
+        stack: &KmapStack,
+        (held, index): (u32, u32),
+        page: PhysAddr,
+    ) -> Result<LocalMap, KmapLocalError> {
+        // Before the entry is written: a handler that comes in between uses the next slot.
+        stack.index.store(index, Relaxed);
+        match row.set(slot, page) {
+            Ok(at) => Ok(LocalMap { at, index }),
+            Err(e) => {
+                stack.index.store(held, Relaxed);
+                Err(KmapLocalError::Slot(e))
+            }
+        }
+    }
+
+    /// [`Self::kmap_local_page`] beyond the first table.
+    #[cold]
+    #[inline(never)]
+    fn map_deep(&self, stack: &KmapStack, page: PhysAddr) -> Result<LocalMap, KmapLocalError> {
+        let held = stack.index.load(Relaxed);
+        let index = held + self.step;
+        let (row, slot) = self.deep(index).ok_or(KmapLocalError::TooDeep { held: held / self.step })?;
+        Self::map_in(row, slot, stack, (held, index), page)
+    }
+
+    /// Gives an address back: the last one that was given out first. `tlb` is this CPU's own.
+    ///
+    /// # Errors
+    /// [`NotTop`], with the map, which stays.
+    #[inline(always)]
+    pub fn kunmap_local<T: TlbFlush + ?Sized>(
+        &self,
+        stack: &KmapStack,
+        map: LocalMap,
+        tlb: &mut T,
+    ) -> Result<(), NotTop> {
+        if map.index == 0 {
+            return Ok(());
+        }
+        let index = stack.index.load(Relaxed);
+        if map.index != index {
+            return Err(self.not_top(map, index));
+        }
+        let slot = self.row.count().wrapping_sub(index as usize);
+        if slot < self.row.count() {
+            self.row.clear(slot).finish(tlb);
+        } else {
+            self.clear_deep(index, tlb);
+        }
+        // After the flush: a handler that comes in between uses the next slot.
+        stack.index.store(index.wrapping_sub(self.step), Relaxed);
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn clear_deep<T: TlbFlush + ?Sized>(&self, index: u32, tlb: &mut T) {
+        if let Some((row, slot)) = self.deep(index) {
+            row.clear(slot).finish(tlb);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_top(&self, map: LocalMap, index: u32) -> NotTop {
+        NotTop { map, held: index / self.step }
+    }
+
+    /// The same as [`Self::kmap_local_page`] for a task that is not scheduled until it has given the address back: the caller keeps preemption
+    /// and page faults off (`kmap_atomic`).
+    ///
+    /// # Errors
+    /// As for [`Self::kmap_local_page`].
+    #[inline]
+    pub fn kmap_atomic(&self, stack: &KmapStack, page: PhysAddr) -> Result<AtomicMap, KmapLocalError> {
+        let map = self.kmap_local_page(stack, page)?;
+        stack.atomic.store(stack.atomic.load(Relaxed) + 1, Relaxed);
+        Ok(AtomicMap(map))
+    }
+
+    /// Gives it back (`kunmap_atomic`).
+    ///
+    /// # Errors
+    /// The map, which stays atomic, and how many are held, if it is not the last one.
+    #[inline]
+    pub fn kunmap_atomic<T: TlbFlush + ?Sized>(
+        &self,
+        stack: &KmapStack,
+        map: AtomicMap,
+        tlb: &mut T,
+    ) -> Result<(), (AtomicMap, u32)> {
+        self.kunmap_local(stack, map.0, tlb).map_err(|e| (AtomicMap(e.map), e.held))?;
+        stack.atomic.store(stack.atomic.load(Relaxed) - 1, Relaxed);
+        Ok(())
+    }
+
+    /// The slots that a task holds: `kmap_ctrl.idx`, and where it is.
+    fn held<'s>(
+        &'s self,
+        stack: &KmapStack,
+    ) -> impl Iterator<Item = (usize, &'s Row<'s, F>, usize)> + use<'s, F> {
+        let top = stack.index.load(Relaxed);
+        (1..=top).filter(|i| i.is_multiple_of(self.step)).filter_map(|index| {
+            let slot = self.row.count().wrapping_sub(index as usize);
+            let (row, slot) = if slot < self.row.count() { (&self.row, slot) } else { self.deep(index)? };
+            Some((index as usize, row, slot))
+        })
+    }
+
+    /// Empties the slots of a task that leaves the CPU to another (`kmap_local_sched_out`); its addresses lead nowhere until it is back.
+    ///
+    /// # Errors
+    /// [`SchedError::Atomic`] for a task that holds atomic ones; nothing was changed.
+    pub fn sched_out<T: TlbFlush + ?Sized>(&self, stack: &KmapStack, tlb: &mut T) -> Result<(), SchedError> {
+        let atomic = stack.atomic.load(Relaxed);
+        if atomic > 0 {
+            return Err(SchedError::Atomic(atomic));
+        }
+        stack.cpu.store(self.cpu, Relaxed);
+        for (index, row, slot) in self.held(stack) {
+            if let Some(page) = row.page(&self.format, slot) {
+                stack.pages[index].store(page.get(), Relaxed);
+            }
+            row.clear(slot).finish(tlb);
+        }
+        Ok(())
+    }
+
+    /// Fills the slots of a task that is back on its CPU (`kmap_local_sched_in`): every address leads where it did.
+    ///
+    /// # Errors
+    /// [`SchedError::Moved`]: another CPU; [`SchedError::Slot`]: slots that whoever ran there left behind. Nothing was changed then.
+    pub fn sched_in(&self, stack: &KmapStack) -> Result<(), SchedError> {
+        let held_on = stack.cpu.load(Relaxed);
+        if !stack.is_empty() && self.cpu != held_on {
+            return Err(SchedError::Moved { cpu: self.cpu, held_on });
+        }
+        for (_, row, slot) in self.held(stack) {
+            if row.page(&self.format, slot).is_some() {
+                return Err(SchedError::Slot(SlotError::InUse(slot as u32)));
+            }
+        }
+        for (index, row, slot) in self.held(stack) {
+            // The page was in this slot before, so the slot takes it.
+            row.set(slot, PhysAddr::new(stack.pages[index].load(Relaxed))).map_err(SchedError::Slot)?;
+        }
+        Ok(())
+    }
+
+    /// The page that an address of the CPU's slots leads to, if the task holds it (`kmap_to_page`).
+    pub fn page_of(&self, stack: &KmapStack, at: VirtAddr) -> Option<PhysAddr> {
+        let at = at.align_down(F::SHAPE.page_bytes());
+        let (_, row, slot) = self.held(stack).find(|(_, row, slot)| row.address(*slot) == at)?;
+        row.page(&self.format, slot)
+    }
+}

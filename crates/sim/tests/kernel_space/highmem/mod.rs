@@ -1,0 +1,5 @@
+mod contents;
+mod kmap;
+mod local;
+mod model;
+mod zeroing;

@@ -1,0 +1,4 @@
+//! The kernel's virtual memory on hosted machines: what is mapped is used through the software MMU, whose TLBs forget nothing by themselves.
+
+mod highmem;
+mod world;
