@@ -4,6 +4,8 @@
 //! They are reserved together; after that nothing can fail. The second pass fills. New tables are filled before the entry
 //! that leads to them is published.
 
+mod pages;
+
 use crate::attr::{Attr, TableLimits};
 use crate::chain::Chain;
 use crate::error::{Damage, MapError};
@@ -12,6 +14,7 @@ use crate::memory::{TableMemory, TableSource};
 use crate::shape::Level;
 use crate::tables::{Cursor, Node};
 use crate::word::Word;
+use pages::Pages;
 use pagewright_addr::{PhysAddr, VirtRange};
 
 /// Which leaves a mapping may use, and what its new tables forbid.
@@ -58,6 +61,8 @@ struct Job<'o> {
     /// For each level, whether contiguous groups can be marked.
     contiguous: [bool; Level::LIMIT],
     options: &'o MapOptions,
+    /// Where each page comes from, if they do not follow each other.
+    pages: Option<Pages<'o>>,
 }
 
 impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
@@ -74,13 +79,27 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         source: &mut dyn TableSource,
     ) -> Result<Mapped, MapError> {
         self.check_map(range, phys)?;
-        let job = self.job(range, phys, attr, options)?;
+        let last = phys
+            .checked_add(range.len - F::TREE.page_bytes())
+            .ok_or(MapError::Attr(crate::attr::AttrError::Address(phys)))?;
+        let job = self.job(last, attr, options)?;
+        self.map_job(&job, range, phys, source)
+    }
+
+    /// Reserves what a mapping needs, and makes it.
+    fn map_job(
+        &self,
+        job: &Job<'_>,
+        range: VirtRange,
+        phys: PhysAddr,
+        source: &mut dyn TableSource,
+    ) -> Result<Mapped, MapError> {
         let root = self.tables.root_node()?;
-        let needed = self.need(&job, root, range.start.get(), phys.get(), range.len)?;
+        let needed = self.need(job, root, range.start.get(), phys.get(), range.len)?;
         let memory = &self.tables.memory;
         let mut chain =
             Chain::reserve(memory, source, needed).map_err(|got| MapError::NoTables { needed, got })?;
-        let done = self.fill(&job, root, false, range.start.get(), phys.get(), range.len, &mut chain);
+        let done = self.fill(job, root, false, range.start.get(), phys.get(), range.len, &mut chain);
         let tables = needed - chain.len();
         // Another cursor may have made a table that both needed.
         chain.release(memory, source);
@@ -88,21 +107,13 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         Ok(Mapped { tables })
     }
 
-    /// Finds out which leaves can be used at all, so that nothing fails later.
-    fn job<'o>(
-        &self,
-        range: VirtRange,
-        phys: PhysAddr,
-        attr: Attr,
-        options: &'o MapOptions,
-    ) -> Result<Job<'o>, MapError> {
+    /// Finds out which leaves can be used at all, so that nothing fails later. `last` is the highest page.
+    fn job<'o>(&self, last: PhysAddr, attr: Attr, options: &'o MapOptions) -> Result<Job<'o>, MapError> {
         let format = &self.tables.format;
-        let last = phys
-            .checked_add(range.len - F::TREE.page_bytes())
-            .ok_or(MapError::Attr(crate::attr::AttrError::Address(phys)))?;
         // The last page has the highest address bits; blocks of a level all encode if the one at 0 does.
         format.leaf_word(Level::PTE, &Leaf { phys: last, attr, contiguous: false })?;
-        let mut job = Job { attr, max_leaf: Level::PTE, contiguous: [false; Level::LIMIT], options };
+        let mut job =
+            Job { attr, max_leaf: Level::PTE, contiguous: [false; Level::LIMIT], options, pages: None };
         let zero = |contiguous| Leaf { phys: PhysAddr::ZERO, attr, contiguous };
         for n in 0..=options.max_leaf.index().min(F::TREE.max_leaf().index()) {
             let level = Level::new(n);
@@ -268,6 +279,9 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     ) -> Result<(), MapError> {
         if count == 0 {
             return Ok(());
+        }
+        if let Some(pages) = &job.pages {
+            return self.run_of_pages(job, pages, node, index, count);
         }
         let format = &self.tables.format;
         let level = node.level;

@@ -268,6 +268,26 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         Ok(Cursor { tables: self.tables, range: Some(range), _guard: None })
     }
 
+    /// The right over a part, beside others of its kind: for whoever divides the range into areas, and changes those on several CPUs at
+    /// once without a look at the range locks each time. Tables leave as with [`Self::part`].
+    ///
+    /// The caller answers for it that no two such parts overlap at a time, as areas of one allocator never do. Like two
+    /// `Tables` of one tree, two that did could free a table that the other is in.
+    ///
+    /// # Errors
+    /// [`UnmapError::OutsideCursor`] if the cursor does not hold all of `range`.
+    pub fn apart(&self, range: VirtRange) -> Result<Cursor<'_, F, M>, UnmapError> {
+        if !self.holds(range) {
+            return Err(UnmapError::OutsideCursor(range));
+        }
+        Ok(Cursor { tables: self.tables, range: Some(range), _guard: None })
+    }
+
+    /// The tree.
+    pub const fn tables(&self) -> &Tables<F, M> {
+        self.tables
+    }
+
     /// Whether the cursor holds all of `range`.
     pub(crate) fn holds(&self, range: VirtRange) -> bool {
         self.range.is_none_or(|mine| mine.contains_range(&range))

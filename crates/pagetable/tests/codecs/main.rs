@@ -9,6 +9,7 @@ mod i386;
 mod minimum;
 #[cfg(not(miri))]
 mod oracle;
+mod pages;
 mod proven;
 mod tokens;
 mod walker;

@@ -1,0 +1,119 @@
+//! Pages that lie anywhere are mapped in one operation, and ranges are divided without a lock for each part.
+
+use crate::walker::{data, upper, with_tables};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_pagetable::format::{FormatKind, WithFormat};
+use pagewright_pagetable::{
+    AttrFlags, Format, Leaf, Level, LockError, MapError, NoTables, NotLive, UnmapError,
+};
+
+/// Maps pages in an order of their own across the border of two tables.
+struct Scattered;
+
+impl WithFormat for Scattered {
+    type Out = ();
+
+    fn run<F: Format>(self, format: F) {
+        with_tables(format, 16, |t| {
+            let pool = *t.memory();
+            let (page, block) = (F::SHAPE.page_bytes(), F::SHAPE.level(Level::PMD).bytes());
+            let range =
+                VirtRange::from_len(VirtAddr::new(upper(format.window()) + 2 * block - 3 * page), 8 * page);
+            let frames = [7, 3, 40, 41, 42, 1, 0, 99_u64];
+            let highest = PhysAddr::new(99 * page);
+            let attr = data(&format);
+            let mut asked = 0;
+            let mut next = || {
+                asked += 1;
+                PhysAddr::new(frames[asked - 1] * page)
+            };
+            let none = t.cursor().map_pages(range, attr, highest, &mut NoTables, &mut next);
+            assert!(matches!(none, Err(MapError::NoTables { got: 0, .. })), "{none:?}");
+            t.cursor().map_pages(range, attr, highest, &mut &*pool, &mut next).unwrap();
+            assert_eq!(asked, frames.len());
+            for (n, frame) in (0..).zip(frames) {
+                let (leaf, level, _) = t.leaf(VirtAddr::new(range.start.get() + n * page)).unwrap();
+                assert_eq!(leaf, Leaf { phys: PhysAddr::new(frame * page), attr, contiguous: false });
+                assert_eq!(level, Level::PTE);
+            }
+            let before = VirtAddr::new(range.start.get() - page);
+            assert!(
+                t.translate(before).is_err()
+                    && t.translate(VirtAddr::new(range.start.get() + 8 * page)).is_err()
+            );
+            let pending = t.cursor().unmap(range, &mut |_| ()).unwrap();
+            pending.finish(&pool, &mut NotLive, &mut &*pool);
+            assert_eq!(pool.in_use(), 0);
+        });
+    }
+}
+
+#[test]
+fn pages_from_anywhere_are_mapped_in_one_operation() {
+    let few = [FormatKind::X86Level4, FormatKind::ArmShort, FormatKind::Arm64Page64kVa52];
+    let kinds = FormatKind::ALL.iter().filter(|kind| !cfg!(miri) || few.contains(kind));
+    kinds.for_each(|kind| kind.with(Scattered));
+}
+
+#[test]
+fn addresses_beyond_48_bits_are_mapped_page_by_page_too() {
+    use pagewright_pagetable::format::arm64::Arm64Page64kVa52;
+    with_tables(Arm64Page64kVa52::default(), 16, |t| {
+        let pool = *t.memory();
+        let range = VirtRange::from_len(VirtAddr::new(upper(t.format().window())), 3 << 16);
+        let frames = [1 << 49, 1 << 16, (1 << 51) + (5 << 16)].map(PhysAddr::new);
+        let attr = data(t.format());
+        let mut at = frames.iter();
+        let mut next = || *at.next().unwrap();
+        t.cursor().map_pages(range, attr, frames[2], &mut &*pool, &mut next).unwrap();
+        for (n, frame) in (0..).zip(frames) {
+            assert_eq!(t.translate(VirtAddr::new(range.start.get() + (n << 16))).unwrap().phys, frame);
+        }
+    });
+}
+
+#[test]
+fn a_page_beyond_what_was_announced_is_taken_for_the_highest() {
+    use pagewright_pagetable::format::x86::X86Level4;
+    with_tables(X86Level4::default(), 8, |t| {
+        let pool = *t.memory();
+        let range = VirtRange::from_len(VirtAddr::new(upper(t.format().window())), 4096);
+        let attr = data(t.format());
+        let mut next = || PhysAddr::new(u64::MAX << 12);
+        t.cursor().map_pages(range, attr, PhysAddr::new(0x5000), &mut &*pool, &mut next).unwrap();
+        assert_eq!(t.translate(range.start).unwrap().phys, PhysAddr::new(0x5000));
+        // And one that no entry can hold is refused before anything is asked for.
+        let refused =
+            t.cursor().map_pages(range, attr, PhysAddr::new(1 << 60), &mut &*pool, &mut || unreachable!());
+        assert!(matches!(refused, Err(MapError::Attr(_))), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_part_beside_others_holds_its_range_only() {
+    use pagewright_pagetable::format::x86::X86Level4;
+    with_tables(X86Level4::default(), 8, |t| {
+        let pool = *t.memory();
+        let start = upper(t.format().window());
+        let part = |n: u64| VirtRange::from_len(VirtAddr::new(start + (n << 21)), 1 << 21);
+        let whole = VirtRange::from_len(VirtAddr::new(start), 4 << 21);
+        let all = t.lock(whole).unwrap();
+        let attr = data(t.format());
+        let (mut one, mut two) = (all.apart(part(0)).unwrap(), all.apart(part(1)).unwrap());
+        for (cursor, n) in [(&mut one, 0), (&mut two, 1)] {
+            let mut next = || PhysAddr::new(0x1000 << n);
+            let page = VirtRange::from_len(part(n).start, 4096);
+            cursor.map_pages(page, attr, PhysAddr::new(0x9000), &mut &*pool, &mut next).unwrap();
+        }
+        let beside = VirtRange::from_len(part(2).start, 4096);
+        assert_eq!(one.unmap(beside, &mut |_| ()).err(), Some(UnmapError::OutsideCursor(beside)));
+        assert_eq!(all.apart(part(4)).err(), Some(UnmapError::OutsideCursor(part(4))));
+        assert!(matches!(t.lock(part(3)), Err(LockError::Busy(_))));
+        // A table that is all in a part goes with it; those above stay, since others are in them.
+        let pending = one.unmap(part(0), &mut |_| ()).unwrap();
+        assert_eq!(pending.tables(), 1);
+        pending.finish(&pool, &mut NotLive, &mut &*pool);
+        let (leaf, ..) = t.leaf(part(1).start).unwrap();
+        assert!(leaf.attr.flags.contains(AttrFlags::WRITE));
+    });
+}
