@@ -81,15 +81,10 @@ impl<W: Word> PendingFlush<W> {
         memory: &M,
         page: pagewright_addr::PhysAddr,
         range: VirtRange,
+        stride_bytes: u64,
     ) {
         self.tables.push(memory, page);
-        self.add_scope(FlushScope {
-            range,
-            stride_bytes: range.len,
-            level: None,
-            tables_freed: true,
-            asid: None,
-        });
+        self.add_scope(FlushScope { range, stride_bytes, level: None, tables_freed: true, asid: None });
     }
 
     fn add_scope(&mut self, new: FlushScope) {

@@ -293,11 +293,11 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
                         format.take(node.level, node.words, node.first + i);
                     }
                 }
-                pending.add_table(&self.tables.memory, page, span);
+                pending.add_table(&self.tables.memory, page, span, covered / shape.tables_per_page as u64);
             }
             return;
         }
-        pending.add_table(&self.tables.memory, child.page, range);
+        pending.add_table(&self.tables.memory, child.page, range, F::TREE.level(node.level).bytes());
     }
 }
 

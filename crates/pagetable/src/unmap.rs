@@ -138,7 +138,9 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             }
         }
         if let Some(page) = page {
-            pending.add_table(&self.tables.memory, page, span);
+            // Each entry that led there may be in a walk cache by itself.
+            let step = F::TREE.level(node.level).bytes();
+            pending.add_table(&self.tables.memory, page, span, step);
         }
     }
 }
