@@ -3,7 +3,7 @@
 //! A [`Layout`] is the whole virtual map of a kernel as a plain value, computed from its configuration and version and
 //! from a few facts of the machine ([`Facts`]). A [`Fixmap`] numbers the addresses that are known at compile time;
 //! [`EarlyIoremap`] hands out the temporary ones among them. [`areas`] keeps what of a region is in use by which area;
-//! [`highmem`] maps RAM that has no address of its own. Nothing here keeps state in globals, and page tables are
+//! [`vmalloc`] maps pages there that need not lie together, [`highmem`] RAM that has no address of its own. Nothing here keeps state in globals, and page tables are
 //! reached through a cursor of `pagewright-pagetable`.
 //!
 //! ```
@@ -30,6 +30,7 @@ pub mod fixmap;
 pub mod highmem;
 pub mod layout;
 mod version;
+pub mod vmalloc;
 
 pub use early_ioremap::{EarlyIoremap, EarlyIoremapError, Prot};
 pub use fixmap::{FixedIndex, Fixmap, FixmapError, Slot};

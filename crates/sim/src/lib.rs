@@ -40,6 +40,7 @@ mod ram;
 pub mod random;
 pub mod slabs;
 pub mod tenants;
+pub mod vmalloc;
 mod zeroed;
 
 pub use allocator::{HostedError, with_page_allocator};

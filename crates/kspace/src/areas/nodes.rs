@@ -15,6 +15,18 @@ const FREE: u8 = 0;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct AreaId(pub(super) u32);
 
+impl AreaId {
+    /// The number: below that of the nodes there are, never 0. What is kept beside the areas has its place by it.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The area of a number, if there is one.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// Memory for one area. Offsets count from the start of the range that is managed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Node<T> {

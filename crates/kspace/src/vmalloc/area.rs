@@ -1,0 +1,175 @@
+//! Areas' records, in sections that the caller brings.
+
+use super::VmFlags;
+use crate::areas::{AreaId, Node};
+use core::fmt;
+use core::panic::Location;
+use pagewright_addr::{Order, PhysAddr, VirtAddr, VirtRange};
+use pagewright_page::{FrameIdx, OwnerHandle};
+use pagewright_platform::Mutex;
+
+/// Sections at most.
+pub(super) const SECTIONS: usize = 64;
+/// No area.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Where an area is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Life {
+    /// The number is nobody's.
+    #[default]
+    Free,
+    /// Its addresses are taken; it is being filled, or taken apart.
+    Making,
+    /// In use.
+    Live,
+    /// Unmapped, and waits for the flush.
+    Lazy,
+    /// Flushed, without pages: its addresses wait for the next area of this size.
+    Ready,
+}
+
+/// All there is to know of an area.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Record {
+    pub(super) life: Life,
+    pub(super) flags: VmFlags,
+    /// The guard page included.
+    pub(super) range: VirtRange,
+    /// How many pages it has, whoever they belong to.
+    pub(super) pages: u32,
+    /// The first of the blocks that are its own; each is linked to the next.
+    pub(super) first: Option<FrameIdx>,
+    /// How large these are.
+    pub(super) order: u8,
+    pub(super) generation: u16,
+    /// The next in whatever list it is in.
+    pub(super) next: u32,
+    pub(super) phys: PhysAddr,
+    pub(super) caller: Option<&'static Location<'static>>,
+}
+
+impl Record {
+    /// Whose its frames are in the page map.
+    pub(super) fn owner(&self, area: AreaId) -> OwnerHandle {
+        OwnerHandle::new(area.number(), u32::from(self.generation)).unwrap_or_default()
+    }
+
+    /// What is to be seen of it.
+    pub(super) fn view(&self, page: u64) -> VmArea {
+        let guard = if self.flags.contains(VmFlags::NO_GUARD) { 0 } else { page };
+        VmArea {
+            addr: self.range.start,
+            size: self.range.len,
+            usable: self.range.len - guard.min(self.range.len),
+            flags: self.flags,
+            pages: self.pages,
+            page_order: Order::new(self.order).unwrap_or_default(),
+            phys: self.phys,
+            caller: self.caller,
+        }
+    }
+}
+
+/// An area (`struct vm_struct`) as it was when somebody asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VmArea {
+    /// Where it begins.
+    pub addr: VirtAddr,
+    /// Its bytes, the guard page included.
+    pub size: u64,
+    /// Its bytes without the guard page (`get_vm_area_size`).
+    pub usable: u64,
+    /// Its kind.
+    pub flags: VmFlags,
+    /// How many pages it has (`nr_pages`).
+    pub pages: u32,
+    /// The blocks that its own pages are made of (`page_order`).
+    pub page_order: Order,
+    /// What it is mapped to, of an area that is mapped by its physical address.
+    pub phys: PhysAddr,
+    /// Who asked for it.
+    pub caller: Option<&'static Location<'static>>,
+}
+
+impl VmArea {
+    /// Its addresses, the guard page not among them.
+    pub const fn range(&self) -> VirtRange {
+        VirtRange { start: self.addr, len: self.usable }
+    }
+}
+
+/// Memory for what is known of one area.
+#[derive(Default)]
+pub struct VmSlot(pub(super) Mutex<Record>);
+
+impl VmSlot {
+    /// An unused one.
+    pub const fn new() -> Self {
+        Self(Mutex::new(Record {
+            life: Life::Free,
+            flags: VmFlags::empty(),
+            range: VirtRange { start: VirtAddr::ZERO, len: 0 },
+            pages: 0,
+            first: None,
+            order: 0,
+            generation: 0,
+            next: NONE,
+            phys: PhysAddr::ZERO,
+            caller: None,
+        }))
+    }
+}
+
+impl fmt::Debug for VmSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VmSlot")
+    }
+}
+
+/// Memory for some areas: a node of the tree and a slot for each. All sections of a region have the same length, a power of two of at least 2;
+/// the first area's place in the first one is the tree's own.
+#[derive(Debug)]
+pub struct VmSection<'v> {
+    /// Nodes of the tree.
+    pub nodes: &'v mut [Node<()>],
+    /// What is known of the areas.
+    pub slots: &'v [VmSlot],
+}
+
+/// The slots by number. Everyone who looks into it has a copy, behind a lock that is taken anyway.
+///
+/// A plain array: what has to be dropped could not be lent for as long as it lives itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slots<'v> {
+    sections: [&'v [VmSlot]; SECTIONS],
+    count: usize,
+    shift: u32,
+}
+
+impl<'v> Slots<'v> {
+    pub(super) fn new(section: &'v [VmSlot]) -> Self {
+        let mut sections: [&[VmSlot]; SECTIONS] = [&[]; SECTIONS];
+        sections[0] = section;
+        Self { sections, count: 1, shift: section.len().trailing_zeros() }
+    }
+
+    pub(super) fn has_room(&self, section: &[VmSlot]) -> bool {
+        section.len() == 1 << self.shift
+            && self.count < SECTIONS
+            // Numbers are positions in owners' handles, of which the last few are others'.
+            && (self.count + 1) << self.shift < (1 << OwnerHandle::INDEX_BITS)
+    }
+
+    pub(super) fn add(&mut self, section: &'v [VmSlot]) {
+        if let Some(place) = self.sections.get_mut(self.count) {
+            *place = section;
+            self.count += 1;
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> &'v VmSlot {
+        &self.sections[(number >> self.shift) as usize][number as usize & ((1 << self.shift) - 1)]
+    }
+}

@@ -1,0 +1,125 @@
+//! What the vmalloc family asks of a machine: pages, a flush, and who is asking.
+
+use core::cell::RefCell;
+use core::fmt;
+use pagewright_addr::{NodeId, Order, PageShift, PhysAddr};
+use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
+use pagewright_pagetable::{FlushScope, TableSource, TlbFlush};
+use pagewright_platform::Interrupts;
+use pagewright_zone::Gfp;
+use pagewright_zone::alloc::{AllocFailure, Context, Hooks, PageAllocator};
+
+/// A machine, on behalf of one task on one CPU that does not change meanwhile.
+pub trait VmContext<'a> {
+    /// This CPU's number: which of the rows of [`super::VmCpu`] is its own. It is taken modulo their number.
+    fn cpu(&self) -> usize;
+
+    /// Allocates a block, near a node if one is named.
+    ///
+    /// # Errors
+    /// The page allocator's.
+    fn alloc(&mut self, node: Option<NodeId>, gfp: Gfp, order: Order) -> Result<Frames<'a>, AllocFailure>;
+
+    /// Fills empty slots with single pages from the first on: how many it filled.
+    fn alloc_bulk(&mut self, node: Option<NodeId>, gfp: Gfp, slots: &mut [Option<Frames<'a>>]) -> usize;
+
+    /// Gives blocks back.
+    fn free(&mut self, frames: impl Iterator<Item = Frames<'a>>);
+
+    /// The node of a frame.
+    fn node_of(&self, idx: FrameIdx) -> NodeId;
+
+    /// Makes every CPU's TLB forget the kernel addresses in `scope`, and returns when all have.
+    fn flush(&mut self, scope: &FlushScope);
+}
+
+/// The page allocator in a context, and whoever flushes TLBs.
+pub struct OnPages<'c, 'z, 'm, 's, 'a, I, H> {
+    /// The allocator.
+    pub allocator: &'c PageAllocator<'z, 'm, 's, 'a, I, H>,
+    /// On whose behalf.
+    pub context: &'c Context<'c, 'm, 'a>,
+    /// This CPU's number.
+    pub cpu: usize,
+    /// Reaches every CPU.
+    pub tlb: &'c mut dyn TlbFlush,
+}
+
+impl<I, H> fmt::Debug for OnPages<'_, '_, '_, '_, '_, I, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnPages").field("cpu", &self.cpu).finish_non_exhaustive()
+    }
+}
+
+impl<'a, I: Interrupts, H: Hooks> VmContext<'a> for OnPages<'_, '_, '_, '_, 'a, I, H> {
+    #[inline]
+    fn cpu(&self) -> usize {
+        self.cpu
+    }
+
+    #[inline]
+    fn alloc(&mut self, node: Option<NodeId>, gfp: Gfp, order: Order) -> Result<Frames<'a>, AllocFailure> {
+        match node {
+            None => self.allocator.alloc_pages(self.context, gfp, order),
+            Some(node) => self.allocator.alloc_pages_node(self.context, node, gfp, order),
+        }
+    }
+
+    #[inline]
+    fn alloc_bulk(&mut self, node: Option<NodeId>, gfp: Gfp, slots: &mut [Option<Frames<'a>>]) -> usize {
+        match node {
+            None => self.allocator.alloc_pages_bulk(self.context, gfp, slots),
+            Some(node) => self.allocator.alloc_pages_bulk_nodemask(self.context, node, None, gfp, slots),
+        }
+    }
+
+    #[inline]
+    fn free(&mut self, frames: impl Iterator<Item = Frames<'a>>) {
+        self.allocator.free_pages_bulk(self.context, frames);
+    }
+
+    fn node_of(&self, idx: FrameIdx) -> NodeId {
+        self.allocator.node_of(idx).unwrap_or_default()
+    }
+
+    fn flush(&mut self, scope: &FlushScope) {
+        self.tlb.flush(scope);
+    }
+}
+
+/// Whom the page tables of kernel addresses belong to.
+pub(super) const KERNEL_TABLES: OwnerHandle = match OwnerHandle::new((1 << OwnerHandle::INDEX_BITS) - 2, 1) {
+    Some(owner) => owner,
+    None => OwnerHandle::NONE,
+};
+
+/// A context as a source of tables and as who flushes, both at once.
+pub(super) struct Shared<'r, 'c, 'a, C> {
+    pub(super) on: &'r RefCell<&'c mut C>,
+    pub(super) map: PageMap<'a>,
+    pub(super) shift: PageShift,
+}
+
+impl<'a, C: VmContext<'a>> TableSource for Shared<'_, '_, 'a, C> {
+    /// A page that the page map calls a page table's (`pte_alloc_one_kernel`).
+    fn alloc_table(&mut self) -> Option<PhysAddr> {
+        let frames = self.on.borrow_mut().alloc(None, Gfp::GFP_KERNEL, Order::ZERO).ok()?;
+        let idx = self.map.deposit(frames, Use::PageTable, KERNEL_TABLES);
+        Some(self.map.pfn(idx).phys(self.shift))
+    }
+
+    fn free_table(&mut self, page: PhysAddr) {
+        // Tables that the boot made are none of the page allocator's, and stay.
+        let Some(idx) = self.map.idx(page.pfn(self.shift)) else { return };
+        if self.map.state(idx) == pagewright_page::State::PageTable && self.map.owner(idx) == KERNEL_TABLES {
+            let frames = self.map.withdraw(idx, Use::PageTable, KERNEL_TABLES);
+            self.on.borrow_mut().free(core::iter::once(frames));
+        }
+    }
+}
+
+impl<'a, C: VmContext<'a>> TlbFlush for Shared<'_, '_, 'a, C> {
+    fn flush(&mut self, scope: &FlushScope) {
+        self.on.borrow_mut().flush(scope);
+    }
+}

@@ -1,0 +1,103 @@
+//! Why there is no area.
+
+use crate::areas::AreaError;
+use core::fmt;
+use pagewright_addr::{VirtAddr, VirtRange};
+use pagewright_pagetable::{MapError, UnmapError};
+use pagewright_zone::alloc::AllocFailure;
+
+/// Why there is no area, or no mapping. Nothing has changed then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VmallocError {
+    /// No bytes, or more than the machine has pages.
+    Size {
+        /// What was asked for, in bytes.
+        size: u64,
+        /// Bytes of all pages that the machine has.
+        most: u64,
+    },
+    /// An alignment that is no power of two, or an address or a length that is no multiple of a page.
+    Unaligned(u64),
+    /// No gap of the region has room, even after everything that waited for its flush was given back.
+    Space {
+        /// The region's name.
+        region: &'static str,
+        /// The region.
+        range: VirtRange,
+        /// What did not fit, and the largest gap.
+        why: AreaError,
+    },
+    /// There was no memory for all pages.
+    Pages {
+        /// How many the area needs.
+        needed: u64,
+        /// How many there were; they were freed.
+        got: u64,
+        /// What the page allocator said.
+        why: AllocFailure,
+    },
+    /// The page tables did not take them.
+    Map(MapError),
+    /// The region's page tables cannot be divided so: the area reaches beyond them.
+    Tables(UnmapError),
+}
+
+impl fmt::Display for VmallocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size { size, most } => {
+                write!(f, "vmalloc size {size}: expected 1 to {most} bytes, all pages there are")
+            }
+            Self::Unaligned(value) => write!(f, "{value:#x} is no multiple of a page, or no power of two"),
+            Self::Space { region, range, why: AreaError::NoGap { wanted, largest } } => {
+                write!(
+                    f,
+                    "the {region} area {:#x}-{:#x} ({} KiB) has no room for {} bytes",
+                    range.start,
+                    range.last(),
+                    range.len >> 10,
+                    wanted.size
+                )?;
+                if wanted.align > 4096 {
+                    write!(f, " at a multiple of {:#x}", wanted.align)?;
+                }
+                if wanted.within != *range {
+                    write!(f, " from {:#x} to {:#x}", wanted.within.start, wanted.within.last())?;
+                }
+                write!(f, ": the largest gap has {largest} bytes")?;
+                if *region == "vmalloc" {
+                    f.write_str(
+                        "; use vmalloc=<size> to increase the area where the architecture allows it",
+                    )?;
+                }
+                Ok(())
+            }
+            Self::Space { region, range, why } => write!(f, "the {region} area {range:?}: {why}"),
+            Self::Pages { needed, got, why } => write!(f, "{got} of {needed} pages: {why}"),
+            Self::Map(e) => e.fmt(f),
+            Self::Tables(e) => e.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for VmallocError {}
+
+/// Why nothing was freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VfreeError {
+    /// The address is no multiple of a page ("bad address").
+    Unaligned(VirtAddr),
+    /// No area that can be freed so begins there ("nonexistent vm area"): it was freed already, it is of another kind, or it never was.
+    Nonexistent(VirtAddr),
+}
+
+impl fmt::Display for VfreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unaligned(at) => write!(f, "Trying to vfree() bad address ({at:#x})"),
+            Self::Nonexistent(at) => write!(f, "Trying to vfree() nonexistent vm area ({at:#x})"),
+        }
+    }
+}
+
+impl core::error::Error for VfreeError {}

@@ -1,0 +1,236 @@
+//! Taking areas apart: entries go at once, addresses and pages after the flush.
+
+use super::area::{Life, NONE, Record, VmSlot};
+use super::context::Shared;
+use super::{VfreeError, VmArea, VmContext, VmFlags, Vmalloc};
+use crate::areas::AreaId;
+use core::cell::RefCell;
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_addr::VirtAddr;
+use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
+use pagewright_pagetable::{Format, PendingFlush, TableMemory};
+
+impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
+    /// Frees what [`Self::vmalloc`] and its relatives gave (`vfree`); address 0 is nothing. The pages are free after the next purge.
+    ///
+    /// # Errors
+    /// [`VfreeError`]: nothing was freed.
+    pub fn vfree<C: VmContext<'a>>(&self, on: &mut C, addr: VirtAddr) -> Result<(), VfreeError> {
+        if addr == VirtAddr::ZERO {
+            return Ok(());
+        }
+        self.remove(on, addr, VmFlags::ALLOC | VmFlags::MAP_PUT_PAGES).map(|_| ())
+    }
+
+    /// Takes the mapping of [`Self::vmap`] or [`Self::map_phys`] away (`vunmap`, `iounmap`); address 0 is nothing. The caller's pages must
+    /// not be used for anything else before the next purge, or somebody whose TLB is old reads that: whoever cannot wait calls
+    /// [`Self::vm_unmap_aliases`].
+    ///
+    /// # Errors
+    /// As for [`Self::vfree`].
+    pub fn vunmap<C: VmContext<'a>>(&self, on: &mut C, addr: VirtAddr) -> Result<(), VfreeError> {
+        if addr == VirtAddr::ZERO {
+            return Ok(());
+        }
+        self.remove(on, addr, VmFlags::MAP | VmFlags::IOREMAP | VmFlags::DMA_COHERENT).map(|_| ())
+    }
+
+    /// Takes an area away that begins at `addr` and is of any of these kinds, or of any at all if none is named (`remove_vm_area`): what it was.
+    ///
+    /// # Errors
+    /// As for [`Self::vfree`].
+    pub fn remove<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        addr: VirtAddr,
+        kinds: VmFlags,
+    ) -> Result<VmArea, VfreeError> {
+        if !addr.is_aligned(Self::PAGE) {
+            return Err(VfreeError::Unaligned(addr));
+        }
+        let (area, slot) = self.find(addr).ok_or(VfreeError::Nonexistent(addr))?;
+        let mut record = slot.0.lock();
+        let fits = kinds.is_empty() || record.flags.intersects(kinds);
+        if record.life != Life::Live || record.range.start != addr || !fits {
+            return Err(VfreeError::Nonexistent(addr));
+        }
+        record.life = Life::Making;
+        let was = *record;
+        drop(record);
+        self.pages.fetch_sub(self.own_pages(&was), Relaxed);
+        self.retire(on, area, slot, &was);
+        Ok(was.view(Self::PAGE))
+    }
+
+    /// Pages that an area counts as its own (`nr_vmalloc_pages`).
+    pub(super) fn own_pages(&self, record: &Record) -> u64 {
+        if record.flags.contains(VmFlags::ALLOC) { record.pages.into() } else { 0 }
+    }
+
+    /// The area that an address is in.
+    pub(super) fn find(&self, addr: VirtAddr) -> Option<(AreaId, &'v VmSlot)> {
+        let book = self.book.lock();
+        let area = book.tree.at(addr)?;
+        Some((area, book.slots.get(area.number())))
+    }
+
+    /// Unmaps an area that nobody else looks at any more, and lets it wait for the flush.
+    pub(super) fn retire<C: VmContext<'a>>(&self, on: &mut C, area: AreaId, slot: &'v VmSlot, was: &Record) {
+        let unmapped = self.cursor.apart(was.range).and_then(|mut part| part.unmap(was.range, &mut |_| ()));
+        let Ok(pending) = unmapped else {
+            // The area is inside the region, and made of the leaves that were mapped in it: there is nothing to refuse. What is damaged stays
+            // as it is, and so do its addresses.
+            return;
+        };
+        let memory = self.cursor.tables().memory();
+        {
+            let mut own = self.row(on.cpu()).0.lock();
+            let mut record = slot.0.lock();
+            record.life = Life::Lazy;
+            own.put_lazy(memory, area.number(), &mut record, pending);
+        }
+        self.count_lazy(on, was.range.len / Self::PAGE);
+    }
+
+    /// Counts pages that wait, and purges when they are many.
+    pub(super) fn count_lazy<C: VmContext<'a>>(&self, on: &mut C, pages: u64) {
+        let waiting = self.lazy.fetch_add(pages, Relaxed) + pages;
+        if waiting > self.config.lazy_pages
+            && let Some(guard) = self.purging.try_lock()
+        {
+            self.purge(on);
+            drop(guard);
+        }
+    }
+
+    /// Flushes everything that waits, on all CPUs, and frees it. How many areas that were; when it returns, a purge that somebody else had
+    /// begun is over as well.
+    pub fn purge_vmap_area_lazy<C: VmContext<'a>>(&self, on: &mut C) -> u64 {
+        let guard = self.purging.lock();
+        let areas = self.purge(on);
+        drop(guard);
+        areas
+    }
+
+    /// The same, for whoever is going to use pages otherwise that were mapped here (`vm_unmap_aliases`).
+    pub fn vm_unmap_aliases<C: VmContext<'a>>(&self, on: &mut C) {
+        self.purge_vmap_area_lazy(on);
+    }
+
+    fn purge<C: VmContext<'a>>(&self, on: &mut C) -> u64 {
+        let memory = self.cursor.tables().memory();
+        let mut all = None;
+        let mut lists = NONE;
+        for cpu in self.cpus {
+            let mut own = cpu.0.lock();
+            let (head, pending) = own.take_lazy();
+            if let Some(slots) = own.slots.as_ref().filter(|_| head != NONE) {
+                // One list of all: the end of this one leads to the others.
+                let mut at = head;
+                loop {
+                    let mut record = slots.get(at).0.lock();
+                    if record.next == NONE {
+                        record.next = lists;
+                        break;
+                    }
+                    at = record.next;
+                }
+                lists = head;
+            }
+            drop(own);
+            all = match (all, pending) {
+                (None, other) | (other, None) => other,
+                (Some(one), Some(other)) => Some(one.merge(memory, other)),
+            };
+        }
+        if let Some(pending) = all {
+            self.finish(on, pending);
+            self.purges.fetch_add(1, Relaxed);
+        }
+        self.release(on, lists)
+    }
+
+    /// Gives back the page tables that lie wholly in gaps; how many they were. Tables stay when areas go, since others will need them.
+    ///
+    /// Tables of every level go, also those that hang below the root. Where processes have copies of the root's entries, as on x86, those must
+    /// have been made for good by the boot, or lie outside the region.
+    pub fn release_tables<C: VmContext<'a>>(&self, on: &mut C) -> u64 {
+        self.give_all_back(on);
+        let memory = self.cursor.tables().memory();
+        let mut all: Option<PendingFlush<F::Word>> = None;
+        // Nobody takes addresses meanwhile, so nobody is in the tables of a gap.
+        let book = self.book.lock();
+        for gap in book.tree.gaps() {
+            let unmapped = self.cursor.apart(gap).and_then(|mut part| part.unmap(gap, &mut |_| ()));
+            if let Ok(pending) = unmapped {
+                all = Some(match all {
+                    None => pending,
+                    Some(before) => before.merge(memory, pending),
+                });
+            }
+        }
+        let tables = all.map_or(0, |pending| self.finish(on, pending));
+        drop(book);
+        tables
+    }
+
+    /// Flushes, and frees the tables that were emptied.
+    fn finish<C: VmContext<'a>>(&self, on: &mut C, pending: PendingFlush<F::Word>) -> u64 {
+        let shared = RefCell::new(on);
+        let mut tlb = Shared { on: &shared, map: self.map, shift: self.shift() };
+        let mut source = Shared { on: &shared, map: self.map, shift: self.shift() };
+        pending.finish(self.cursor.tables().memory(), &mut tlb, &mut source)
+    }
+
+    /// Frees the pages of flushed areas, and keeps their addresses for others or gives them back. How many areas that were.
+    fn release<C: VmContext<'a>>(&self, on: &mut C, mut number: u32) -> u64 {
+        let (mut areas, mut pages) = (0, 0);
+        let row = self.row(on.cpu());
+        // Most of a small region is not kept in pieces of some size.
+        let most_ready = self.range.len / Self::PAGE / 16 / self.cpus.len() as u64;
+        while number != NONE {
+            let Some(slot) = row.0.lock().slots.as_ref().map(|slots| slots.get(number)) else { break };
+            let was =
+                core::mem::replace(&mut *slot.0.lock(), Record { life: Life::Making, ..Record::default() });
+            let area = AreaId::new(number);
+            on.free(Blocks { map: self.map, at: was.first, owner: was.owner(area) });
+            let size = was.range.len / Self::PAGE;
+            pages += size;
+            areas += 1;
+            number = was.next;
+            let kept = self.config.pools && {
+                let mut own = row.0.lock();
+                let mut record = slot.0.lock();
+                record.range = was.range;
+                record.life = Life::Ready;
+                own.ready_pages + size <= most_ready && own.keep_ready(area.number(), &mut record, size)
+            };
+            if !kept {
+                let mut book = self.book.lock();
+                *slot.0.lock() = Record::default();
+                book.tree.remove(area);
+            }
+        }
+        self.lazy.fetch_sub(pages, Relaxed);
+        areas
+    }
+}
+
+/// The blocks of an area, each taken back as it is asked for.
+pub(super) struct Blocks<'a> {
+    pub(super) map: PageMap<'a>,
+    pub(super) at: Option<FrameIdx>,
+    pub(super) owner: OwnerHandle,
+}
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = Frames<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frames<'a>> {
+        let at = self.at?;
+        self.at = self.map.next(at);
+        self.map.set_next(at, None);
+        Some(self.map.withdraw(at, Use::Kernel, self.owner))
+    }
+}

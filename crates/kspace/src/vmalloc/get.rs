@@ -1,0 +1,115 @@
+//! Addresses for areas.
+
+use super::area::{Life, Record, VmSlot};
+use super::{VmContext, Vmalloc, VmallocError};
+use crate::areas::{AreaError, AreaId, Wanted};
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_addr::VirtRange;
+use pagewright_page::OwnerHandle;
+use pagewright_pagetable::{Format, TableMemory};
+
+/// An area's addresses, nobody else's from here on.
+pub(super) struct Taken<'v> {
+    pub(super) area: AreaId,
+    pub(super) slot: &'v VmSlot,
+    pub(super) range: VirtRange,
+    pub(super) generation: u16,
+}
+
+impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
+    /// Takes addresses: flushed ones of the size, or the lowest gap with room. If there is none, everything that waits or is kept is given
+    /// back first.
+    pub(super) fn take<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        wanted: &Wanted,
+    ) -> Result<Taken<'v>, VmallocError> {
+        if self.config.pools && wanted.align <= Self::PAGE && wanted.within == self.range {
+            let ready = self.row(on.cpu()).0.lock().take_ready(wanted.size / Self::PAGE);
+            if let Some((number, slot)) = ready {
+                let mut record = slot.0.lock();
+                record.life = Life::Making;
+                let range = record.range;
+                drop(record);
+                return Ok(self.taken(AreaId::new(number), slot, range));
+            }
+        }
+        match self.take_gap(wanted) {
+            Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.give_all_back(on) => {
+                self.take_gap(wanted)
+            }
+            other => other,
+        }
+        .map_err(|why| VmallocError::Space { region: self.config.name, range: self.range, why })
+    }
+
+    fn take_gap(&self, wanted: &Wanted) -> Result<Taken<'v>, AreaError> {
+        let mut book = self.book.lock();
+        let area = book.tree.alloc(wanted, ())?;
+        Ok(self.enter(&mut book, area))
+    }
+
+    /// Takes just these addresses.
+    pub(super) fn take_range<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        range: VirtRange,
+    ) -> Result<Taken<'v>, VmallocError> {
+        let insert = || {
+            let mut book = self.book.lock();
+            let area = book.tree.insert(range, ())?;
+            Ok(self.enter(&mut book, area))
+        };
+        match insert() {
+            // What is in the way may only wait for its flush.
+            Err(AreaError::Taken(_) | AreaError::NoNode { .. }) if self.give_all_back(on) => insert(),
+            other => other,
+        }
+        .map_err(|why| VmallocError::Space { region: self.config.name, range: self.range, why })
+    }
+
+    fn enter(&self, book: &mut super::Book<'v>, area: AreaId) -> Taken<'v> {
+        let slot = book.slots.get(area.number());
+        let range = book.tree.area(area).unwrap_or_default();
+        *slot.0.lock() = Record { life: Life::Making, range, ..Record::default() };
+        self.taken(area, slot, range)
+    }
+
+    fn taken(&self, area: AreaId, slot: &'v VmSlot, range: VirtRange) -> Taken<'v> {
+        let next = self.generation.fetch_add(1, Relaxed) % OwnerHandle::MAX_GENERATION;
+        Taken { area, slot, range, generation: next as u16 + 1 }
+    }
+
+    /// Gives addresses back that were never mapped.
+    pub(super) fn give_back(&self, taken: &Taken<'v>) {
+        let mut book = self.book.lock();
+        *taken.slot.0.lock() = Record::default();
+        book.tree.remove(taken.area);
+    }
+
+    /// Flushes everything that waits, and gives all flushed areas back to the tree. Whether that was anything.
+    pub fn give_all_back<C: VmContext<'a>>(&self, on: &mut C) -> bool {
+        let any = self.purge_vmap_area_lazy(on) > 0;
+        self.give_ready_back(on) || any
+    }
+
+    /// Gives flushed addresses that wait for the next area of their size back to the tree. Whether there were any.
+    pub fn give_ready_back<C: VmContext<'a>>(&self, _: &mut C) -> bool {
+        let mut any = false;
+        for cpu in self.cpus {
+            let mut number = cpu.0.lock().take_all_ready();
+            if number == super::area::NONE {
+                continue;
+            }
+            any = true;
+            let mut book = self.book.lock();
+            while number != super::area::NONE {
+                let slot = book.slots.get(number);
+                let record = core::mem::take(&mut *slot.0.lock());
+                book.tree.remove(AreaId::new(number));
+                number = record.next;
+            }
+        }
+        any
+    }
+}

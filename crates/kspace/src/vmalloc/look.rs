@@ -1,0 +1,218 @@
+//! Looking at areas: by address, in order, and what is between them.
+
+use super::area::{Life, Record};
+use super::{VmArea, VmContext, VmFlags, Vmalloc};
+use core::ops::ControlFlow;
+use pagewright_addr::{NodeId, Pfn, PhysAddr, VirtAddr, VirtRange};
+use pagewright_page::FrameIdx;
+use pagewright_pagetable::{Cursor, Format, TableMemory, Unmapped};
+
+/// What of a region is free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Gaps {
+    /// How many gaps there are.
+    pub count: u64,
+    /// Bytes in all of them.
+    pub bytes: u64,
+    /// The largest.
+    pub largest: u64,
+    /// Bytes of areas that wait for their flush or for the next area of their size.
+    pub kept: u64,
+}
+
+/// What lies at some addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// An area in use.
+    Area(VmArea),
+    /// An area that waits for its flush.
+    Unpurged(VirtRange),
+    /// Flushed addresses that wait for the next area of their size.
+    Ready(VirtRange),
+}
+
+impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
+    /// Whether an address is in the region (`is_vmalloc_addr`), whatever is there.
+    pub const fn is_vmalloc_addr(&self, addr: VirtAddr) -> bool {
+        self.range.contains(addr)
+    }
+
+    /// The area in use that an address is in (`find_vm_area`), its guard page included.
+    pub fn find_vm_area(&self, addr: VirtAddr) -> Option<VmArea> {
+        let (_, slot) = self.find(addr)?;
+        let record = slot.0.lock();
+        (record.life == Life::Live).then(|| record.view(Self::PAGE))
+    }
+
+    /// The byte of memory behind an address.
+    ///
+    /// # Errors
+    /// [`Unmapped`] says where the page tables end.
+    pub fn translate(&self, addr: VirtAddr) -> Result<PhysAddr, Unmapped> {
+        self.cursor.tables().translate(addr).map(|hit| hit.phys)
+    }
+
+    /// The page behind an address (`vmalloc_to_pfn`, `vmalloc_to_page`); `None` if none is mapped there.
+    pub fn vmalloc_to_pfn(&self, addr: VirtAddr) -> Option<Pfn> {
+        Some(self.translate(addr).ok()?.pfn(self.shift()))
+    }
+
+    /// The cursor that the region's tables are changed by.
+    pub const fn cursor(&self) -> &Cursor<'v, F, M> {
+        &self.cursor
+    }
+
+    /// Copies what is in the region from `addr` on, as whoever dumps the kernel's memory does (`vread`): bytes of areas by way of `copy`, which
+    /// is told where in memory they are; zeroes for gaps, guard pages and registers of devices. How many bytes from the start of `into`
+    /// the copy reaches, up to the last area's end; 0 if none of it is in an area.
+    pub fn vread(&self, addr: VirtAddr, into: &mut [u8], copy: &mut dyn FnMut(PhysAddr, &mut [u8])) -> usize {
+        into.fill(0);
+        let wanted = VirtRange::from_len(addr, into.len() as u64);
+        let mut reached = 0;
+        self.areas_in(wanted, &mut |seen| {
+            let Seen::Area(area) = seen else { return ControlFlow::Continue(()) };
+            let range = area.range();
+            let mut at = range.start.max(wanted.start).get();
+            let last = range.last().min(wanted.last()).get();
+            while !range.is_empty() && at <= last {
+                let page_last = at | (Self::PAGE - 1);
+                let end = page_last.min(last);
+                let (from, to) = (at - addr.get(), end - addr.get() + 1);
+                if !area.flags.contains(VmFlags::IOREMAP)
+                    && let Ok(phys) = self.translate(VirtAddr::new(at))
+                {
+                    copy(phys, &mut into[from as usize..to as usize]);
+                }
+                reached = to as usize;
+                let Some(next) = end.checked_add(1) else { break };
+                at = next;
+            }
+            ControlFlow::Continue(())
+        });
+        reached
+    }
+
+    /// Tells all areas in order of address, those that wait included, while nobody makes or takes one. `see` must not call back.
+    pub fn areas(&self, see: &mut dyn FnMut(Seen) -> ControlFlow<()>) {
+        self.areas_in(self.range, see);
+    }
+
+    /// The same for areas that have a part of `range`.
+    pub fn areas_in(&self, range: VirtRange, see: &mut dyn FnMut(Seen) -> ControlFlow<()>) {
+        self.records_in(range, &mut |record| {
+            let seen = match record.life {
+                Life::Live => Seen::Area(record.view(Self::PAGE)),
+                Life::Lazy => Seen::Unpurged(record.range),
+                Life::Ready => Seen::Ready(record.range),
+                Life::Free | Life::Making => return ControlFlow::Continue(()),
+            };
+            see(seen)
+        });
+    }
+
+    fn records_in(&self, range: VirtRange, see: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
+        if range.is_empty() {
+            return;
+        }
+        let book = self.book.lock();
+        let mut at = book.tree.from(range.start);
+        while let Some(area) = at {
+            let record = *book.slots.get(area.number()).0.lock();
+            if book.tree.area(area).is_none_or(|place| place.start > range.last()) {
+                break;
+            }
+            if see(&record).is_break() {
+                break;
+            }
+            at = book.tree.next(area);
+        }
+    }
+
+    /// How many pages of its own the area at `addr` has on each node: told node by node, runs of one node together (`N0=4` of
+    /// `/proc/vmallocinfo`). Nobody may free the area meanwhile.
+    pub fn pages_by_node<C: VmContext<'a>>(&self, on: &C, addr: VirtAddr, see: &mut dyn FnMut(NodeId, u64)) {
+        let Some((_, slot)) = self.find(addr) else { return };
+        let record = *slot.0.lock();
+        let mut at: Option<FrameIdx> = record.first.filter(|_| record.life == Life::Live);
+        let mut run: Option<(NodeId, u64)> = None;
+        while let Some(idx) = at {
+            let (node, pages) = (on.node_of(idx), 1 << record.order);
+            run = match run {
+                Some((same, before)) if same == node => Some((same, before + pages)),
+                other => {
+                    if let Some((node, pages)) = other {
+                        see(node, pages);
+                    }
+                    Some((node, pages))
+                }
+            };
+            at = self.map.next(idx);
+        }
+        if let Some((node, pages)) = run {
+            see(node, pages);
+        }
+    }
+
+    /// What is free.
+    pub fn gaps(&self) -> Gaps {
+        let mut gaps = Gaps::default();
+        let book = self.book.lock();
+        for gap in book.tree.gaps() {
+            gaps.count += 1;
+            gaps.bytes += gap.len;
+            gaps.largest = gaps.largest.max(gap.len);
+        }
+        for (area, range, ()) in book.tree.iter() {
+            if matches!(book.slots.get(area.number()).0.lock().life, Life::Lazy | Life::Ready) {
+                gaps.kept += range.len;
+            }
+        }
+        gaps
+    }
+
+    /// Tells every gap, lowest first.
+    pub fn each_gap(&self, see: &mut dyn FnMut(VirtRange)) {
+        self.book.lock().tree.gaps().for_each(see);
+    }
+
+    /// Checks the tree, and that each area in it has a record that says the same, while nobody makes or takes one.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn validate(&self) -> Result<(), VmallocViolation> {
+        let book = self.book.lock();
+        book.tree.validate().map_err(VmallocViolation::Tree)?;
+        for (area, range, ()) in book.tree.iter() {
+            let record = *book.slots.get(area.number()).0.lock();
+            if record.range != range || matches!(record.life, Life::Free | Life::Making) {
+                return Err(VmallocViolation::Record { tree: range, record: record.range });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VmallocViolation {
+    /// The tree of its areas.
+    Tree(crate::areas::Broken),
+    /// An area's record does not say what the tree says, or that the area is nobody's.
+    Record {
+        /// Where the tree has it.
+        tree: VirtRange,
+        /// Where the record has it.
+        record: VirtRange,
+    },
+}
+
+impl core::fmt::Display for VmallocViolation {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Tree(e) => e.fmt(f),
+            Self::Record { tree, record } => write!(f, "the area {tree:?} has a record of {record:?}"),
+        }
+    }
+}
+
+impl core::error::Error for VmallocViolation {}

@@ -1,0 +1,209 @@
+//! Areas for what is somebody else's: pages of the caller's, and memory by its physical address.
+
+use super::area::{Life, Record};
+use super::context::Shared;
+use super::get::Taken;
+use super::{VmArea, VmContext, VmFlags, Vmalloc, VmallocError};
+use crate::areas::Wanted;
+use core::cell::RefCell;
+use core::panic::Location;
+use pagewright_addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
+use pagewright_pagetable::{Attr, Format, Level, MapOptions, TableMemory};
+
+/// Memory that is to be mapped by its physical address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PhysMapping {
+    /// Where it begins, a multiple of a page.
+    pub phys: PhysAddr,
+    /// Its bytes, whole pages.
+    pub size: u64,
+    /// How it is mapped.
+    pub attr: Attr,
+    /// The area's address is a multiple of this power of two (and of a page).
+    pub align: u64,
+    /// The largest leaf. With blocks, `align` should be the size of one, or few will fit.
+    pub max_leaf: Level,
+    /// The part of the region, if not all of it will do.
+    pub within: Option<VirtRange>,
+    /// What the area is: [`VmFlags::IOREMAP`], [`VmFlags::DMA_COHERENT`], [`VmFlags::MAP`].
+    pub flags: VmFlags,
+}
+
+impl PhysMapping {
+    /// Registers of a device, by single pages.
+    pub const fn io(phys: PhysAddr, size: u64, attr: Attr) -> Self {
+        Self { phys, size, attr, align: 1, max_leaf: Level::PTE, within: None, flags: VmFlags::IOREMAP }
+    }
+}
+
+impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
+    /// Maps pages of the caller's one behind the other (`vmap`): where they begin. They stay the caller's.
+    ///
+    /// # Errors
+    /// As for [`Self::vmalloc`].
+    #[track_caller]
+    pub fn vmap<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        pages: &[Pfn],
+        flags: VmFlags,
+        attr: Attr,
+    ) -> Result<VirtAddr, VmallocError> {
+        let caller = Location::caller();
+        let highest = pages.iter().max().map_or(PhysAddr::ZERO, |pfn| pfn.phys(self.shift()));
+        let mut rest = pages.iter();
+        let mut next = || rest.next().map_or(PhysAddr::ZERO, |pfn| pfn.phys(self.shift()));
+        let size = pages.len() as u64 * Self::PAGE;
+        let taken = self.take_area(on, size, 1, None, flags)?;
+        let range = VirtRange { start: taken.range.start, len: size };
+        if let Err(why) = self.map_each(on, range, attr, highest, &mut next) {
+            self.give_back(&taken);
+            return Err(why);
+        }
+        self.register(&taken, flags | VmFlags::MAP, pages.len() as u64, PhysAddr::ZERO, caller);
+        Ok(taken.range.start)
+    }
+
+    /// Maps memory by its physical address: where it begins.
+    ///
+    /// # Errors
+    /// As for [`Self::vmalloc`].
+    #[track_caller]
+    pub fn map_phys<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        mapping: &PhysMapping,
+    ) -> Result<VirtAddr, VmallocError> {
+        let &PhysMapping { phys, size, attr, align, max_leaf, within, flags } = mapping;
+        let caller = Location::caller();
+        if !phys.is_aligned(Self::PAGE) {
+            return Err(VmallocError::Unaligned(phys.get()));
+        }
+        let taken = self.take_area(on, size, align, within, flags)?;
+        let range = VirtRange { start: taken.range.start, len: size };
+        let options = MapOptions { max_leaf, contiguous: false, ..MapOptions::PAGES };
+        if let Err(why) = self.map_run(on, range, phys, attr, &options) {
+            self.give_back(&taken);
+            return Err(why);
+        }
+        self.register(&taken, flags, 0, phys, caller);
+        Ok(taken.range.start)
+    }
+
+    /// Takes addresses and maps nothing (`get_vm_area`); the area is in use from here on. [`Self::remove`] takes it away, and what
+    /// is mapped in it by then.
+    ///
+    /// # Errors
+    /// As for [`Self::vmalloc`].
+    #[track_caller]
+    pub fn get_vm_area<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        size: u64,
+        align: u64,
+        within: Option<VirtRange>,
+        flags: VmFlags,
+    ) -> Result<VmArea, VmallocError> {
+        let caller = Location::caller();
+        let taken = self.take_area(on, size, align, within, flags)?;
+        Ok(self.register(&taken, flags, 0, PhysAddr::ZERO, caller))
+    }
+
+    /// Takes just these addresses, which whoever calls has mapped already or is going to (`vm_area_add_early`, and static maps): an area without a
+    /// guard page that begins and ends there.
+    ///
+    /// # Errors
+    /// As for [`Self::vmalloc`]; [`AreaError::Taken`](crate::areas::AreaError::Taken) if they are not free.
+    #[track_caller]
+    pub fn add_vm_area<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        range: VirtRange,
+        phys: PhysAddr,
+        flags: VmFlags,
+    ) -> Result<VmArea, VmallocError> {
+        let caller = Location::caller();
+        if !range.start.is_aligned(Self::PAGE) || !range.len.is_multiple_of(Self::PAGE) {
+            return Err(VmallocError::Unaligned(range.start.get()));
+        }
+        let taken = self.take_range(on, range)?;
+        Ok(self.register(&taken, flags | VmFlags::NO_GUARD, 0, phys, caller))
+    }
+
+    /// Maps memory by its physical address into a part of an area that is in use (`ioremap_page_range`), where nothing is mapped yet.
+    ///
+    /// # Errors
+    /// [`VmallocError::Unaligned`] also if no area in use has all of `range`; else as for [`Self::map_phys`].
+    pub fn map_into<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        range: VirtRange,
+        phys: PhysAddr,
+        attr: Attr,
+        max_leaf: Level,
+    ) -> Result<(), VmallocError> {
+        let inside = self.find_vm_area(range.start).is_some_and(|area| area.range().contains_range(&range));
+        if !inside || range.is_empty() || !phys.is_aligned(Self::PAGE) {
+            return Err(VmallocError::Unaligned(range.start.get()));
+        }
+        self.map_run(on, range, phys, attr, &MapOptions { max_leaf, contiguous: false, ..MapOptions::PAGES })
+    }
+
+    /// Addresses for an area of whole pages.
+    pub(super) fn take_area<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        size: u64,
+        align: u64,
+        within: Option<VirtRange>,
+        flags: VmFlags,
+    ) -> Result<Taken<'v>, VmallocError> {
+        let most = self.range.len;
+        if size == 0 || size > most {
+            return Err(VmallocError::Size { size, most });
+        }
+        if !align.is_power_of_two() || !size.is_multiple_of(Self::PAGE) {
+            return Err(VmallocError::Unaligned(if align.is_power_of_two() { size } else { align }));
+        }
+        let guard = if flags.contains(VmFlags::NO_GUARD) { 0 } else { Self::PAGE };
+        let within = within.unwrap_or(self.range);
+        self.take(on, &Wanted { size: size + guard, align: align.max(Self::PAGE), within })
+    }
+
+    pub(super) fn register(
+        &self,
+        taken: &Taken<'v>,
+        flags: VmFlags,
+        pages: u64,
+        phys: PhysAddr,
+        caller: &'static Location<'static>,
+    ) -> VmArea {
+        let record = Record {
+            life: Life::Live,
+            flags,
+            range: taken.range,
+            pages: pages as u32,
+            generation: taken.generation,
+            phys,
+            caller: Some(caller),
+            ..Record::default()
+        };
+        *taken.slot.0.lock() = record;
+        record.view(Self::PAGE)
+    }
+
+    pub(super) fn map_run<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        range: VirtRange,
+        phys: PhysAddr,
+        attr: Attr,
+        options: &MapOptions,
+    ) -> Result<(), VmallocError> {
+        let mut part = self.cursor.apart(range).map_err(VmallocError::Tables)?;
+        let shared = RefCell::new(on);
+        let mut source = Shared { on: &shared, map: self.map, shift: self.shift() };
+        part.map(range, phys, attr, options, &mut source).map_err(VmallocError::Map)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! vmalloc: memory that is contiguous in the kernel's address space only, and the areas that such mappings lie in.
+//!
+//! A [`Vmalloc`] is one region of kernel addresses (Linux's `VMALLOC_START` to `VMALLOC_END`, or the modules' area) over a cursor that holds
+//! all of it, the tree of its areas, and the page map. What is asked for gets the lowest gap with room; behind each area a
+//! page stays unmapped, so that who runs over the end faults.
+//!
+//! - [`Vmalloc::vmalloc`] and its relatives map pages of their own, [`Vmalloc::vmap`] those of the caller;
+//! - [`Vmalloc::map_phys`] maps memory by its physical address with any attributes, and [`Vmalloc::get_vm_area`] takes addresses only: what
+//!   ioremap and its like stand on. Either is undone by [`Vmalloc::vunmap`] (or `remove_vm_area`, the same without a look at the kind).
+//!
+//! # Whose the pages are
+//! An area's pages are deposited in the page map under a handle of the area, each linked to the next in the order of their addresses. So the
+//! page map is the list of pages, and the page tables say which is where: no array of pages exists beside them.
+//!
+//! # Unmapping is lazy
+//! Entries are cleared at once. The area's addresses and pages then wait in a list of the CPU until a purge flushes TLBs for all of them at
+//! once, on all CPUs, and only then pages are freed and addresses used again. A purge comes when [`VmallocConfig::lazy_pages`] wait, and before a
+//! request fails for want of addresses or pages. Linux frees the pages at once and keeps the addresses only; whoever still has such a
+//! pointer then reads pages of others, here he faults or reads the area's old pages.
+//!
+//! # Locks
+//! Outermost first: the purge (one at a time), then the tree of areas or a CPU's row (the tree before
+//! rows where a section is appended, else never both), then one area's record. They are
+//! spin locks that interrupt handlers do not take: nothing here is for handlers. Pages are allocated and freed, and tables
+//! changed, with none of them but the purge's. Whoever waits for a purge must be reachable by the flush, so interrupts are on then.
+
+mod alloc;
+mod area;
+mod context;
+mod cpu;
+mod error;
+mod flags;
+mod free;
+mod get;
+mod look;
+mod map;
+
+pub use alloc::VmRequest;
+pub use area::{VmArea, VmSection, VmSlot};
+pub use context::{OnPages, VmContext};
+pub use cpu::VmCpu;
+pub use error::{VfreeError, VmallocError};
+pub use flags::VmFlags;
+pub use look::{Gaps, Seen, VmallocViolation};
+pub use map::PhysMapping;
+
+use crate::areas::Areas;
+use area::Slots;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use pagewright_addr::{PageShift, VirtRange};
+use pagewright_page::PageMap;
+use pagewright_pagetable::{Attr, Cursor, Format, TableMemory};
+use pagewright_platform::Mutex;
+
+/// How a region works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VmallocConfig {
+    /// The region's name in messages: "vmalloc", "modules".
+    pub name: &'static str,
+    /// How pages are mapped (`PAGE_KERNEL`).
+    pub attr: Attr,
+    /// A purge comes when so many pages are unmapped and wait for their flush.
+    pub lazy_pages: u64,
+    /// Whether flushed areas of up to 259 pages are kept for others of their size. Without that, each area lies as low as it can.
+    pub pools: bool,
+    /// Nodes with memory among which a large area's pages are spread: it is mapped by blocks only from so many of them on.
+    pub nodes: u32,
+    /// The zone modifier that makes pages lie below 4 GiB (`GFP_VMALLOC32`): DMA32 on 64-bit kernels that have the zone, else DMA or none.
+    pub below_4g: pagewright_zone::Gfp,
+}
+
+impl VmallocConfig {
+    /// The vmalloc area of a machine with so many CPUs and pages in all, whose kernel data is mapped with `attr`; pages of 4 KiB.
+    ///
+    /// So many pages wait: 32 MiB for each bit of the number of CPUs (`lazy_max_pages`), but no more than a 32nd of the machine, since here
+    /// it is not addresses alone that wait.
+    pub fn new(attr: Attr, cpus: u32, pages: u64) -> Self {
+        let bits = u64::from(u32::BITS - cpus.leading_zeros());
+        Self {
+            name: "vmalloc",
+            attr,
+            lazy_pages: (bits * (32 << 20 >> 12)).min(pages / 32),
+            pools: true,
+            nodes: 1,
+            below_4g: pagewright_zone::Gfp::DMA32,
+        }
+    }
+}
+
+/// Why a region cannot be put in service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VmallocSetupError {
+    /// The region is empty, not made of whole pages, or not held by the cursor.
+    Range(VirtRange),
+    /// The first section's parts differ in length, or it is no power of two of at least 2.
+    Section,
+    /// There is no row for a CPU.
+    Cpus,
+}
+
+impl fmt::Display for VmallocSetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(r) => write!(f, "{r:?} is no region of whole pages that the cursor holds"),
+            Self::Section => {
+                f.write_str("a section has as many nodes as slots, a power of two of at least 2")
+            }
+            Self::Cpus => f.write_str("at least one CPU has a row"),
+        }
+    }
+}
+
+impl core::error::Error for VmallocSetupError {}
+
+/// The tree, and the areas' records by number.
+struct Book<'v> {
+    tree: Areas<'v, ()>,
+    slots: Slots<'v>,
+}
+
+/// A region of kernel addresses in which areas come and go, on all CPUs at once.
+pub struct Vmalloc<'v, 'a, F: Format, M: TableMemory> {
+    config: VmallocConfig,
+    range: VirtRange,
+    cursor: Cursor<'v, F, M>,
+    map: PageMap<'a>,
+    book: Mutex<Book<'v>>,
+    cpus: &'v [VmCpu<'v, F::Word>],
+    purging: Mutex<()>,
+    /// Pages that are unmapped and not flushed.
+    lazy: AtomicU64,
+    /// Pages that areas have of their own (`nr_vmalloc_pages`).
+    pages: AtomicU64,
+    generation: AtomicU32,
+    purges: AtomicU64,
+}
+
+impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
+    /// Puts a region in service. `cursor` holds it all; `map` is that of the pages that areas get; `cpus` has a row for each CPU.
+    ///
+    /// # Errors
+    /// [`VmallocSetupError`].
+    pub fn new(
+        config: VmallocConfig,
+        range: VirtRange,
+        cursor: Cursor<'v, F, M>,
+        map: PageMap<'a>,
+        section: VmSection<'v>,
+        cpus: &'v [VmCpu<'v, F::Word>],
+    ) -> Result<Self, VmallocSetupError> {
+        let page = F::SHAPE.page_bytes();
+        let whole = range.start.is_aligned(page) && range.len.is_multiple_of(page) && !range.is_empty();
+        if !whole || cursor.apart(range).is_err() {
+            return Err(VmallocSetupError::Range(range));
+        }
+        if section.nodes.len() != section.slots.len()
+            || section.slots.len() >> pagewright_page::OwnerHandle::INDEX_BITS != 0
+        {
+            return Err(VmallocSetupError::Section);
+        }
+        if cpus.is_empty() {
+            return Err(VmallocSetupError::Cpus);
+        }
+        let slots = Slots::new(section.slots);
+        let tree = Areas::new(range, section.nodes).ok_or(VmallocSetupError::Section)?;
+        for cpu in cpus {
+            cpu.0.lock().slots = Some(slots);
+        }
+        Ok(Self {
+            config,
+            range,
+            cursor,
+            map,
+            book: Mutex::new(Book { tree, slots }),
+            cpus,
+            purging: Mutex::new(()),
+            lazy: AtomicU64::new(0),
+            pages: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
+            purges: AtomicU64::new(0),
+        })
+    }
+
+    /// Appends memory for more areas. `false` if its parts have not the first section's length, or there are too many of them.
+    #[must_use = "the section may not have been taken"]
+    pub fn add_section(&self, section: VmSection<'v>) -> bool {
+        let mut book = self.book.lock();
+        if section.nodes.len() != section.slots.len() || !book.slots.has_room(section.slots) {
+            return false;
+        }
+        // Everyone knows the slots before an area has one of their numbers.
+        for cpu in self.cpus {
+            if let Some(slots) = &mut cpu.0.lock().slots {
+                slots.add(section.slots);
+            }
+        }
+        book.slots.add(section.slots);
+        book.tree.add_section(section.nodes)
+    }
+
+    /// How it works.
+    pub const fn config(&self) -> &VmallocConfig {
+        &self.config
+    }
+
+    /// The region.
+    pub const fn range(&self) -> VirtRange {
+        self.range
+    }
+
+    /// Pages that areas have of their own (`vmalloc_nr_pages`: VmallocUsed of meminfo).
+    pub fn nr_pages(&self) -> u64 {
+        self.pages.load(Relaxed)
+    }
+
+    /// Pages that are unmapped and wait for their flush.
+    pub fn lazy_pages(&self) -> u64 {
+        self.lazy.load(Relaxed)
+    }
+
+    /// How often TLBs were flushed for areas that were waiting.
+    pub fn purges(&self) -> u64 {
+        self.purges.load(Relaxed)
+    }
+
+    const PAGE: u64 = F::SHAPE.page_bytes();
+
+    /// Its logarithm.
+    #[inline]
+    fn shift(&self) -> PageShift {
+        match F::SHAPE.page_shift() {
+            14 => PageShift::SHIFT_16K,
+            16 => PageShift::SHIFT_64K,
+            _ => PageShift::SHIFT_4K,
+        }
+    }
+
+    /// This CPU's row.
+    #[inline]
+    fn row(&self, cpu: usize) -> &'v VmCpu<'v, F::Word> {
+        &self.cpus[cpu % self.cpus.len()]
+    }
+}
+
+impl<F: Format, M: TableMemory> fmt::Debug for Vmalloc<'_, '_, F, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vmalloc")
+            .field("name", &self.config.name)
+            .field("range", &self.range)
+            .finish_non_exhaustive()
+    }
+}
