@@ -7,12 +7,12 @@
 //! |---|---|---|---|---|---|---|
 //! | Pristine | | | | | | |
 //! | Inner | | | | | | |
-//! | Tail | | | mappings of this tail | in a slab: its cache | next: the head | |
+//! | Tail | | | mappings of this tail | in a slab: its cache, and the mark | next: the head | |
 //! | Free | of the block | | | which list (the zone's: a migrate type) | the free list | |
 //! | Owned (per-CPU lists too) | of the compound, or 0 | 1 | | | the holder's | the holder's |
 //! | Reserved | | 1 | | | | |
 //! | Kernel | of the block | 1 + references | | the caller's | the caller's | the caller's |
-//! | Slab | of the slab | 1 | | cache | partial, full list | free list head, in use, node |
+//! | Slab | of the slab | 1 | | cache, and the mark if all frames say so | partial, full list | free list head, in use, node |
 //! | PageTable | of the table | 1 | | address space | the table's siblings | entries in use |
 //! | Anon | of the compound | references, pins | mappings | anon root | LRU list | index; swap entry in the swap cache |
 //! | File | of the compound | references, pins | mappings | mapping | LRU list | index |
@@ -161,10 +161,13 @@ pub struct OwnerHandle(u32);
 impl OwnerHandle {
     /// Nobody.
     pub const NONE: Self = Self(0);
-    /// Bits of the position; the rest is the generation.
+    /// Bits of the position; the generation has those above but the last, which is [`Self::SLAB`].
     pub const INDEX_BITS: u32 = 22;
     /// Generations wrap within 1 to this.
-    pub const MAX_GENERATION: u32 = (1 << (u32::BITS - Self::INDEX_BITS)) - 1;
+    pub const MAX_GENERATION: u32 = (1 << (u32::BITS - 1 - Self::INDEX_BITS)) - 1;
+    /// What marks the owner of a slab's frames where it is stored: no other frame's field has that bit, so whoever looks for a slab's owner
+    /// needs to look at nothing else.
+    const SLAB: u32 = 1 << 31;
 
     /// A handle, or `None` if a part is out of range. Generation 0 is reserved, so that no handle is zero.
     pub const fn new(index: u32, generation: u32) -> Option<Self> {
@@ -184,12 +187,25 @@ impl OwnerHandle {
         self.0 >> Self::INDEX_BITS
     }
 
+    /// How the frames of this owner's slabs are marked ([`crate::PageMap::slab_mark`]).
+    #[inline]
+    pub const fn slab_mark(self) -> u32 {
+        self.0 | Self::SLAB
+    }
+
+    /// The owner whose slabs' frames are marked so; nobody's for what is no such mark.
+    #[inline]
+    pub const fn of_slab_mark(mark: u32) -> Self {
+        if mark & Self::SLAB == 0 { Self::NONE } else { Self(mark & !Self::SLAB) }
+    }
+
     pub(crate) const fn bits(self) -> u32 {
         self.0
     }
 
+    /// The handle of a stored field, marked or not.
     pub(crate) const fn from_bits(bits: u32) -> Self {
-        Self(bits)
+        Self(bits & !Self::SLAB)
     }
 }
 

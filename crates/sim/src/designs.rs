@@ -4,13 +4,11 @@ use crate::pages::Pages;
 use crate::slabs::LinearRam;
 use pagewright_addr::NodeId;
 use pagewright_page::FrameIdx;
-use pagewright_platform::{Mutex, NoInterrupts, PerCpu};
+use pagewright_platform::{Mutex, NoInterrupts};
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects};
-use pagewright_slab::slabs::{
-    CpuSlabs, NodeSlabs, Reports, Requests, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
-};
+use pagewright_slab::slabs::{NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot};
 use pagewright_slab::slob::{Slob, SlobConfig};
 use pagewright_slab::slub::Slub;
 use pagewright_zone::alloc::Hooks;
@@ -70,11 +68,8 @@ pub fn with_design<H: Hooks, R>(
     let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
     let word = size_of::<usize>() as u32;
     let mut rows: Vec<Vec<Row>> = nodes.iter().map(|_| (0..caches).map(|_| Row::new()).collect()).collect();
-    let cpus: Vec<SlabCpu<'_>> = rows
-        .iter_mut()
-        .enumerate()
-        .map(|(cpu, rows)| PerCpu::new(Requests::new(), CpuSlabs::new(rows, 0x5eed + cpu as u64)))
-        .collect();
+    let cpus: Vec<SlabCpu<'_>> =
+        rows.iter_mut().enumerate().map(|(cpu, rows)| SlabCpu::new(rows, 0x5eed + cpu as u64)).collect();
     match design {
         Design::Slub => {
             let slots: Vec<Slot> = (0..caches).map(|_| Slot::new()).collect();

@@ -8,12 +8,10 @@ use pagewright::slab::{SlabSetup, StartSlabsError};
 use pagewright::{Boot, CpuRoom};
 use pagewright_addr::{NodeId, PageShift};
 use pagewright_page::{FrameIdx, PageMap};
-use pagewright_platform::{Carve, Mutex, NoInterrupts, PerCpu};
+use pagewright_platform::{Carve, Mutex, NoInterrupts};
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
-use pagewright_slab::slabs::{
-    CpuSlabs, NodeSlabs, Reports, Requests, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
-};
+use pagewright_slab::slabs::{NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot};
 use pagewright_slab::slub::Slub;
 use pagewright_zone::alloc::Hooks;
 
@@ -154,11 +152,8 @@ pub fn with_slabs<H: Hooks, R>(
     let slots: Vec<Slot> = (0..caches).map(|_| Slot::new()).collect();
     let lists: Vec<_> = (0..caches * most).map(|_| Mutex::new(NodeSlabs::new())).collect();
     let mut rows: Vec<Vec<Row>> = nodes.iter().map(|_| (0..caches).map(|_| Row::new()).collect()).collect();
-    let cpus: Vec<SlabCpu<'_>> = rows
-        .iter_mut()
-        .enumerate()
-        .map(|(cpu, rows)| PerCpu::new(Requests::new(), CpuSlabs::new(rows, 0x5eed + cpu as u64)))
-        .collect();
+    let cpus: Vec<SlabCpu<'_>> =
+        rows.iter_mut().enumerate().map(|(cpu, rows)| SlabCpu::new(rows, 0x5eed + cpu as u64)).collect();
     let space = SlabSpace { slots: &slots, lists: &lists, cpus: &cpus };
     let slub = Slub { word: size_of::<usize>() as u32, ..Slub::new(nodes.len() as u32) };
     let mut slabs = Slabs::new(*pages.base.map(), memory, NoInterrupts, slub, space, reports, 0x5eed)

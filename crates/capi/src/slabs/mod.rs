@@ -20,11 +20,11 @@ use memory::LinearMemory;
 use pagewright_addr::Order;
 use pagewright_page::FrameIdx;
 use pagewright_platform::carve::bytes_for;
-use pagewright_platform::{Carve, Mutex, NoInterrupts, PerCpu};
+use pagewright_platform::{Carve, Mutex, NoInterrupts};
 use pagewright_slab::kmalloc::{Classes, KmallocKind};
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::slabs::{
-    CpuSlabs, DebugOptions, NodeSlabs, Report, Reports, Requests, Row, SlabContext, SlabCpu, SlabSpace, Slot,
+    DebugOptions, NodeSlabs, Report, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slot,
 };
 use pagewright_slab::slub::Slub;
 use pagewright_zone::Gfp;
@@ -194,9 +194,8 @@ fn tables(
     let slots: &[Slot] = room.slice(caches, Slot::new).ok_or(ENOMEM)?;
     let lists: &[_] = room.slice(caches * nodes, || Mutex::new(NodeSlabs::new())).ok_or(ENOMEM)?;
     let mut rows = Some(room.slice(caches, Row::new).ok_or(ENOMEM)?);
-    let cpus: &[SlabCpu<'_>] = room
-        .slice(1, || PerCpu::new(Requests::new(), CpuSlabs::new(rows.take().unwrap_or_default(), seed)))
-        .ok_or(ENOMEM)?;
+    let cpus: &[SlabCpu<'_>] =
+        room.slice(1, || SlabCpu::new(rows.take().unwrap_or_default(), seed)).ok_or(ENOMEM)?;
     let given = options();
     let slub = Slub {
         page_shift: machine.shift,

@@ -12,10 +12,10 @@ use core::fmt;
 use pagewright_addr::NodeId;
 use pagewright_page::PageMap;
 use pagewright_platform::carve::bytes_for;
-use pagewright_platform::{Carve, Here, Interrupts, Mutex, PerCpu};
+use pagewright_platform::{Carve, Interrupts, Mutex};
 use pagewright_slab::kmalloc::KmallocKind;
 use pagewright_slab::slabs::{
-    CpuSlabs, CreateError, DebugOptions, NodeSlabs, Reports, Requests, Row, Silent, SlabCpu, SlabSpace, Slot,
+    CreateError, DebugOptions, NodeSlabs, Reports, Row, Silent, SlabCpu, SlabHere, SlabSpace, Slot,
 };
 use pagewright_slab::{PageSource, SlabContext, SlabMemory, Slabs};
 
@@ -107,7 +107,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> SlabService<'k, 'a, I, M> {
     pub fn context<'c>(
         &self,
         cpu: usize,
-        here: Here<'c, Requests, CpuSlabs<'k>>,
+        here: SlabHere<'c, 'k>,
         pages: &'c dyn PageSource<'a>,
     ) -> SlabContext<'c, 'k, 'a> {
         SlabContext::new(here, self.node(cpu), pages)
@@ -179,7 +179,7 @@ impl Boot<'_> {
             enough &= rows.is_some();
             // Another number for each, so that they do not lay slabs out alike.
             number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            PerCpu::new(Requests::new(), CpuSlabs::new(rows.unwrap_or_default(), number))
+            SlabCpu::new(rows.unwrap_or_default(), number)
         });
         let cpus: &'k [SlabCpu<'k>] = cpus.filter(|_| enough).ok_or(small("CPUs' rows of objects"))?;
         let space = SlabSpace { slots, lists, cpus };

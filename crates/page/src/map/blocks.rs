@@ -167,7 +167,7 @@ impl<'a> PageMap<'a> {
         // From here on nobody takes a reference who finds the frame meanwhile: what was seen of the counts stays true.
         let frozen = counts::freeze(&slot.counts);
         let taken = slot.word.fetch_update(Acquire, Relaxed, |bits| {
-            if !frozen || slot.owner.load(Relaxed) != owner.bits() {
+            if !frozen || OwnerHandle::from_bits(slot.owner.load(Relaxed)) != owner {
                 return None;
             }
             let (word, deposited) = Word::from_bits(bits).withdraw(usage)?;

@@ -2,7 +2,7 @@
 //!
 //! Whoever frees an object knows its address, and by that one frame of the slab, seldom the first. So each further frame of a slab
 //! is a [`State::Tail`] that has the slab's owner and a link to the first, where a block under another use has frames that say
-//! nothing.
+//! nothing. The owner is stored with a mark that no other frame has, so one field of one frame tells whose an address is.
 
 use super::PageMap;
 use crate::{FrameIdx, Frames, OwnerHandle, State, Use, Word};
@@ -17,11 +17,12 @@ impl<'a> PageMap<'a> {
     pub fn deposit_slab(&self, frames: Frames<'a>, owner: OwnerHandle) -> FrameIdx {
         let (start, len) = (frames.start(), frames.len());
         let at = self.deposit(frames, Use::Slab, owner);
+        self.slot(at).owner.store(owner.slab_mark(), Relaxed);
         // Nobody has an address in the slab yet, so nobody looks at its tails.
         for n in 1..len {
             let idx = FrameIdx::new(start.get() + n as u32);
             let slot = self.slot(idx);
-            slot.owner.store(owner.bits(), Relaxed);
+            slot.owner.store(owner.slab_mark(), Relaxed);
             slot.set_next(idx, Some(start));
             slot.set_word(Word::TAIL);
         }
@@ -46,17 +47,17 @@ impl<'a> PageMap<'a> {
         frames
     }
 
-    /// Whose slab the frame of an index belongs to; nobody's ([`OwnerHandle::NONE`]) if it belongs to none, or there is no such frame.
+    /// The mark of the owner whose slab the frame of an index belongs to ([`OwnerHandle::slab_mark`]). What is nobody's mark: it belongs to none, or there is
+    /// no such frame.
     #[inline(always)]
+    pub fn slab_mark(&self, index: usize) -> u32 {
+        self.slots.get(index).map_or(0, |slot| slot.owner.load(Relaxed))
+    }
+
+    /// Whose slab the frame of an index belongs to; nobody's ([`OwnerHandle::NONE`]) if it belongs to none, or there is no such frame.
+    #[inline]
     pub fn slab_owner(&self, index: usize) -> OwnerHandle {
-        const OF_SLABS: u32 = 1 << State::Slab as u32 | 1 << State::Tail as u32;
-        match self.slots.get(index) {
-            // Tails of other blocks have no owner.
-            Some(slot) if OF_SLABS >> (slot.word().bits() & 31) & 1 != 0 => {
-                OwnerHandle::from_bits(slot.owner.load(Relaxed))
-            }
-            _ => OwnerHandle::NONE,
-        }
+        OwnerHandle::of_slab_mark(self.slab_mark(index))
     }
 
     /// The first frame of the slab that a frame belongs to, and the slab's order.

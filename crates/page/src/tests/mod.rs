@@ -268,8 +268,10 @@ fn flags_are_refused_where_they_would_hide_a_state() {
 #[test]
 fn an_owner_handle_is_never_zero_and_keeps_its_parts() {
     let handle = OwnerHandle::new((1 << OwnerHandle::INDEX_BITS) - 1, OwnerHandle::MAX_GENERATION).unwrap();
-    assert_eq!((handle.index(), handle.generation()), ((1 << 22) - 1, 1023));
+    assert_eq!((handle.index(), handle.generation()), ((1 << 22) - 1, 511));
     assert_eq!(OwnerHandle::new(0, 0), None);
     assert_eq!(OwnerHandle::new(1 << 22, 1), None);
-    assert_eq!(OwnerHandle::new(0, 1024), None);
+    assert_eq!(OwnerHandle::new(0, 512), None);
+    assert_eq!(OwnerHandle::of_slab_mark(handle.slab_mark()), handle);
+    assert_eq!(OwnerHandle::of_slab_mark(handle.bits()), OwnerHandle::NONE, "no mark");
 }

@@ -1,5 +1,6 @@
 //! A cache as all processors see it.
 
+use super::places::Places;
 use crate::CacheFlags;
 use crate::slub::{Geometry, ObjectSpec};
 use core::cell::UnsafeCell;
@@ -19,9 +20,33 @@ impl CacheId {
     /// No cache's.
     pub(crate) const NONE: Self = Self(OwnerHandle::NONE);
 
+    /// Most places that a table of caches has: the rest of a handle's position tells a node where slabs are concerned.
+    pub(crate) const PLACES: u32 = 1 << Self::NODE_SHIFT;
+    const NODE_SHIFT: u32 = 16;
+
     #[inline(always)]
     pub(crate) const fn index(self) -> usize {
-        self.0.index() as usize
+        (self.0.index() % Self::PLACES) as usize
+    }
+
+    /// The owner of the cache's slabs on a node. Of nodes that have no number there (more than 64) it is that of the first.
+    pub(crate) fn home(self, node: usize) -> OwnerHandle {
+        let index = self.0.index() as usize | node << Self::NODE_SHIFT;
+        u32::try_from(index)
+            .ok()
+            .and_then(|index| OwnerHandle::new(index, self.0.generation()))
+            .unwrap_or(self.0)
+    }
+
+    /// The cache of a slab's owner.
+    pub(crate) fn of_home(owner: OwnerHandle) -> Self {
+        OwnerHandle::new(owner.index() % Self::PLACES, owner.generation()).map_or(Self::NONE, Self)
+    }
+
+    /// The place of the cache whose slabs' frames are marked so, on whichever node; any place if the mark is none.
+    #[inline(always)]
+    pub(crate) const fn index_of_mark(mark: u32) -> usize {
+        (mark % Self::PLACES) as usize
     }
 
     /// The handle as a number, never 0, for callers who can keep nothing else (C).
@@ -137,14 +162,9 @@ pub struct Info {
     pub(crate) usercopy: (u32, u32),
     /// How many objects a processor keeps.
     pub(crate) sheaf: u32,
-    /// Bytes of a slab before the first object: its red zone.
-    left: usize,
-    /// 2^32 divided by the size, rounded up: what turns a distance from the slab's start into a number.
-    reciprocal: u64,
+    pub(crate) places: Places,
     /// By how many objects the order in a new slab steps; without a common divisor with how many there are, in slabs of both orders.
     pub(crate) stride: u32,
-    /// What free pointers are mixed with.
-    pub(crate) secret: usize,
     /// What every page allocation for it asks for.
     pub(crate) gfp: Gfp,
     /// Bytes of an object that a user may use: grows when a cache is merged with it.
@@ -171,29 +191,13 @@ impl Info {
             ctor: spec.ctor,
             usercopy: spec.usercopy,
             sheaf: geometry.cpu_partial,
-            left: geometry.left_red_zone as usize,
-            reciprocal: (1_u64 << 32).div_ceil(geometry.size),
+            places: Places::new(&geometry, secret),
             stride: stride(geometry.objects, geometry.least.1, random),
-            secret,
             gfp,
             object_size: AtomicUsize::new(geometry.object_size as usize),
             users: AtomicU32::new(1),
             geometry,
         }
-    }
-
-    /// Whether one of these objects' places begins at a distance from a slab's start. Exact for all of them: the reciprocal is less than one
-    /// unit too large for each, and all together are smaller than 2^32.
-    #[inline(always)]
-    pub(crate) fn is_object(&self, offset: usize) -> bool {
-        let number = (offset as u64 * self.reciprocal) >> 32;
-        number * self.geometry.size == offset as u64
-    }
-
-    /// Where the object of a number begins, as a distance from its slab's start.
-    #[inline(always)]
-    pub(crate) const fn offset_of(&self, number: u32) -> usize {
-        number as usize * self.geometry.size as usize + self.left
     }
 
     /// Bits that no object's address has: slabs begin at multiples of their size, objects at multiples of theirs from there.
@@ -203,33 +207,9 @@ impl Info {
         (1 << steps) - 1
     }
 
-    /// Whether one of the objects of a slab of so many bytes begins there.
-    #[inline(always)]
-    pub(crate) fn is_inside(&self, offset: usize, bytes: usize) -> bool {
-        // What lies before the first object becomes huge.
-        let offset = offset.wrapping_sub(self.left);
-        offset < bytes && offset + self.geometry.size as usize <= bytes && self.is_object(offset)
-    }
-
     /// How many objects a slab of an order has.
     pub(crate) fn objects(&self, order: pagewright_addr::Order) -> u32 {
         if order == self.geometry.order { self.geometry.objects } else { self.geometry.least.1 }
-    }
-
-    /// A free pointer as it lies in memory: the next object's distance from the slab's start and one more, or 0 for none; mixed with where it
-    /// lies and with a secret, so that it is of no use to who reads it, and whoever overwrites it leads nowhere.
-    #[inline(always)]
-    pub(crate) const fn encode(&self, at: usize, next: usize) -> usize {
-        next ^ self.secret ^ at.swap_bytes()
-    }
-
-    /// What lies there as the next object's distance from the slab's start, or what is wrong: it leads nowhere in a slab of `bytes`.
-    pub(crate) fn decode(&self, at: usize, stored: usize, bytes: usize) -> Result<Option<usize>, ()> {
-        match stored ^ self.secret ^ at.swap_bytes() {
-            0 => Ok(None),
-            plain if self.is_inside(plain - 1, bytes) => Ok(Some(plain - 1)),
-            _ => Err(()),
-        }
     }
 }
 
@@ -309,7 +289,8 @@ impl<T> Slot<T> {
         let at = slots.iter().position(Self::is_free).ok_or(full)?;
         let slot = slots.get(at).ok_or(full)?;
         let generation = slot.generation.load(Relaxed) % OwnerHandle::MAX_GENERATION + 1;
-        let id = OwnerHandle::new(at as u32, generation).ok_or(full)?;
+        let id =
+            OwnerHandle::new(at as u32, generation).filter(|id| id.index() < CacheId::PLACES).ok_or(full)?;
         slot.open(info, generation);
         Ok(CacheId(id))
     }
@@ -359,10 +340,10 @@ mod tests {
             let info = info(size);
             let (size, bytes) = (info.geometry.size as usize, 4096_usize << info.geometry.order.get());
             let starts = (0..info.geometry.objects as usize).map(|n| n * size);
-            assert!(starts.clone().all(|at| info.is_object(at)), "{size} bytes");
+            assert!(starts.clone().all(|at| info.places.is_object(at)), "{size} bytes");
             let step = if cfg!(miri) { bytes / 16 } else { (bytes / 4096).max(1) };
             for at in (0..bytes).step_by(step) {
-                assert_eq!(info.is_object(at), at.is_multiple_of(size), "at {at} of {size} bytes");
+                assert_eq!(info.places.is_object(at), at.is_multiple_of(size), "at {at} of {size} bytes");
             }
         }
     }
@@ -371,15 +352,15 @@ mod tests {
     fn a_changed_free_pointer_leads_nowhere() {
         let info = info(64);
         let at = 0x7f00_1234_5020;
-        let stored = info.encode(at, 129);
-        assert_eq!(info.decode(at, stored, 4096), Ok(Some(128)));
-        assert_eq!(info.decode(at, info.encode(at, 0), 4096), Ok(None));
+        let stored = info.places.encode(at, 129);
+        assert_eq!(info.places.decode(at, stored, 4096), Ok(Some(128)));
+        assert_eq!(info.places.decode(at, info.places.encode(at, 0), 4096), Ok(None));
         // Flipping a byte may hit another object or "none", if it is the offset's own low byte and the bits are chosen well.
         let wrong = (0..usize::BITS / 8)
-            .filter(|byte| info.decode(at, stored ^ (0xff << (8 * byte)), 4096).is_err())
+            .filter(|byte| info.places.decode(at, stored ^ (0xff << (8 * byte)), 4096).is_err())
             .count();
         assert_eq!(wrong, size_of::<usize>());
-        assert_eq!(info.decode(at + 64, stored, 4096), Err(()), "it belongs where it lies");
+        assert_eq!(info.places.decode(at + 64, stored, 4096), Err(()), "it belongs where it lies");
     }
 
     #[test]

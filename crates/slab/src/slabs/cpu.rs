@@ -1,36 +1,39 @@
-//! A processor's own part: for each cache an array of objects that it has at hand (a *sheaf*).
+//! A processor's own part: its rows, and the gate before them.
 
-use super::cache::CacheId;
+pub use super::row::Row;
 use crate::memory::PageSource;
+use core::cell::UnsafeCell;
 use core::fmt;
-use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 use pagewright_addr::NodeId;
-use pagewright_platform::{Here, PerCpu};
 
 /// Why a processor should not simply use its sheaves.
-#[derive(Debug, Default)]
-pub struct Requests {
+///
+/// A word has the reasons, a gate tells whether there is any: the rows' places below its number may be used at once, so a look at it is also the check that
+/// a place exists. The owner closes it while it uses a row, as interrupt handlers on the same processor find out; others who post a reason close it too.
+/// The owner's store may undo that: then it learns of the reason with a later operation, at the latest with the next that no row serves, or a poll.
+#[derive(Debug)]
+pub(crate) struct Requests {
     word: AtomicU32,
+    gate: AtomicU32,
 }
+
+/// The owner uses its rows.
+const IN_USE: u32 = 0;
+/// There is a reason. The one place below has no row: it is the cache of rooms itself.
+const ASKED: u32 = 1;
 
 impl Requests {
     /// Give everything back.
     pub(crate) const FLUSH: u32 = 1;
-    /// There are other nodes: objects that lie there do not come into the rows. Allocations need not heed that.
-    pub(crate) const NODES: u32 = 4;
     /// An allocation is to fail.
     pub(crate) const FAULT: u32 = 2;
 
-    /// None.
-    pub const fn new() -> Self {
-        Self { word: AtomicU32::new(0) }
-    }
-
-    /// Whether there is none but those in `except`.
-    #[inline(always)]
-    pub(crate) fn is_quiet(&self, except: u32) -> bool {
-        self.word.load(Relaxed) & !except == 0
+    /// None; the owner opens the gate with its first operation.
+    const fn new() -> Self {
+        Self { word: AtomicU32::new(0), gate: AtomicU32::new(ASKED) }
     }
 
     pub(crate) fn has(&self, request: u32) -> bool {
@@ -40,6 +43,8 @@ impl Requests {
     /// Posts one, from any processor; what it is about is synchronised by other means.
     pub(crate) fn post(&self, request: u32) {
         self.word.fetch_or(request, Relaxed);
+        // While the owner is inside, the gate is closed already, and must say so.
+        let _ = self.gate.fetch_update(Relaxed, Relaxed, |gate| (gate > ASKED).then_some(ASKED));
     }
 
     /// Takes one back, or answers it; whether it was there.
@@ -48,172 +53,14 @@ impl Requests {
     }
 }
 
-/// One cache's objects at hand, on one processor.
-///
-/// # Invariants
-/// `top <= limit`, and `room` has `limit` places, of which the first `top` hold addresses of free objects of the cache `id`, which belong to this
-/// row alone. As nobody's both are 0. The room is an object of the cache of rooms, owned by the row.
-// A cache line: a pair of operations touches one, and the room.
-#[repr(C, align(64))]
-pub struct Row {
-    id: CacheId,
-    top: u32,
-    limit: u32,
-    /// The address of the room as a pointer; null without one.
-    room: *mut usize,
-    /// Bits that no object's address has: below the largest power of two that divides the size, as far as slabs are aligned.
-    misaligned: usize,
-    /// How many objects were served from here.
-    pub(crate) served: u64,
-}
-
-// SAFETY: the room belongs to the row as a box would, and no thread's own state is behind it.
-unsafe impl Send for Row {}
-
-impl Row {
-    /// Nobody's.
-    pub const fn new() -> Self {
-        Self { id: CacheId::NONE, top: 0, limit: 0, room: core::ptr::null_mut(), misaligned: 0, served: 0 }
-    }
-
-    #[inline(always)]
-    pub(crate) const fn id(&self) -> CacheId {
-        self.id
-    }
-
-    pub(crate) const fn len(&self) -> u32 {
-        self.top
-    }
-
-    pub(crate) const fn limit(&self) -> u32 {
-        self.limit
-    }
-
-    /// The object put here last.
-    #[inline(always)]
-    pub(crate) fn pop(&mut self) -> Option<usize> {
-        let top = self.top.checked_sub(1)?;
-        self.top = top;
-        // SAFETY: the top was at least 1 and at most the limit, so this place is inside the room and holds an address.
-        Some(unsafe { *self.room.add(top as usize) })
-    }
-
-    /// Puts an object here.
-    ///
-    /// # Errors
-    /// `Err` if there is no room, no object can begin at that alignment, or it is the one that was put here last.
-    #[inline(always)]
-    pub(crate) fn push(&mut self, address: usize) -> Result<(), ()> {
-        if address & self.misaligned != 0 {
-            return Err(());
-        }
-        let top = self.top;
-        if top >= self.limit {
-            return Err(());
-        }
-        // SAFETY: below the limit, so inside the room.
-        let place = unsafe { self.room.add(top as usize) };
-        // Freed twice in a row?
-        // SAFETY: the place below, or the word before the first place, which is 0 (`adopt`).
-        if unsafe { *place.sub(1) } == address {
-            return Err(());
-        }
-        // SAFETY: inside the room.
-        unsafe { *place = address };
-        self.top = top + 1;
-        Ok(())
-    }
-
-    /// Moves into a row that is nobody's, with a room of `places` places or none.
-    ///
-    /// # Safety
-    /// `block` is null or points to `places + 1` words that are the row's alone, until [`Self::leave`] gives them back.
-    pub(crate) unsafe fn adopt(&mut self, id: CacheId, misaligned: usize, block: *mut usize, places: u32) {
-        debug_assert!(self.id == CacheId::NONE && self.top == 0);
-        let room = if block.is_null() { block } else { block.wrapping_add(1) };
-        if !block.is_null() {
-            // SAFETY: the first of the words.
-            unsafe { *block = 0 };
-        }
-        let limit = if block.is_null() { 0 } else { places };
-        *self = Self { id, top: 0, limit, room, misaligned, served: self.served };
-    }
-
-    /// Moves out of a row that is empty; the block that was its room, if it had one.
-    pub(crate) fn leave(&mut self) -> *mut usize {
-        debug_assert!(self.top == 0, "objects would be lost");
-        let block = if self.room.is_null() { self.room } else { self.room.wrapping_sub(1) };
-        *self = Self { served: self.served, ..Self::new() };
-        block
-    }
-
-    /// The places that are free yet.
-    pub(crate) fn spare(&mut self) -> &mut [MaybeUninit<usize>] {
-        if self.top >= self.limit {
-            return &mut [];
-        }
-        // SAFETY: the places from the top to the limit are inside the room; they need not hold anything; borrowed as the row is.
-        unsafe {
-            core::slice::from_raw_parts_mut(
-                self.room.add(self.top as usize).cast(),
-                (self.limit - self.top) as usize,
-            )
-        }
-    }
-
-    /// Takes over what was written to the first `n` places of [`Self::spare`].
-    ///
-    /// # Safety
-    /// They hold addresses of free objects of the row's cache, which are nobody else's.
-    pub(crate) unsafe fn grow(&mut self, n: usize) {
-        debug_assert!(n <= (self.limit - self.top) as usize);
-        self.top += n as u32;
-    }
-
-    /// The objects, oldest first.
-    pub(crate) fn objects(&mut self) -> &mut [usize] {
-        if self.top == 0 {
-            return &mut [];
-        }
-        // SAFETY: the first `top` places of the room, all of them written; borrowed as the row is.
-        unsafe { core::slice::from_raw_parts_mut(self.room, self.top as usize) }
-    }
-
-    /// Forgets the oldest `n` objects, which are somebody else's by now.
-    pub(crate) fn drop_oldest(&mut self, n: usize) {
-        let objects = self.objects();
-        let n = n.min(objects.len());
-        objects.copy_within(n.., 0);
-        self.top -= n as u32;
-    }
-}
-
-impl Default for Row {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Row({:?}: {} of {})", self.id, self.top, self.limit)
-    }
-}
-
 /// One processor's rows, one for each place in the table of caches.
 #[derive(Debug)]
-pub struct CpuSlabs<'k> {
+pub(crate) struct CpuSlabs<'k> {
     pub(crate) rows: &'k mut [Row],
     pub(crate) random: u64,
 }
 
-impl<'k> CpuSlabs<'k> {
-    /// Rows, all of them nobody's, and what the order of objects in new slabs begins with.
-    pub fn new(rows: &'k mut [Row], seed: u64) -> Self {
-        rows.fill_with(Row::new);
-        Self { rows, random: seed | 1 }
-    }
-
+impl CpuSlabs<'_> {
     /// The next random number (xorshift64*): no secret, only no order that users rely on.
     pub(crate) fn random(&mut self) -> u64 {
         self.random ^= self.random >> 12;
@@ -224,12 +71,131 @@ impl<'k> CpuSlabs<'k> {
 }
 
 /// A processor as slabs see it.
-pub type SlabCpu<'k> = PerCpu<Requests, CpuSlabs<'k>>;
+///
+/// # Invariants
+/// The gate's number is at most that of the rows.
+pub struct SlabCpu<'k> {
+    requests: Requests,
+    own: UnsafeCell<CpuSlabs<'k>>,
+}
+
+// SAFETY: `own` is reached through `SlabHere` alone, of which the caller of `here` promises that all that exist at a time are on one processor; there the gate
+// lets one user in at a time. Rows may move between threads (`Row`). The rest is atomic.
+unsafe impl Sync for SlabCpu<'_> {}
+
+impl<'k> SlabCpu<'k> {
+    /// A processor with these rows, one for each place in the table of caches, all of them nobody's; and what the order of objects in its new slabs begins with.
+    pub fn new(rows: &'k mut [Row], seed: u64) -> Self {
+        rows.fill_with(Row::new);
+        let own = CpuSlabs { rows, random: seed | 1 };
+        Self { requests: Requests::new(), own: UnsafeCell::new(own) }
+    }
+
+    pub(crate) const fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// The right of the processor that this belongs to.
+    ///
+    /// # Safety
+    /// As for [`pagewright_platform::PerCpu::here`]: as long as the handle lives, handles to this value are used on one processor only, where an interrupt handler's is
+    /// used inside the use that it interrupts; a later one on another processor happens after everything that was done with the earlier ones.
+    pub const unsafe fn here(&self) -> SlabHere<'_, 'k> {
+        SlabHere { cpu: self, not_send: PhantomData }
+    }
+}
+
+impl fmt::Debug for SlabCpu<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlabCpu").field("requests", &self.requests).finish_non_exhaustive()
+    }
+}
+
+/// The right to a processor's rows, on that processor ([`SlabCpu::here`]).
+#[derive(Clone, Copy, Debug)]
+pub struct SlabHere<'c, 'k> {
+    cpu: &'c SlabCpu<'k>,
+    /// It must not leave the processor, so it is neither Send nor Sync.
+    not_send: PhantomData<*mut ()>,
+}
+
+impl<'c, 'k> SlabHere<'c, 'k> {
+    pub(crate) const fn cpu(self) -> &'c SlabCpu<'k> {
+        self.cpu
+    }
+
+    pub(crate) const fn requests(self) -> &'c Requests {
+        &self.cpu.requests
+    }
+
+    /// Does something with the row of a place, unless there is a reason not to, or the rows are in use. It must not panic: the gate would stay closed.
+    #[inline(always)]
+    pub(crate) fn with_row<R>(self, at: usize, f: impl FnOnce(&mut Row) -> Option<R>) -> Option<R> {
+        let gate = &self.cpu.requests.gate;
+        let open = gate.load(Relaxed);
+        if at >= open as usize {
+            return None;
+        }
+        gate.store(IN_USE, Relaxed);
+        // Nothing of what follows may move before the gate, or a handler would see it open and the row in between.
+        compiler_fence(SeqCst);
+        // SAFETY: the gate was open, so on this processor nobody is inside: a handler that came between the load and the store has returned, leaving
+        // it open again. On other processors there is nobody (`here`). The place is below the gate's number, so there is a row (the invariant of `SlabCpu`).
+        let row = unsafe { (&mut *self.cpu.own.get()).rows.get_unchecked_mut(at) };
+        let done = f(row);
+        compiler_fence(SeqCst);
+        gate.store(open, Relaxed);
+        done
+    }
+
+    /// The processor's rows; `None` if this interrupts their use, or is inside it.
+    pub(crate) fn enter(self) -> Option<InUse<'c, 'k>> {
+        let gate = &self.cpu.requests.gate;
+        if gate.load(Relaxed) == IN_USE {
+            return None;
+        }
+        gate.store(IN_USE, Relaxed);
+        compiler_fence(SeqCst);
+        Some(InUse { cpu: self.cpu, not_send: PhantomData })
+    }
+}
+
+/// A processor's rows in use; dropping it ends the use and opens the gate, unless there is a reason not to.
+pub(crate) struct InUse<'c, 'k> {
+    cpu: &'c SlabCpu<'k>,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl<'k> Deref for InUse<'_, 'k> {
+    type Target = CpuSlabs<'k>;
+
+    fn deref(&self) -> &CpuSlabs<'k> {
+        // SAFETY: see `deref_mut`.
+        unsafe { &*self.cpu.own.get() }
+    }
+}
+
+impl<'k> DerefMut for InUse<'_, 'k> {
+    fn deref_mut(&mut self) -> &mut CpuSlabs<'k> {
+        // SAFETY: as in `with_row`: the gate says that they are in use until this value is dropped, so it is the only one, and the borrow of it
+        // makes this the only reference.
+        unsafe { &mut *self.cpu.own.get() }
+    }
+}
+
+impl Drop for InUse<'_, '_> {
+    fn drop(&mut self) {
+        let requests = &self.cpu.requests;
+        let open = if requests.word.load(Relaxed) == 0 { self.rows.len() as u32 } else { ASKED };
+        compiler_fence(SeqCst);
+        requests.gate.store(open.max(ASKED), Relaxed);
+    }
+}
 
 /// On whose behalf objects are allocated and freed: a processor, and its way to the page allocator.
 #[derive(Clone, Copy)]
 pub struct SlabContext<'c, 'k, 'a> {
-    pub(crate) cpu: Here<'c, Requests, CpuSlabs<'k>>,
+    pub(crate) cpu: SlabHere<'c, 'k>,
     pub(crate) node: NodeId,
     pub(crate) pages: &'c dyn PageSource<'a>,
     pub(crate) task: u32,
@@ -237,11 +203,7 @@ pub struct SlabContext<'c, 'k, 'a> {
 
 impl<'c, 'k, 'a> SlabContext<'c, 'k, 'a> {
     /// A processor of a node, which whoever holds this stays on.
-    pub const fn new(
-        cpu: Here<'c, Requests, CpuSlabs<'k>>,
-        node: NodeId,
-        pages: &'c dyn PageSource<'a>,
-    ) -> Self {
+    pub const fn new(cpu: SlabHere<'c, 'k>, node: NodeId, pages: &'c dyn PageSource<'a>) -> Self {
         Self { cpu, node, pages, task: 0 }
     }
 

@@ -143,8 +143,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, cache.index());
         }
-        self.cpus.iter().filter(|cpu| !core::ptr::eq(cpu.shared(), cx.cpu.shared())).for_each(|cpu| {
-            cpu.shared().post(Requests::FLUSH);
+        self.cpus.iter().filter(|&cpu| !core::ptr::eq(cpu, cx.cpu.cpu())).for_each(|cpu| {
+            cpu.requests().post(Requests::FLUSH);
         });
         self.drop_empty(cx, cache) > 0
     }
@@ -202,7 +202,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         let cpus = slot.attached.load(Acquire);
         if cpus > 0 {
-            self.cpus.iter().for_each(|cpu| cpu.shared().post(Requests::FLUSH));
+            self.cpus.iter().for_each(|cpu| cpu.requests().post(Requests::FLUSH));
             return Err(DestroyError::Retry { cpus });
         }
         let left = self.drop_empty(cx, cache);
@@ -237,7 +237,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 let Some(slab) = self.slab(head, order) else { continue };
                 let word = self.word(&slab);
                 debug_assert!(word.listed() != Listed::Nowhere);
-                for offset in (0..info.objects(order)).map(|number| info.offset_of(number)) {
+                for offset in (0..info.objects(order)).map(|number| info.places.offset_of(number)) {
                     if !self.is_listed_free(info, &slab, word, offset) {
                         each(slab.base + offset);
                     }

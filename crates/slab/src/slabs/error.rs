@@ -2,18 +2,19 @@
 
 use crate::GeometryError;
 use core::fmt;
+use core::ptr::NonNull;
 
 /// Why there is no object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlabError {
+    /// More than the largest block holds, or no such alignment.
+    TooLarge,
     /// The page allocator has nothing, and no slab has a free object.
     NoMemory,
     /// It was made to fail.
     Injected,
     /// There is no such cache any more.
     Stale,
-    /// More than the largest block holds, or no such alignment.
-    TooLarge,
 }
 
 impl fmt::Display for SlabError {
@@ -28,6 +29,28 @@ impl fmt::Display for SlabError {
 }
 
 impl core::error::Error for SlabError {}
+
+/// A result as one word: the object's pointer, or a small number that is none.
+pub(super) fn packed(result: Result<NonNull<u8>, SlabError>) -> *mut u8 {
+    match result {
+        Ok(object) => object.as_ptr(),
+        Err(why) => core::ptr::without_provenance_mut(why as usize),
+    }
+}
+
+/// What [`packed`] put into a word.
+#[inline(always)]
+pub(super) fn unpacked(word: *mut u8) -> Result<NonNull<u8>, SlabError> {
+    const NO_MEMORY: usize = SlabError::NoMemory as usize;
+    const INJECTED: usize = SlabError::Injected as usize;
+    const STALE: usize = SlabError::Stale as usize;
+    match word.addr() {
+        NO_MEMORY => Err(SlabError::NoMemory),
+        INJECTED => Err(SlabError::Injected),
+        STALE => Err(SlabError::Stale),
+        _ => NonNull::new(word).ok_or(SlabError::TooLarge),
+    }
+}
 
 /// Why there is no new cache.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,6 +2,7 @@
 
 use super::cache::{CacheId, CacheName, CacheSpec};
 use super::cpu::SlabContext;
+use super::error::{packed, unpacked};
 use super::report::Damage;
 use super::{CreateError, SlabError, Slabs};
 use crate::kmalloc::{Classes, KmallocKind, Name};
@@ -17,7 +18,7 @@ use pagewright_zone::Gfp;
 /// Most classes that a kernel has, pages of 64 KiB included.
 const MOST: usize = 18;
 /// Up to so many bytes a table tells the class, one element for each 8 bytes.
-const SMALL: usize = 192;
+const SMALL: usize = 1024;
 
 /// How far slabs are (`enum slab_state`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -114,6 +115,15 @@ impl KmallocCaches {
         Some(self.far[last.ilog2() as usize % 32])
     }
 
+    /// The normal cache of a small size, for a request that wants nothing but memory.
+    #[inline(always)]
+    fn near_cache(&self, bytes: usize, gfp: Gfp) -> Option<CacheId> {
+        if gfp.intersects(SPECIAL.union(Gfp::ZERO)) {
+            return None;
+        }
+        self.near.get(bytes.wrapping_sub(1) / 8).copied()
+    }
+
     /// The same for [`SPECIAL`] requests: `last` is one less than the size.
     #[cold]
     fn special_cache(&self, last: usize, gfp: Gfp) -> Option<CacheId> {
@@ -173,10 +183,22 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         bytes: usize,
         gfp: Gfp,
     ) -> Result<NonNull<u8>, SlabError> {
-        match self.kmalloc.cache_of(bytes, gfp) {
+        if let Some(cache) = self.kmalloc.near_cache(bytes, gfp)
+            && let Some(object) = self.at_hand(cx, cache)
+        {
+            return Ok(object);
+        }
+        unpacked(self.kmalloc_slow(cx, bytes, gfp))
+    }
+
+    /// What is not at hand, is of another kind, or is too large for the small table.
+    #[inline(never)]
+    #[track_caller]
+    fn kmalloc_slow(&self, cx: &SlabContext<'_, 'k, 'a>, bytes: usize, gfp: Gfp) -> *mut u8 {
+        packed(match self.kmalloc.cache_of(bytes, gfp) {
             Some(cache) => self.alloc(cx, cache, gfp),
             None => self.kmalloc_large(cx, bytes, gfp, None),
-        }
+        })
     }
 
     /// The same on a node, if that has memory (`kmalloc_node`).
@@ -292,7 +314,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         };
         // Red zones are nobody's.
         let within = (address - slab.base) % info.geometry.size as usize;
-        let Some(within) = within.checked_sub(info.offset_of(0)) else { return false };
+        let Some(within) = within.checked_sub(info.places.offset_of(0)) else { return false };
         let (first, len) = (info.usercopy.0 as usize, info.usercopy.1 as usize);
         let room = info.object_size.load(Relaxed).min(first + len);
         within >= first && within.checked_add(bytes).is_some_and(|end| end <= room)

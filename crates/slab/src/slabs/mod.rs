@@ -11,7 +11,7 @@
 //! - A **row** is one processor's and holds addresses in an array. That processor alone takes from it and puts to it, without a lock or a
 //!   locked instruction ([`pagewright_platform::PerCpu`]); it holds as many as SLUB lets a processor keep in partial slabs
 //!   (`cpu_partial`). An object may be freed on any processor: it goes to that one's row, or home if it lies on another node, and no
-//!   processor waits for another. Others post a request ([`cpu::Requests`]).
+//!   processor waits for another. Others post a request, by which a gate is closed that the owner passes with each operation (`cpu`).
 //! - A **slab's free list** goes through the objects themselves: each has the distance of the next one from the slab's start, mixed with
 //!   a secret and its own address. What does not lead to an object of the slab is never followed. First object and count are in
 //!   the page metadata (`word`), all behind the lock of the cache's slabs on that node.
@@ -37,7 +37,9 @@ pub mod debug;
 mod error;
 mod kmalloc;
 pub(crate) mod node;
+mod places;
 pub mod report;
+mod row;
 mod shared;
 mod slabinfo;
 mod slow;
@@ -46,7 +48,7 @@ mod word;
 
 pub use attributes::Attribute;
 pub use cache::{CacheId, CacheName, CacheSpec, Ctor, NAME_BYTES, Slot};
-pub use cpu::{CpuSlabs, Requests, Row, SlabContext, SlabCpu};
+pub use cpu::{Row, SlabContext, SlabCpu, SlabHere};
 pub use create::Destroyed;
 pub use debug::{BadOption, DebugOptions, Track};
 pub use error::{CreateError, DestroyError, SlabError};
@@ -150,9 +152,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             sites: Mutex::new(debug::Sites::new()),
             recorded: AtomicUsize::new(0),
         };
-        if slabs.nodes > 1 {
-            slabs.cpus.iter().for_each(|cpu| cpu.shared().post(Requests::NODES));
-        }
         let places = slub.rooms() as u64 + 1;
         let bytes = places * size_of::<usize>() as u64;
         let spec = CacheSpec::new("kmem_cache_cpu", bytes, 0, crate::CacheFlags::empty());
@@ -190,21 +189,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         {
             return Ok(object);
         }
-        self.alloc_slow(cx, cache, gfp)
+        error::unpacked(self.alloc_slow(cx, cache, gfp))
     }
 
     /// An object of this processor's row.
     #[inline(always)]
-    fn at_hand(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> Option<NonNull<u8>> {
-        if !cx.cpu.shared().is_quiet(Requests::NODES) {
-            return None;
-        }
-        let mut own = cx.cpu.enter()?;
-        let row = own.rows.get_mut(cache.index())?;
-        if row.id() != cache {
-            return None;
-        }
-        let object = self.memory.pointer(row.pop()?);
+    pub(crate) fn at_hand(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> Option<NonNull<u8>> {
+        let pop = |row: &mut Row| if row.id() == cache { row.pop() } else { None };
+        let object = self.memory.pointer(cx.cpu.with_row(cache.index(), pop)?);
         // SAFETY: an address of the memory is never 0.
         Some(unsafe { NonNull::new_unchecked(object) })
     }
@@ -217,9 +209,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[track_caller]
     pub unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
         let address = object.addr().get();
-        let owner = self.owner_of(address);
-        let done = owner == cache && self.to_hand(cx, owner, address);
-        if !done {
+        let mark = self.map.slab_mark(self.memory.frame_of(address));
+        let push =
+            |row: &mut Row| if row.id() == cache && row.home() == mark { row.push(address) } else { None };
+        if cx.cpu.with_row(cache.index(), push).is_none() {
             // SAFETY: as the caller says.
             unsafe { self.free_slow(cx, Some(cache), address) };
         }
@@ -233,22 +226,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[track_caller]
     pub unsafe fn free_any(&self, cx: &SlabContext<'_, 'k, 'a>, object: NonNull<u8>) {
         let address = object.addr().get();
-        let done = self.to_hand(cx, self.owner_of(address), address);
-        if !done {
+        let mark = self.map.slab_mark(self.memory.frame_of(address));
+        let push = |row: &mut Row| if row.home() == mark { row.push(address) } else { None };
+        if cx.cpu.with_row(CacheId::index_of_mark(mark), push).is_none() {
             // SAFETY: as the caller says.
             unsafe { self.free_slow(cx, None, address) };
         }
-    }
-
-    /// Puts an object into this processor's row, if it has room and is the cache's.
-    #[inline(always)]
-    fn to_hand(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, address: usize) -> bool {
-        if !cx.cpu.shared().is_quiet(0) {
-            return false;
-        }
-        let Some(mut own) = cx.cpu.enter() else { return false };
-        let Some(row) = own.rows.get_mut(cache.index()) else { return false };
-        row.id() == cache && row.push(address).is_ok()
     }
 
     /// The memory of pages.
@@ -262,8 +245,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// The cache that an address belongs to; no cache has that handle if it belongs to none.
-    #[inline(always)]
     pub(crate) fn owner_of(&self, address: usize) -> CacheId {
-        CacheId(self.map.slab_owner(self.memory.frame_of(address)))
+        CacheId::of_home(self.map.slab_owner(self.memory.frame_of(address)))
     }
 }

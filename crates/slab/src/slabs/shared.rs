@@ -3,6 +3,7 @@
 use super::cache::{CacheId, Info};
 use super::cpu::SlabContext;
 use super::node::NodeSlabs;
+use super::places::Places;
 use super::report::{Damage, Report};
 use super::word::{Listed, SlabWord};
 use super::{SlabError, Slabs};
@@ -52,6 +53,11 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         self.slab(head, order)
     }
 
+    /// Whether a slab is a cache's.
+    pub(crate) fn is_of(&self, cache: CacheId, head: FrameIdx) -> bool {
+        CacheId::of_home(self.map.owner(head)) == cache
+    }
+
     pub(crate) fn word(&self, slab: &Slab) -> SlabWord {
         SlabWord::from_bits(self.map.data(slab.head))
     }
@@ -66,8 +72,9 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     }
 
     /// Where a free object's link lies.
-    fn link(&self, info: &Info, slab: &Slab, offset: usize) -> *mut usize {
-        self.memory.pointer(slab.base + offset + info.geometry.free_pointer as usize).cast()
+    #[inline(always)]
+    fn link(&self, places: &Places, slab: &Slab, offset: usize) -> *mut usize {
+        self.memory.pointer(places.link(slab.base + offset)).cast()
     }
 
     /// Writes a free object's link: the next one's distance from the slab's start and one more, or 0.
@@ -75,29 +82,29 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     /// # Safety
     /// An object of the slab begins at the offset, and is free; whoever calls has the slab's lock, or the slab is new.
     #[inline(always)]
-    pub(super) unsafe fn set_link(&self, info: &Info, slab: &Slab, offset: usize, next: usize) {
-        let at = self.link(info, slab, offset);
+    pub(super) unsafe fn set_link(&self, places: &Places, slab: &Slab, offset: usize, next: usize) {
+        let at = self.link(places, slab, offset);
         // SAFETY: inside a free object, which is the slabs' own while it is free; aligned as words are, since objects and the
         // link's place in them are; the memory's contract makes the pointer good.
-        unsafe { at.write(info.encode(at.addr(), next)) };
+        unsafe { at.write(places.encode(at.addr(), next)) };
     }
 
     /// Whether the link that lies behind an object in use is what it was made then: none.
     pub(super) fn ends(&self, info: &Info, slab: &Slab, offset: usize) -> bool {
-        let at = self.link(info, slab, offset);
+        let at = self.link(&info.places, slab, offset);
         // SAFETY: metadata of an object of the slab, written when it was taken into use; under the slab's lock.
         let stored = unsafe { at.read() };
-        info.decode(at.addr(), stored, slab.bytes) == Ok(None)
+        info.places.decode(at.addr(), stored, slab.bytes) == Ok(None)
     }
 
     /// Takes the first free object out of a slab, under its lock. A link that leads nowhere ends the list.
     #[inline(always)]
     pub(super) fn pop_free(&self, info: &Info, slab: &Slab, word: &mut SlabWord) -> Option<usize> {
-        let offset = word.first_free()?;
-        let at = self.link(info, slab, offset);
+        let (offset, places) = (word.first_free()?, info.places);
+        let at = self.link(&places, slab, offset);
         // SAFETY: the object is free and of this slab (the word says so), and the link was written when it was freed.
         let stored = unsafe { at.read() };
-        let next = match info.decode(at.addr(), stored, slab.bytes) {
+        let next = match places.decode(at.addr(), stored, slab.bytes) {
             Ok(next) => next,
             Err(()) => {
                 // What followed is lost: its objects count as out for good.
@@ -186,7 +193,8 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         }
         if let Some(ctor) = info.ctor {
             for n in 0..objects {
-                if let Some(object) = NonNull::new(self.memory.pointer(slab.base + info.offset_of(n))) {
+                if let Some(object) = NonNull::new(self.memory.pointer(slab.base + info.places.offset_of(n)))
+                {
                     // SAFETY: an object of the cache, in a slab that nobody else knows; the constructor keeps `Ctor`'s contract.
                     unsafe { ctor(object) };
                 }
@@ -194,9 +202,10 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         }
         // Random order: a random first one, and steps that lead through all.
         let mut number = (random % u64::from(objects)) as u32;
+        let (places, stride) = (info.places, info.stride);
         let mut step = || {
-            let offset = info.offset_of(number);
-            number += info.stride;
+            let offset = places.offset_of(number);
+            number += stride;
             number -= if number >= objects { objects } else { 0 };
             offset
         };
@@ -208,7 +217,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         for _ in given..objects as usize {
             let offset = step();
             // SAFETY: an object of a slab that nobody else knows.
-            unsafe { self.set_link(info, &slab, offset, first) };
+            unsafe { self.set_link(&places, &slab, offset, first) };
             first = offset + 1;
         }
         let kept = objects - given as u32;
@@ -247,7 +256,8 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             cx.pages.free(frames);
             return None;
         };
-        self.map.deposit_slab(frames, cache.0);
+        let node = self.list_node(cx.pages.node_of(slab.head).index());
+        self.map.deposit_slab(frames, cache.home(node));
         Some((slab, got))
     }
 
@@ -264,8 +274,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         mut objects: &[usize],
     ) {
         while let Some(&next) = objects.first() {
-            let Some(mut slab) = self.slab_at(next).filter(|slab| self.map.owner(slab.head) == cache.0)
-            else {
+            let Some(mut slab) = self.slab_at(next).filter(|slab| self.is_of(cache, slab.head)) else {
                 self.report(Damage::NotAllocated, Some(info), next);
                 objects = &objects[1..];
                 continue;
@@ -280,7 +289,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
                 self.settle(info, &mut lists, &slab, word, &mut empty);
                 objects = &objects[taken..];
                 let Some(other) = objects.first().and_then(|&next| self.slab_at(next)) else { break };
-                if self.map.owner(other.head) != cache.0 || self.word(&other).node() != node {
+                if !self.is_of(cache, other.head) || self.word(&other).node() != node {
                     break;
                 }
                 slab = other;
@@ -298,27 +307,35 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     /// As for [`Self::give_back`].
     #[inline(always)]
     pub(super) unsafe fn take_in(&self, info: &Info, slab: &Slab, objects: &[usize]) -> (usize, SlabWord) {
-        let word = self.word(slab);
-        let (mut first, mut back) = (word.first_free().map_or(0, |offset| offset + 1), 0);
-        let (mut taken, out) = (0, word.out());
-        for &address in objects {
+        let (word, places, slab) = (self.word(slab), info.places, *slab);
+        let mut first = word.first_free().map_or(0, |offset| offset + 1);
+        let (mut taken, mut back, out) = (0, 0, word.out() as usize);
+        while taken < objects.len() {
+            // As many as are in order, which is all of them; none can be too many.
+            let run = objects[taken..].iter().take(out - back);
+            let before = taken;
+            for &address in run {
+                let offset = address.wrapping_sub(slab.base);
+                if !places.is_inside(offset, slab.bytes) || first == offset + 1 {
+                    break;
+                }
+                // SAFETY: an object of the slab, not in its list, and nobody's, as the caller says.
+                unsafe { self.set_link(&places, &slab, offset, first) };
+                first = offset + 1;
+                taken += 1;
+            }
+            back += taken - before;
+            let Some(&address) = objects.get(taken) else { break };
             let offset = address.wrapping_sub(slab.base);
             if offset >= slab.bytes {
                 break;
             }
+            let known = places.is_inside(offset, slab.bytes);
+            let damage = if known { Damage::DoubleFree } else { Damage::InvalidPointer };
+            self.report(damage, Some(info), address);
             taken += 1;
-            if !info.is_inside(offset, slab.bytes) {
-                self.report(Damage::InvalidPointer, Some(info), address);
-            } else if first == offset + 1 || back == out {
-                self.report(Damage::DoubleFree, Some(info), address);
-            } else {
-                // SAFETY: an object of the slab, not in its list, and nobody's, as the caller says.
-                unsafe { self.set_link(info, slab, offset, first) };
-                first = offset + 1;
-                back += 1;
-            }
         }
-        (taken, word.take_back(back).with_first_free(first.checked_sub(1)))
+        (taken, word.take_back(back as u32).with_first_free(first.checked_sub(1)))
     }
 
     /// Stores a slab's word after objects came back, with the slab in the list where it belongs, or among those that are given up.
@@ -365,7 +382,9 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
                 self.check_last(info, head);
             }
             self.map.set_data(head, 0);
-            let frames = self.map.withdraw_slab(head, cache.0);
+            let owner = self.map.owner(head);
+            debug_assert!(CacheId::of_home(owner) == cache, "the caller's slabs");
+            let frames = self.map.withdraw_slab(head, owner);
             cx.pages.free(frames);
         }
     }

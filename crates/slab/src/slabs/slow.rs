@@ -2,6 +2,7 @@
 
 use super::cache::CacheId;
 use super::cpu::{CpuSlabs, Requests, SlabContext};
+use super::error::packed;
 use super::report::Damage;
 use super::{SlabError, Slabs};
 use crate::memory::SlabMemory;
@@ -14,11 +15,16 @@ use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
-    /// The way of an allocation that no row serves.
+    /// The way of an allocation that no row serves: [`packed`], so that the fast way's result needs no place in memory.
     #[cold]
     #[inline(never)]
     #[track_caller]
-    pub(crate) fn alloc_slow(
+    pub(crate) fn alloc_slow(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, gfp: Gfp) -> *mut u8 {
+        packed(self.fetch(cx, cache, gfp))
+    }
+
+    #[track_caller]
+    fn fetch(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
         cache: CacheId,
@@ -45,7 +51,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         gfp: Gfp,
         node: NodeId,
     ) -> Result<NonNull<u8>, SlabError> {
-        if self.nodes == 1 && !cx.cpu.shared().has(Requests::FAULT) {
+        if self.nodes == 1 && !cx.cpu.requests().has(Requests::FAULT) {
             return self.alloc(cx, cache, gfp);
         }
         self.injected(cx)?;
@@ -118,7 +124,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if asked.is_some_and(|asked| asked != cache) {
             self.report(Damage::WrongCache, Some(info), address);
         }
-        let slab = self.slab_at(address).filter(|slab| info.is_inside(address - slab.base, slab.bytes));
+        let slab =
+            self.slab_at(address).filter(|slab| info.places.is_inside(address - slab.base, slab.bytes));
         let Some(slab) = slab else {
             return self.report(Damage::InvalidPointer, Some(info), address);
         };
@@ -127,7 +134,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             return unsafe { self.put_watched(cx, cache, info, (slab, address), Location::caller()) };
         }
         if info.sheaf > 0
-            && (self.nodes == 1 || self.is_near(cx, address))
+            && self.is_near(cx, cache, address)
             && let Some(mut own) = cx.cpu.enter()
             && self.attach(cx, &mut own, cache)
         {
@@ -136,12 +143,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 return self.report(Damage::DoubleFree, Some(info), address);
             }
             if row.len() == row.limit() {
-                let oldest = row.limit().div_ceil(2) as usize;
+                let oldest = row.limit().div_ceil(2);
                 // SAFETY: they were freed, and this row alone has them until they are dropped from it, in the next line.
                 unsafe { self.give_back(cx, cache, info, &row.objects()[..oldest]) };
                 row.drop_oldest(oldest);
             }
-            if row.push(address).is_ok() {
+            if row.push(address).is_some() {
                 return;
             }
         }
@@ -149,9 +156,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         unsafe { self.give_back(cx, cache, info, &[address]) };
     }
 
-    /// Whether an object lies on the processor's node.
-    pub(crate) fn is_near(&self, cx: &SlabContext<'_, 'k, 'a>, address: usize) -> bool {
-        self.slab_at(address).is_some_and(|slab| self.word(&slab).node() == self.list_node(cx.node.index()))
+    /// Whether a cache's object lies on the processor's node.
+    pub(crate) fn is_near(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, address: usize) -> bool {
+        self.map.slab_mark(self.memory.frame_of(address))
+            == cache.home(self.list_node(cx.node.index())).slab_mark()
     }
 
     /// What an allocation ends with.
@@ -200,7 +208,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if let Some(address) = row.pop() {
             return Ok(address);
         }
-        let wanted = row.limit().div_ceil(2) as usize;
+        let wanted = row.limit().div_ceil(2);
         let n = self.collect(cx, cache, (None, gfp, random), wanted, row.spare())?;
         // SAFETY: `collect` wrote so many free objects of the cache to the first places, and lent them out.
         unsafe { row.grow(n) };
@@ -229,19 +237,20 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             return false;
         };
         let places = info.sheaf.min(self.slub.rooms());
+        let home = cache.home(self.list_node(cx.node.index())).slab_mark();
         slot.attached.fetch_add(1, AcqRel);
         let (room, misaligned) = (self.memory.pointer(block).cast(), info.misaligned());
         // SAFETY: the block is an object of the cache of rooms, large enough for all of them, and has just been allocated.
-        unsafe { own.rows[cache.index()].adopt(cache, misaligned, room, places) };
+        unsafe { own.rows[cache.index()].adopt((cache, home), misaligned, room, places) };
         true
     }
 
     /// Answers requests of others: gives everything back, and rows of caches that are about to go.
     pub(crate) fn answer(&self, cx: &SlabContext<'_, 'k, 'a>) {
-        if cx.cpu.shared().has(Requests::FLUSH)
+        if cx.cpu.requests().has(Requests::FLUSH)
             && let Some(mut own) = cx.cpu.enter()
         {
-            cx.cpu.shared().take(Requests::FLUSH);
+            cx.cpu.requests().take(Requests::FLUSH);
             for at in 0..own.rows.len() {
                 self.flush_row(cx, &mut own, at);
             }
@@ -300,15 +309,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         self.fail_at.store(n, Relaxed);
         for cpu in self.cpus {
             if n == 0 {
-                cpu.shared().take(Requests::FAULT);
+                cpu.requests().take(Requests::FAULT);
             } else {
-                cpu.shared().post(Requests::FAULT);
+                cpu.requests().post(Requests::FAULT);
             }
         }
     }
 
     pub(crate) fn injected(&self, cx: &SlabContext<'_, 'k, 'a>) -> Result<(), SlabError> {
-        if cx.cpu.shared().has(Requests::FAULT) {
+        if cx.cpu.requests().has(Requests::FAULT) {
             let asked = self.asked.fetch_add(1, Relaxed) + 1;
             if asked == self.fail_at.load(Relaxed) {
                 return Err(SlabError::Injected);

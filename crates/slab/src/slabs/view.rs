@@ -113,7 +113,9 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
                     let link = self.memory.pointer(slab.base + offset + info.geometry.free_pointer as usize);
                     // SAFETY: a free object of the slab, whose link was written when it was freed; under the lock.
                     let stored = unsafe { link.cast::<usize>().read() };
-                    info.decode(link.addr(), stored, slab.bytes).map_or(Some(Err(())), |next| next.map(Ok))
+                    info.places
+                        .decode(link.addr(), stored, slab.bytes)
+                        .map_or(Some(Err(())), |next| next.map(Ok))
                 }
                 Err(()) => None,
             };
@@ -139,7 +141,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
                 let Some((at, order)) = self.map.slab_head(head) else { return broken("it is none") };
                 let Some(slab) = self.slab(head, order) else { return broken("it has no memory") };
                 let word = self.word(&slab);
-                if at != head || self.map.owner(head) != cache.0 {
+                if at != head || !self.is_of(cache, head) {
                     return broken("its frames are somebody else's");
                 }
                 if word.listed() != listed || word.node() != node {

@@ -110,7 +110,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             unsafe { self.fill(slab, 0..slab.bytes, POISON_INUSE) };
         }
         for number in 0..objects {
-            let offset = info.offset_of(number);
+            let offset = info.places.offset_of(number);
             self.mark(info, slab, offset, Object::Free);
             if info.flags.contains(CacheFlags::STORE_USER) {
                 for which in 0..2 {
@@ -186,7 +186,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let listed = if word.first_free().is_some() { Listed::Partial } else { Listed::Full };
         let sound =
             word.is_sound() && word.node() == node && word.listed() == listed && word.out() <= objects;
-        let leads = word.first_free().is_none_or(|offset| info.is_inside(offset, slab.bytes));
+        let leads = word.first_free().is_none_or(|offset| info.places.is_inside(offset, slab.bytes));
         if !sound || !leads {
             return Err((Damage::SlabWord, None));
         }
@@ -210,7 +210,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Tells of damage to an object, with what is known of its users.
     fn tell(&self, info: &Info, slab: &Slab, address: usize, (damage, overwritten): Found) {
         let offset = address.wrapping_sub(slab.base);
-        let known = info.flags.contains(CacheFlags::STORE_USER) && info.is_inside(offset, slab.bytes);
+        let known = info.flags.contains(CacheFlags::STORE_USER) && info.places.is_inside(offset, slab.bytes);
         let track = |which| self.read_track(info, slab, offset, which).filter(|track| *track != Track::NONE);
         let tracks = if known { [track(0), track(1)] } else { [None, None] };
         self.found.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
@@ -294,7 +294,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             self.mark(info, &slab, first, Object::InUse);
             if info.metadata() > info.geometry.inuse as usize {
                 // SAFETY: the link lies behind the object, which was free and is not the user's yet.
-                unsafe { self.set_link(info, &slab, first, 0) };
+                unsafe { self.set_link(&info.places, &slab, first, 0) };
             }
             if info.flags.contains(CacheFlags::STORE_USER) {
                 self.write_track(info, &slab, first, 0, track);
@@ -372,7 +372,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         let mut found = 0;
         for number in 0..info.objects(order) {
-            let offset = info.offset_of(number);
+            let offset = info.places.offset_of(number);
             let free = self.is_listed_free(info, &slab, word, offset);
             let object = if free { Object::Free } else { Object::InUse };
             if let Err(why) = self.check_object(info, &slab, offset, object) {
@@ -390,7 +390,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let order = self.map.word(head).order();
         let Some(slab) = &self.slab(head, order) else { return };
         for number in 0..info.objects(order) {
-            let offset = info.offset_of(number);
+            let offset = info.places.offset_of(number);
             if let Err(why) = self.check_object(info, slab, offset, Object::Free) {
                 self.tell(info, slab, slab.base + offset, why);
             }

@@ -76,7 +76,7 @@ impl Sites {
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// What is to be recorded of an operation.
     pub(super) fn track(&self, cx: &SlabContext<'_, 'k, 'a>, who: &'static Location<'static>) -> Track {
-        let cpu = self.cpus.iter().position(|cpu| core::ptr::eq(cpu.shared(), cx.cpu.shared()));
+        let cpu = self.cpus.iter().position(|cpu| core::ptr::eq(cpu, cx.cpu.cpu()));
         let _quiet = self.quiet();
         let number = self.sites.lock().number(who);
         let site = (number > 0).then_some(who);
@@ -92,7 +92,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     fn sum(info: &Info, at: usize, [site, cpu, task]: [u32; 3], when: usize) -> usize {
         let mix =
             |sum: usize, part: usize| (sum ^ part).rotate_left(13).wrapping_mul(0x9e37_79b1).wrapping_add(1);
-        [site as usize, cpu as usize, task as usize, when, at].into_iter().fold(info.secret, mix)
+        [site as usize, cpu as usize, task as usize, when, at].into_iter().fold(info.places.secret(), mix)
     }
 
     /// Writes the record of the last user (0) or of the last free (1), under the slab's lock.
