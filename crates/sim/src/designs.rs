@@ -8,6 +8,7 @@ use pagewright_platform::{Mutex, NoInterrupts};
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects};
+use pagewright_slab::slab::{ArraySpace, NodeCache, Slab, SlabConfig};
 use pagewright_slab::slabs::{NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot};
 use pagewright_slab::slob::{Slob, SlobConfig};
 use pagewright_slab::slub::Slub;
@@ -83,6 +84,29 @@ pub fn with_design<H: Hooks, R>(
                 slabs.init_late();
             }
             then(&HostedObjects { objects: Objects::Slub(slabs), pages, cpus: &cpus, nodes })
+        }
+        Design::Slab => {
+            let slots: Vec<_> = (0..caches).map(|_| Slot::new()).collect();
+            let lists: Vec<_> = (0..caches * most).map(|_| Mutex::new(NodeCache::new())).collect();
+            let aliens = if most > 1 { caches * most * most } else { 0 };
+            let aliens: Vec<_> = (0..aliens).map(|_| Mutex::new(Row::new())).collect();
+            let on = |node: usize| nodes.iter().filter(|of| of.index() == node).count() as u32;
+            let node_cpus: Vec<u32> = (0..most).map(on).collect();
+            let space = ArraySpace {
+                slots: &slots,
+                lists: &lists,
+                aliens: &aliens,
+                cpus: &cpus,
+                node_cpus: &node_cpus,
+            };
+            let config = SlabConfig { word, ..SlabConfig::new(nodes.len() as u32) };
+            let slab = Slab::new(map, memory, NoInterrupts, config, space, reports, 0x5eed);
+            let mut slab = slab.expect("words of this host");
+            if caches >= 64 {
+                slab.create_kmalloc_caches(&classes(32)).expect("places for kmalloc's caches");
+                slab.init_late();
+            }
+            then(&HostedObjects { objects: Objects::Slab(slab), pages, cpus: &cpus, nodes })
         }
         Design::Slob => {
             let slots: Vec<_> = (0..caches).map(|_| Slot::new()).collect();

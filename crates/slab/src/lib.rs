@@ -34,6 +34,7 @@ pub mod kmalloc;
 mod large;
 pub mod memory;
 pub mod objects;
+pub mod slab;
 pub mod slabs;
 pub mod slob;
 pub mod slub;

@@ -1,9 +1,10 @@
-//! What the designs do alike: SLUB ([`Slabs`]) and SLOB ([`Slob`]) behind one trait.
+//! What the designs do alike: SLUB ([`Slabs`]), SLAB ([`Slab`]) and SLOB ([`Slob`]) behind one trait.
 //!
 //! Whoever knows the design calls it by its own functions, which the compiler can put in place; who lets a configuration choose has an [`Objects`]. A
 //! [`SlabContext`] serves all of them.
 
 use crate::memory::SlabMemory;
+use crate::slab::Slab;
 use crate::slabs::{
     Broken, CacheId, CacheName, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, SlabError,
     Slabs,
@@ -22,19 +23,22 @@ mod designs;
 pub enum Design {
     /// Free lists through the objects, an array of objects for each processor (CONFIG_SLUB).
     Slub,
+    /// Lists of indices beside the objects; arrays for processors, nodes and other nodes (CONFIG_SLAB).
+    Slab,
     /// First fit in pages (CONFIG_SLOB).
     Slob,
 }
 
 impl Design {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Slub, Self::Slob];
+    pub const ALL: [Self; 3] = [Self::Slub, Self::Slab, Self::Slob];
 }
 
 impl fmt::Display for Design {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Slub => "SLUB",
+            Self::Slab => "SLAB",
             Self::Slob => "SLOB",
         })
     }
@@ -45,7 +49,7 @@ impl fmt::Display for Design {
 pub struct CacheRow {
     /// Its name.
     pub name: CacheName,
-    /// Objects in use; with SLUB also those that processors have at hand.
+    /// Objects in use, and those that arrays of processors and nodes hold.
     pub active_objects: u64,
     /// Objects of all slabs.
     pub objects: u64,
@@ -277,6 +281,8 @@ impl fmt::Debug for SlabInfo<'_, '_, '_> {
 pub enum Objects<'k, 'a, I, M> {
     /// SLUB.
     Slub(Slabs<'k, 'a, I, M>),
+    /// SLAB.
+    Slab(Slab<'k, 'a, I, M>),
     /// SLOB.
     Slob(Slob<'k, 'a, I, M>),
 }
@@ -286,6 +292,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Objects<'k, 'a, I, M> {
     pub const fn memory(&self) -> &M {
         match self {
             Self::Slub(slabs) => &slabs.memory,
+            Self::Slab(slab) => &slab.memory,
             Self::Slob(slob) => &slob.memory,
         }
     }
@@ -294,6 +301,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Objects<'k, 'a, I, M> {
     pub const fn allocator<'s>(&'s self) -> &'s (dyn ObjectAllocator<'k, 'a> + 's) {
         match self {
             Self::Slub(slabs) => slabs,
+            Self::Slab(slab) => slab,
             Self::Slob(slob) => slob,
         }
     }

@@ -43,6 +43,10 @@ pub(super) fn on_design(
             for cpu in 0..m.pages.cpus() {
                 m.on_cpu(cpu, |cx| m.allocator().flush_cpu(cx));
             }
+            if let Objects::Slab(slab) = &m.objects {
+                // SAFETY: nobody uses it any more.
+                m.on_cpu(0, |cx| unsafe { slab.retire(cx) });
+            }
             // The first is SLUB's own.
             let own = if design == Design::Slub { caches.pop() } else { None };
             for cache in caches {

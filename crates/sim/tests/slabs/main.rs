@@ -9,6 +9,7 @@ mod heap;
 mod kmalloc;
 mod misuse;
 mod model;
+mod slab;
 mod threads;
 mod watched;
 

@@ -1,22 +1,35 @@
 //! Processors that are threads: objects allocated on one are freed on others.
 
 use super::*;
+use pagewright_slab::objects::Design;
 use pagewright_zone::Gfp;
 use std::ptr::NonNull;
 use std::sync::mpsc;
 
 /// An object on its way to another thread.
-struct Sent(NonNull<u8>, u64);
+struct Sent(NonNull<u8>, u64, CacheId);
 
 // SAFETY: whoever has it has the object alone.
 unsafe impl Send for Sent {}
 
 #[test]
 fn objects_are_freed_where_they_were_not_allocated() {
-    let rounds = if cfg!(miri) { 60 } else { 40_000 };
-    silently(2, |m| {
+    exchange(Design::Slub, &small(2), if cfg!(miri) { 60 } else { 40_000 });
+}
+
+#[test]
+fn nor_do_the_other_designs_mind() {
+    let rounds = if cfg!(miri) { 20 } else { 20_000 };
+    exchange(Design::Slob, &small(2), rounds);
+    exchange(Design::Slab, &small(2), rounds);
+    exchange(Design::Slab, &PlainMachine { cpus: vec![node(0), node(1)], ..model::two_nodes() }, rounds);
+}
+
+/// Two processors send each other objects of three caches.
+fn exchange(design: Design, machine: &PlainMachine, rounds: usize) {
+    on_design(design, machine, &Silent, |m| {
         let caches: Vec<_> =
-            [24, 64, 700].map(|size| m.slabs.create_unmerged(&spec("threads", size)).unwrap()).into();
+            [24, 64, 700].map(|size| m.allocator().create(&spec("threads", size)).unwrap()).into();
         std::thread::scope(|scope| {
             let (to_first, first) = mpsc::sync_channel::<Sent>(200);
             let (to_second, second) = mpsc::sync_channel::<Sent>(200);
@@ -24,27 +37,28 @@ fn objects_are_freed_where_they_were_not_allocated() {
                 let caches = &caches;
                 scope.spawn(move || {
                     m.on_cpu(cpu, |cx| {
+                        let slabs = m.allocator();
                         let check = |sent: Sent| {
                             // SAFETY: an object of at least 8 bytes that is ours.
                             assert_eq!(unsafe { sent.0.cast::<u64>().read() }, sent.1);
                             // SAFETY: freed once.
-                            unsafe { m.slabs.free_any(cx, sent.0) };
+                            unsafe { slabs.free(cx, sent.2, sent.0) };
                         };
                         for n in 0..rounds {
                             let cache = caches[n % caches.len()];
-                            let object = m.slabs.alloc(cx, cache, Gfp::GFP_KERNEL).unwrap();
+                            let object = slabs.alloc(cx, cache, Gfp::GFP_KERNEL).unwrap();
                             let name = (n * 2 + cpu) as u64;
                             // SAFETY: as above.
                             unsafe { object.cast::<u64>().write(name) };
                             if let Err(
                                 mpsc::TrySendError::Full(sent) | mpsc::TrySendError::Disconnected(sent),
-                            ) = to.try_send(Sent(object, name))
+                            ) = to.try_send(Sent(object, name, cache))
                             {
                                 check(sent);
                             }
                             from.try_iter().take(3).for_each(check);
                             if n % 997 == 0 {
-                                m.slabs.shrink(cx, cache);
+                                slabs.shrink(cx, cache);
                             }
                         }
                         drop(to);
@@ -54,11 +68,11 @@ fn objects_are_freed_where_they_were_not_allocated() {
             }
         });
         for cpu in 0..2 {
-            m.on_cpu(cpu, |cx| m.slabs.poll(cx));
+            m.on_cpu(cpu, |cx| m.allocator().poll(cx));
         }
-        assert_eq!(m.slabs.findings(), 0);
+        assert_eq!(m.allocator().findings(), 0);
         for cache in caches {
-            m.slabs.validate(cache).unwrap();
+            m.allocator().validate(cache).unwrap();
         }
     });
 }

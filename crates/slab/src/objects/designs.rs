@@ -2,6 +2,7 @@
 
 use super::{CacheRow, Design, ObjectAllocator};
 use crate::memory::SlabMemory;
+use crate::slab::Slab;
 use crate::slabs::{
     Broken, CacheId, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, SlabError, Slabs,
 };
@@ -103,6 +104,104 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
                 each(cache, &row);
             }
         }
+    }
+
+    fn poll(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        self.poll(cx);
+    }
+
+    fn flush_cpu(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        self.flush_cpu(cx);
+    }
+
+    fn fail_nth(&self, n: u32) {
+        self.fail_nth(n);
+    }
+
+    fn findings(&self) -> u64 {
+        self.findings()
+    }
+
+    fn validate(&self, cache: CacheId) -> Result<(), Broken> {
+        self.validate(cache)
+    }
+}
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slab<'k, 'a, I, M> {
+    fn design(&self) -> Design {
+        Design::Slab
+    }
+
+    fn create(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
+        self.create(spec)
+    }
+
+    #[inline]
+    fn alloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.alloc(cx, cache, gfp)
+    }
+
+    fn alloc_node(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+        node: NodeId,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.alloc_node(cx, cache, gfp, node)
+    }
+
+    #[inline]
+    unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { self.free(cx, cache, object) }
+    }
+
+    fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
+        self.shrink(cx, cache)
+    }
+
+    unsafe fn destroy(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+    ) -> Result<Destroyed, DestroyError> {
+        // SAFETY: as the caller says.
+        unsafe { self.destroy(cx, cache) }
+    }
+
+    #[inline]
+    fn kmalloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        bytes: usize,
+        gfp: Gfp,
+        node: Option<NodeId>,
+    ) -> Result<NonNull<u8>, SlabError> {
+        self.kmalloc(cx, bytes, gfp, node)
+    }
+
+    #[inline]
+    unsafe fn kfree(&self, cx: &SlabContext<'_, 'k, 'a>, memory: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        unsafe { self.kfree(cx, memory) }
+    }
+
+    unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
+        self.ksize(memory)
+    }
+
+    fn row(&self, cache: CacheId) -> Option<CacheRow> {
+        self.row(cache)
+    }
+
+    fn each_cache(&self, each: &mut dyn FnMut(CacheId, &CacheRow)) {
+        self.each_cache(each);
     }
 
     fn poll(&self, cx: &SlabContext<'_, 'k, 'a>) {

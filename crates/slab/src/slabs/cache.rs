@@ -38,6 +38,11 @@ impl CacheId {
             .unwrap_or(self.0)
     }
 
+    /// The node of a slab's owner.
+    pub(crate) const fn node_of_home(owner: OwnerHandle) -> usize {
+        (owner.index() / Self::PLACES) as usize
+    }
+
     /// The cache of a slab's owner.
     pub(crate) fn of_home(owner: OwnerHandle) -> Self {
         OwnerHandle::new(owner.index() % Self::PLACES, owner.generation()).map_or(Self::NONE, Self)

@@ -52,6 +52,7 @@ pub use cpu::{Row, SlabContext, SlabCpu, SlabHere};
 pub use create::Destroyed;
 pub use debug::{BadOption, DebugOptions, Track};
 pub use error::{CreateError, DestroyError, SlabError};
+pub(crate) use kmalloc::KmallocCaches;
 pub use kmalloc::SlabState;
 pub use node::NodeSlabs;
 pub use report::{Damage, Overwritten, Report, Reports, Silent};

@@ -17,6 +17,10 @@ impl List {
         Self { first: None, last: None, len: 0 }
     }
 
+    pub(crate) const fn last(&self) -> Option<FrameIdx> {
+        self.last
+    }
+
     /// Makes what is in the list the first, with all that lies before it behind the last.
     pub(crate) fn rotate_to(&mut self, map: &PageMap<'_>, idx: FrameIdx) {
         let (Some(prev), Some(first), Some(last)) = (map.prev(idx), self.first, self.last) else { return };

@@ -16,6 +16,8 @@ pub struct Row {
     id: CacheId,
     /// How frames of the cache's slabs on this processor's node are marked; 0 as nobody's.
     home: u32,
+    /// Whether it was used since SLAB's reaper came by.
+    pub(crate) touched: bool,
     /// Where the next object goes.
     next: *mut usize,
     first: *mut usize,
@@ -33,7 +35,16 @@ impl Row {
     /// Nobody's.
     pub const fn new() -> Self {
         let none = core::ptr::null_mut();
-        Self { id: CacheId::NONE, home: 0, next: none, first: none, end: none, misaligned: 0, served: 0 }
+        Self {
+            id: CacheId::NONE,
+            home: 0,
+            touched: false,
+            next: none,
+            first: none,
+            end: none,
+            misaligned: 0,
+            served: 0,
+        }
     }
 
     #[inline(always)]
@@ -117,7 +128,7 @@ impl Row {
                 end = first.add(places as usize);
             }
         }
-        *self = Self { id, home, next: first, first, end, misaligned, served: self.served };
+        *self = Self { id, home, touched: false, next: first, first, end, misaligned, served: self.served };
     }
 
     /// Moves out of a row that is empty; the block that was its room, if it had one.

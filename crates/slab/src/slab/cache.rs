@@ -1,0 +1,57 @@
+//! A cache as all processors see it.
+
+use super::layout::Layout;
+use crate::CacheFlags;
+use crate::slabs::{CacheId, CacheName, CacheSpec, Ctor};
+use pagewright_zone::Gfp;
+
+/// A cache's figures, which do not change while it exists.
+#[derive(Debug)]
+pub struct SlabCache {
+    pub(super) name: CacheName,
+    pub(super) layout: Layout,
+    pub(super) ctor: Option<Ctor>,
+    /// What every page allocation for it asks for.
+    pub(super) gfp: Gfp,
+    /// The cache that free lists off the slab are objects of.
+    pub(super) freelists: Option<CacheId>,
+    /// 2^32 divided by the size, rounded up: what turns a distance from the first object into a number.
+    reciprocal: u64,
+}
+
+impl SlabCache {
+    pub(super) fn new(
+        spec: &CacheSpec<'_>,
+        name: CacheName,
+        layout: Layout,
+        freelists: Option<CacheId>,
+    ) -> Self {
+        let flags = spec.object.flags;
+        let mut gfp = Gfp::empty();
+        gfp.set(Gfp::DMA, flags.contains(CacheFlags::CACHE_DMA));
+        gfp.set(Gfp::RECLAIMABLE, flags.contains(CacheFlags::RECLAIM_ACCOUNT));
+        let reciprocal = (1_u64 << 32).div_ceil(layout.size);
+        Self { name, layout, ctor: spec.ctor, gfp, freelists, reciprocal }
+    }
+
+    /// The number of the object that begins at a distance from the slab's first object; `None` if none does. Exact for all of them: the
+    /// reciprocal is less than one unit too large for each, and all together are smaller than 2^32.
+    #[inline(always)]
+    pub(super) fn number_of(&self, distance: usize) -> Option<u32> {
+        let number = ((distance as u64).wrapping_mul(self.reciprocal)) >> 32;
+        let starts = number * self.layout.size == distance as u64 && number < u64::from(self.layout.objects);
+        starts.then_some(number as u32)
+    }
+
+    /// Bits that no object's address has.
+    pub(super) fn misaligned(&self) -> usize {
+        // A slab has at least a page, of 4 KiB or more; the first object lies whole steps behind its start.
+        let steps = (self.layout.size | self.layout.colour_off).trailing_zeros().min(12);
+        (1 << steps) - 1
+    }
+
+    /// How many objects a node keeps in slabs of which none are out, with so many processors.
+    pub(super) fn free_limit(&self, cpus: u32) -> u64 {
+        (1 + u64::from(cpus)) * u64::from(self.layout.batch) + u64::from(self.layout.objects)
+    }
+}

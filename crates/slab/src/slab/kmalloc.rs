@@ -1,0 +1,87 @@
+//! kmalloc: memory of any size, from the class that holds it, or from pages of its own.
+
+use super::Slab;
+use crate::kmalloc::Classes;
+use crate::large::{self, Large};
+use crate::memory::SlabMemory;
+use crate::slabs::{CreateError, KmallocCaches, SlabContext, SlabError, SlabState};
+use core::ptr::NonNull;
+use pagewright_addr::NodeId;
+use pagewright_platform::Interrupts;
+use pagewright_zone::Gfp;
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
+    /// How far slabs are.
+    pub fn state(&self) -> SlabState {
+        self.kmalloc.state
+    }
+
+    /// Makes kmalloc's caches (`create_kmalloc_caches`); SLAB's begin at 32 bytes. A kind that the kernel does not have is served by the normal one.
+    ///
+    /// # Errors
+    /// [`CreateError`]: too few places for caches, or sizes that cannot be laid out. Nothing is served then; caches that were made stay.
+    pub fn create_kmalloc_caches(&mut self, classes: &Classes) -> Result<(), CreateError> {
+        self.kmalloc = KmallocCaches::build(classes, |spec| self.create(spec))?;
+        Ok(())
+    }
+
+    /// Ends the bootstrap (`kmem_cache_init_late`): caches have arrays from now on.
+    pub fn init_late(&mut self) {
+        if self.kmalloc.state == SlabState::Up {
+            self.kmalloc.state = SlabState::Full;
+        }
+    }
+
+    /// Allocates memory (`kmalloc`, `kmalloc_node`), aligned to at least 8 bytes, and to its size where that is a power of two. No bytes are had at an
+    /// address that nobody may use.
+    ///
+    /// # Errors
+    /// [`SlabError`]; nothing has changed then.
+    #[inline]
+    pub fn kmalloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        bytes: usize,
+        gfp: Gfp,
+        node: Option<NodeId>,
+    ) -> Result<NonNull<u8>, SlabError> {
+        match (self.kmalloc.cache_of(bytes, gfp), node) {
+            (Some(cache), None) => self.alloc(cx, cache, gfp),
+            (Some(cache), Some(node)) => self.alloc_node(cx, cache, gfp, node),
+            (None, _) => self.kmalloc_large(cx, bytes, gfp, node),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn kmalloc_large(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        bytes: usize,
+        gfp: Gfp,
+        node: Option<NodeId>,
+    ) -> Result<NonNull<u8>, SlabError> {
+        if bytes == 0 {
+            return large::no_bytes();
+        }
+        if self.kmalloc.state < SlabState::Up {
+            return Err(SlabError::Stale);
+        }
+        self.injected(cx)?;
+        self.large().alloc(cx.pages, bytes, gfp, node)
+    }
+
+    /// How many bytes may be used of what was allocated (`ksize`); 0 of what was not.
+    pub fn ksize(&self, memory: NonNull<u8>) -> usize {
+        let address = memory.addr().get();
+        match self.cache(self.owner_of(address)) {
+            Some(cache) => cache.layout.object_size as usize,
+            None => self.large().size(address).unwrap_or(0),
+        }
+    }
+
+    pub(super) fn large(&self) -> Large<'_, 'a, M> {
+        let (page_shift, largest) = (self.config.page_shift, self.config.largest);
+        Large { map: &self.map, memory: &self.memory, page_shift, largest }
+    }
+}
