@@ -495,3 +495,41 @@ fn a_closed_pipe_is_no_error() {
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn show_cache_tells_whether_a_cache_aliases_and_which_colours_mappings_need() {
+    let arm1136 = text(&["show", "cache", "--dcache", "vipt,32K,4,32", "--arch", "arm"]);
+    for line in [
+        "data cache:  VIPT 32 KiB, 4 ways, lines of 32 bytes",
+        "             256 sets, 8 KiB in a way, pages of 4 KiB",
+        "aliases:     yes, addresses of different colours: a way is larger than a page, so bit 12 of a virtual address chooses the set",
+        "colours:     2",
+        "             page 3 of an object: 0x03000, 0x07000, 0x0b000, ...",
+    ] {
+        assert!(arm1136.lines().any(|shown| shown == line), "{line}\n{arm1136}");
+    }
+    let small = text(&["show", "cache", "--dcache", "vipt,16K,4,32", "--arch", "arm"]);
+    assert!(small.contains("aliases:     no, a way is no larger than a page\ncolours:     1\n"), "{small}");
+    let large = text(&["show", "cache", "--dcache", "vipt,64K,2,32", "--arch", "arm"]);
+    assert!(
+        large.contains("bits 14 to 12") && large.contains("not enough: this cache has 8 colours"),
+        "{large}"
+    );
+    assert!(
+        text(&["show", "cache", "--dcache", "vivt,8K,64,32", "--arch", "arm"]).contains("no colour helps")
+    );
+    assert!(
+        text(&["show", "cache", "--dcache", "pipt,64K,4,64", "--arch", "arm64"]).contains("aliases:     no")
+    );
+    for (args, expected) in [
+        (&["show", "cache"][..], "--dcache"),
+        (&["show", "cache", "--dcache", "vipt,32K,4,48"], "a line of 48 bytes"),
+        (&["show", "cache", "--dcache", "vipt,32K,4,32", "--json"], "--json"),
+        (&["show", "meminfo", "--dcache", "vipt,32K,4,32"], "--dcache"),
+    ] {
+        let refused = pagewright(args);
+        assert_eq!(refused.status.code(), Some(2), "{args:?}");
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(told.contains(expected) && told.lines().count() == 1, "{args:?}: {told}");
+    }
+}

@@ -6,7 +6,7 @@
 //!   that they take must never be held by what they interrupted.
 //! - [`DirectMap`]: RAM by physical address, where the CPU sees it; [`Carve`]: slices of any type out of a piece of it; [`Take`]: a
 //!   `static` that belongs to whoever takes it first. With these three an embedder brings the memory that the boot asks for.
-//! - [`MappedMemory`]: memory by virtual address, through the MMU of one CPU.
+//! - [`MappedMemory`]: memory by virtual address, through the MMU of one CPU; [`DataCache`]: that CPU's cache, where it has to be told.
 //!
 //! The hosted machine keeps the promises with threads, a kernel with the CPU's own means. Contracts come here with
 //! their first user; nothing in this crate knows what is in memory.
@@ -33,6 +33,7 @@
 extern crate std;
 
 pub mod carve;
+mod data_cache;
 pub mod direct_map;
 mod interrupts;
 mod mapped;
@@ -41,6 +42,7 @@ mod spin;
 pub mod take;
 
 pub use carve::Carve;
+pub use data_cache::DataCache;
 pub use direct_map::{DirectMap, KnownWords};
 pub use interrupts::{Interrupts, NoInterrupts, WithoutInterrupts};
 pub use mapped::MappedMemory;

@@ -29,6 +29,7 @@
 
 pub mod ageing;
 mod allocator;
+pub mod cache;
 pub mod designs;
 pub mod exercise;
 pub mod highmem;

@@ -4,43 +4,67 @@ use super::machine::MachineArgs;
 use super::{Outcome, print};
 use crate::fault::Fault;
 use crate::run::{self, Booted};
+use crate::show::cache::CacheView;
 use crate::show::layout::document;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
 use pagewright_kspace::Version;
+use pagewright_kspace::dcache::CacheShape;
 use pagewright_view::{UnknownView, View, Views};
 use std::ffi::OsStr;
 
 /// Arguments of `show`.
 #[derive(clap::Args, Debug)]
 pub(super) struct ShowArgs {
-    /// The file, as Linux 6.1 prints it right after boot; or several, with commas between them.
+    /// The file, as Linux 6.1 prints it right after boot; or several, with commas between them. `cache` stands alone.
     #[arg(value_parser = ViewsParser, value_name = "FILE")]
-    files: Views,
+    files: Shown,
     #[command(flatten)]
     machine: MachineArgs,
     /// Print one JSON document instead (layout only); docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
+    /// The data cache that `show cache` is about: kind, size, ways, bytes of a line.
+    #[arg(long, value_name = "vivt|vipt|pipt,SIZE,WAYS,LINE")]
+    dcache: Option<CacheShape>,
 }
+
+/// What is shown.
+#[derive(Clone, Debug)]
+enum Shown {
+    /// What a described data cache means.
+    Cache,
+    /// Files of a machine.
+    Files(Views),
+}
+
+/// The name of [`Shown::Cache`].
+const CACHE: &str = "cache";
 
 /// Reads names as every machine does, and lists them for the help text.
 #[derive(Clone)]
 struct ViewsParser;
 
 impl TypedValueParser for ViewsParser {
-    type Value = Views;
+    type Value = Shown;
 
     fn parse_ref(
         &self,
         cmd: &clap::Command,
         _: Option<&clap::Arg>,
         value: &OsStr,
-    ) -> Result<Views, clap::Error> {
+    ) -> Result<Shown, clap::Error> {
         let refused = |text: String| clap::Error::raw(ErrorKind::InvalidValue, text).with_cmd(cmd);
         let text = value.to_string_lossy();
+        if text == CACHE {
+            return Ok(Shown::Cache);
+        }
         let views = Views::parse(&text).map_err(|e| refused(format!("{e}\n")))?;
-        if views.is_empty() { Err(refused(format!("{}\n", UnknownView { name: "" }))) } else { Ok(views) }
+        if views.is_empty() {
+            Err(refused(format!("{}\n", UnknownView { name: "" })))
+        } else {
+            Ok(Shown::Files(views))
+        }
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
@@ -59,18 +83,38 @@ impl TypedValueParser for ViewsParser {
                 _ => value,
             }
         };
-        Some(Box::new(View::ALL.into_iter().map(value)))
+        let cache = PossibleValue::new(CACHE).help(
+            "Whether a data cache (--dcache) aliases, and which colours mappings need; a view of its own",
+        );
+        Some(Box::new(View::ALL.into_iter().map(value).chain([cache])))
     }
 }
 
 /// Runs the command.
 pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
-    let layout_only = args.files.iter().eq([View::Layout]);
+    let files = match (&args.files, args.dcache) {
+        (Shown::Files(files), None) => files,
+        (Shown::Cache, Some(shape)) if !args.json => {
+            let page_bytes = args.machine.machine()?.config.page_shift.bytes();
+            print(CacheView { shape, page_bytes }.to_string())?;
+            return Ok(Outcome::Fine);
+        }
+        (Shown::Cache, None) => {
+            return Err(Fault::new("--dcache", "show cache", "a cache, such as --dcache vipt,32K,4,32"));
+        }
+        (Shown::Cache, _) => {
+            return Err(Fault::new("--json", "show", "no such option for anything but `show layout`"));
+        }
+        (Shown::Files(_), Some(_)) => {
+            return Err(Fault::new("--dcache", "show", "no such option for anything but `show cache`"));
+        }
+    };
+    let layout_only = files.iter().eq([View::Layout]);
     if args.json && !layout_only {
         return Err(Fault::new("--json", "show", "no such option for anything but `show layout`"));
     }
     let mapped = |view| matches!(view, View::Layout | View::PageTables | View::PageTableRuns);
-    if args.machine.linux.is_some() && !args.files.iter().all(mapped) {
+    if args.machine.linux.is_some() && !files.iter().all(mapped) {
         let expected = "no such option for anything but `show layout` and `show page-tables`";
         return Err(Fault::new("--linux", "show", expected));
     }
@@ -80,10 +124,10 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
         machine.linux = Version::V6_1;
     }
     let show = |booted: &Booted<'_, '_, '_, '_, '_>| {
-        if layout_only { virtual_layout(args, booted) } else { booted.show_all(&args.files) }
+        if layout_only { virtual_layout(args, booted) } else { booted.show_all(files) }
     };
-    if args.files.iter().any(|view| view == View::Slabinfo) {
-        print(run::serve(&machine, |booted, state| booted.show_state(&args.files, state))??)?;
+    if files.iter().any(|view| view == View::Slabinfo) {
+        print(run::serve(&machine, |booted, state| booted.show_state(files, state))??)?;
         return Ok(Outcome::Fine);
     }
     print(run::boot(&machine, show, |_| ())??)?;

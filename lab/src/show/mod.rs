@@ -5,6 +5,7 @@
 //! functions line by line, so that a mistake in a format is caught by reading a real file and writing it back.
 
 pub mod buddyinfo;
+pub mod cache;
 pub mod iomem;
 pub mod layout;
 pub mod memblock;

@@ -2,8 +2,9 @@
 
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
+use pagewright_kspace::dcache::Dcache;
 use pagewright_kspace::highmem::{Kmap, KmapLocal, Linear, PkmapEntry};
-use pagewright_kspace::layout::Ram;
+use pagewright_kspace::layout::{CacheWindows, Ram};
 use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::format::FormatKind;
 use pagewright_pagetable::format::x86::i386::I386;
@@ -85,13 +86,15 @@ fn config(kind: FormatKind) -> KernelConfig {
 }
 
 /// A kernel's layout on such a machine.
-pub(crate) fn layout(kind: FormatKind, more: &str) -> Layout {
+pub(crate) fn layout(kind: FormatKind, more: &str, cache: CacheWindows) -> Layout {
     let mut config = config(kind);
     config.apply("CONFIG_HIGHMEM=y").unwrap();
     config.apply(more).unwrap();
     let at = PhysAddr::new;
     let ram = Ram { map_start: at(BASE), start: at(BASE), high_memory: at(BASE + LOW) };
-    Layout::of(&Facts::new(config).with_ram(ram)).unwrap()
+    let mut facts = Facts::new(config).with_ram(ram);
+    facts.arm.cache = cache;
+    Layout::of(&facts).unwrap()
 }
 
 fn registers(kind: FormatKind, root: u64) -> Registers {
@@ -123,9 +126,13 @@ pub(crate) struct Machine<'w, F: Format> {
 
 impl<F: Format> World<F> {
     pub(crate) fn new(kind: FormatKind, format: F, more: &str) -> Self {
+        Self::with_cache(kind, format, more, CacheWindows::None)
+    }
+
+    pub(crate) fn with_cache(kind: FormatKind, format: F, more: &str, cache: CacheWindows) -> Self {
         let width = if F::Word::BYTES == 4 { EntryWidth::Bits32 } else { EntryWidth::Bits64 };
         let ram = PhysRange::from_len(PhysAddr::new(BASE), LOW + HIGH);
-        Self { kind, format, layout: layout(kind, more), memory: PhysMemory::new([ram], width) }
+        Self { kind, format, layout: layout(kind, more, cache), memory: PhysMemory::new([ram], width) }
     }
 
     /// Maps low memory, makes the tables of the windows, and starts `cpus` CPUs.
@@ -139,8 +146,11 @@ impl<F: Format> World<F> {
             .cursor()
             .map(low, PhysAddr::new(BASE), data::<F>(), &MapOptions::default(), &mut pages)
             .unwrap();
-        let windows =
-            [self.layout.get(Kind::Pkmap), KmapLocal::<F, &PhysMemory>::range(self.layout.fixmap())];
+        let windows = [
+            self.layout.get(Kind::Pkmap),
+            KmapLocal::<F, &PhysMemory>::range(self.layout.fixmap()),
+            Dcache::<F, &PhysMemory>::windows(&self.layout),
+        ];
         for window in windows.into_iter().flatten() {
             // Mapped and unmapped again: its tables stay.
             let start = window.start;

@@ -1,0 +1,3 @@
+mod aliases;
+mod board;
+mod rules;
