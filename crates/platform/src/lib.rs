@@ -4,6 +4,7 @@
 //! - [`Mutex`] over [`Spin`]: a lock that waits by spinning, for lists that all CPUs share.
 //! - [`Interrupts`]: whether an interrupt handler may run on this CPU now. Handlers allocate memory too, so a lock
 //!   that they take must never be held by what they interrupted.
+//! - [`GracePeriods`]: when nobody can still read what was taken out of sight; [`Readers`] for threads and for processors.
 //! - [`DirectMap`]: RAM by physical address, where the CPU sees it; [`Carve`]: slices of any type out of a piece of it; [`Take`]: a
 //!   `static` that belongs to whoever takes it first. With these three an embedder brings the memory that the boot asks for.
 //! - [`MappedMemory`]: memory by virtual address, through the MMU of one CPU; [`DataCache`]: that CPU's cache, where it has to be told.
@@ -35,6 +36,7 @@ extern crate std;
 pub mod carve;
 mod data_cache;
 pub mod direct_map;
+pub mod grace;
 mod interrupts;
 mod mapped;
 mod percpu;
@@ -44,6 +46,7 @@ pub mod take;
 pub use carve::Carve;
 pub use data_cache::DataCache;
 pub use direct_map::{DirectMap, KnownWords};
+pub use grace::{GracePeriods, ReadSection, Reader, ReaderHere, Readers};
 pub use interrupts::{Interrupts, NoInterrupts, WithoutInterrupts};
 pub use mapped::MappedMemory;
 pub use percpu::{Entered, Here, PerCpu};
