@@ -27,6 +27,7 @@ pub mod exit;
 pub mod fault;
 pub mod inject;
 pub mod metal;
+pub mod objects;
 pub mod options;
 pub mod pages;
 pub mod pc;

@@ -85,13 +85,20 @@ impl Pages {
     }
 
     /// Does something as the processor that this runs on. `None`, and it is not done, if the processor has no number yet or no lists.
+    #[inline]
     pub fn here<R>(&self, work: impl FnOnce(&Cx<'_>) -> R) -> Option<R> {
+        self.here_as(|_, cx| work(cx))
+    }
+
+    /// The same, with the processor's number.
+    #[inline]
+    pub fn here_as<R>(&self, work: impl FnOnce(usize, &Cx<'_>) -> R) -> Option<R> {
         let number = (self.processor.current)()? as usize;
         let cpu = self.service.cpus().get(number)?;
         // SAFETY: no other processor has this number (`Processor`), nothing here moves from one processor to another, and a handler
         // returns before what it interrupted goes on.
         let here = unsafe { cpu.here() };
-        Some(work(&self.service.context(number, here)))
+        Some(work(number, &self.service.context(number, here)))
     }
 
     /// A block.

@@ -6,15 +6,15 @@ use crate::dump;
 use crate::dynamic::Units;
 use crate::exit::Exit;
 use crate::metal::Metal;
+use crate::objects::Objects;
 use crate::options::{Options, Trigger};
-use crate::pages::Pages;
 use crate::selftest::{self, Subject};
 use crate::stack::scratch_range;
 use core::fmt::Write;
 use pagewright::{Boot, Running};
 use pagewright_addr::VirtAddr;
 use pagewright_firmware::Firmware;
-use pagewright_view::{State, Views};
+use pagewright_view::{State, View, Views};
 
 /// Prints the views that the command line asks for, and the device tree. Called right after the initcalls, before the image takes memory
 /// or maps anything for itself: what is shown is what a hosted boot of the same machine shows.
@@ -32,7 +32,9 @@ pub fn show(
         Err(Exit::Usage)
     };
     match Views::parse(options.show.unwrap_or("")) {
-        Ok(views) => {
+        Ok(mut views) => {
+            // There are no slabs yet: `run` prints it.
+            views.take(View::Slabinfo);
             if let Err(e) = views.write(&mut Out(console), &State::new(boot, running)) {
                 return refuse(&e);
             }
@@ -50,8 +52,14 @@ pub fn show(
 }
 
 /// Runs what the command line asks for. The caller ends the machine with the verdict ([`closing`]).
-pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<'_>, steps: &Steps) -> Exit {
-    let console = metal.console();
+pub fn run(
+    metal: &dyn Metal,
+    boot: &Boot<'_>,
+    objects: &Objects<'_>,
+    options: &Options<'_>,
+    steps: &Steps,
+) -> Exit {
+    let (console, pages) = (metal.console(), objects.pages());
     if let Some(unknown) = selftest::unknown(options) {
         line(console, format_args!("pagewright: test={unknown}: there is no such test"));
         return Exit::Usage;
@@ -68,12 +76,19 @@ pub fn run(metal: &dyn Metal, boot: &Boot<'_>, pages: &Pages, options: &Options<
         line(console, format_args!("pagewright: no page tables"));
         return Exit::BootFailed;
     };
+    if options.show.is_some_and(|names| names.split(',').any(|name| name == View::Slabinfo.name())) {
+        // The console takes everything.
+        let _ = View::Slabinfo.write_heading(&mut Out(console));
+        let _ = write!(Out(console), "{}", objects.slabs().slabinfo());
+    }
     let units = Units::of(boot);
     let units = units.as_ref();
     // Before the tests: on memory as the boot left it.
-    let measured = bench::run(bench::Subject { pages, metal, units, steps }, options);
-    let (passed, failed) =
-        selftest::run(&Subject { pages, metal, tables, units, scratch: scratch_range(boot) }, options);
+    let measured = bench::run(bench::Subject { pages, objects, metal, units, steps }, options);
+    let (passed, failed) = selftest::run(
+        &Subject { pages, objects, metal, tables, units, scratch: scratch_range(boot) },
+        options,
+    );
     match options.trigger {
         Some(how @ (Trigger::Fault | Trigger::Console)) => {
             // Nothing is mapped in the first page, in any of the images.

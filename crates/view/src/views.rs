@@ -162,6 +162,13 @@ impl Views {
         self.list.iter().copied()
     }
 
+    /// Takes a view out, to be written at another time; whether it was there.
+    pub fn take(&mut self, view: View) -> bool {
+        let before = self.list.len();
+        self.list.retain(|other| *other != view);
+        self.list.len() < before
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -16,6 +16,7 @@ use pagewright_kernel::console::Log;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::exit::Exit;
 use pagewright_kernel::metal::Metal;
+use pagewright_kernel::objects::{ImageHeap, Objects};
 use pagewright_kernel::options::Options;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::run::{closing, run, show};
@@ -33,6 +34,10 @@ unsafe extern "C" {
     /// See `entry.s`.
     fn on_stack(work: usize, argument: usize, top: usize) -> !;
 }
+
+/// Rust's allocator, from when the slabs serve.
+#[global_allocator]
+static HEAP: ImageHeap = ImageHeap::new();
 
 /// The memory that the boot borrows, for the first who asks.
 fn lent<'a>(config: &KernelConfig) -> Workspace<'a> {
@@ -134,7 +139,13 @@ pub(super) fn finish(
     options: &Options<'_>,
     steps: &Steps,
 ) -> ! {
-    let how = run(metal, boot, pages, options, steps);
+    let objects = match Objects::serve(boot, pages) {
+        Ok(objects) => objects,
+        Err(why) => stop(Exit::BootFailed, format_args!("the slabs do not serve: {why}")),
+    };
+    // SAFETY: this function never returns, nor do its callers, so what they have stays where it is.
+    unsafe { HEAP.set(&objects) };
+    let how = run(metal, boot, &objects, options, steps);
     closing(metal, how);
     exit(how)
 }

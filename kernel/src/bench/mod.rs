@@ -1,4 +1,4 @@
-//! In-kernel benchmarks: `bench=page,pagetable,percpu,boot` (or `bench=all`) on the command line.
+//! In-kernel benchmarks: `bench=page,pagetable,percpu,slabs,boot` (or `bench=all`) on the command line.
 //!
 //! Each value is a line of its own, `BENCH name value`, for a program to read: ticks of the image's counter
 //! ([`Metal::ticks`]) for one operation. Under QEMU's `-icount shift=0,sleep=off` a tick is one guest instruction;
@@ -12,11 +12,13 @@ pub mod clock;
 mod page;
 mod pagetable;
 mod percpu;
+mod slab;
 pub mod steps;
 
 use crate::console::{Out, line};
 use crate::dynamic::Units;
 use crate::metal::Metal;
+use crate::objects::Objects;
 use crate::options::Options;
 use crate::pages::Pages;
 use clock::{Clock, Value};
@@ -28,6 +30,8 @@ use steps::Steps;
 pub struct Subject<'k> {
     /// The page allocator.
     pub pages: &'k Pages,
+    /// The slabs above it.
+    pub objects: &'k Objects<'k>,
     /// The processor.
     pub metal: &'k dyn Metal,
     /// Where the boot has placed the processors' units.
@@ -67,6 +71,8 @@ enum Failed {
     Tables(&'static str),
     /// There is no first chunk of per-CPU memory, or it is too small.
     NoUnits,
+    /// There is no memory for objects.
+    NoObjects,
     /// Nobody said where the boot's steps began and ended.
     NoSteps,
 }
@@ -78,6 +84,7 @@ impl fmt::Display for Failed {
             Self::Lost(before, after) => write!(f, "{before} pages were free, {after} are"),
             Self::Tables(what) => write!(f, "cannot {what}"),
             Self::NoUnits => f.write_str("there is no per-CPU memory"),
+            Self::NoObjects => f.write_str("there is no memory for objects"),
             Self::NoSteps => f.write_str("the boot was not timed"),
         }
     }
@@ -87,11 +94,16 @@ impl fmt::Display for Failed {
 type Group = fn(&Bench<'_>) -> Result<(), Failed>;
 
 /// All groups by name.
-const GROUPS: [(&str, Group); 4] =
-    [("boot", boot), ("page", page::run), ("pagetable", pagetable::run), ("percpu", percpu::run)];
+const GROUPS: [(&str, Group); 5] = [
+    ("boot", boot),
+    ("page", page::run),
+    ("pagetable", pagetable::run),
+    ("percpu", percpu::run),
+    ("slabs", slab::run),
+];
 
 /// The names that `bench=` takes.
-pub const NAMES: &str = "boot, page, pagetable, percpu, all";
+pub const NAMES: &str = "boot, page, pagetable, percpu, slabs, all";
 
 /// The first benchmark that is asked for and that there is not.
 pub fn unknown<'a>(options: &Options<'a>) -> Option<&'a str> {

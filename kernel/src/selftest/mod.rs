@@ -7,6 +7,7 @@
 pub mod buddy;
 pub mod census;
 mod exhaust;
+mod objects;
 mod percpu;
 mod smp;
 mod space;
@@ -16,6 +17,7 @@ mod wx;
 use crate::console::line;
 use crate::dynamic::Units;
 use crate::metal::Metal;
+use crate::objects::Objects;
 use crate::options::Options;
 use crate::pages::Pages;
 use arrayvec::ArrayString;
@@ -39,6 +41,8 @@ pub(crate) fn note(text: fmt::Arguments<'_>) -> Note {
 pub struct Subject<'k> {
     /// The page allocator.
     pub pages: &'k Pages,
+    /// The slabs above it.
+    pub objects: &'k Objects<'k>,
     /// The processor.
     pub metal: &'k dyn Metal,
     /// The kernel's page tables, as they are loaded.
@@ -59,7 +63,7 @@ impl fmt::Debug for Subject<'_> {
 type Test = fn(&Subject<'_>) -> Result<Note, Note>;
 
 /// All tests by name.
-const TESTS: [(&str, Test); 9] = [
+const TESTS: [(&str, Test); 11] = [
     ("buddy", buddy::run),
     ("exhaust", exhaust::run),
     ("space", space::run),
@@ -67,6 +71,8 @@ const TESTS: [(&str, Test); 9] = [
     ("wx", wx::run),
     ("percpu", smp::percpu),
     ("dynamic", percpu::run),
+    ("kmalloc", objects::kmalloc),
+    ("heap", objects::heap),
     ("smp", smp::stress),
     ("shootdown", smp::shootdown),
 ];

@@ -24,6 +24,13 @@ fn a_list_keeps_its_order_and_counts_a_view_once() {
 }
 
 #[test]
+fn a_view_that_is_taken_out_leaves_the_others_in_their_order() {
+    let mut views = Views::parse("vmstat,slabinfo,zoneinfo").unwrap();
+    assert!(views.take(View::Slabinfo) && !views.take(View::Slabinfo));
+    assert!(views.iter().eq([View::Vmstat, View::Zoneinfo]));
+}
+
+#[test]
 fn a_name_that_is_no_views_is_told_with_all_that_are() {
     for (list, name) in [("slabs", "slabs"), ("zoneinfo,Vmstat", "Vmstat"), ("zoneinfo,", "")] {
         let fault = Views::parse(list).unwrap_err();
