@@ -29,7 +29,7 @@ const fn known(name: &'static str, goal: Option<u64>, linux: Option<u64>) -> Kno
 }
 
 /// Goals, and Linux's figures.
-const KNOWN: [Known; 23] = [
+const KNOWN: [Known; 29] = [
     known("bytes.total", Some(1 << 20), None),
     known("boot.total", Some(6_000_000), None),
     // `struct page` of 1 GiB.
@@ -53,6 +53,12 @@ const KNOWN: [Known; 23] = [
     known("pagetable.map.2m", Some(8), None),
     known("pagetable.unmap.4k", Some(10), None),
     known("pagetable.translate.4k", Some(40), None),
+    known("slab.kmalloc.8", None, Some(269)),
+    known("slab.kmalloc.64", Some(57), Some(269)),
+    known("slab.kmalloc.1k", None, Some(269)),
+    known("slab.cache.40", Some(50), Some(224)),
+    known("slab.batch4096.kmalloc.64", Some(80), Some(389)),
+    known("slab.batch1024.kmalloc.1k", Some(110), Some(556)),
     known("percpu.8", Some(150), Some(1504)),
 ];
 
