@@ -38,6 +38,7 @@ pub mod pagetypeinfo;
 mod state;
 mod text;
 mod views;
+pub mod vmallocinfo;
 pub mod vmstat;
 pub mod zoneinfo;
 

@@ -57,7 +57,9 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
     out("CommitLimit", total.saturating_sub(state.hugetlb_pages()) / 2 * page)?;
     out("Committed_AS", 0)?;
     out("VmallocTotal", vmalloc_kib(state))?;
-    zeroes(out, "VmallocUsed VmallocChunk")?;
+    out("VmallocUsed", state.vmalloc_pages * page)?;
+    // 6.1 does not look for the largest gap, and says 0.
+    out("VmallocChunk", 0)?;
     let percpu = state.boot.percpu.as_ref().map_or(0, |p| {
         let used = p.static_size + p.reserved_size + p.dyn_size;
         used / 1024 * u64::from(state.boot.possible_cpus.count())

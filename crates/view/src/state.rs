@@ -22,6 +22,7 @@ pub struct State<'b, 'z, 's, 'p, 'a> {
     pub(crate) zones: &'b dyn ZoneSource,
     pub(crate) live: Option<Live<'b>>,
     pub(crate) slabs: Option<&'b dyn fmt::Display>,
+    pub(crate) vmalloc_pages: u64,
 }
 
 /// What the CPUs of an allocator in service say.
@@ -42,7 +43,7 @@ impl fmt::Debug for Live<'_> {
 impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
     /// A machine right after its initcalls.
     pub fn new(boot: &'b Boot<'a>, running: &'b Running<'z, 's, 'p>) -> Self {
-        Self { boot, running, zones: &running.buddy, live: None, slabs: None }
+        Self { boot, running, zones: &running.buddy, live: None, slabs: None, vmalloc_pages: 0 }
     }
 
     /// A machine whose zones are in service with an allocator, `zones`.
@@ -52,7 +53,7 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
         zones: &'b dyn ZoneSource,
         live: Live<'b>,
     ) -> Self {
-        Self { boot, running, zones, live: Some(live), slabs: None }
+        Self { boot, running, zones, live: Some(live), slabs: None, vmalloc_pages: 0 }
     }
 
     /// The same machine with its slabs, which show themselves
@@ -60,6 +61,13 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
     #[must_use]
     pub fn with_slabs(self, slabinfo: &'b dyn fmt::Display) -> Self {
         Self { slabs: Some(slabinfo), ..self }
+    }
+
+    /// The same machine whose vmalloc area has so many pages in use
+    /// ([`Vmalloc::nr_pages`](pagewright_kspace::vmalloc::Vmalloc::nr_pages)).
+    #[must_use]
+    pub fn with_vmalloc(self, pages: u64) -> Self {
+        Self { vmalloc_pages: pages, ..self }
     }
 }
 
