@@ -1,0 +1,121 @@
+//! vmalloc's paths, in instructions for each pair of an allocation and a free.
+//!
+//! `cargo run --release -p pagewright-bench --bin vmalloc` counts with callgrind and times each loop, over page tables in host memory. The pages,
+//! their tables, the flush (one for as many areas as wait, to a TLB that is not there) and freeing the pages after it are in the figures;
+//! the software MMU is not. `beside` has 20,000 areas of one to seven pages beside it, `lowest` no pools: each area as low as it can lie, as 6.1 does.
+
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_bench::table::{Loop, show};
+use pagewright_kspace::vmalloc::{OnPages, VmContext, VmCpu, VmSection, VmSlot, Vmalloc, VmallocConfig};
+use pagewright_pagetable::format::x86::X86Level4;
+use pagewright_pagetable::{Attr, AttrFlags, NotLive, Tables};
+use pagewright_sim::pages::{PlainMachine, with_plain_machine};
+use pagewright_sim::{EntryWidth, PhysMemory};
+use pagewright_zone::alloc::NoHooks;
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Instant;
+
+/// A loop, with its area's bytes, how many others there are, and whether there are pools.
+struct Areas {
+    bytes: u64,
+    others: u64,
+    pools: bool,
+    row: Loop,
+}
+
+impl AsRef<Loop> for Areas {
+    fn as_ref(&self) -> &Loop {
+        &self.row
+    }
+}
+
+const fn areas(bytes: u64, others: u64, pools: bool, row: Loop) -> Areas {
+    Areas { bytes, others, pools, row }
+}
+
+const LOOPS: [Areas; 9] = [
+    areas(4096, 0, true, Loop::new("4k", "measured_pairs", 40_000, 750, 0)),
+    areas(64 << 10, 0, true, Loop::new("64k", "measured_pairs", 10_000, 2500, 0)),
+    areas(1 << 20, 0, true, Loop::new("1m", "measured_pairs", 1000, 25_000, 0)),
+    areas(4096, 20_000, true, Loop::new("4k-beside", "measured_pairs", 40_000, 1125, 0)),
+    areas(64 << 10, 20_000, true, Loop::new("64k-beside", "measured_pairs", 10_000, 3750, 0)),
+    areas(1 << 20, 20_000, true, Loop::new("1m-beside", "measured_pairs", 1000, 37_500, 0)),
+    areas(4096, 0, false, Loop::new("4k-lowest", "measured_pairs", 40_000, 0, 0)),
+    areas(4096, 20_000, false, Loop::new("4k-lowest-beside", "measured_pairs", 40_000, 0, 0)),
+    areas(4096, 0, true, Loop::new("ram", "measured_ram", 40_000, 0, 0)),
+];
+
+type Region<'v, 'a> = Vmalloc<'v, 'a, X86Level4, &'v PhysMemory>;
+
+#[inline(never)]
+fn measured_pairs<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, bytes: u64, pairs: u64) {
+    for _ in 0..pairs {
+        if let Ok(at) = region.vmalloc(on, black_box(bytes)) {
+            let _ = black_box(region.vfree(on, black_box(at)));
+        }
+    }
+}
+
+#[inline(never)]
+fn measured_ram<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pairs: u64) {
+    let pages = [PhysAddr::new(0x4000_0000).pfn(pagewright_addr::PageShift::SHIFT_4K)];
+    for _ in 0..pairs {
+        if let Ok(at) = region.vm_map_ram(on, black_box(&pages)) {
+            let _ = black_box(region.vm_unmap_ram(on, at, 1));
+        }
+    }
+}
+
+fn run(which: &Areas) -> f64 {
+    let frames = 1 << 18;
+    let plain = PlainMachine::new(frames, 1);
+    let ram = [(0x1000_0000, 1 << 20), (0x4000_0000, frames << 12)]
+        .map(|(start, len)| pagewright_addr::PhysRange::from_len(PhysAddr::new(start), len));
+    let memory = PhysMemory::new(ram, EntryWidth::Bits64);
+    let tables = Tables::new(X86Level4::default(), &memory, PhysAddr::new(0x1000_0000));
+    let cpus = [VmCpu::new()];
+    let mut nodes = vec![Default::default(); 1 << 16];
+    let slots: Vec<VmSlot> = (0..1 << 16).map(|_| VmSlot::new()).collect();
+    let range = VirtRange::from_len(VirtAddr::new(0xffff_c900_0000_0000), 32 << 40);
+    let flags = AttrFlags::WRITE | AttrFlags::GLOBAL | AttrFlags::ACCESSED | AttrFlags::DIRTY;
+    let config = VmallocConfig { pools: which.pools, ..VmallocConfig::new(Attr::normal(flags), 1, frames) };
+    let section = VmSection { nodes: &mut nodes, slots: &slots };
+    let cursor = tables.lock(range).expect("nobody else has it");
+    let parts = (cursor, section);
+    with_plain_machine(&plain, NoHooks, |pages| {
+        let (cursor, section) = parts;
+        let region =
+            Vmalloc::new(config, range, cursor, *pages.base.map(), section, &cpus).expect("a region");
+        pages.on_cpu(0, |context| {
+            let mut tlb = NotLive;
+            let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb: &mut tlb };
+            for n in 0..which.others {
+                region.vmalloc(on, (1 + n % 7) << 12).expect("memory for it");
+            }
+            // What every machine has after a while: tables, and flushed areas.
+            measured(&region, on, which, which.row.pairs / 4);
+            let start = Instant::now();
+            if which.row.name == "ram" {
+                measured_ram(&region, on, which.row.pairs);
+            } else {
+                measured_pairs(&region, on, which.bytes, which.row.pairs);
+            }
+            start.elapsed().as_secs_f64()
+        })
+    })
+}
+
+/// The same loop, not counted.
+#[inline(never)]
+fn measured<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, which: &Areas, pairs: u64) {
+    for _ in 0..pairs {
+        if let Ok(at) = region.vmalloc(on, which.bytes) {
+            let _ = region.vfree(on, at);
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    show(&LOOPS, run)
+}
