@@ -76,8 +76,8 @@ impl VmRequest {
 }
 
 /// The blocks that an area has got.
-struct Got {
-    first: Option<FrameIdx>,
+pub(super) struct Got {
+    pub(super) first: Option<FrameIdx>,
     last: Option<FrameIdx>,
     pages: u64,
     highest: PhysAddr,
@@ -149,6 +149,13 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if !request.align.is_power_of_two() {
             return Err(VmallocError::Unaligned(request.align));
         }
+        let order = self.huge_order(request);
+        if order > Order::ZERO {
+            let quiet = VmRequest { gfp: request.gfp | Gfp::NOWARN | Gfp::NORETRY, ..*request };
+            if let Ok(at) = self.make_huge(on, &quiet, order, caller) {
+                return Ok(at);
+            }
+        }
         match self.make(on, request, caller) {
             // Pages that wait for their flush may be enough.
             Err(VmallocError::Pages { .. } | VmallocError::Map(_)) if self.purge_vmap_area_lazy(on) > 0 => {
@@ -191,7 +198,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// The area is its caller's from here on.
-    fn open(
+    pub(super) fn open(
         &self,
         taken: &Taken<'v>,
         request: &VmRequest,
@@ -208,6 +215,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             first: got.first,
             order: order.get(),
             generation: taken.generation,
+            slack: (got.pages * Self::PAGE).saturating_sub(request.size).min(Self::PAGE - 1) as u16,
             caller: Some(caller),
             ..Record::default()
         };
@@ -218,7 +226,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// Blocks for all pages, deposited and linked in order; none if there are too few.
-    fn fill<C: VmContext<'a>>(
+    pub(super) fn fill<C: VmContext<'a>>(
         &self,
         on: &mut C,
         taken: &Taken<'v>,

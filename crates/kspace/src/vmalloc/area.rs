@@ -23,6 +23,10 @@ pub(super) enum Life {
     Making,
     /// In use.
     Live,
+    /// Addresses for `vm_map_ram`, of which pieces come and go.
+    Block,
+    /// A mapping of `vm_map_ram` that is too large for a piece.
+    Ram,
     /// Unmapped, and waits for the flush.
     Lazy,
     /// Flushed, without pages: its addresses wait for the next area of this size.
@@ -45,6 +49,14 @@ pub(super) struct Record {
     pub(super) generation: u16,
     /// The next in whatever list it is in.
     pub(super) next: u32,
+    /// Of a block: pages that were never given out.
+    pub(super) free: u16,
+    /// Of a block: pages that came back.
+    pub(super) dirty: u16,
+    /// Of a block: the row that it belongs to.
+    pub(super) home: u16,
+    /// Bytes of its last page that nobody asked for.
+    pub(super) slack: u16,
     pub(super) phys: PhysAddr,
     pub(super) caller: Option<&'static Location<'static>>,
 }
@@ -62,6 +74,7 @@ impl Record {
             addr: self.range.start,
             size: self.range.len,
             usable: self.range.len - guard.min(self.range.len),
+            requested: self.range.len.saturating_sub(guard + u64::from(self.slack)),
             flags: self.flags,
             pages: self.pages,
             page_order: Order::new(self.order).unwrap_or_default(),
@@ -80,6 +93,8 @@ pub struct VmArea {
     pub size: u64,
     /// Its bytes without the guard page (`get_vm_area_size`).
     pub usable: u64,
+    /// The bytes that were asked for, as far as the last page goes (a huge area counts as whole).
+    pub requested: u64,
     /// Its kind.
     pub flags: VmFlags,
     /// How many pages it has (`nr_pages`).
@@ -115,6 +130,10 @@ impl VmSlot {
             order: 0,
             generation: 0,
             next: NONE,
+            free: 0,
+            dirty: 0,
+            home: 0,
+            slack: 0,
             phys: PhysAddr::ZERO,
             caller: None,
         }))

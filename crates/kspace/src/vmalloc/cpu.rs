@@ -6,6 +6,7 @@
 
 use super::area::{NONE, Record, Slots, VmSlot};
 use core::fmt;
+use pagewright_addr::VirtAddr;
 use pagewright_pagetable::{PendingFlush, TableMemory, Word};
 use pagewright_platform::Mutex;
 
@@ -22,6 +23,7 @@ impl<W: Word> VmCpu<'_, W> {
             ready: [NONE; CLASSES],
             ready_pages: 0,
             lazy: NONE,
+            blocks: NONE,
             pending: None,
             slots: None,
         }))
@@ -47,6 +49,8 @@ pub(super) struct Own<'v, W: Word> {
     pub(super) ready_pages: u64,
     /// Areas that wait for the flush.
     lazy: u32,
+    /// Blocks of `vm_map_ram` in which something is free.
+    pub(super) blocks: u32,
     /// What has to be flushed for them.
     pending: Option<PendingFlush<W>>,
     pub(super) slots: Option<Slots<'v>>,
@@ -103,11 +107,46 @@ impl<'v, W: Word> Own<'v, W> {
         record: &mut Record,
         pending: PendingFlush<W>,
     ) {
-        record.next = core::mem::replace(&mut self.lazy, number);
+        self.push_lazy(number, record);
+        self.add_pending(memory, pending);
+    }
+
+    /// Adds what has to be flushed, of an area that stays.
+    pub(super) fn add_pending<M: TableMemory>(&mut self, memory: &M, pending: PendingFlush<W>) {
         self.pending = Some(match self.pending.take() {
             None => pending,
             Some(before) => before.merge(memory, pending),
         });
+    }
+
+    /// Adds an area of which all that has to be flushed was added before.
+    pub(super) fn push_lazy(&mut self, number: u32, record: &mut Record) {
+        record.next = core::mem::replace(&mut self.lazy, number);
+    }
+
+    /// So many pages of a block that has them free.
+    pub(super) fn take_piece(&mut self, pages: u64, page: u64) -> Option<VirtAddr> {
+        let slots = self.slots?;
+        let (mut number, mut before) = (self.blocks, NONE);
+        while number != NONE {
+            let mut record = slots.get(number).0.lock();
+            if u64::from(record.free) >= pages {
+                let all = record.range.len / page;
+                let at = record.range.start.get() + (all - u64::from(record.free)) * page;
+                record.free -= pages as u16;
+                let (full, next) = (record.free == 0, record.next);
+                drop(record);
+                if full && before == NONE {
+                    self.blocks = next;
+                } else if full {
+                    slots.get(before).0.lock().next = next;
+                }
+                return Some(VirtAddr::new(at));
+            }
+            before = number;
+            number = record.next;
+        }
+        None
     }
 
     /// Everything that waits for a flush.

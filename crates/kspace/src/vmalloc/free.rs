@@ -121,7 +121,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let memory = self.cursor.tables().memory();
         let mut all = None;
         let mut lists = NONE;
-        for cpu in self.cpus {
+        for (number, cpu) in self.cpus.iter().enumerate() {
+            self.lazy.fetch_add(self.purge_fragmented_blocks(number), Relaxed);
             let mut own = cpu.0.lock();
             let (head, pending) = own.take_lazy();
             if let Some(slots) = own.slots.as_ref().filter(|_| head != NONE) {
@@ -190,8 +191,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let most_ready = self.range.len / Self::PAGE / 16 / self.cpus.len() as u64;
         while number != NONE {
             let Some(slot) = row.0.lock().slots.as_ref().map(|slots| slots.get(number)) else { break };
-            let was =
-                core::mem::replace(&mut *slot.0.lock(), Record { life: Life::Making, ..Record::default() });
+            let was = {
+                let mut record = slot.0.lock();
+                record.life = Life::Making;
+                *record
+            };
             let area = AreaId::new(number);
             on.free(Blocks { map: self.map, at: was.first, owner: was.owner(area) });
             let size = was.range.len / Self::PAGE;
@@ -201,7 +205,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             let kept = self.config.pools && {
                 let mut own = row.0.lock();
                 let mut record = slot.0.lock();
-                record.range = was.range;
+                record.first = None;
                 record.life = Life::Ready;
                 own.ready_pages + size <= most_ready && own.keep_ready(area.number(), &mut record, size)
             };

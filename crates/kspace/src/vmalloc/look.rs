@@ -25,6 +25,8 @@ pub struct Gaps {
 pub enum Seen {
     /// An area in use.
     Area(VmArea),
+    /// Addresses of `vm_map_ram`: a block of which it gives out pieces, or a mapping of its own.
+    Ram(VirtRange),
     /// An area that waits for its flush.
     Unpurged(VirtRange),
     /// Flushed addresses that wait for the next area of their size.
@@ -102,12 +104,24 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         self.records_in(range, &mut |record| {
             let seen = match record.life {
                 Life::Live => Seen::Area(record.view(Self::PAGE)),
+                Life::Block | Life::Ram => Seen::Ram(record.range),
                 Life::Lazy => Seen::Unpurged(record.range),
                 Life::Ready => Seen::Ready(record.range),
                 Life::Free | Life::Making => return ControlFlow::Continue(()),
             };
             see(seen)
         });
+    }
+
+    /// The first area that ends behind an address, those that wait included: for whoever looks at one at a time, and asks more of each.
+    pub fn next_area(&self, from: VirtAddr) -> Option<Seen> {
+        let mut found = None;
+        let range = VirtRange::from_len(from, u64::MAX);
+        self.areas_in(range, &mut |seen| {
+            found = Some(seen);
+            ControlFlow::Break(())
+        });
+        found
     }
 
     fn records_in(&self, range: VirtRange, see: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
@@ -189,6 +203,16 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             }
         }
         Ok(())
+    }
+}
+
+impl Seen {
+    /// Its addresses, the guard page included.
+    pub const fn range(&self) -> VirtRange {
+        match *self {
+            Self::Area(area) => VirtRange { start: area.addr, len: area.size },
+            Self::Ram(range) | Self::Unpurged(range) | Self::Ready(range) => range,
+        }
     }
 }
 

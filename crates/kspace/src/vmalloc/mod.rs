@@ -28,21 +28,27 @@ mod alloc;
 mod area;
 mod context;
 mod cpu;
+mod early;
 mod error;
 mod flags;
 mod free;
 mod get;
+mod huge;
 mod look;
 mod map;
+mod ram;
+mod user;
 
 pub use alloc::VmRequest;
 pub use area::{VmArea, VmSection, VmSlot};
 pub use context::{OnPages, VmContext};
 pub use cpu::VmCpu;
+pub use early::{EarlyArea, EarlyAreas, EarlyError};
 pub use error::{VfreeError, VmallocError};
 pub use flags::VmFlags;
 pub use look::{Gaps, Seen, VmallocViolation};
 pub use map::PhysMapping;
+pub use user::{BadAccess, RemapError};
 
 use crate::areas::Areas;
 use area::Slots;
@@ -66,6 +72,10 @@ pub struct VmallocConfig {
     pub pools: bool,
     /// Nodes with memory among which a large area's pages are spread: it is mapped by blocks only from so many of them on.
     pub nodes: u32,
+    /// Whether large areas may be mapped by blocks (`HAVE_ARCH_HUGE_VMALLOC`: x86_64 and arm64, unless `nohugevmalloc`).
+    pub huge: bool,
+    /// Areas for user space begin at multiples of this (`SHMLBA`): a page, or four where an arm cache aliases.
+    pub shmlba: u64,
     /// The zone modifier that makes pages lie below 4 GiB (`GFP_VMALLOC32`): DMA32 on 64-bit kernels that have the zone, else DMA or none.
     pub below_4g: pagewright_zone::Gfp,
 }
@@ -83,6 +93,8 @@ impl VmallocConfig {
             lazy_pages: (bits * (32 << 20 >> 12)).min(pages / 32),
             pools: true,
             nodes: 1,
+            huge: true,
+            shmlba: 1,
             below_4g: pagewright_zone::Gfp::DMA32,
         }
     }

@@ -2,8 +2,11 @@
 
 mod facts;
 mod formats;
+mod huge;
 mod model;
 mod nth;
+mod ram;
+mod shown;
 
 use pagewright_addr::{NodeId, Order, VirtAddr, VirtRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};

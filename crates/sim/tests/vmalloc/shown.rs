@@ -1,0 +1,69 @@
+//! `/proc/vmallocinfo`, and what is free.
+
+use super::*;
+use pagewright_addr::PhysAddr;
+use pagewright_kspace::vmalloc::{PhysMapping, VmFlags};
+use pagewright_pagetable::format::x86::X86Level4;
+use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
+use pagewright_view::vmallocinfo::{self, Widths};
+
+#[test]
+fn vmallocinfo_has_a_line_for_each_area() {
+    let mut machine = VmallocMachine { config: lowest_first, ..machine(FormatKind::X86Level4, 0, 1) };
+    machine.plain.ram = vec![(node(0), 0x4_0000, 4096), (node(1), 0x5_0000, 4096)];
+    machine.plain.cpus = vec![node(0)];
+    machine.range.len = 32 * MIB;
+    let widths = Widths { virt: 16, phys: 16 };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        m.on_cpu(0, |on| {
+            let attr = kernel_data(&X86Level4::default());
+            let line = line!() + 1;
+            m.vmalloc.vmalloc(on, 3 * PAGE).unwrap();
+            let freed = m.vmalloc.vmalloc(on, 3 * PAGE).unwrap();
+            m.vmalloc.vmalloc_node(on, 2 * PAGE, node(1)).unwrap();
+            m.vmalloc.vmalloc_user(on, 600 * PAGE).unwrap();
+            m.vmalloc.map_phys(on, &PhysMapping::io(PhysAddr::new(0xfed0_0000), PAGE, attr)).unwrap();
+            let image = VirtRange::from_len(va(m.vmalloc.range().start.get() + 16 * MIB), 2 * MIB);
+            m.vmalloc.add_vm_area(on, image, PhysAddr::ZERO, VmFlags::MAP).unwrap();
+            let page = m.vmalloc.vmalloc_to_pfn(freed).unwrap();
+            m.vmalloc.vm_map_ram(on, &[page]).unwrap();
+            m.vmalloc.vfree(on, freed).unwrap();
+            let mut text = String::new();
+            vmallocinfo::write(&mut text, &m.vmalloc, on, true, widths).unwrap();
+            let at = |n: u32| format!("{}:{}", file!(), line + n);
+            let expected = [
+                format!("0xffffc90000000000-0xffffc90000004000   16384 {} pages=3 vmalloc N0=3", at(0)),
+                format!("0xffffc90000008000-0xffffc9000000b000   12288 {} pages=2 vmalloc N1=2", at(2)),
+                format!(
+                    "0xffffc9000000b000-0xffffc90000264000 2461696 {} pages=600 vmalloc user N0=600",
+                    at(3)
+                ),
+                format!(
+                    "0xffffc90000264000-0xffffc90000266000    8192 {} phys=0x00000000fed00000 ioremap",
+                    at(4)
+                ),
+                "0xffffc90000400000-0xffffc90000800000 4194304 vm_map_ram".to_owned(),
+                format!("0xffffc90001000000-0xffffc90001200000 2097152 {} vmap", at(6)),
+                "0xffffc90000004000-0xffffc90000008000   16384 unpurged vm_area".to_owned(),
+            ];
+            assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+            let mut text = String::new();
+            vmallocinfo::layout(&mut text, &m.vmalloc, widths).unwrap();
+            let free: Vec<_> = text.lines().filter(|line| line.ends_with(" free")).collect();
+            assert_eq!(
+                free,
+                [
+                    "0xffffc90000266000-0xffffc90000400000 1679360 free",
+                    "0xffffc90000800000-0xffffc90001000000 8388608 free",
+                    "0xffffc90001200000-0xffffc90002000000 14680064 free",
+                ]
+            );
+            let last = text.lines().next_back().unwrap();
+            assert_eq!(
+                last,
+                "3 gaps, 24168 KiB free, the largest 14336 KiB; 16 KiB wait for a flush or are kept"
+            );
+            assert_eq!(text.lines().count(), 7 + 3 + 1);
+        });
+    });
+}
