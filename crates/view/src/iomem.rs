@@ -1,7 +1,8 @@
-//! `/proc/iomem`: the tree of physical address ranges in use, as far as memory is concerned: RAM, the kernel image, the
-//! crash kernel and reservations.
+//! `/proc/iomem`: the tree of physical address ranges in use: RAM, the kernel image, the crash kernel and reservations, and what
+//! drivers requested.
 //!
-//! The tree is never built: roots come in address order, and what lies below one is found when it is written.
+//! As long as nobody requested anything the tree is not built: roots come in address order, and what lies below one is found when it is written.
+//! [`insert`] enters the same into a [`Resources`], where drivers' requests join it ([`State::with_resources`]).
 
 use crate::State;
 use arrayvec::ArrayVec;
@@ -10,6 +11,7 @@ use pagewright::Boot;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::e820::E820Kind;
+use pagewright_kspace::resource::{Resource, ResourceError, ResourceFlags, Resources};
 use pagewright_memblock::{Flags, Region, Set};
 
 /// Linux indents no deeper than this.
@@ -29,10 +31,64 @@ pub fn resource(w: &mut dyn Write, depth: usize, start: u64, last: u64, name: &s
 /// # Errors
 /// The writer's.
 pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Result {
-    let boot = state.boot;
+    if let Some(resources) = state.resources {
+        return write_tree(w, resources);
+    }
+    of_boot(state.boot, &mut |depth, range, name| line(w, depth, range, name))
+}
+
+/// Writes a tree.
+///
+/// # Errors
+/// The writer's.
+pub fn write_tree(w: &mut dyn Write, resources: &Resources<'_, '_>) -> fmt::Result {
+    resources.walk().try_for_each(|seen| line(w, seen.depth, seen.resource.range, seen.resource.name))
+}
+
+/// How many resources a boot has: a tree needs memory for as many, for its root, and for those that drivers request.
+pub fn count(boot: &Boot<'_>) -> usize {
+    let mut count = 0;
+    // Counting cannot fail.
+    let _ = of_boot(boot, &mut |_, _, _| {
+        count += 1;
+        Ok(())
+    });
+    count
+}
+
+/// Enters what the boot knows into a tree (`request_standard_resources`, `e820__reserve_resources`).
+///
+/// # Errors
+/// [`ResourceError`] for the first that does not fit; those before it are entered.
+pub fn insert(resources: &mut Resources<'_, 'static>, boot: &Boot<'_>) -> Result<(), ResourceError<'static>> {
+    let mut refused = Ok(());
+    let done = of_boot(boot, &mut |depth, range, name| {
+        let flags = match name {
+            SYSTEM_RAM => ResourceFlags::SYSTEM_RAM,
+            _ => ResourceFlags::MEM,
+        };
+        let busy = if is_drivers(depth, range, name) { ResourceFlags::empty() } else { ResourceFlags::BUSY };
+        let what = Resource { range, name, flags: flags | busy };
+        refused = resources.insert_resource(what).map(|_| ());
+        refused.map_err(|_| fmt::Error)
+    });
+    if done.is_err() { refused } else { Ok(()) }
+}
+
+/// Whether a driver may request a part of it: what firmware keeps to itself above the first megabyte, and memory that is for one driver
+/// (`do_mark_busy`); on Arm what is not to be mapped.
+fn is_drivers(depth: usize, range: PhysRange, name: &str) -> bool {
+    let special = ["Reserved", "Soft Reserved", "Persistent Memory", "Persistent Memory (legacy)"];
+    depth == 0 && (name == "reserved" || (special.contains(&name) && range.start.get() >= 1 << 20))
+}
+
+/// Who is told of resources, in the order of the file: depth, range, name.
+type See<'s> = dyn FnMut(usize, PhysRange, &'static str) -> fmt::Result + 's;
+
+fn of_boot(boot: &Boot<'_>, see: &mut See<'_>) -> fmt::Result {
     match boot.machine.arch {
-        Arch::X86_64 | Arch::I386 => e820_roots(w, boot),
-        Arch::Arm64 | Arch::Arm => memblock_roots(w, boot),
+        Arch::X86_64 | Arch::I386 => e820_roots(see, boot),
+        Arch::Arm64 | Arch::Arm => memblock_roots(see, boot),
     }
 }
 
@@ -41,20 +97,20 @@ fn line(w: &mut dyn Write, depth: usize, range: PhysRange, name: &str) -> fmt::R
 }
 
 /// x86: one root for each entry of the memory map, and a buffer after RAM that ends in the middle of something.
-fn e820_roots(w: &mut dyn Write, boot: &Boot<'_>) -> fmt::Result {
+fn e820_roots(see: &mut See<'_>, boot: &Boot<'_>) -> fmt::Result {
     let Some(map) = boot.e820.as_ref() else { return Ok(()) };
     // A resource is as wide as a physical address: without PAE what ends above 4 GiB is not entered.
     let most = if boot.phys_addr_is_64bit() { u64::MAX } else { u64::from(u32::MAX) };
     let fits = |range: &PhysRange| range.end.get().saturating_sub(1) <= most;
     let shown = || map.entries().iter().map(|e| (e.range(), e.kind)).filter(|(r, _)| fits(r));
     for (range, kind) in shown() {
-        root(w, boot, range, e820_name(kind))?;
+        root(see, boot, range, e820_name(kind))?;
         if e820_name(kind) == SYSTEM_RAM {
             // Only up to what comes next.
             let next = shown().map(|(r, _)| r.start).filter(|s| *s >= range.end).min();
             let end = range.end.align_up(buffer_align(range.end)).min(next.unwrap_or(PhysAddr::MAX));
             if range.end < end {
-                root(w, boot, PhysRange::new(range.end, end), "RAM buffer")?;
+                root(see, boot, PhysRange::new(range.end, end), "RAM buffer")?;
             }
         }
     }
@@ -88,7 +144,7 @@ fn buffer_align(end: PhysAddr) -> u64 {
 }
 
 /// arm and arm64: one root for each memory region.
-fn memblock_roots(w: &mut dyn Write, boot: &Boot<'_>) -> fmt::Result {
+fn memblock_roots(see: &mut See<'_>, boot: &Boot<'_>) -> fmt::Result {
     let shift = boot.machine.config.page_shift;
     let arm = boot.machine.arch == Arch::Arm;
     for region in boot.mb.regions(Set::Memory).iter().filter(|r| r.size() > 0) {
@@ -96,7 +152,7 @@ fn memblock_roots(w: &mut dyn Write, boot: &Boot<'_>) -> fmt::Result {
         let nomap = region.flags().contains(Flags::NOMAP);
         if !(arm && nomap) {
             let whole = region.range().frames_inside(shift).bytes(shift);
-            root(w, boot, whole, if nomap { "reserved" } else { SYSTEM_RAM })?;
+            root(see, boot, whole, if nomap { "reserved" } else { SYSTEM_RAM })?;
         }
     }
     Ok(())
@@ -129,8 +185,8 @@ fn requested(boot: &Boot<'_>) -> [Child; 6] {
 }
 
 /// A root with what lies below it.
-fn root(w: &mut dyn Write, boot: &Boot<'_>, range: PhysRange, name: &str) -> fmt::Result {
-    line(w, 0, range, name)?;
+fn root(see: &mut See<'_>, boot: &Boot<'_>, range: PhysRange, name: &'static str) -> fmt::Result {
+    see(0, range, name)?;
     // Each goes below the root that holds all of it (`request_resource`), unless another is there.
     let mut children = ArrayVec::<Child, 6>::new();
     for child in requested(boot).into_iter().filter(|(r, _)| !r.is_empty() && range.contains_range(r)) {
@@ -144,10 +200,10 @@ fn root(w: &mut dyn Write, boot: &Boot<'_>, range: PhysRange, name: &str) -> fmt
         let shift = boot.machine.config.page_shift;
         reserved(boot, &mut |r| {
             let inside = r.frames_touched(shift).bytes(shift).intersection(&range);
-            if inside.is_empty() { Ok(()) } else { below.reserved(w, inside) }
+            if inside.is_empty() { Ok(()) } else { below.reserved(see, inside) }
         })?;
     }
-    below.children.iter().try_for_each(|(r, name)| line(w, 1, *r, name))
+    below.children.iter().try_for_each(|(r, name)| see(1, *r, name))
 }
 
 /// What of a root's children is still to be written.
@@ -161,20 +217,20 @@ struct Below<'c> {
 impl Below<'_> {
     /// What no child and no reservation before it covers of a reservation (`reserve_region_with_split`). They come in
     /// the order of their starts.
-    fn reserved(&mut self, w: &mut dyn Write, range: PhysRange) -> fmt::Result {
+    fn reserved(&mut self, see: &mut See<'_>, range: PhysRange) -> fmt::Result {
         let mut start = self.written.max(range.start);
         while let Some(((child, name), rest)) =
             self.children.split_first().filter(|((c, _), _)| c.start < range.end)
         {
             if start < child.start {
-                line(w, 1, PhysRange::new(start, child.start), "reserved")?;
+                see(1, PhysRange::new(start, child.start), "reserved")?;
             }
-            line(w, 1, *child, name)?;
+            see(1, *child, name)?;
             start = start.max(child.end);
             self.children = rest;
         }
         if start < range.end {
-            line(w, 1, PhysRange::new(start, range.end), "reserved")?;
+            see(1, PhysRange::new(start, range.end), "reserved")?;
         }
         self.written = start.max(range.end);
         Ok(())

@@ -3,6 +3,7 @@
 use core::fmt;
 use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, Order};
+use pagewright_kspace::resource::Resources;
 use pagewright_zone::ZoneKind;
 use pagewright_zone::alloc::cma::CmaFigures;
 use pagewright_zone::buddy::ZoneId;
@@ -23,6 +24,7 @@ pub struct State<'b, 'z, 's, 'p, 'a> {
     pub(crate) live: Option<Live<'b>>,
     pub(crate) slabs: Option<&'b dyn fmt::Display>,
     pub(crate) vmalloc_pages: u64,
+    pub(crate) resources: Option<&'b Resources<'b, 'static>>,
 }
 
 /// What the CPUs of an allocator in service say.
@@ -43,7 +45,15 @@ impl fmt::Debug for Live<'_> {
 impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
     /// A machine right after its initcalls.
     pub fn new(boot: &'b Boot<'a>, running: &'b Running<'z, 's, 'p>) -> Self {
-        Self { boot, running, zones: &running.buddy, live: None, slabs: None, vmalloc_pages: 0 }
+        Self {
+            boot,
+            running,
+            zones: &running.buddy,
+            live: None,
+            slabs: None,
+            vmalloc_pages: 0,
+            resources: None,
+        }
     }
 
     /// A machine whose zones are in service with an allocator, `zones`.
@@ -53,7 +63,13 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
         zones: &'b dyn ZoneSource,
         live: Live<'b>,
     ) -> Self {
-        Self { boot, running, zones, live: Some(live), slabs: None, vmalloc_pages: 0 }
+        Self { boot, running, zones, live: Some(live), slabs: None, vmalloc_pages: 0, resources: None }
+    }
+
+    /// The same machine with the tree of its resources, in which drivers' requests are: what `iomem` shows from then on.
+    #[must_use]
+    pub fn with_resources(self, resources: &'b Resources<'b, 'static>) -> Self {
+        Self { resources: Some(resources), ..self }
     }
 
     /// The same machine with its slabs, which show themselves

@@ -240,3 +240,36 @@ fn the_log_is_printed_while_the_machine_boots() {
     );
     assert!(debug.contains("\nmminit::"), "{debug}");
 }
+
+/// A tree with what the boot knows shows the same; a driver's request appears where it belongs, and none gets what the kernel uses.
+#[test]
+fn drivers_requests_join_the_resources_of_the_boot() {
+    use pagewright_kspace::resource::{ResourceError, ResourceNode, Resources};
+    use pagewright_view::iomem;
+    booted("crashkernel=64M", &Quiet, false, |state| {
+        let show = |state: &State<'_, '_, '_, '_, '_>| {
+            let mut out = String::new();
+            iomem::write(&mut out, state).unwrap();
+            out
+        };
+        let before = show(state);
+        let mut nodes = vec![ResourceNode::EMPTY; iomem::count(state.boot) + 3];
+        let all = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(1 << 46));
+        let mut tree = Resources::new(all, &mut nodes).unwrap();
+        iomem::insert(&mut tree, state.boot).unwrap();
+        tree.validate().unwrap();
+        assert_eq!(show(&state.with_resources(&tree)), before);
+        assert!(
+            before.contains("System RAM")
+                && before.lines().any(|l| l.ends_with("  Kernel code") || l.ends_with(": Kernel code"))
+        );
+        let range = |start, bytes| PhysRange::from_len(PhysAddr::new(start), bytes);
+        tree.request_mem_region(range(0xfed0_0000, 0x400), "HPET 0").unwrap();
+        let ram = tree.request_mem_region(range(0x100_0000, 0x1000), "driver").unwrap_err();
+        assert!(matches!(ram, ResourceError::Busy(r) if r.name == "System RAM"), "{ram}");
+        let shown = show(&state.with_resources(&tree));
+        assert_eq!(shown, format!("{before}fed00000-fed003ff : HPET 0\n"));
+        tree.release_mem_region(range(0xfed0_0000, 0x400)).unwrap();
+        assert_eq!(show(&state.with_resources(&tree)), before);
+    });
+}

@@ -11,7 +11,8 @@ fn below(children: &[Child], reserved: &[(u64, u64)]) -> String {
     let mut out = String::new();
     let mut below = Below { children, written: PhysAddr::ZERO };
     for (start, end) in reserved {
-        below.reserved(&mut out, range(*start, *end)).unwrap();
+        let see = &mut |depth, range, name: &str| line(&mut out, depth, range, name);
+        below.reserved(see, range(*start, *end)).unwrap();
     }
     below.children.iter().try_for_each(|(r, name)| line(&mut out, 1, *r, name)).unwrap();
     out
