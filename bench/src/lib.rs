@@ -5,7 +5,9 @@
 //! reported, and no test asserts them.
 
 pub mod callgrind;
+pub mod heaps;
 pub mod hosted;
 pub mod loops;
+pub mod mix;
 pub mod others;
 pub mod table;

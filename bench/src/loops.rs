@@ -4,6 +4,7 @@
 //! it cost on this machine on this day. Threads are pinned, each to a core of its own.
 
 use std::hint::black_box;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -132,9 +133,10 @@ pub fn shuffle<T>(items: &mut [T], seed: u64) {
 
 /// Pins this thread to a core; whether the host did so.
 pub fn pin(cpu: usize) -> bool {
-    core_affinity::get_core_ids()
-        .and_then(|cores| cores.get(cpu).copied())
-        .is_some_and(core_affinity::set_for_current)
+    // A pinned thread, and what it spawns, is told of its own core alone: ask before anybody is.
+    static CORES: OnceLock<Vec<core_affinity::CoreId>> = OnceLock::new();
+    let cores = CORES.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default());
+    cores.get(cpu).copied().is_some_and(core_affinity::set_for_current)
 }
 
 /// What `threads` threads need for one operation each, all running at once: the mean of theirs. `run` does so many operations as one of the

@@ -43,6 +43,12 @@ impl Pool {
     fn address(&self) -> usize {
         self.start.as_ptr().expose_provenance()
     }
+
+    /// All of it.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: so many bytes, zeroed when they were allocated, borrowed as the pool is.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
+    }
 }
 
 impl Drop for Pool {
@@ -204,11 +210,8 @@ impl<'p> BuddySlab<'p> {
     /// If it does not take it.
     pub fn new(pool: &'p mut Pool) -> Self {
         let mut inner = buddy_slab_allocator::BuddyAllocator::new();
-        // SAFETY: the pool is borrowed exclusively for as long as the allocator lives, and its bytes are zero.
-        unsafe {
-            let bytes = std::slice::from_raw_parts_mut(pool.start.as_ptr(), pool.layout.size());
-            inner.init(bytes).expect("a pool that is large enough");
-        }
+        // SAFETY: the pool is borrowed exclusively for as long as the allocator lives.
+        unsafe { inner.init(pool.bytes()).expect("a pool that is large enough") };
         Self { inner, _pool: pool }
     }
 }

@@ -1,0 +1,132 @@
+//! Small objects beside other allocators, on the host, in one run.
+//!
+//! `cargo run --release -p pagewright-bench --bin slab_compare` prints a table. Every allocator goes through the same loops ([`pagewright_bench::heaps`]) in pinned
+//! threads: an object of 64 bytes allocated and freed; 4096 of them allocated, then freed; two threads beside one, by way of two threads that count by themselves;
+//! two threads that replace objects of random sizes, each also the other's (larson); two that free for each other (xmalloc). Ours have accounting of
+//! nodes, checks of each free and random order on; those from the registry are called as their documentation shows first.
+
+use pagewright_addr::NodeId;
+use pagewright_bench::heaps::{self, BuddySlabs, Global, Heap, Mailboxes, Ours, Table, Zone};
+use pagewright_bench::loops::{self, Nanos, TwoThreads};
+use pagewright_bench::others::Pool;
+use pagewright_sim::designs::with_design;
+use pagewright_sim::pages::{PlainMachine, with_plain_machine};
+use pagewright_slab::objects::{Design, Objects};
+use pagewright_slab::slabs::Silent;
+use pagewright_zone::alloc::NoHooks;
+use std::alloc::{GlobalAlloc, System};
+use std::time::Instant;
+
+const BYTES: usize = 64;
+const BATCH: usize = 4096;
+const ROUNDS: usize = 7;
+
+/// What was measured of one allocator.
+struct Row {
+    name: String,
+    pair: Nanos,
+    batch: Nanos,
+    two: Option<TwoThreads>,
+    larson: Option<Nanos>,
+    xmalloc: Option<Nanos>,
+}
+
+/// Nanoseconds of `count` operations, from many slices.
+fn slices(n: usize, count: usize, mut run: impl FnMut()) -> Nanos {
+    let mut took: Vec<f64> = (0..n)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64() * 1e9 / count as f64
+        })
+        .collect();
+    Nanos::of(&mut took)
+}
+
+/// What one thread can tell.
+fn alone<H: Heap>(name: &str, heap: &mut H) -> Row {
+    loops::pin(0);
+    let pair = slices(61, 10_000, || heaps::pairs(heap, BYTES, 10_000));
+    let mut held = Vec::with_capacity(BATCH);
+    let batch = slices(61, BATCH, || heaps::batch(heap, BYTES, &mut held, BATCH));
+    Row { name: name.to_owned(), pair, batch, two: None, larson: None, xmalloc: None }
+}
+
+/// What a thread is to do.
+enum Work<'w> {
+    Pairs(u64),
+    Replace(&'w mut Table, u64),
+    Exchange(&'w Mailboxes, u64),
+    Clear(&'w Mailboxes),
+}
+
+impl Work<'_> {
+    fn run<H: Heap>(self, cpu: usize, heap: &mut H) {
+        match self {
+            Self::Pairs(n) => heaps::pairs(heap, BYTES, n),
+            Self::Replace(table, 0) => table.clear(heap),
+            Self::Replace(table, n) => table.replace(heap, n),
+            Self::Exchange(mailboxes, n) => mailboxes.exchange(heap, cpu, n),
+            Self::Clear(mailboxes) => mailboxes.clear(heap),
+        }
+    }
+}
+
+/// What two can tell; `run` does a thread's work.
+fn together(row: Row, run: impl Fn(usize, Work<'_>) + Sync) -> Row {
+    let two = loops::two_threads(ROUNDS, &|cpu, n| run(cpu, Work::Pairs(n)));
+    let larson = heaps::larson(61, 10_000, &|cpu, table, n| run(cpu, Work::Replace(table, n)));
+    let mailboxes = Mailboxes::default();
+    let xmalloc = loops::threads(2, 61, 12_000, &|cpu, n| run(cpu, Work::Exchange(&mailboxes, n)));
+    run(0, Work::Clear(&mailboxes));
+    Row { two: Some(two), larson: Some(larson), xmalloc: Some(xmalloc), ..row }
+}
+
+fn ours(design: Design) -> Row {
+    let machine = PlainMachine::new(1 << 16, 2);
+    with_plain_machine(&machine, NoHooks, |pages| {
+        with_design(design, pages, &[NodeId::ZERO; 2], 64, &Silent, |m| {
+            let name = format!("pagewright, {design}");
+            match &m.objects {
+                Objects::Slub(slabs) => {
+                    together(m.on_cpu(0, |cx| alone(&name, &mut Ours { slabs, cx })), |cpu, work| {
+                        m.on_cpu(cpu, |cx| work.run(cpu, &mut Ours { slabs, cx }))
+                    })
+                }
+                Objects::Slab(slabs) => {
+                    together(m.on_cpu(0, |cx| alone(&name, &mut Ours { slabs, cx })), |cpu, work| {
+                        m.on_cpu(cpu, |cx| work.run(cpu, &mut Ours { slabs, cx }))
+                    })
+                }
+                Objects::Slob(slabs) => {
+                    together(m.on_cpu(0, |cx| alone(&name, &mut Ours { slabs, cx })), |cpu, work| {
+                        m.on_cpu(cpu, |cx| work.run(cpu, &mut Ours { slabs, cx }))
+                    })
+                }
+            }
+        })
+    })
+}
+
+fn global<G: GlobalAlloc + Sync>(name: &str, allocator: &G) -> Row {
+    together(alone(name, &mut Global(allocator)), |cpu, work| work.run(cpu, &mut Global(allocator)))
+}
+
+fn main() {
+    let mut rows: Vec<Row> = Design::ALL.map(ours).into();
+    rows.push(global("mimalloc", &mimalloc::MiMalloc));
+    rows.push(global("glibc malloc", &System));
+    rows.push(global("talc, behind a lock", &heaps::talc()));
+    rows.push(alone("slabmalloc, one thread", &mut Zone::new()));
+    rows.push(alone("buddy-slab-allocator, one thread", &mut BuddySlabs::new(&mut Pool::new(1 << 14))));
+    println!("Nanoseconds, least of the slices and (median).");
+    println!("| allocator | pair | batch | two threads | larson | xmalloc |\n|---|---|---|---|---|---|");
+    let nanos = |n: Nanos| format!("{:.1} ({:.1})", n.least, n.median);
+    let dash = || String::from("-");
+    for row in rows {
+        let two = row.two.map_or_else(dash, |t| format!("{:.2} ({:.2})", t.least, t.median));
+        let [larson, xmalloc] = [row.larson, row.xmalloc].map(|n| n.map_or_else(dash, nanos));
+        let (pair, batch) = (nanos(row.pair), nanos(row.batch));
+        println!("| {} | {pair} | {batch} | {two} | {larson} | {xmalloc} |", row.name);
+    }
+}
