@@ -8,6 +8,7 @@
 
 mod boot;
 mod boot_text;
+mod module;
 mod mutate;
 mod page_alloc;
 mod page_tables;
@@ -18,6 +19,7 @@ mod workload;
 
 pub use boot::{boot_cmdline, boot_dmesg, boot_dtb};
 pub use boot_text::{cmdline, dmesg, kernel_config};
+pub use module::module;
 pub use mutate::Mutator;
 pub use page_alloc::{page_alloc, page_alloc_seed};
 pub use page_tables::{page_tables, page_tables_seed};
@@ -43,7 +45,7 @@ impl Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "acpi", run: acpi, mutations: 1500 },
     Target { name: "atags", run: atags, mutations: 1500 },
     Target { name: "boot_cmdline", run: boot_cmdline, mutations: 100 },
@@ -53,6 +55,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "dmesg", run: dmesg, mutations: 1500 },
     Target { name: "dtb", run: dtb, mutations: 1500 },
     Target { name: "kernel_config", run: kernel_config, mutations: 1500 },
+    Target { name: "module", run: module, mutations: 1500 },
     Target { name: "page_alloc", run: page_alloc, mutations: 200 },
     Target { name: "page_tables", run: page_tables, mutations: 1500 },
     Target { name: "workload", run: workload, mutations: 1500 },

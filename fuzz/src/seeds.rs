@@ -1,6 +1,7 @@
 //! The first corpus: small inputs, each with something in it that a parser must get right. Written by hand, so that
 //! mutations start close to the interesting places.
 
+use pagewright_kspace::module::ModuleArch;
 use pagewright_pagetable::format::FormatKind;
 
 mod binary;
@@ -34,6 +35,8 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             .zip(PAGE_TABLES)
             .map(|(kind, name)| ("page_tables", name, crate::page_tables_seed(*kind))),
     );
+    let modules = [("x86_64", ModuleArch::X86_64), ("arm64", ModuleArch::Arm64), ("arm", ModuleArch::Arm)];
+    all.extend(modules.map(|(name, arch)| ("module", name, pagewright_sim::modules::sample(arch).build())));
     let machines = ["plain", "dma32", "numa", "cma"];
     all.extend(
         machines.into_iter().zip(0..).map(|(name, n)| ("page_alloc", name, crate::page_alloc_seed(n))),

@@ -31,6 +31,7 @@ pub mod early_ioremap;
 pub mod fixmap;
 pub mod highmem;
 pub mod layout;
+pub mod module;
 pub mod resource;
 mod version;
 pub mod vmalloc;

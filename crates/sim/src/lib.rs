@@ -35,6 +35,7 @@ pub mod exercise;
 pub mod highmem;
 mod metadata;
 pub mod mmu;
+pub mod modules;
 pub mod pages;
 mod phys;
 mod ram;

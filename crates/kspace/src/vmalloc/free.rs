@@ -176,7 +176,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// Flushes, and frees the tables that were emptied.
-    fn finish<C: VmContext<'a>>(&self, on: &mut C, pending: PendingFlush<F::Word>) -> u64 {
+    pub(super) fn finish<C: VmContext<'a>>(&self, on: &mut C, pending: PendingFlush<F::Word>) -> u64 {
         let shared = RefCell::new(on);
         let mut tlb = Shared { on: &shared, map: self.map, shift: self.shift() };
         let mut source = Shared { on: &shared, map: self.map, shift: self.shift() };

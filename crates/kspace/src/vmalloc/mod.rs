@@ -36,6 +36,7 @@ mod get;
 mod huge;
 mod look;
 mod map;
+mod protect;
 mod ram;
 mod user;
 

@@ -4,6 +4,7 @@ mod facts;
 mod formats;
 mod huge;
 mod model;
+mod modules;
 mod nth;
 mod ram;
 mod shown;

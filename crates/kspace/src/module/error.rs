@@ -1,0 +1,146 @@
+//! Why a module is not loaded.
+
+use super::layout::Part;
+use crate::vmalloc::VmallocError;
+use core::fmt;
+use pagewright_pagetable::UnmapError;
+
+/// Why a module cannot be loaded, or not be protected. No area is left of it then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ModuleError<'f> {
+    /// No ELF file, or one that contradicts itself.
+    NotElf,
+    /// For another processor.
+    Machine {
+        /// `e_machine`.
+        found: u16,
+        /// What it should be.
+        expected: u16,
+    },
+    /// Not of this processor's class (32 or 64 bits).
+    Class,
+    /// Not relocatable.
+    Kind {
+        /// `e_type`; a relocatable file has 1.
+        found: u16,
+    },
+    /// A section that cannot be.
+    Section {
+        /// Its number.
+        section: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// More sections than the caller has places for.
+    Sections {
+        /// The file's.
+        sections: usize,
+        /// Places.
+        places: usize,
+    },
+    /// A symbol that neither the module nor the kernel has.
+    Undefined {
+        /// Its name.
+        symbol: &'f str,
+    },
+    /// A common symbol, for which nobody has laid out room (`-fno-common`).
+    Common {
+        /// Its name.
+        symbol: &'f str,
+    },
+    /// A relocation that cannot be done.
+    Relocation {
+        /// The section that is relocated.
+        section: usize,
+        /// Where in it.
+        offset: u64,
+        /// The relocation's number in the processor's supplement.
+        kind: u32,
+        /// What is wrong.
+        problem: RelocationProblem,
+    },
+    /// Per-CPU variables, for which there is no room.
+    PerCpu {
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// No area.
+    Area {
+        /// For which part.
+        part: Part,
+        /// Its bytes.
+        bytes: u64,
+        /// Why.
+        why: VmallocError,
+    },
+    /// The page tables did not take the protection.
+    Protect(UnmapError),
+}
+
+/// What is wrong with a relocation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RelocationProblem {
+    /// A kind that this loader does not know.
+    Unknown,
+    /// It changes bytes outside of its section.
+    Outside,
+    /// A symbol that the file does not have, or one in a section that is not loaded.
+    Symbol,
+    /// The value does not fit.
+    Range {
+        /// It, as the supplement computes it.
+        value: i64,
+    },
+    /// The value is not aligned as the instruction wants it.
+    Unaligned {
+        /// It.
+        value: i64,
+    },
+    /// There is no room for another veneer.
+    Veneers {
+        /// How many there are.
+        room: u32,
+    },
+}
+
+impl fmt::Display for RelocationProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("not a kind that is known"),
+            Self::Outside => f.write_str("outside of its section"),
+            Self::Symbol => f.write_str("against a symbol that is not loaded"),
+            Self::Range { value } => write!(f, "value {value:#x} does not fit"),
+            Self::Unaligned { value } => write!(f, "value {value:#x} is not aligned"),
+            Self::Veneers { room } => write!(f, "all {room} veneers are taken"),
+        }
+    }
+}
+
+impl fmt::Display for ModuleError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotElf => f.write_str("no ELF file, or a damaged one"),
+            Self::Machine { found, expected } => {
+                write!(f, "a module for machine {found}; this kernel is for machine {expected}")
+            }
+            Self::Class => f.write_str("a module of the other word size"),
+            Self::Kind { found } => write!(f, "an ELF file of type {found}; a module is relocatable (1)"),
+            Self::Section { section, what } => write!(f, "section {section}: {what}"),
+            Self::Sections { sections, places } => {
+                write!(f, "{sections} sections, but places for {places} only")
+            }
+            Self::Undefined { symbol } => write!(f, "Unknown symbol {symbol}"),
+            Self::Common { symbol } => write!(f, "{symbol} is common: compile with -fno-common"),
+            Self::Relocation { section, offset, kind, problem } => {
+                write!(f, "relocation of kind {kind} at {offset:#x} of section {section}: {problem}")
+            }
+            Self::PerCpu { bytes } => write!(f, "no room for {bytes} bytes of per-CPU variables"),
+            Self::Area { part, bytes, why } => {
+                write!(f, "no area of {bytes} bytes for its {part} part: {why}")
+            }
+            Self::Protect(why) => write!(f, "its memory cannot be protected: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for ModuleError<'_> {}

@@ -1,0 +1,325 @@
+//! Loading a module, and what becomes of it.
+
+use super::error::{ModuleError, RelocationProblem};
+use super::file::ModuleFile;
+use super::host::ModuleHost;
+use super::layout::{Group, ModuleLayout, Part, PartLayout, Place};
+use super::relocate::{Relocation, Values};
+use elf::abi;
+use elf::symbol::Symbol;
+use pagewright_addr::{VirtAddr, VirtRange};
+use pagewright_pagetable::{AttrChange, AttrFlags, UnmapError};
+
+/// A part where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Area {
+    start: VirtAddr,
+    layout: PartLayout,
+}
+
+impl Area {
+    fn range(&self) -> VirtRange {
+        VirtRange::from_len(self.start, self.layout.size())
+    }
+
+    fn group(&self, group: Group) -> VirtRange {
+        let (start, end) = self.layout.group(group);
+        VirtRange::from_len(VirtAddr::new(self.start.get() + start), end - start)
+    }
+}
+
+/// A module that is loaded. Dropping it leaves it where it is; [`Self::unload`] gives its areas back.
+#[derive(Debug)]
+#[must_use = "a module that is dropped stays for good"]
+pub struct Module {
+    core: Area,
+    init: Option<Area>,
+    per_cpu: Option<u64>,
+    /// The function that the kernel calls once (`init_module`).
+    pub init_function: Option<VirtAddr>,
+    /// The function that it calls before the module goes (`cleanup_module`).
+    pub exit_function: Option<VirtAddr>,
+    /// Veneers that were made, in core and init.
+    pub veneers: [u32; 2],
+}
+
+/// A module while it is loaded.
+struct Loading<'l, 'f, H> {
+    file: &'l ModuleFile<'f>,
+    layout: &'l ModuleLayout<'l>,
+    host: &'l mut H,
+    core: Area,
+    init: Option<Area>,
+    per_cpu: Option<u64>,
+    veneers: [u32; 2],
+}
+
+impl Module {
+    /// Loads a module: takes areas, fills and relocates them, and protects them.
+    ///
+    /// # Errors
+    /// [`ModuleError`]; the areas were given back then.
+    pub fn load<'f, H: ModuleHost>(
+        file: &ModuleFile<'f>,
+        layout: &ModuleLayout<'_>,
+        host: &mut H,
+    ) -> Result<Self, ModuleError<'f>> {
+        let take = |host: &mut H, part: Part| {
+            let layout = *layout.part(part);
+            let taken = host.alloc(layout.size());
+            taken.map(|start| Area { start, layout }).map_err(|why| ModuleError::Area {
+                part,
+                bytes: layout.size(),
+                why,
+            })
+        };
+        if layout.core.size() == 0 {
+            return Err(ModuleError::Section { section: 0, what: "nothing of the file is to be loaded" });
+        }
+        let core = take(host, Part::Core)?;
+        let init = match layout.init.size() {
+            0 => None,
+            _ => match take(host, Part::Init) {
+                Ok(area) => Some(area),
+                Err(why) => {
+                    host.free(core.start);
+                    return Err(why);
+                }
+            },
+        };
+        let mut loading = Loading { file, layout, host, core, init, per_cpu: None, veneers: [0; 2] };
+        let done = loading.run();
+        let (init_function, exit_function) = match done {
+            Ok(functions) => functions,
+            Err(why) => {
+                loading.give_back();
+                return Err(why);
+            }
+        };
+        let (per_cpu, veneers) = (loading.per_cpu, loading.veneers);
+        Ok(Self { core, init, per_cpu, init_function, exit_function, veneers })
+    }
+
+    /// The address range of a part; `None` if there is none, or none any more.
+    pub fn range(&self, part: Part) -> Option<VirtRange> {
+        match part {
+            Part::Core => Some(self.core.range()),
+            Part::Init => self.init.as_ref().map(Area::range),
+        }
+    }
+
+    /// Where a group of a part lies, if there is any of it.
+    pub fn group(&self, part: Part, group: Group) -> Option<VirtRange> {
+        let area = match part {
+            Part::Core => Some(&self.core),
+            Part::Init => self.init.as_ref(),
+        };
+        area.map(|area| area.group(group)).filter(|range| !range.is_empty())
+    }
+
+    /// Says that the init function has returned, and that the module stays: what is read-only from now on becomes so, and the init part is freed.
+    ///
+    /// # Errors
+    /// [`UnmapError`] if the page tables do not take that; nothing has changed then.
+    pub fn finish_init(&mut self, host: &mut impl ModuleHost) -> Result<(), UnmapError> {
+        let range = self.core.group(Group::ReadOnlyAfterInit);
+        if !range.is_empty() {
+            host.protect(range, &AttrChange::flags(AttrFlags::empty(), AttrFlags::WRITE))?;
+        }
+        if let Some(init) = self.init.take() {
+            host.free(init.start);
+        }
+        self.init_function = None;
+        Ok(())
+    }
+
+    /// Gives its areas back: what is left of init, then the core. Nobody runs in the module or has an address of it.
+    pub fn unload(self, host: &mut impl ModuleHost) {
+        give_back(host, self.init.as_ref(), &self.core, self.per_cpu);
+    }
+}
+
+fn give_back(host: &mut impl ModuleHost, init: Option<&Area>, core: &Area, per_cpu: Option<u64>) {
+    if let Some(init) = init {
+        host.free(init.start);
+    }
+    if let Some(per_cpu) = per_cpu {
+        host.free_per_cpu(per_cpu);
+    }
+    host.free(core.start);
+}
+
+/// A module's init and exit functions.
+type Functions = (Option<VirtAddr>, Option<VirtAddr>);
+
+impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
+    fn give_back(&mut self) {
+        give_back(self.host, self.init.as_ref(), &self.core, self.per_cpu);
+    }
+
+    fn run(&mut self) -> Result<Functions, ModuleError<'f>> {
+        self.fill()?;
+        let file = self.file;
+        file.relocations(|target, relocation| self.relocate(target, relocation))?;
+        let functions = self.functions()?;
+        for area in [Some(self.core), self.init].into_iter().flatten() {
+            self.protect(&area).map_err(ModuleError::Protect)?;
+        }
+        Ok(functions)
+    }
+
+    fn area(&self, part: Part) -> Option<&Area> {
+        match part {
+            Part::Core => Some(&self.core),
+            Part::Init => self.init.as_ref(),
+        }
+    }
+
+    /// The address at which a section lies, as symbols have it.
+    fn address_of(&self, section: usize) -> Option<u64> {
+        match *self.layout.places.get(section)? {
+            Place::Nowhere => None,
+            Place::In(part, _, offset) => Some(self.area(part)?.start.get() + offset),
+            Place::PerCpu => self.per_cpu,
+        }
+    }
+
+    /// Writes the sections' bytes.
+    fn fill(&mut self) -> Result<(), ModuleError<'f>> {
+        for (number, section) in self.file.sections.iter().enumerate() {
+            let Some(&place) = self.layout.places.get(number).filter(|&&place| place != Place::Nowhere)
+            else {
+                continue;
+            };
+            let bytes = self.file.data(number, &section)?;
+            match place {
+                Place::PerCpu if self.per_cpu.is_some() => {
+                    return Err(ModuleError::Section {
+                        section: number,
+                        what: "per-CPU variables, as another one",
+                    });
+                }
+                Place::PerCpu => {
+                    let (size, align) = (section.sh_size, section.sh_addralign.max(1));
+                    let room = self.host.per_cpu(size, align, bytes);
+                    self.per_cpu = Some(room.ok_or(ModuleError::PerCpu { bytes: size })?);
+                }
+                _ => {
+                    if let Some(at) = self.address_of(number).filter(|_| !bytes.is_empty()) {
+                        self.host.write(VirtAddr::new(at), bytes);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The address of a symbol; `None` if it is in a section that is not loaded.
+    fn value_of(&mut self, symbol: &Symbol) -> Result<Option<u64>, ModuleError<'f>> {
+        let name = self.file.symbol_name(symbol);
+        match symbol.st_shndx {
+            abi::SHN_UNDEF if name.is_empty() => Ok(Some(0)),
+            abi::SHN_UNDEF => match self.host.symbol(name) {
+                Some(address) => Ok(Some(address)),
+                None if symbol.st_bind() == abi::STB_WEAK => Ok(Some(0)),
+                None => Err(ModuleError::Undefined { symbol: name }),
+            },
+            abi::SHN_ABS => Ok(Some(symbol.st_value)),
+            abi::SHN_COMMON => Err(ModuleError::Common { symbol: name }),
+            section => Ok(self.address_of(section.into()).map(|at| at.wrapping_add(symbol.st_value))),
+        }
+    }
+
+    fn relocate(&mut self, target: usize, relocation: &Relocation) -> Result<(), ModuleError<'f>> {
+        let Relocation { offset, symbol, kind, addend } = *relocation;
+        let wrong = |problem| ModuleError::Relocation { section: target, offset, kind, problem };
+        let arch = self.file.arch;
+        let Some(&Place::In(part, ..)) = self.layout.places.get(target) else {
+            // Debugging data and the like are not loaded; each CPU's copies are the kernel's to relocate.
+            return match self.layout.places.get(target) {
+                Some(Place::PerCpu) => Err(wrong(RelocationProblem::Outside)),
+                _ => Ok(()),
+            };
+        };
+        let width = arch.width(kind).ok_or_else(|| wrong(RelocationProblem::Unknown))?;
+        if width == 0 {
+            return Ok(());
+        }
+        let size = match self.file.sections.get(target) {
+            Ok(section) if section.sh_type != abi::SHT_NOBITS => section.sh_size,
+            _ => 0,
+        };
+        if offset.checked_add(width as u64).is_none_or(|end| end > size) {
+            return Err(wrong(RelocationProblem::Outside));
+        }
+        let found = self.file.symbol(symbol).ok_or_else(|| wrong(RelocationProblem::Symbol))?;
+        let value = self.value_of(&found)?.ok_or_else(|| wrong(RelocationProblem::Symbol))?;
+        let place = self.address_of(target).ok_or_else(|| wrong(RelocationProblem::Outside))? + offset;
+        let mut bytes = [0; 8];
+        self.host.read(VirtAddr::new(place), &mut bytes[..width]);
+        let word = u64::from_le_bytes(bytes);
+        let values = Values { place, symbol: value, addend };
+        let patched = match arch.patch(kind, word, &values) {
+            Err(RelocationProblem::Range { .. }) if arch.is_branch(kind) => {
+                let (to, addend) = arch.branch_target(word, &values);
+                let veneer = self.veneer(part, to).map_err(wrong)?;
+                arch.patch(kind, word, &Values { symbol: veneer, addend: Some(addend), ..values })
+            }
+            done => done,
+        };
+        let patched = patched.map_err(wrong)?.to_le_bytes();
+        self.host.write(VirtAddr::new(place), &patched[..width]);
+        Ok(())
+    }
+
+    /// The address of the veneer that leads to a target: one that is there, or a new one.
+    fn veneer(&mut self, part: Part, to: u64) -> Result<u64, RelocationProblem> {
+        let arch = self.file.arch;
+        let bytes = arch.veneer() as usize;
+        let wanted = arch.veneer_to(to);
+        let area = *self.area(part).ok_or(RelocationProblem::Outside)?;
+        let first = area.start.get() + area.layout.veneers;
+        let used = self.veneers[part as usize];
+        let address = |n: u32| first + u64::from(n) * arch.veneer();
+        for n in 0..used {
+            let mut found = [0; 16];
+            self.host.read(VirtAddr::new(address(n)), &mut found[..bytes]);
+            if found == wanted {
+                return Ok(address(n));
+            }
+        }
+        if used >= area.layout.veneer_room {
+            return Err(RelocationProblem::Veneers { room: area.layout.veneer_room });
+        }
+        self.host.write(VirtAddr::new(address(used)), &wanted[..bytes]);
+        self.veneers[part as usize] += 1;
+        Ok(address(used))
+    }
+
+    fn functions(&mut self) -> Result<Functions, ModuleError<'f>> {
+        let (mut init, mut exit) = (None, None);
+        let file = self.file;
+        for symbol in file.symbols().skip(1).filter(|symbol| symbol.st_shndx != abi::SHN_UNDEF) {
+            let found = match file.symbol_name(&symbol) {
+                "init_module" => &mut init,
+                "cleanup_module" => &mut exit,
+                _ => continue,
+            };
+            *found = self.value_of(&symbol)?.map(VirtAddr::new);
+        }
+        Ok((init, exit))
+    }
+
+    /// Text becomes executable and read-only, read-only data read-only.
+    fn protect(&mut self, area: &Area) -> Result<(), UnmapError> {
+        let (text, data) = (area.group(Group::Text), area.group(Group::ReadOnly));
+        if !text.is_empty() {
+            self.host.sync(text);
+            self.host.protect(text, &AttrChange::flags(AttrFlags::EXEC, AttrFlags::WRITE))?;
+        }
+        if !data.is_empty() {
+            self.host.protect(data, &AttrChange::flags(AttrFlags::empty(), AttrFlags::WRITE))?;
+        }
+        Ok(())
+    }
+}

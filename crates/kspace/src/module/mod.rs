@@ -1,0 +1,34 @@
+//! Modules: relocatable ELF files laid out in the kernel's address space, relocated, protected, and freed again.
+//!
+//! [`ModuleFile`] reads the file and nothing else; [`ModuleLayout`] says where each of its sections will lie; [`Module::load`] takes areas from a
+//! [`ModuleHost`], fills and relocates them, and makes text executable and read-only. The kernel then calls the module's init function and says
+//! [`Module::finish_init`], which frees what is needed once only.
+//!
+//! # Layout
+//! Two areas, one for good (*core*) and one for sections whose names begin with `.init`. In each, every group begins at a page of its own:
+//! ```text
+//! text [veneers] | read-only data | read-only after init | data
+//! ```
+//! so that text is never writable and data never executable once the module is loaded.
+//!
+//! # Veneers
+//! A branch on arm64 and arm reaches 128 and 32 MiB. What is farther is reached through a veneer (a *PLT entry*) behind the text: room for
+//! one for each symbol that branches could lead to outside of their area is taken with the layout, so that a module may also lie where the kernel's own
+//! text is out of reach ([`OnVmalloc`] takes areas from vmalloc's region when the modules' is full).
+//!
+//! The file comes from outside: nothing in it makes this panic, and after an error no area is left. Sources: System V ABI, chapters 4 and 5 (object files); the
+//! processors' supplements (x86-64 psABI, "ELF for the Arm 64-bit Architecture", "ELF for the Arm Architecture") for relocations.
+
+mod error;
+mod file;
+mod host;
+mod layout;
+mod load;
+mod relocate;
+
+pub use error::{ModuleError, RelocationProblem};
+pub use file::{Modinfo, ModuleFile};
+pub use host::{CodeMemory, ModuleHost, OnVmalloc};
+pub use layout::{Group, ModuleLayout, Part, PartLayout, Place};
+pub use load::Module;
+pub use relocate::ModuleArch;

@@ -1,0 +1,128 @@
+//! Modules to load, and a kernel that is nothing but memory to load them into.
+
+pub mod elf;
+
+use elf::{ALLOC, EXEC, Elf, UNDEFINED, WRITE};
+use pagewright_addr::{VirtAddr, VirtRange};
+use pagewright_kspace::areas::{AreaError, Wanted};
+use pagewright_kspace::module::{CodeMemory, ModuleArch, ModuleHost};
+use pagewright_kspace::vmalloc::VmallocError;
+use pagewright_pagetable::{AttrChange, UnmapError};
+
+/// The processor that a file says it is for; x86_64 if it is none that is known.
+pub fn machine_of(file: &[u8]) -> ModuleArch {
+    let known = [ModuleArch::Arm64, ModuleArch::Arm];
+    let said = file.get(18..20).map_or(0, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
+    known.into_iter().find(|arch| arch.e_machine() == said).unwrap_or(ModuleArch::X86_64)
+}
+
+/// A branch to a symbol, a pointer, and an address in code: instruction and relocations by number.
+fn kinds(arch: ModuleArch) -> (u32, u32, [u8; 4]) {
+    match arch {
+        // call: PLT32; 64.
+        ModuleArch::X86_64 => (4, 1, [0; 4]),
+        // bl: CALL26; ABS64.
+        ModuleArch::Arm64 => (283, 257, 0x9400_0000_u32.to_le_bytes()),
+        // bl, with the distance that it is reckoned from: CALL; ABS32.
+        ModuleArch::Arm => (28, 2, 0xebff_fffe_u32.to_le_bytes()),
+    }
+}
+
+/// A module with a section of each kind. Its text begins with two branches to the kernel's `helper`, its data has pointers to its own text and to `helper`.
+pub fn sample(arch: ModuleArch) -> Elf {
+    let (branch, pointer, instruction) = kinds(arch);
+    let addend = if arch == ModuleArch::X86_64 { -4 } else { 0 };
+    let mut elf = Elf::new(arch);
+    let text = elf.section(".text", ALLOC | EXEC, 16, &instruction.repeat(8));
+    elf.section(".comment", 0, 1, b"not loaded");
+    elf.section(".modinfo", ALLOC, 1, b"license=MIT\0name=first\0nothing\0depends=\0");
+    elf.section(".rodata", ALLOC, 8, b"constants");
+    let data = elf.section(".data", ALLOC | WRITE, 8, &[0; 32]);
+    elf.section(".data..ro_after_init", ALLOC | WRITE, 8, &[0x77; 8]);
+    elf.zeroes(".bss", ALLOC | WRITE, 64, 10_000);
+    let init = elf.section(".init.text", ALLOC | EXEC, 16, &instruction.repeat(4));
+    elf.section(".init.data", ALLOC | WRITE, 8, &[0x33; 16]);
+    let helper = elf.symbol("helper", UNDEFINED, 0);
+    let own = elf.symbol("cleanup_module", text, 16);
+    let first = elf.symbol("init_module", init, 4);
+    let weak = elf.weak("not_there");
+    elf.relocate(text, 0, helper, branch, addend);
+    elf.relocate(text, 4, helper, branch, addend);
+    elf.relocate(init, 0, helper, branch, addend);
+    elf.relocate(init, 8, own, branch, addend);
+    elf.relocate(data, 0, own, pointer, 0);
+    elf.relocate(data, 8, helper, pointer, 0);
+    elf.relocate(data, 16, weak, pointer, 0);
+    elf.relocate(data, 24, first, pointer, 0);
+    elf
+}
+
+/// Memory from an address on, in which every symbol of the kernel is one function 200 MiB before. Nothing is protected.
+#[derive(Debug)]
+pub struct FlatKernel {
+    base: u64,
+    bytes: Vec<u8>,
+    most: u64,
+}
+
+impl FlatKernel {
+    /// Memory where such a kernel's modules lie, of at most so many bytes.
+    pub fn new(arch: ModuleArch, most: u64) -> Self {
+        let base = match arch {
+            ModuleArch::X86_64 => 0xffff_ffff_c000_0000,
+            ModuleArch::Arm64 => 0xffff_8000_0000_0000,
+            ModuleArch::Arm => 0xbf00_0000,
+        };
+        Self { base, bytes: Vec::new(), most }
+    }
+
+    fn at(&mut self, at: VirtAddr, len: usize) -> &mut [u8] {
+        let start = (at.get() - self.base) as usize;
+        &mut self.bytes[start..start + len]
+    }
+}
+
+impl CodeMemory for FlatKernel {
+    fn read(&mut self, at: VirtAddr, into: &mut [u8]) {
+        let len = into.len();
+        into.copy_from_slice(self.at(at, len));
+    }
+
+    fn write(&mut self, at: VirtAddr, bytes: &[u8]) {
+        self.at(at, bytes.len()).copy_from_slice(bytes);
+    }
+
+    fn sync(&mut self, _: VirtRange) {}
+}
+
+impl ModuleHost for FlatKernel {
+    fn page(&self) -> u64 {
+        4096
+    }
+
+    fn alloc(&mut self, bytes: u64) -> Result<VirtAddr, VmallocError> {
+        let used = self.bytes.len() as u64;
+        let range = VirtRange::from_len(VirtAddr::new(self.base), self.most);
+        if bytes > self.most - used {
+            let wanted = Wanted { size: bytes, align: 4096, within: range };
+            let why = AreaError::NoGap { wanted, largest: self.most - used };
+            return Err(VmallocError::Space { region: "modules", range, why });
+        }
+        self.bytes.resize((used + bytes) as usize, 0);
+        Ok(VirtAddr::new(self.base + used))
+    }
+
+    fn free(&mut self, _: VirtAddr) {}
+
+    fn protect(&mut self, _: VirtRange, _: &AttrChange) -> Result<(), UnmapError> {
+        Ok(())
+    }
+
+    fn symbol(&mut self, _: &str) -> Option<u64> {
+        Some(self.base - (200 << 20))
+    }
+
+    fn per_cpu(&mut self, _: u64, _: u64, _: &[u8]) -> Option<u64> {
+        Some(self.base - (199 << 20))
+    }
+}
