@@ -2,4 +2,5 @@
 
 mod caches;
 mod highmem;
+mod ioremap;
 mod world;

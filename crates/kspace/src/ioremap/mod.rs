@@ -1,0 +1,205 @@
+//! Devices' registers and memory in the kernel's address space.
+//!
+//! [`Ioremap`] maps physical addresses into areas of vmalloc space: as a device's, with writes gathered, cached, or not posted, as far as the architecture
+//! has it ([`IoKind`]). The kernel's RAM is refused, since it is mapped already and must not be mapped in two ways at once; only where it is asked for
+//! as the linear map has it, its address there is the answer. What a board mapped from the start ([`Ioremap::iotable_init`]) is found again instead of
+//! mapped once more. [`PciIo`] maps I/O ports into the window that is kept for them, and [`Ioremap::take_over`] moves what early boot left mapped.
+
+mod attr;
+mod error;
+mod handover;
+mod pci;
+mod statics;
+
+pub use attr::IoKind;
+pub use error::IoremapError;
+pub use handover::HandOverError;
+pub use pci::{PciIo, PciIoError};
+pub use statics::{MapDesc, StaticMaps};
+
+use crate::highmem::Linear;
+use crate::resource::{Intersects, ResourceFlags, Resources};
+use crate::vmalloc::{PhysMapping, VfreeError, VmContext, VmFlags, Vmalloc};
+use core::fmt;
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
+use pagewright_firmware::Arch;
+use pagewright_pagetable::{Format, Level, TableMemory};
+use pagewright_platform::Mutex;
+
+/// Which physical addresses are the kernel's RAM.
+pub trait RamMap {
+    /// Whether any byte of `range` is.
+    fn has_ram(&self, range: PhysRange) -> bool;
+}
+
+impl RamMap for Mutex<Resources<'_, '_>> {
+    fn has_ram(&self, range: PhysRange) -> bool {
+        self.lock().region_intersects(range, ResourceFlags::SYSTEM_RAM) != Intersects::Disjoint
+    }
+}
+
+/// What a kernel needs to know to map devices.
+#[derive(Clone, Copy, Debug)]
+pub struct IoFacts {
+    /// Its architecture.
+    pub arch: Arch,
+    /// The last physical address that it can map.
+    pub last_phys: PhysAddr,
+    /// What it maps permanently.
+    pub linear: Linear,
+}
+
+/// The mappings of devices of one kernel.
+pub struct Ioremap<'i, 'v, 'a, F: Format, M: TableMemory> {
+    vmalloc: &'i Vmalloc<'v, 'a, F, M>,
+    facts: IoFacts,
+    ram: &'i (dyn RamMap + Sync),
+    statics: Mutex<StaticMaps<'i>>,
+}
+
+impl<F: Format, M: TableMemory> fmt::Debug for Ioremap<'_, '_, '_, F, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ioremap").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
+    /// In this region, with room for as many static maps as `statics` has.
+    pub fn new(
+        vmalloc: &'i Vmalloc<'v, 'a, F, M>,
+        facts: IoFacts,
+        ram: &'i (dyn RamMap + Sync),
+        statics: StaticMaps<'i>,
+    ) -> Self {
+        Self { vmalloc, facts, ram, statics: Mutex::new(statics) }
+    }
+
+    const PAGE: u64 = F::SHAPE.page_bytes();
+
+    /// Maps `size` bytes at `phys`, which need not be aligned, as registers of a device, and returns the address of the first (`ioremap`).
+    ///
+    /// # Errors
+    /// [`IoremapError`]; nothing was changed then.
+    #[track_caller]
+    pub fn ioremap<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        phys: PhysAddr,
+        size: u64,
+    ) -> Result<VirtAddr, IoremapError> {
+        self.ioremap_kind(on, phys, size, IoKind::Device)
+    }
+
+    /// The same with writes gathered (`ioremap_wc`): frame buffers.
+    ///
+    /// # Errors
+    /// As for [`Self::ioremap`].
+    #[track_caller]
+    pub fn ioremap_wc<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        phys: PhysAddr,
+        size: u64,
+    ) -> Result<VirtAddr, IoremapError> {
+        self.ioremap_kind(on, phys, size, IoKind::WriteCombine)
+    }
+
+    /// The same, cached (`ioremap_cache`).
+    ///
+    /// # Errors
+    /// As for [`Self::ioremap`].
+    #[track_caller]
+    pub fn ioremap_cache<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        phys: PhysAddr,
+        size: u64,
+    ) -> Result<VirtAddr, IoremapError> {
+        self.ioremap_kind(on, phys, size, IoKind::Cached)
+    }
+
+    /// The same with writes that are acknowledged by the device only (`ioremap_np`).
+    ///
+    /// # Errors
+    /// As for [`Self::ioremap`]; [`IoremapError::Kind`] where the architecture has nothing like it.
+    #[track_caller]
+    pub fn ioremap_np<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        phys: PhysAddr,
+        size: u64,
+    ) -> Result<VirtAddr, IoremapError> {
+        self.ioremap_kind(on, phys, size, IoKind::NonPosted)
+    }
+
+    /// The same in any way.
+    ///
+    /// # Errors
+    /// As for [`Self::ioremap`].
+    #[track_caller]
+    pub fn ioremap_kind<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        phys: PhysAddr,
+        size: u64,
+        kind: IoKind,
+    ) -> Result<VirtAddr, IoremapError> {
+        let too_far = IoremapError::Size { phys, size };
+        let last =
+            phys.checked_add(size.wrapping_sub(1)).filter(|last| size > 0 && *last <= self.facts.last_phys);
+        let last = last.ok_or(too_far)?;
+        let memory = kind.memory(self.facts.arch).ok_or(IoremapError::Kind(kind))?;
+        let start = phys.align_down(Self::PAGE);
+        let end = last.get().checked_add(1).and_then(|end| end.checked_next_multiple_of(Self::PAGE));
+        let end = PhysAddr::new(end.ok_or(too_far)?);
+        let offset = phys.get() - start.get();
+        if let Some(at) = self.statics.lock().find(phys, size, kind) {
+            return Ok(at);
+        }
+        if self.ram.has_ram(PhysRange::new(start, end)) {
+            let both = self.facts.linear.address(start).zip(self.facts.linear.address(last));
+            return match both {
+                Some((at, _)) if kind == IoKind::Cached => Ok(VirtAddr::new(at.get() + offset)),
+                _ => Err(IoremapError::Ram(PhysRange::new(start, end))),
+            };
+        }
+        let size = end.get() - start.get();
+        let mapping = PhysMapping {
+            align: self.align(size),
+            max_leaf: self.max_leaf(),
+            ..PhysMapping::io(start, size, self.vmalloc.config().attr.with_memory(memory))
+        };
+        let at = self.vmalloc.map_phys(on, &mapping).map_err(IoremapError::Area)?;
+        Ok(VirtAddr::new(at.get() + offset))
+    }
+
+    /// Areas of devices are aligned to their size, so that blocks fit, up to IOREMAP_MAX_ORDER.
+    fn align(&self, size: u64) -> u64 {
+        let most: u64 = match self.facts.arch {
+            Arch::Arm => 1 << 24,
+            Arch::I386 => F::SHAPE.level(Level::PMD).bytes(),
+            Arch::Arm64 | Arch::X86_64 => 1 << 30,
+        };
+        size.checked_next_power_of_two().map_or(most, |align| align.clamp(Self::PAGE, most))
+    }
+
+    /// Blocks are used where kernels do (`ioremap_huge_init`); on arm several processors would have to be told of a section.
+    const fn max_leaf(&self) -> Level {
+        match self.facts.arch {
+            Arch::Arm => Level::PTE,
+            Arch::I386 => Level::PMD,
+            Arch::Arm64 | Arch::X86_64 => Level::PUD,
+        }
+    }
+
+    /// Takes a mapping away (`iounmap`). Static maps and low memory stay.
+    ///
+    /// # Errors
+    /// As for [`Vmalloc::vunmap`].
+    pub fn iounmap<C: VmContext<'a>>(&self, on: &mut C, at: VirtAddr) -> Result<(), VfreeError> {
+        if self.facts.linear.phys(at).is_some() || self.statics.lock().at(at).is_some() {
+            return Ok(());
+        }
+        self.vmalloc.remove(on, at.align_down(Self::PAGE), VmFlags::IOREMAP).map(|_| ())
+    }
+}
