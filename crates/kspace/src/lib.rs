@@ -3,7 +3,7 @@
 //! A [`Layout`] is the whole virtual map of a kernel as a plain value, computed from its configuration and version and
 //! from a few facts of the machine ([`Facts`]). A [`Fixmap`] numbers the addresses that are known at compile time;
 //! [`EarlyIoremap`] hands out the temporary ones among them. [`areas`] keeps what of a region is in use by which area;
-//! [`vmalloc`] maps pages there that need not lie together, [`ioremap`] devices, [`highmem`] RAM that has no address of its own; [`dcache`] knows which data caches
+//! [`vmalloc`] maps pages there that need not lie together, [`ioremap`] devices, [`stacks`] kernel stacks, [`highmem`] RAM that has no address of its own; [`dcache`] knows which data caches
 //! alias and what is flushed then. Nothing here keeps state in globals, and page tables are
 //! reached through a cursor of `pagewright-pagetable`.
 //!
@@ -34,6 +34,7 @@ pub mod ioremap;
 pub mod layout;
 pub mod module;
 pub mod resource;
+pub mod stacks;
 mod version;
 pub mod vmalloc;
 

@@ -3,4 +3,5 @@
 mod caches;
 mod highmem;
 mod ioremap;
+mod stacks;
 mod world;

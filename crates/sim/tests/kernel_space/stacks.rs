@@ -1,0 +1,178 @@
+//! Kernel stacks: guards, the caches of CPUs, and nothing left behind.
+
+use crate::world::PAGE;
+use pagewright_addr::{VirtAddr, VirtRange};
+use pagewright_firmware::config::{Flavour, KernelConfig};
+use pagewright_kspace::stacks::{StackCache, StackError, StackShape, Stacks};
+use pagewright_kspace::vmalloc::VmFlags;
+use pagewright_kspace::{Facts, Kind, Layout};
+use pagewright_pagetable::Format;
+use pagewright_pagetable::format::FormatKind;
+use pagewright_pagetable::format::arm::short::ArmShort;
+use pagewright_pagetable::format::arm64::Arm64Page4kVa48;
+use pagewright_pagetable::format::x86::X86Level4;
+use pagewright_sim::PhysMemory;
+use pagewright_sim::mmu::{Access, AccessError, FaultKind, Strictness};
+use pagewright_sim::pages::PlainMachine;
+use pagewright_sim::vmalloc::{HostedVmalloc, VmallocMachine, with_vmalloc};
+
+type Made<'s, 'v, 'a, F> = Stacks<'s, 'v, 'a, F, &'v PhysMemory>;
+
+fn kernel<F: Format>(
+    kind: FormatKind,
+    flavour: Flavour,
+    format: F,
+    test: impl for<'v, 'a> FnOnce(&HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>, &Made<'_, 'v, 'a, F>, StackShape),
+) {
+    let config = KernelConfig::debian(flavour);
+    let mut facts = Facts::new(config);
+    facts.wide = false;
+    let machine = VmallocMachine {
+        plain: PlainMachine::new(16 << 8, 2),
+        kind,
+        range: Layout::of(&facts).unwrap().get(Kind::Vmalloc).unwrap(),
+        config: |config| config.pools = false,
+        areas: 1 << 8,
+        strictness: Strictness::STRICT,
+    };
+    let shape = StackShape::of(config.arch, PAGE);
+    with_vmalloc(&machine, format, |m| {
+        let caches = [StackCache::new(), StackCache::new()];
+        let stacks = Stacks::new(&m.vmalloc, shape, &caches);
+        let gaps = m.vmalloc.gaps();
+        test(m, &stacks, shape);
+        m.on_cpu(0, |on| {
+            (0..2).for_each(|cpu| _ = stacks.free_vm_stack_cache(on, cpu));
+            m.vmalloc.give_all_back(on);
+        });
+        assert_eq!((m.vmalloc.gaps(), m.vmalloc.nr_pages()), (gaps, 0));
+        assert_eq!(m.vmalloc.validate(), Ok(()));
+        m.mmu.check().unwrap();
+    });
+}
+
+macro_rules! on_three_kernels {
+    ($test:expr) => {{
+        kernel(FormatKind::X86Level4, Flavour::Amd64, X86Level4::default(), $test);
+        kernel(FormatKind::Arm64Page4kVa48, Flavour::Arm64, Arm64Page4kVa48::default(), $test);
+        kernel(FormatKind::ArmShort, Flavour::Armmp, ArmShort::default(), $test);
+    }};
+}
+
+#[test]
+fn running_over_either_end_of_a_stack_faults() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        stacks: &Made<'_, 'v, 'a, F>,
+        shape: StackShape,
+    ) {
+        m.on_cpu(0, |on| {
+            let memory = m.mmu.memory_of(0);
+            let made: Vec<_> = (0..3).map(|_| stacks.alloc(on, &memory).unwrap()).collect();
+            for stack in &made {
+                assert!(stack.range().start.is_aligned(shape.align) && stack.range().len == shape.bytes);
+                m.mmu.store(0, stack.range().start, false, &[1]).unwrap();
+                m.mmu.store(0, VirtAddr::new(stack.top().get() - 1), false, &[1]).unwrap();
+                let below = VirtAddr::new(stack.range().start.get() - 1);
+                assert!(stack.guard().contains(below));
+                for beyond in [below, stack.guard().start, stack.top()] {
+                    match m.mmu.access(0, beyond, Access::WRITE) {
+                        Err(AccessError::Fault(fault)) => assert_eq!(fault.kind, FaultKind::Translation),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            for stack in made {
+                stacks.free(on, stack).unwrap();
+            }
+        });
+    }
+    on_three_kernels!(test);
+}
+
+#[test]
+fn two_stacks_of_tasks_that_ended_are_kept_and_come_back_zeroed() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        stacks: &Made<'_, 'v, 'a, F>,
+        shape: StackShape,
+    ) {
+        m.on_cpu(1, |on| {
+            let memory = m.mmu.memory_of(1);
+            let made: Vec<_> = (0..3).map(|_| stacks.alloc(on, &memory).unwrap()).collect();
+            let at: Vec<_> = made.iter().map(|s| s.range().start).collect();
+            let pages = m.vmalloc.nr_pages();
+            assert_eq!(pages, 3 * shape.bytes / PAGE);
+            for stack in made {
+                m.mmu.store(1, stack.range().start, false, &[7; 64]).unwrap();
+                stacks.free(on, stack).unwrap();
+            }
+            assert_eq!(m.vmalloc.nr_pages(), 2 * shape.bytes / PAGE);
+            let again: Vec<_> = (0..2).map(|_| stacks.alloc(on, &memory).unwrap()).collect();
+            for (stack, at) in again.iter().zip(&at) {
+                assert_eq!(stack.range().start, *at);
+                let mut bytes = vec![1; shape.bytes as usize];
+                m.mmu.load(1, *at, false, &mut bytes).unwrap();
+                assert!(bytes.iter().all(|b| *b == 0));
+            }
+            for stack in again {
+                stacks.free(on, stack).unwrap();
+            }
+            // The other CPU has none of them.
+            assert_eq!(stacks.free_vm_stack_cache(on, 0), 0);
+            assert_eq!(stacks.free_vm_stack_cache(on, 1), 2);
+            assert_eq!(m.vmalloc.nr_pages(), 0);
+        });
+    }
+    on_three_kernels!(test);
+}
+
+/// A static map has no guard page: a stack right above it would grow into it.
+#[test]
+fn no_stack_lies_right_above_an_area_without_a_guard() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        stacks: &Made<'_, 'v, 'a, F>,
+        shape: StackShape,
+    ) {
+        m.on_cpu(0, |on| {
+            let start = m.vmalloc.range().start;
+            let below = VirtRange { start, len: shape.align - start.get() % shape.align };
+            let area =
+                m.vmalloc.add_vm_area(on, below, pagewright_addr::PhysAddr::ZERO, VmFlags::IOREMAP).unwrap();
+            let stack = stacks.alloc(on, &m.mmu.memory_of(0)).unwrap();
+            assert!(stack.guard().start.get() > below.last().get());
+            stacks.free(on, stack).unwrap();
+            m.vmalloc.remove(on, area.addr, VmFlags::empty()).unwrap();
+        });
+    }
+    on_three_kernels!(test);
+}
+
+#[test]
+fn when_pages_run_out_there_is_no_stack_and_nothing_is_lost() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        stacks: &Made<'_, 'v, 'a, F>,
+        shape: StackShape,
+    ) {
+        m.on_cpu(0, |on| {
+            let memory = m.mmu.memory_of(0);
+            // More areas than there is memory for, so either pages or addresses end.
+            let mut made = Vec::new();
+            let why = loop {
+                match stacks.alloc(on, &memory) {
+                    Ok(stack) => made.push(stack),
+                    Err(why) => break why,
+                }
+            };
+            assert!(matches!(why, StackError::Area(_)), "{why}");
+            assert!(!made.is_empty());
+            assert_eq!(m.vmalloc.nr_pages(), made.len() as u64 * shape.bytes / PAGE);
+            for stack in made {
+                stacks.free(on, stack).unwrap();
+            }
+        });
+    }
+    on_three_kernels!(test);
+}
