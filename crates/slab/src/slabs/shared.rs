@@ -202,7 +202,8 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         }
         // Random order: a random first one, and steps that lead through all.
         let mut number = (random % u64::from(objects)) as u32;
-        let (places, stride) = (info.places, info.stride);
+        // In a slab that is smaller for want of a block, the step may be more than it has objects.
+        let (places, stride) = (info.places, info.stride % objects);
         let mut step = || {
             let offset = places.offset_of(number);
             number += stride;
