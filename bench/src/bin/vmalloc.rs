@@ -4,11 +4,16 @@
 //! their tables, the flush (one for as many areas as wait, to a TLB that is not there) and freeing the pages after it are in the figures;
 //! the software MMU is not. `beside` has 20,000 areas of one to seven pages beside it, `lowest` no pools: each area as low as it can lie, as 6.1 does.
 
-use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_bench::table::{Loop, show};
+use pagewright_firmware::Arch;
+use pagewright_kspace::highmem::Linear;
+use pagewright_kspace::ioremap::{IoFacts, Ioremap, StaticMaps};
+use pagewright_kspace::resource::{Resource, ResourceFlags, ResourceNode, Resources};
 use pagewright_kspace::vmalloc::{OnPages, VmContext, VmCpu, VmSection, VmSlot, Vmalloc, VmallocConfig};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_pagetable::{Attr, AttrFlags, NotLive, Tables};
+use pagewright_platform::Mutex;
 use pagewright_sim::pages::{PlainMachine, with_plain_machine};
 use pagewright_sim::{EntryWidth, PhysMemory};
 use pagewright_zone::alloc::NoHooks;
@@ -34,7 +39,7 @@ const fn areas(bytes: u64, others: u64, pools: bool, row: Loop) -> Areas {
     Areas { bytes, others, pools, row }
 }
 
-const LOOPS: [Areas; 9] = [
+const LOOPS: [Areas; 10] = [
     areas(4096, 0, true, Loop::new("4k", "measured_pairs", 40_000, 750, 0)),
     areas(64 << 10, 0, true, Loop::new("64k", "measured_pairs", 10_000, 2500, 0)),
     areas(1 << 20, 0, true, Loop::new("1m", "measured_pairs", 1000, 25_000, 0)),
@@ -44,6 +49,7 @@ const LOOPS: [Areas; 9] = [
     areas(4096, 0, false, Loop::new("4k-lowest", "measured_pairs", 40_000, 0, 0)),
     areas(4096, 20_000, false, Loop::new("4k-lowest-beside", "measured_pairs", 40_000, 0, 0)),
     areas(4096, 0, true, Loop::new("ram", "measured_ram", 40_000, 0, 0)),
+    areas(4096, 0, true, Loop::new("ioremap", "measured_ioremap", 40_000, 900, 0)),
 ];
 
 type Region<'v, 'a> = Vmalloc<'v, 'a, X86Level4, &'v PhysMemory>;
@@ -67,11 +73,32 @@ fn measured_ram<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pairs:
     }
 }
 
+/// A tree with the machine's RAM in it, which every mapping is compared with.
+#[inline(never)]
+fn measured_ioremap<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pairs: u64) {
+    let all = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(1 << 46));
+    let mut nodes = [ResourceNode::EMPTY; 4];
+    let Some(mut resources) = Resources::new(all, &mut nodes) else { return };
+    let range = PhysRange::from_len(PhysAddr::new(0x4000_0000), 1 << 30);
+    let ram = Resource { range, name: "System RAM", flags: ResourceFlags::SYSTEM_RAM };
+    let _ = resources.insert_resource(ram);
+    let resources = Mutex::new(resources);
+    let linear = Linear { start: range.start, end: range.end, base: VirtAddr::new(0xffff_8880_0000_0000) };
+    let facts = IoFacts { arch: Arch::X86_64, last_phys: PhysAddr::new((1 << 46) - 1), linear };
+    let mut statics = [None; 4];
+    let io = Ioremap::new(region, facts, &resources, StaticMaps::new(&mut statics));
+    for _ in 0..pairs {
+        if let Ok(at) = io.ioremap(on, black_box(PhysAddr::new(0xfed0_0000)), 4096) {
+            let _ = black_box(io.iounmap(on, black_box(at)));
+        }
+    }
+}
+
 fn run(which: &Areas) -> f64 {
     let frames = 1 << 18;
     let plain = PlainMachine::new(frames, 1);
     let ram = [(0x1000_0000, 1 << 20), (0x4000_0000, frames << 12)]
-        .map(|(start, len)| pagewright_addr::PhysRange::from_len(PhysAddr::new(start), len));
+        .map(|(start, len)| PhysRange::from_len(PhysAddr::new(start), len));
     let memory = PhysMemory::new(ram, EntryWidth::Bits64);
     let tables = Tables::new(X86Level4::default(), &memory, PhysAddr::new(0x1000_0000));
     let cpus = [VmCpu::new()];
@@ -98,6 +125,8 @@ fn run(which: &Areas) -> f64 {
             let start = Instant::now();
             if which.row.name == "ram" {
                 measured_ram(&region, on, which.row.pairs);
+            } else if which.row.name == "ioremap" {
+                measured_ioremap(&region, on, which.row.pairs);
             } else {
                 measured_pairs(&region, on, which.bytes, which.row.pairs);
             }
