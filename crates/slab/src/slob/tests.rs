@@ -58,10 +58,12 @@ fn what_cannot_be_a_block_is_not_followed() {
     for byte in 0..4 {
         for value in (0..=255).step_by(if cfg!(miri) { 85 } else { 1 }) {
             let mut memory = std::boxed::Box::new(Memory([0; 65536]));
-            let page = page(&mut memory, 4096);
+            let start = memory.0.as_mut_ptr();
+            // SAFETY: as in `page`.
+            let page = unsafe { Page::new(start, 4096) };
             let (_, first) = page.take(page.clear(), fit(2048, 8, 0)).unwrap().unwrap();
             // SAFETY: inside the page's memory.
-            unsafe { memory.0.as_mut_ptr().add(2048 + byte).write(value) };
+            unsafe { start.add(2048 + byte).write(value) };
             // 1024 units, and the page's end: 0x0400 and 0x0800, in the host's order of bytes.
             let own = [1024_i16.to_ne_bytes(), 2048_i16.to_ne_bytes()].concat()[byte] == value;
             if own {
@@ -99,7 +101,12 @@ fn parts_of_the_word_do_not_touch_each_other() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 1 } else { 300 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 1 } else { 300 },
+        // Where files are out of reach.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn blocks_are_taken_first_fit_and_nothing_is_lost(
