@@ -15,7 +15,7 @@ struct Source {
 
 const ATOMIC: (&str, &str) = ("core::sync::atomic", "loom::sync::atomic");
 
-const SOURCES: [Source; 3] = [
+const SOURCES: [Source; 4] = [
     Source {
         path: "../../crates/platform/src/spin.rs",
         name: "spin.rs",
@@ -56,6 +56,24 @@ const SOURCES: [Source; 3] = [
             ("pub const fn new()", "pub fn new()"),
             ("static NEVER_QUIET: Attention = Attention { word: AtomicU32::new(1 << 31) };", ""),
             ("pub(super) const NEVER_QUIET: &'static Self = &NEVER_QUIET;", ""),
+        ],
+    },
+    Source {
+        path: "../../crates/platform/src/grace.rs",
+        name: "grace.rs",
+        replace: &[
+            ATOMIC,
+            // Interrupt handlers are not modelled, so nothing of a thread's own needs to be kept in order for it.
+            (
+                "use loom::sync::atomic::{AtomicU32, AtomicU64, compiler_fence, fence};",
+                "use loom::sync::atomic::{AtomicU32, AtomicU64, fence};\nconst fn compiler_fence(_: core::sync::atomic::Ordering) {}",
+            ),
+            ("pub const fn new() -> Self {", "pub fn new() -> Self {"),
+            (
+                "pub const fn new(readers: &'r [Reader]) -> Self {",
+                "pub fn new(readers: &'r [Reader]) -> Self {",
+            ),
+            ("#[cfg(test)]\nmod tests;\n", ""),
         ],
     },
     Source { path: "../../crates/page/src/counts.rs", name: "counts.rs", replace: &[ATOMIC] },

@@ -8,6 +8,7 @@
 //! | `Spin` | two holders at once; a holder that does not see what the last one wrote |
 //! | `Attention` | a request that is lost, or answered twice |
 //! | references of a page | a count that does not add up; a reference that is taken while the page changes hands |
+//! | grace periods | a reader that looks at what was taken back after a grace period that waited for it |
 #![cfg(loom)]
 
 #[allow(unreachable_pub, dead_code, missing_docs)]
@@ -21,6 +22,11 @@ mod attention {
 #[allow(unreachable_pub, dead_code)]
 mod counts {
     include!(concat!(env!("OUT_DIR"), "/counts.rs"));
+}
+
+#[allow(unreachable_pub, dead_code, rustdoc::broken_intra_doc_links)]
+mod grace {
+    include!(concat!(env!("OUT_DIR"), "/grace.rs"));
 }
 
 #[cfg(test)]

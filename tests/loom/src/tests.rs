@@ -2,6 +2,7 @@
 
 use crate::attention::{Attention, Reasons};
 use crate::counts;
+use crate::grace::{GracePeriods, Reader, Readers};
 use crate::spin::Spin;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -151,4 +152,56 @@ fn a_page_changes_hands_only_while_nobody_else_refers_to_it() {
         assert!(had || seen.is_some(), "one of them had it");
         assert_eq!(counts.load(SeqCst), u64::from(!had), "no reference is lost");
     });
+}
+
+/// Two things, of which one is shown; a reader, and a writer that shows the other and takes the first back once it may.
+fn read_and_take_back(online: bool) {
+    bounded(3, move || {
+        let readers: &'static [Reader] = Box::leak(Box::new([Reader::new()]));
+        let shared = Arc::new((
+            Readers::new(readers),
+            AtomicU64::new(0),
+            [UnsafeCell::new(1_u32), UnsafeCell::new(1)],
+        ));
+        let reader = thread::spawn({
+            let shared = shared.clone();
+            move || {
+                let (readers, shown, things) = &*shared;
+                // SAFETY: only this thread uses the number.
+                let here = unsafe { readers.here(0) }.unwrap();
+                if online {
+                    here.online();
+                }
+                let section = here.read_lock();
+                let at = shown.load(Relaxed) as usize;
+                // SAFETY: loom says so if the writer is at it too.
+                assert_eq!(things[at].with(|thing| unsafe { *thing }), 1, "taken back");
+                drop(section);
+                here.quiescent();
+                if online {
+                    here.offline();
+                }
+            }
+        });
+        let (all, shown, things) = &*shared;
+        shown.store(1, Relaxed);
+        let period = all.begin();
+        // Whoever finds that it is not over goes on with something else.
+        if all.is_over(period) {
+            // SAFETY: loom says so if the reader looks at it.
+            things[0].with_mut(|thing| unsafe { *thing = 0 });
+        }
+        reader.join().unwrap();
+        assert!(all.is_over(period), "all have left");
+    });
+}
+
+#[test]
+fn nothing_is_taken_back_while_a_section_that_may_have_found_it_is_open() {
+    read_and_take_back(false);
+}
+
+#[test]
+fn nothing_is_taken_back_before_a_processor_that_may_have_found_it_was_quiescent() {
+    read_and_take_back(true);
 }
