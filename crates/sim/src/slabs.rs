@@ -8,7 +8,7 @@ use pagewright::slab::{SlabSetup, StartSlabsError};
 use pagewright::{Boot, CpuRoom};
 use pagewright_addr::{NodeId, PageShift};
 use pagewright_page::{FrameIdx, PageMap};
-use pagewright_platform::{Carve, Mutex, NoInterrupts};
+use pagewright_platform::{Carve, Mutex, NoInterrupts, Reader, ReaderHere, Readers};
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::slabs::{NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot};
@@ -69,6 +69,8 @@ pub struct HostedSlabs<'p, 'k, 'x, 'm, 's, 'a, H> {
     pub slabs: Slabs<'k, 'a, NoInterrupts, LinearRam>,
     /// The page allocator below.
     pub pages: &'p Pages<'x, 'm, 's, 'a, H>,
+    /// Who reads objects that keep their type, one for each CPU.
+    pub readers: &'k Readers<'k>,
     cpus: &'k [SlabCpu<'k>],
     nodes: &'k [NodeId],
 }
@@ -85,6 +87,18 @@ impl<'k, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, '_, '_, 'a, H> {
             // here alone; the handle cannot leave this thread, and `Pages` orders what one thread does before what the next does.
             let here = unsafe { self.cpus[cpu].here() };
             f(&SlabContext::new(here, self.nodes[cpu], &pages))
+        })
+    }
+
+    /// The same for one that reads objects without a lock.
+    ///
+    /// # Panics
+    /// As for [`Self::on_cpu`].
+    pub fn reading<R>(&self, cpu: usize, f: impl FnOnce(&SlabContext<'_, 'k, 'a>, ReaderHere<'_>) -> R) -> R {
+        self.on_cpu(cpu, |cx| {
+            // SAFETY: as for the CPU's own slabs: nobody else is this CPU while the closure runs, and the handle cannot leave this thread.
+            let here = unsafe { self.readers.here(cpu) };
+            f(cx, here.expect("a reader for each CPU"))
         })
     }
 }
@@ -111,9 +125,12 @@ pub fn with_booted_slabs<'s, 'a, H: Hooks, R>(
     let setup = SlabSetup { caches, reports, ..SlabSetup::new(map, memory, NoInterrupts, 0x5eed) };
     let service = boot.kmem_cache_init(setup, Carve::of(&mut shared), rooms);
     let mut service = service.map_err(HostedSlabsError::Start)?;
+    let readers: Vec<Reader> = pages.nodes().iter().map(|_| Reader::new()).collect();
+    let readers = Readers::new(&readers);
+    service.slabs.set_grace_periods(&readers);
     service.init_late();
     let cpus = service.cpus();
-    Ok(then(&HostedSlabs { slabs: service.slabs, pages, cpus, nodes: pages.nodes() }))
+    Ok(then(&HostedSlabs { slabs: service.slabs, pages, readers: &readers, cpus, nodes: pages.nodes() }))
 }
 
 /// Why a hosted machine has no slabs.
@@ -154,6 +171,8 @@ pub fn with_slabs<H: Hooks, R>(
     let mut rows: Vec<Vec<Row>> = nodes.iter().map(|_| (0..caches).map(|_| Row::new()).collect()).collect();
     let cpus: Vec<SlabCpu<'_>> =
         rows.iter_mut().enumerate().map(|(cpu, rows)| SlabCpu::new(rows, 0x5eed + cpu as u64)).collect();
+    let readers: Vec<Reader> = nodes.iter().map(|_| Reader::new()).collect();
+    let readers = Readers::new(&readers);
     let space = SlabSpace { slots: &slots, lists: &lists, cpus: &cpus };
     let slub = Slub { word: size_of::<usize>() as u32, ..Slub::new(nodes.len() as u32) };
     let mut slabs = Slabs::new(*pages.base.map(), memory, NoInterrupts, slub, space, reports, 0x5eed)
@@ -169,5 +188,6 @@ pub fn with_slabs<H: Hooks, R>(
         slabs.create_kmalloc_caches(&classes).expect("places for kmalloc's caches");
         slabs.init_late();
     }
-    then(&HostedSlabs { slabs, pages, cpus: &cpus, nodes })
+    slabs.set_grace_periods(&readers);
+    then(&HostedSlabs { slabs, pages, readers: &readers, cpus: &cpus, nodes })
 }

@@ -11,6 +11,7 @@ mod misuse;
 mod model;
 mod slab;
 mod threads;
+mod typesafe;
 mod watched;
 
 use designs::{end, on_design};

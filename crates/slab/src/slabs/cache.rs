@@ -245,6 +245,8 @@ pub struct Slot<T = Info> {
     pub(crate) attached: AtomicU32,
     /// Whether it is about to be destroyed: processors give up their rows.
     pub(crate) closing: AtomicU32,
+    /// How many slabs wait for readers.
+    pub(crate) deferred: AtomicU32,
     info: UnsafeCell<MaybeUninit<T>>,
 }
 
@@ -260,6 +262,7 @@ impl<T> Slot<T> {
             generation: AtomicU32::new(0),
             attached: AtomicU32::new(0),
             closing: AtomicU32::new(0),
+            deferred: AtomicU32::new(0),
             info: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }

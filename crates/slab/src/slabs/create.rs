@@ -24,8 +24,6 @@ pub enum Destroyed {
 const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT.union(CacheFlags::CACHE_DMA).union(CacheFlags::ACCOUNT);
 /// Caches with these are never merged (SLAB_NEVER_MERGE).
 const APART: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU).union(CacheFlags::KMALLOC);
-/// What there is no mechanism for yet.
-const UNSUPPORTED: CacheFlags = CacheFlags::TYPESAFE_BY_RCU;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Makes a cache (`kmem_cache_create_usercopy`), or finds one whose objects do as well: of the same kind, nowhere a word larger, as aligned,
@@ -71,10 +69,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if u64::from(first) + u64::from(len) > spec.object.size {
             return Err(CreateError::Usercopy { first, len });
         }
-        let unsupported = spec.object.flags & UNSUPPORTED;
-        if !unsupported.is_empty() {
-            return Err(CreateError::Unsupported(unsupported));
-        }
+        self.allows(spec.object.flags)?;
         let geometry = self.slub.geometry(&spec.object)?;
         let _quiet = self.quiet();
         let mut registry = self.registry.lock();
@@ -138,7 +133,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// Gives everything back that a cache has free: this processor's objects, and all empty slabs (`kmem_cache_shrink`). Other
-    /// processors are asked, and do their part with their next operation. Returns whether the cache has slabs yet.
+    /// processors are asked, and do their part with their next operation. Returns whether the cache has slabs yet, besides those that wait for
+    /// readers.
     pub fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
         if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, cache.index());
@@ -209,6 +205,11 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         slot.closing.store(0, Relaxed);
         if left > 0 {
             return Err(self.in_use(cache));
+        }
+        self.release_deferred(cx);
+        let slabs = Self::waits(slot);
+        if slabs > 0 {
+            return Err(DestroyError::Readers { slabs });
         }
         let _quiet = self.quiet();
         let _registry = self.registry.lock();

@@ -122,6 +122,11 @@ pub enum DestroyError {
         /// How many processors.
         cpus: u32,
     },
+    /// No object is in use, but readers may look at objects yet: ask again when they have left. Nothing has changed.
+    Readers {
+        /// How many slabs wait for them.
+        slabs: u32,
+    },
     /// It was destroyed before.
     Stale,
 }
@@ -134,6 +139,7 @@ impl fmt::Display for DestroyError {
                 write!(f, "{objects} objects are still in use, one of them at {first:#x}")
             }
             Self::Retry { cpus } => write!(f, "{cpus} processors hold objects of the cache"),
+            Self::Readers { slabs } => write!(f, "{slabs} slabs of the cache wait for readers"),
             Self::Stale => f.write_str("the cache was destroyed before"),
         }
     }

@@ -17,6 +17,7 @@
 //!   the page metadata (`word`), all behind the lock of the cache's slabs on that node.
 //! - A **slab** is in its node's list of partial slabs (something is free) or of full ones; between a step's beginning and end in none. More
 //!   than `min_partial` partial slabs are not kept once they are empty.
+//! - Slabs of caches whose objects keep their type wait for readers before their pages go ([`Slabs::set_grace_periods`]).
 //! - A slab's **pages** are deposited in the page map under the cache's handle ([`PageMap::deposit_slab`]): the map gives
 //!   them back to no other owner, and any address in them tells whose they are.
 //!
@@ -34,6 +35,7 @@ pub mod cache;
 pub mod cpu;
 mod create;
 pub mod debug;
+mod deferred;
 mod error;
 mod kmalloc;
 pub(crate) mod node;
@@ -64,7 +66,7 @@ use crate::slub::Slub;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use pagewright_page::PageMap;
-use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
+use pagewright_platform::{GracePeriods, Interrupts, Mutex, WithoutInterrupts};
 use pagewright_zone::Gfp;
 
 /// What creating and destroying caches changes.
@@ -97,6 +99,10 @@ pub struct Slabs<'k, 'a, I, M> {
     pub(crate) asked: AtomicU32,
     pub(crate) fail_at: AtomicU32,
     pub(crate) found: AtomicU64,
+    /// Who knows when readers have left, if there are any.
+    pub(crate) grace: Option<&'k dyn GracePeriods>,
+    /// Slabs that wait for them; nothing else is locked inside.
+    pub(crate) deferred: Mutex<deferred::Deferred>,
     /// Places in the code that used watched caches; the innermost of all locks.
     pub(crate) sites: Mutex<debug::Sites>,
     /// How many records of users were made.
@@ -150,6 +156,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             asked: AtomicU32::new(0),
             fail_at: AtomicU32::new(0),
             found: AtomicU64::new(0),
+            grace: None,
+            deferred: Mutex::new(deferred::Deferred::new()),
             sites: Mutex::new(debug::Sites::new()),
             recorded: AtomicUsize::new(0),
         };

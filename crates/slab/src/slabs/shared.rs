@@ -348,6 +348,10 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         mut word: SlabWord,
         empty: &mut Option<FrameIdx>,
     ) {
+        if word.listed() == Listed::Nowhere {
+            // It was given up and waits for readers; what came back had been freed before, and was refused.
+            return;
+        }
         if word.first_free().is_some() {
             word = lists.relist(&self.map, slab.head, word, Listed::Partial);
         }
@@ -371,22 +375,5 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         self.set_word(slab, word);
         self.map.set_next(slab.head, *empty);
         *empty = Some(slab.head);
-    }
-
-    /// Gives the pages of a chain of slabs back.
-    pub(crate) fn discard(&self, cx: &SlabContext<'_, '_, 'a>, cache: CacheId, mut empty: Option<FrameIdx>) {
-        let watched = self.info(cache).filter(|info| info.is_watched());
-        while let Some(head) = empty {
-            empty = self.map.next(head);
-            self.map.set_next(head, None);
-            if let Some(info) = watched {
-                self.check_last(info, head);
-            }
-            self.map.set_data(head, 0);
-            let owner = self.map.owner(head);
-            debug_assert!(CacheId::of_home(owner) == cache, "the caller's slabs");
-            let frames = self.map.withdraw_slab(head, owner);
-            cx.pages.free(frames);
-        }
     }
 }

@@ -260,6 +260,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Does what others asked of this processor (`flush_all_cpus_locked`'s part); harmless at any time.
     pub fn poll(&self, cx: &SlabContext<'_, 'k, 'a>) {
         self.answer(cx);
+        self.reap(cx);
     }
 
     /// Gives this processor's free objects of all caches back to their slabs, and its rooms (a processor that goes offline).
