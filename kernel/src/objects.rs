@@ -12,7 +12,7 @@ use pagewright::slab::{SlabService, SlabSetup};
 use pagewright::{Boot, CpuRoom};
 use pagewright_addr::Order;
 use pagewright_hot::ImageSlabs;
-use pagewright_platform::Carve;
+use pagewright_platform::{Carve, Reader, Readers};
 use pagewright_slab::memory::PagesFor;
 use pagewright_slab::{DirectMemory, Global, HeapOn, SlabContext};
 
@@ -20,6 +20,11 @@ use pagewright_slab::{DirectMemory, Global, HeapOn, SlabContext};
 const CACHES: usize = 16;
 /// What secrets begin with. An image has no source of randomness.
 const SEED: u64 = 0x0005_1ab5_eed0;
+
+static SLOTS: [Reader; MAX_CPUS] = [const { Reader::new() }; MAX_CPUS];
+/// The processors as readers of what is shown without a lock. A timer's interrupt outside of read sections is a quiescent state; a processor without a
+/// timer announces its sections.
+pub static READERS: Readers<'static> = Readers::new(&SLOTS);
 
 /// The slabs with their processors.
 pub struct Objects<'p> {
@@ -55,6 +60,7 @@ impl<'p> Objects<'p> {
         let setup = SlabSetup { caches: CACHES, ..SlabSetup::new(map, memory, Masking, SEED) };
         let service = boot.kmem_cache_init(setup, shared, rooms.into_iter());
         let mut service = service.map_err(|_| "their caches do not fit this machine")?;
+        service.slabs.set_grace_periods(&READERS);
         service.init_late();
         Ok(Self { service, pages })
     }

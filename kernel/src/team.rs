@@ -1,6 +1,7 @@
 //! The processors that run: how they come, what they do together, what their timers' handlers do.
 
 use crate::console::{Console, line};
+use crate::objects::READERS;
 use crate::pages::Pages;
 use crate::percpu::CpuLocal;
 use crate::stack::STACKS;
@@ -133,7 +134,17 @@ impl Handlers {
 
     /// A timer's interrupt on the processor with this data: its handler takes a page and gives it back. Nothing in it waits for the code
     /// that it interrupted: that masks interrupts while it has a zone's lock, and lists in use are passed by.
-    pub fn tick(&self, local: &CpuLocal) {
+    ///
+    /// If it interrupts no read section, its processor holds nothing that others may take back.
+    ///
+    /// # Safety
+    /// The data is that of the processor that this runs on.
+    pub unsafe fn tick(&self, local: &CpuLocal) {
+        // SAFETY: this processor's number, as the caller says; the handler returns before what it interrupted goes on.
+        if let Some(here) = local.cpu().and_then(|cpu| unsafe { READERS.here(cpu as usize) }) {
+            here.online();
+            here.quiescent();
+        }
         local.tick(self.pages().is_some_and(Pages::touch));
     }
 }

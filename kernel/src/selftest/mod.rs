@@ -12,6 +12,7 @@ mod percpu;
 mod smp;
 mod space;
 mod tables;
+mod typesafe;
 mod wx;
 
 use crate::console::line;
@@ -63,7 +64,7 @@ impl fmt::Debug for Subject<'_> {
 type Test = fn(&Subject<'_>) -> Result<Note, Note>;
 
 /// All tests by name.
-const TESTS: [(&str, Test); 11] = [
+const TESTS: [(&str, Test); 12] = [
     ("buddy", buddy::run),
     ("exhaust", exhaust::run),
     ("space", space::run),
@@ -73,6 +74,7 @@ const TESTS: [(&str, Test); 11] = [
     ("dynamic", percpu::run),
     ("kmalloc", objects::kmalloc),
     ("heap", objects::heap),
+    ("typesafe", typesafe::run),
     ("smp", smp::stress),
     ("shootdown", smp::shootdown),
 ];

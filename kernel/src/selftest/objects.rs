@@ -54,7 +54,7 @@ impl Piece {
 }
 
 /// Gives everything back that slabs hold, and says whether every page is there.
-fn all_back(subject: &Subject<'_>, before: &census::Census) -> Result<(), Note> {
+pub(super) fn all_back(subject: &Subject<'_>, before: &census::Census) -> Result<(), Note> {
     let objects = subject.objects;
     subject.pages.without_handlers(|| subject.metal.on_each_cpu(&|_| objects.flush()));
     match objects.shrink() {

@@ -104,7 +104,8 @@ pub(crate) fn interrupt() {
         if number == gic::VIRTUAL_TIMER {
             cpu::start_timer((cpu::frequency() / HZ).max(1));
             if let Some(local) = local() {
-                HANDLERS.tick(local);
+                // SAFETY: `local` is of this processor.
+                unsafe { HANDLERS.tick(local) };
             }
         }
         gic::end(number);

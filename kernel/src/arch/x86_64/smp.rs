@@ -89,7 +89,8 @@ pub(super) fn interrupt(vector: u8) -> bool {
     match vector {
         apic::TIMER => {
             if let Some(local) = local() {
-                HANDLERS.tick(local);
+                // SAFETY: `local` is of this processor.
+                unsafe { HANDLERS.tick(local) };
             }
         }
         apic::FLUSH => {
