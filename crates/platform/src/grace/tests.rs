@@ -78,7 +78,7 @@ fn nobody_reads_what_was_taken_back_after_a_grace_period() {
     let readers = Readers::new(&all);
     let values: Vec<AtomicU64> = (0..8).map(|_| AtomicU64::new(1)).collect();
     let shown = AtomicPtr::new((&raw const values[0]).cast_mut());
-    let rounds = if cfg!(miri) { 10 } else { 1000 };
+    let rounds = if cfg!(miri) { 10 } else { 200 };
     let done = AtomicU64::new(0);
     thread::scope(|scope| {
         for cpu in 0..3 {
