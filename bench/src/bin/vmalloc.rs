@@ -12,13 +12,14 @@ use pagewright_kspace::ioremap::{IoFacts, Ioremap, StaticMaps};
 use pagewright_kspace::resource::{Resource, ResourceFlags, ResourceNode, Resources};
 use pagewright_kspace::vmalloc::{OnPages, VmContext, VmCpu, VmSection, VmSlot, Vmalloc, VmallocConfig};
 use pagewright_pagetable::format::x86::X86Level4;
-use pagewright_pagetable::{Attr, AttrFlags, NotLive, Tables};
+use pagewright_pagetable::{Attr, AttrFlags, NotLive, TableMemory, Tables};
 use pagewright_platform::Mutex;
 use pagewright_sim::pages::{PlainMachine, with_plain_machine};
-use pagewright_sim::{EntryWidth, PhysMemory};
 use pagewright_zone::alloc::NoHooks;
+use std::cell::OnceCell;
 use std::error::Error;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Instant;
 
 /// A loop, with its area's bytes, how many others there are, and whether there are pools.
@@ -52,7 +53,29 @@ const LOOPS: [Areas; 10] = [
     areas(4096, 0, true, Loop::new("ioremap", "measured_ioremap", 40_000, 900, 0)),
 ];
 
-type Region<'v, 'a> = Vmalloc<'v, 'a, X86Level4, &'v PhysMemory>;
+/// Page tables' memory, a box for each page that is one: found by its number, as behind a direct map.
+struct Boxes(Vec<OnceCell<Box<[AtomicU64; 512]>>>);
+
+impl Boxes {
+    const BASE: u64 = 0x4000_0000 >> 12;
+}
+
+impl TableMemory for Boxes {
+    fn words32(&self, _: PhysAddr, _: usize) -> Option<&[AtomicU32]> {
+        None
+    }
+
+    #[inline]
+    fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
+        let page = (at.get() >> 12).wrapping_sub(Self::BASE);
+        let words = self.0.get(usize::try_from(page).ok()?)?;
+        let words = words.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 512]));
+        let first = (at.get() % 4096 / 8) as usize;
+        words.get(first..first + count)
+    }
+}
+
+type Region<'v, 'a> = Vmalloc<'v, 'a, X86Level4, &'v Boxes>;
 
 #[inline(never)]
 fn measured_pairs<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, bytes: u64, pairs: u64) {
@@ -101,6 +124,9 @@ fn run(which: &Areas) -> f64 {
         .map(|(start, len)| PhysRange::from_len(PhysAddr::new(start), len));
     let memory = PhysMemory::new(ram, EntryWidth::Bits64);
     let tables = Tables::new(X86Level4::default(), &memory, PhysAddr::new(0x1000_0000));
+    // The last is the root's, behind what the page allocator has.
+    let memory = Boxes((0..=frames).map(|_| OnceCell::new()).collect());
+    let tables = Tables::new(X86Level4::default(), &memory, PhysAddr::new((Boxes::BASE + frames) << 12));
     let cpus = [VmCpu::new()];
     let mut nodes = vec![Default::default(); 1 << 16];
     let slots: Vec<VmSlot> = (0..1 << 16).map(|_| VmSlot::new()).collect();

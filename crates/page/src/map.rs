@@ -18,12 +18,14 @@ mod buddies;
 mod compound;
 mod error;
 mod node;
+mod run;
 mod slab;
 mod validate;
 
 pub use buddies::Joining;
 pub use error::MapError;
 pub use node::Node;
+pub use run::DepositedList;
 pub use validate::MapViolation;
 
 use crate::{

@@ -41,6 +41,21 @@ pub struct PendingFlush<W: Word> {
     damage: Option<Damage>,
 }
 
+impl<W: Word> Default for PendingFlush<W> {
+    /// Of no change.
+    fn default() -> Self {
+        Self::nothing()
+    }
+}
+
+/// Single pages that were taken out and not flushed: what is added to a [`PendingFlush`].
+#[must_use = "stale translations stay in use until this is added to what is flushed"]
+#[derive(Debug)]
+pub struct PagesFlush {
+    pub(crate) range: VirtRange,
+    pub(crate) page_bytes: u64,
+}
+
 impl<W: Word> PendingFlush<W> {
     pub(crate) const fn nothing() -> Self {
         Self { scope: None, tables: Chain::new(), damage: None }
@@ -63,6 +78,12 @@ impl<W: Word> PendingFlush<W> {
     /// How many emptied tables wait for the flush.
     pub fn tables(&self) -> u64 {
         self.tables.len()
+    }
+
+    /// Adds pages that were taken out by [`crate::Cursor::unmap_pages_in`] of the same tree.
+    #[inline]
+    pub fn add_pages(&mut self, pages: PagesFlush) {
+        self.add(pages.range, Level::PTE, pages.page_bytes);
     }
 
     /// Notes that leaves of `level` in `range` were changed.

@@ -4,6 +4,7 @@
 //! They are reserved together; after that nothing can fail. The second pass fills. New tables are filled before the entry
 //! that leads to them is published.
 
+mod known;
 mod pages;
 
 use crate::attr::{Attr, TableLimits};
@@ -14,6 +15,7 @@ use crate::memory::{TableMemory, TableSource};
 use crate::shape::Level;
 use crate::tables::{Cursor, Node};
 use crate::word::Word;
+pub use known::{LeafTable, PageWords};
 use pages::Pages;
 use pagewright_addr::{PhysAddr, VirtRange};
 

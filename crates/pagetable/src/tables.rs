@@ -227,6 +227,13 @@ impl<F: Format, M: TableMemory> Tables<F, M> {
         self.open(below, first_entry).ok_or(damage)
     }
 
+    /// A table of the lowest level.
+    #[inline]
+    pub(crate) fn open_lowest(&self, first_entry: PhysAddr) -> Option<Node<'_, F>> {
+        self.open(Level::PTE, first_entry)
+    }
+
+    #[inline]
     fn open(&self, level: Level, first_entry: PhysAddr) -> Option<Node<'_, F>> {
         let (page, first) = self.format.locate(level, first_entry);
         let words = F::Word::words(&self.memory, page, self.format.page_words(level))?;

@@ -10,12 +10,12 @@ use core::cell::RefCell;
 use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{NodeId, Order, PhysAddr, VirtAddr, VirtRange};
-use pagewright_page::{FrameIdx, Frames, OwnerHandle, Use};
-use pagewright_pagetable::{Attr, Format, TableMemory};
+use pagewright_page::{DepositedList, Frames, OwnerHandle, Use};
+use pagewright_pagetable::{Attr, Format, LeafTable, TableMemory};
 use pagewright_zone::Gfp;
 
-/// Pages that are asked for at a time.
-const BATCH: usize = 64;
+/// Pages that are asked for at a time: two batches of a CPU's lists as they usually are, so that none passes through those.
+const BATCH: usize = 126;
 
 /// What an area is to be (`__vmalloc_node_range`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,14 +73,6 @@ impl VmRequest {
     pub const fn aligned(self, align: u64) -> Self {
         Self { align, ..self }
     }
-}
-
-/// The blocks that an area has got.
-pub(super) struct Got {
-    pub(super) first: Option<FrameIdx>,
-    last: Option<FrameIdx>,
-    pages: u64,
-    highest: PhysAddr,
 }
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
@@ -188,13 +180,17 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         };
         let usable = VirtRange { start: taken.range.start, len: pages * Self::PAGE };
         let attr = request.attr.unwrap_or(self.config.attr);
-        if let Err(why) = self.map_chain(on, usable, attr, &got) {
-            self.free_got(on, &taken, &got);
-            self.give_back(&taken);
-            return Err(why);
+        match self.map_chain(on, usable, attr, &taken, &got) {
+            Ok(table) => {
+                self.open(&Taken { table, ..taken }, request, caller, &got, Order::ZERO);
+                Ok(usable.start)
+            }
+            Err(why) => {
+                self.free_got(on, &taken, &got);
+                self.give_back(&taken);
+                Err(why)
+            }
         }
-        self.open(&taken, request, caller, &got, Order::ZERO);
-        Ok(taken.range.start)
     }
 
     /// The area is its caller's from here on.
@@ -203,11 +199,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         taken: &Taken<'v>,
         request: &VmRequest,
         caller: &'static Location<'static>,
-        got: &Got,
+        got: &DepositedList,
         order: Order,
     ) {
         self.pages.fetch_add(got.pages, Relaxed);
-        *taken.slot.0.lock() = Record {
+        *taken.slot.record.lock() = Record {
             life: Life::Live,
             flags: request.flags | VmFlags::ALLOC,
             range: taken.range,
@@ -215,6 +211,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             first: got.first,
             order: order.get(),
             generation: taken.generation,
+            table: taken.table,
             slack: (got.pages * Self::PAGE).saturating_sub(request.size).min(Self::PAGE - 1) as u16,
             caller: Some(caller),
             ..Record::default()
@@ -233,50 +230,70 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         request: &VmRequest,
         pages: u64,
         order: Order,
-    ) -> Result<Got, VmallocError> {
-        let mut gfp = request.gfp;
-        if !gfp.intersects(Gfp::DMA | Gfp::DMA32) {
-            gfp |= Gfp::HIGHMEM;
+    ) -> Result<DepositedList, VmallocError> {
+        if pages == 1 {
+            return self.fill_one(on, taken, request);
         }
+        match pages {
+            ..=16 => self.fill_through(on, taken, request, pages, order, &mut [const { None }; 16]),
+            _ => self.fill_through(on, taken, request, pages, order, &mut [const { None }; BATCH]),
+        }
+    }
+
+    /// A single page.
+    #[inline]
+    fn fill_one<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        taken: &Taken<'v>,
+        request: &VmRequest,
+    ) -> Result<DepositedList, VmallocError> {
+        let page = on
+            .alloc(request.node, gfp_of(request), Order::ZERO)
+            .map_err(|why| VmallocError::Pages { needed: 1, got: 0, why })?;
+        let idx = self.map.deposit(page, Use::Kernel, Self::owner(taken));
+        self.map.set_next(idx, None);
+        Ok(DepositedList { first: Some(idx), last: Some(idx), pages: 1, top: idx.get() })
+    }
+
+    /// The same by way of some slots.
+    #[inline]
+    fn fill_through<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        taken: &Taken<'v>,
+        request: &VmRequest,
+        pages: u64,
+        order: Order,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> Result<DepositedList, VmallocError> {
+        let gfp = gfp_of(request);
         let owner = Self::owner(taken);
-        let mut got = Got { first: None, last: None, pages: 0, highest: PhysAddr::ZERO };
-        let mut batch = [const { None }; BATCH];
+        let mut got = DepositedList::default();
         while got.pages < pages {
-            let left = (pages - got.pages).min(BATCH as u64) as usize;
+            let left = (pages - got.pages).min(slots.len() as u64) as usize;
             let mut found = 0;
             if order == Order::ZERO && left > 1 {
-                found = on.alloc_bulk(request.node, gfp, &mut batch[..left]);
+                found = on.alloc_bulk(request.node, gfp, &mut slots[..left]);
             }
             if found == 0 {
                 match on.alloc(request.node, gfp, order) {
-                    Ok(frames) => batch[0] = Some(frames),
+                    Ok(frames) => slots[0] = Some(frames),
                     Err(why) => {
+                        self.map.end_list(&got);
                         self.free_got(on, taken, &got);
                         return Err(VmallocError::Pages { needed: pages, got: got.pages, why });
                     }
                 }
                 found = 1;
             }
-            for frames in batch[..found].iter_mut().filter_map(Option::take) {
-                self.add(&mut got, frames, owner);
-            }
+            self.map.deposit_list(&mut slots[..found], Use::Kernel, owner, &mut got);
         }
+        self.map.end_list(&got);
         Ok(got)
     }
 
-    #[inline]
-    fn add(&self, got: &mut Got, frames: Frames<'a>, owner: OwnerHandle) {
-        got.pages += frames.len();
-        let idx = self.map.deposit(frames, Use::Kernel, owner);
-        got.highest = got.highest.max(self.map.pfn(idx).phys(self.shift()));
-        match got.last.replace(idx) {
-            None => got.first = Some(idx),
-            Some(before) => self.map.set_next(before, Some(idx)),
-        }
-        self.map.set_next(idx, None);
-    }
-
-    fn free_got<C: VmContext<'a>>(&self, on: &mut C, taken: &Taken<'v>, got: &Got) {
+    fn free_got<C: VmContext<'a>>(&self, on: &mut C, taken: &Taken<'v>, got: &DepositedList) {
         on.free(Blocks { map: self.map, at: got.first, owner: Self::owner(taken) });
     }
 
@@ -286,15 +303,33 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         on: &mut C,
         range: VirtRange,
         attr: Attr,
-        got: &Got,
-    ) -> Result<(), VmallocError> {
+        taken: &Taken<'v>,
+        got: &DepositedList,
+    ) -> Result<Option<LeafTable>, VmallocError> {
         let mut at = got.first;
+        // What was plugged in later may lie above all that there was.
+        let highest = match &self.words {
+            Some(words) if u64::from(got.top) < self.frames => words.highest(),
+            _ => core::iter::successors(at, |idx| self.map.next(*idx))
+                .map(|idx| self.phys_of(idx))
+                .max()
+                .unwrap_or(PhysAddr::ZERO),
+        };
         let mut next = || {
             let Some(idx) = at else { return PhysAddr::ZERO };
             at = self.map.next(idx);
-            self.map.pfn(idx).phys(self.shift())
+            self.phys_of(idx)
         };
-        self.map_each(on, range, attr, got.highest, &mut next)
+        if let (Some(table), Some(words)) = (taken.table, &self.words)
+            && words.attr() == attr
+            && u64::from(got.top) < self.frames
+        {
+            let mut part = self.cursor.apart(range).map_err(VmallocError::Tables)?;
+            part.map_pages_in(table, range, words, next).map_err(VmallocError::Map)?;
+            return Ok(taken.table);
+        }
+        self.map_each(on, range, attr, highest, &mut next)?;
+        Ok(taken.table.or_else(|| self.cursor.leaf_table(taken.range)))
     }
 
     /// Maps pages that `next` names, none above `highest`.
@@ -311,5 +346,14 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let mut source = Shared { on: &shared, map: self.map, shift: self.shift() };
         part.map_pages(range, attr, highest, &mut source, next).map_err(VmallocError::Map)?;
         Ok(())
+    }
+}
+
+/// How pages are allocated: high memory will do, unless a zone is named.
+#[inline]
+fn gfp_of(request: &VmRequest) -> Gfp {
+    match request.gfp.intersects(Gfp::DMA | Gfp::DMA32) {
+        true => request.gfp,
+        false => request.gfp | Gfp::HIGHMEM,
     }
 }

@@ -4,8 +4,10 @@ use super::VmFlags;
 use crate::areas::{AreaId, Node};
 use core::fmt;
 use core::panic::Location;
+use core::sync::atomic::AtomicU32;
 use pagewright_addr::{Order, PhysAddr, VirtAddr, VirtRange};
 use pagewright_page::{FrameIdx, OwnerHandle};
+use pagewright_pagetable::LeafTable;
 use pagewright_platform::Mutex;
 
 /// Sections at most.
@@ -58,6 +60,8 @@ pub(super) struct Record {
     /// Bytes of its last page that nobody asked for.
     pub(super) slack: u16,
     pub(super) phys: PhysAddr,
+    /// The one table that all of it is in. It stays until the addresses are given back.
+    pub(super) table: Option<LeafTable>,
     pub(super) caller: Option<&'static Location<'static>>,
 }
 
@@ -115,13 +119,18 @@ impl VmArea {
 }
 
 /// Memory for what is known of one area.
-#[derive(Default)]
-pub struct VmSlot(pub(super) Mutex<Record>);
+pub struct VmSlot {
+    pub(super) record: Mutex<Record>,
+    /// The first area of the bucket that this slot also is.
+    pub(super) head: AtomicU32,
+    /// The next area in the bucket that this one is in.
+    pub(super) link: AtomicU32,
+}
 
 impl VmSlot {
     /// An unused one.
     pub const fn new() -> Self {
-        Self(Mutex::new(Record {
+        let record = Record {
             life: Life::Free,
             flags: VmFlags::empty(),
             range: VirtRange { start: VirtAddr::ZERO, len: 0 },
@@ -135,8 +144,16 @@ impl VmSlot {
             home: 0,
             slack: 0,
             phys: PhysAddr::ZERO,
+            table: None,
             caller: None,
-        }))
+        };
+        Self { record: Mutex::new(record), head: AtomicU32::new(NONE), link: AtomicU32::new(NONE) }
+    }
+}
+
+impl Default for VmSlot {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) struct Own<'v, W: Word> {
     /// Blocks of `vm_map_ram` in which something is free.
     pub(super) blocks: u32,
     /// What has to be flushed for them.
-    pending: Option<PendingFlush<W>>,
+    pub(super) pending: Option<PendingFlush<W>>,
     pub(super) slots: Option<Slots<'v>>,
 }
 
@@ -66,7 +66,7 @@ impl<'v, W: Word> Own<'v, W> {
         }
         let number = *head;
         let slot = self.slots.as_ref()?.get(number);
-        *head = slot.0.lock().next;
+        *head = slot.record.lock().next;
         self.ready_pages -= pages;
         Some((number, slot))
     }
@@ -87,7 +87,7 @@ impl<'v, W: Word> Own<'v, W> {
         let mut all = NONE;
         for head in &mut self.ready {
             while *head != NONE {
-                let mut record = slots.get(*head).0.lock();
+                let mut record = slots.get(*head).record.lock();
                 let next = record.next;
                 record.next = all;
                 drop(record);
@@ -129,7 +129,7 @@ impl<'v, W: Word> Own<'v, W> {
         let slots = self.slots?;
         let (mut number, mut before) = (self.blocks, NONE);
         while number != NONE {
-            let mut record = slots.get(number).0.lock();
+            let mut record = slots.get(number).record.lock();
             if u64::from(record.free) >= pages {
                 let all = record.range.len / page;
                 let at = record.range.start.get() + (all - u64::from(record.free)) * page;
@@ -139,7 +139,7 @@ impl<'v, W: Word> Own<'v, W> {
                 if full && before == NONE {
                     self.blocks = next;
                 } else if full {
-                    slots.get(before).0.lock().next = next;
+                    slots.get(before).record.lock().next = next;
                 }
                 return Some(VirtAddr::new(at));
             }

@@ -6,7 +6,7 @@ use super::{VfreeError, VmArea, VmContext, VmFlags, Vmalloc};
 use crate::areas::AreaId;
 use core::cell::RefCell;
 use core::sync::atomic::Ordering::Relaxed;
-use pagewright_addr::VirtAddr;
+use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
 use pagewright_pagetable::{Format, PendingFlush, TableMemory};
 
@@ -48,10 +48,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if !addr.is_aligned(Self::PAGE) {
             return Err(VfreeError::Unaligned(addr));
         }
-        let (area, slot) = self.find(addr).ok_or(VfreeError::Nonexistent(addr))?;
-        let mut record = slot.0.lock();
-        let fits = kinds.is_empty() || record.flags.intersects(kinds);
-        if record.life != Life::Live || record.range.start != addr || !fits {
+        let (area, slot, mut record) = self.live_at(addr).ok_or(VfreeError::Nonexistent(addr))?;
+        if !kinds.is_empty() && !record.flags.intersects(kinds) {
             return Err(VfreeError::Nonexistent(addr));
         }
         record.life = Life::Making;
@@ -76,16 +74,28 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
 
     /// Unmaps an area that nobody else looks at any more, and lets it wait for the flush.
     pub(super) fn retire<C: VmContext<'a>>(&self, on: &mut C, area: AreaId, slot: &'v VmSlot, was: &Record) {
-        let unmapped = self.cursor.apart(was.range).and_then(|mut part| part.unmap(was.range, &mut |_| ()));
-        let Ok(pending) = unmapped else {
-            // The area is inside the region, and made of the leaves that were mapped in it: there is nothing to refuse. What is damaged stays
-            // as it is, and so do its addresses.
-            return;
-        };
+        // Single pages, mapped by this crate: nothing else is in the table there.
+        let quick = was.table.and_then(|table| {
+            let usable = VirtRange { start: was.range.start, len: u64::from(was.pages) * Self::PAGE };
+            self.cursor.apart(usable).ok()?.unmap_pages_in(table, usable).ok()
+        });
         let memory = self.cursor.tables().memory();
-        {
+        if let Some(flush) = quick {
             let mut own = self.row(on.cpu()).0.lock();
-            let mut record = slot.0.lock();
+            let mut record = slot.record.lock();
+            record.life = Life::Lazy;
+            own.push_lazy(area.number(), &mut record);
+            own.pending.get_or_insert_default().add_pages(flush);
+        } else {
+            let unmapped =
+                self.cursor.apart(was.range).and_then(|mut part| part.unmap(was.range, &mut |_| ()));
+            let Ok(pending) = unmapped else {
+                // The area is inside the region, and made of the leaves that were mapped in it: there is nothing to refuse. What is damaged stays
+                // as it is, and so do its addresses.
+                return;
+            };
+            let mut own = self.row(on.cpu()).0.lock();
+            let mut record = slot.record.lock();
             record.life = Life::Lazy;
             own.put_lazy(memory, area.number(), &mut record, pending);
         }
@@ -129,7 +139,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
                 // One list of all: the end of this one leads to the others.
                 let mut at = head;
                 loop {
-                    let mut record = slots.get(at).0.lock();
+                    let mut record = slots.get(at).record.lock();
                     if record.next == NONE {
                         record.next = lists;
                         break;
@@ -186,41 +196,70 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Frees the pages of flushed areas, and keeps their addresses for others or gives them back. How many areas that were.
     fn release<C: VmContext<'a>>(&self, on: &mut C, mut number: u32) -> u64 {
         let (mut areas, mut pages) = (0, 0);
+        // Areas that were made one after the other have pages that follow each other: those are freed together.
+        let mut open = None;
         let row = self.row(on.cpu());
         // Most of a small region is not kept in pieces of some size.
         let most_ready = self.range.len / Self::PAGE / 16 / self.cpus.len() as u64;
         while number != NONE {
             let Some(slot) = row.0.lock().slots.as_ref().map(|slots| slots.get(number)) else { break };
             let was = {
-                let mut record = slot.0.lock();
+                let mut record = slot.record.lock();
                 record.life = Life::Making;
                 *record
             };
             let area = AreaId::new(number);
-            on.free(Blocks { map: self.map, at: was.first, owner: was.owner(area) });
+            for frames in (Blocks { map: self.map, at: was.first, owner: was.owner(area) }) {
+                open = match open {
+                    Some(before) => match self.join(before, frames) {
+                        Ok(both) => Some(both),
+                        Err((before, frames)) => {
+                            on.free(core::iter::once(before));
+                            Some(frames)
+                        }
+                    },
+                    None => Some(frames),
+                };
+            }
             let size = was.range.len / Self::PAGE;
             pages += size;
             areas += 1;
             number = was.next;
             let kept = self.config.pools && {
                 let mut own = row.0.lock();
-                let mut record = slot.0.lock();
+                let mut record = slot.record.lock();
                 record.first = None;
                 record.life = Life::Ready;
                 own.ready_pages + size <= most_ready && own.keep_ready(area.number(), &mut record, size)
             };
             if !kept {
                 let mut book = self.book.lock();
-                *slot.0.lock() = Record::default();
-                book.tree.remove(area);
+                self.forget(&mut book, area, slot);
             }
         }
+        on.free(open.into_iter());
         self.lazy.fetch_sub(pages, Relaxed);
         areas
     }
+
+    /// Two tokens as one, if one follows the other and nothing about them is special.
+    #[inline]
+    #[allow(clippy::result_large_err, reason = "four words")]
+    fn join(&self, one: Frames<'a>, other: Frames<'a>) -> Result<Frames<'a>, (Frames<'a>, Frames<'a>)> {
+        let (a, b) = (u64::from(one.start().get()), u64::from(other.start().get()));
+        if one.len() + other.len() > Frames::MAX / 2 {
+            Err((one, other))
+        } else if a + one.len() == b {
+            Ok(self.map.merge(one, other))
+        } else if b + other.len() == a {
+            Ok(self.map.merge(other, one))
+        } else {
+            Err((one, other))
+        }
+    }
 }
 
-/// The blocks of an area, each taken back as it is asked for.
+/// The blocks of an area, each taken back as it is asked for: pages that follow each other at once.
 pub(super) struct Blocks<'a> {
     pub(super) map: PageMap<'a>,
     pub(super) at: Option<FrameIdx>,
@@ -232,9 +271,8 @@ impl<'a> Iterator for Blocks<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Frames<'a>> {
-        let at = self.at?;
-        self.at = self.map.next(at);
-        self.map.set_next(at, None);
-        Some(self.map.withdraw(at, Use::Kernel, self.owner))
+        let (frames, next) = self.map.withdraw_run(self.at?, Use::Kernel, self.owner);
+        self.at = next;
+        Some(frames)
     }
 }

@@ -6,7 +6,7 @@ use crate::areas::{AreaError, AreaId, Wanted};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::VirtRange;
 use pagewright_page::OwnerHandle;
-use pagewright_pagetable::{Format, TableMemory};
+use pagewright_pagetable::{Format, LeafTable, TableMemory};
 
 /// An area's addresses, nobody else's from here on.
 pub(super) struct Taken<'v> {
@@ -14,6 +14,8 @@ pub(super) struct Taken<'v> {
     pub(super) slot: &'v VmSlot,
     pub(super) range: VirtRange,
     pub(super) generation: u16,
+    /// Known of addresses that were mapped before.
+    pub(super) table: Option<LeafTable>,
 }
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
@@ -27,11 +29,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if self.config.pools && wanted.align <= Self::PAGE && wanted.within == self.range {
             let ready = self.row(on.cpu()).0.lock().take_ready(wanted.size / Self::PAGE);
             if let Some((number, slot)) = ready {
-                let mut record = slot.0.lock();
+                let mut record = slot.record.lock();
                 record.life = Life::Making;
-                let range = record.range;
+                let (range, table) = (record.range, record.table);
                 drop(record);
-                return Ok(self.taken(AreaId::new(number), slot, range));
+                return Ok(Taken { table, ..self.taken(AreaId::new(number), slot, range) });
             }
         }
         match self.take_gap(wanted) {
@@ -71,20 +73,20 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     fn enter(&self, book: &mut super::Book<'v>, area: AreaId) -> Taken<'v> {
         let slot = book.slots.get(area.number());
         let range = book.tree.area(area).unwrap_or_default();
-        *slot.0.lock() = Record { life: Life::Making, range, ..Record::default() };
+        *slot.record.lock() = Record { life: Life::Making, range, ..Record::default() };
+        self.index_enter(book, area, slot, range.start);
         self.taken(area, slot, range)
     }
 
     fn taken(&self, area: AreaId, slot: &'v VmSlot, range: VirtRange) -> Taken<'v> {
         let next = self.generation.fetch_add(1, Relaxed) % OwnerHandle::MAX_GENERATION;
-        Taken { area, slot, range, generation: next as u16 + 1 }
+        Taken { area, slot, range, generation: next as u16 + 1, table: None }
     }
 
     /// Gives addresses back that were never mapped.
     pub(super) fn give_back(&self, taken: &Taken<'v>) {
         let mut book = self.book.lock();
-        *taken.slot.0.lock() = Record::default();
-        book.tree.remove(taken.area);
+        self.forget(&mut book, taken.area, taken.slot);
     }
 
     /// Flushes everything that waits, and gives all flushed areas back to the tree. Whether that was anything.
@@ -105,9 +107,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             let mut book = self.book.lock();
             while number != super::area::NONE {
                 let slot = book.slots.get(number);
-                let record = core::mem::take(&mut *slot.0.lock());
-                book.tree.remove(AreaId::new(number));
-                number = record.next;
+                number = self.forget(&mut book, AreaId::new(number), slot).next;
             }
         }
         any

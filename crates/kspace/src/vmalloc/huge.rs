@@ -1,12 +1,13 @@
 //! Areas mapped by blocks, and areas with special pages.
 
-use super::alloc::{Got, VmRequest};
+use super::alloc::VmRequest;
 use super::area::{Life, Record};
 use super::get::Taken;
 use super::{VmContext, VmFlags, Vmalloc, VmallocError};
 use crate::areas::Wanted;
 use core::panic::Location;
 use pagewright_addr::{Order, VirtAddr, VirtRange};
+use pagewright_page::DepositedList;
 use pagewright_pagetable::{Attr, Format, Level, MapOptions, TableMemory};
 use pagewright_zone::Gfp;
 
@@ -111,7 +112,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
                 generation: taken.generation,
                 ..Record::default()
             };
-            *taken.slot.0.lock() = record;
+            *taken.slot.record.lock() = record;
             self.retire(on, taken.area, taken.slot, &record);
             return Err(why);
         }
@@ -124,14 +125,14 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         on: &mut C,
         taken: &Taken<'v>,
         attr: Attr,
-        got: &Got,
+        got: &DepositedList,
         block: u64,
     ) -> Result<(), VmallocError> {
         let options = MapOptions { max_leaf: Level::PMD, ..MapOptions::PAGES };
         let (mut at, mut next) = (taken.range.start, got.first);
         while let Some(idx) = next {
             let range = VirtRange { start: at, len: block };
-            self.map_run(on, range, self.map.pfn(idx).phys(self.shift()), attr, &options)?;
+            self.map_run(on, range, self.phys_of(idx), attr, &options)?;
             at = VirtAddr::new(at.get() + block);
             next = self.map.next(idx);
         }

@@ -42,7 +42,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// The area in use that an address is in (`find_vm_area`), its guard page included.
     pub fn find_vm_area(&self, addr: VirtAddr) -> Option<VmArea> {
         let (_, slot) = self.find(addr)?;
-        let record = slot.0.lock();
+        let record = slot.record.lock();
         (record.life == Life::Live).then(|| record.view(Self::PAGE))
     }
 
@@ -131,7 +131,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let book = self.book.lock();
         let mut at = book.tree.from(range.start);
         while let Some(area) = at {
-            let record = *book.slots.get(area.number()).0.lock();
+            let record = *book.slots.get(area.number()).record.lock();
             if book.tree.area(area).is_none_or(|place| place.start > range.last()) {
                 break;
             }
@@ -146,7 +146,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// `/proc/vmallocinfo`). Nobody may free the area meanwhile.
     pub fn pages_by_node<C: VmContext<'a>>(&self, on: &C, addr: VirtAddr, see: &mut dyn FnMut(NodeId, u64)) {
         let Some((_, slot)) = self.find(addr) else { return };
-        let record = *slot.0.lock();
+        let record = *slot.record.lock();
         let mut at: Option<FrameIdx> = record.first.filter(|_| record.life == Life::Live);
         let mut run: Option<(NodeId, u64)> = None;
         while let Some(idx) = at {
@@ -177,7 +177,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             gaps.largest = gaps.largest.max(gap.len);
         }
         for (area, range, ()) in book.tree.iter() {
-            if matches!(book.slots.get(area.number()).0.lock().life, Life::Lazy | Life::Ready) {
+            if matches!(book.slots.get(area.number()).record.lock().life, Life::Lazy | Life::Ready) {
                 gaps.kept += range.len;
             }
         }
@@ -197,7 +197,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let book = self.book.lock();
         book.tree.validate().map_err(VmallocViolation::Tree)?;
         for (area, range, ()) in book.tree.iter() {
-            let record = *book.slots.get(area.number()).0.lock();
+            let record = *book.slots.get(area.number()).record.lock();
             if record.range != range || matches!(record.life, Life::Free | Life::Making) {
                 return Err(VmallocViolation::Record { tree: range, record: record.range });
             }

@@ -188,7 +188,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             caller: Some(caller),
             ..Record::default()
         };
-        *taken.slot.0.lock() = record;
+        *taken.slot.record.lock() = record;
         record.view(Self::PAGE)
     }
 

@@ -34,6 +34,7 @@ mod flags;
 mod free;
 mod get;
 mod huge;
+mod index;
 mod look;
 mod map;
 mod protect;
@@ -55,9 +56,9 @@ use crate::areas::Areas;
 use area::Slots;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use pagewright_addr::{PageShift, VirtRange};
-use pagewright_page::PageMap;
-use pagewright_pagetable::{Attr, Cursor, Format, TableMemory};
+use pagewright_addr::{PageShift, PhysAddr, VirtRange};
+use pagewright_page::{FrameIdx, PageMap};
+use pagewright_pagetable::{Attr, Cursor, Format, PageWords, TableMemory};
 use pagewright_platform::Mutex;
 
 /// How a region works.
@@ -147,6 +148,15 @@ pub struct Vmalloc<'v, 'a, F: Format, M: TableMemory> {
     pages: AtomicU64,
     generation: AtomicU32,
     purges: AtomicU64,
+    /// How the region's pages are usually mapped.
+    words: Option<PageWords>,
+    /// The first section's slots, and the bits of a hash that are none of their numbers'.
+    first: &'v [VmSlot],
+    /// Frames that there were then: none of them lies above what the words reach.
+    frames: u64,
+    index_shift: u32,
+    /// The largest run of frames with consecutive numbers: first index, how many, where the first is.
+    run: (u64, u64, PhysAddr),
 }
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
@@ -180,6 +190,10 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         for cpu in cpus {
             cpu.0.lock().slots = Some(slots);
         }
+        let run = largest_run(&map, F::SHAPE.page_shift());
+        // Pages above what is known now are mapped by the longer way.
+        let words =
+            cursor.tables().page_words(config.attr, highest(&map, F::SHAPE.page_shift())).unwrap_or(None);
         Ok(Self {
             config,
             range,
@@ -192,6 +206,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             pages: AtomicU64::new(0),
             generation: AtomicU32::new(0),
             purges: AtomicU64::new(0),
+            words,
+            first: section.slots,
+            frames: map.sections().frames(),
+            index_shift: 32 - section.slots.len().trailing_zeros(),
+            run,
         })
     }
 
@@ -249,11 +268,40 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         }
     }
 
+    /// Where a frame is.
+    #[inline]
+    fn phys_of(&self, idx: FrameIdx) -> PhysAddr {
+        let (first, len, start) = self.run;
+        let offset = u64::from(idx.get()).wrapping_sub(first);
+        if offset < len {
+            return PhysAddr::new(start.get() + (offset << F::SHAPE.page_shift()));
+        }
+        self.map.pfn(idx).phys(self.shift())
+    }
+
     /// This CPU's row.
     #[inline]
     fn row(&self, cpu: usize) -> &'v VmCpu<'v, F::Word> {
         &self.cpus[cpu % self.cpus.len()]
     }
+}
+
+/// The largest section of a map.
+fn largest_run(map: &PageMap<'_>, shift: u32) -> (u64, u64, PhysAddr) {
+    let largest = map.sections().sections().iter().max_by_key(|section| section.pfns().len());
+    largest.map_or((0, 0, PhysAddr::ZERO), |section| {
+        (
+            section.base().get().into(),
+            section.pfns().len(),
+            PhysAddr::new(section.pfns().start.get() << shift),
+        )
+    })
+}
+
+/// The highest page of a map.
+fn highest(map: &PageMap<'_>, shift: u32) -> PhysAddr {
+    let last = map.sections().sections().last();
+    last.map_or(PhysAddr::ZERO, |section| PhysAddr::new(section.pfns().end.get().saturating_sub(1) << shift))
 }
 
 impl<F: Format, M: TableMemory> fmt::Debug for Vmalloc<'_, '_, F, M> {

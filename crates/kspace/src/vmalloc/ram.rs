@@ -49,7 +49,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let mapped = self.map_each(on, range, self.config.attr, highest, &mut next);
         match (mapped, taken) {
             (Ok(()), Some(taken)) => {
-                *taken.slot.0.lock() = Record {
+                *taken.slot.record.lock() = Record {
                     life: Life::Ram,
                     flags: VmFlags::NO_GUARD,
                     range: taken.range,
@@ -94,7 +94,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             return self.give_piece_back(on, range, true);
         }
         let (area, slot) = self.find(addr).ok_or(nonexistent)?;
-        let mut record = slot.0.lock();
+        let mut record = slot.record.lock();
         if record.life != Life::Ram || record.range != range {
             return Err(nonexistent);
         }
@@ -115,7 +115,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let addr = range.start;
         let nonexistent = VfreeError::Nonexistent(addr);
         let (area, slot) = self.find(addr).ok_or(nonexistent)?;
-        let was = *slot.0.lock();
+        let was = *slot.record.lock();
         let pages = (range.len / Self::PAGE).next_power_of_two();
         let given = (addr.get() - was.range.start.get()) / Self::PAGE + pages;
         let out_of = was.range.len / Self::PAGE;
@@ -132,7 +132,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         {
             let mut own = self.row(was.home.into()).0.lock();
             own.add_pending(memory, pending);
-            let mut record = slot.0.lock();
+            let mut record = slot.record.lock();
             record.dirty += pages as u16;
             if u64::from(record.dirty) == out_of {
                 // It is in no list of blocks: nothing is free in it.
@@ -154,10 +154,10 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             return Ok(at);
         }
         let size = self.vmap_block_pages() * Self::PAGE;
-        let Taken { area, slot, range, generation } =
+        let Taken { area, slot, range, generation, .. } =
             self.take(on, &Wanted { size, align: size.next_power_of_two(), within: self.range })?;
         let mut own = self.row(cpu).0.lock();
-        *slot.0.lock() = Record {
+        *slot.record.lock() = Record {
             life: Life::Block,
             flags: VmFlags::NO_GUARD,
             range,
@@ -177,7 +177,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let Some(slots) = own.slots else { return 0 };
         let (mut number, mut kept, mut pages) = (own.blocks, NONE, 0);
         while number != NONE {
-            let mut record = slots.get(number).0.lock();
+            let mut record = slots.get(number).record.lock();
             let (next, all) = (record.next, record.range.len / Self::PAGE);
             if u64::from(record.free) + u64::from(record.dirty) == all {
                 record.life = Life::Lazy;

@@ -132,7 +132,7 @@ impl<'a, F: Format, M: TableMemory> Vmalloc<'_, 'a, F, M> {
     /// [`BadAccess`].
     pub fn check_access(&self, addr: VirtAddr, len: u64) -> Result<(), BadAccess> {
         let Some((_, slot)) = self.find(addr) else { return Err(BadAccess::Wild { at: addr }) };
-        let record = *slot.0.lock();
+        let record = *slot.record.lock();
         let area = record.view(Self::PAGE);
         match record.life {
             Life::Live => {}

@@ -5,6 +5,7 @@ mod extents;
 mod grow;
 mod property;
 mod rack;
+mod run;
 mod sections;
 mod threads;
 mod validate;

@@ -117,3 +117,59 @@ fn a_part_beside_others_holds_its_range_only() {
         assert!(leaf.attr.flags.contains(AttrFlags::WRITE));
     });
 }
+
+/// Maps pages in a table that is there already, and takes them out again.
+struct InATable;
+
+impl WithFormat for InATable {
+    type Out = ();
+
+    fn run<F: Format>(self, format: F) {
+        with_tables(format, 16, |t| {
+            let pool = *t.memory();
+            let (page, block) = (F::SHAPE.page_bytes(), F::SHAPE.level(Level::PMD).bytes());
+            let start = upper(format.window()) + 2 * block;
+            let at = |n: u64| VirtAddr::new(start + n * page);
+            let attr = data(&format);
+            let highest = PhysAddr::new(99 * page);
+            let words = t.page_words(attr, highest).unwrap().unwrap();
+            assert_eq!((words.attr(), words.highest()), (attr, highest));
+            let (first, range) = (VirtRange::from_len(at(0), page), VirtRange::from_len(at(3), 4 * page));
+            let mut cursor = t.cursor();
+            assert_eq!(cursor.leaf_table(range), None, "there is none");
+            cursor.map_pages(first, attr, highest, &mut &*pool, &mut || PhysAddr::new(page)).unwrap();
+            let table = cursor.leaf_table(range).unwrap();
+            assert_eq!(cursor.leaf_table(VirtRange::from_len(at(0), 2 * block)), None, "more than a table");
+            let across = VirtRange::from_len(VirtAddr::new(start + block - page), 2 * page);
+            assert_eq!(cursor.leaf_table(across), None);
+            let frames = [7, 3, 99, 0_u64];
+            let mut rest = frames.iter();
+            cursor.map_pages_in(table, range, &words, || PhysAddr::new(rest.next().unwrap() * page)).unwrap();
+            let twice =
+                cursor.map_pages_in(table, VirtRange::from_len(at(1), 4 * page), &words, || unreachable!());
+            assert!(
+                matches!(twice, Err(MapError::AlreadyMapped { at: found, .. }) if found == at(3)),
+                "{twice:?}"
+            );
+            assert!(cursor.map_pages_in(table, across, &words, || unreachable!()).is_err());
+            for (n, frame) in (3..).zip(frames) {
+                let (leaf, ..) = cursor.tables().leaf(at(n)).unwrap();
+                assert_eq!(leaf, Leaf { phys: PhysAddr::new(frame * page), attr, contiguous: false });
+            }
+            assert!(cursor.tables().leaf(at(1)).is_err() && cursor.tables().leaf(at(7)).is_err());
+            let mut pending = cursor.unmap(first, &mut |_| ()).unwrap();
+            pending.add_pages(cursor.unmap_pages_in(table, range).unwrap());
+            assert!(cursor.tables().leaf(at(4)).is_err());
+            let scope = *pending.scope().unwrap();
+            assert_eq!((scope.range, scope.stride_bytes), (VirtRange::from_len(at(0), 7 * page), page));
+            pending.finish(&pool, &mut NotLive, &mut &*pool);
+        });
+    }
+}
+
+#[test]
+fn pages_are_mapped_in_a_table_that_is_known() {
+    let few = [FormatKind::X86Level4, FormatKind::ArmShort];
+    let kinds = FormatKind::ALL.iter().filter(|kind| !cfg!(miri) || few.contains(kind));
+    kinds.for_each(|kind| kind.with(InATable));
+}

@@ -3,6 +3,7 @@
 mod facts;
 mod formats;
 mod huge;
+mod linux;
 mod model;
 mod modules;
 mod nth;

@@ -1,0 +1,77 @@
+//! Lists of pages that were deposited one by one.
+
+use super::*;
+use crate::DepositedList;
+
+const OWNER: OwnerHandle = OwnerHandle::new(5, 3).unwrap();
+const OTHER: OwnerHandle = OwnerHandle::new(5, 4).unwrap();
+
+#[test]
+fn pages_that_follow_each_other_come_back_as_one_token() {
+    with_map(1, |map, mut all| {
+        let mut slots: Vec<_> = (0..16).map(|_| Some(all.take_front(1).into_frames())).collect();
+        // 3, 4, 5, then 9, 10, then 8: three runs.
+        let mut order: Vec<_> = [3, 4, 5, 9, 10, 8].map(|n: usize| slots[n].take()).into();
+        order.insert(2, None);
+        let mut list = DepositedList::default();
+        let (front, back) = order.split_at_mut(3);
+        map.deposit_list(front, Use::Kernel, OWNER, &mut list);
+        map.deposit_list(back, Use::Kernel, OWNER, &mut list);
+        map.end_list(&list);
+        let idx = |n| Some(FrameIdx::new(n));
+        assert_eq!(list, DepositedList { first: idx(3), last: idx(8), pages: 6, top: 10 });
+        assert_eq!(
+            [3, 4, 5, 9, 10, 8].map(|n| map.next(FrameIdx::new(n))),
+            [idx(4), idx(5), idx(9), idx(10), idx(8), None]
+        );
+        assert_eq!(map.validate(), Ok(()));
+        let mut at = list.first;
+        let mut runs = Vec::new();
+        while let Some(idx) = at {
+            let (frames, next) = map.withdraw_run(idx, Use::Kernel, OWNER);
+            assert_eq!(map.refcount(frames.start()), 1);
+            runs.push((frames.start().get(), frames.len()));
+            slots.push(Some(frames));
+            at = next;
+        }
+        assert_eq!(runs, [(3, 3), (9, 2), (8, 1)]);
+        assert_eq!(map.validate(), Ok(()));
+        assert!([3, 4, 5, 9, 10, 8].iter().all(|&n| map.next(FrameIdx::new(n)).is_none()));
+    });
+}
+
+#[test]
+fn a_page_of_somebody_elses_or_one_that_is_referenced_ends_a_run() {
+    with_map(1, |map, mut all| {
+        let mut list = DepositedList::default();
+        for (n, owner) in (0..4).zip([OWNER, OWNER, OWNER, OTHER]) {
+            let _: u32 = n;
+            map.deposit_list(&mut [Some(all.take_front(1).into_frames())], Use::Kernel, owner, &mut list);
+        }
+        map.end_list(&list);
+        map.take_reference(FrameIdx::new(1));
+        let (one, next) = map.withdraw_run(FrameIdx::new(0), Use::Kernel, OWNER);
+        assert_eq!((one.len(), next), (1, Some(FrameIdx::new(1))));
+        assert!(
+            panic_of(|| drop(map.withdraw_run(FrameIdx::new(1), Use::Kernel, OWNER))).contains("referenced")
+        );
+        assert_eq!(map.drop_reference(FrameIdx::new(1)), 1);
+        let (two, next) = map.withdraw_run(FrameIdx::new(2), Use::Kernel, OWNER);
+        assert_eq!((two.len(), next), (1, Some(FrameIdx::new(3))));
+        assert_eq!(map.owner(FrameIdx::new(3)), OTHER);
+        assert_eq!(map.validate(), Ok(()));
+    });
+}
+
+#[test]
+fn a_block_in_a_list_comes_back_alone() {
+    with_map(2, |map, mut all| {
+        let mut list = DepositedList::default();
+        let blocks = &mut [Some(all.take_front(16).into_frames()), Some(all.take_front(1).into_frames())];
+        map.deposit_list(blocks, Use::Kernel, OWNER, &mut list);
+        map.end_list(&list);
+        assert_eq!(list.pages, 17);
+        let (block, next) = map.withdraw_run(FrameIdx::new(0), Use::Kernel, OWNER);
+        assert_eq!((block.len(), next), (16, Some(FrameIdx::new(16))));
+    });
+}
