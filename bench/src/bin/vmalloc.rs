@@ -120,10 +120,6 @@ fn measured_ioremap<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pa
 fn run(which: &Areas) -> f64 {
     let frames = 1 << 18;
     let plain = PlainMachine::new(frames, 1);
-    let ram = [(0x1000_0000, 1 << 20), (0x4000_0000, frames << 12)]
-        .map(|(start, len)| PhysRange::from_len(PhysAddr::new(start), len));
-    let memory = PhysMemory::new(ram, EntryWidth::Bits64);
-    let tables = Tables::new(X86Level4::default(), &memory, PhysAddr::new(0x1000_0000));
     // The last is the root's, behind what the page allocator has.
     let memory = Boxes((0..=frames).map(|_| OnceCell::new()).collect());
     let tables = Tables::new(X86Level4::default(), &memory, PhysAddr::new((Boxes::BASE + frames) << 12));
