@@ -9,7 +9,7 @@ use crate::metal::Metal;
 use crate::objects::Objects;
 use crate::options::{Options, Trigger};
 use crate::selftest::{self, Subject};
-use crate::stack::scratch_range;
+use crate::stack::{scratch_range, vmalloc_range};
 use core::fmt::Write;
 use pagewright::{Boot, Running};
 use pagewright_addr::VirtAddr;
@@ -86,7 +86,15 @@ pub fn run(
     // Before the tests: on memory as the boot left it.
     let measured = bench::run(bench::Subject { pages, objects, metal, units, steps }, options);
     let (passed, failed) = selftest::run(
-        &Subject { pages, objects, metal, tables, units, scratch: scratch_range(boot) },
+        &Subject {
+            pages,
+            objects,
+            metal,
+            tables,
+            units,
+            scratch: scratch_range(boot),
+            vmalloc: vmalloc_range(boot),
+        },
         options,
     );
     match options.trigger {

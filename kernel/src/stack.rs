@@ -87,6 +87,11 @@ pub fn scratch_range(boot: &Boot<'_>) -> Option<VirtRange> {
     part(boot, STACKS * 2 * STACK_BYTES + IO_WINDOWS * IO_BYTES, IO_BYTES).ok()
 }
 
+/// Addresses for areas that come and go, behind those.
+pub fn vmalloc_range(boot: &Boot<'_>) -> Option<VirtRange> {
+    part(boot, STACKS * 2 * STACK_BYTES + (IO_WINDOWS + 1) * IO_BYTES, 8 * IO_BYTES).ok()
+}
+
 /// Makes the `n`th stack. Returns its bytes: the stack's top is behind the last of them, and what lies below the first is not
 /// mapped. The caller makes the new entries visible to the processor.
 ///

@@ -16,7 +16,7 @@ mod sealed {
 }
 
 /// An entry's width: `u32` (i386 without PAE, arm's short descriptors) or `u64` (everything else).
-pub trait Word: sealed::Sealed + Copy + 'static {
+pub trait Word: sealed::Sealed + Copy + Send + Sync + 'static {
     /// The cell in memory.
     type Atomic: Send + Sync + 'static;
     /// Bytes of one entry.

@@ -13,6 +13,7 @@ mod smp;
 mod space;
 mod tables;
 mod typesafe;
+mod vmalloc;
 mod wx;
 
 use crate::console::line;
@@ -52,6 +53,8 @@ pub struct Subject<'k> {
     pub units: Option<&'k Units>,
     /// Addresses of the kernel's half that nothing is mapped at.
     pub scratch: Option<VirtRange>,
+    /// More of them, for areas that come and go.
+    pub vmalloc: Option<VirtRange>,
 }
 
 impl fmt::Debug for Subject<'_> {
@@ -64,7 +67,7 @@ impl fmt::Debug for Subject<'_> {
 type Test = fn(&Subject<'_>) -> Result<Note, Note>;
 
 /// All tests by name.
-const TESTS: [(&str, Test); 12] = [
+const TESTS: [(&str, Test); 13] = [
     ("buddy", buddy::run),
     ("exhaust", exhaust::run),
     ("space", space::run),
@@ -77,6 +80,7 @@ const TESTS: [(&str, Test); 12] = [
     ("typesafe", typesafe::run),
     ("smp", smp::stress),
     ("shootdown", smp::shootdown),
+    ("vmalloc", vmalloc::run),
 ];
 
 /// The first test that is asked for and that there is not. `none` stands for no test.

@@ -60,7 +60,7 @@ pub enum Step {
 /// One page-table format.
 ///
 /// Values are small: what hardware or the kernel choose at run time (whether there is NX, what MAIR holds).
-pub trait Format: Copy + 'static {
+pub trait Format: Copy + Send + Sync + 'static {
     /// An entry's width.
     type Word: Word;
     /// The tree.
