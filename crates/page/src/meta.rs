@@ -161,7 +161,7 @@ pub struct OwnerHandle(u32);
 impl OwnerHandle {
     /// Nobody.
     pub const NONE: Self = Self(0);
-    /// Bits of the position; the generation has those above but the last, which is [`Self::SLAB`].
+    /// Bits of the position; the generation has those above but the last, which is `SLAB`.
     pub const INDEX_BITS: u32 = 22;
     /// Generations wrap within 1 to this.
     pub const MAX_GENERATION: u32 = (1 << (u32::BITS - 1 - Self::INDEX_BITS)) - 1;
