@@ -56,12 +56,14 @@ pub fn count(boot: &Boot<'_>) -> usize {
     count
 }
 
-/// Enters what the boot knows into a tree (`request_standard_resources`, `e820__reserve_resources`).
+/// Enters what the boot knows into a tree (`request_standard_resources`, `e820__reserve_resources`). What lies below a root is requested
+/// from it, and stays below also where it is as large as the root.
 ///
 /// # Errors
 /// [`ResourceError`] for the first that does not fit; those before it are entered.
 pub fn insert(resources: &mut Resources<'_, 'static>, boot: &Boot<'_>) -> Result<(), ResourceError<'static>> {
     let mut refused = Ok(());
+    let mut root = Resources::ROOT;
     let done = of_boot(boot, &mut |depth, range, name| {
         let flags = match name {
             SYSTEM_RAM => ResourceFlags::SYSTEM_RAM,
@@ -69,7 +71,10 @@ pub fn insert(resources: &mut Resources<'_, 'static>, boot: &Boot<'_>) -> Result
         };
         let busy = if is_drivers(depth, range, name) { ResourceFlags::empty() } else { ResourceFlags::BUSY };
         let what = Resource { range, name, flags: flags | busy };
-        refused = resources.insert_resource(what).map(|_| ());
+        refused = match depth {
+            0 => resources.insert_resource(what).map(|id| root = id),
+            _ => resources.request_resource(root, what).map(|_| ()),
+        };
         refused.map_err(|_| fmt::Error)
     });
     if done.is_err() { refused } else { Ok(()) }

@@ -1,3 +1,5 @@
+mod arm64;
+
 use super::*;
 use std::string::String;
 use std::vec::Vec;
