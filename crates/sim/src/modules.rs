@@ -100,12 +100,12 @@ impl ModuleHost for FlatKernel {
         4096
     }
 
-    fn alloc(&mut self, bytes: u64) -> Result<VirtAddr, VmallocError> {
-        let used = self.bytes.len() as u64;
+    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, VmallocError> {
+        let used = (self.bytes.len() as u64).next_multiple_of(align);
         let range = VirtRange::from_len(VirtAddr::new(self.base), self.most);
-        if bytes > self.most - used {
+        if bytes > self.most.saturating_sub(used) {
             let wanted = Wanted { size: bytes, align: 4096, within: range };
-            let why = AreaError::NoGap { wanted, largest: self.most - used };
+            let why = AreaError::NoGap { wanted, largest: self.most.saturating_sub(used) };
             return Err(VmallocError::Space { region: "modules", range, why });
         }
         self.bytes.resize((used + bytes) as usize, 0);

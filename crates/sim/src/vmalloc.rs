@@ -61,6 +61,8 @@ impl Hooks for ZeroingHooks<'_> {
 pub struct HostedVmalloc<'p, 'v, 'x, 'm, 's, 'a, F: Format> {
     /// The region.
     pub vmalloc: Vmalloc<'v, 'a, F, &'v PhysMemory>,
+    /// The modules' region, if one was asked for ([`with_modules`]).
+    pub modules: Option<Vmalloc<'v, 'a, F, &'v PhysMemory>>,
     /// The page allocator below.
     pub pages: &'p Pages<'x, 'm, 's, 'a, ZeroingHooks<'v>>,
     /// The CPUs' MMUs.
@@ -116,6 +118,28 @@ pub fn with_vmalloc<F: Format, R>(
     format: F,
     then: impl FnOnce(&HostedVmalloc<'_, '_, '_, '_, '_, '_, F>) -> R,
 ) -> R {
+    with_regions(machine, None, format, then)
+}
+
+/// The same with a region for modules, outside of the machine's own and in the same tables.
+///
+/// # Panics
+/// As for [`with_vmalloc`].
+pub fn with_modules<F: Format, R>(
+    machine: &VmallocMachine,
+    modules: VirtRange,
+    format: F,
+    then: impl FnOnce(&HostedVmalloc<'_, '_, '_, '_, '_, '_, F>) -> R,
+) -> R {
+    with_regions(machine, Some(modules), format, then)
+}
+
+fn with_regions<F: Format, R>(
+    machine: &VmallocMachine,
+    modules: Option<VirtRange>,
+    format: F,
+    then: impl FnOnce(&HostedVmalloc<'_, '_, '_, '_, '_, '_, F>) -> R,
+) -> R {
     let width = if F::Word::BYTES == 4 { EntryWidth::Bits32 } else { EntryWidth::Bits64 };
     let ram: Vec<_> = machine.plain.ram.iter().map(|&(_, start, len)| (start, len)).collect();
     let ranges = ram.iter().map(|&(start, len)| PhysRange::from_len(PhysAddr::new(start << 12), len << 12));
@@ -125,6 +149,9 @@ pub fn with_vmalloc<F: Format, R>(
     let cpus: Vec<VmCpu<'_, F::Word>> = machine.plain.cpus.iter().map(|_| VmCpu::new()).collect();
     let mut nodes = vec![Default::default(); machine.areas];
     let slots: Vec<VmSlot> = (0..machine.areas).map(|_| VmSlot::new()).collect();
+    let module_cpus: Vec<VmCpu<'_, F::Word>> = cpus.iter().map(|_| VmCpu::new()).collect();
+    let mut module_nodes = vec![Default::default(); machine.areas];
+    let module_slots: Vec<VmSlot> = (0..machine.areas).map(|_| VmSlot::new()).collect();
     let registers = kernel_registers(machine.kind, ROOT);
     let mmu = Mmu::new(&memory, cpus.len(), registers, machine.strictness).expect("an empty root");
     let hooks = ZeroingHooks { memory: &memory, ram: ram.clone() };
@@ -133,11 +160,20 @@ pub fn with_vmalloc<F: Format, R>(
     (machine.config)(&mut config);
     let section = VmSection { nodes: &mut nodes, slots: &slots };
     let cursor = tables.lock(machine.range).expect("nobody else has it");
-    let parts = (cursor, section);
+    let of_modules = modules.map(|range| {
+        let section = VmSection { nodes: &mut module_nodes, slots: &module_slots };
+        (range, tables.lock(range).expect("another region"), section)
+    });
+    let parts = (cursor, section, of_modules);
     with_plain_machine(&machine.plain, hooks, |pages| {
-        let (cursor, section) = parts;
+        let (cursor, section, of_modules) = parts;
+        let of_modules = of_modules.map(|(range, cursor, section)| {
+            let config = VmallocConfig { name: "modules", pools: false, ..config };
+            Vmalloc::new(config, range, cursor, *pages.base.map(), section, &module_cpus)
+                .expect("a region that makes sense")
+        });
         let vmalloc = Vmalloc::new(config, machine.range, cursor, *pages.base.map(), section, &cpus)
             .expect("a region that makes sense");
-        then(&HostedVmalloc { vmalloc, pages, mmu: &mmu, memory: &memory })
+        then(&HostedVmalloc { vmalloc, modules: of_modules, pages, mmu: &mmu, memory: &memory })
     })
 }

@@ -96,6 +96,10 @@ pub enum RelocationProblem {
         /// It.
         value: i64,
     },
+    /// A table of the kind that the processor does not use: with addends or without.
+    Table,
+    /// It is for per-CPU data, of which each CPU has a copy.
+    PerCpu,
     /// There is no room for another veneer.
     Veneers {
         /// How many there are.
@@ -111,6 +115,8 @@ impl fmt::Display for RelocationProblem {
             Self::Symbol => f.write_str("against a symbol that is not loaded"),
             Self::Range { value } => write!(f, "value {value:#x} does not fit"),
             Self::Unaligned { value } => write!(f, "value {value:#x} is not aligned"),
+            Self::Table => f.write_str("its table is of the other kind (SHT_REL, SHT_RELA)"),
+            Self::PerCpu => f.write_str("per-CPU data is not relocated"),
             Self::Veneers { room } => write!(f, "all {room} veneers are taken"),
         }
     }

@@ -23,11 +23,11 @@ pub trait ModuleHost: CodeMemory {
     /// Bytes of a page.
     fn page(&self) -> u64;
 
-    /// Takes an area of so many bytes, whole pages of zeroes, writable and not executable.
+    /// Takes an area of so many bytes at a multiple of `align`, whole pages of zeroes, writable and not executable.
     ///
     /// # Errors
     /// [`VmallocError`].
-    fn alloc(&mut self, bytes: u64) -> Result<VirtAddr, VmallocError>;
+    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, VmallocError>;
 
     /// Gives an area back.
     fn free(&mut self, at: VirtAddr);
@@ -96,8 +96,9 @@ impl<'a, F: Format, M: TableMemory, C: VmContext<'a>, W: CodeMemory> ModuleHost
         F::SHAPE.page_bytes()
     }
 
-    fn alloc(&mut self, bytes: u64) -> Result<VirtAddr, VmallocError> {
+    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, VmallocError> {
         let request = VmRequest::new(bytes)
+            .aligned(align)
             .with_gfp(Gfp::GFP_KERNEL | Gfp::ZERO)
             .with_flags(VmFlags::FLUSH_RESET_PERMS);
         match (self.modules.vmalloc_request(self.on, &request), self.spill) {

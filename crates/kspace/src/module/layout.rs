@@ -59,6 +59,8 @@ pub enum Place {
 pub struct PartLayout {
     /// Ends of the groups in bytes from the part's start, whole pages, in [`Group::ALL`]'s order. The last is the size.
     pub ends: [u64; 4],
+    /// The part begins at a multiple of this: of a page, or of what one of its sections demands.
+    pub align: u64,
     /// Where the veneers are.
     pub veneers: u64,
     /// For how many there is room.
@@ -110,14 +112,17 @@ impl<'p> ModuleLayout<'p> {
         let mut parts = [PartLayout::default(); 2];
         for (part, layout) in [Part::Core, Part::Init].into_iter().zip(&mut parts) {
             let mut at = 0;
+            layout.align = page;
             for group in Group::ALL {
                 for (number, (section, place)) in file.sections.iter().zip(places.iter_mut()).enumerate() {
                     if is_per_cpu(file, &section) {
-                        *place = Place::PerCpu;
+                        fit(number, &section, 0)?;
+                        *place = if section.sh_size == 0 { Place::Nowhere } else { Place::PerCpu };
                     } else if of(file, &section) == Some((part, group)) {
                         let (start, end) = fit(number, &section, at)?;
                         *place = Place::In(part, group, start);
                         at = end;
+                        layout.align = layout.align.max(section.sh_addralign);
                     }
                 }
                 // What has no text branches nowhere.

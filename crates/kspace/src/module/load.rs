@@ -66,7 +66,7 @@ impl Module {
     ) -> Result<Self, ModuleError<'f>> {
         let take = |host: &mut H, part: Part| {
             let layout = *layout.part(part);
-            let taken = host.alloc(layout.size());
+            let taken = host.alloc(layout.size(), layout.align);
             taken.map(|start| Area { start, layout }).map_err(|why| ModuleError::Area {
                 part,
                 bytes: layout.size(),
@@ -214,11 +214,11 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         Ok(())
     }
 
-    /// The address of a symbol; `None` if it is in a section that is not loaded.
+    /// The address of a symbol; `None` if it is in a section that is not loaded, or the kernel is to have it and its name cannot be read.
     fn value_of(&mut self, symbol: &Symbol) -> Result<Option<u64>, ModuleError<'f>> {
         let name = self.file.symbol_name(symbol);
         match symbol.st_shndx {
-            abi::SHN_UNDEF if name.is_empty() => Ok(Some(0)),
+            abi::SHN_UNDEF if name.is_empty() => Ok(None),
             abi::SHN_UNDEF => match self.host.symbol(name) {
                 Some(address) => Ok(Some(address)),
                 None if symbol.st_bind() == abi::STB_WEAK => Ok(Some(0)),
@@ -237,10 +237,13 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         let Some(&Place::In(part, ..)) = self.layout.places.get(target) else {
             // Debugging data and the like are not loaded; each CPU's copies are the kernel's to relocate.
             return match self.layout.places.get(target) {
-                Some(Place::PerCpu) => Err(wrong(RelocationProblem::Outside)),
+                Some(Place::PerCpu) => Err(wrong(RelocationProblem::PerCpu)),
                 _ => Ok(()),
             };
         };
+        if arch.has_addends() != addend.is_some() {
+            return Err(wrong(RelocationProblem::Table));
+        }
         let width = arch.width(kind).ok_or_else(|| wrong(RelocationProblem::Unknown))?;
         if width == 0 {
             return Ok(());
@@ -253,7 +256,12 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
             return Err(wrong(RelocationProblem::Outside));
         }
         let found = self.file.symbol(symbol).ok_or_else(|| wrong(RelocationProblem::Symbol))?;
-        let value = self.value_of(&found)?.ok_or_else(|| wrong(RelocationProblem::Symbol))?;
+        let value = match symbol {
+            // No symbol: the addend alone.
+            0 => Some(0),
+            _ => self.value_of(&found)?,
+        };
+        let value = value.ok_or_else(|| wrong(RelocationProblem::Symbol))?;
         let place = self.address_of(target).ok_or_else(|| wrong(RelocationProblem::Outside))? + offset;
         let mut bytes = [0; 8];
         self.host.read(VirtAddr::new(place), &mut bytes[..width]);

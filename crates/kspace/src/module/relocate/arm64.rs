@@ -109,19 +109,18 @@ fn movw(word: u64, value: i64, group: u32, with_sign: bool, checked: bool) -> Pa
 
 pub(super) fn patch(kind: u32, word: u64, values: &Values) -> Patched {
     let (sum, distance) = (values.sum(0), values.distance(0));
-    let either = |value: i64, bits: u32| {
-        let fits = is_signed(value, bits) || value as u64 >> bits == 0;
-        if fits { Ok(value as u64) } else { Err(RelocationProblem::Range { value }) }
+    // The document lets both kinds of number through, of which only one means what was computed to who reads it; as Linux checks.
+    let unsigned = |value: i64, bits: u32| {
+        if value as u64 >> bits == 0 { Ok(value as u64) } else { Err(RelocationProblem::Range { value }) }
     };
     let page = || (sum & !0xfff).wrapping_sub(values.place as i64 & !0xfff) >> 12;
     match kind {
         ABS64 => Ok(sum as u64),
-        ABS32 => either(sum, 32),
-        ABS16 => either(sum, 16),
+        ABS32 => unsigned(sum, 32),
+        ABS16 => unsigned(sum, 16),
         PREL64 => Ok(distance as u64),
-        PREL32 => either(distance, 32),
-        PLT32 => signed(distance, 32),
-        PREL16 => either(distance, 16),
+        PREL32 | PLT32 => signed(distance, 32),
+        PREL16 => signed(distance, 16),
         // G0, G0_NC, G1, G1_NC, G2, G2_NC, G3.
         MOVW_UABS_G0..=MOVW_UABS_G3 => {
             let n = kind - MOVW_UABS_G0;

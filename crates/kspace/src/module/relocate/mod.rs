@@ -80,6 +80,11 @@ impl ModuleArch {
         }
     }
 
+    /// Whether its relocations have addends of their own (SHT_RELA).
+    pub(super) const fn has_addends(self) -> bool {
+        !matches!(self, Self::Arm)
+    }
+
     /// Bytes of an address.
     pub const fn word(self) -> u64 {
         match self {

@@ -61,6 +61,11 @@ fn arm64_instructions_take_their_fields() {
     // Data.
     assert_eq!(p(257, 0, 0, u64::MAX), Ok(u64::MAX));
     assert_eq!(p(261, 0, 0x1000, 0x800).map(|w| w as u32), Ok(0xffff_f800));
+    assert_eq!(p(261, 0, 0x1000, 0x1000 + (1 << 31)), Err(Range { value: 1 << 31 }), "no sign to extend");
+    assert_eq!(
+        (p(258, 0, 0, 0xffff_fff0), p(258, 0, 0, u64::MAX)),
+        (Ok(0xffff_fff0), Err(Range { value: -1 }))
+    );
     assert_eq!(p(259, 0, 0, 0x1_0000), Err(Range { value: 0x1_0000 }));
     assert_eq!(p(281, 0, 0, 0), Err(Unknown));
 }

@@ -79,6 +79,14 @@ fn each_reason_has_its_name() {
     for (change, expected) in cases {
         assert_eq!(refused(change, None), expected);
     }
+    let unreadable = refused(
+        |elf| {
+            let nameless = elf.symbol("\u{0}", UNDEFINED, 0);
+            elf.relocate(5, 0, nameless, 257, 0);
+        },
+        None,
+    );
+    assert!(unreadable.ends_with("against a symbol that is not loaded"), "{unreadable}");
     let large = refused(
         |elf| {
             elf.zeroes(".large", ALLOC | WRITE, 8, 64 << 20);

@@ -1,6 +1,7 @@
 //! Modules: loaded into simulated memory through the MMU, protected, spilled, and given back.
 
 mod faults;
+mod spill;
 
 use super::*;
 use pagewright_kspace::module::{
