@@ -1,8 +1,8 @@
 //! Devices' registers and memory in the kernel's address space.
 //!
 //! [`Ioremap`] maps physical addresses into areas of vmalloc space: as a device's, with writes gathered, cached, or not posted, as far as the architecture
-//! has it ([`IoKind`]). The kernel's RAM is refused, since it is mapped already and must not be mapped in two ways at once; only where it is asked for
-//! as the linear map has it, its address there is the answer. What a board mapped from the start ([`Ioremap::iotable_init`]) is found again instead of
+//! has it ([`IoKind`]). The kernel's RAM is refused, since it is mapped already and must not be mapped in two ways at once; only where nothing else is asked for,
+//! and as the linear map has it, its address there is the answer. What a board mapped from the start ([`Ioremap::iotable_init`]) is found again instead of
 //! mapped once more. [`PciIo`] maps I/O ports into the window that is kept for them, and [`Ioremap::take_over`] moves what early boot left mapped.
 
 mod attr;
@@ -18,7 +18,7 @@ pub use pci::{PciIo, PciIoError};
 pub use statics::{MapDesc, StaticMaps};
 
 use crate::highmem::Linear;
-use crate::resource::{Intersects, ResourceFlags, Resources};
+use crate::resource::{ResourceFlags, Resources};
 use crate::vmalloc::{PhysMapping, VfreeError, VmContext, VmFlags, Vmalloc};
 use core::fmt;
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
@@ -26,15 +26,30 @@ use pagewright_firmware::Arch;
 use pagewright_pagetable::{Format, Level, TableMemory};
 use pagewright_platform::Mutex;
 
+/// How much of some physical addresses is the kernel's RAM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RamShare {
+    /// None.
+    None,
+    /// Some bytes are; others are a device's or nobody's.
+    Part,
+    /// Every byte.
+    Whole,
+}
+
 /// Which physical addresses are the kernel's RAM.
 pub trait RamMap {
-    /// Whether any byte of `range` is.
-    fn has_ram(&self, range: PhysRange) -> bool;
+    /// How much of `range` is.
+    fn ram(&self, range: PhysRange) -> RamShare;
 }
 
 impl RamMap for Mutex<Resources<'_, '_>> {
-    fn has_ram(&self, range: PhysRange) -> bool {
-        self.lock().region_intersects(range, ResourceFlags::SYSTEM_RAM) != Intersects::Disjoint
+    fn ram(&self, range: PhysRange) -> RamShare {
+        match self.lock().bytes_of(range, ResourceFlags::SYSTEM_RAM) {
+            0 => RamShare::None,
+            bytes if bytes == range.len() => RamShare::Whole,
+            _ => RamShare::Part,
+        }
     }
 }
 
@@ -104,7 +119,8 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         self.ioremap_kind(on, phys, size, IoKind::WriteCombine)
     }
 
-    /// The same, cached (`ioremap_cache`).
+    /// The same, cached (`ioremap_cache`). Of pages that are RAM from the first to the last, the linear map's address is the answer; pages of which only some
+    /// bytes are RAM are refused.
     ///
     /// # Errors
     /// As for [`Self::ioremap`].
@@ -156,11 +172,16 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         if let Some(at) = self.statics.lock().find(phys, size, kind) {
             return Ok(at);
         }
-        if self.ram.has_ram(PhysRange::new(start, end)) {
+        let pages = PhysRange::new(start, end);
+        let ram = self.ram.ram(pages);
+        if ram != RamShare::None {
+            // The linear map spans holes between RAM, and maps nothing there.
             let both = self.facts.linear.address(start).zip(self.facts.linear.address(last));
             return match both {
-                Some((at, _)) if kind == IoKind::Cached => Ok(VirtAddr::new(at.get() + offset)),
-                _ => Err(IoremapError::Ram(PhysRange::new(start, end))),
+                Some((at, _)) if kind == IoKind::Cached && ram == RamShare::Whole => {
+                    Ok(VirtAddr::new(at.get() + offset))
+                }
+                _ => Err(IoremapError::Ram(pages)),
             };
         }
         let size = end.get() - start.get();

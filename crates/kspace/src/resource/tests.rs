@@ -101,6 +101,10 @@ fn ram_is_told_from_what_is_not() {
     assert_eq!(of(0x7000, 0x8800), Intersects::Mixed);
     assert_eq!(of(0x8000, 0xa000), Intersects::Disjoint);
     assert_eq!(of(0, 0x1000), Intersects::Disjoint);
+    // What nobody has counts as much as what others have.
+    let bytes = |start, end| tree.bytes_of(range(start, end), ResourceFlags::SYSTEM_RAM);
+    assert_eq!([bytes(0x2000, 0x4000), bytes(0x7000, 0x8800), bytes(0x8000, 0xa000)], [0x2000, 0x1000, 0]);
+    assert_eq!([bytes(0, 0x1800), bytes(0, 0x1000), bytes(0, 1 << 32)], [0x800, 0, 0x7000]);
 }
 
 proptest! {

@@ -50,6 +50,19 @@ impl<'n> Resources<'_, 'n> {
         })
     }
 
+    /// How many bytes of a range lie in resources right below the root that have all of `flags`.
+    pub fn bytes_of(&self, range: PhysRange, flags: ResourceFlags) -> u64 {
+        let (mut bytes, mut at) = (0, self.node(0).child);
+        while at != NONE {
+            let node = self.node(at);
+            if node.what.flags.contains(flags) {
+                bytes += node.what.range.intersection(&range).len();
+            }
+            at = node.sibling;
+        }
+        bytes
+    }
+
     /// Whether a range meets resources with all of `flags`, and others.
     pub fn region_intersects(&self, range: PhysRange, flags: ResourceFlags) -> Intersects {
         let roots = self.walk().filter(|seen| seen.depth == 0 && seen.resource.range.overlaps(&range));

@@ -1,6 +1,6 @@
 //! What is mapped where and how, and what is refused.
 
-use super::{Io, RAM, on_every_kernel, phys};
+use super::{Io, MORE, RAM, on_every_kernel, phys};
 use crate::world::PAGE;
 use pagewright_addr::VirtAddr;
 use pagewright_firmware::Arch;
@@ -86,9 +86,22 @@ fn the_kernels_ram_is_refused_and_cached_it_is_the_linear_map() {
             let at = io.ioremap_cache(on, phys(RAM.0 + 0x1234), 8).unwrap();
             assert_eq!(at.get(), base + 0x1234);
             io.iounmap(on, at).unwrap();
-            // Half of it is none.
-            let half = io.ioremap_cache(on, phys(RAM.0 + RAM.1 - 8), 16).unwrap_err();
-            assert!(matches!(half, IoremapError::Ram(_)));
+            let last = RAM.0 + RAM.1 - PAGE;
+            assert_eq!(io.ioremap_cache(on, phys(last), PAGE).unwrap().get(), base + RAM.1 - PAGE);
+            // Behind it is a hole, then RAM again: the first and the last byte have linear addresses, those between not all.
+            for (at, size) in [
+                (last, 2 * PAGE),
+                (RAM.0 + RAM.1 - 8, 16),
+                (RAM.0, MORE.0 + MORE.1 - RAM.0),
+                (MORE.0 - 1, 2),
+                (MORE.0 + MORE.1 - 8, 16),
+            ] {
+                let part = io.ioremap_cache(on, phys(at), size).unwrap_err();
+                assert!(matches!(part, IoremapError::Ram(_)), "{part}");
+            }
+            let hole = io.ioremap_cache(on, phys(RAM.0 + RAM.1), PAGE).unwrap();
+            assert!(m.vmalloc.range().contains(hole));
+            io.iounmap(on, hole).unwrap();
             let beside = io.ioremap(on, phys(RAM.0 + RAM.1), PAGE).unwrap();
             io.iounmap(on, beside).unwrap();
             m.vmalloc.give_all_back(on);

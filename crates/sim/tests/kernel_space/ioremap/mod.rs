@@ -21,6 +21,8 @@ use pagewright_sim::vmalloc::{HostedVmalloc, VmallocMachine, with_vmalloc};
 
 /// RAM of the machine, all of it low.
 const RAM: (u64, u64) = (0x4000_0000, 16 << 20);
+/// More of it behind a hole, which the linear map spans.
+const MORE: (u64, u64) = (0x4200_0000, 4 << 20);
 
 fn flavour(kind: FormatKind) -> Flavour {
     match kind {
@@ -64,9 +66,11 @@ fn kernel<F: Format>(
     let arch = KernelConfig::debian(flavour(kind)).arch;
     let mut nodes = [ResourceNode::EMPTY; 4];
     let mut resources = Resources::new(PhysRange::new(phys(0), phys(1 << 40)), &mut nodes).unwrap();
-    let ram = PhysRange::from_len(phys(RAM.0), RAM.1);
     let flags = ResourceFlags::SYSTEM_RAM | ResourceFlags::BUSY;
-    resources.insert_resource(Resource { range: ram, name: "System RAM", flags }).unwrap();
+    for (start, bytes) in [RAM, MORE] {
+        let range = PhysRange::from_len(phys(start), bytes);
+        resources.insert_resource(Resource { range, name: "System RAM", flags }).unwrap();
+    }
     let resources = Mutex::new(resources);
     let last_phys = match kind {
         FormatKind::ArmShort | FormatKind::I386 => phys(u32::MAX.into()),
@@ -74,7 +78,7 @@ fn kernel<F: Format>(
         _ => phys((1 << 40) - 1),
     };
     let base = layout.get(Kind::LinearMap).unwrap().start;
-    let linear = Linear { start: phys(RAM.0), end: phys(RAM.0 + RAM.1), base };
+    let linear = Linear { start: phys(RAM.0), end: phys(MORE.0 + MORE.1), base };
     let facts = IoFacts { arch, last_phys, linear };
     with_vmalloc(&machine, format, |m| {
         let mut statics = [None; 4];
