@@ -10,8 +10,15 @@
 //! - A reader writes its word, then a sequentially consistent fence, then reads pointers. A grace period begins with such a fence, after whatever was
 //!   taken out of sight. So either the reader sees what was taken out, or whoever asks sees the reader's word.
 //! - A reader that knows the new epoch has acquired it from the grace period's beginning, and sees what was taken out before.
-//! - A word that says [`QUIET`] was released after all that the reader did in its section.
+//! - Every word is released, so whoever acquires one knows that the sections before it have ended: of [`QUIET`], and of the epoch of a later section.
 //!
+//! # Interrupt handlers
+//! A handler may come between any two steps, and reads too. So what a section relies on is not how deep it lies but whether the processor has
+//! *announced* itself: the word was written and the fence is behind it. That is noted after the fence, and taken back before the word becomes quiet. A handler
+//! that comes before the note announces for itself and leaves the word to the section that it interrupted, whose depth is counted already. One that comes
+//! at a section's end finds the depth counted down: it ends what is announced, or announces anew, and the word becomes quiet last.
+//!
+//! # Quiescent states
 //! A kernel that knows when its processors hold nothing (a timer's interrupt outside of sections, the idle loop) makes sections cheaper: a processor that is
 //! [`ReaderHere::online`] keeps its word at the epoch of its last *quiescent state* ([`ReaderHere::quiescent`]), and a section only counts.
 
@@ -44,12 +51,19 @@ pub struct Reader {
     depth: AtomicU32,
     /// Whether the processor tells of quiescent states (1) or its sections announce themselves (0). Only the processor itself writes it.
     online: AtomicU32,
+    /// Whether the word is an epoch, with the fence behind it (1). Only the processor itself writes it.
+    announced: AtomicU32,
 }
 
 impl Reader {
     /// In no section.
     pub const fn new() -> Self {
-        Self { word: AtomicU64::new(QUIET), depth: AtomicU32::new(0), online: AtomicU32::new(0) }
+        Self {
+            word: AtomicU64::new(QUIET),
+            depth: AtomicU32::new(0),
+            online: AtomicU32::new(0),
+            announced: AtomicU32::new(0),
+        }
     }
 }
 
@@ -116,10 +130,11 @@ impl<'r> ReaderHere<'r> {
     pub fn read_lock(self) -> ReadSection<'r> {
         let depth = self.reader.depth.load(Relaxed);
         self.reader.depth.store(depth + 1, Relaxed);
-        if depth == 0 && self.reader.online.load(Relaxed) == 0 {
+        // A handler that comes from here on ends no announcement.
+        compiler_fence(SeqCst);
+        if self.reader.announced.load(Relaxed) == 0 {
             self.announce();
         } else {
-            // An interrupt handler of this processor looks at the depth before anything that the section reads.
             compiler_fence(SeqCst);
         }
         ReadSection { here: self }
@@ -127,8 +142,18 @@ impl<'r> ReaderHere<'r> {
 
     /// Writes the epoch to the word, so that every grace period that begins from now on waits for this processor.
     fn announce(self) {
-        self.reader.word.store(self.epoch.load(Acquire), Relaxed);
+        // A handler may have written a later one since the load: it has acquired that, so that what the smaller one lets pass is known here too.
+        self.reader.word.store(self.epoch.load(Acquire), Release);
         fence(SeqCst);
+        self.reader.announced.store(1, Relaxed);
+        compiler_fence(SeqCst);
+    }
+
+    /// Nobody waits for this processor from now on, which is in no section.
+    fn be_quiet(self) {
+        self.reader.announced.store(0, Relaxed);
+        compiler_fence(SeqCst);
+        self.reader.word.store(QUIET, Release);
     }
 
     /// From here on the processor tells by [`Self::quiescent`] when it holds nothing; its sections need no fence. Must not be called in a
@@ -136,6 +161,7 @@ impl<'r> ReaderHere<'r> {
     pub fn online(self) {
         if self.reader.depth.load(Relaxed) == 0 && self.reader.online.load(Relaxed) == 0 {
             self.reader.online.store(1, Relaxed);
+            compiler_fence(SeqCst);
             self.announce();
         }
     }
@@ -144,7 +170,8 @@ impl<'r> ReaderHere<'r> {
     pub fn offline(self) {
         if self.reader.depth.load(Relaxed) == 0 {
             self.reader.online.store(0, Relaxed);
-            self.reader.word.store(QUIET, Release);
+            compiler_fence(SeqCst);
+            self.be_quiet();
         }
     }
 
@@ -154,7 +181,8 @@ impl<'r> ReaderHere<'r> {
         if self.reader.depth.load(Relaxed) > 0 {
             return false;
         }
-        if self.reader.online.load(Relaxed) != 0 {
+        // Without an announcement the word waits for one, which has a fence.
+        if self.reader.online.load(Relaxed) != 0 && self.reader.announced.load(Relaxed) != 0 {
             // What was read before is done with; what is read from now on is as of this epoch.
             self.reader.word.store(self.epoch.load(Acquire), Release);
         }
@@ -175,10 +203,11 @@ impl Drop for ReadSection<'_> {
         let reader = self.here.reader;
         compiler_fence(SeqCst);
         let depth = reader.depth.load(Relaxed) - 1;
-        if depth == 0 && reader.online.load(Relaxed) == 0 {
-            reader.word.store(QUIET, Release);
-        }
         reader.depth.store(depth, Relaxed);
+        compiler_fence(SeqCst);
+        if depth == 0 && reader.online.load(Relaxed) == 0 {
+            self.here.be_quiet();
+        }
     }
 }
 

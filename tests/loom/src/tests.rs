@@ -155,7 +155,7 @@ fn a_page_changes_hands_only_while_nobody_else_refers_to_it() {
 }
 
 /// Two things, of which one is shown; a reader, and a writer that shows the other and takes the first back once it may.
-fn read_and_take_back(online: bool) {
+fn read_and_take_back(online: bool, sections: usize) {
     bounded(3, move || {
         let readers: &'static [Reader] = Box::leak(Box::new([Reader::new()]));
         let shared = Arc::new((
@@ -172,11 +172,13 @@ fn read_and_take_back(online: bool) {
                 if online {
                     here.online();
                 }
-                let section = here.read_lock();
-                let at = shown.load(Relaxed) as usize;
-                // SAFETY: loom says so if the writer is at it too.
-                assert_eq!(things[at].with(|thing| unsafe { *thing }), 1, "taken back");
-                drop(section);
+                for _ in 0..sections {
+                    let section = here.read_lock();
+                    let at = shown.load(Relaxed) as usize;
+                    // SAFETY: loom says so if the writer is at it too.
+                    assert_eq!(things[at].with(|thing| unsafe { *thing }), 1, "taken back");
+                    drop(section);
+                }
                 here.quiescent();
                 if online {
                     here.offline();
@@ -198,10 +200,15 @@ fn read_and_take_back(online: bool) {
 
 #[test]
 fn nothing_is_taken_back_while_a_section_that_may_have_found_it_is_open() {
-    read_and_take_back(false);
+    read_and_take_back(false, 1);
+}
+
+#[test]
+fn who_sees_a_later_section_knows_that_the_one_before_has_ended() {
+    read_and_take_back(false, 2);
 }
 
 #[test]
 fn nothing_is_taken_back_before_a_processor_that_may_have_found_it_was_quiescent() {
-    read_and_take_back(true);
+    read_and_take_back(true, 1);
 }

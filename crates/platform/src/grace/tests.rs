@@ -1,4 +1,5 @@
 use super::{GracePeriods, Reader, Readers};
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::thread;
 use std::vec::Vec;
@@ -72,11 +73,67 @@ fn a_processor_that_is_online_is_waited_for_until_it_holds_nothing() {
     assert!(two.quiescent());
 }
 
+/// What an interrupt handler does: a section of its own, which grace periods wait for.
+fn handler_is_waited_for(readers: &Readers<'_>, here: super::ReaderHere<'_>, when: &str) {
+    let section = here.read_lock();
+    let period = readers.begin();
+    assert!(!readers.is_over(period), "{when}");
+    drop(section);
+}
+
+#[test]
+fn a_handler_that_comes_while_a_section_begins_or_ends_is_waited_for() {
+    use Ordering::Relaxed;
+    let all = [Reader::new(), Reader::new()];
+    let readers = Readers::new(&all);
+    let [one, _] = handles(&readers);
+    // A section has counted itself and not written its word.
+    all[0].depth.store(1, Relaxed);
+    handler_is_waited_for(&readers, one, "before the word is written");
+    // It has written the word, and the fence is not behind it.
+    all[0].word.store(1, Relaxed);
+    all[0].announced.store(0, Relaxed);
+    handler_is_waited_for(&readers, one, "before the fence");
+    assert_eq!(all[0].announced.load(Relaxed), 1, "the handler's own fence");
+    // The section goes on, and ends: first the depth.
+    let period = readers.begin();
+    assert!(!readers.is_over(period), "what was interrupted is in its section");
+    all[0].depth.store(0, Relaxed);
+    handler_is_waited_for(&readers, one, "between the depth and the word");
+    assert!(readers.is_over(period), "nothing is left of either");
+    // The announcement was taken back, and the word is not quiet yet.
+    all[0].word.store(1, Relaxed);
+    handler_is_waited_for(&readers, one, "before the word is quiet");
+    assert!(readers.is_over(readers.begin()));
+}
+
+#[test]
+fn a_handler_that_comes_while_its_processor_goes_online_or_offline_is_waited_for() {
+    use Ordering::Relaxed;
+    let all = [Reader::new(), Reader::new()];
+    let readers = Readers::new(&all);
+    let [one, _] = handles(&readers);
+    all[0].online.store(1, Relaxed);
+    assert!(one.quiescent());
+    assert!(readers.is_over(readers.begin()), "it has announced nothing");
+    handler_is_waited_for(&readers, one, "before the word is written");
+    let period = readers.begin();
+    assert!(!readers.is_over(period), "it is online now");
+    all[0].online.store(0, Relaxed);
+    handler_is_waited_for(&readers, one, "before the word is quiet");
+    assert!(readers.is_over(period));
+}
+
+/// What is looked at and taken back without any atomics: Miri says so if both happen at once.
+struct Value(UnsafeCell<u64>);
+// SAFETY: readers look inside of sections, and the writer writes after the grace period that waited for them.
+unsafe impl Sync for Value {}
+
 #[test]
 fn nobody_reads_what_was_taken_back_after_a_grace_period() {
     let all: Vec<Reader> = (0..3).map(|_| Reader::new()).collect();
     let readers = Readers::new(&all);
-    let values: Vec<AtomicU64> = (0..8).map(|_| AtomicU64::new(1)).collect();
+    let values: Vec<Value> = (0..8).map(|_| Value(UnsafeCell::new(1))).collect();
     let shown = AtomicPtr::new((&raw const values[0]).cast_mut());
     let rounds = if cfg!(miri) { 10 } else { 200 };
     let done = AtomicU64::new(0);
@@ -90,7 +147,8 @@ fn nobody_reads_what_was_taken_back_after_a_grace_period() {
                     let _section = here.read_lock();
                     // SAFETY: the values outlive the threads.
                     let value = unsafe { &*shown.load(Ordering::Acquire) };
-                    assert_eq!(value.load(Ordering::Relaxed), 1, "it was taken back");
+                    // SAFETY: it was found in the section, and nobody writes to it before that has ended.
+                    assert_eq!(unsafe { *value.0.get() }, 1, "it was taken back");
                 }
             });
         }
@@ -102,8 +160,11 @@ fn nobody_reads_what_was_taken_back_after_a_grace_period() {
                 thread::yield_now();
             }
             // Nobody looks at it now, and it is as it was before it is shown again.
-            old.store(0, Ordering::Relaxed);
-            old.store(1, Ordering::Relaxed);
+            // SAFETY: the sections that may have found it have ended.
+            unsafe {
+                old.0.get().write_volatile(0);
+                old.0.get().write_volatile(1);
+            }
         }
         done.store(1, Ordering::Relaxed);
     });
