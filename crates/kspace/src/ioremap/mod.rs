@@ -213,7 +213,8 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         }
     }
 
-    /// Takes a mapping away (`iounmap`). Static maps and low memory stay.
+    /// Takes a mapping away (`iounmap`). Low memory stays, and so does what has fixed addresses: static maps, the window of PCI's ports, early areas that the
+    /// region adopted.
     ///
     /// # Errors
     /// As for [`Vmalloc::vunmap`].
@@ -221,6 +222,12 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         if self.facts.linear.phys(at).is_some() || self.statics.lock().at(at).is_some() {
             return Ok(());
         }
-        self.vmalloc.remove(on, at.align_down(Self::PAGE), VmFlags::IOREMAP).map(|_| ())
+        let start = at.align_down(Self::PAGE);
+        // Areas at fixed addresses are those without a guard page; what ioremap maps has one.
+        let fixed = VmFlags::IOREMAP | VmFlags::NO_GUARD;
+        if self.vmalloc.find_vm_area(start).is_some_and(|area| area.flags.contains(fixed)) {
+            return Ok(());
+        }
+        self.vmalloc.remove(on, start, VmFlags::IOREMAP).map(|_| ())
     }
 }

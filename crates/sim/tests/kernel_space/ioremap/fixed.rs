@@ -6,6 +6,7 @@ use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::KernelConfig;
 use pagewright_kspace::ioremap::{IoKind, IoremapError, PciIo, PciIoError};
+use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, VmFlags};
 use pagewright_kspace::{EarlyIoremap, Kind, Layout};
 use pagewright_pagetable::{Format, TableSource};
 use pagewright_sim::mmu::{Access, AccessError};
@@ -110,6 +111,28 @@ fn what_the_boot_mapped_is_adopted_where_it_is() {
 }
 
 #[test]
+fn early_areas_that_the_region_adopted_stay() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        io: &Io<'_, 'v, 'a, F>,
+        _: Arch,
+        _: &Layout,
+    ) {
+        let range = VirtRange { start: place(m, 32 << 20), len: 2 * PAGE };
+        let mut early = EarlyAreas::new();
+        early.add(EarlyArea { range, phys: phys(DEVICE), flags: VmFlags::IOREMAP }).unwrap();
+        m.on_cpu(0, |on| {
+            m.vmalloc.adopt(on, &early).unwrap();
+            for at in [range.start, range.last()] {
+                io.iounmap(on, at).unwrap();
+                assert_eq!(m.vmalloc.find_vm_area(at).unwrap().range(), range);
+            }
+        });
+    }
+    on_every_kernel!(test);
+}
+
+#[test]
 fn bridges_ports_lie_in_the_window() {
     fn test<'v, 'a, F: Format>(
         m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
@@ -132,6 +155,13 @@ fn bridges_ports_lie_in_the_window() {
                 m.mmu.access(1, pci.port(0x2_0000).unwrap(), Access::READ),
                 Err(AccessError::Fault(_))
             ));
+            // A driver that gives a port's address back takes nothing from the others.
+            for done in [pci.port(0).unwrap(), port] {
+                io.iounmap(on, done).unwrap();
+                m.vmalloc.purge_vmap_area_lazy(on);
+                assert_eq!(m.mmu.access(1, window.start, Access::WRITE).unwrap().phys, phys(DEVICE));
+                assert!(m.mmu.access(1, port, Access::WRITE).is_ok());
+            }
             assert_eq!(pci.port(window.len), None);
             for (first, count) in [(0, 0), (window.len, 1), (window.len - 1, 2), (u64::MAX, 2)] {
                 let refused = pci.pci_remap_iospace(on, first, count, phys(DEVICE)).unwrap_err();
