@@ -1,13 +1,15 @@
 //! Kernel stacks in vmalloc space, where running over the end faults.
 //!
-//! A stack is an area of its own (`alloc_thread_stack_node` with CONFIG_VMAP_STACK): the page above it is its area's guard, the page below it the
-//! guard of the area before, or nobody's. Areas without a guard page (static maps) could end right below: a stack there is not taken.
+//! A stack is an area of its own (`alloc_thread_stack_node` with CONFIG_VMAP_STACK): the page above it is its area's guard. The page below it is an area
+//! too, of one page in which nothing is mapped: nobody else gets those addresses as long as there is the stack, whatever lies below them.
 //! Each CPU keeps two stacks of tasks that ended, which cost neither pages nor a flush when the next task gets one; they are zeroed, since
 //! what an old task left on its stack is nobody's business.
 
-use crate::vmalloc::{VfreeError, VmContext, VmFlags, VmRequest, Vmalloc, VmallocError};
+use crate::areas::AreaError;
+use crate::vmalloc::{Seen, VfreeError, VmContext, VmFlags, VmRequest, Vmalloc, VmallocError};
 use core::fmt;
-use pagewright_addr::{VirtAddr, VirtRange};
+use core::ops::ControlFlow;
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
 use pagewright_pagetable::{Format, TableMemory};
 use pagewright_platform::{MappedMemory, Mutex};
@@ -15,7 +17,7 @@ use pagewright_zone::Gfp;
 
 /// NR_CACHED_STACKS: stacks that a CPU keeps.
 pub const NR_CACHED_STACKS: usize = 2;
-/// Places right above an area without a guard that are passed over before giving up.
+/// Places that somebody else is quicker to take, before giving up.
 const TRIES: usize = 4;
 
 /// How large stacks are, and where they may lie.
@@ -103,8 +105,8 @@ pub enum StackError<E> {
     /// There is no area, or there are no pages.
     #[error("{0}")]
     Area(VmallocError),
-    /// Every place lies right above an area without a guard.
-    #[error("no place for a stack has an unmapped page below it, {0:#x} was the last")]
+    /// Every place for a stack lies right above what others have.
+    #[error("no place for a stack has a page of nobody's below it, {0:#x} was the last")]
     NoGuard(VirtAddr),
     /// An old stack could not be zeroed.
     #[error("{0}")]
@@ -138,9 +140,11 @@ impl<'s, 'v, 'a, F: Format, M: TableMemory> Stacks<'s, 'v, 'a, F, M> {
         self.caches.get(on.cpu().checked_rem(self.caches.len())?)
     }
 
+    const PAGE: u64 = F::SHAPE.page_bytes();
+
     const fn stack(&self, start: VirtAddr) -> KernelStack {
         let range = VirtRange { start, len: self.shape.bytes };
-        KernelStack { range, page_bytes: F::SHAPE.page_bytes() }
+        KernelStack { range, page_bytes: Self::PAGE }
     }
 
     /// A stack of zeroes for a new task. `memory` is the kernel's addresses as this CPU reaches them.
@@ -156,43 +160,92 @@ impl<'s, 'v, 'a, F: Format, M: TableMemory> Stacks<'s, 'v, 'a, F, M> {
         if let Some(start) = self.cache(on).and_then(StackCache::take) {
             if let Err(e) = memory.zero(start, self.shape.bytes) {
                 // It was in the cache, so it is an area; who cannot write it cannot use it.
-                let _ = self.vmalloc.vfree(on, start);
+                let _ = self.release(on, start);
                 return Err(StackError::Access(e));
             }
             return Ok(self.stack(start));
         }
-        let request = VmRequest::new(self.shape.bytes).aligned(self.shape.align);
-        let request = request.with_gfp(Gfp::GFP_KERNEL | Gfp::ZERO);
-        let mut passed = [None; TRIES];
-        let mut got = Err(StackError::NoGuard(VirtAddr::ZERO));
-        for place in &mut passed {
-            match self.vmalloc.vmalloc_request(on, &request) {
-                Ok(start) if self.has_guard(start) => got = Ok(self.stack(start)),
-                Ok(start) => {
-                    // Held on to, or the next one would be the same.
-                    *place = Some(start);
-                    got = Err(StackError::NoGuard(start));
-                    continue;
-                }
-                Err(why) => got = Err(StackError::Area(why)),
-            }
-            break;
-        }
-        for start in passed.into_iter().flatten() {
-            // Taken a moment ago.
-            let _ = self.vmalloc.vfree(on, start);
-        }
-        got
+        self.place(on).map(|start| self.stack(start))
     }
 
-    /// Whether nothing is mapped right below.
-    fn has_guard(&self, start: VirtAddr) -> bool {
-        let Some(below) = start.get().checked_sub(1).map(VirtAddr::new) else { return false };
-        match self.vmalloc.find_vm_area(below) {
-            Some(area) => !area.flags.contains(VmFlags::NO_GUARD),
-            // Below the region lies what the layout keeps apart from it.
-            None => true,
+    /// Makes the areas of a stack: as low as it fits, or where it fits with its guard if others have the page below that place.
+    #[track_caller]
+    fn place<C: VmContext<'a>, E>(&self, on: &mut C) -> Result<VirtAddr, StackError<E>> {
+        let StackShape { bytes, align } = self.shape;
+        let region = self.vmalloc.range();
+        // Below the region's first page there is no guard to be had.
+        let within = VirtRange {
+            start: VirtAddr::new(region.start.get().saturating_add(Self::PAGE)),
+            len: region.len.saturating_sub(Self::PAGE),
+        };
+        let request = VmRequest::new(bytes).aligned(align).with_gfp(Gfp::GFP_KERNEL | Gfp::ZERO);
+        let mut request = VmRequest { within: Some(within), ..request };
+        let mut last = VirtAddr::ZERO;
+        for _ in 0..TRIES {
+            match self.vmalloc.vmalloc_request(on, &request) {
+                Ok(start) => {
+                    let guarded = self.take_guard(on, start);
+                    if let Ok(true) = guarded {
+                        return Ok(start);
+                    }
+                    // Taken a moment ago.
+                    let _ = self.vmalloc.vfree(on, start);
+                    guarded.map_err(StackError::Area)?;
+                    last = start;
+                }
+                // A place that was free with its guard is somebody's by now.
+                Err(VmallocError::Space { why: AreaError::NoGap { .. }, .. }) if last != VirtAddr::ZERO => {}
+                Err(why) => return Err(StackError::Area(why)),
+            }
+            let mut roomy = self.roomy_gap();
+            if roomy.is_none() && self.vmalloc.give_all_back(on) {
+                roomy = self.roomy_gap();
+            }
+            let Some(start) = roomy else { break };
+            request.within = Some(VirtRange { start, len: bytes + Self::PAGE });
         }
+        Err(StackError::NoGuard(last))
+    }
+
+    /// Where a stack with the pages on either side fits into the lowest gap with room for them.
+    fn roomy_gap(&self) -> Option<VirtAddr> {
+        let StackShape { bytes, align } = self.shape;
+        let mut found = None;
+        self.vmalloc.each_gap(&mut |gap| {
+            let first = gap.start.get();
+            let start = first.checked_add(Self::PAGE).and_then(|start| start.checked_next_multiple_of(align));
+            let fits = start.filter(|start| {
+                (start - first).checked_add(bytes + Self::PAGE).is_some_and(|len| len <= gap.len)
+            });
+            found = found.or(fits.map(VirtAddr::new));
+        });
+        found
+    }
+
+    /// Makes the page below a stack an area of its own; `false` if others have it.
+    #[track_caller]
+    fn take_guard<C: VmContext<'a>>(&self, on: &mut C, start: VirtAddr) -> Result<bool, VmallocError> {
+        let guard = self.stack(start).guard();
+        let mut taken = false;
+        self.vmalloc.areas_in(guard, &mut |seen| {
+            // What was unmapped gives way.
+            taken |= matches!(seen, Seen::Area(_) | Seen::Ram(_));
+            ControlFlow::Continue(())
+        });
+        if taken {
+            return Ok(false);
+        }
+        match self.vmalloc.add_vm_area(on, guard, PhysAddr::ZERO, VmFlags::empty()) {
+            Ok(_) => Ok(true),
+            Err(VmallocError::Space { why: AreaError::Taken(_), .. }) => Ok(false),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Frees a stack with its guard.
+    fn release<C: VmContext<'a>>(&self, on: &mut C, start: VirtAddr) -> Result<(), VfreeError> {
+        self.vmalloc.vfree(on, start)?;
+        self.vmalloc.remove(on, self.stack(start).guard().start, VmFlags::empty()).map(|_| ())
     }
 
     /// A task has ended: its stack is kept for the next one on this CPU, or freed (`free_thread_stack`). Nobody may be on it any more.
@@ -201,17 +254,15 @@ impl<'s, 'v, 'a, F: Format, M: TableMemory> Stacks<'s, 'v, 'a, F, M> {
     /// [`VfreeError`] for a stack that is not one of this region's.
     pub fn free<C: VmContext<'a>>(&self, on: &mut C, stack: KernelStack) -> Result<(), VfreeError> {
         let start = stack.range.start;
-        if !self
-            .vmalloc
-            .find_vm_area(start)
-            .is_some_and(|area| area.addr == start && area.usable == stack.range.len)
-        {
-            return Err(VfreeError::Nonexistent(start));
+        for part in [stack.range, stack.guard()] {
+            if self.vmalloc.find_vm_area(part.start).is_none_or(|area| area.range() != part) {
+                return Err(VfreeError::Nonexistent(part.start));
+            }
         }
         if self.cache(on).is_some_and(|cache| cache.put(start)) {
             return Ok(());
         }
-        self.vmalloc.vfree(on, start)
+        self.release(on, start)
     }
 
     /// Frees what a CPU that goes away has kept, and says how many stacks that were (`free_vm_stack_cache`).
@@ -219,7 +270,7 @@ impl<'s, 'v, 'a, F: Format, M: TableMemory> Stacks<'s, 'v, 'a, F, M> {
         let Some(cache) = self.caches.get(cpu) else { return 0 };
         let mut freed = 0;
         while let Some(start) = cache.take() {
-            freed += usize::from(self.vmalloc.vfree(on, start).is_ok());
+            freed += usize::from(self.release(on, start).is_ok());
         }
         freed
     }

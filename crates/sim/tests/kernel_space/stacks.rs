@@ -1,10 +1,10 @@
 //! Kernel stacks: guards, the caches of CPUs, and nothing left behind.
 
 use crate::world::PAGE;
-use pagewright_addr::{VirtAddr, VirtRange};
+use pagewright_addr::{PageShift, PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
-use pagewright_kspace::stacks::{StackCache, StackError, StackShape, Stacks};
-use pagewright_kspace::vmalloc::VmFlags;
+use pagewright_kspace::stacks::{KernelStack, StackCache, StackError, StackShape, Stacks};
+use pagewright_kspace::vmalloc::{Seen, VmFlags};
 use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::Format;
 use pagewright_pagetable::format::FormatKind;
@@ -15,6 +15,7 @@ use pagewright_sim::PhysMemory;
 use pagewright_sim::mmu::{Access, AccessError, FaultKind, Strictness};
 use pagewright_sim::pages::PlainMachine;
 use pagewright_sim::vmalloc::{HostedVmalloc, VmallocMachine, with_vmalloc};
+use std::ops::ControlFlow;
 
 type Made<'s, 'v, 'a, F> = Stacks<'s, 'v, 'a, F, &'v PhysMemory>;
 
@@ -127,9 +128,24 @@ fn two_stacks_of_tasks_that_ended_are_kept_and_come_back_zeroed() {
     on_three_kernels!(test);
 }
 
-/// A static map has no guard page: a stack right above it would grow into it.
+/// The page below a stack is an area of one page, and nothing is there.
+fn has_own_guard<'v, 'a, F: Format>(
+    m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+    stack: &KernelStack,
+) -> Result<(), String> {
+    let mut found = Vec::new();
+    m.vmalloc.areas_in(stack.guard(), &mut |seen| {
+        found.push(seen);
+        ControlFlow::Continue(())
+    });
+    let own = matches!(found[..], [Seen::Area(area)] if area.range() == stack.guard());
+    let mapped = m.vmalloc.translate(stack.guard().start).is_ok();
+    if own && !mapped { Ok(()) } else { Err(format!("{found:x?} {mapped}")) }
+}
+
+/// A static map has no guard page, nor have the blocks of vm_map_ram: a stack right above would grow into it.
 #[test]
-fn no_stack_lies_right_above_an_area_without_a_guard() {
+fn no_stack_lies_right_above_what_others_map() {
     fn test<'v, 'a, F: Format>(
         m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
         stacks: &Made<'_, 'v, 'a, F>,
@@ -137,13 +153,91 @@ fn no_stack_lies_right_above_an_area_without_a_guard() {
     ) {
         m.on_cpu(0, |on| {
             let start = m.vmalloc.range().start;
-            let below = VirtRange { start, len: shape.align - start.get() % shape.align };
-            let area =
-                m.vmalloc.add_vm_area(on, below, pagewright_addr::PhysAddr::ZERO, VmFlags::IOREMAP).unwrap();
+            let len = shape.align - start.get() % shape.align;
+            let below = VirtRange { start, len };
+            let area = m.vmalloc.add_vm_area(on, below, PhysAddr::ZERO, VmFlags::IOREMAP).unwrap();
             let stack = stacks.alloc(on, &m.mmu.memory_of(0)).unwrap();
             assert!(stack.guard().start.get() > below.last().get());
+            has_own_guard(m, &stack).unwrap();
             stacks.free(on, stack).unwrap();
             m.vmalloc.remove(on, area.addr, VmFlags::empty()).unwrap();
+            stacks.free_vm_stack_cache(on, 0);
+            m.vmalloc.give_all_back(on);
+            // A block, the lowest place again.
+            let page = PhysAddr::new(0x4000_0000).pfn(PageShift::SHIFT_4K);
+            let ram = m.vmalloc.vm_map_ram(on, &[page]).unwrap();
+            let stack = stacks.alloc(on, &m.mmu.memory_of(0)).unwrap();
+            has_own_guard(m, &stack).unwrap();
+            stacks.free(on, stack).unwrap();
+            m.vmalloc.vm_unmap_ram(on, ram, 1).unwrap();
+        });
+    }
+    on_three_kernels!(test);
+}
+
+/// Also when what lay below a stack with a guard of its own is gone, and others want its addresses.
+#[test]
+fn nobody_gets_the_page_below_a_stack() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        stacks: &Made<'_, 'v, 'a, F>,
+        shape: StackShape,
+    ) {
+        m.on_cpu(0, |on| {
+            // Its guard page ends where a stack could begin.
+            let start = m.vmalloc.range().start.get();
+            let size = shape.align - start % shape.align + shape.align - PAGE;
+            let at = m.vmalloc.vmalloc(on, size).unwrap();
+            assert_eq!(at.get(), start);
+            let memory = m.mmu.memory_of(0);
+            let stack = stacks.alloc(on, &memory).unwrap();
+            assert!(stack.range().start.get() > start + size + PAGE);
+            has_own_guard(m, &stack).unwrap();
+            m.vmalloc.vfree(on, at).unwrap();
+            let guard = stack.guard();
+            for pages in 1..3 {
+                let len = pages * PAGE;
+                let wanted = VirtRange { start: VirtAddr::new(stack.range().start.get() - len), len };
+                assert!(m.vmalloc.add_vm_area(on, wanted, PhysAddr::ZERO, VmFlags::IOREMAP).is_err());
+            }
+            // Kept in the cache it keeps its guard; freed for good, neither is anybody's.
+            stacks.free(on, stack).unwrap();
+            assert!(m.vmalloc.find_vm_area(guard.start).is_some());
+            assert_eq!(stacks.free_vm_stack_cache(on, 0), 1);
+            let area = m.vmalloc.add_vm_area(on, guard, PhysAddr::ZERO, VmFlags::IOREMAP).unwrap();
+            m.vmalloc.remove(on, area.addr, VmFlags::empty()).unwrap();
+        });
+    }
+    on_three_kernels!(test);
+}
+
+#[test]
+fn a_gap_without_room_for_the_guard_is_no_place() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        stacks: &Made<'_, 'v, 'a, F>,
+        shape: StackShape,
+    ) {
+        m.on_cpu(0, |on| {
+            let region = m.vmalloc.range();
+            let first = (region.start.get() + PAGE).next_multiple_of(shape.align);
+            let behind = first + shape.bytes + PAGE;
+            let fill = |on: &mut _, start: u64, len: u64| {
+                let range = VirtRange { start: VirtAddr::new(start), len };
+                m.vmalloc.add_vm_area(on, range, PhysAddr::ZERO, VmFlags::IOREMAP).unwrap().addr
+            };
+            let rest = fill(on, behind, region.len - (behind - region.start.get()));
+            let low = fill(on, region.start.get(), first - region.start.get());
+            let memory = m.mmu.memory_of(0);
+            let why = stacks.alloc(on, &memory).unwrap_err();
+            assert_eq!(why, StackError::NoGuard(VirtAddr::new(first)));
+            assert_eq!(m.vmalloc.nr_pages(), 0);
+            m.vmalloc.remove(on, low, VmFlags::empty()).unwrap();
+            let stack = stacks.alloc(on, &memory).unwrap();
+            assert_eq!(stack.range().start.get(), first);
+            has_own_guard(m, &stack).unwrap();
+            stacks.free(on, stack).unwrap();
+            m.vmalloc.remove(on, rest, VmFlags::empty()).unwrap();
         });
     }
     on_three_kernels!(test);
