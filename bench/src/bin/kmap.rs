@@ -38,9 +38,9 @@ const HIGH: PhysAddr = PhysAddr::new(0x7000_0000);
 fn with_slots<F: Format + Default>(then: impl FnOnce(Slots<'_, F, &Pool<'_, F::Word>>) -> f64) -> f64 {
     let words: Vec<<F::Word as Word>::Atomic> =
         (0..(64 << 12) / F::Word::BYTES).map(|_| F::Word::zero()).collect();
-    let Some(pool) = Pool::<F::Word>::new(&words, PhysAddr::new(0x10_0000), 4096) else { return 0.0 };
+    let pool = Pool::<F::Word>::new(&words, PhysAddr::new(0x10_0000), 4096).expect("whole tables");
     let root_pages = if F::Word::BYTES == 4 { 4 } else { 1 };
-    let Some(root) = pool.alloc_root(root_pages, 4096) else { return 0.0 };
+    let root = pool.alloc_root(root_pages, 4096).expect("a table");
     let mut tables = Tables::new(F::default(), &pool, root);
     let flags = AttrFlags::WRITE | AttrFlags::GLOBAL | AttrFlags::ACCESSED | AttrFlags::DIRTY;
     let attr = Attr::normal(flags);
@@ -56,17 +56,21 @@ fn with_slots<F: Format + Default>(then: impl FnOnce(Slots<'_, F, &Pool<'_, F::W
     then(cursor.into_slots(WINDOW, attr, PhysAddr::new(1 << 32)).expect("empty tables"))
 }
 
-fn timed(work: impl FnOnce()) -> f64 {
+/// Seconds of a loop, which says how many of its pairs succeeded before one failed: all must have.
+fn timed(work: impl FnOnce() -> u64) -> f64 {
     let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
+    let done = work();
+    let seconds = start.elapsed().as_secs_f64();
+    assert_eq!(done, PAIRS, "a pair failed, and failures are not measured");
+    seconds
 }
 
 fn local<F: Format + Default>(page: PhysAddr) -> f64 {
     with_slots::<F>(|slots| {
         let local = KmapLocal::new(LINEAR, slots, false).expect("room for a CPU");
         let stack = KmapStack::new();
-        local.on_cpu(0).map_or(0.0, |cpu| timed(|| measured_local(&cpu, &stack, page)))
+        let cpu = local.on_cpu(0).expect("the CPU's slots");
+        timed(|| measured_local(&cpu, &stack, page))
     })
 }
 
@@ -87,32 +91,37 @@ fn run(which: &Loop) -> f64 {
 }
 
 #[inline(never)]
-fn measured_local<F: Format>(local: &KmapCpu<'_, F>, stack: &KmapStack, page: PhysAddr) {
-    for _ in 0..PAIRS {
-        if let Ok(map) = local.kmap_local_page(stack, black_box(page)) {
-            black_box(map.address());
-            let _ = local.kunmap_local(stack, map, &mut NotLive);
+fn measured_local<F: Format>(local: &KmapCpu<'_, F>, stack: &KmapStack, page: PhysAddr) -> u64 {
+    for done in 0..PAIRS {
+        let Ok(map) = local.kmap_local_page(stack, black_box(page)) else { return done };
+        black_box(map.address());
+        if local.kunmap_local(stack, map, &mut NotLive).is_err() {
+            return done;
         }
     }
+    PAIRS
 }
 
 /// What the loop takes by itself, with the same values kept from the compiler.
 #[inline(never)]
-fn measured_empty() {
+fn measured_empty() -> u64 {
     for _ in 0..PAIRS {
         black_box(black_box(HIGH));
     }
+    PAIRS
 }
 
 #[inline(never)]
-fn measured_kmap(kmap: &Kmap<'_, ArmLpae, &Pool<'_, u64>>, pages: u64) {
-    for n in 0..PAIRS {
-        let page = PhysAddr::new(HIGH.get() + ((n % pages) << 12));
-        if let Ok(at) = kmap.kmap(page, &mut NotLive) {
-            black_box(at);
-            let _ = kmap.kunmap(page);
+fn measured_kmap(kmap: &Kmap<'_, ArmLpae, &Pool<'_, u64>>, pages: u64) -> u64 {
+    for done in 0..PAIRS {
+        let page = PhysAddr::new(HIGH.get() + ((done % pages) << 12));
+        let Ok(at) = kmap.kmap(page, &mut NotLive) else { return done };
+        black_box(at);
+        if kmap.kunmap(page).is_err() {
+            return done;
         }
     }
+    PAIRS
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -77,44 +77,51 @@ impl TableMemory for Boxes {
 
 type Region<'v, 'a> = Vmalloc<'v, 'a, X86Level4, &'v Boxes>;
 
+/// How many pairs succeeded before one failed, as all that are measured say.
 #[inline(never)]
-fn measured_pairs<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, bytes: u64, pairs: u64) {
-    for _ in 0..pairs {
-        if let Ok(at) = region.vmalloc(on, black_box(bytes)) {
-            let _ = black_box(region.vfree(on, black_box(at)));
+fn measured_pairs<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, bytes: u64, pairs: u64) -> u64 {
+    for done in 0..pairs {
+        let Ok(at) = region.vmalloc(on, black_box(bytes)) else { return done };
+        if black_box(region.vfree(on, black_box(at))).is_err() {
+            return done;
         }
     }
+    pairs
 }
 
 #[inline(never)]
-fn measured_ram<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pairs: u64) {
+fn measured_ram<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pairs: u64) -> u64 {
     let pages = [PhysAddr::new(0x4000_0000).pfn(pagewright_addr::PageShift::SHIFT_4K)];
-    for _ in 0..pairs {
-        if let Ok(at) = region.vm_map_ram(on, black_box(&pages)) {
-            let _ = black_box(region.vm_unmap_ram(on, at, 1));
+    for done in 0..pairs {
+        let Ok(at) = region.vm_map_ram(on, black_box(&pages)) else { return done };
+        if black_box(region.vm_unmap_ram(on, at, 1)).is_err() {
+            return done;
         }
     }
+    pairs
 }
 
 /// A tree with the machine's RAM in it, which every mapping is compared with.
 #[inline(never)]
-fn measured_ioremap<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pairs: u64) {
+fn measured_ioremap<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pairs: u64) -> u64 {
     let all = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(1 << 46));
     let mut nodes = [ResourceNode::EMPTY; 4];
-    let Some(mut resources) = Resources::new(all, &mut nodes) else { return };
+    let mut resources = Resources::new(all, &mut nodes).expect("memory for a tree");
     let range = PhysRange::from_len(PhysAddr::new(0x4000_0000), 1 << 30);
     let ram = Resource { range, name: "System RAM", flags: ResourceFlags::SYSTEM_RAM };
-    let _ = resources.insert_resource(ram);
+    resources.insert_resource(ram).expect("an empty tree");
     let resources = Mutex::new(resources);
     let linear = Linear { start: range.start, end: range.end, base: VirtAddr::new(0xffff_8880_0000_0000) };
     let facts = IoFacts { arch: Arch::X86_64, last_phys: PhysAddr::new((1 << 46) - 1), linear };
     let mut statics = [None; 4];
     let io = Ioremap::new(region, facts, &resources, StaticMaps::new(&mut statics));
-    for _ in 0..pairs {
-        if let Ok(at) = io.ioremap(on, black_box(PhysAddr::new(0xfed0_0000)), 4096) {
-            let _ = black_box(io.iounmap(on, black_box(at)));
+    for done in 0..pairs {
+        let Ok(at) = io.ioremap(on, black_box(PhysAddr::new(0xfed0_0000)), 4096) else { return done };
+        if black_box(io.iounmap(on, black_box(at))).is_err() {
+            return done;
         }
     }
+    pairs
 }
 
 fn run(which: &Areas) -> f64 {
@@ -143,28 +150,35 @@ fn run(which: &Areas) -> f64 {
                 region.vmalloc(on, (1 + n % 7) << 12).expect("memory for it");
             }
             // What every machine has after a while: tables, and flushed areas.
-            measured(&region, on, which, which.row.pairs / 4);
+            let pairs = which.row.pairs;
+            assert_eq!(
+                measured(&region, on, which, pairs / 4),
+                pairs / 4,
+                "a pair before the measured ones failed"
+            );
             let start = Instant::now();
-            if which.row.name == "ram" {
-                measured_ram(&region, on, which.row.pairs);
-            } else if which.row.name == "ioremap" {
-                measured_ioremap(&region, on, which.row.pairs);
-            } else {
-                measured_pairs(&region, on, which.bytes, which.row.pairs);
-            }
-            start.elapsed().as_secs_f64()
+            let done = match which.row.name {
+                "ram" => measured_ram(&region, on, pairs),
+                "ioremap" => measured_ioremap(&region, on, pairs),
+                _ => measured_pairs(&region, on, which.bytes, pairs),
+            };
+            let seconds = start.elapsed().as_secs_f64();
+            assert_eq!(done, pairs, "{}: a pair failed, and failures are not measured", which.row.name);
+            seconds
         })
     })
 }
 
 /// The same loop, not counted.
 #[inline(never)]
-fn measured<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, which: &Areas, pairs: u64) {
-    for _ in 0..pairs {
-        if let Ok(at) = region.vmalloc(on, which.bytes) {
-            let _ = region.vfree(on, at);
+fn measured<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, which: &Areas, pairs: u64) -> u64 {
+    for done in 0..pairs {
+        let Ok(at) = region.vmalloc(on, which.bytes) else { return done };
+        if region.vfree(on, at).is_err() {
+            return done;
         }
     }
+    pairs
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
