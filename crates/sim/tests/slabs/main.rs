@@ -9,6 +9,7 @@ mod heap;
 mod kmalloc;
 mod misuse;
 mod model;
+mod reaper;
 mod slab;
 mod threads;
 mod typesafe;

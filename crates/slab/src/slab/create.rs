@@ -7,7 +7,7 @@ use crate::CacheFlags;
 use crate::memory::SlabMemory;
 use crate::slabs::cpu::Requests;
 use crate::slabs::{CacheId, CacheName, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, Slot};
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
@@ -72,8 +72,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         }
         self.drop_arrays(cx, id);
         let left = self.drain_nodes(cx, id, cache);
-        slot.closing.store(0, Relaxed);
         if left > 0 {
+            slot.closing.store(0, Relaxed);
             let (mut objects, mut first) = (0, 0);
             self.objects_out(id, cache, |address| {
                 first = if objects == 0 { address } else { first };
@@ -84,6 +84,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         let _quiet = self.quiet();
         let _registry = self.registry.lock();
         slot.close();
+        // Only now: who holds a cache that is not closing (the reaper) must find none here, or the next one.
+        slot.closing.store(0, Release);
         Ok(Destroyed::Gone)
     }
 }
