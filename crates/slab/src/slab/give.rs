@@ -14,7 +14,7 @@ use pagewright_page::FrameIdx;
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
-/// So many objects of another node are collected before they are brought there.
+/// So many objects of another node are collected before they are brought there, unless they are so large that processors keep only one.
 pub(super) const ALIEN_LIMIT: u32 = 12;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
@@ -173,7 +173,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             if missing && let Some(block) = self.alien_room(cx) {
                 let used = {
                     let _quiet = self.quiet();
-                    self.furnish(&mut alien.lock(), (id, at.1), cache, block, ALIEN_LIMIT)
+                    let places = if cache.layout.limit > 1 { ALIEN_LIMIT } else { cache.layout.limit };
+                    self.furnish(&mut alien.lock(), (id, at.1), cache, block, places)
                 };
                 if !used {
                     self.free_room(cx, block);
