@@ -50,10 +50,13 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 pub use layout::{Layout, Management, SlabConfig};
 pub use node::NodeCache;
-use pagewright_page::{FrameIdx, PageMap};
+use pagewright_page::{FrameIdx, OwnerHandle, PageMap};
 use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
 use pagewright_zone::Gfp;
 use word::{PLACE_UNIT, SlabWord};
+
+/// So many nodes a slab's owner tells apart.
+const MOST_NODES: usize = ((1 << OwnerHandle::INDEX_BITS) / CacheId::PLACES) as usize;
 
 /// What SLAB is made of, all of it the caller's.
 #[derive(Debug)]
@@ -104,7 +107,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Slabs without any cache but one for their own needs. `seed` makes the order of objects in new slabs.
     ///
     /// # Errors
-    /// [`CreateError`] if there is no room for that cache, or objects were laid out for a machine whose words have another size than this one's.
+    /// [`CreateError`] if there is no room for that cache, there are more than 64 nodes (a slab's owner tells no more of them apart), or objects were laid out for a
+    /// machine whose words have another size than this one's.
     pub fn new(
         map: PageMap<'a>,
         memory: M,
@@ -119,6 +123,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             return Err(CreateError::Word { wanted: config.word, host });
         }
         let nodes = space.lists.len().checked_div(space.slots.len()).unwrap_or(0);
+        if nodes > MOST_NODES {
+            return Err(CreateError::Nodes { nodes, most: MOST_NODES });
+        }
         let mut slab = Self {
             interrupts,
             map,

@@ -80,6 +80,13 @@ pub enum CreateError {
         /// And here.
         host: u32,
     },
+    /// More nodes than slabs' owners tell apart (SLAB).
+    Nodes {
+        /// How many there are.
+        nodes: usize,
+        /// How many there may be.
+        most: usize,
+    },
 }
 
 impl fmt::Display for CreateError {
@@ -92,6 +99,7 @@ impl fmt::Display for CreateError {
                 write!(f, "{len} bytes from byte {first} on are not inside an object")
             }
             Self::Unsupported(flags) => write!(f, "caches cannot be {flags:?}"),
+            Self::Nodes { nodes, most } => write!(f, "{nodes} nodes, and slabs are of no more than {most}"),
             Self::Word { wanted, host } => {
                 write!(f, "a layout for words of {wanted} bytes, on a machine whose words have {host}")
             }
