@@ -9,6 +9,7 @@ mod heap;
 mod kmalloc;
 mod misuse;
 mod model;
+mod nodes;
 mod reaper;
 mod slab;
 mod threads;

@@ -136,8 +136,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             return n;
         }
         // On machines with several nodes others are asked only when this one has nothing (`elsewhere`).
-        let (node, exact) = if self.nodes > 1 { (Some(home), Gfp::THISNODE) } else { (node, Gfp::empty()) };
-        self.new_slab(cx, id, cache, node, gfp | exact, out)
+        let (node, gfp) = if self.nodes > 1 { (Some(home), on_node_alone(gfp)) } else { (node, gfp) };
+        self.new_slab(cx, id, cache, node, gfp, out)
     }
 
     /// One object of whichever node has any (`fallback_alloc`).
@@ -229,8 +229,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             return 0;
         };
         let block = Block { head, base };
-        let owner = id.home(self.list_node(cx.pages.node_of(head).index()));
-        let place = match self.place_of_list(cx, cache, node, gfp) {
+        let home = cx.pages.node_of(head);
+        let owner = id.home(self.list_node(home.index()));
+        let place = match self.place_of_list(cx, cache, home, gfp) {
             Ok(place) => place,
             Err(()) => {
                 cx.pages.free(frames);
@@ -265,19 +266,20 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         self.take_and_list(cache, &block, &mut lists, out)
     }
 
-    /// The place of a new slab's list, if that is off the slab: an object of kmalloc.
+    /// The place of a new slab's list, if that is off the slab: an object of kmalloc, of the slab's node if that has one.
     fn place_of_list(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
         cache: &SlabCache,
-        node: Option<NodeId>,
+        home: NodeId,
         gfp: Gfp,
     ) -> Result<Option<(FrameIdx, usize)>, ()> {
         if cache.layout.management != Management::OffSlab {
             return Ok(None);
         }
         let lists = cache.freelists.ok_or(())?;
-        let address = self.one(cx, lists, node, gfp).map_err(|_| ())?;
+        // Where objects have to be is no concern of their list.
+        let address = self.one(cx, lists, Some(home), gfp & Gfp::RECLAIM_MASK).map_err(|_| ())?;
         let frame = FrameIdx::from_usize(self.memory.frame_of(address));
         let within = frame.and_then(|frame| Some((frame, address - self.memory.address(frame)?)));
         match within.filter(|(_, at)| at.is_multiple_of(PLACE_UNIT)) {
@@ -352,4 +354,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         }
         slot.attached.fetch_sub(1, SeqCst);
     }
+}
+
+/// The mask of a try on one node where there are others (`gfp_exact_node`): it neither waits nor complains, and it may fail, or those would not be asked.
+fn on_node_alone(gfp: Gfp) -> Gfp {
+    (gfp | Gfp::THISNODE | Gfp::NOWARN) - (Gfp::RECLAIM | Gfp::NOFAIL)
 }
