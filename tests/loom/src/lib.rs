@@ -1,4 +1,5 @@
-//! What is lock-free, explored by loom: every order in which threads can come to act, and every value that relaxed loads may see.
+//! Parts that take no lock, explored by loom: every order in which threads can come to act, and every value that relaxed loads may see. These are the four of the
+//! table and no others: the gate before a processor's objects and what keeps SLAB's reaper from a cache that ends (`holding`) are not among them.
 //!
 //! The sources are the library's own, copied by `build.rs` with loom's atomics in place of core's. Everything is behind `cfg(loom)`:
 //! `cargo xtask loom` sets it, and bounds how often a thread is preempted where a model has many steps.
