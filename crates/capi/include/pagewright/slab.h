@@ -13,6 +13,10 @@
  * as SLUB prints it, counted by pagewright_slab_findings, and not done or not handed out. Caches are watched closely by SLAB_POISON,
  * SLAB_RED_ZONE, SLAB_STORE_USER and SLAB_CONSISTENCY_CHECKS, or by the options' `debug`.
  *
+ * In caches that are not watched, an address inside an object is recognised when it is freed only if no object could begin at such an
+ * address. One that is aligned as objects are (8 bytes into an object of 40, 32 bytes into one of kmalloc-96) is kept as a free object
+ * until it goes back to its slab, where it is recognised, and may be handed out before. Linux does not look at all there.
+ *
  * Link with -lpagewright_capi. 64-bit programs only.
  */
 #ifndef PAGEWRIGHT_SLAB_H
@@ -58,7 +62,7 @@ bool pagewright_may_copy(const void *p, size_t n);
 #define SLAB_STORE_USER 0x00010000u
 #define SLAB_RECLAIM_ACCOUNT 0x00020000u
 #define SLAB_PANIC 0x00040000u
-#define SLAB_TYPESAFE_BY_RCU 0x00080000u
+#define SLAB_TYPESAFE_BY_RCU 0x00080000u /* known but not served: kmem_cache_create says so and returns NULL */
 #define SLAB_ACCOUNT 0x04000000u
 /* These mean nothing here. */
 #define SLAB_MEM_SPREAD 0x00100000u

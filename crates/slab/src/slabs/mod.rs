@@ -29,6 +29,10 @@
 //! # What is promised
 //! After an error nothing has changed. A request whose slab cannot be had takes from any other node's partial slabs first. Wrong
 //! frees are reported and not done, where they are recognised; which are is in [`report::Damage`] and the debugging flags.
+//!
+//! A processor's row takes what is freed by its slab's owner and its alignment alone. So in caches that are not watched an address inside an object that is aligned as
+//! objects are (8 bytes into one of 40, 32 bytes into one of `kmalloc-96`) is not recognised until the row is flushed to the slabs, and may be
+//! handed out before. Linux's caches that are not watched do not look at all.
 
 pub mod attributes;
 pub mod cache;
