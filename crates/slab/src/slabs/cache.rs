@@ -59,12 +59,13 @@ impl CacheId {
         self.0.index() | self.0.generation() << OwnerHandle::INDEX_BITS
     }
 
-    /// The handle of a number. One that never was a cache's is as stale as one of a destroyed cache. `None` for what is no handle.
+    /// The handle of a number. One that never was a cache's is as stale as one of a destroyed cache. `None` for what is no handle, as no table has that many
+    /// places.
     pub const fn from_raw(raw: u32) -> Option<Self> {
         let index = raw & ((1 << OwnerHandle::INDEX_BITS) - 1);
         match OwnerHandle::new(index, raw >> OwnerHandle::INDEX_BITS) {
-            Some(handle) => Some(Self(handle)),
-            None => None,
+            Some(handle) if index < Self::PLACES => Some(Self(handle)),
+            _ => None,
         }
     }
 }
@@ -243,7 +244,7 @@ pub struct Slot<T = Info> {
     pub(crate) generation: AtomicU32,
     /// How many processors have a row for it.
     pub(crate) attached: AtomicU32,
-    /// Whether it is about to be destroyed: processors give up their rows.
+    /// Whether it is about to be destroyed (not 0): processors give up their rows.
     pub(crate) closing: AtomicU32,
     /// How many slabs wait for readers.
     pub(crate) deferred: AtomicU32,
@@ -332,67 +333,4 @@ impl<T> fmt::Debug for Slot<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::slub::Slub;
-
-    fn info(size: u64) -> Info {
-        let spec = CacheSpec::new("test", size, 0, CacheFlags::empty());
-        let geometry = Slub::new(4).geometry(&spec.object).unwrap();
-        Info::new(&spec, CacheName::new("test").unwrap(), geometry, 0x5eed_cafe, 12_345)
-    }
-
-    #[test]
-    fn exactly_the_starts_of_objects_are_known() {
-        for size in [8, 24, 40, 96, 192, 1000, 4096, 5000, 32_768, 1 << 20, (4 << 20) - 8] {
-            let info = info(size);
-            let (size, bytes) = (info.geometry.size as usize, 4096_usize << info.geometry.order.get());
-            let starts = (0..info.geometry.objects as usize).map(|n| n * size);
-            assert!(starts.clone().all(|at| info.places.is_object(at)), "{size} bytes");
-            let step = if cfg!(miri) { bytes / 16 } else { (bytes / 4096).max(1) };
-            for at in (0..bytes).step_by(step) {
-                assert_eq!(info.places.is_object(at), at.is_multiple_of(size), "at {at} of {size} bytes");
-            }
-        }
-    }
-
-    #[test]
-    fn a_changed_free_pointer_leads_nowhere() {
-        let info = info(64);
-        let at = 0x7f00_1234_5020;
-        let stored = info.places.encode(at, 129);
-        assert_eq!(info.places.decode(at, stored, 4096), Ok(Some(128)));
-        assert_eq!(info.places.decode(at, info.places.encode(at, 0), 4096), Ok(None));
-        // Flipping a byte may hit another object or "none", if it is the offset's own low byte and the bits are chosen well.
-        let wrong = (0..usize::BITS / 8)
-            .filter(|byte| info.places.decode(at, stored ^ (0xff << (8 * byte)), 4096).is_err())
-            .count();
-        assert_eq!(wrong, size_of::<usize>());
-        assert_eq!(info.places.decode(at + 64, stored, 4096), Err(()), "it belongs where it lies");
-    }
-
-    #[test]
-    fn a_stride_visits_every_object_once() {
-        for (objects, fewer) in [(1, 1), (2, 1), (102, 102), (64, 64), (21, 21), (512, 512), (16, 4), (30, 7)]
-        {
-            for random in 0..200 {
-                for n in [objects, fewer] {
-                    let step = stride(objects, fewer, random);
-                    let mut seen = [false; 512];
-                    let mut at = 3 % n;
-                    for _ in 0..n {
-                        assert!(!core::mem::replace(&mut seen[at as usize], true));
-                        at = (at + step) % n;
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn names_are_limited() {
-        assert_eq!(CacheName::new("kmalloc-64").unwrap().as_str(), "kmalloc-64");
-        assert!(CacheName::new("").is_none() && CacheName::new(&"x".repeat(33)).is_none());
-        assert!(CacheName::new(&"x".repeat(32)).is_some());
-    }
-}
+mod tests;
