@@ -31,9 +31,10 @@ impl Requests {
     /// An allocation is to fail.
     pub(crate) const FAULT: u32 = 2;
 
-    /// None; the owner opens the gate with its first operation.
-    const fn new() -> Self {
-        Self { word: AtomicU32::new(0), gate: AtomicU32::new(ASKED) }
+    /// None; the owner opens the gate with its first operation, unless it has no rows at all: then it is never inside.
+    const fn new(rows: usize) -> Self {
+        let gate = if rows == 0 { IN_USE } else { ASKED };
+        Self { word: AtomicU32::new(0), gate: AtomicU32::new(gate) }
     }
 
     pub(crate) fn has(&self, request: u32) -> bool {
@@ -84,11 +85,13 @@ pub struct SlabCpu<'k> {
 unsafe impl Sync for SlabCpu<'_> {}
 
 impl<'k> SlabCpu<'k> {
-    /// A processor with these rows, one for each place in the table of caches, all of them nobody's; and what the order of objects in its new slabs begins with.
+    /// A processor with these rows, one for each place in the table of caches, all of them nobody's (places beyond the rows are served from slabs, rows beyond the places are
+    /// not used); and what the order of objects in its new slabs begins with.
     pub fn new(rows: &'k mut [Row], seed: u64) -> Self {
         rows.fill_with(Row::new);
+        let requests = Requests::new(rows.len());
         let own = CpuSlabs { rows, random: seed | 1 };
-        Self { requests: Requests::new(), own: UnsafeCell::new(own) }
+        Self { requests, own: UnsafeCell::new(own) }
     }
 
     pub(crate) const fn requests(&self) -> &Requests {
@@ -225,3 +228,6 @@ impl fmt::Debug for SlabContext<'_, '_, '_> {
         f.debug_struct("SlabContext").field("node", &self.node).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
