@@ -83,8 +83,9 @@ impl<I, M> fmt::Debug for HeapOn<'_, '_, '_, I, M> {
 
 /// A cache of objects of one type.
 ///
-/// Dropping it ends the cache; objects borrow it, so none is left then but those that were forgotten, for whose sake the cache stays.
-/// [`Self::destroy`] tells.
+/// Dropping it ends the cache; objects borrow it, so none is left then but those that were forgotten, for whose sake the cache stays. Where other processors hold
+/// free objects, or readers may look at some, the cache ends when the last of them was asked and came by
+/// ([`Slabs::poll`](crate::slabs::Slabs::poll)). [`Self::destroy`] tells.
 pub struct KmemCache<T, H: Heap> {
     heap: H,
     id: CacheId,
@@ -158,8 +159,8 @@ impl<T, H: Heap> KmemCache<T, H> {
 
 impl<T, H: Heap> Drop for KmemCache<T, H> {
     fn drop(&mut self) {
-        // A cache that cannot go stays, with its objects.
-        let _ = self.end();
+        // SAFETY: the handle is nobody else's, and nobody has it from now on; objects borrow the cache, which is about to end.
+        self.heap.with(|slabs, cx| unsafe { slabs.abandon(cx, self.id) });
     }
 }
 

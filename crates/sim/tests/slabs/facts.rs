@@ -165,6 +165,38 @@ fn another_processor_is_asked_for_what_it_holds() {
 }
 
 #[test]
+fn no_cache_is_merged_with_one_that_is_about_to_go() {
+    silently(2, |m| {
+        let merges = |name| CacheSpec { usercopy: (0, 0), ..spec(name, 64) };
+        let pair = |cpu, cache| {
+            m.on_cpu(cpu, |cx| {
+                let object = m.slabs.alloc(cx, cache, K).unwrap();
+                // SAFETY: freed once.
+                unsafe { m.slabs.free(cx, cache, object) };
+            });
+        };
+        let old = m.slabs.create(&merges("old")).unwrap();
+        pair(1, old);
+        // SAFETY: nobody uses it.
+        let end = || m.on_cpu(0, |cx| unsafe { m.slabs.destroy(cx, old) });
+        assert_eq!(end(), Err(DestroyError::Retry { cpus: 1 }));
+        let new = m.slabs.create(&merges("new")).unwrap();
+        assert_ne!(new, old, "it would go with it");
+        assert_eq!(m.slabs.create(&merges("newer")), Ok(new), "which stays");
+        m.on_cpu(1, |cx| m.slabs.poll(cx));
+        assert_eq!(end(), Ok(Destroyed::Gone));
+        // Nothing of that is left in its place for who comes there.
+        assert_eq!(destroy(m, new), Ok(Destroyed::Shared));
+        let next = m.slabs.create_unmerged(&merges("next")).unwrap();
+        for cache in [new, next] {
+            pair(0, cache);
+            let figures = m.slabs.figures(cache).unwrap();
+            assert!(figures.active_objects > 0, "the free object is in a row");
+        }
+    });
+}
+
+#[test]
 fn shrinking_leaves_no_empty_slab() {
     silently(1, |m| {
         m.on_cpu(0, |cx| {

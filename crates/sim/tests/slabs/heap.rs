@@ -1,8 +1,10 @@
 //! Slabs as Rust's allocators.
 
 use super::*;
-use pagewright_slab::slabs::CreateError;
-use pagewright_slab::{Global, HeapOn, KmemCache};
+use pagewright_platform::NoInterrupts;
+use pagewright_sim::slabs::LinearRam;
+use pagewright_slab::slabs::{CreateError, SlabContext, Slabs};
+use pagewright_slab::{Global, Heap, HeapOn, KmemCache};
 use pagewright_zone::Gfp;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
@@ -58,6 +60,69 @@ fn a_forgotten_object_keeps_its_cache() {
                 assert_eq!(names, ["kmem_cache_cpu", "forgotten"]);
             });
         });
+    });
+}
+
+/// Slabs as whichever processor is set.
+struct AsCpu<'t, 'p, 'k, 'x, 'm, 's, 'a>(&'t Machine<'p, 'k, 'x, 'm, 's, 'a>, Cell<usize>);
+
+// SAFETY: one machine's slabs, in the context of a processor that nobody else is while the closure runs.
+unsafe impl Heap for AsCpu<'_, '_, '_, '_, '_, '_, '_> {
+    type Interrupts = NoInterrupts;
+    type Memory = LinearRam;
+
+    fn with<R>(
+        &self,
+        f: impl for<'k, 'a> FnOnce(&Slabs<'k, 'a, NoInterrupts, LinearRam>, &SlabContext<'_, 'k, 'a>) -> R,
+    ) -> R {
+        self.0.on_cpu(self.1.get(), |cx| f(&self.0.slabs, cx))
+    }
+}
+
+#[test]
+fn a_dropped_cache_ends_when_the_last_processor_and_the_last_reader_have_left() {
+    silently(3, |m| {
+        let is_there = || {
+            let mut found = false;
+            m.slabs.each_cache(|figures| found |= figures.name.as_str() == "dropped");
+            found
+        };
+        let heap = AsCpu(m, Cell::new(0));
+        let used = |flags, cpus| {
+            let cache = KmemCache::<u64, _>::with_flags(&heap, "dropped", flags).unwrap();
+            for cpu in cpus {
+                heap.1.set(cpu);
+                drop(cache.alloc(7, Gfp::GFP_KERNEL).unwrap());
+            }
+            heap.1.set(0);
+            drop(cache);
+        };
+        let poll = |cpu| m.on_cpu(cpu, |cx| m.slabs.poll(cx));
+        used(CacheFlags::empty(), 0..1);
+        assert!(!is_there(), "nobody else had anything");
+        used(CacheFlags::empty(), 0..3);
+        poll(1);
+        assert!(is_there(), "the third holds objects");
+        poll(2);
+        assert!(!is_there(), "the last one ended it");
+        used(CacheFlags::empty(), 1..2);
+        m.on_cpu(1, |cx| m.slabs.flush_cpu(cx));
+        assert!(!is_there(), "as it does when it goes offline");
+        for cpus in [0..1, 0..2] {
+            let others = cpus.len() > 1;
+            m.reading(2, |_, here| {
+                let section = here.read_lock();
+                used(CacheFlags::TYPESAFE_BY_RCU, cpus);
+                if others {
+                    poll(1);
+                }
+                poll(0);
+                assert!(is_there(), "a reader may look at its objects");
+                drop(section);
+                poll(0);
+                assert!(!is_there(), "the reader has left");
+            });
+        }
     });
 }
 

@@ -106,6 +106,23 @@ fn pages_wait_for_the_readers_that_were_there_and_objects_stay_what_they_are() {
 }
 
 #[test]
+fn shrinking_takes_what_readers_have_left_though_nothing_became_empty() {
+    silently(2, |m| {
+        let cache = m.slabs.create(&spec(CacheFlags::empty())).unwrap();
+        let objects = take(m, cache, 60);
+        let full = free_pages(m);
+        m.reading(1, |_, here| {
+            let section = here.read_lock();
+            give(m, cache, objects);
+            assert_eq!(free_pages(m), full);
+            drop(section);
+        });
+        m.on_cpu(0, |cx| m.slabs.shrink(cx, cache));
+        assert!(free_pages(m) >= full + 15);
+    });
+}
+
+#[test]
 fn readers_that_come_later_are_not_waited_for_and_whoever_polls_gives_back() {
     silently(2, |m| {
         let cache = m.slabs.create(&spec(CacheFlags::empty())).unwrap();

@@ -117,7 +117,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     }
 
     /// Gives everything back that a cache has free: this processor's array, those of nodes and for nodes, all free slabs (`kmem_cache_shrink`). Other
-    /// processors are asked, and do their part with their next operation. Returns whether the cache has slabs yet.
+    /// processors are asked, and do their part at the latest with the next operation that no array serves, or a poll. Returns whether the cache has slabs yet.
     pub fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, id: CacheId) -> bool {
         let Some(cache) = self.cache(id) else { return false };
         if let Some(mut own) = cx.cpu.enter() {

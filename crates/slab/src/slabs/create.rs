@@ -8,7 +8,7 @@ use super::{CreateError, DestroyError, Slabs};
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
 use crate::slub::ObjectSpec;
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use pagewright_platform::Interrupts;
 
 /// What became of a cache that one of its users destroyed.
@@ -19,6 +19,13 @@ pub enum Destroyed {
     /// Others that were merged with it use it yet.
     Shared,
 }
+
+/// A place's state (`Slot::closing`): as it should be.
+const OPEN: u32 = 0;
+/// Somebody ends the cache: no processor gets a row for it, and nobody is merged with it.
+const CLOSING: u32 = 1;
+/// The same, and whoever finds that it can end is to end it.
+const DYING: u32 = 2;
 
 /// What merged caches must have alike (SLAB_MERGE_SAME).
 const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT.union(CacheFlags::CACHE_DMA).union(CacheFlags::ACCOUNT);
@@ -107,7 +114,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 && info.geometry.align.is_multiple_of(geometry.align)
                 && info.geometry.size - size < self.slub.word.into()
         };
-        let found = self.living().find(|&id| Some(id) != self.rooms && self.info(id).is_some_and(does));
+        // One that is about to go would take the new user with it.
+        let stays = |id: CacheId| {
+            Some(id) != self.rooms
+                && self.slots.get(id.index()).is_some_and(|slot| slot.closing.load(Relaxed) == OPEN)
+        };
+        let found = self.living().find(|&id| stays(id) && self.info(id).is_some_and(does));
         if let Some(info) = found.and_then(|id| self.info(id)) {
             info.users.fetch_add(1, Relaxed);
             info.object_size.fetch_max(object.size as usize, Relaxed);
@@ -133,8 +145,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// Gives everything back that a cache has free: this processor's objects, and all empty slabs (`kmem_cache_shrink`). Other
-    /// processors are asked, and do their part with their next operation. Returns whether the cache has slabs yet, besides those that wait for
-    /// readers.
+    /// processors are asked, and do their part at the latest with the next operation that no row serves, or a poll. Returns whether the cache has slabs yet,
+    /// besides those that wait for readers.
     pub fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
         if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, cache.index());
@@ -142,11 +154,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         self.cpus.iter().filter(|&cpu| !core::ptr::eq(cpu, cx.cpu.cpu())).for_each(|cpu| {
             cpu.requests().post(Requests::FLUSH);
         });
-        self.drop_empty(cx, cache) > 0
+        let left = self.drop_empty(cx, cache);
+        // Also those of earlier: nothing may have become empty just now.
+        self.release_deferred(cx);
+        left > 0
     }
 
     /// Gives empty slabs back; how many others there are.
-    fn drop_empty(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> u64 {
+    fn drop_empty(&self, cx: &SlabContext<'_, '_, 'a>, cache: CacheId) -> u64 {
         let Some(info) = self.info(cache) else { return 0 };
         let mut left = 0;
         for node in 0..self.nodes {
@@ -173,7 +188,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Ends a cache (`kmem_cache_destroy`). Where others were merged with it, only the caller's share ends.
     ///
     /// # Errors
-    /// [`DestroyError`]; the cache is as it was then, but for free objects that were given back.
+    /// [`DestroyError`]; the cache is as it was then, but for free objects that were given back. After [`DestroyError::Retry`] its place stays closed:
+    /// objects come from slabs one by one, without rows, and no other cache is merged with it, until this is called again.
     ///
     /// # Safety
     /// Nobody uses the cache meanwhile, and whoever uses its handle later does so after this call (and then learns that it is stale).
@@ -182,28 +198,69 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         cx: &SlabContext<'_, 'k, 'a>,
         cache: CacheId,
     ) -> Result<Destroyed, DestroyError> {
-        let info = self.info(cache).ok_or(DestroyError::Stale)?;
-        {
-            let _quiet = self.quiet();
-            let _registry = self.registry.lock();
-            if info.users.load(Relaxed) > 1 {
-                info.users.fetch_sub(1, Relaxed);
-                return Ok(Destroyed::Shared);
-            }
+        let Some(slot) = self.user_leaves(cache, CLOSING)? else { return Ok(Destroyed::Shared) };
+        self.rows_left(cx, slot, cache)?;
+        let ended = self.end(cx, slot, cache);
+        if ended.is_err() {
+            slot.closing.store(OPEN, SeqCst);
         }
-        let slot = &self.slots[cache.index()];
-        slot.closing.store(1, Relaxed);
+        ended.map(|()| Destroyed::Gone)
+    }
+
+    /// Ends a cache as soon as it can be ended, whoever finds that: the last processor that gives up its row, or whoever sees the last reader
+    /// leave. With objects in use it stays.
+    ///
+    /// # Safety
+    /// Nobody uses the cache or its handle any more.
+    pub(crate) unsafe fn abandon(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) {
+        if let Ok(Some(slot)) = self.user_leaves(cache, DYING)
+            && self.rows_left(cx, slot, cache).is_ok()
+        {
+            self.bury_at(cx, cache.index());
+        }
+    }
+
+    /// A user leaves a cache. The last one closes its place, and has it.
+    fn user_leaves(&self, cache: CacheId, closing: u32) -> Result<Option<&super::Slot>, DestroyError> {
+        let slot = self.slots.get(cache.index()).ok_or(DestroyError::Stale)?;
+        let info = slot.get(cache).ok_or(DestroyError::Stale)?;
+        let _quiet = self.quiet();
+        let _registry = self.registry.lock();
+        // Under the lock, under which others are merged with it: there are none from here on.
+        let shared = info.users.load(Relaxed) > 1;
+        if shared {
+            info.users.fetch_sub(1, Relaxed);
+        }
+        slot.closing.store(if shared { OPEN } else { closing }, SeqCst);
+        Ok((!shared).then_some(slot))
+    }
+
+    /// Gives up this processor's row of a cache whose place is closed, and asks the others for theirs.
+    fn rows_left(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        slot: &super::Slot,
+        cache: CacheId,
+    ) -> Result<(), DestroyError> {
         if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, cache.index());
         }
-        let cpus = slot.attached.load(Acquire);
+        let cpus = slot.attached.load(SeqCst);
         if cpus > 0 {
             self.cpus.iter().for_each(|cpu| cpu.requests().post(Requests::FLUSH));
             return Err(DestroyError::Retry { cpus });
         }
-        let left = self.drop_empty(cx, cache);
-        slot.closing.store(0, Relaxed);
-        if left > 0 {
+        Ok(())
+    }
+
+    /// Ends a cache whose place is closed, and of which no processor has a row. After an error the place is closed yet.
+    fn end(
+        &self,
+        cx: &SlabContext<'_, '_, 'a>,
+        slot: &super::Slot,
+        cache: CacheId,
+    ) -> Result<(), DestroyError> {
+        if self.drop_empty(cx, cache) > 0 {
             return Err(self.in_use(cache));
         }
         self.release_deferred(cx);
@@ -214,7 +271,36 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let _quiet = self.quiet();
         let _registry = self.registry.lock();
         slot.close();
-        Ok(Destroyed::Gone)
+        slot.closing.store(OPEN, SeqCst);
+        Ok(())
+    }
+
+    /// Ends the caches that nobody has any more and no processor has a row of.
+    pub(super) fn bury(&self, cx: &SlabContext<'_, '_, 'a>) {
+        (0..self.slots.len()).for_each(|at| self.bury_at(cx, at));
+    }
+
+    /// The same of one place.
+    pub(super) fn bury_at(&self, cx: &SlabContext<'_, '_, 'a>, at: usize) {
+        let Some(slot) = self.slots.get(at) else { return };
+        // Who left a row looks here afterwards, and so does who took the last slab from its readers. One of them does it.
+        while slot.closing.load(SeqCst) == DYING
+            && slot.attached.load(SeqCst) == 0
+            && slot.closing.compare_exchange(DYING, CLOSING, SeqCst, Relaxed).is_ok()
+        {
+            let Some(cache) = self.living_at(at) else { return };
+            match self.end(cx, slot, cache) {
+                Ok(()) => return,
+                Err(DestroyError::Readers { .. }) => {
+                    slot.closing.store(DYING, SeqCst);
+                    // The last of them may have left before it said so.
+                    if Self::waits(slot) > 0 {
+                        return;
+                    }
+                }
+                Err(_) => return slot.closing.store(OPEN, SeqCst),
+            }
+        }
     }
 
     /// Which objects are out, once no processor has any.

@@ -12,7 +12,7 @@ use super::cpu::SlabContext;
 use super::{CreateError, Slabs};
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use pagewright_page::{FrameIdx, PageMap};
 use pagewright_platform::{GracePeriods, Interrupts};
 
@@ -68,9 +68,13 @@ impl Deferred {
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// From here on there can be caches whose objects keep their type (`SLAB_TYPESAFE_BY_RCU`): who reads them does so in sections that these grace
-    /// periods wait for.
-    pub const fn set_grace_periods(&mut self, grace: &'k dyn GracePeriods) {
+    /// periods wait for. Slabs may wait for them from then on, so others cannot take their place: whether these are the ones.
+    pub const fn set_grace_periods(&mut self, grace: &'k dyn GracePeriods) -> bool {
+        if self.grace.is_some() {
+            return false;
+        }
         self.grace = Some(grace);
+        true
     }
 
     /// Whether a cache with these flags can be.
@@ -112,8 +116,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 let owner = self.map.owner(head);
                 self.release(cx, head);
                 // Last: who sees it may end the cache.
-                if let Some(slot) = self.slots.get(CacheId::of_home(owner).index()) {
-                    slot.deferred.fetch_sub(1, Release);
+                let at = CacheId::of_home(owner).index();
+                if self.slots.get(at).is_some_and(|slot| slot.deferred.fetch_sub(1, SeqCst) == 1) {
+                    self.bury_at(cx, at);
                 }
             }
         }
@@ -121,7 +126,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// How many slabs of a cache wait for readers.
     pub(super) fn waits(slot: &Slot) -> u32 {
-        slot.deferred.load(Acquire)
+        slot.deferred.load(SeqCst)
     }
 }
 

@@ -125,7 +125,8 @@ pub enum DestroyError {
         /// The first that was found; 0 where only their number is known (SLOB).
         first: usize,
     },
-    /// Other processors hold free objects. They were asked to give them back, which they do with their next operation: ask again after it.
+    /// Other processors hold free objects. They were asked to give them back, which they do at the latest with the next operation that no row serves, or a
+    /// poll: ask again after it. Until then the cache gets no new rows.
     Retry {
         /// How many processors.
         cpus: u32,

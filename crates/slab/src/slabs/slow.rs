@@ -9,7 +9,7 @@ use crate::memory::SlabMemory;
 use core::mem::MaybeUninit;
 use core::panic::Location;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use pagewright_addr::NodeId;
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
@@ -238,7 +238,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         };
         let places = info.sheaf.min(self.slub.rooms());
         let home = cache.home(self.list_node(cx.node.index())).slab_mark();
-        slot.attached.fetch_add(1, AcqRel);
+        slot.attached.fetch_add(1, SeqCst);
         let (room, misaligned) = (self.memory.pointer(block).cast(), info.misaligned());
         // SAFETY: the block is an object of the cache of rooms, large enough for all of them, and has just been allocated.
         unsafe { own.rows[cache.index()].adopt((cache, home), misaligned, room, places) };
@@ -254,6 +254,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             for at in 0..own.rows.len() {
                 self.flush_row(cx, &mut own, at);
             }
+            drop(own);
+            self.bury(cx);
         }
     }
 
@@ -270,13 +272,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 self.empty_row(cx, &mut own, at);
                 self.leave_row(cx, &mut own, at);
             }
+            drop(own);
+            self.bury(cx);
         }
     }
 
     /// Gives a row's objects back, and the row itself if its cache is about to go.
     pub(crate) fn flush_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
         self.empty_row(cx, own, at);
-        if self.slots[at].closing.load(Relaxed) != 0 {
+        if self.slots.get(at).is_some_and(|slot| slot.closing.load(Relaxed) != 0) {
             self.leave_row(cx, own, at);
         }
     }
@@ -294,13 +298,16 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     fn leave_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
         let Some(row) = own.rows.get_mut(at).filter(|row| row.id() != CacheId::NONE) else { return };
         let block = row.leave();
-        self.slots[at].attached.fetch_sub(1, AcqRel);
         if let Some(rooms) = self.rooms
             && let Some(info) = self.info(rooms)
             && !block.is_null()
         {
             // SAFETY: it was the row's room, which has left.
             unsafe { self.give_back(cx, rooms, info, &[block.addr()]) };
+        }
+        // Last: who sees it may end the cache.
+        if let Some(slot) = self.slots.get(at) {
+            slot.attached.fetch_sub(1, SeqCst);
         }
     }
 
