@@ -185,10 +185,10 @@ pub extern "C" fn kmem_cache_shrink(s: *mut kmem_cache) -> c_int {
     service.run(|slabs, cx| slabs.shrink(cx, id)).map_or(0, c_int::from)
 }
 
-/// Bytes of an object, as its cache's creator said; 0 of what is no cache.
+/// Bytes of an object, the most that any of its cache's creators said; 0 of what is no cache.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmem_cache_size(s: *mut kmem_cache) -> c_uint {
-    figures(s).map_or(0, |figures| figures.geometry.object_size as c_uint)
+    figures(s).map_or(0, |figures| figures.object_size as c_uint)
 }
 
 fn figures(s: *const kmem_cache) -> Option<CacheFigures> {

@@ -112,6 +112,14 @@ static void caches(void)
 	CHECK(told("is no cache"));
 	kmem_cache_destroy(NULL);
 
+	/* Caches that are merged have the size of the largest one's objects. */
+	s = kmem_cache_create("less", 97, 0, 0, NULL);
+	CHECK(s && kmem_cache_size(s) == 97);
+	alias = kmem_cache_create("more", 100, 0, 0, NULL);
+	CHECK(s == alias && kmem_cache_size(s) == 100);
+	kmem_cache_destroy(alias);
+	kmem_cache_destroy(s);
+
 	/* Equal caches are one, for as many users as made it. */
 	s = kmem_cache_create("one", 72, 0, 0, NULL);
 	alias = kmem_cache_create("two", 68, 0, 0, NULL);

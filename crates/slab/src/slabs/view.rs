@@ -21,6 +21,8 @@ pub struct CacheFigures {
     pub flags: CacheFlags,
     /// How its slabs are laid out.
     pub geometry: Geometry,
+    /// Bytes of an object: as many as any wanted who share it (`kmem_cache_size`).
+    pub object_size: u64,
     /// Objects that are in no slab's free list: in use, or with a processor.
     pub active_objects: u64,
     /// Objects of all slabs.
@@ -58,6 +60,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             name: info.name,
             flags: info.flags,
             geometry: info.geometry,
+            object_size: info.object_size.load(Relaxed) as u64,
             active_objects: 0,
             objects: 0,
             slabs: 0,
