@@ -64,6 +64,32 @@ fn kinds_have_caches_of_their_own() {
 }
 
 #[test]
+fn a_zone_that_the_kernel_does_not_have_hides_no_kind() {
+    kmalloc(|m| {
+        m.on_cpu(0, |cx| {
+            for (gfp, name) in [
+                (K | Gfp::DMA, "kmalloc-64"),
+                (K | Gfp::DMA | Gfp::RECLAIMABLE, "kmalloc-rcl-64"),
+                (K | Gfp::DMA | Gfp::ACCOUNT, "kmalloc-cg-64"),
+            ] {
+                let count = || {
+                    let mut objects = 0;
+                    m.slabs.each_cache(|figures| {
+                        objects += if figures.name.as_str() == name { figures.objects } else { 0 };
+                    });
+                    objects
+                };
+                assert_eq!(count(), 0, "{name} has nothing yet");
+                let memory = m.slabs.kmalloc(cx, 64, gfp).unwrap();
+                assert!(count() > 0, "{name} serves {gfp:?}");
+                // SAFETY: freed once.
+                unsafe { m.slabs.kfree(cx, memory) };
+            }
+        });
+    });
+}
+
+#[test]
 fn large_memory_is_pages_and_no_bytes_are_nowhere() {
     kmalloc(|m| {
         m.on_cpu(0, |cx| {

@@ -40,6 +40,8 @@ const SPECIAL: Gfp = Gfp::DMA.union(Gfp::RECLAIMABLE).union(Gfp::ACCOUNT);
 #[derive(Debug)]
 pub(crate) struct KmallocCaches {
     pub(crate) state: SlabState,
+    /// Whether the kernel has ZONE_DMA: without, nobody looks at `__GFP_DMA`.
+    dma: bool,
     /// The normal caches, for which nearly all requests are: of sizes up to [`SMALL`], and of larger ones by the bits of their size less one.
     near: [CacheId; SMALL / 8],
     far: [CacheId; 32],
@@ -56,7 +58,16 @@ impl KmallocCaches {
     pub(crate) const fn new() -> Self {
         let caches = [[None; MOST]; KmallocKind::ALL.len()];
         let (near, far) = ([CacheId::NONE; SMALL / 8], [CacheId::NONE; 32]);
-        Self { state: SlabState::Down, near, far, small: [0; SMALL / 8], large: [0; 32], most: 0, caches }
+        Self {
+            state: SlabState::Down,
+            dma: false,
+            near,
+            far,
+            small: [0; SMALL / 8],
+            large: [0; 32],
+            most: 0,
+            caches,
+        }
     }
 
     /// Makes the caches of all classes and kinds, by `create`, and the tables. A kind that the kernel does not have is served by the normal one.
@@ -64,7 +75,7 @@ impl KmallocCaches {
         classes: &Classes,
         mut create: impl FnMut(&CacheSpec<'_>) -> Result<CacheId, CreateError>,
     ) -> Result<Self, CreateError> {
-        let mut table = Self::new();
+        let mut table = Self { dma: classes.has(KmallocKind::Dma), ..Self::new() };
         for (at, size) in classes.sizes().take(MOST).enumerate() {
             for kind in KmallocKind::ALL {
                 if !classes.has(kind) {
@@ -134,19 +145,21 @@ impl KmallocCaches {
             Some(class) => *class,
             None => self.large[last.ilog2() as usize % 32],
         };
-        self.caches[kind_of(gfp) as usize].get(usize::from(class)).copied().flatten()
+        self.caches[kind_of(gfp, self.dma) as usize].get(usize::from(class)).copied().flatten()
     }
 }
 
-/// For whom a request is (`kmalloc_type`).
+/// For whom a request is (`kmalloc_type`), on a kernel with ZONE_DMA or without.
 #[cold]
-const fn kind_of(gfp: Gfp) -> KmallocKind {
-    if gfp.contains(Gfp::DMA) {
+const fn kind_of(gfp: Gfp, dma: bool) -> KmallocKind {
+    if dma && gfp.contains(Gfp::DMA) {
         KmallocKind::Dma
     } else if gfp.contains(Gfp::RECLAIMABLE) {
         KmallocKind::Reclaimable
-    } else {
+    } else if gfp.contains(Gfp::ACCOUNT) {
         KmallocKind::Accounted
+    } else {
+        KmallocKind::Normal
     }
 }
 
