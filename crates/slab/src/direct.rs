@@ -49,6 +49,9 @@ impl<'a> DirectMemory<'a> {
             for range in ram.ranges() {
                 let (start, end) =
                     (start.max(range.start.align_up(page)), end.min(range.end.align_down(page)));
+                // No object is at address 0: a page there has none, and the direct map has no pointer to it either.
+                let start =
+                    if ram.virt(start).get() == 0 { PhysAddr::new(start.get() + page) } else { start };
                 let run = PhysRange::new(start, end.max(start));
                 if run.len() > longest.0.len() {
                     let index =

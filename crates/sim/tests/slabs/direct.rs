@@ -80,3 +80,23 @@ fn a_map_at_half_a_block_is_refused() {
         assert!(unsafe { DirectMemory::new(*pages.base.map(), ram, SHIFT) }.is_none());
     });
 }
+
+#[test]
+fn no_memory_is_at_address_0() {
+    // RAM from physical address 0 on, seen where it is.
+    let machine = PlainMachine { ram: vec![(node(0), 0, BLOCK)], ..PlainMachine::new(1, 1) };
+    with_plain_machine(&machine, NoHooks, |pages| {
+        let map = *pages.base.map();
+        // SAFETY: nothing is read or written through it.
+        let ram = unsafe { DirectMap::new([PhysRange::from_len(PhysAddr::ZERO, BLOCK << SHIFT.get())], 0) };
+        // SAFETY: as above; the map's frames are this range's.
+        let memory = unsafe { DirectMemory::new(map, ram, SHIFT) }.expect("aligned");
+        let [first, second, last] = [0, 1, BLOCK - 1].map(|pfn| map.idx(Pfn::new(pfn)).expect("RAM"));
+        assert_eq!(memory.address(first), None);
+        assert!(memory.frame_of(0) as u64 >= map.len());
+        for (idx, address) in [(second, 4096), (last, (BLOCK as usize - 1) << 12)] {
+            assert_eq!(memory.address(idx), Some(address));
+            assert_eq!(memory.frame_of(address + 4095), idx.index());
+        }
+    });
+}
