@@ -67,12 +67,13 @@ pub(super) fn all_back(subject: &Subject<'_>, before: &census::Census) -> Result
 pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
     let (objects, metal) = (subject.objects, subject.metal);
     let before = census::take(subject);
-    let (made, wrong) = (AtomicU32::new(0), AtomicU32::new(0));
+    let (made, wrong, none) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     let posts = [const { Post::<Piece>::new(ArrayVec::new_const()) }; POSTS];
     let posts = &posts[..(metal.cpus() as usize).min(POSTS)];
     metal.on_each_cpu(&|cpu| {
         let mut numbers = Numbers::new(31 + u64::from(cpu));
         let mut held: ArrayVec<Piece, HELD> = ArrayVec::new();
+        let mut count = 0;
         let give = |piece: Piece| {
             if !piece.give(objects) {
                 wrong.fetch_or(1 << (cpu % 32), Ordering::Relaxed);
@@ -96,11 +97,24 @@ pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
             let most = [64, 64, 512, 4096, 20_000][numbers.below(5) as usize];
             let bytes = 1 + numbers.below(most) as usize;
             if let Some(piece) = Piece::new(objects, bytes, numbers.below(256) as u8) {
-                made.fetch_add(1, Ordering::Relaxed);
+                count += 1;
                 held.push(piece);
             }
         }
         held.into_iter().for_each(give);
+        // On the smallest machines others may have had everything meanwhile; a little there is for each.
+        for _ in 0..STEPS {
+            if count == 0
+                && let Some(piece) = Piece::new(objects, 1 + numbers.below(32) as usize, 0x5a)
+            {
+                count += 1;
+                give(piece);
+            }
+        }
+        if count == 0 {
+            none.fetch_or(1 << (cpu % 32), Ordering::Relaxed);
+        }
+        made.fetch_add(count, Ordering::Relaxed);
     });
     let mut intact = true;
     for piece in posts.iter().flat_map(|post| post.lock().take()) {
@@ -109,6 +123,10 @@ pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
     let wrong = wrong.load(Ordering::Relaxed);
     if wrong != 0 || !intact {
         return Err(note(format_args!("memory was written by somebody else (processors {wrong:#b})")));
+    }
+    let none = none.load(Ordering::Relaxed);
+    if none != 0 {
+        return Err(note(format_args!("there was no memory at all (processors {none:#b})")));
     }
     all_back(subject, &before)?;
     let (made, cpus) = (made.load(Ordering::Relaxed), metal.cpus());
