@@ -1,7 +1,12 @@
 //! Wrong frees and damage: each is named, and nothing wrong is followed or handed out.
 
 use super::*;
-use pagewright_slab::slabs::Damage;
+use pagewright_addr::PageShift;
+use pagewright_platform::NoInterrupts;
+use pagewright_sim::slabs::LinearRam;
+use pagewright_slab::memory::PagesFor;
+use pagewright_slab::slabs::{Damage, NodeSlabs, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot};
+use pagewright_slab::slub::Slub;
 use pagewright_zone::Gfp;
 use std::ptr::NonNull;
 
@@ -109,4 +114,39 @@ fn a_free_object_that_was_written_leads_nowhere() {
             });
         });
     }
+}
+
+#[test]
+fn rows_beyond_the_places_are_left_alone() {
+    silently(1, |m| {
+        let (slots, lists) =
+            ([Slot::new(), Slot::new()], [const { pagewright_platform::Mutex::new(NodeSlabs::new()) }; 2]);
+        let mut rows: [[Row; 5]; 2] = Default::default();
+        let cpus: Vec<_> = rows.iter_mut().map(|rows| SlabCpu::new(rows, 1)).collect();
+        let space = SlabSpace { slots: &slots, lists: &lists, cpus: &cpus };
+        let map = *m.pages.base.map();
+        let memory = LinearRam::of_pages(&map, PageShift::SHIFT_4K).unwrap();
+        let slabs = Slabs::new(map, memory, NoInterrupts, Slub::new(1), space, &Silent, 1).unwrap();
+        m.pages.on_cpu(0, |context| {
+            let pages = PagesFor { allocator: &m.pages.allocator, context };
+            // SAFETY: this thread alone is these processors.
+            let [one, two] =
+                [0, 1].map(|n| SlabContext::new(unsafe { cpus[n].here() }, NodeId::ZERO, &pages));
+            let cache = slabs.create(&spec("only", 64)).unwrap();
+            let object = slabs.alloc(&two, cache, Gfp::GFP_KERNEL).unwrap();
+            // SAFETY: freed once.
+            unsafe { slabs.free(&two, cache, object) };
+            slabs.shrink(&one, cache);
+            slabs.poll(&two);
+            // SAFETY: nobody uses it.
+            assert_eq!(unsafe { slabs.destroy(&one, cache) }, Err(DestroyError::Retry { cpus: 1 }));
+            slabs.poll(&two);
+            // SAFETY: as above.
+            assert_eq!(unsafe { slabs.destroy(&one, cache) }, Ok(Destroyed::Gone));
+            // SAFETY: nobody destroys caches meanwhile.
+            let own = unsafe { slabs.ids() }.next().unwrap();
+            [one, two].iter().for_each(|cx| slabs.flush_cpu(cx));
+            assert!(!slabs.shrink(&one, own));
+        });
+    });
 }

@@ -1,9 +1,15 @@
 //! Processors that are threads: objects allocated on one are freed on others.
 
 use super::*;
+use pagewright_platform::NoInterrupts;
+use pagewright_sim::slabs::LinearRam;
 use pagewright_slab::objects::Design;
+use pagewright_slab::slabs::{SlabContext, Slabs};
+use pagewright_slab::{Heap, KmemCache};
 use pagewright_zone::Gfp;
+use std::cell::Cell;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 /// An object on its way to another thread.
@@ -74,5 +80,56 @@ fn exchange(design: Design, machine: &PlainMachine, rounds: usize) {
         for cache in caches {
             m.allocator().validate(cache).unwrap();
         }
+    });
+}
+
+std::thread_local! {
+    /// Which processor a thread is.
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Slabs as the processor that the thread is.
+struct ByThread<'t, 'p, 'k, 'x, 'm, 's, 'a>(&'t Machine<'p, 'k, 'x, 'm, 's, 'a>);
+
+// SAFETY: one machine's slabs, in the context of a processor that nobody else is while the closure runs.
+unsafe impl Heap for ByThread<'_, '_, '_, '_, '_, '_, '_> {
+    type Interrupts = NoInterrupts;
+    type Memory = LinearRam;
+
+    fn with<R>(
+        &self,
+        f: impl for<'k, 'a> FnOnce(&Slabs<'k, 'a, NoInterrupts, LinearRam>, &SlabContext<'_, 'k, 'a>) -> R,
+    ) -> R {
+        self.0.on_cpu(CPU.get(), |cx| f(&self.0.slabs, cx))
+    }
+}
+
+#[test]
+fn a_cache_that_is_dropped_while_others_come_by_ends_once() {
+    silently(2, |m| {
+        let mut left = 0;
+        for _ in 0..if cfg!(miri) { 3 } else { 300 } {
+            let cache = KmemCache::<u64, _>::new(ByThread(m), "dropped").unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    CPU.set(1);
+                    drop(cache.alloc(1, Gfp::GFP_KERNEL).unwrap());
+                });
+            });
+            drop(cache.alloc(0, Gfp::GFP_KERNEL).unwrap());
+            let dropped = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !dropped.load(Ordering::Acquire) {
+                        m.on_cpu(1, |cx| m.slabs.flush_cpu(cx));
+                    }
+                    m.on_cpu(1, |cx| m.slabs.poll(cx));
+                });
+                drop(cache);
+                dropped.store(true, Ordering::Release);
+            });
+            m.slabs.each_cache(|figures| left += usize::from(figures.name.as_str() == "dropped"));
+        }
+        assert_eq!(left, 0);
     });
 }

@@ -189,9 +189,12 @@ fn without_grace_periods_there_is_no_such_cache() {
         let space = SlabSpace { slots: &slots, lists: &lists, cpus: &[] };
         let map = *m.pages.base.map();
         let memory = LinearRam::of_pages(&map, PageShift::SHIFT_4K).unwrap();
-        let slabs = Slabs::new(map, memory, NoInterrupts, Slub::new(1), space, &Silent, 1).unwrap();
+        let mut slabs = Slabs::new(map, memory, NoInterrupts, Slub::new(1), space, &Silent, 1).unwrap();
         let refused = slabs.create(&spec(CacheFlags::empty()));
         assert_eq!(refused, Err(CreateError::Unsupported(CacheFlags::TYPESAFE_BY_RCU)));
+        assert!(slabs.set_grace_periods(m.readers));
+        assert!(!slabs.set_grace_periods(m.readers), "slabs may wait for the first already");
+        assert!(slabs.create(&spec(CacheFlags::empty())).is_ok());
     });
 }
 
