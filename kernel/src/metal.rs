@@ -3,6 +3,7 @@
 use crate::console::Console;
 use crate::direct_map::DirectMap;
 use crate::percpu::CpuLocal;
+use crate::selftest::{Note, Subject, vmalloc};
 use crate::team::Team;
 use crate::work::Work;
 use pagewright::pgtable::KernelTables;
@@ -75,6 +76,14 @@ pub trait Metal: Sync {
     /// Does `work` on every running processor, and returns when all have done it.
     fn on_each_cpu(&self, work: &Work<'_>) {
         self.team().on_each(work);
+    }
+
+    /// Tries vmalloc over the image's tables. Who has one format overrides this: the code of every format that could be is as much again.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn try_vmalloc(&self, subject: &Subject<'_>) -> Result<Note, Note> {
+        vmalloc::over_any(subject)
     }
 
     /// Whether each processor's timer interrupts it (and counts that in its own data).

@@ -1,6 +1,7 @@
 //! Slabs in the types of an image, and the loops that measure them.
 
 use crate::masking::Masking;
+use core::hint::black_box;
 use core::ptr::NonNull;
 use pagewright_slab::{CacheId, DirectMemory, SlabContext, SlabError, Slabs};
 use pagewright_zone::Gfp;
@@ -19,40 +20,33 @@ pub enum ObjectsFrom {
     Cache(CacheId),
 }
 
-/// An object. Its own function, so that what is measured is a call as the image's other code makes it.
-///
-/// # Errors
-/// The slabs'.
-#[inline(always)]
-fn take(slabs: &ImageSlabs, cx: &Asks<'_>, from: ObjectsFrom) -> Result<NonNull<u8>, SlabError> {
-    match from {
-        ObjectsFrom::Kmalloc(bytes) => slabs.kmalloc(cx, bytes, Gfp::GFP_KERNEL),
-        ObjectsFrom::Cache(cache) => slabs.alloc(cx, cache, Gfp::GFP_KERNEL),
-    }
-}
-
-/// Gives it back.
-///
-/// # Safety
-/// It came from there, and nobody uses it.
-#[inline(always)]
-unsafe fn give(slabs: &ImageSlabs, cx: &Asks<'_>, from: ObjectsFrom, object: NonNull<u8>) {
-    match from {
-        // SAFETY: the caller's.
-        ObjectsFrom::Kmalloc(_) => unsafe { slabs.kfree(cx, object) },
-        // SAFETY: the caller's.
-        ObjectsFrom::Cache(cache) => unsafe { slabs.free(cx, cache, object) },
-    }
-}
-
 /// Takes an object and gives it back, `rounds` times. Returns how often there was none.
 #[inline(never)]
 pub fn object_pairs(slabs: &ImageSlabs, cx: &Asks<'_>, from: ObjectsFrom, rounds: u64) -> u64 {
+    let gfp = Gfp::GFP_KERNEL;
+    match from {
+        ObjectsFrom::Kmalloc(bytes) => pairs(
+            rounds,
+            || slabs.kmalloc(cx, black_box(bytes), gfp),
+            // SAFETY: just taken, and nobody else knows it.
+            |object| unsafe { slabs.kfree(cx, object) },
+        ),
+        ObjectsFrom::Cache(cache) => pairs(
+            rounds,
+            || slabs.alloc(cx, black_box(cache), gfp),
+            // SAFETY: just taken, and nobody else knows it.
+            |object| unsafe { slabs.free(cx, cache, object) },
+        ),
+    }
+}
+
+/// The loop, compiled for either, so that it asks nothing itself.
+#[inline(always)]
+fn pairs(rounds: u64, take: impl Fn() -> Result<NonNull<u8>, SlabError>, give: impl Fn(NonNull<u8>)) -> u64 {
     let mut failed = 0;
     for _ in 0..rounds {
-        match take(slabs, cx, core::hint::black_box(from)) {
-            // SAFETY: just taken, and nobody else knows it.
-            Ok(object) => unsafe { give(slabs, cx, from, core::hint::black_box(object)) },
+        match take() {
+            Ok(object) => give(black_box(object)),
             Err(_) => failed += 1,
         }
     }
@@ -67,9 +61,18 @@ pub fn take_objects(
     from: ObjectsFrom,
     places: &mut [Option<NonNull<u8>>],
 ) -> usize {
+    let gfp = Gfp::GFP_KERNEL;
+    match from {
+        ObjectsFrom::Kmalloc(bytes) => fill(places, || slabs.kmalloc(cx, black_box(bytes), gfp)),
+        ObjectsFrom::Cache(cache) => fill(places, || slabs.alloc(cx, black_box(cache), gfp)),
+    }
+}
+
+#[inline(always)]
+fn fill(places: &mut [Option<NonNull<u8>>], take: impl Fn() -> Result<NonNull<u8>, SlabError>) -> usize {
     let mut n = 0;
     for place in places {
-        let Ok(object) = take(slabs, cx, core::hint::black_box(from)) else { break };
+        let Ok(object) = take() else { break };
         *place = Some(object);
         n += 1;
     }
@@ -87,8 +90,11 @@ pub unsafe fn give_objects(
     from: ObjectsFrom,
     places: &mut [Option<NonNull<u8>>],
 ) {
-    for object in places.iter_mut().filter_map(Option::take) {
+    let objects = places.iter_mut().filter_map(Option::take);
+    match from {
         // SAFETY: the caller's.
-        unsafe { give(slabs, cx, from, object) };
+        ObjectsFrom::Kmalloc(_) => objects.for_each(|object| unsafe { slabs.kfree(cx, object) }),
+        // SAFETY: the caller's.
+        ObjectsFrom::Cache(cache) => objects.for_each(|object| unsafe { slabs.free(cx, cache, object) }),
     }
 }

@@ -13,7 +13,7 @@ mod smp;
 mod space;
 mod tables;
 mod typesafe;
-mod vmalloc;
+pub mod vmalloc;
 mod wx;
 
 use crate::console::line;

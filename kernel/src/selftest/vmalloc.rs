@@ -35,7 +35,7 @@ impl TlbFlush for Everywhere<'_> {
 
 pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     let before = census::take(subject);
-    let result = subject.tables.format.with(Work(subject));
+    let result = subject.metal.try_vmalloc(subject);
     census::all_back(subject, &before)?;
     result
 }
@@ -46,37 +46,64 @@ impl WithFormat for Work<'_, '_> {
     type Out = Result<Note, Note>;
 
     fn run<F: Format>(self, format: F) -> Self::Out {
-        let Subject { pages, metal, tables, vmalloc, .. } = *self.0;
-        let range = vmalloc.ok_or_else(|| note(format_args!("no room in vmalloc space")))?;
-        let failed = |what: &str| note(format_args!("{what}"));
-        let mut block =
-            pages.alloc(Order::new(5).unwrap_or_default()).map_err(|e| note(format_args!("{e}")))?;
-        let done = (|| {
-            let mut room = pages.carve(&mut block).ok_or_else(|| failed("no memory for areas"))?;
-            let nodes = room.slice(AREAS, Default::default).ok_or_else(|| failed("no room for nodes"))?;
-            let slots = room.slice(AREAS, VmSlot::new).ok_or_else(|| failed("no room for areas"))?;
-            let cpus = (metal.cpus() as usize).min(MAX_CPUS);
-            let rows: &[VmCpu<'_, F::Word>] =
-                room.slice(cpus, VmCpu::new).ok_or_else(|| failed("no room for processors"))?;
-            let tree = Tables::new(format, pages.ram(), tables.root);
-            let cursor = tree.lock(range).map_err(|e| note(format_args!("{e}")))?;
-            // The processors do not flush while all of them work.
-            let config =
-                VmallocConfig { lazy_pages: u64::MAX, ..VmallocConfig::new(DATA, metal.cpus(), 1 << 20) };
-            let section = VmSection { nodes, slots };
-            let region = Vmalloc::new(config, range, cursor, *pages.map(), section, rows)
-                .map_err(|e| note(format_args!("{e}")))?;
-            let result = all(self.0, &region);
-            // Whatever happened, nothing of it stays.
-            on(pages, metal, |on| {
-                region.purge_vmap_area_lazy(on);
-                region.release_tables(on);
-            });
-            result
-        })();
-        pages.free(block);
-        done
+        over(self.0, format)
     }
+}
+
+/// The test over tables of whichever format the image has.
+pub fn over_any(subject: &Subject<'_>) -> Result<Note, Note> {
+    subject.tables.format.with(Work(subject))
+}
+
+/// A region that all processors use.
+struct Shared<'r, 'v, F: Format>(&'r Region<'v, F>);
+type Region<'v, F> = Vmalloc<'v, 'static, F, &'v dyn TableMemory>;
+
+// SAFETY: what of a region could not be shared is the memory of its tables behind the `dyn`, and that is the image's direct map, which all processors
+// share for their tables in any case.
+unsafe impl<F: Format> Sync for Shared<'_, '_, F> {}
+
+impl<'r, 'v, F: Format> Shared<'r, 'v, F> {
+    fn region(&self) -> &'r Region<'v, F> {
+        self.0
+    }
+}
+
+/// The same over tables of one format.
+///
+/// # Errors
+/// What is wrong.
+pub fn over<F: Format>(subject: &Subject<'_>, format: F) -> Result<Note, Note> {
+    let Subject { pages, metal, tables, vmalloc, .. } = *subject;
+    let range = vmalloc.ok_or_else(|| note(format_args!("no room in vmalloc space")))?;
+    let failed = |what: &str| note(format_args!("{what}"));
+    let mut block = pages.alloc(Order::new(5).unwrap_or_default()).map_err(|e| note(format_args!("{e}")))?;
+    let done = (|| {
+        let mut room = pages.carve(&mut block).ok_or_else(|| failed("no memory for areas"))?;
+        let nodes = room.slice(AREAS, Default::default).ok_or_else(|| failed("no room for nodes"))?;
+        let slots = room.slice(AREAS, VmSlot::new).ok_or_else(|| failed("no room for areas"))?;
+        let cpus = (metal.cpus() as usize).min(MAX_CPUS);
+        let rows: &[VmCpu<'_, F::Word>] =
+            room.slice(cpus, VmCpu::new).ok_or_else(|| failed("no room for processors"))?;
+        // As everything else in the image reaches its tables: code for another kind of memory would be as much again.
+        let tree = Tables::new(format, tables.memory, tables.root);
+        let cursor = tree.lock(range).map_err(|e| note(format_args!("{e}")))?;
+        // The processors do not flush while all of them work.
+        let config =
+            VmallocConfig { lazy_pages: u64::MAX, ..VmallocConfig::new(DATA, metal.cpus(), 1 << 20) };
+        let section = VmSection { nodes, slots };
+        let region = Vmalloc::new(config, range, cursor, *pages.map(), section, rows)
+            .map_err(|e| note(format_args!("{e}")))?;
+        let result = all(subject, &region);
+        // Whatever happened, nothing of it stays.
+        on(pages, metal, |on| {
+            region.purge_vmap_area_lazy(on);
+            region.release_tables(on);
+        });
+        result
+    })();
+    pages.free(block);
+    done
 }
 
 /// Does something as this processor.
@@ -101,16 +128,15 @@ mod dyn_context {
 }
 
 /// All processors at once, then the first alone.
-fn all<F: Format, M: TableMemory + Sync>(
-    subject: &Subject<'_>,
-    region: &Vmalloc<'_, 'static, F, M>,
-) -> Result<Note, Note> {
+fn all<F: Format>(subject: &Subject<'_>, region: &Region<'_, F>) -> Result<Note, Note> {
+    let shared = &Shared(region);
     let Subject { pages, metal, .. } = *subject;
     let budget = census::free_pages(pages, metal) / 4 / u64::from(metal.cpus()).max(1);
     let rounds = (budget / PAGES).clamp(1, ROUNDS);
     let (areas, wrong) = (AtomicU64::new(0), AtomicU32::new(0));
     metal.on_each_cpu(&|cpu| {
-        let made = on(pages, metal, |on| work(region, on, u64::from(cpu), rounds)).unwrap_or(Err(()));
+        let made =
+            on(pages, metal, |on| work(shared.region(), on, u64::from(cpu), rounds)).unwrap_or(Err(()));
         match made {
             Ok(n) => areas.fetch_add(n, Ordering::Relaxed),
             Err(()) => u64::from(wrong.fetch_or(1 << (cpu % 32), Ordering::Relaxed)),

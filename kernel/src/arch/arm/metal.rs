@@ -12,6 +12,7 @@ use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::selftest::{Note, Subject, vmalloc};
 use pagewright_kernel::team::Team;
 use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
@@ -146,6 +147,16 @@ impl Metal for Arm {
 
     fn team(&self) -> &Team {
         &self.team
+    }
+
+    fn try_vmalloc(&self, subject: &Subject<'_>) -> Result<Note, Note> {
+        match subject.tables.format {
+            #[cfg(feature = "lpae")]
+            KernelFormat::ArmLpae(format) => vmalloc::over(subject, format),
+            #[cfg(not(feature = "lpae"))]
+            KernelFormat::ArmShort(format) => vmalloc::over(subject, format),
+            _ => Err(Note::from("tables of another format than the image's").unwrap_or_default()),
+        }
     }
 
     fn has_timer(&self) -> bool {
