@@ -80,10 +80,13 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             self.cursor.apart(usable).ok()?.unmap_pages_in(table, usable).ok()
         });
         let memory = self.cursor.tables().memory();
+        let pages = was.range.len / Self::PAGE;
+        let waiting;
         if let Some(flush) = quick {
             let mut own = self.row(on.cpu()).0.lock();
             let mut record = slot.record.lock();
             record.life = Life::Lazy;
+            waiting = self.count_lazy(pages);
             own.push_lazy(area.number(), &mut record);
             own.pending.get_or_insert_default().add_pages(flush);
         } else {
@@ -97,14 +100,20 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             let mut own = self.row(on.cpu()).0.lock();
             let mut record = slot.record.lock();
             record.life = Life::Lazy;
+            waiting = self.count_lazy(pages);
             own.put_lazy(memory, area.number(), &mut record, pending);
         }
-        self.count_lazy(on, was.range.len / Self::PAGE);
+        self.purge_if_many(on, waiting);
     }
 
-    /// Counts pages that wait, and purges when they are many.
-    pub(super) fn count_lazy<C: VmContext<'a>>(&self, on: &mut C, pages: u64) {
-        let waiting = self.lazy.fetch_add(pages, Relaxed) + pages;
+    /// Counts pages that are going to wait: how many do then. For whoever holds the row in whose list they come, so that no purge, which takes
+    /// the list under the same lock, counts off what was not counted yet.
+    pub(super) fn count_lazy(&self, pages: u64) -> u64 {
+        self.lazy.fetch_add(pages, Relaxed).wrapping_add(pages)
+    }
+
+    /// Purges when many pages wait.
+    pub(super) fn purge_if_many<C: VmContext<'a>>(&self, on: &mut C, waiting: u64) {
         if waiting > self.config.lazy_pages
             && let Some(guard) = self.purging.try_lock()
         {
@@ -132,7 +141,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let mut all = None;
         let mut lists = NONE;
         for (number, cpu) in self.cpus.iter().enumerate() {
-            self.lazy.fetch_add(self.purge_fragmented_blocks(number), Relaxed);
+            self.purge_fragmented_blocks(number);
             let mut own = cpu.0.lock();
             let (head, pending) = own.take_lazy();
             if let Some(slots) = own.slots.as_ref().filter(|_| head != NONE) {

@@ -128,7 +128,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let unmapped = self.cursor.apart(range).and_then(|mut part| part.unmap(range, &mut |_| ()));
         let Ok(pending) = unmapped else { return Err(nonexistent) };
         let memory = self.cursor.tables().memory();
-        let mut lazy = None;
+        let mut waiting = None;
         {
             let mut own = self.row(was.home.into()).0.lock();
             own.add_pending(memory, pending);
@@ -137,12 +137,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             if u64::from(record.dirty) == out_of {
                 // It is in no list of blocks: nothing is free in it.
                 record.life = Life::Lazy;
+                waiting = Some(self.count_lazy(out_of));
                 own.push_lazy(area.number(), &mut record);
-                lazy = Some(out_of);
             }
         }
-        if let Some(pages) = lazy {
-            self.count_lazy(on, pages);
+        if let Some(waiting) = waiting {
+            self.purge_if_many(on, waiting);
         }
         Ok(())
     }
@@ -171,18 +171,18 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         Ok(range.start)
     }
 
-    /// Retires a CPU's blocks of which all that was given out has come back (`purge_fragmented_blocks`): how many pages they have.
-    pub(super) fn purge_fragmented_blocks(&self, cpu: usize) -> u64 {
+    /// Retires a CPU's blocks of which all that was given out has come back (`purge_fragmented_blocks`).
+    pub(super) fn purge_fragmented_blocks(&self, cpu: usize) {
         let mut own = self.row(cpu).0.lock();
-        let Some(slots) = own.slots else { return 0 };
-        let (mut number, mut kept, mut pages) = (own.blocks, NONE, 0);
+        let Some(slots) = own.slots else { return };
+        let (mut number, mut kept) = (own.blocks, NONE);
         while number != NONE {
             let mut record = slots.get(number).record.lock();
             let (next, all) = (record.next, record.range.len / Self::PAGE);
             if u64::from(record.free) + u64::from(record.dirty) == all {
                 record.life = Life::Lazy;
+                self.count_lazy(all);
                 own.push_lazy(number, &mut record);
-                pages += all;
             } else {
                 record.next = kept;
                 kept = number;
@@ -190,6 +190,5 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             number = next;
         }
         own.blocks = kept;
-        pages
     }
 }
