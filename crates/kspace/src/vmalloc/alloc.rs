@@ -148,9 +148,10 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
                 return Ok(at);
             }
         }
+        let given = self.given();
         match self.make(on, request, caller) {
             // Pages that wait for their flush may be enough.
-            Err(VmallocError::Pages { .. } | VmallocError::Map(_)) if self.purge_vmap_area_lazy(on) > 0 => {
+            Err(VmallocError::Pages { .. } | VmallocError::Map(_)) if self.purged_since(on, given) => {
                 self.make(on, request, caller)
             }
             other => other,

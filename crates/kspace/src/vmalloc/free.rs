@@ -248,6 +248,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         }
         on.free(open.into_iter());
         self.lazy.fetch_sub(pages, Relaxed);
+        self.given.fetch_add(areas, Relaxed);
         areas
     }
 

@@ -36,8 +36,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
                 return Ok(Taken { table, ..self.taken(AreaId::new(number), slot, range) });
             }
         }
+        let given = self.given();
         match self.take_gap(wanted) {
-            Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.give_all_back(on) => {
+            Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.all_back_since(on, given) => {
                 self.take_gap(wanted)
             }
             other => other,
@@ -62,9 +63,10 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             let area = book.tree.insert(range, ())?;
             Ok(self.enter(&mut book, area))
         };
+        let given = self.given();
         match insert() {
             // What is in the way may only wait for its flush.
-            Err(AreaError::Taken(_) | AreaError::NoNode { .. }) if self.give_all_back(on) => insert(),
+            Err(AreaError::Taken(_) | AreaError::NoNode { .. }) if self.all_back_since(on, given) => insert(),
             other => other,
         }
         .map_err(|why| VmallocError::Space { region: self.config.name, range: self.range, why })
@@ -95,8 +97,29 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         self.give_ready_back(on) || any
     }
 
-    /// Gives flushed addresses that wait for the next area of their size back to the tree. Whether there were any.
+    /// Areas that were given back so far, for [`Self::purged_since`].
+    pub(super) fn given(&self) -> u64 {
+        self.given.load(Relaxed)
+    }
+
+    /// Flushes everything that waits. Whether anything was given back since [`Self::given`] said so, by this CPU or another: what one has
+    /// looked for in vain may be there now.
+    pub(super) fn purged_since<C: VmContext<'a>>(&self, on: &mut C, given: u64) -> bool {
+        self.purge_vmap_area_lazy(on);
+        // Others count before they let go of the purge's lock, which was held here since.
+        self.given() != given
+    }
+
+    /// The same, once all flushed addresses are back in the tree.
+    fn all_back_since<C: VmContext<'a>>(&self, on: &mut C, given: u64) -> bool {
+        self.give_all_back(on);
+        self.given() != given
+    }
+
+    /// Gives flushed addresses that wait for the next area of their size back to the tree. Whether there were any; when it returns, those that
+    /// somebody else was giving back are in the tree as well.
     pub fn give_ready_back<C: VmContext<'a>>(&self, _: &mut C) -> bool {
+        let _purging = self.purging.lock();
         let mut any = false;
         for cpu in self.cpus {
             let mut number = cpu.0.lock().take_all_ready();
@@ -108,6 +131,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             while number != super::area::NONE {
                 let slot = book.slots.get(number);
                 number = self.forget(&mut book, AreaId::new(number), slot).next;
+                self.given.fetch_add(1, Relaxed);
             }
         }
         any

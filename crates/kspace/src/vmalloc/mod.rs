@@ -148,6 +148,8 @@ pub struct Vmalloc<'v, 'a, F: Format, M: TableMemory> {
     pages: AtomicU64,
     generation: AtomicU32,
     purges: AtomicU64,
+    /// Areas whose pages or addresses others may have since, ever: who finds no room and sees that it grew tries once more.
+    given: AtomicU64,
     /// How the region's pages are usually mapped.
     words: Option<PageWords>,
     /// The first section's slots, and the bits of a hash that are none of their numbers'.
@@ -206,6 +208,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             pages: AtomicU64::new(0),
             generation: AtomicU32::new(0),
             purges: AtomicU64::new(0),
+            given: AtomicU64::new(0),
             words,
             first: section.slots,
             frames: map.sections().frames(),
