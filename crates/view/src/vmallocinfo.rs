@@ -131,7 +131,8 @@ pub fn layout<F: Format, M: TableMemory>(
     };
     each(vmalloc, &mut |seen| {
         let place = seen.range();
-        gap(w, at, place.start.get() - at.get())?;
+        // An area may have come where another was when that was looked at.
+        gap(w, at, place.start.get().saturating_sub(at.get()))?;
         match seen {
             Seen::Area(found) => area(w, &found, widths)?,
             _ => range(w, place, widths)?,

@@ -43,7 +43,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     pub fn find_vm_area(&self, addr: VirtAddr) -> Option<VmArea> {
         let (_, slot) = self.find(addr)?;
         let record = slot.record.lock();
-        (record.life == Life::Live).then(|| record.view(Self::PAGE))
+        // The number may have become another area's since.
+        (record.life == Life::Live && record.range.contains(addr)).then(|| record.view(Self::PAGE))
     }
 
     /// The byte of memory behind an address.
@@ -66,13 +67,17 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
 
     /// Copies what is in the region from `addr` on, as whoever dumps the kernel's memory does (`vread`): bytes of areas by way of `copy`, which
     /// is told where in memory they are; zeroes for gaps, guard pages and registers of devices. How many bytes from the start of `into`
-    /// the copy reaches, up to the last area's end; 0 if none of it is in an area.
+    /// the copy reaches, up to the last area's end; 0 if none of it is in an area. No area is freed while it is copied: whoever frees it waits. `copy`
+    /// must not call back.
     pub fn vread(&self, addr: VirtAddr, into: &mut [u8], copy: &mut dyn FnMut(PhysAddr, &mut [u8])) -> usize {
         into.fill(0);
         let wanted = VirtRange::from_len(addr, into.len() as u64);
         let mut reached = 0;
-        self.areas_in(wanted, &mut |seen| {
-            let Seen::Area(area) = seen else { return ControlFlow::Continue(()) };
+        self.records_in(wanted, &mut |record| {
+            if record.life != Life::Live {
+                return ControlFlow::Continue(());
+            }
+            let area = record.view(Self::PAGE);
             let range = area.range();
             let mut at = range.start.max(wanted.start).get();
             let last = range.last().min(wanted.last()).get();
@@ -124,6 +129,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         found
     }
 
+    /// Tells records, each under its lock: an area that is in use stays so meanwhile, since its life changes under the same lock.
     fn records_in(&self, range: VirtRange, see: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
         if range.is_empty() {
             return;
@@ -131,11 +137,10 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let book = self.book.lock();
         let mut at = book.tree.from(range.start);
         while let Some(area) = at {
-            let record = *book.slots.get(area.number()).record.lock();
             if book.tree.area(area).is_none_or(|place| place.start > range.last()) {
                 break;
             }
-            if see(&record).is_break() {
+            if see(&book.slots.get(area.number()).record.lock()).is_break() {
                 break;
             }
             at = book.tree.next(area);
@@ -143,13 +148,19 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// How many pages of its own the area at `addr` has on each node: told node by node, runs of one node together (`N0=4` of
-    /// `/proc/vmallocinfo`). Nobody may free the area meanwhile.
+    /// `/proc/vmallocinfo`). Whoever frees the area meanwhile waits; of one that is no longer in use there is nothing to tell. `see` must not call back.
     pub fn pages_by_node<C: VmContext<'a>>(&self, on: &C, addr: VirtAddr, see: &mut dyn FnMut(NodeId, u64)) {
         let Some((_, slot)) = self.find(addr) else { return };
-        let record = *slot.record.lock();
-        let mut at: Option<FrameIdx> = record.first.filter(|_| record.life == Life::Live);
+        // Pages leave the list after the area's life has changed, which it does under this lock.
+        let record = slot.record.lock();
+        let here = record.life == Life::Live && record.range.contains(addr);
+        let mut at: Option<FrameIdx> = record.first.filter(|_| here);
         let mut run: Option<(NodeId, u64)> = None;
-        while let Some(idx) = at {
+        let mut left = record.pages >> record.order;
+        while let Some(idx) = at
+            && left > 0
+        {
+            left -= 1;
             let (node, pages) = (on.node_of(idx), 1 << record.order);
             run = match run {
                 Some((same, before)) if same == node => Some((same, before + pages)),
