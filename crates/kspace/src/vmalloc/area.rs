@@ -42,7 +42,7 @@ pub(super) struct Record {
     pub(super) flags: VmFlags,
     /// The guard page included.
     pub(super) range: VirtRange,
-    /// How many pages it has, whoever they belong to.
+    /// How many pages it has of its own, or, of a mapping of `vm_map_ram`, of its caller's.
     pub(super) pages: u32,
     /// The first of the blocks that are its own; each is linked to the next.
     pub(super) first: Option<FrameIdx>,
@@ -101,7 +101,7 @@ pub struct VmArea {
     pub requested: u64,
     /// Its kind.
     pub flags: VmFlags,
-    /// How many pages it has (`nr_pages`).
+    /// How many pages it has of its own (`nr_pages`): none where they are its caller's.
     pub pages: u32,
     /// The blocks that its own pages are made of (`page_order`).
     pub page_order: Order,

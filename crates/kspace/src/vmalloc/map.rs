@@ -60,7 +60,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             self.give_back(&taken);
             return Err(why);
         }
-        self.register(&taken, flags | VmFlags::MAP, pages.len() as u64, PhysAddr::ZERO, caller);
+        self.register(&taken, flags | VmFlags::MAP, PhysAddr::ZERO, caller);
         Ok(taken.range.start)
     }
 
@@ -86,7 +86,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             self.give_back(&taken);
             return Err(why);
         }
-        self.register(&taken, flags, 0, phys, caller);
+        self.register(&taken, flags, phys, caller);
         Ok(taken.range.start)
     }
 
@@ -106,7 +106,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     ) -> Result<VmArea, VmallocError> {
         let caller = Location::caller();
         let taken = self.take_area(on, size, align, within, flags)?;
-        Ok(self.register(&taken, flags, 0, PhysAddr::ZERO, caller))
+        Ok(self.register(&taken, flags, PhysAddr::ZERO, caller))
     }
 
     /// Takes just these addresses, which whoever calls has mapped already or is going to (`vm_area_add_early`, and static maps): an area without a
@@ -127,7 +127,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             return Err(VmallocError::Unaligned(range.start.get()));
         }
         let taken = self.take_range(on, range)?;
-        Ok(self.register(&taken, flags | VmFlags::NO_GUARD, 0, phys, caller))
+        Ok(self.register(&taken, flags | VmFlags::NO_GUARD, phys, caller))
     }
 
     /// Maps memory by its physical address into a part of an area that is in use (`ioremap_page_range`), where nothing is mapped yet.
@@ -170,11 +170,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         self.take(on, &Wanted { size: size + guard, align: align.max(Self::PAGE), within })
     }
 
+    /// An area without pages of its own is its caller's from here on.
     pub(super) fn register(
         &self,
         taken: &Taken<'v>,
         flags: VmFlags,
-        pages: u64,
         phys: PhysAddr,
         caller: &'static Location<'static>,
     ) -> VmArea {
@@ -182,7 +182,6 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             life: Life::Live,
             flags,
             range: taken.range,
-            pages: pages as u32,
             generation: taken.generation,
             phys,
             caller: Some(caller),
