@@ -138,6 +138,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if request.size == 0 || request.size > most {
             return Err(VmallocError::Size { size: request.size, most });
         }
+        if request.flags.contains(VmFlags::MAP_PUT_PAGES) {
+            return Err(VmallocError::Flags(VmFlags::MAP_PUT_PAGES));
+        }
         if !request.align.is_power_of_two() {
             return Err(VmallocError::Unaligned(request.align));
         }
@@ -181,7 +184,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         };
         let usable = VirtRange { start: taken.range.start, len: pages * Self::PAGE };
         let attr = request.attr.unwrap_or(self.config.attr);
-        match self.map_chain(on, usable, attr, &taken, &got) {
+        match self.map_chain(on, usable, attr, &taken, &got, request.gfp) {
             Ok(table) => {
                 self.open(&Taken { table, ..taken }, request, caller, &got, Order::ZERO);
                 Ok(usable.start)
@@ -306,6 +309,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         attr: Attr,
         taken: &Taken<'v>,
         got: &DepositedList,
+        gfp: Gfp,
     ) -> Result<Option<LeafTable>, VmallocError> {
         let mut at = got.first;
         // What was plugged in later may lie above all that there was.
@@ -329,22 +333,23 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             part.map_pages_in(table, range, words, next).map_err(VmallocError::Map)?;
             return Ok(taken.table);
         }
-        self.map_each(on, range, attr, highest, &mut next)?;
+        self.map_each(on, range, attr, highest, gfp, &mut next)?;
         Ok(taken.table.or_else(|| self.cursor.leaf_table(taken.range)))
     }
 
-    /// Maps pages that `next` names, none above `highest`.
+    /// Maps pages that `next` names, none above `highest`, with tables that are allocated as `gfp` says.
     pub(super) fn map_each<C: VmContext<'a>>(
         &self,
         on: &mut C,
         range: VirtRange,
         attr: Attr,
         highest: PhysAddr,
+        gfp: Gfp,
         next: &mut dyn FnMut() -> PhysAddr,
     ) -> Result<(), VmallocError> {
         let mut part = self.cursor.apart(range).map_err(VmallocError::Tables)?;
         let shared = RefCell::new(on);
-        let mut source = Shared { on: &shared, map: self.map, shift: self.shift() };
+        let mut source = Shared { on: &shared, map: self.map, shift: self.shift(), gfp };
         part.map_pages(range, attr, highest, &mut source, next).map_err(VmallocError::Map)?;
         Ok(())
     }

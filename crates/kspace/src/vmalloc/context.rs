@@ -98,12 +98,15 @@ pub(super) struct Shared<'r, 'c, 'a, C> {
     pub(super) on: &'r RefCell<&'c mut C>,
     pub(super) map: PageMap<'a>,
     pub(super) shift: PageShift,
+    /// Whose tables these are asked for: his ways to reclaim are theirs, his zones and zeroes are not.
+    pub(super) gfp: Gfp,
 }
 
 impl<'a, C: VmContext<'a>> TableSource for Shared<'_, '_, 'a, C> {
     /// A page that the page map calls a page table's (`pte_alloc_one_kernel`).
     fn alloc_table(&mut self) -> Option<PhysAddr> {
-        let frames = self.on.borrow_mut().alloc(None, Gfp::GFP_KERNEL, Order::ZERO).ok()?;
+        let gfp = self.gfp.intersection(Gfp::RECLAIM_MASK);
+        let frames = self.on.borrow_mut().alloc(None, gfp, Order::ZERO).ok()?;
         let idx = self.map.deposit(frames, Use::PageTable, KERNEL_TABLES);
         Some(self.map.pfn(idx).phys(self.shift))
     }

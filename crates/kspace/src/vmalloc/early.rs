@@ -4,7 +4,7 @@ use super::{VmContext, VmFlags, Vmalloc, VmallocError};
 use arrayvec::ArrayVec;
 use core::fmt;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
-use pagewright_pagetable::{Format, TableMemory};
+use pagewright_pagetable::{Format, TableMemory, UnmapError};
 
 /// Early areas at most.
 const MOST: usize = 64;
@@ -134,8 +134,14 @@ impl<'a, F: Format, M: TableMemory> Vmalloc<'_, 'a, F, M> {
     /// regions are left out. How many it took.
     ///
     /// # Errors
-    /// As for [`Self::add_vm_area`]; those before it were taken.
+    /// [`VmallocError::Tables`] if one lies only partly in the region, before any was taken; else as for [`Self::add_vm_area`], and those before
+    /// it were taken.
     pub fn adopt<C: VmContext<'a>>(&self, on: &mut C, early: &EarlyAreas) -> Result<usize, VmallocError> {
+        let partly =
+            |area: &&EarlyArea| self.range.overlaps(&area.range) && !self.range.contains_range(&area.range);
+        if let Some(area) = early.iter().find(partly) {
+            return Err(VmallocError::Tables(UnmapError::OutsideCursor(area.range)));
+        }
         let mut taken = 0;
         for area in early.iter().filter(|area| self.range.contains_range(&area.range)) {
             self.add_vm_area(on, area.range, area.phys, area.flags)?;

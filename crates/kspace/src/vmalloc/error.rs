@@ -1,5 +1,6 @@
 //! Why there is no area.
 
+use super::VmFlags;
 use crate::areas::AreaError;
 use core::fmt;
 use pagewright_addr::{VirtAddr, VirtRange};
@@ -18,6 +19,8 @@ pub enum VmallocError {
     },
     /// An alignment that is no power of two, or an address or a length that is no multiple of a page.
     Unaligned(u64),
+    /// Flags that say pages are the area's own, where it gets none: those of vmalloc, and a vmap that frees its caller's pages, which does not exist.
+    Flags(VmFlags),
     /// No gap of the region has room, even after everything that waited for its flush was given back.
     Space {
         /// The region's name.
@@ -49,6 +52,7 @@ impl fmt::Display for VmallocError {
                 write!(f, "vmalloc size {size}: expected 1 to {most} bytes, all pages there are")
             }
             Self::Unaligned(value) => write!(f, "{value:#x} is no multiple of a page, or no power of two"),
+            Self::Flags(flags) => write!(f, "an area without pages of its own cannot be {flags:?}"),
             Self::Space { region, range, why: AreaError::NoGap { wanted, largest } } => {
                 write!(
                     f,
@@ -89,6 +93,8 @@ pub enum VfreeError {
     Unaligned(VirtAddr),
     /// No area that can be freed so begins there ("nonexistent vm area"): it was freed already, it is of another kind, or it never was.
     Nonexistent(VirtAddr),
+    /// The page tables do not let go of just these addresses: what is mapped at an end reaches beyond it, or they are damaged. The area is in use as before.
+    Tables(UnmapError),
 }
 
 impl fmt::Display for VfreeError {
@@ -96,6 +102,7 @@ impl fmt::Display for VfreeError {
         match self {
             Self::Unaligned(at) => write!(f, "Trying to vfree() bad address ({at:#x})"),
             Self::Nonexistent(at) => write!(f, "Trying to vfree() nonexistent vm area ({at:#x})"),
+            Self::Tables(e) => e.fmt(f),
         }
     }
 }

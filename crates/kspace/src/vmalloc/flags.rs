@@ -20,7 +20,7 @@ bitflags! {
         const NO_GUARD = 0x40;
         /// Its permissions are to be reset before its pages are freed.
         const FLUSH_RESET_PERMS = 0x100;
-        /// Its pages came from its caller and are freed with it.
+        /// Its pages came from its caller and are freed with it. Nothing does that, so it is refused.
         const MAP_PUT_PAGES = 0x200;
         /// May be mapped by blocks.
         const ALLOW_HUGE_VMAP = 0x400;

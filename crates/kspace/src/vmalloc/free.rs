@@ -8,7 +8,8 @@ use core::cell::RefCell;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
-use pagewright_pagetable::{Format, PendingFlush, TableMemory};
+use pagewright_pagetable::{Format, PendingFlush, TableMemory, UnmapError};
+use pagewright_zone::Gfp;
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Frees what [`Self::vmalloc`] and its relatives gave (`vfree`); address 0 is nothing. The pages are free after the next purge.
@@ -19,7 +20,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if addr == VirtAddr::ZERO {
             return Ok(());
         }
-        self.remove(on, addr, VmFlags::ALLOC | VmFlags::MAP_PUT_PAGES).map(|_| ())
+        self.remove(on, addr, VmFlags::ALLOC).map(|_| ())
     }
 
     /// Takes the mapping of [`Self::vmap`] or [`Self::map_phys`] away (`vunmap`, `iounmap`); address 0 is nothing. The caller's pages must
@@ -55,14 +56,17 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         record.life = Life::Making;
         let was = *record;
         drop(record);
-        self.pages.fetch_sub(self.own_pages(&was), Relaxed);
-        self.retire(on, area, slot, &was);
+        if let Err(why) = self.retire(on, area, slot, &was) {
+            slot.record.lock().life = Life::Live;
+            return Err(VfreeError::Tables(why));
+        }
         Ok(was.view(Self::PAGE))
     }
 
     /// Pages that an area counts as its own (`nr_vmalloc_pages`).
     pub(super) fn own_pages(&self, record: &Record) -> u64 {
-        if record.flags.contains(VmFlags::ALLOC) { record.pages.into() } else { 0 }
+        // An early area of vmalloc's kind has none that were counted.
+        if record.first.is_some() { record.pages.into() } else { 0 }
     }
 
     /// The area that an address is in.
@@ -72,8 +76,18 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         Some((area, book.slots.get(area.number())))
     }
 
-    /// Unmaps an area that nobody else looks at any more, and lets it wait for the flush.
-    pub(super) fn retire<C: VmContext<'a>>(&self, on: &mut C, area: AreaId, slot: &'v VmSlot, was: &Record) {
+    /// Unmaps an area that nobody else looks at any more, and lets it wait for the flush. It is not to be touched afterwards: another CPU's purge may
+    /// have given it to somebody else.
+    ///
+    /// # Errors
+    /// The page tables': all is as it was then.
+    pub(super) fn retire<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        area: AreaId,
+        slot: &'v VmSlot,
+        was: &Record,
+    ) -> Result<(), UnmapError> {
         // Single pages, mapped by this crate: nothing else is in the table there.
         let quick = was.table.and_then(|table| {
             let usable = VirtRange { start: was.range.start, len: u64::from(was.pages) * Self::PAGE };
@@ -90,20 +104,16 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             own.push_lazy(area.number(), &mut record);
             own.pending.get_or_insert_default().add_pages(flush);
         } else {
-            let unmapped =
-                self.cursor.apart(was.range).and_then(|mut part| part.unmap(was.range, &mut |_| ()));
-            let Ok(pending) = unmapped else {
-                // The area is inside the region, and made of the leaves that were mapped in it: there is nothing to refuse. What is damaged stays
-                // as it is, and so do its addresses.
-                return;
-            };
+            let pending = self.cursor.apart(was.range)?.unmap(was.range, &mut |_| ())?;
             let mut own = self.row(on.cpu()).0.lock();
             let mut record = slot.record.lock();
             record.life = Life::Lazy;
             waiting = self.count_lazy(pages);
             own.put_lazy(memory, area.number(), &mut record, pending);
         }
+        self.pages.fetch_sub(self.own_pages(was), Relaxed);
         self.purge_if_many(on, waiting);
+        Ok(())
     }
 
     /// Counts pages that are going to wait: how many do then. For whoever holds the row in whose list they come, so that no purge, which takes
@@ -197,8 +207,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Flushes, and frees the tables that were emptied.
     pub(super) fn finish<C: VmContext<'a>>(&self, on: &mut C, pending: PendingFlush<F::Word>) -> u64 {
         let shared = RefCell::new(on);
-        let mut tlb = Shared { on: &shared, map: self.map, shift: self.shift() };
-        let mut source = Shared { on: &shared, map: self.map, shift: self.shift() };
+        let mut tlb = Shared { on: &shared, map: self.map, shift: self.shift(), gfp: Gfp::GFP_KERNEL };
+        let mut source = Shared { on: &shared, map: self.map, shift: self.shift(), gfp: Gfp::GFP_KERNEL };
         pending.finish(self.cursor.tables().memory(), &mut tlb, &mut source)
     }
 

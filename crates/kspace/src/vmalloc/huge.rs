@@ -102,7 +102,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             }
         };
         let attr = request.attr.unwrap_or(self.config.attr);
-        if let Err(why) = self.map_blocks(on, &taken, attr, &got, block) {
+        if let Err(why) = self.map_blocks(on, &taken, attr, &got, block, request.gfp) {
             // Some blocks may be mapped: they go as those of any area do.
             let record = Record {
                 life: Life::Making,
@@ -113,7 +113,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
                 ..Record::default()
             };
             *taken.slot.record.lock() = record;
-            self.retire(on, taken.area, taken.slot, &record);
+            // Where damaged tables do not even let go of that, the pages may be mapped for good and must stay nobody else's: so does the area.
+            let _ = self.retire(on, taken.area, taken.slot, &record);
             return Err(why);
         }
         self.open(&taken, &VmRequest { size: size.min(request.size), ..*request }, caller, &got, order);
@@ -127,12 +128,13 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         attr: Attr,
         got: &DepositedList,
         block: u64,
+        gfp: Gfp,
     ) -> Result<(), VmallocError> {
         let options = MapOptions { max_leaf: Level::PMD, ..MapOptions::PAGES };
         let (mut at, mut next) = (taken.range.start, got.first);
         while let Some(idx) = next {
             let range = VirtRange { start: at, len: block };
-            self.map_run(on, range, self.phys_of(idx), attr, &options)?;
+            self.map_run(on, range, self.phys_of(idx), attr, &options, gfp)?;
             at = VirtAddr::new(at.get() + block);
             next = self.map.next(idx);
         }

@@ -9,6 +9,17 @@ use core::cell::RefCell;
 use core::panic::Location;
 use pagewright_addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{Attr, Format, Level, MapOptions, TableMemory};
+use pagewright_zone::Gfp;
+
+/// What says that pages are the area's own.
+const OWN: VmFlags = VmFlags::ALLOC.union(VmFlags::MAP_PUT_PAGES);
+
+fn refuse(flags: VmFlags, not: VmFlags) -> Result<(), VmallocError> {
+    match flags.intersection(not) {
+        none if none.is_empty() => Ok(()),
+        wrong => Err(VmallocError::Flags(wrong)),
+    }
+}
 
 /// Memory that is to be mapped by its physical address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +51,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Maps pages of the caller's one behind the other (`vmap`): where they begin. They stay the caller's.
     ///
     /// # Errors
-    /// As for [`Self::vmalloc`].
+    /// As for [`Self::vmalloc`]; [`VmallocError::Flags`] also for [`VmFlags::MAP_PUT_PAGES`]: nobody would free the pages.
     #[track_caller]
     pub fn vmap<C: VmContext<'a>>(
         &self,
@@ -50,13 +61,14 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         attr: Attr,
     ) -> Result<VirtAddr, VmallocError> {
         let caller = Location::caller();
+        refuse(flags, OWN)?;
         let highest = pages.iter().max().map_or(PhysAddr::ZERO, |pfn| pfn.phys(self.shift()));
         let mut rest = pages.iter();
         let mut next = || rest.next().map_or(PhysAddr::ZERO, |pfn| pfn.phys(self.shift()));
         let size = pages.len() as u64 * Self::PAGE;
         let taken = self.take_area(on, size, 1, None, flags)?;
         let range = VirtRange { start: taken.range.start, len: size };
-        if let Err(why) = self.map_each(on, range, attr, highest, &mut next) {
+        if let Err(why) = self.map_each(on, range, attr, highest, Gfp::GFP_KERNEL, &mut next) {
             self.give_back(&taken);
             return Err(why);
         }
@@ -76,13 +88,14 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     ) -> Result<VirtAddr, VmallocError> {
         let &PhysMapping { phys, size, attr, align, max_leaf, within, flags } = mapping;
         let caller = Location::caller();
+        refuse(flags, OWN)?;
         if !phys.is_aligned(Self::PAGE) {
             return Err(VmallocError::Unaligned(phys.get()));
         }
         let taken = self.take_area(on, size, align, within, flags)?;
         let range = VirtRange { start: taken.range.start, len: size };
         let options = MapOptions { max_leaf, contiguous: false, ..MapOptions::PAGES };
-        if let Err(why) = self.map_run(on, range, phys, attr, &options) {
+        if let Err(why) = self.map_run(on, range, phys, attr, &options, Gfp::GFP_KERNEL) {
             self.give_back(&taken);
             return Err(why);
         }
@@ -105,6 +118,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         flags: VmFlags,
     ) -> Result<VmArea, VmallocError> {
         let caller = Location::caller();
+        refuse(flags, OWN)?;
         let taken = self.take_area(on, size, align, within, flags)?;
         Ok(self.register(&taken, flags, PhysAddr::ZERO, caller))
     }
@@ -123,6 +137,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         flags: VmFlags,
     ) -> Result<VmArea, VmallocError> {
         let caller = Location::caller();
+        // Early areas of vmalloc's kind (the first per-CPU chunk) have pages of the boot's.
+        refuse(flags, VmFlags::MAP_PUT_PAGES)?;
         if !range.start.is_aligned(Self::PAGE) || !range.len.is_multiple_of(Self::PAGE) {
             return Err(VmallocError::Unaligned(range.start.get()));
         }
@@ -146,7 +162,14 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if !inside || range.is_empty() || !phys.is_aligned(Self::PAGE) {
             return Err(VmallocError::Unaligned(range.start.get()));
         }
-        self.map_run(on, range, phys, attr, &MapOptions { max_leaf, contiguous: false, ..MapOptions::PAGES })
+        self.map_run(
+            on,
+            range,
+            phys,
+            attr,
+            &MapOptions { max_leaf, contiguous: false, ..MapOptions::PAGES },
+            Gfp::GFP_KERNEL,
+        )
     }
 
     /// Addresses for an area of whole pages.
@@ -198,10 +221,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         phys: PhysAddr,
         attr: Attr,
         options: &MapOptions,
+        gfp: Gfp,
     ) -> Result<(), VmallocError> {
         let mut part = self.cursor.apart(range).map_err(VmallocError::Tables)?;
         let shared = RefCell::new(on);
-        let mut source = Shared { on: &shared, map: self.map, shift: self.shift() };
+        let mut source = Shared { on: &shared, map: self.map, shift: self.shift(), gfp };
         part.map(range, phys, attr, options, &mut source).map_err(VmallocError::Map)?;
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::{VfreeError, VmContext, VmFlags, Vmalloc, VmallocError};
 use crate::areas::Wanted;
 use pagewright_addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{Format, TableMemory};
+use pagewright_zone::Gfp;
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Pages of a piece at most (`VMAP_MAX_ALLOC`): larger mappings get areas of their own.
@@ -46,7 +47,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let highest = pages.iter().max().map_or(PhysAddr::ZERO, |pfn| pfn.phys(self.shift()));
         let mut rest = pages.iter();
         let mut next = || rest.next().map_or(PhysAddr::ZERO, |pfn| pfn.phys(self.shift()));
-        let mapped = self.map_each(on, range, self.config.attr, highest, &mut next);
+        let mapped = self.map_each(on, range, self.config.attr, highest, Gfp::GFP_KERNEL, &mut next);
         match (mapped, taken) {
             (Ok(()), Some(taken)) => {
                 *taken.slot.record.lock() = Record {
@@ -101,8 +102,10 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         record.life = Life::Making;
         let was = *record;
         drop(record);
-        self.retire(on, area, slot, &was);
-        Ok(())
+        self.retire(on, area, slot, &was).map_err(|why| {
+            slot.record.lock().life = Life::Ram;
+            VfreeError::Tables(why)
+        })
     }
 
     /// Takes a piece of a block back, in which something is `mapped` unless that had failed.

@@ -7,6 +7,7 @@ mod linux;
 mod model;
 mod modules;
 mod nth;
+mod races;
 mod ram;
 mod shown;
 
