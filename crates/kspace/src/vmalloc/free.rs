@@ -180,7 +180,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         self.release(on, lists)
     }
 
-    /// Gives back the page tables that lie wholly in gaps; how many they were. Tables stay when areas go, since others will need them.
+    /// Gives back the page tables that lie wholly in gaps; how many they were. When an area goes, so do tables that lie
+    /// wholly in it; those that reach beyond it stay, since others may need them, and so do tables of pages that are known to hold it all.
     ///
     /// Tables of every level go, also those that hang below the root. Where processes have copies of the root's entries, as on x86, those must
     /// have been made for good by the boot, or lie outside the region.

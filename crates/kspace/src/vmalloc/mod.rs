@@ -22,7 +22,9 @@
 //! Outermost first: the purge (one at a time), then the tree of areas or a CPU's row (the tree before
 //! rows where a section is appended, else never both), then one area's record. They are
 //! spin locks that interrupt handlers do not take: nothing here is for handlers. Pages are allocated and freed, and tables
-//! changed, with none of them but the purge's. Whoever waits for a purge must be reachable by the flush, so interrupts are on then.
+//! changed, with none of them but the purge's; only [`Vmalloc::release_tables`] flushes and frees under the tree's, so that nobody takes addresses
+//! meanwhile, and whoever reads an area's pages ([`Vmalloc::vread`]) holds its record. Whoever waits for a purge must be reachable by the flush,
+//! so interrupts are on then.
 
 mod alloc;
 mod area;
@@ -78,7 +80,8 @@ pub struct VmallocConfig {
     pub huge: bool,
     /// Areas for user space begin at multiples of this (`SHMLBA`): a page, or four where an arm cache aliases.
     pub shmlba: u64,
-    /// The zone modifier that makes pages lie below 4 GiB (`GFP_VMALLOC32`): DMA32 on 64-bit kernels that have the zone, else DMA or none.
+    /// The zone modifier that makes pages lie below 4 GiB (`GFP_VMALLOC32`): DMA32 on 64-bit kernels that have the zone, DMA on
+    /// those that have that one only, and DMA32 again on 32-bit kernels, where it means the normal zone: with no modifier high memory would serve.
     pub below_4g: pagewright_zone::Gfp,
 }
 
