@@ -51,7 +51,7 @@ fn a_full_node_is_left_for_another_before_anybody_frees_memory() {
             let Objects::Slab(slab) = &m.objects else { panic!("another design") };
             let cache = slab.create(&spec("anywhere", 256)).unwrap();
             let taken = fill(pages);
-            assert!(taken.len() > 400);
+            assert!(taken.len() > if cfg!(miri) { 100 } else { 3000 });
             let held = m.on_cpu(0, |cx| {
                 [K, K | Gfp::NOFAIL].map(|gfp| {
                     let object = slab.alloc(cx, cache, gfp).unwrap();
