@@ -1,4 +1,4 @@
-//! `cargo xtask loom`: every interleaving of what is lock-free (`tests/loom`).
+//! `cargo xtask loom`: every interleaving of what its models hold (`tests/loom`).
 //!
 //! A build of its own, with `cfg(loom)`: flags of the compiler hold for all of a build. Models with many steps bound how often a thread is
 //! preempted; `--preemptions` widens that.

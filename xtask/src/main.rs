@@ -42,7 +42,7 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Repeat the randomised tests with fresh seeds until the time is up
     Soak(soak::Options),
-    /// Explore every interleaving of what is lock-free
+    /// Explore every interleaving of what the models of `tests/loom` hold
     Loom(loom::Options),
     /// Boot every device tree of Debian's arm and arm64 kernel packages
     Boards(boards::Options),
