@@ -29,8 +29,8 @@
 //! Linux does unless its mask forbids it. What must not be freed is printed, counted and left alone.
 //!
 //! # Small objects
-//! [`pagewright_slab_init`] starts caches and `kmalloc` over that page allocator: `include/pagewright/slab.h`. What is wrong with an object is printed as
-//! SLUB prints it, counted by [`pagewright_slab_findings`], and contained.
+//! `pagewright_slab_init` starts caches and `kmalloc` over that page allocator: `include/pagewright/slab.h`. What is wrong with an object is printed as
+//! SLUB prints it, counted by `pagewright_slab_findings`, and contained. A program with a `kmalloc` of its own builds the library without the feature `slab`.
 //!
 //! # Linux's own tests
 //! `cargo xtask test` links Linux's `tools/testing/memblock` with this library instead of its memblock object.
@@ -59,6 +59,7 @@ mod layout;
 mod pages;
 mod print;
 mod query;
+#[cfg(feature = "slab")]
 mod slabs;
 mod walk;
 
@@ -72,6 +73,7 @@ pub use global::{
 pub use layout::{Options, memblock_t, memblock_type, phys_addr_t};
 pub use pages::*;
 pub use query::*;
+#[cfg(feature = "slab")]
 pub use slabs::*;
 pub use walk::*;
 

@@ -90,7 +90,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
         stage("tests", "unit, property and model tests of the workspace", 400, rust::tests),
         stage("doctests", "every example in the documentation runs", 60, rust::doctests),
         stage("rustdoc", "the documentation builds without a warning", 60, rust::rustdoc),
-        stage("build", "the pagewright command builds", 20, hosted::build),
+        stage("build", "the pagewright command builds", 35, hosted::build),
         stage(
             "memblock-suite",
             "Linux's own memblock suite passes on the C interface",
