@@ -69,6 +69,15 @@ impl<'a, M: SlabMemory> Large<'_, 'a, M> {
         self.block(address).map(|(_, order)| self.bytes_of(order))
     }
 
+    /// The block that an address lies in: where it begins, and its bytes. Blocks lie at multiples of their size.
+    pub(crate) fn around(&self, address: usize) -> Option<(usize, usize)> {
+        let orders = (0..=self.largest.get()).filter_map(Order::new);
+        orders.map(|order| (order, address & !(self.bytes_of(order) - 1))).find_map(|(order, start)| {
+            let (_, found) = self.block(start)?;
+            (found == order).then(|| (start, self.bytes_of(order)))
+        })
+    }
+
     /// Gives a block back by the address of its first byte, or nothing that has no bytes; whether it was either.
     pub(crate) fn free(&self, pages: &dyn PageSource<'a>, address: usize) -> bool {
         if address == NO_BYTES {

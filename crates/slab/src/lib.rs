@@ -38,6 +38,7 @@ pub mod slab;
 pub mod slabs;
 pub mod slob;
 pub mod slub;
+mod usercopy;
 
 pub use direct::DirectMemory;
 pub use error::GeometryError;
@@ -45,3 +46,4 @@ pub use flags::CacheFlags;
 pub use heap::{Global, Heap, HeapOn, KmemCache, Object};
 pub use memory::{PageSource, PagesFor, SlabMemory};
 pub use slabs::{CacheId, CacheSpec, SlabContext, SlabError, Slabs};
+pub use usercopy::{Place, UsercopyError};

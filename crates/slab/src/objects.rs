@@ -3,13 +3,14 @@
 //! Whoever knows the design calls it by its own functions, which the compiler can put in place; who lets a configuration choose has an [`Objects`]. A
 //! [`SlabContext`] serves all of them.
 
+use crate::large::NO_BYTES;
 use crate::memory::SlabMemory;
 use crate::slab::Slab;
 use crate::slabs::{
-    Broken, CacheId, CacheName, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, SlabError,
-    Slabs,
+    Broken, CacheId, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, SlabError, Slabs,
 };
 use crate::slob::Slob;
+use crate::usercopy::UsercopyError;
 use core::fmt;
 use core::ptr::NonNull;
 use pagewright_addr::NodeId;
@@ -17,6 +18,10 @@ use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
 mod designs;
+mod info;
+
+pub(crate) use info::SLABINFO_HEAD;
+pub use info::{CacheRow, SlabInfo};
 
 /// Which design.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -41,60 +46,6 @@ impl fmt::Display for Design {
             Self::Slab => "SLAB",
             Self::Slob => "SLOB",
         })
-    }
-}
-
-/// A cache's figures, as a line of slabinfo has them. What a design does not have is 0.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CacheRow {
-    /// Its name.
-    pub name: CacheName,
-    /// Objects in use, and those that arrays of processors and nodes hold.
-    pub active_objects: u64,
-    /// Objects of all slabs.
-    pub objects: u64,
-    /// From one object to the next, in bytes.
-    pub size: u64,
-    /// Objects of a slab.
-    pub per_slab: u32,
-    /// Pages of a slab.
-    pub pages: u64,
-    /// Most objects that a processor's array holds, how many it moves at a time, and how many times as many the array that a node's
-    /// processors share holds.
-    pub tunables: (u32, u32, u32),
-    /// Slabs with objects in use.
-    pub active_slabs: u64,
-    /// Slabs.
-    pub slabs: u64,
-    /// Objects in the shared arrays.
-    pub shared_available: u64,
-}
-
-impl CacheRow {
-    /// Of a cache without slabs.
-    pub(crate) const fn new(name: CacheName, size: u64, per_slab: u32, pages: u64) -> Self {
-        Self {
-            name,
-            active_objects: 0,
-            objects: 0,
-            size,
-            per_slab,
-            pages,
-            tunables: (0, 0, 0),
-            active_slabs: 0,
-            slabs: 0,
-            shared_available: 0,
-        }
-    }
-}
-
-impl fmt::Display for CacheRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (limit, batch, shared) = self.tunables;
-        write!(f, "{:<17} {:>6} {:>6} ", self.name, self.active_objects, self.objects)?;
-        write!(f, "{:>6} {:>4} {:>4}", self.size, self.per_slab, self.pages)?;
-        write!(f, " : tunables {limit:>4} {batch:>4} {shared:>4}")?;
-        write!(f, " : slabdata {:>6} {:>6} {:>6}", self.active_slabs, self.slabs, self.shared_available)
     }
 }
 
@@ -139,7 +90,7 @@ pub trait ObjectAllocator<'k, 'a> {
     #[track_caller]
     unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>);
 
-    /// Allocates as many objects as there are places (`kmem_cache_alloc_bulk`), all or none.
+    /// Allocates as many objects as there are places (`kmem_cache_alloc_bulk`), all or none. SLUB and SLAB take what a processor has at hand in one go.
     ///
     /// # Errors
     /// As for [`Self::alloc`].
@@ -151,15 +102,22 @@ pub trait ObjectAllocator<'k, 'a> {
         gfp: Gfp,
         objects: &mut [Option<NonNull<u8>>],
     ) -> Result<(), SlabError> {
-        for n in 0..objects.len() {
+        let mut n = 0;
+        while n < objects.len() {
+            // What is zeroed goes the way of single objects.
+            if !gfp.contains(Gfp::ZERO) {
+                n += self.take_at_hand(cx, cache, &mut objects[n..]);
+            }
+            let Some(place) = objects.get_mut(n) else { break };
             match self.alloc(cx, cache, gfp) {
-                Ok(object) => objects[n] = Some(object),
+                Ok(object) => *place = Some(object),
                 Err(why) => {
                     // SAFETY: they have just been allocated, and nobody else knows them.
                     unsafe { self.free_bulk(cx, cache, &mut objects[..n]) };
                     return Err(why);
                 }
             }
+            n += 1;
         }
         Ok(())
     }
@@ -175,10 +133,41 @@ pub trait ObjectAllocator<'k, 'a> {
         cache: CacheId,
         objects: &mut [Option<NonNull<u8>>],
     ) {
-        for object in objects.iter_mut().filter_map(Option::take) {
-            // SAFETY: as the caller says.
-            unsafe { self.free(cx, cache, object) };
+        let mut n = 0;
+        while n < objects.len() {
+            // SAFETY: freed, as the caller says; so is what follows.
+            n += unsafe { self.put_at_hand(cx, cache, &mut objects[n..]) };
+            if let Some(object) = objects.get_mut(n).and_then(Option::take) {
+                // SAFETY: as above.
+                unsafe { self.free(cx, cache, object) };
+            }
+            n += 1;
         }
+    }
+
+    /// Objects that this processor has at hand, for the first of these places; how many. Designs without such have none.
+    fn take_at_hand(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        places: &mut [Option<NonNull<u8>>],
+    ) -> usize {
+        let _ = (cx, cache, places);
+        0
+    }
+
+    /// Frees the first of these objects, as far as this processor takes them at hand; how many places are empty then.
+    ///
+    /// # Safety
+    /// As for [`Self::free`], for each of them.
+    unsafe fn put_at_hand(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        objects: &mut [Option<NonNull<u8>>],
+    ) -> usize {
+        let _ = (cx, cache, objects);
+        0
     }
 
     /// Gives back what a cache has free (`kmem_cache_shrink`), as far as other processors need not do it; whether it has memory yet.
@@ -220,6 +209,66 @@ pub trait ObjectAllocator<'k, 'a> {
     /// It was allocated by [`Self::kmalloc`] and not freed yet.
     unsafe fn ksize(&self, memory: NonNull<u8>) -> usize;
 
+    /// Makes memory larger or smaller (`krealloc`): the contents that both have stay. `None` is allocated anew; no bytes free it. With SLUB and SLAB it may
+    /// be an object of any cache, as for [`Self::kfree`].
+    ///
+    /// # Errors
+    /// [`SlabError`]; the memory is as it was then.
+    ///
+    /// # Safety
+    /// As for [`Self::kfree`], if it succeeds, but for what it returns.
+    #[track_caller]
+    unsafe fn krealloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        memory: Option<NonNull<u8>>,
+        bytes: usize,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        let Some(old) = memory.filter(|old| old.addr().get() != NO_BYTES) else {
+            return self.kmalloc(cx, bytes, gfp, None);
+        };
+        // SAFETY: as the caller says.
+        let had = unsafe { self.ksize(old) };
+        if bytes > 0 && bytes <= had {
+            return Ok(old);
+        }
+        let new = self.kmalloc(cx, bytes, gfp, None)?;
+        if bytes > 0 {
+            // SAFETY: both are allocated, apart, and have so many bytes.
+            unsafe { old.copy_to_nonoverlapping(new, had.min(bytes)) };
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.kfree(cx, old) };
+        Ok(new)
+    }
+
+    /// Frees memory as [`Self::kfree`] does, with all of it zeroed before (`kfree_sensitive`).
+    ///
+    /// # Safety
+    /// As for [`Self::kfree`].
+    #[track_caller]
+    unsafe fn kfree_sensitive(&self, cx: &SlabContext<'_, 'k, 'a>, memory: NonNull<u8>) {
+        // SAFETY: so many bytes of it are the caller's, who gives them up. Of what was not allocated there are none.
+        unsafe {
+            memory.write_bytes(0, self.ksize(memory));
+            // Nobody reads the zeroes by a name that the compiler knows, but they are to be there.
+            self.kfree(cx, core::hint::black_box(memory));
+        }
+    }
+
+    /// Whether these bytes may be copied to user space, or from there (`__check_heap_object`). SLOB does not know whose an object is: it refuses what is free, and what goes
+    /// beyond a page.
+    ///
+    /// # Errors
+    /// [`UsercopyError`].
+    fn check_heap_object(
+        &self,
+        memory: NonNull<u8>,
+        bytes: usize,
+        to_user: bool,
+    ) -> Result<(), UsercopyError>;
+
     /// A cache's figures; `None` if it was destroyed.
     fn row(&self, cache: CacheId) -> Option<CacheRow>;
 
@@ -243,36 +292,6 @@ pub trait ObjectAllocator<'k, 'a> {
     /// # Errors
     /// What is [`Broken`] first.
     fn validate(&self, cache: CacheId) -> Result<(), Broken>;
-}
-
-/// The text of `/proc/slabinfo`, version 2.1, newest cache first, as it is when it is written.
-pub struct SlabInfo<'s, 'k, 'a>(pub &'s dyn ObjectAllocator<'k, 'a>);
-
-/// The lines above the caches'.
-pub(crate) const SLABINFO_HEAD: &str = concat!(
-    "slabinfo - version: 2.1\n",
-    "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>",
-    " : tunables <limit> <batchcount> <sharedfactor>",
-    " : slabdata <active_slabs> <num_slabs> <sharedavail>\n",
-);
-
-impl fmt::Display for SlabInfo<'_, '_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(SLABINFO_HEAD)?;
-        let mut done = Ok(());
-        self.0.each_cache(&mut |_, row| {
-            if done.is_ok() {
-                done = writeln!(f, "{row}");
-            }
-        });
-        done
-    }
-}
-
-impl fmt::Debug for SlabInfo<'_, '_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SlabInfo").finish_non_exhaustive()
-    }
 }
 
 /// The design that a configuration chose.

@@ -5,6 +5,7 @@ use super::slabs;
 use crate::pages::gfp_t;
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::{NonNull, null_mut};
+use pagewright_slab::objects::ObjectAllocator;
 use pagewright_zone::Gfp;
 
 /// Memory of so many bytes, or null. No bytes are at ZERO_SIZE_PTR (16), where nobody may look.
@@ -88,11 +89,9 @@ pub unsafe extern "C" fn kfree(p: *const c_void) {
 /// As for [`kfree`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kfree_sensitive(p: *const c_void) {
-    // SAFETY: so many bytes of it are the caller's, who gives them up. Of what was not allocated there are none.
-    unsafe {
-        p.cast_mut().cast::<u8>().write_bytes(0, ksize(p));
-        kfree(p);
-    }
+    let (Some(service), Some(memory)) = (slabs(), NonNull::new(p.cast_mut().cast::<u8>())) else { return };
+    // SAFETY: as the caller says.
+    let _ = service.run(|slabs, cx| unsafe { slabs.kfree_sensitive(cx, memory) });
 }
 
 /// Frees all of an array ([`super::kmem_cache_free_bulk`] without a cache).

@@ -69,10 +69,10 @@ pub(super) fn on_design(
     });
 }
 
-type Found<'f> = &'f dyn Fn() -> Vec<(Damage, usize)>;
+pub(super) type Found<'f> = &'f dyn Fn() -> Vec<(Damage, usize)>;
 
 /// Runs a test with each design; what it is handed last takes what was reported since.
-fn each(f: impl Fn(Design, &Designed<'_, '_, '_, '_, '_, '_>, Found<'_>)) {
+pub(super) fn each(f: impl Fn(Design, &Designed<'_, '_, '_, '_, '_, '_>, Found<'_>)) {
     each_on(&small(2), f);
 }
 

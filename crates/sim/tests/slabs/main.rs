@@ -9,6 +9,7 @@ mod heap;
 mod kmalloc;
 mod misuse;
 mod model;
+mod moved;
 mod nodes;
 mod reaper;
 mod slab;

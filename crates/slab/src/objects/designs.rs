@@ -3,10 +3,12 @@
 use super::{CacheRow, Design, ObjectAllocator};
 use crate::memory::SlabMemory;
 use crate::slab::Slab;
+use crate::slabs::bulk::{put_at_hand, take_at_hand};
 use crate::slabs::{
     Broken, CacheId, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, SlabError, Slabs,
 };
 use crate::slob::Slob;
+use crate::usercopy::UsercopyError;
 use core::ptr::NonNull;
 use pagewright_addr::NodeId;
 use pagewright_platform::Interrupts;
@@ -47,6 +49,24 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
         unsafe { self.free(cx, cache, object) }
     }
 
+    fn take_at_hand(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        places: &mut [Option<NonNull<u8>>],
+    ) -> usize {
+        take_at_hand(cx, &self.memory, cache, places)
+    }
+
+    unsafe fn put_at_hand(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        objects: &mut [Option<NonNull<u8>>],
+    ) -> usize {
+        put_at_hand(cx, &self.map, &self.memory, cache, objects)
+    }
+
     fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
         self.shrink(cx, cache)
     }
@@ -82,6 +102,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
 
     unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
         self.ksize(memory)
+    }
+
+    fn check_heap_object(
+        &self,
+        memory: NonNull<u8>,
+        bytes: usize,
+        to_user: bool,
+    ) -> Result<(), UsercopyError> {
+        self.check_heap_object(memory, bytes, to_user)
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {
@@ -162,6 +191,24 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slab<'k, 
         unsafe { self.free(cx, cache, object) }
     }
 
+    fn take_at_hand(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        places: &mut [Option<NonNull<u8>>],
+    ) -> usize {
+        take_at_hand(cx, &self.memory, cache, places)
+    }
+
+    unsafe fn put_at_hand(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        objects: &mut [Option<NonNull<u8>>],
+    ) -> usize {
+        put_at_hand(cx, &self.map, &self.memory, cache, objects)
+    }
+
     fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
         self.shrink(cx, cache)
     }
@@ -194,6 +241,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slab<'k, 
 
     unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
         self.ksize(memory)
+    }
+
+    fn check_heap_object(
+        &self,
+        memory: NonNull<u8>,
+        bytes: usize,
+        to_user: bool,
+    ) -> Result<(), UsercopyError> {
+        self.check_heap_object(memory, bytes, to_user)
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {
@@ -286,6 +342,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slob<'k, 
     unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
         // SAFETY: as the caller says.
         unsafe { self.ksize(memory) }
+    }
+
+    fn check_heap_object(
+        &self,
+        memory: NonNull<u8>,
+        bytes: usize,
+        to_user: bool,
+    ) -> Result<(), UsercopyError> {
+        self.check_heap_object(memory, bytes, to_user)
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {

@@ -11,6 +11,8 @@ pub struct SlabCache {
     pub(super) name: CacheName,
     pub(super) layout: Layout,
     pub(super) ctor: Option<Ctor>,
+    /// Which bytes of an object user space may be given: first and length.
+    pub(super) usercopy: (u32, u32),
     /// What every page allocation for it asks for.
     pub(super) gfp: Gfp,
     /// The cache that free lists off the slab are objects of.
@@ -31,7 +33,7 @@ impl SlabCache {
         gfp.set(Gfp::DMA, flags.contains(CacheFlags::CACHE_DMA));
         gfp.set(Gfp::RECLAIMABLE, flags.contains(CacheFlags::RECLAIM_ACCOUNT));
         let reciprocal = (1_u64 << 32).div_ceil(layout.size);
-        Self { name, layout, ctor: spec.ctor, gfp, freelists, reciprocal }
+        Self { name, layout, ctor: spec.ctor, usercopy: spec.usercopy, gfp, freelists, reciprocal }
     }
 
     /// The number of the object that begins at a distance from the slab's first object; `None` if none does. Exact for all of them: the
@@ -41,6 +43,12 @@ impl SlabCache {
         let number = ((distance as u64).wrapping_mul(self.reciprocal)) >> 32;
         let starts = number * self.layout.size == distance as u64 && number < u64::from(self.layout.objects);
         starts.then_some(number as u32)
+    }
+
+    /// Where a distance from the slab's first object lies in an object: the distance from that one's start; `None` behind the last.
+    pub(super) fn within(&self, distance: usize) -> Option<usize> {
+        let size = self.layout.size as usize;
+        (distance / size < self.layout.objects as usize).then(|| distance % size)
     }
 
     /// Bits that no object's address has.

@@ -14,6 +14,13 @@ use pagewright_zone::Gfp;
 /// What there is no mechanism for.
 const UNSUPPORTED: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU);
 
+/// A place's state (`Slot::closing`): as it should be.
+pub(super) const OPEN: u32 = 0;
+/// Somebody ends the cache: no processor gets an array for it.
+pub(super) const CLOSING: u32 = 1;
+/// Somebody would have, but for arrays of other processors, which they give up when they answer. The next array of it says that nobody goes on.
+pub(super) const LEAVING: u32 = 2;
+
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Makes a cache (`kmem_cache_create_usercopy`).
     ///
@@ -60,20 +67,22 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     ) -> Result<Destroyed, DestroyError> {
         let cache = self.cache(id).ok_or(DestroyError::Stale)?;
         let slot = &self.space.slots[id.index()];
-        slot.closing.store(1, SeqCst);
+        slot.closing.store(CLOSING, SeqCst);
         if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, id.index());
         }
         // Processors that have an array of it, or reap it.
         let cpus = slot.attached.load(SeqCst);
         if cpus > 0 {
+            // Whoever uses the cache nevertheless opens it again (`attach`).
+            slot.closing.store(LEAVING, SeqCst);
             self.space.cpus.iter().for_each(|cpu| cpu.requests().post(Requests::FLUSH));
             return Err(DestroyError::Retry { cpus });
         }
         self.drop_arrays(cx, id);
         let left = self.drain_nodes(cx, id, cache);
         if left > 0 {
-            slot.closing.store(0, Relaxed);
+            slot.closing.store(OPEN, Relaxed);
             let (mut objects, mut first) = (0, 0);
             self.objects_out(id, cache, |address| {
                 first = if objects == 0 { address } else { first };
@@ -85,7 +94,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         let _registry = self.registry.lock();
         slot.close();
         // Only now: who holds a cache that is not closing (the reaper) must find none here, or the next one.
-        slot.closing.store(0, Release);
+        slot.closing.store(OPEN, Release);
         Ok(Destroyed::Gone)
     }
 }

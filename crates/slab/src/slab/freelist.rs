@@ -46,6 +46,17 @@ impl<I: Interrupts, M: SlabMemory> Slab<'_, '_, I, M> {
         cache.number_of(address.checked_sub(self.first_object(cache, block, word))?)
     }
 
+    /// Where in an object an address lies: its distance from that object's start.
+    pub(super) fn within(
+        &self,
+        cache: &SlabCache,
+        block: &Block,
+        word: SlabWord,
+        address: usize,
+    ) -> Option<usize> {
+        cache.within(address.checked_sub(self.first_object(cache, block, word))?)
+    }
+
     /// Where a slab's indices lie.
     fn list_at(&self, cache: &SlabCache, block: &Block, word: SlabWord) -> usize {
         let layout = &cache.layout;

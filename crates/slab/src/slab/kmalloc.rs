@@ -4,7 +4,9 @@ use super::Slab;
 use crate::kmalloc::Classes;
 use crate::large::{self, Large};
 use crate::memory::SlabMemory;
+use crate::objects::Design;
 use crate::slabs::{CreateError, KmallocCaches, SlabContext, SlabError, SlabState};
+use crate::usercopy::{Copied, Place, UsercopyError};
 use core::ptr::NonNull;
 use pagewright_addr::NodeId;
 use pagewright_platform::Interrupts;
@@ -77,6 +79,28 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         match self.cache(self.owner_of(address)) {
             Some(cache) => cache.layout.object_size as usize,
             None => self.large().size(address).unwrap_or(0),
+        }
+    }
+
+    /// Whether these bytes may be copied to user space, or from there: those of an object that its cache names, or of a block of pages (`__check_heap_object`).
+    ///
+    /// # Errors
+    /// [`UsercopyError`].
+    pub fn check_heap_object(
+        &self,
+        memory: NonNull<u8>,
+        bytes: usize,
+        to_user: bool,
+    ) -> Result<(), UsercopyError> {
+        let address = memory.addr().get();
+        let copied = Copied { design: Design::Slab, address, bytes, to_user };
+        let (Some(cache), Some(block)) = (self.cache(self.owner_of(address)), self.block_at(address)) else {
+            return copied.in_block(&self.large());
+        };
+        // Colours, indices and the rest of the slab are no object's.
+        match self.within(cache, &block, self.word(&block), address) {
+            Some(within) => copied.within(cache.name, cache.usercopy, within),
+            None => Err(copied.refused(Place::Beside(cache.name), address - block.base)),
         }
     }
 

@@ -76,7 +76,7 @@ pub struct ArraySpace<'k> {
 /// The slabs of one machine. `I` keeps interrupt handlers away, `M` is the memory of pages.
 pub struct Slab<'k, 'a, I, M> {
     interrupts: I,
-    map: PageMap<'a>,
+    pub(crate) map: PageMap<'a>,
     pub(crate) memory: M,
     config: SlabConfig,
     space: ArraySpace<'k>,

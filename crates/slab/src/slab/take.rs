@@ -1,6 +1,7 @@
 //! What a processor's array does not serve: from the shared array, from slabs, from new slabs, from other nodes.
 
 use super::cache::SlabCache;
+use super::create::{CLOSING, LEAVING, OPEN};
 use super::layout::Management;
 use super::node::NodeCache;
 use super::word::{PLACE_UNIT, SlabWord};
@@ -314,12 +315,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         if row.id() == id {
             return row.limit() > 0;
         }
-        if row.id() != CacheId::NONE || Some(id) == self.alien_rooms || slot.closing.load(Relaxed) != 0 {
+        if row.id() != CacheId::NONE || Some(id) == self.alien_rooms || slot.closing.load(Relaxed) == CLOSING
+        {
             return false;
         }
         let places = cache.layout.limit;
         let Some(block) = self.room(cx, places, None) else { return false };
         slot.attached.fetch_add(1, AcqRel);
+        // Nobody ends a cache that is used: who said so does not go on.
+        let _ = slot.closing.compare_exchange(LEAVING, OPEN, Relaxed, Relaxed);
         let home = id.home(self.list_node(cx.node.index())).slab_mark();
         // SAFETY: the block is memory of kmalloc, large enough for all of them, and has just been allocated.
         unsafe { row.adopt((id, home), cache.misaligned(), self.memory.pointer(block).cast(), places) };
@@ -346,7 +350,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         let Some(slot) = self.space.slots.get(at) else { return };
         // Whoever destroys says so first and looks for holders then.
         slot.attached.fetch_add(1, SeqCst);
-        if slot.closing.load(SeqCst) == 0
+        if slot.closing.load(SeqCst) != CLOSING
             && let Some(id) = crate::slabs::Slot::living_at(self.space.slots, at)
             && let Some(cache) = slot.get(id)
         {

@@ -8,6 +8,8 @@ use super::{CreateError, SlabError, Slabs};
 use crate::kmalloc::{Classes, KmallocKind, Name};
 use crate::large::{self, Large};
 use crate::memory::SlabMemory;
+use crate::objects::{Design, ObjectAllocator};
+use crate::usercopy::{Copied, Place, UsercopyError};
 use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -269,21 +271,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         bytes: usize,
         gfp: Gfp,
     ) -> Result<NonNull<u8>, SlabError> {
-        let Some(old) = memory.filter(|old| old.addr().get() != large::NO_BYTES) else {
-            return self.kmalloc(cx, bytes, gfp);
-        };
-        let had = self.ksize(old);
-        if bytes > 0 && bytes <= had {
-            return Ok(old);
-        }
-        let new = self.kmalloc(cx, bytes, gfp)?;
-        if bytes > 0 {
-            // SAFETY: both are allocated, apart, and have so many bytes.
-            unsafe { old.copy_to_nonoverlapping(new, had.min(bytes)) };
-        }
         // SAFETY: as the caller says.
-        unsafe { self.kfree(cx, old) };
-        Ok(new)
+        unsafe { ObjectAllocator::krealloc(self, cx, memory, bytes, gfp) }
     }
 
     /// Memory that no class has: none, or a block of pages (`kmalloc_large`).
@@ -319,17 +308,33 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         self.report(Damage::NotAllocated, asked.and_then(|id| self.info(id)), address);
     }
 
-    /// Which bytes of an object may be copied to or from user space: whether all of these may (`__check_heap_object`).
+    /// Whether these bytes may be copied to or from user space.
     pub fn may_copy(&self, memory: NonNull<u8>, bytes: usize) -> bool {
+        self.check_heap_object(memory, bytes, true).is_ok()
+    }
+
+    /// Whether these bytes may be copied to user space, or from there: those of an object that its cache names, or of a block of pages (`__check_heap_object`).
+    ///
+    /// # Errors
+    /// [`UsercopyError`].
+    pub fn check_heap_object(
+        &self,
+        memory: NonNull<u8>,
+        bytes: usize,
+        to_user: bool,
+    ) -> Result<(), UsercopyError> {
         let address = memory.addr().get();
+        let copied = Copied { design: Design::Slub, address, bytes, to_user };
         let (Some(info), Some(slab)) = (self.info(self.owner_of(address)), self.slab_at(address)) else {
-            return false;
+            return copied.in_block(&self.large());
         };
         // Red zones are nobody's.
         let within = (address - slab.base) % info.geometry.size as usize;
-        let Some(within) = within.checked_sub(info.places.offset_of(0)) else { return false };
-        let (first, len) = (info.usercopy.0 as usize, info.usercopy.1 as usize);
-        let room = info.object_size.load(Relaxed).min(first + len);
-        within >= first && within.checked_add(bytes).is_some_and(|end| end <= room)
+        let Some(within) = within.checked_sub(info.places.offset_of(0)) else {
+            return Err(copied.refused(Place::Beside(info.name), address - slab.base));
+        };
+        let (first, len) = info.usercopy;
+        let room = (info.object_size.load(Relaxed) as u32).saturating_sub(first);
+        copied.within(info.name, (first, len.min(room)), within)
     }
 }

@@ -35,6 +35,7 @@
 //! handed out before. Linux's caches that are not watched do not look at all.
 
 pub mod attributes;
+pub(crate) mod bulk;
 pub mod cache;
 pub mod cpu;
 mod create;

@@ -61,48 +61,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         self.finish(cache, address, gfp)
     }
 
-    /// Allocates as many objects as there are places (`kmem_cache_alloc_bulk`), all or none.
-    ///
-    /// # Errors
-    /// As for [`Self::alloc`].
-    #[track_caller]
-    pub fn alloc_bulk(
-        &self,
-        cx: &SlabContext<'_, 'k, 'a>,
-        cache: CacheId,
-        gfp: Gfp,
-        objects: &mut [Option<NonNull<u8>>],
-    ) -> Result<(), SlabError> {
-        for n in 0..objects.len() {
-            match self.alloc(cx, cache, gfp) {
-                Ok(object) => objects[n] = Some(object),
-                Err(why) => {
-                    // SAFETY: they have just been allocated, and nobody else knows them.
-                    unsafe { self.free_bulk(cx, cache, &mut objects[..n]) };
-                    return Err(why);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Frees all of these objects (`kmem_cache_free_bulk`); the places are empty afterwards.
-    ///
-    /// # Safety
-    /// As for [`Self::free`], for each of them.
-    #[track_caller]
-    pub unsafe fn free_bulk(
-        &self,
-        cx: &SlabContext<'_, 'k, 'a>,
-        cache: CacheId,
-        objects: &mut [Option<NonNull<u8>>],
-    ) {
-        for object in objects.iter_mut().filter_map(Option::take) {
-            // SAFETY: as the caller says.
-            unsafe { self.free(cx, cache, object) };
-        }
-    }
-
     /// The way of an object that no row took.
     ///
     /// # Safety

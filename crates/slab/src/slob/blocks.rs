@@ -208,6 +208,20 @@ impl Page {
         })
     }
 
+    /// Whether nothing is free of so many bytes from a distance on, in a list that begins at `first`.
+    pub(super) fn is_used(self, first: usize, from: usize, bytes: usize) -> Result<bool, Damaged> {
+        let unit = Self::unit(self.bytes);
+        let mut at = first;
+        while at < self.all() {
+            let block = self.read(at)?;
+            if block.at * unit < from + bytes && from < (block.at + block.units) * unit {
+                return Ok(false);
+            }
+            at = block.next;
+        }
+        Ok(true)
+    }
+
     /// How many units the list has that begins at `first`.
     pub(super) fn count(self, first: usize) -> Result<usize, Damaged> {
         let (mut at, mut units) = (first, 0);

@@ -14,7 +14,9 @@ use super::Slob;
 use super::blocks::Fit;
 use crate::large;
 use crate::memory::SlabMemory;
+use crate::objects::Design;
 use crate::slabs::{Damage, SlabContext, SlabError};
+use crate::usercopy::{Copied, Place, UsercopyError};
 use core::ptr::NonNull;
 use pagewright_addr::NodeId;
 use pagewright_platform::Interrupts;
@@ -117,5 +119,26 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
         // SAFETY: as the caller says.
         let asked = unsafe { self.asked_for(address) };
         asked.map_or(0, |bytes| bytes.next_multiple_of(super::Page::unit(self.page_bytes())))
+    }
+
+    /// Whether these bytes may be copied to user space, or from there: those of a page none of which is free, or of a block of pages. Linux's SLOB has no such check.
+    ///
+    /// # Errors
+    /// [`UsercopyError`].
+    pub fn check_heap_object(
+        &self,
+        memory: NonNull<u8>,
+        bytes: usize,
+        to_user: bool,
+    ) -> Result<(), UsercopyError> {
+        let address = memory.addr().get();
+        let copied = Copied { design: Design::Slob, address, bytes, to_user };
+        let Some((idx, base)) = self.page_of(address) else { return copied.in_block(&self.large()) };
+        let from = address - base;
+        let _quiet = self.quiet();
+        let _lists = self.lists.lock();
+        let used = bytes <= self.page_bytes() - from
+            && self.page_at(base).is_used(self.word_of(idx).first, from, bytes).unwrap_or(false);
+        if used { Ok(()) } else { Err(copied.refused(Place::Page, from)) }
     }
 }
