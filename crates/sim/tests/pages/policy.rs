@@ -1,5 +1,7 @@
 //! Memory policies: where pages come from, and what numastat says about it.
 
+mod bulk;
+
 use super::*;
 use pagewright_page::Frames;
 use pagewright_sim::pages::with_plain_machine;

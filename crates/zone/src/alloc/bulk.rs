@@ -28,7 +28,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// that have some stay as they are. Returns how many slots are filled from the first on, old ones included: all of them, or as
     /// many as could be had cheaply. Whoever needs all asks again; as long as there is memory each call fills one more at least.
     ///
-    /// The task's memory policy does not count.
+    /// The task's memory policy does not count; [`Self::alloc_pages_bulk_mempolicy`] follows it.
     #[track_caller]
     pub fn alloc_pages_bulk(
         &self,

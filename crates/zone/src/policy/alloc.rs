@@ -1,5 +1,6 @@
 //! Allocating under a policy.
 
+use super::bulk::lightly;
 use super::text::policy_zone;
 use super::{Mempolicy, Mode};
 use crate::ZoneKind;
@@ -93,8 +94,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             return self.alloc_pages_nodemask(cx, nid, mask, gfp, order);
         }
         // From its nodes without effort; it is only a preference.
-        let light = (gfp | Gfp::NOWARN) - (Gfp::DIRECT_RECLAIM | Gfp::NOFAIL);
-        match self.alloc_pages_nodemask(cx, nid, mask, light, order) {
+        match self.alloc_pages_nodemask(cx, nid, mask, lightly(gfp), order) {
             Err(AllocFailure::NoMemory { .. } | AllocFailure::Injected { .. }) => {
                 self.alloc_pages_node(cx, nid, gfp, order)
             }
@@ -103,7 +103,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     }
 
     /// Whether a policy binds what a mask asks for (`apply_policy_zone`).
-    fn binds(&self, policy: &Mempolicy, gfp: Gfp) -> bool {
+    pub(super) fn binds(&self, policy: &Mempolicy, gfp: Gfp) -> bool {
         let ordinary = |nid: &ZoneCell<'s, 'a>| nid.kind() < ZoneKind::Movable;
         let has = |nid: NodeId| self.zones().iter().filter(|zone| ordinary(zone)).any(|z| z.nid() == nid);
         let least = if policy.nodes().iter().any(has) {

@@ -35,9 +35,9 @@ impl Default for Weights {
 /// A task's policy, and how far its interleaving is (`il_prev`, `il_weight`). Only its task uses it at a time.
 #[derive(Debug)]
 pub struct TaskPolicy {
-    policy: Mempolicy,
-    prev: AtomicU16,
-    left: AtomicU8,
+    pub(super) policy: Mempolicy,
+    pub(super) prev: AtomicU16,
+    pub(super) left: AtomicU8,
 }
 
 impl TaskPolicy {
@@ -56,7 +56,7 @@ impl TaskPolicy {
         &mut self.policy
     }
 
-    fn prev(&self) -> NodeId {
+    pub(super) fn prev(&self) -> NodeId {
         NodeId::new(self.prev.load(Relaxed)).unwrap_or_default()
     }
 

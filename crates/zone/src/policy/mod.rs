@@ -3,12 +3,13 @@
 //! A [`Mempolicy`] is a value: a mode, the nodes it is about now, and those that its owner asked for, so that it can follow the task
 //! into another cpuset. A [`TaskPolicy`] is one with the place that interleaving has reached; a
 //! [`Context`](crate::alloc::Context) carries it, and [`PageAllocator::alloc_pages`](crate::alloc::PageAllocator::alloc_pages)
-//! follows it. Areas of an address space bring their own policy and an index to
+//! follows it, as does [`PageAllocator::alloc_pages_bulk_mempolicy`](crate::alloc::PageAllocator::alloc_pages_bulk_mempolicy). Areas of an address space bring their own policy and an index to
 //! [`PageAllocator::alloc_pages_mpol`](crate::alloc::PageAllocator::alloc_pages_mpol).
 //!
 //! Modes, rules and the text form are those of 6.1; weighted interleaving is 6.9's.
 
 mod alloc;
+mod bulk;
 mod choose;
 mod text;
 
