@@ -24,6 +24,7 @@ use pagewright_page::{FrameIdx, Shelf};
 use pagewright_platform::carve::bytes_for;
 use pagewright_platform::{Carve, Here, Interrupts, PerCpu};
 use pagewright_zone::ZoneKind;
+use pagewright_zone::alloc::pcp::Listed;
 use pagewright_zone::alloc::{
     Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, ZoneCell, ZoneFigures, ZoneRef, pcp,
 };
@@ -107,11 +108,15 @@ fn pageset(watermarks: &Watermarks<'_>, zone: &BuddyZone<'_, '_>) -> Pageset {
     marks(watermarks, zone).pageset
 }
 
-/// The order beyond the small ones that CPUs keep lists of: a huge page's. arm without LPAE has pageblocks of the largest order, since Linux
-/// has no huge pages there, and no such list; its section pairs are as large as huge pages elsewhere.
-fn huge_order(boot: &Boot<'_>, pageblock: Order) -> Order {
+/// What CPUs keep lists of: single pages in kernels older than 5.13 ([`Boot::set_version`]), else also small blocks and a huge page's order. arm without
+/// LPAE has pageblocks of the largest order, since Linux has no huge pages there, and no such list; its section pairs are as large as huge
+/// pages elsewhere.
+fn listed(boot: &Boot<'_>, pageblock: Order) -> Listed {
+    if !boot.version.since(5, 13) {
+        return Listed::Single;
+    }
     let huge = boot.machine.config.hugetlb_page_order().min(pageblock.get().into());
-    Order::new(huge as u8).unwrap_or(pageblock)
+    Listed::UpToHuge(Order::new(huge as u8).unwrap_or(pageblock))
 }
 
 /// A zone's figures; those of a zone that the watermarks do not know are nothing.
@@ -124,9 +129,9 @@ impl<'s, 'a> Running<'_, 's, 'a> {
     /// How much memory [`Self::serve`] needs on this machine for `cpus` CPUs. To be asked after the initcalls, which decide
     /// the sizes of lists.
     pub fn service_bytes(&self, boot: &Boot<'_>, cpus: usize) -> ServiceBytes {
-        let (zones, huge) = (self.buddy.zones(), huge_order(boot, self.buddy.pageblocks().order()));
+        let (zones, listed) = (self.buddy.zones(), listed(boot, self.buddy.pageblocks().order()));
         let orders = boot.layout.as_ref().map_or(0, |l| Fallbacks::required_len(l, zones.len()));
-        let places = zones.iter().map(|z| pcp::required_places(pageset(&self.watermarks, z), huge)).sum();
+        let places = zones.iter().map(|z| pcp::required_places(pageset(&self.watermarks, z), listed)).sum();
         ServiceBytes {
             shared: bytes_for::<ZoneRef>(orders)
                 + bytes_for::<Cpu<'_, '_>>(cpus)
@@ -165,7 +170,7 @@ impl<'s, 'a> Running<'_, 's, 'a> {
         let Self { buddy, watermarks, .. } = self;
         let kinds = watermarks.tunables.zones;
         let (base, zones) = buddy.parts();
-        let huge = huge_order(boot, base.pageblocks().order());
+        let listed = listed(boot, base.pageblocks().order());
         let room = shared.slice(Fallbacks::required_len(layout, zones.len()), || ZoneRef::EMPTY);
         let fallbacks = Fallbacks::build(lists, layout, zones, room.ok_or(small("fallback orders"))?)
             .map_err(|_| small("fallback orders"))?;
@@ -180,7 +185,7 @@ impl<'s, 'a> Running<'_, 's, 'a> {
                 Some(mut room) => {
                     let first = fallbacks.first(room.node, ZoneKind::Movable);
                     let node = first.map_or(room.node, |zone| zone.nid);
-                    (node, cpu_lists(&mut room.memory, watermarks, zones, huge))
+                    (node, cpu_lists(&mut room.memory, watermarks, zones, listed))
                 }
                 None => (NodeId::ZERO, None),
             };
@@ -215,7 +220,7 @@ fn cpu_lists<'m>(
     memory: &mut Carve<'m>,
     watermarks: &Watermarks<'_>,
     zones: &[BuddyZone<'_, '_>],
-    huge: Order,
+    listed: Listed,
 ) -> Option<CpuLists<'m>> {
     let sizes = |n: usize| pageset(watermarks, &zones[n]);
     let mut at = 0;
@@ -223,16 +228,16 @@ fn cpu_lists<'m>(
         at += 1;
         ZoneFigures::new(sizes(at - 1))
     })?;
-    let places = (0..zones.len()).map(|n| pcp::required_places(sizes(n), huge)).sum();
+    let places = (0..zones.len()).map(|n| pcp::required_places(sizes(n), listed)).sum();
     let mut places = memory.slice(places, FrameIdx::default)?;
     let (mut zone, mut made) = (0, None);
     let shelves = memory.slice(zones.len() * pcp::SHELVES, || {
         loop {
             let shelves = made.get_or_insert_with(|| {
-                let wanted = pcp::required_places(sizes(zone), huge);
+                let wanted = pcp::required_places(sizes(zone), listed);
                 let (mine, others) = core::mem::take(&mut places).split_at_mut(wanted);
                 places = others;
-                pcp::shelves(sizes(zone), huge, mine).into_iter()
+                pcp::shelves(sizes(zone), listed, mine).into_iter()
             });
             match shelves.next() {
                 Some(shelf) => return shelf,

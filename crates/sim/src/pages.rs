@@ -5,6 +5,7 @@ use pagewright::{Boot, BootError, CpuRoom, Running};
 use pagewright_addr::{NodeId, Order, PageShift, Pfn, PfnRange};
 use pagewright_page::{FrameIdx, GrownSection, GrownSections, PageMap, Pristine, Section, SectionTable};
 use pagewright_platform::{Carve, NoInterrupts, PerCpu};
+use pagewright_zone::alloc::pcp::Listed;
 use pagewright_zone::alloc::{
     Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, PageEvents, ZoneCell, ZoneFigures,
     ZoneRef, pcp,
@@ -116,6 +117,8 @@ pub struct PlainMachine {
     pub plug: Pluggable,
     /// Whether pageblocks are grouped by mobility; Linux does not on machines with little memory.
     pub mobility_grouping: bool,
+    /// Whether CPUs keep lists of single pages only.
+    pub single_lists: bool,
 }
 
 /// Memory that a machine may get while it runs: for every node that can exist there are zones Normal and Movable then, if need be without memory.
@@ -138,6 +141,7 @@ impl PlainMachine {
             cma: vec![],
             plug: Pluggable::default(),
             mobility_grouping: true,
+            single_lists: false,
         }
     }
 
@@ -320,7 +324,7 @@ fn boot<H: Hooks>(
         kinds,
         &lists,
         &layout,
-        (&marks, room),
+        (&marks, room, machine.single_lists),
         &machine.cpus,
         hooks,
         watchers,
@@ -362,7 +366,7 @@ pub fn serve<'s, 'a, H: Hooks, R>(
     then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>) -> R,
 ) -> R {
     let (mut then, mut result) = (Some(then), None);
-    let marks = (marks, Pageset::default());
+    let marks = (marks, Pageset::default(), false);
     serve_watched(buddy, kinds, lists, layout, marks, nodes, hooks, Watchers::default(), &mut |pages| {
         result = then.take().map(|then| then(pages));
     });
@@ -375,7 +379,7 @@ fn serve_watched<'s, 'a, H: Hooks>(
     kinds: ZoneSet,
     lists: &ZoneLists<'_>,
     layout: &Layout<'_>,
-    (marks, room): (&[ZoneMarks], Pageset),
+    (marks, room, single): (&[ZoneMarks], Pageset, bool),
     nodes: &[NodeId],
     hooks: H,
     watchers: Watchers<'s>,
@@ -392,13 +396,13 @@ fn serve_watched<'s, 'a, H: Hooks>(
             ZoneCell::new(zone.take(), base.largest_order(), marks.unwrap_or(&none))
         })
         .collect();
-    let huge = base.pageblocks().order();
+    let listed = if single { Listed::Single } else { Listed::UpToHuge(base.pageblocks().order()) };
     // Lists of zones that may grow have room for more than they may hold now.
     let roomy = |cell: &ZoneCell<'_, '_>| {
         let now = cell.pageset();
         Pageset { high: now.high.max(room.high), batch: now.batch.max(room.batch) }
     };
-    let places: usize = cells.iter().map(|c| pcp::required_places(roomy(c), huge)).sum();
+    let places: usize = cells.iter().map(|c| pcp::required_places(roomy(c), listed)).sum();
     let mut rooms = vec![vec![FrameIdx::default(); places]; nodes.len()];
     let mut figures: Vec<Vec<_>> =
         nodes.iter().map(|_| cells.iter().map(|c| ZoneFigures::new(c.pageset())).collect()).collect();
@@ -407,10 +411,10 @@ fn serve_watched<'s, 'a, H: Hooks>(
         .map(|room| {
             let mut room = &mut room[..];
             let of_zone = |cell: &ZoneCell<'_, '_>| {
-                let wanted = pcp::required_places(roomy(cell), huge);
+                let wanted = pcp::required_places(roomy(cell), listed);
                 let (mine, others) = std::mem::take(&mut room).split_at_mut(wanted);
                 room = others;
-                pcp::shelves(roomy(cell), huge, mine)
+                pcp::shelves(roomy(cell), listed, mine)
             };
             cells.iter().flat_map(of_zone).collect()
         })

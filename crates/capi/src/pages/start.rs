@@ -234,7 +234,7 @@ fn build(
 
     let places = list_room(&mut buddy, shift, &of_zone);
     let (base, zones) = buddy.parts();
-    let huge = base.pageblocks().order();
+    let listed = pcp::Listed::UpToHuge(base.pageblocks().order());
     let mut at = zones.iter();
     let figures = figures_at.slice(count, || {
         ZoneFigures::new(at.next().map_or_else(Default::default, |zone| of_zone(zone).pageset))
@@ -244,10 +244,10 @@ fn build(
         loop {
             let mut of_next = || {
                 let pageset = at.next().map_or_else(Default::default, |zone| of_zone(zone).pageset);
-                let wanted = pcp::required_places(pageset, huge).min(left.len());
+                let wanted = pcp::required_places(pageset, listed).min(left.len());
                 let (mine, others) = core::mem::take(&mut left).split_at_mut(wanted);
                 left = others;
-                pcp::shelves(pageset, huge, mine).into_iter()
+                pcp::shelves(pageset, listed, mine).into_iter()
             };
             match made.get_or_insert_with(&mut of_next).next() {
                 Some(shelf) => return shelf,
@@ -312,8 +312,8 @@ fn list_room(
     shift: PageShift,
     marks: &dyn Fn(&BuddyZone<'_, '_>) -> ZoneMarks,
 ) -> &'static mut [FrameIdx] {
-    let huge = buddy.pageblocks().order();
-    let places: usize = buddy.zones().iter().map(|z| pcp::required_places(marks(z).pageset, huge)).sum();
+    let listed = pcp::Listed::UpToHuge(buddy.pageblocks().order());
+    let places: usize = buddy.zones().iter().map(|z| pcp::required_places(marks(z).pageset, listed)).sum();
     let pages = shift.pages_for(bytes_for::<FrameIdx>(places)).next_power_of_two();
     let order = u8::try_from(pages.ilog2()).ok().and_then(Order::new);
     let Some(order) = order.filter(|&order| order <= buddy.largest_order()) else { return &mut [] };

@@ -19,7 +19,7 @@ pub const fn versions(arch: Arch) -> (Version, Version) {
 impl Boot<'_> {
     /// The version of Linux whose mappings the kernel's are like. On arm64: where the linear map, the image and vmemmap lie, how the
     /// head maps, which memory types there are, what entries that lead to tables take away, when the crash kernel is reserved. On arm:
-    /// how the image and the device tree are mapped. Everything else stays 6.1's. To be called before [`Self::run`], which
+    /// how the image and the device tree are mapped. Before 5.13 CPUs keep lists of single pages only. Everything else stays 6.1's. To be called before [`Self::run`], which
     /// refuses versions that are not known ([`versions`]).
     pub fn set_version(&mut self, version: Version) {
         self.version = version;

@@ -70,7 +70,7 @@ fn machine(which: u8) -> PlainMachine {
     let plain = |frames, cpus| PlainMachine { pageblock, ..PlainMachine::new(frames, cpus) };
     match which % MACHINES {
         0 => plain(2048, 2),
-        1 => PlainMachine { dma32_end: BASE + 1024, ..plain(4096, 1) },
+        1 => PlainMachine { dma32_end: BASE + 1024, single_lists: true, ..plain(4096, 1) },
         2 => {
             let far = NodeId::new(1).unwrap_or_default();
             let ram = vec![(NodeId::ZERO, BASE, 1536), (far, BASE + 0x1000, 1024)];

@@ -73,6 +73,32 @@ fn lists_never_hold_as_much_as_high_and_give_more_back_the_longer_pages_are_only
 }
 
 #[test]
+fn cpus_that_list_single_pages_only_have_the_rest_from_the_zone_and_give_it_back_there() {
+    let single = PlainMachine { single_lists: true, ..machine(64, 1) };
+    with_plain_machine(&single, NoHooks, |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let zone = zone_ids(m)[0];
+            let listed = || cx.cpu.enter().unwrap().count(zone);
+            let page = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap();
+            let batch = cx.cpu.enter().unwrap().zone(zone).unwrap().batch();
+            assert_eq!(listed(), batch - 1);
+            let free = || m.allocator.zones()[0].free_pages();
+            for n in [1, 2, 3, 9, 10] {
+                let now = free();
+                let block = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, order(n)).unwrap();
+                assert_eq!((free(), listed()), (now - (1 << n), batch - 1), "order {n}");
+                m.allocator.free_pages(cx, block);
+                assert_eq!((free(), listed()), (now, batch - 1), "order {n}");
+            }
+            m.allocator.free_pages(cx, page);
+            assert_eq!(listed(), batch);
+        });
+        expect_all_back(m, &before);
+    });
+}
+
+#[test]
 fn every_order_is_an_aligned_block_of_its_size() {
     with_plain_machine(&machine(64, 1), NoHooks, |m| {
         let before = buddyinfo(m);

@@ -2,7 +2,8 @@
 //!
 //! For each CPU and zone there are lists for orders up to 3 and for the huge-page order, of the three migrate types that have
 //! them (`struct per_cpu_pages`). The huge-page order is that of what an entry of the next to last level of page tables maps, where
-//! blocks can be as large; a kernel without huge pages has larger pageblocks. How many pages they may hold together, how many move at once, and how far a long
+//! blocks can be as large; a kernel without huge pages has larger pageblocks. Whoever makes the lists may have them of single pages only
+//! ([`Listed`]). How many pages they may hold together, how many move at once, and how far a long
 //! run of frees lets the lists be emptied more at a time, is 6.1's.
 //!
 //! [`CpuPages`] is one CPU's: all its lists as shelves of one rack, and for each GFP class the lists that are tried first. A
@@ -30,9 +31,29 @@ const PLACES: usize = COSTLY_ORDER as usize + 2;
 /// A list may take so many pages more without being asked again, also where batches are smaller: asking takes as long as four frees.
 const LEAST_LEASE: u32 = 63;
 
-/// The orders that have lists, in the order of their places.
+/// The orders that can have lists, in the order of their places.
 fn orders(huge: Order) -> [Order; PLACES] {
     core::array::from_fn(|n| Order::new(n as u8).filter(|n| n.get() <= COSTLY_ORDER).unwrap_or(huge))
+}
+
+/// Of which orders CPUs keep lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listed {
+    /// Of single pages only, as Linux did before 5.13.
+    Single,
+    /// Of orders up to 3, and this one, a huge page's.
+    UpToHuge(Order),
+}
+
+impl Listed {
+    /// Places and orders.
+    fn orders(self) -> impl Iterator<Item = (usize, Order)> {
+        let (huge, places) = match self {
+            Self::Single => (Order::ZERO, 1),
+            Self::UpToHuge(huge) => (huge, PLACES),
+        };
+        orders(huge).into_iter().enumerate().take(places)
+    }
 }
 
 /// How many blocks of an order are fetched at once.
@@ -123,16 +144,16 @@ fn blocks_of(figures: &ZoneFigures, order: Order) -> usize {
 }
 
 /// How many places the room for one zone's shelves needs: a shelf slides in room for twice its blocks.
-pub fn required_places(pageset: Pageset, huge: Order) -> usize {
+pub fn required_places(pageset: Pageset, listed: Listed) -> usize {
     let figures = ZoneFigures::new(pageset);
-    orders(huge).into_iter().map(|order| 2 * blocks_of(&figures, order) * MigrateType::PCPTYPES).sum()
+    listed.orders().map(|(_, order)| 2 * blocks_of(&figures, order) * MigrateType::PCPTYPES).sum()
 }
 
 /// Makes the shelves of one zone in room for [`required_places`]; with less, the last ones have less or none.
-pub fn shelves<'m>(pageset: Pageset, huge: Order, mut room: &'m mut [FrameIdx]) -> [Shelf<'m>; SHELVES] {
+pub fn shelves<'m>(pageset: Pageset, listed: Listed, mut room: &'m mut [FrameIdx]) -> [Shelf<'m>; SHELVES] {
     let figures = ZoneFigures::new(pageset);
     let mut shelves = core::array::from_fn(|_| Shelf::new(Order::ZERO, &mut []));
-    for (n, order) in orders(huge).into_iter().enumerate() {
+    for (n, order) in listed.orders() {
         for migrate in 0..MigrateType::PCPTYPES {
             let places = (2 * blocks_of(&figures, order)).min(room.len());
             let (mine, others) = core::mem::take(&mut room).split_at_mut(places);
