@@ -11,7 +11,9 @@ use pagewright_page::{FrameIdx, PageMap};
 use pagewright_platform::{Carve, Mutex, NoInterrupts, Reader, ReaderHere, Readers};
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
-use pagewright_slab::slabs::{NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot};
+use pagewright_slab::slabs::{
+    DebugOptions, NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
+};
 use pagewright_slab::slub::Slub;
 use pagewright_zone::alloc::Hooks;
 
@@ -164,6 +166,20 @@ pub fn with_slabs<H: Hooks, R>(
     reports: &dyn Reports,
     then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> R {
+    with_watched_slabs(pages, nodes, (caches, DebugOptions::NONE), reports, then)
+}
+
+/// The same with caches watched from the start, those of kmalloc too.
+///
+/// # Panics
+/// As for [`with_slabs`].
+pub fn with_watched_slabs<H: Hooks, R>(
+    pages: &Pages<'_, '_, '_, '_, H>,
+    nodes: &[NodeId],
+    (caches, watched): (usize, DebugOptions<'_>),
+    reports: &dyn Reports,
+    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, H>) -> R,
+) -> R {
     let memory = LinearRam::new(pages.base.map()).expect("host memory for the machine's RAM");
     let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
     let slots: Vec<Slot> = (0..caches).map(|_| Slot::new()).collect();
@@ -177,6 +193,7 @@ pub fn with_slabs<H: Hooks, R>(
     let slub = Slub { word: size_of::<usize>() as u32, ..Slub::new(nodes.len() as u32) };
     let mut slabs = Slabs::new(*pages.base.map(), memory, NoInterrupts, slub, space, reports, 0x5eed)
         .expect("places for the first cache");
+    slabs.watch(watched);
     if caches >= 64 {
         let classes = Classes {
             page_shift: PageShift::SHIFT_4K,

@@ -225,22 +225,8 @@ pub trait ObjectAllocator<'k, 'a> {
         bytes: usize,
         gfp: Gfp,
     ) -> Result<NonNull<u8>, SlabError> {
-        let Some(old) = memory.filter(|old| old.addr().get() != NO_BYTES) else {
-            return self.kmalloc(cx, bytes, gfp, None);
-        };
         // SAFETY: as the caller says.
-        let had = unsafe { self.ksize(old) };
-        if bytes > 0 && bytes <= had {
-            return Ok(old);
-        }
-        let new = self.kmalloc(cx, bytes, gfp, None)?;
-        if bytes > 0 {
-            // SAFETY: both are allocated, apart, and have so many bytes.
-            unsafe { old.copy_to_nonoverlapping(new, had.min(bytes)) };
-        }
-        // SAFETY: as the caller says.
-        unsafe { self.kfree(cx, old) };
-        Ok(new)
+        unsafe { resize(self, cx, memory, bytes, gfp) }
     }
 
     /// Frees memory as [`Self::kfree`] does, with all of it zeroed before (`kfree_sensitive`).
@@ -292,6 +278,36 @@ pub trait ObjectAllocator<'k, 'a> {
     /// # Errors
     /// What is [`Broken`] first.
     fn validate(&self, cache: CacheId) -> Result<(), Broken>;
+}
+
+/// [`ObjectAllocator::krealloc`] by way of the others.
+///
+/// # Safety
+/// As there.
+#[track_caller]
+pub(crate) unsafe fn resize<'k, 'a, O: ObjectAllocator<'k, 'a> + ?Sized>(
+    objects: &O,
+    cx: &SlabContext<'_, 'k, 'a>,
+    memory: Option<NonNull<u8>>,
+    bytes: usize,
+    gfp: Gfp,
+) -> Result<NonNull<u8>, SlabError> {
+    let Some(old) = memory.filter(|old| old.addr().get() != NO_BYTES) else {
+        return objects.kmalloc(cx, bytes, gfp, None);
+    };
+    // SAFETY: as the caller says.
+    let had = unsafe { objects.ksize(old) };
+    if bytes > 0 && bytes <= had {
+        return Ok(old);
+    }
+    let new = objects.kmalloc(cx, bytes, gfp, None)?;
+    if bytes > 0 {
+        // SAFETY: both are allocated, apart, and have so many bytes.
+        unsafe { old.copy_to_nonoverlapping(new, had.min(bytes)) };
+    }
+    // SAFETY: as the caller says.
+    unsafe { objects.kfree(cx, old) };
+    Ok(new)
 }
 
 /// The design that a configuration chose.

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 const K: Gfp = Gfp::GFP_KERNEL;
 const WORD: usize = size_of::<usize>();
 
-fn damages(kept: &Kept) -> Vec<Damage> {
+pub(super) fn damages(kept: &Kept) -> Vec<Damage> {
     std::mem::take(&mut *kept.0.lock().unwrap()).iter().map(|r| r.damage).collect()
 }
 
@@ -52,7 +52,7 @@ impl Watched {
     }
 }
 
-fn flip(m: &Machine<'_, '_, '_, '_, '_, '_>, object: NonNull<u8>, at: isize) {
+pub(super) fn flip(m: &Machine<'_, '_, '_, '_, '_, '_>, object: NonNull<u8>, at: isize) {
     let byte = m.slabs.memory().pointer(object.addr().get().wrapping_add_signed(at));
     // SAFETY: in the RAM, of which no part is borrowed by now; the write is the damage that these tests are about.
     unsafe { byte.write(!byte.read()) };

@@ -104,6 +104,17 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
         self.ksize(memory)
     }
 
+    unsafe fn krealloc(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        memory: Option<NonNull<u8>>,
+        bytes: usize,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        // SAFETY: as the caller says.
+        unsafe { self.krealloc(cx, memory, bytes, gfp) }
+    }
+
     fn check_heap_object(
         &self,
         memory: NonNull<u8>,

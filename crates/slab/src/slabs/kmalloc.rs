@@ -8,7 +8,7 @@ use super::{CreateError, SlabError, Slabs};
 use crate::kmalloc::{Classes, KmallocKind, Name};
 use crate::large::{self, Large};
 use crate::memory::SlabMemory;
-use crate::objects::{Design, ObjectAllocator};
+use crate::objects::Design;
 use crate::usercopy::{Copied, Place, UsercopyError};
 use core::fmt::Write;
 use core::ptr::NonNull;
@@ -211,7 +211,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[track_caller]
     fn kmalloc_slow(&self, cx: &SlabContext<'_, 'k, 'a>, bytes: usize, gfp: Gfp) -> *mut u8 {
         packed(match self.kmalloc.cache_of(bytes, gfp) {
-            Some(cache) => self.alloc(cx, cache, gfp),
+            Some(cache) => {
+                let object = self.alloc(cx, cache, gfp);
+                object.inspect(|object| self.keep_asked(cache, object.addr().get(), bytes))
+            }
             None => self.kmalloc_large(cx, bytes, gfp, None),
         })
     }
@@ -229,7 +232,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         node: NodeId,
     ) -> Result<NonNull<u8>, SlabError> {
         match self.kmalloc.cache_of(bytes, gfp) {
-            Some(cache) => self.alloc_node(cx, cache, gfp, node),
+            Some(cache) => {
+                let object = self.alloc_node(cx, cache, gfp, node);
+                object.inspect(|object| self.keep_asked(cache, object.addr().get(), bytes))
+            }
             None => self.kmalloc_large(cx, bytes, gfp, Some(node)),
         }
     }
@@ -245,11 +251,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         unsafe { self.free_any(cx, memory) };
     }
 
-    /// How many bytes may be used of what was allocated (`ksize`); 0 of what was not.
+    /// How many bytes may be used of what was allocated (`ksize`); 0 of what was not. Where kmalloc keeps what was asked for, it counts as all of them from now on.
     pub fn ksize(&self, memory: NonNull<u8>) -> usize {
         let address = memory.addr().get();
         if let Some(info) = self.info(self.owner_of(address)) {
             let object = info.geometry.object_size as usize;
+            self.keep_asked(self.owner_of(address), address, object);
             // What is not the user's is looked at.
             return if info.is_watched() { object } else { info.geometry.size as usize };
         }
@@ -272,7 +279,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         gfp: Gfp,
     ) -> Result<NonNull<u8>, SlabError> {
         // SAFETY: as the caller says.
-        unsafe { ObjectAllocator::krealloc(self, cx, memory, bytes, gfp) }
+        let moved = unsafe { crate::objects::resize(self, cx, memory, bytes, gfp) }?;
+        let address = moved.addr().get();
+        self.keep_asked(self.owner_of(address), address, bytes);
+        Ok(moved)
     }
 
     /// Memory that no class has: none, or a block of pages (`kmalloc_large`).

@@ -22,6 +22,8 @@ pub enum Damage {
     LeftRedZone,
     /// Something was written behind an object.
     RightRedZone,
+    /// Something was written behind what was asked for of kmalloc's memory.
+    KmallocRedZone,
     /// A free object was written.
     Poison,
     /// Padding between objects was written.
@@ -81,6 +83,7 @@ impl fmt::Display for Report {
             Damage::NotAllocated => "Address was not allocated",
             Damage::LeftRedZone => "Left Redzone overwritten",
             Damage::RightRedZone => "Right Redzone overwritten",
+            Damage::KmallocRedZone => "kmalloc Redzone overwritten",
             Damage::Poison => "Poison overwritten",
             Damage::Padding => "Object padding overwritten",
             Damage::SlabPadding => "Padding overwritten",

@@ -2,8 +2,8 @@
 //!
 //! What a byte of a slab holds, where [`CacheFlags`] ask for it:
 //! ```text
-//! | left red zone | object, red zone to a whole word | free pointer | two tracks | padding | ... | rest of the slab |
-//!   bb free         6b..6b a5 free   bb free           mixed           own sums     5a              5a
+//! | left red zone | object, red zone to a whole word | free pointer | two tracks, size | padding | ... | rest of the slab |
+//!   bb free         6b..6b a5 free   bb free           mixed           own sums, size     5a        5a
 //!   cc in use       the user's       cc in use
 //! ```
 //! The patterns are Linux's (include/linux/poison.h): a report reads as its reports do. A watched cache has no rows on processors: each operation
@@ -12,8 +12,10 @@
 //!
 //! Without POISON nobody knows what padding held, and without RED_ZONE nothing lies beside objects: what is asked for is what is found.
 
+mod asked;
 mod options;
 mod track;
+mod whole;
 
 pub use options::{BadOption, DebugOptions};
 pub(crate) use track::Sites;
@@ -31,7 +33,6 @@ use crate::memory::SlabMemory;
 use core::ops::Range;
 use core::panic::Location;
 use pagewright_addr::NodeId;
-use pagewright_page::FrameIdx;
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
@@ -88,7 +89,8 @@ impl Info {
     /// The padding of an object: from the end of its metadata to the next one's left red zone.
     fn padding(&self) -> Range<usize> {
         let tracks = if self.flags.contains(CacheFlags::STORE_USER) { 2 * Track::BYTES } else { 0 };
-        self.metadata() + tracks..(self.geometry.size - self.geometry.left_red_zone) as usize
+        let asked = if self.keeps_asked() { asked::BYTES } else { 0 };
+        self.metadata() + tracks + asked..(self.geometry.size - self.geometry.left_red_zone) as usize
     }
 }
 
@@ -164,6 +166,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if info.poisons() && object == Object::Free {
             self.look(slab, offset..offset + size - 1, POISON_FREE, Damage::Poison)?;
             self.look(slab, offset + size - 1..offset + size, POISON_END, Damage::Poison)?;
+        }
+        if object == Object::InUse {
+            self.check_asked(info, slab, offset)?;
         }
         if poisoned {
             let padding = info.padding();
@@ -344,56 +349,5 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         drop(lists);
         drop(quiet);
         self.discard(cx, cache, empty);
-    }
-
-    /// Looks at every slab and every object of a watched cache, and reports what is damaged (`validate_slab_cache`): how many findings. Others may use
-    /// the cache meanwhile.
-    pub fn validate_objects(&self, cache: CacheId) -> u64 {
-        let Some(info) = self.info(cache).filter(|info| info.is_watched()) else { return 0 };
-        let mut found = 0;
-        for node in 0..self.nodes {
-            let _quiet = self.quiet();
-            let lists = self.lists_of(cache, node).lock();
-            for head in lists.partial.iter(&self.map).chain(lists.full.iter(&self.map)) {
-                found += self.check_all(info, head, node);
-            }
-        }
-        found
-    }
-
-    /// Looks at a slab and all of its objects, under its lock or when nobody else knows it.
-    fn check_all(&self, info: &Info, head: FrameIdx, node: usize) -> u64 {
-        let order = self.map.word(head).order();
-        let Some(slab) = self.slab(head, order) else { return 0 };
-        let word = self.word(&slab);
-        if let Err(why) = self.check_slab(info, &slab, word, node) {
-            self.tell(info, &slab, slab.base, why);
-            return 1;
-        }
-        let mut found = 0;
-        for number in 0..info.objects(order) {
-            let offset = info.places.offset_of(number);
-            let free = self.is_listed_free(info, &slab, word, offset);
-            let object = if free { Object::Free } else { Object::InUse };
-            if let Err(why) = self.check_object(info, &slab, offset, object) {
-                self.tell(info, &slab, slab.base + offset, why);
-                found += 1;
-            }
-        }
-        found
-    }
-
-    /// The last look at a slab whose objects are all free, before its pages go (`free_slab`).
-    pub(crate) fn check_last(&self, info: &Info, head: FrameIdx) {
-        // Records of users take a lock.
-        let _quiet = self.quiet();
-        let order = self.map.word(head).order();
-        let Some(slab) = &self.slab(head, order) else { return };
-        for number in 0..info.objects(order) {
-            let offset = info.places.offset_of(number);
-            if let Err(why) = self.check_object(info, slab, offset, Object::Free) {
-                self.tell(info, slab, slab.base + offset, why);
-            }
-        }
     }
 }

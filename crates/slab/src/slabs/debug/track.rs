@@ -24,13 +24,15 @@ pub struct Track {
     pub task: u32,
     /// When, as a count of such records.
     pub when: usize,
+    /// Of kmalloc's memory, the bytes that were asked for (`orig_size`); 0 where that is not kept.
+    pub bytes: u32,
 }
 
 const WORD: usize = size_of::<usize>();
 
 impl Track {
     /// Nobody yet.
-    pub(crate) const NONE: Self = Self { site: None, cpu: u32::MAX, task: u32::MAX, when: 0 };
+    pub(crate) const NONE: Self = Self { site: None, cpu: u32::MAX, task: u32::MAX, when: 0, bytes: 0 };
     /// Bytes of one in memory.
     pub(crate) const BYTES: usize = (WORD + 3 * 4).next_multiple_of(WORD) + WORD;
 }
@@ -41,7 +43,11 @@ impl fmt::Display for Track {
             Some(site) => write!(f, "{}:{}", site.file(), site.line())?,
             None => f.write_str("an unknown place")?,
         }
-        write!(f, " age={} cpu={} pid={}", self.when, self.cpu, self.task)
+        write!(f, " age={} cpu={} pid={}", self.when, self.cpu, self.task)?;
+        if self.bytes > 0 {
+            write!(f, " size={}", self.bytes)?;
+        }
+        Ok(())
     }
 }
 
@@ -81,7 +87,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let number = self.sites.lock().number(who);
         let site = (number > 0).then_some(who);
         let when = self.recorded.fetch_add(1, Relaxed) + 1;
-        Track { site, cpu: cpu.map_or(u32::MAX, |cpu| cpu as u32), task: cx.task, when }
+        Track { site, cpu: cpu.map_or(u32::MAX, |cpu| cpu as u32), task: cx.task, when, bytes: 0 }
     }
 
     fn place(&self, info: &Info, slab: &Slab, offset: usize, which: usize) -> *mut u32 {
@@ -89,17 +95,21 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// What a record's sum is: of its members, its place and the cache's secret.
-    fn sum(info: &Info, at: usize, [site, cpu, task]: [u32; 3], when: usize) -> usize {
+    fn sum(info: &Info, at: usize, [site, cpu, task, bytes]: [u32; 4], when: usize) -> usize {
         let mix =
             |sum: usize, part: usize| (sum ^ part).rotate_left(13).wrapping_mul(0x9e37_79b1).wrapping_add(1);
-        [site as usize, cpu as usize, task as usize, when, at].into_iter().fold(info.places.secret(), mix)
+        [site, cpu, task, bytes]
+            .map(|part| part as usize)
+            .into_iter()
+            .chain([when, at])
+            .fold(info.places.secret(), mix)
     }
 
     /// Writes the record of the last user (0) or of the last free (1), under the slab's lock.
     pub(super) fn write_track(&self, info: &Info, slab: &Slab, offset: usize, which: usize, track: Track) {
         let site = track.site.map_or(0, |who| self.sites.lock().number(who));
         let at = self.place(info, slab, offset, which);
-        let sum = Self::sum(info, at.addr(), [site, track.cpu, track.task], track.when);
+        let sum = Self::sum(info, at.addr(), [site, track.cpu, track.task, track.bytes], track.when);
         // SAFETY: metadata of an object of the slab, which is the slabs' alone, under its lock; the layout left `BYTES` for each record (its
         // word is this machine's: `Slabs::new`), which have room for all of this, and metadata begins at a whole word.
         unsafe {
@@ -110,6 +120,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             members.add(1).write(track.cpu);
             members.add(2).write(track.task);
             at.byte_add(Track::BYTES - WORD).cast::<usize>().write(track.when);
+        }
+        if which == 0 && info.keeps_asked() {
+            // SAFETY: behind both records are four bytes more in such a cache's objects, aligned as words are.
+            unsafe { at.byte_add(2 * Track::BYTES).write(track.bytes) };
         }
     }
 
@@ -125,9 +139,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             let first = (at.cast::<usize>().read(), members.read(), members.add(1).read());
             (first.0, first.1, first.2, members.add(2).read(), gap, when.cast::<usize>().read())
         };
-        if gap != 0 || sum != Self::sum(info, at.addr(), [site, cpu, task], when) {
+        let mut bytes = 0;
+        if which == 0 && info.keeps_asked() {
+            // SAFETY: as in `write_track`.
+            bytes = unsafe { at.byte_add(2 * Track::BYTES).read() };
+        }
+        if gap != 0 || sum != Self::sum(info, at.addr(), [site, cpu, task, bytes], when) {
             return None;
         }
-        Some(Track { site: self.sites.lock().site(site), cpu, task, when })
+        Some(Track { site: self.sites.lock().site(site), cpu, task, when, bytes })
     }
 }
