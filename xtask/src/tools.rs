@@ -3,10 +3,19 @@
 use crate::cmd::{self, Cmd};
 use crate::project::Project;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long an installation may take.
 const INSTALL: Duration = Duration::from_secs(300);
+
+/// One installation at a time: stages boot several machines at once, each of which asks for its QEMU, and a second apt or rustup fails while one is at work.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+/// Waits until nobody else installs anything.
+fn alone() -> MutexGuard<'static, ()> {
+    INSTALLING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Whether `cargo NAME` exists.
 pub(crate) fn has_cargo_command(name: &str) -> bool {
@@ -18,6 +27,7 @@ pub(crate) fn has_cargo_command(name: &str) -> bool {
 /// # Errors
 /// One line naming the package.
 pub(crate) fn cargo_command(project: &Project, name: &str, package: &str) -> Result<(), String> {
+    let _alone = alone();
     if has_cargo_command(name) {
         return Ok(());
     }
@@ -35,6 +45,7 @@ pub(crate) fn cargo_command(project: &Project, name: &str, package: &str) -> Res
 /// # Errors
 /// One line naming the component and the command that would install it.
 pub(crate) fn rustup_component(project: &Project, component: &str, probe: &[&str]) -> Result<(), String> {
+    let _alone = alone();
     if project.cmd("cargo").args(probe).run().is_ok_and(|out| out.ok()) {
         return Ok(());
     }
@@ -52,6 +63,7 @@ pub(crate) fn rust_target(project: &Project, triple: &str) -> Result<(), String>
         let list = project.cmd("rustup").args(["target", "list", "--installed"]).run();
         list.is_ok_and(|out| out.stdout.lines().any(|line| line.trim() == triple))
     };
+    let _alone = alone();
     if installed() {
         return Ok(());
     }
@@ -65,7 +77,8 @@ pub(crate) fn rust_target(project: &Project, triple: &str) -> Result<(), String>
 /// # Errors
 /// One line with the command that would install it, also where a newer qemu-utils of another suite is in the way.
 pub(crate) fn qemu(package: &str, program: &str) -> Result<(), String> {
-    let Err(missing) = apt(package, Some(program)) else { return Ok(()) };
+    let alone = alone();
+    let Err(missing) = install_package(&alone, package, Some(program)) else { return Ok(()) };
     let simulated = Cmd::new("apt-get").args(["install", "--simulate", package]).run();
     if simulated.is_ok_and(|out| out.text.contains("qemu-utils")) {
         // Replacing what somebody has installed is theirs to decide; a machine that runs CI is thrown away.
@@ -103,11 +116,18 @@ pub(crate) fn miri(project: &Project) -> Result<(), String> {
     let how = "no Miri: rustup toolchain install nightly --component miri,rust-src";
     let installed =
         || project.cmd("cargo").args(["+nightly", "miri", "--version"]).run().is_ok_and(|out| out.ok());
+    let _alone = alone();
     if !installed() {
-        println!("   installing the nightly toolchain with Miri");
-        let install =
-            ["toolchain", "install", "nightly", "--profile", "minimal", "--component", "miri,rust-src"];
-        project.cmd("rustup").args(install).limit(INSTALL).run()?;
+        println!("   installing Miri");
+        let with_it =
+            project.cmd("rustup").args(["component", "add", "--toolchain", "nightly", "miri", "rust-src"]);
+        let added = with_it.limit(INSTALL).run()?;
+        if !added.ok() {
+            // No nightly toolchain yet, or one of a day without Miri.
+            let whole =
+                ["toolchain", "install", "nightly", "--profile", "minimal", "--component", "miri,rust-src"];
+            project.cmd("rustup").args(whole).limit(INSTALL).run()?;
+        }
         if !installed() {
             return Err(how.into());
         }
@@ -121,6 +141,11 @@ pub(crate) fn miri(project: &Project) -> Result<(), String> {
 /// # Errors
 /// One line naming the package.
 pub(crate) fn apt(package: &str, program: Option<&str>) -> Result<(), String> {
+    install_package(&alone(), package, program)
+}
+
+/// The same for whoever is alone.
+fn install_package(_alone: &MutexGuard<'_, ()>, package: &str, program: Option<&str>) -> Result<(), String> {
     let there = || match program {
         Some(program) => cmd::exists(program),
         None => Cmd::new("dpkg-query").args(["-W", package]).run().is_ok_and(|out| out.ok()),
@@ -130,7 +155,8 @@ pub(crate) fn apt(package: &str, program: Option<&str>) -> Result<(), String> {
     }
     println!("   installing the Debian package {package}");
     let install = || {
-        let install = ["install", "-y", "--no-install-recommends", package];
+        // Somebody else's apt may be at work too.
+        let install = ["-oDPkg::Lock::Timeout=120", "install", "-y", "--no-install-recommends", package];
         Cmd::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive").limit(INSTALL).run()
     };
     let missing = |_| format!("no {package}: apt-get install {package}");
