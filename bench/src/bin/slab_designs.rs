@@ -11,7 +11,7 @@ use pagewright_sim::designs::{HostedObjects, with_design};
 use pagewright_sim::pages::{Pages, PlainMachine, with_plain_machine};
 use pagewright_slab::objects::{Design, ObjectAllocator};
 use pagewright_slab::slab::{NodeCache, SlabCache};
-use pagewright_slab::slabs::{CacheSpec, NodeSlabs, Row, Silent, SlabContext, Slot};
+use pagewright_slab::slabs::{CacheSpec, CpuSlab, NodeSlabs, Row, Silent, SlabContext, Slot};
 use pagewright_slab::slob::SlobCache;
 use pagewright_slab::slub::{ObjectSpec, Slub};
 use pagewright_slab::{CacheFlags, CacheId};
@@ -131,6 +131,7 @@ fn least() -> u64 {
 fn tables(design: Design) -> usize {
     let (place, node, row) = match design {
         Design::Slub => (size_of::<Slot>(), size_of::<NodeSlabs>() + 8, size_of::<Row>()),
+        Design::SlubCpuSlabs => (size_of::<Slot>(), size_of::<NodeSlabs>() + 8, size_of::<CpuSlab>()),
         Design::Slab => (size_of::<Slot<SlabCache>>(), size_of::<NodeCache>() + 8, size_of::<Row>()),
         Design::Slob => (size_of::<Slot<SlobCache>>(), 0, 0),
     };
@@ -162,7 +163,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let alone = callgrind::instructions("*measured_loop*", &["loop"])? as f64;
     println!(
-        "{:<7} {:>6} {:>9} {:>10} {:>11} {:>13} {:>8}",
+        "{:<15} {:>6} {:>9} {:>10} {:>11} {:>13} {:>8}",
         "design", "pages", "overhead", "over SLUB", "tables KiB", "instructions", "ns/step"
     );
     for design in Design::ALL {
@@ -174,7 +175,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let over = |part: f64| format!("{:.1} %", (pages as f64 / part - 1.0) * 100.0);
         let (beyond, slub, kib) = (over(asked), over(least as f64), tables(design) as f64 / 1024.0);
         let (count, nanos) = (count / steps, seconds * 1e9 / steps);
-        println!("{name:<7} {pages:>6} {beyond:>9} {slub:>10} {kib:>11.1} {count:>13.1} {nanos:>8.1}");
+        println!("{name:<15} {pages:>6} {beyond:>9} {slub:>10} {kib:>11.1} {count:>13.1} {nanos:>8.1}");
     }
     Ok(())
 }

@@ -33,6 +33,7 @@ use crate::{
     counts,
 };
 use core::fmt;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use pagewright_addr::{Order, Pfn, PfnRange};
 
@@ -194,6 +195,12 @@ impl<'a> PageMap<'a> {
     #[inline]
     pub fn set_data(&self, idx: FrameIdx, data: u64) {
         self.slot(idx).data.store(data, Relaxed);
+    }
+
+    /// The word that [`Self::data`] reads, for owners whose parts change it at the same time.
+    #[inline]
+    pub fn data_word(&self, idx: FrameIdx) -> &'a AtomicU64 {
+        &self.slot(idx).data
     }
 
     /// Whom a deposited frame belongs to.

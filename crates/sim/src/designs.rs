@@ -9,7 +9,9 @@ use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects};
 use pagewright_slab::slab::{ArraySpace, NodeCache, Slab, SlabConfig};
-use pagewright_slab::slabs::{NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot};
+use pagewright_slab::slabs::{
+    CpuSlab, NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
+};
 use pagewright_slab::slob::{Slob, SlobConfig};
 use pagewright_slab::slub::Slub;
 use pagewright_zone::alloc::Hooks;
@@ -69,10 +71,16 @@ pub fn with_design<H: Hooks, R>(
     let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
     let word = size_of::<usize>() as u32;
     let mut rows: Vec<Vec<Row>> = nodes.iter().map(|_| (0..caches).map(|_| Row::new()).collect()).collect();
-    let cpus: Vec<SlabCpu<'_>> =
-        rows.iter_mut().enumerate().map(|(cpu, rows)| SlabCpu::new(rows, 0x5eed + cpu as u64)).collect();
+    let mut cpu_slabs: Vec<Vec<CpuSlab>> =
+        nodes.iter().map(|_| (0..caches).map(|_| CpuSlab::new()).collect()).collect();
+    let parts = rows.iter_mut().zip(&mut cpu_slabs).zip(0_u32..);
+    let cpus = parts.map(|((rows, slabs), cpu)| match design {
+        Design::SlubCpuSlabs => SlabCpu::with_slabs(cpu, slabs, 0x5eed + u64::from(cpu)),
+        _ => SlabCpu::new(rows, 0x5eed + u64::from(cpu)),
+    });
+    let cpus: Vec<SlabCpu<'_>> = cpus.collect();
     match design {
-        Design::Slub => {
+        Design::Slub | Design::SlubCpuSlabs => {
             let slots: Vec<Slot> = (0..caches).map(|_| Slot::new()).collect();
             let lists: Vec<_> = (0..caches * most).map(|_| Mutex::new(NodeSlabs::new())).collect();
             let space = SlabSpace { slots: &slots, lists: &lists, cpus: &cpus };

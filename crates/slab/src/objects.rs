@@ -28,6 +28,8 @@ pub use info::{CacheRow, SlabInfo};
 pub enum Design {
     /// Free lists through the objects, an array of objects for each processor (CONFIG_SLUB).
     Slub,
+    /// The same with a slab for each processor in place of the array, as Linux has it up to 6.17 ([`crate::slabs::cpu_slab`]).
+    SlubCpuSlabs,
     /// Lists of indices beside the objects; arrays for processors, nodes and other nodes (CONFIG_SLAB).
     Slab,
     /// First fit in pages (CONFIG_SLOB).
@@ -36,13 +38,14 @@ pub enum Design {
 
 impl Design {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Slub, Self::Slab, Self::Slob];
+    pub const ALL: [Self; 4] = [Self::Slub, Self::SlubCpuSlabs, Self::Slab, Self::Slob];
 }
 
 impl fmt::Display for Design {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Slub => "SLUB",
+            Self::SlubCpuSlabs => "SLUB, CPU slabs",
             Self::Slab => "SLAB",
             Self::Slob => "SLOB",
         })

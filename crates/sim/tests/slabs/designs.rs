@@ -48,7 +48,7 @@ pub(super) fn on_design(
                 m.on_cpu(0, |cx| unsafe { slab.retire(cx) });
             }
             // The first is SLUB's own.
-            let own = if design == Design::Slub { caches.pop() } else { None };
+            let own = if matches!(m.objects, Objects::Slub(_)) { caches.pop() } else { None };
             for cache in caches {
                 m.allocator().validate(cache).unwrap();
                 while end(m, cache).expect("nothing is in use") == Destroyed::Shared {}

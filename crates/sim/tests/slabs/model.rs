@@ -42,6 +42,15 @@ impl Object {
     }
 }
 
+const WATCHED: [CacheFlags; 7] = [
+    CacheFlags::DEBUG,
+    CacheFlags::DEBUG.union(CacheFlags::HWCACHE_ALIGN),
+    CacheFlags::RED_ZONE,
+    CacheFlags::POISON,
+    CacheFlags::STORE_USER,
+    CacheFlags::CONSISTENCY_CHECKS,
+    CacheFlags::empty(),
+];
 const PLAIN: [CacheFlags; 2] = [CacheFlags::empty(), CacheFlags::HWCACHE_ALIGN];
 const SIZES: [u64; 8] = [8, 24, 64, 96, 200, 1000, 3000, 9000];
 
@@ -232,6 +241,14 @@ fn nor_do_they_on_two_nodes() {
 }
 
 #[test]
+fn nor_do_they_with_a_slab_for_each_processor() {
+    let seed = |other| from_env("PAGEWRIGHT_SEED", other);
+    play(Design::SlubCpuSlabs, &small(2), &PLAIN, operations(20_000), seed(1));
+    play(Design::SlubCpuSlabs, &two_nodes(), &PLAIN, operations(10_000), seed(7));
+    play(Design::SlubCpuSlabs, &small(2), &WATCHED, operations(5_000), seed(3));
+}
+
+#[test]
 fn nor_do_they_with_slab() {
     play(Design::Slab, &small(2), &PLAIN, operations(10_000), from_env("PAGEWRIGHT_SEED", 1));
     play(Design::Slab, &two_nodes(), &PLAIN, operations(10_000), from_env("PAGEWRIGHT_SEED", 7));
@@ -245,14 +262,5 @@ fn nor_do_they_with_slob() {
 
 #[test]
 fn nor_do_they_in_caches_that_are_watched() {
-    let watched = [
-        CacheFlags::DEBUG,
-        CacheFlags::DEBUG | CacheFlags::HWCACHE_ALIGN,
-        CacheFlags::RED_ZONE,
-        CacheFlags::POISON,
-        CacheFlags::STORE_USER,
-        CacheFlags::CONSISTENCY_CHECKS,
-        CacheFlags::empty(),
-    ];
-    play(Design::Slub, &small(2), &watched, operations(5_000), from_env("PAGEWRIGHT_SEED", 3));
+    play(Design::Slub, &small(2), &WATCHED, operations(5_000), from_env("PAGEWRIGHT_SEED", 3));
 }

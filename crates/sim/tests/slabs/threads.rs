@@ -26,6 +26,12 @@ fn objects_are_freed_where_they_were_not_allocated() {
 #[test]
 fn nor_do_the_other_designs_mind() {
     let rounds = if cfg!(miri) { 20 } else { 20_000 };
+    exchange(Design::SlubCpuSlabs, &small(2), 2 * rounds);
+    exchange(
+        Design::SlubCpuSlabs,
+        &PlainMachine { cpus: vec![node(0), node(1)], ..model::two_nodes() },
+        rounds,
+    );
     exchange(Design::Slob, &small(2), rounds);
     exchange(Design::Slab, &small(2), rounds);
     exchange(Design::Slab, &PlainMachine { cpus: vec![node(0), node(1)], ..model::two_nodes() }, rounds);

@@ -16,7 +16,7 @@ use pagewright_zone::Gfp;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k, 'a, I, M> {
     fn design(&self) -> Design {
-        Design::Slub
+        if self.has_cpu_slabs() { Design::SlubCpuSlabs } else { Design::Slub }
     }
 
     fn create(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {

@@ -62,8 +62,8 @@ pub struct Attribute<'s, 'k, 'a, I, M> {
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// The attribute of that name; `None` if there is none, or no such cache any more.
     ///
-    /// Sizes are in bytes. Counts have a part for each node that has any (`N0=..`). A processor's objects at hand are no slab of its own here: `cpu_slabs` and
-    /// `slabs_cpu_partial` count none, and these objects count as taken.
+    /// Sizes are in bytes. Counts have a part for each node that has any (`N0=..`). Objects in processors' rows, and in their slabs, count as taken. Where processors have
+    /// rows, `cpu_slabs` and `slabs_cpu_partial` count none.
     pub fn attribute(&self, cache: CacheId, name: &str) -> Option<Attribute<'_, 'k, 'a, I, M>> {
         self.info(cache)?;
         let name = NAMES.into_iter().find(|known| *known == name)?;
@@ -111,8 +111,16 @@ impl<I: Interrupts, M: SlabMemory> fmt::Display for Attribute<'_, '_, '_, I, M> 
             "order" => write!(f, "{}", g.order.get()),
             "slab_size" => write!(f, "{}", g.size),
             "usersize" => write!(f, "{}", info.usercopy.1),
-            "slabs_cpu_partial" => f.write_str("0(0)"),
-            "cpu_slabs" | "trace" => f.write_str("0"),
+            "slabs_cpu_partial" => {
+                let slabs = self.slabs.count_cpu_slabs(self.cache).1;
+                // Half full, as they are on average.
+                write!(f, "{}({slabs})", slabs * u64::from(g.objects) / 2)
+            }
+            "cpu_slabs" => {
+                let (taken, partial) = self.slabs.count_cpu_slabs(self.cache);
+                write!(f, "{}", taken + partial)
+            }
+            "trace" => f.write_str("0"),
             "cache_dma" => flag(f, CacheFlags::CACHE_DMA),
             "destroy_by_rcu" => flag(f, CacheFlags::TYPESAFE_BY_RCU),
             "hwcache_align" => flag(f, CacheFlags::HWCACHE_ALIGN),

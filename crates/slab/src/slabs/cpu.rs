@@ -1,5 +1,6 @@
 //! A processor's own part: its rows, and the gate before them.
 
+use super::cpu_slab::{CpuSlabParts, Inside};
 pub use super::row::Row;
 use crate::memory::PageSource;
 use core::cell::UnsafeCell;
@@ -30,6 +31,8 @@ impl Requests {
     pub(crate) const FLUSH: u32 = 1;
     /// An allocation is to fail.
     pub(crate) const FAULT: u32 = 2;
+    /// The slow way has the processor's slabs to itself ([`super::cpu_slab`]): the owner's alone.
+    const INSIDE: u32 = 4;
 
     /// None; the owner opens the gate with its first operation, unless it has no rows at all: then it is never inside.
     const fn new(rows: usize) -> Self {
@@ -39,6 +42,23 @@ impl Requests {
 
     pub(crate) fn has(&self, request: u32) -> bool {
         self.word.load(Relaxed) & request != 0
+    }
+
+    /// Whether there is none.
+    #[inline(always)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.word.load(Relaxed) == 0
+    }
+
+    /// The owner's slow way begins to use the processor's slabs; whether it may: no use is interrupted by this one.
+    pub(crate) fn begin(&self) -> bool {
+        // Nothing of what follows may move before it.
+        self.word.fetch_or(Self::INSIDE, SeqCst) & Self::INSIDE == 0
+    }
+
+    /// That use ends.
+    pub(crate) fn end(&self) {
+        self.word.fetch_and(!Self::INSIDE, SeqCst);
     }
 
     /// Posts one, from any processor; what it is about is synchronised by other means.
@@ -81,6 +101,7 @@ impl CpuSlabs<'_> {
 pub struct SlabCpu<'k> {
     requests: Requests,
     own: UnsafeCell<CpuSlabs<'k>>,
+    slabs: CpuSlabParts<'k>,
 }
 
 // SAFETY: `own` is reached through `SlabHere` alone, of which the caller of `here` promises that all that exist at a time are on one processor; there the gate
@@ -94,7 +115,18 @@ impl<'k> SlabCpu<'k> {
         rows.fill_with(Row::new);
         let requests = Requests::new(rows.len());
         let own = CpuSlabs { rows, random: seed | 1 };
-        Self { requests, own: UnsafeCell::new(own) }
+        Self { requests, own: UnsafeCell::new(own), slabs: CpuSlabParts::none() }
+    }
+
+    /// (With the feature `cpu-slabs`.) A processor that has a slab of each cache in place of a row ([`super::cpu_slab`]), with this number; the rest as for [`Self::new`]. All processors of a machine are made alike.
+    #[cfg(feature = "cpu-slabs")]
+    pub fn with_slabs(number: u32, slabs: &'k mut [super::CpuSlab], seed: u64) -> Self {
+        let slabs = CpuSlabParts::new(number, slabs, seed);
+        Self { slabs, ..Self::new(&mut [], seed) }
+    }
+
+    pub(crate) const fn slabs(&self) -> &CpuSlabParts<'k> {
+        &self.slabs
     }
 
     pub(crate) const fn requests(&self) -> &Requests {
@@ -221,7 +253,7 @@ impl<'c, 'k, 'a> SlabContext<'c, 'k, 'a> {
 
     /// Does something as an interrupt handler does that comes while this processor's rows are in use.
     pub fn interrupted<R>(&self, f: impl FnOnce(&Self) -> R) -> R {
-        let _in_use = self.cpu.enter();
+        let (_in_use, _inside) = (self.cpu.enter(), Inside::enter(self.cpu));
         f(self)
     }
 }

@@ -148,7 +148,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// processors are asked, and do their part at the latest with the next operation that no row serves, or a poll. Returns whether the cache has slabs yet,
     /// besides those that wait for readers.
     pub fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
-        if let Some(mut own) = cx.cpu.enter() {
+        if self.has_cpu_slabs() {
+            self.flush_cpu_slab(cx, cache);
+        } else if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, cache.index());
         }
         self.cpus.iter().filter(|&cpu| !core::ptr::eq(cpu, cx.cpu.cpu())).for_each(|cpu| {
@@ -242,7 +244,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         slot: &super::Slot,
         cache: CacheId,
     ) -> Result<(), DestroyError> {
-        if let Some(mut own) = cx.cpu.enter() {
+        if self.has_cpu_slabs() {
+            self.flush_cpu_slab(cx, cache);
+        } else if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, cache.index());
         }
         let cpus = slot.attached.load(SeqCst);
@@ -313,7 +317,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         DestroyError::InUse { objects, first }
     }
 
-    /// Calls `each` with the address of every object that is not in its slab's free list: in use, or with a processor.
+    /// Calls `each` with the address of every object that is not in its slab's free list: in use, or with a processor. Where processors have slabs, all objects of
+    /// these are such.
     pub fn objects_in_use(&self, cache: CacheId, mut each: impl FnMut(usize)) {
         let Some(info) = self.info(cache) else { return };
         for node in 0..self.nodes {
@@ -323,12 +328,16 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 let order = self.map.word(head).order();
                 let Some(slab) = self.slab(head, order) else { continue };
                 let word = self.word(&slab);
-                debug_assert!(word.listed() != Listed::Nowhere);
+                debug_assert!(!matches!(word.listed(), Listed::Nowhere | Listed::Frozen));
                 for offset in (0..info.objects(order)).map(|number| info.places.offset_of(number)) {
                     if !self.is_listed_free(info, &slab, word, offset) {
                         each(slab.base + offset);
                     }
                 }
+            }
+            for (slab, _) in self.slabs_apart(cache, node) {
+                let all = info.objects(self.map.word(slab.head).order());
+                (0..all).for_each(|number| each(slab.base + info.places.offset_of(number)));
             }
         }
     }

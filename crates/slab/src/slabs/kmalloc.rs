@@ -8,7 +8,7 @@ use super::{CreateError, SlabError, Slabs};
 use crate::kmalloc::{Classes, KmallocKind, Name};
 use crate::large::{self, Large};
 use crate::memory::SlabMemory;
-use crate::objects::Design;
+use crate::objects::ObjectAllocator;
 use crate::usercopy::{Copied, Place, UsercopyError};
 use core::fmt::Write;
 use core::ptr::NonNull;
@@ -334,7 +334,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         to_user: bool,
     ) -> Result<(), UsercopyError> {
         let address = memory.addr().get();
-        let copied = Copied { design: Design::Slub, address, bytes, to_user };
+        let copied = Copied { design: ObjectAllocator::design(self), address, bytes, to_user };
         let (Some(info), Some(slab)) = (self.info(self.owner_of(address)), self.slab_at(address)) else {
             return copied.in_block(&self.large());
         };

@@ -38,6 +38,7 @@ pub mod attributes;
 pub(crate) mod bulk;
 pub mod cache;
 pub mod cpu;
+pub mod cpu_slab;
 mod create;
 pub mod debug;
 mod deferred;
@@ -56,6 +57,7 @@ mod word;
 pub use attributes::Attribute;
 pub use cache::{CacheId, CacheName, CacheSpec, Ctor, NAME_BYTES, Slot};
 pub use cpu::{Row, SlabContext, SlabCpu, SlabHere};
+pub use cpu_slab::CpuSlab;
 pub use create::Destroyed;
 pub use debug::{BadOption, DebugOptions, Track};
 pub use error::{CreateError, DestroyError, SlabError};
@@ -95,6 +97,8 @@ pub struct Slabs<'k, 'a, I, M> {
     pub(crate) lists: &'k [Mutex<NodeSlabs>],
     pub(crate) nodes: usize,
     pub(crate) cpus: &'k [SlabCpu<'k>],
+    /// Whether processors have slabs in place of rows.
+    cpu_slabs: bool,
     pub(crate) reports: &'k dyn Reports,
     pub(crate) registry: Mutex<Registry<'k>>,
     pub(crate) secret: usize,
@@ -153,6 +157,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             lists,
             nodes: lists.len().checked_div(slots.len()).unwrap_or(0),
             cpus,
+            cpu_slabs: cpus.iter().any(|cpu| cpu.slabs().is_some()),
             reports,
             registry: Mutex::new(Registry { random: seed | 1, debug: DebugOptions::NONE, merges: true }),
             secret: (seed ^ (seed << 32)) as usize,
@@ -251,6 +256,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// The memory of pages.
     pub fn memory(&self) -> &M {
         &self.memory
+    }
+
+    /// Whether processors have slabs in place of rows.
+    #[inline(always)]
+    pub const fn has_cpu_slabs(&self) -> bool {
+        cfg!(feature = "cpu-slabs") && self.cpu_slabs
     }
 
     /// Keeps interrupt handlers away: they use slabs too, and locks are taken then.

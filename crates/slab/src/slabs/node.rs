@@ -90,6 +90,8 @@ pub struct NodeSlabs {
     pub(crate) partial: List,
     /// Slabs without.
     pub(crate) full: List,
+    /// How many slabs are in neither list: processors', and full ones where processors have slabs ([`super::cpu_slab`]).
+    pub(crate) apart: u64,
     /// Objects of all slabs.
     pub(crate) objects: u64,
 }
@@ -97,12 +99,12 @@ pub struct NodeSlabs {
 impl NodeSlabs {
     /// No slabs.
     pub const fn new() -> Self {
-        Self { partial: List::new(), full: List::new(), objects: 0 }
+        Self { partial: List::new(), full: List::new(), apart: 0, objects: 0 }
     }
 
     /// How many slabs there are.
     pub(crate) const fn slabs(&self) -> u64 {
-        self.partial.len + self.full.len
+        self.partial.len + self.full.len + self.apart
     }
 
     /// Puts a slab into the list that it belongs to by now; the word with that noted, to be stored.
@@ -120,14 +122,14 @@ impl NodeSlabs {
         match from {
             Listed::Partial => self.partial.remove(map, idx),
             Listed::Full => self.full.remove(map, idx),
-            Listed::Nowhere => {}
+            Listed::Nowhere | Listed::Frozen => {}
         }
         match to {
             // What was just freed from is used last: others may empty it yet.
             Listed::Partial if from == Listed::Full => self.partial.push_back(map, idx),
             Listed::Partial => self.partial.push_front(map, idx),
             Listed::Full => self.full.push_front(map, idx),
-            Listed::Nowhere => {}
+            Listed::Nowhere | Listed::Frozen => {}
         }
         word.with_listed(to)
     }

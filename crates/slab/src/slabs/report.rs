@@ -1,8 +1,10 @@
 //! What is found to be wrong with objects, and who is told.
 
-use super::cache::CacheName;
+use super::Slabs;
+use super::cache::{CacheName, Info};
 use super::debug::Track;
 use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Damage, or misuse. Addresses are those of objects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,4 +121,11 @@ pub struct Silent;
 
 impl Reports for Silent {
     fn report(&self, _: &Report) {}
+}
+
+impl<I, M> Slabs<'_, '_, I, M> {
+    pub(crate) fn report(&self, damage: Damage, info: Option<&Info>, address: usize) {
+        self.found.fetch_add(1, Relaxed);
+        self.reports.report(&Report::new(damage, info.map(|info| info.name), address));
+    }
 }

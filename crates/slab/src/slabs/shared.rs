@@ -4,13 +4,12 @@ use super::cache::{CacheId, Info};
 use super::cpu::SlabContext;
 use super::node::NodeSlabs;
 use super::places::Places;
-use super::report::{Damage, Report};
+use super::report::Damage;
 use super::word::{Listed, SlabWord};
 use super::{SlabError, Slabs};
 use crate::memory::SlabMemory;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::FrameIdx;
 use pagewright_platform::Interrupts;
@@ -24,6 +23,17 @@ pub(crate) struct Slab {
     /// The address of its first byte.
     pub(crate) base: usize,
     pub(crate) bytes: usize,
+}
+
+/// A slab that nobody knows yet.
+pub(super) struct Linked {
+    pub(super) slab: Slab,
+    pub(super) objects: u32,
+    pub(super) node: usize,
+    /// How many objects were given out.
+    given: usize,
+    /// The first of the others, as a distance from the slab's start.
+    pub(super) first: Option<usize>,
 }
 
 impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
@@ -64,11 +74,6 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
 
     pub(crate) fn set_word(&self, slab: &Slab, word: SlabWord) {
         self.map.set_data(slab.head, word.bits());
-    }
-
-    pub(crate) fn report(&self, damage: Damage, info: Option<&Info>, address: usize) {
-        self.found.fetch_add(1, Relaxed);
-        self.reports.report(&Report::new(damage, info.map(|info| info.name), address));
     }
 
     /// Where a free object's link lies.
@@ -182,9 +187,33 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         cx: &SlabContext<'_, '_, 'a>,
         cache: CacheId,
         info: &Info,
-        (node, gfp, random): (Option<NodeId>, Gfp, u64),
+        at: (Option<NodeId>, Gfp, u64),
         out: &mut [MaybeUninit<usize>],
     ) -> Option<usize> {
+        let Linked { slab, objects, node, given, first } = self.link_slab(cx, cache, info, at, out)?;
+        let kept = objects - given as u32;
+        let word = SlabWord::new(NodeId::new(node as u16).unwrap_or_default(), objects)
+            .take_back(kept)
+            .with_first_free(first);
+        let _quiet = self.quiet();
+        let mut lists = self.lists_of(cache, node).lock();
+        lists.objects += u64::from(objects);
+        let list = if first.is_some() { Listed::Partial } else { Listed::Full };
+        let word = lists.relist(&self.map, slab.head, word, list);
+        self.set_word(&slab, word);
+        Some(given)
+    }
+
+    /// A new slab's objects, some to `out`, the others one behind the other.
+    #[inline(always)]
+    pub(super) fn link_slab(
+        &self,
+        cx: &SlabContext<'_, '_, 'a>,
+        cache: CacheId,
+        info: &Info,
+        (node, gfp, random): (Option<NodeId>, Gfp, u64),
+        out: &mut [MaybeUninit<usize>],
+    ) -> Option<Linked> {
         let (slab, order) = self.slab_pages(cx, cache, info, node, gfp)?;
         let objects = info.objects(order);
         let node = self.list_node(cx.pages.node_of(slab.head).index());
@@ -221,17 +250,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             unsafe { self.set_link(&places, &slab, offset, first) };
             first = offset + 1;
         }
-        let kept = objects - given as u32;
-        let word = SlabWord::new(NodeId::new(node as u16).unwrap_or_default(), objects)
-            .take_back(kept)
-            .with_first_free(first.checked_sub(1));
-        let _quiet = self.quiet();
-        let mut lists = self.lists_of(cache, node).lock();
-        lists.objects += u64::from(objects);
-        let list = if first != 0 { Listed::Partial } else { Listed::Full };
-        let word = lists.relist(&self.map, slab.head, word, list);
-        self.set_word(&slab, word);
-        Some(given)
+        Some(Linked { slab, objects, node, given, first: first.checked_sub(1) })
     }
 
     /// A block for a slab: of the order that suits it, else the least that holds an object.

@@ -20,6 +20,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[inline(never)]
     #[track_caller]
     pub(crate) fn alloc_slow(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, gfp: Gfp) -> *mut u8 {
+        if self.has_cpu_slabs()
+            && !gfp.contains(Gfp::ZERO)
+            && let Some(address) = self.pop_cpu_slab(cx, cache)
+        {
+            return self.memory.pointer(address);
+        }
         packed(self.fetch(cx, cache, gfp))
     }
 
@@ -33,6 +39,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         self.injected(cx)?;
         self.answer(cx);
         let address = match cx.cpu.enter() {
+            None if self.has_cpu_slabs() => self.fetch_from_cpu_slab(cx, cache, gfp, None)?,
             Some(mut own) => self.refill(cx, &mut own, cache, gfp)?,
             None => self.one(cx, cache, (None, gfp, cache.index() as u64))?,
         };
@@ -56,8 +63,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         self.injected(cx)?;
         self.answer(cx);
-        let random = cx.cpu.enter().map_or(0, |mut own| own.random());
-        let address = self.one(cx, cache, (Some(node), gfp, random))?;
+        let address = if self.has_cpu_slabs() {
+            self.fetch_from_cpu_slab(cx, cache, gfp, Some(node))?
+        } else {
+            let random = cx.cpu.enter().map_or(0, |mut own| own.random());
+            self.one(cx, cache, (Some(node), gfp, random))?
+        };
         self.finish(cache, address, gfp)
     }
 
@@ -74,6 +85,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         asked: Option<CacheId>,
         address: usize,
     ) {
+        if self.has_cpu_slabs() {
+            // SAFETY: as the caller says.
+            return unsafe { self.free_by_cpu_slab(cx, asked, address) };
+        }
         self.answer(cx);
         let cache = self.owner_of(address);
         let Some(info) = self.info(cache) else {
@@ -205,6 +220,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// Answers requests of others: gives everything back, and rows of caches that are about to go.
     pub(crate) fn answer(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        if self.has_cpu_slabs() && cx.cpu.requests().has(Requests::FLUSH) {
+            return self.flush_cpu_slabs(cx, false);
+        }
         if cx.cpu.requests().has(Requests::FLUSH)
             && let Some(mut own) = cx.cpu.enter()
         {
@@ -225,6 +243,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// Gives this processor's free objects of all caches back to their slabs, and its rooms (a processor that goes offline).
     pub fn flush_cpu(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        if self.has_cpu_slabs() {
+            return self.flush_cpu_slabs(cx, true);
+        }
         if let Some(mut own) = cx.cpu.enter() {
             for at in 0..own.rows.len() {
                 self.empty_row(cx, &mut own, at);

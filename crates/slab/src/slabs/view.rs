@@ -163,6 +163,8 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
                 slabs += 1;
                 objects += u64::from(info.objects(order));
             }
+            let apart = self.validate_apart(cache, info, node)?;
+            (slabs, objects) = (slabs + apart.0, objects + apart.1);
             if slabs != lists.slabs() || objects != lists.objects {
                 return Err(Broken { slab: FrameIdx::default(), what: "the lists count otherwise" });
             }

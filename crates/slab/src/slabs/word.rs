@@ -29,6 +29,8 @@ pub(crate) enum Listed {
     Partial,
     /// Those without.
     Full,
+    /// None: a processor has it, and it alone takes objects from it ([`super::cpu_slab`]).
+    Frozen,
 }
 
 /// The word.
@@ -75,6 +77,7 @@ impl SlabWord {
         match (self.0 & LIST_MASK) >> LIST_SHIFT {
             1 => Listed::Partial,
             2 => Listed::Full,
+            3 => Listed::Frozen,
             _ => Listed::Nowhere,
         }
     }
@@ -85,6 +88,7 @@ impl SlabWord {
             Listed::Nowhere => 0,
             Listed::Partial => 1,
             Listed::Full => 2,
+            Listed::Frozen => 3,
         };
         Self(self.0 & !LIST_MASK | bits << LIST_SHIFT)
     }

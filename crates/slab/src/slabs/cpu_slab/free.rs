@@ -1,0 +1,166 @@
+//! Objects come back (`do_slab_free`, `__slab_free`, `put_cpu_partial`).
+
+use super::frozen::{self, FreeAlready, Freed};
+use super::{CpuSlab, Inside};
+use crate::memory::SlabMemory;
+use crate::slabs::Slabs;
+use crate::slabs::cache::{CacheId, Info};
+use crate::slabs::cpu::SlabContext;
+use crate::slabs::report::Damage;
+use crate::slabs::shared::Slab;
+use crate::slabs::word::{Listed, SlabWord};
+use core::panic::Location;
+use core::sync::atomic::Ordering::Relaxed;
+use pagewright_platform::Interrupts;
+
+/// What became of an object that was to be put into the processor's list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pushed {
+    /// It is there.
+    Done,
+    /// It is not of the processor's slab, or that is not to be used.
+    Elsewhere,
+    /// It is there already, as the first.
+    Twice,
+}
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
+    /// The fast way: an object of the processor's slab becomes the first of its list.
+    ///
+    /// # Safety
+    /// As for [`Self::free`].
+    #[inline]
+    pub(crate) unsafe fn push_cpu_slab(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        address: usize,
+    ) -> Pushed {
+        let ready = cx.cpu.cpu().slabs().ready(cx.cpu.requests(), cache.index());
+        let Some((cpu, info)) = ready.zip(self.info(cache)) else { return Pushed::Elsewhere };
+        loop {
+            let seen = cpu.list.read();
+            let (base, bytes) = cpu.place();
+            let offset = address.wrapping_sub(base);
+            if !info.places.is_inside(offset, bytes) {
+                return Pushed::Elsewhere;
+            }
+            if seen.first() == Some(offset) {
+                return Pushed::Twice;
+            }
+            let link = self.memory.pointer(info.places.link(address)).cast::<usize>();
+            let next = seen.first().map_or(0, |next| next + 1);
+            // SAFETY: an object of a slab of the cache begins there, which is the caller's and becomes free; the link is inside it and aligned.
+            unsafe { link.write(info.places.encode(link.addr(), next)) };
+            if cpu.list.swap(seen, Some(offset)) {
+                return Pushed::Done;
+            }
+        }
+    }
+
+    /// The way of an object, whichever it takes: as [`Self::free_slow`] where processors have rows.
+    ///
+    /// # Safety
+    /// As for [`Self::free`].
+    #[track_caller]
+    pub(crate) unsafe fn free_by_cpu_slab(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        asked: Option<CacheId>,
+        address: usize,
+    ) {
+        let cache = self.owner_of(address);
+        if asked.is_none_or(|asked| asked == cache) {
+            // SAFETY: as the caller says.
+            match unsafe { self.push_cpu_slab(cx, cache, address) } {
+                Pushed::Done => return,
+                Pushed::Twice => return self.report(Damage::DoubleFree, self.info(cache), address),
+                Pushed::Elsewhere => self.answer(cx),
+            }
+        }
+        let Some(info) = self.info(cache) else { return self.free_other(cx, asked, address) };
+        if asked.is_some_and(|asked| asked != cache) {
+            self.report(Damage::WrongCache, Some(info), address);
+        }
+        let slab = self.slab_at(address);
+        let Some(slab) = slab.filter(|slab| info.places.is_inside(address - slab.base, slab.bytes)) else {
+            return self.report(Damage::InvalidPointer, Some(info), address);
+        };
+        // SAFETY: as the caller says; the place was just looked at.
+        unsafe {
+            if info.is_watched() {
+                self.put_watched(cx, cache, info, (slab, address), Location::caller());
+            } else {
+                self.free_to_slab(cx, cache, info, &slab, address);
+            }
+        }
+    }
+
+    /// Puts an object of a slab into the slab's own list.
+    ///
+    /// # Safety
+    /// As for [`Self::free`]; the object begins in that slab, at one of its places.
+    pub(crate) unsafe fn free_to_slab(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        info: &Info,
+        slab: &Slab,
+        address: usize,
+    ) {
+        let (word, offset) = (self.map.data_word(slab.head), address - slab.base);
+        let link = |next: Option<usize>| {
+            // SAFETY: an object of the slab, which is the caller's and becomes free.
+            unsafe { self.set_link(&info.places, slab, offset, next.map_or(0, |next| next + 1)) };
+        };
+        // Only one that is full becomes this processor's, and only there its part is needed.
+        let full = SlabWord::from_bits(word.load(Relaxed)).listed() == Listed::Nowhere;
+        let inside = (full && info.geometry.cpu_partial_slabs > 0).then(|| Inside::enter(cx.cpu)).flatten();
+        let cpu = inside.as_ref().and_then(|inside| self.attached(inside, cache));
+        match (frozen::free(word, offset, cpu.is_some(), link), cpu) {
+            (Ok(Freed::Done), _) => {}
+            (Ok(Freed::Frozen), Some(cpu)) => self.put_cpu_partial(cx, cache, info, cpu, slab),
+            (Ok(_), _) => {
+                let mut empty = None;
+                let freed = {
+                    let _quiet = self.quiet();
+                    let mut lists = self.lists_of(cache, self.word(slab).node()).lock();
+                    let freed = frozen::free_locked(word, offset, link);
+                    if let Ok((seen, new)) = freed {
+                        match seen.listed() {
+                            Listed::Nowhere => self.list_again(info, &mut lists, slab, new, true, &mut empty),
+                            Listed::Partial
+                                if new.out() == 0
+                                    && lists.partial.len > u64::from(info.geometry.min_partial) =>
+                            {
+                                self.give_up(info, &mut lists, slab, new, &mut empty);
+                            }
+                            _ => {}
+                        }
+                    }
+                    freed
+                };
+                self.discard(cx, cache, empty);
+                if let Err(FreeAlready) = freed {
+                    self.report(Damage::DoubleFree, Some(info), address);
+                }
+            }
+            (Err(FreeAlready), _) => self.report(Damage::DoubleFree, Some(info), address),
+        }
+    }
+
+    /// A slab that this processor has just frozen becomes one of its partial ones; where that is one too many, the others go to their nodes.
+    fn put_cpu_partial(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        info: &Info,
+        cpu: &CpuSlab,
+        slab: &Slab,
+    ) {
+        if cpu.partial_slabs.load(Relaxed) >= info.geometry.cpu_partial_slabs {
+            self.unfreeze_partials(cx, cache, info, cpu);
+        }
+        self.push_partial(cpu, slab.head);
+    }
+}
