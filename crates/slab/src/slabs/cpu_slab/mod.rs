@@ -1,6 +1,6 @@
 //! A slab for each processor (`struct kmem_cache_cpu`): the form that SLUB had before rows of objects, and has yet where nobody asks for rows.
 //!
-//! Processors that are made with [`CpuSlab`]s ([`super::SlabCpu::with_slabs`]) instead of rows have for each cache one slab of their own, whose free objects are in a list of the
+//! Processors that are made with [`CpuSlab`]s (`SlabCpu::with_slabs`) instead of rows have for each cache one slab of their own, whose free objects are in a list of the
 //! processor's, and a list of slabs to go on with.
 //! ```text
 //!            fast way            slab's own list        partial slabs of the     those of the node,
@@ -17,8 +17,8 @@
 //! - **Full slabs** are nowhere: whoever looks for them walks through the page metadata.
 //!
 //! # Without locks
-//! The processor's list is one word that changes by compare-and-swap with a transaction's number in it ([`tid`]): an interrupt handler may come at any step and do the same. The slab's
-//! own word changes by compare-and-swap as well ([`frozen`]). Links are mixed with the cache's secret and checked, as everywhere.
+//! The processor's list is one word that changes by compare-and-swap with a transaction's number in it (`tid`): an interrupt handler may come at any step and do the same. The slab's
+//! own word changes by compare-and-swap as well (`frozen`). Links are mixed with the cache's secret and checked, as everywhere.
 //!
 //! The slow way has the processor's part to itself: a flag that the fast way looks at sends interrupt handlers to the slabs' own lists, and to the nodes'. So do requests of others,
 //! which are the rows' requests: flush, or fail.
