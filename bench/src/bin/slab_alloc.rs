@@ -8,7 +8,7 @@ use pagewright_addr::NodeId;
 use pagewright_bench::table::{Loop, show};
 use pagewright_sim::pages::{PlainMachine, with_plain_machine};
 use pagewright_sim::slabs::{HostedSlabs, with_slabs};
-use pagewright_slab::slabs::{CacheSpec, Silent};
+use pagewright_slab::slabs::{CacheSpec, Silent, SlabContext};
 use pagewright_slab::{CacheFlags, CacheId};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::NoHooks;
@@ -94,39 +94,48 @@ fn measured_kmalloc(m: &Machine<'_, '_, '_, '_, '_, '_>, which: &Objects) {
 
 #[inline(never)]
 fn measured_batch(m: &Machine<'_, '_, '_, '_, '_, '_>, cache: CacheId, which: &Objects) {
-    let mut held: Vec<NonNull<u8>> = Vec::with_capacity(which.held as usize);
+    let mut held = vec![None; which.held as usize];
     m.on_cpu(0, |cx| {
         for _ in 0..which.row.pairs / which.held {
-            for _ in 0..which.held {
-                if let Ok(object) = m.slabs.alloc(cx, cache, Gfp::GFP_KERNEL) {
-                    held.push(object);
-                }
-            }
-            for object in held.drain(..) {
-                // SAFETY: freed once.
-                unsafe { m.slabs.free(cx, cache, object) };
-            }
+            take(m, cx, cache, &mut held);
+            give(m, cx, cache, &held);
         }
     });
 }
 
 #[inline(never)]
 fn measured_remote(m: &Machine<'_, '_, '_, '_, '_, '_>, cache: CacheId, which: &Objects) {
-    let mut held: Vec<NonNull<u8>> = Vec::with_capacity(which.held as usize);
+    let mut held = vec![None; which.held as usize];
     for _ in 0..which.row.pairs / which.held {
-        m.on_cpu(0, |cx| {
-            for _ in 0..which.held {
-                if let Ok(object) = m.slabs.alloc(cx, cache, Gfp::GFP_KERNEL) {
-                    held.push(object);
-                }
-            }
-        });
-        m.on_cpu(1, |cx| {
-            for object in held.drain(..) {
-                // SAFETY: freed once.
-                unsafe { m.slabs.free(cx, cache, object) };
-            }
-        });
+        m.on_cpu(0, |cx| take(m, cx, cache, &mut held));
+        m.on_cpu(1, |cx| give(m, cx, cache, &held));
+    }
+}
+
+/// An object for each place.
+#[inline(never)]
+fn take<'k, 'a>(
+    m: &Machine<'_, 'k, '_, '_, '_, 'a>,
+    cx: &SlabContext<'_, 'k, 'a>,
+    cache: CacheId,
+    held: &mut [Option<NonNull<u8>>],
+) {
+    for place in held {
+        *place = m.slabs.alloc(cx, cache, Gfp::GFP_KERNEL).ok();
+    }
+}
+
+/// Gives all of them back.
+#[inline(never)]
+fn give<'k, 'a>(
+    m: &Machine<'_, 'k, '_, '_, '_, 'a>,
+    cx: &SlabContext<'_, 'k, 'a>,
+    cache: CacheId,
+    held: &[Option<NonNull<u8>>],
+) {
+    for object in held.iter().flatten() {
+        // SAFETY: freed once.
+        unsafe { m.slabs.free(cx, cache, *object) };
     }
 }
 

@@ -4,6 +4,7 @@ use crate::SimError;
 use crate::pages::Pages;
 use crate::zeroed::Zeroed;
 use core::fmt;
+use core::ptr::NonNull;
 use pagewright::slab::{SlabSetup, StartSlabsError};
 use pagewright::{Boot, CpuRoom};
 use pagewright_addr::{NodeId, PageShift};
@@ -92,7 +93,13 @@ impl<'k, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, '_, '_, 'a, H> {
         })
     }
 
-    /// The same for one that reads objects without a lock.
+    /// The node on which an object lies; `None` for memory that is not the machine's.
+    pub fn node_of(&self, memory: NonNull<u8>) -> Option<NodeId> {
+        let idx = FrameIdx::from_usize(self.slabs.memory().frame_of(memory.addr().get()))?;
+        self.pages.allocator.node_of(idx)
+    }
+
+    /// Runs `f` as [`Self::on_cpu`] does, as one that reads objects without a lock.
     ///
     /// # Panics
     /// As for [`Self::on_cpu`].

@@ -1,5 +1,4 @@
 use super::*;
-use pagewright_page::FrameIdx;
 use pagewright_platform::NoInterrupts;
 use pagewright_sim::slabs::LinearRam;
 use pagewright_slab::slabs::{CreateError, SlabSpace};
@@ -201,6 +200,8 @@ fn shrinking_leaves_no_empty_slab() {
     silently(1, |m| {
         m.on_cpu(0, |cx| {
             let cache = m.slabs.create(&spec("shrunk", 1024)).unwrap();
+            // What no barn keeps.
+            m.slabs.set_barn_limit(0);
             let mut objects = [None; 200];
             m.slabs.alloc_bulk(cx, cache, K, &mut objects).unwrap();
             assert!(objects.iter().all(Option::is_some));
@@ -225,11 +226,7 @@ fn objects_come_from_the_node_that_is_asked_for() {
     };
     on(&machine, &Silent, |m| {
         let cache = m.slabs.create(&spec("near", 256)).unwrap();
-        let node_of = |object: NonNull<u8>| {
-            use pagewright_slab::SlabMemory;
-            let index = m.slabs.memory().frame_of(object.addr().get());
-            m.pages.allocator.node_of(FrameIdx::from_usize(index).unwrap()).unwrap()
-        };
+        let node_of = |object: NonNull<u8>| m.node_of(object).unwrap();
         for cpu in 0..2 {
             let objects: Vec<_> = m.on_cpu(cpu, |cx| {
                 let mut objects: Vec<_> = (0..40).map(|_| m.slabs.alloc(cx, cache, K).unwrap()).collect();

@@ -1,6 +1,7 @@
 //! Small objects on hosted machines: facts, a model with contents, threads, and every way to fail. What is said of no design is said of SLUB.
 
 mod asked;
+mod barns;
 mod designs;
 mod direct;
 #[path = "../../examples/driver.rs"]

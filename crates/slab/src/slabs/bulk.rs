@@ -1,5 +1,5 @@
 //! Many objects at once, as [`ObjectAllocator`] does it: what a processor has at hand is taken, and put there, in one go through its gate; what is not is
-//! fetched and flushed by half a row at a time, by the way of single objects. SLAB's arrays are rows too.
+//! fetched and flushed by the greater part of a row at a time, by the way of single objects. SLAB's arrays are rows too.
 
 use super::cache::CacheId;
 use super::cpu::{Row, SlabContext};

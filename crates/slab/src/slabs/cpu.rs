@@ -40,6 +40,7 @@ impl Requests {
         Self { word: AtomicU32::new(0), gate: AtomicU32::new(gate) }
     }
 
+    #[inline(always)]
     pub(crate) fn has(&self, request: u32) -> bool {
         self.word.load(Relaxed) & request != 0
     }
@@ -187,6 +188,7 @@ impl<'c, 'k> SlabHere<'c, 'k> {
     }
 
     /// The processor's rows; `None` if this interrupts their use, or is inside it.
+    #[inline]
     pub(crate) fn enter(self) -> Option<InUse<'c, 'k>> {
         let gate = &self.cpu.requests.gate;
         if gate.load(Relaxed) == IN_USE {
@@ -222,6 +224,7 @@ impl<'k> DerefMut for InUse<'_, 'k> {
 }
 
 impl Drop for InUse<'_, '_> {
+    #[inline]
     fn drop(&mut self) {
         let requests = &self.cpu.requests;
         let open = if requests.word.load(Relaxed) == 0 { self.rows.len() as u32 } else { ASKED };

@@ -144,7 +144,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         super::Slot::living_at(self.slots, at)
     }
 
-    /// Gives everything back that a cache has free: this processor's objects, and all empty slabs (`kmem_cache_shrink`). Other
+    /// Gives everything back that a cache has free: this processor's objects, nodes' barns, and all empty slabs (`kmem_cache_shrink`). Other
     /// processors are asked, and do their part at the latest with the next operation that no row serves, or a poll. Returns whether the cache has slabs yet,
     /// besides those that wait for readers.
     pub fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
@@ -167,6 +167,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let Some(info) = self.info(cache) else { return 0 };
         let mut left = 0;
         for node in 0..self.nodes {
+            self.empty_barn(cx, cache, node, usize::MAX);
             let mut empty = None;
             {
                 let _quiet = self.quiet();
@@ -317,8 +318,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         DestroyError::InUse { objects, first }
     }
 
-    /// Calls `each` with the address of every object that is not in its slab's free list: in use, or with a processor. Where processors have slabs, all objects of
-    /// these are such.
+    /// Calls `each` with the address of every object that is not in its slab's free list: in use, or with a processor or in a barn. Where processors have slabs,
+    /// all objects of these are such.
     pub fn objects_in_use(&self, cache: CacheId, mut each: impl FnMut(usize)) {
         let Some(info) = self.info(cache) else { return };
         for node in 0..self.nodes {

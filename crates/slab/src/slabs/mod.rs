@@ -3,15 +3,18 @@
 //! [`Slabs`] is one machine's: a table of caches, and for each processor a row of objects at hand for each of them.
 //!
 //! # An object's owners
-//! A free object has one of three places, an allocated one none:
+//! A free object has one of four places, an allocated one none:
 //! ```text
-//!   user ◀──pop── row of a processor (sheaf) ◀──refill── slab's own free list ◀──new slab── page allocator
-//!        ──push─▶                            ──flush──▶                       ──discard──▶
+//!                                                        ◀──refill── node's barn ──reap───▶
+//!   user ◀──pop── row of a processor (sheaf) ──flush──▶                          slab's own free list ◀──new slab── page allocator
+//!        ──push─▶                            ◀───────────────refill──────────────                     ──discard──▶
 //! ```
 //! - A **row** is one processor's and holds addresses in an array. That processor alone takes from it and puts to it, without a lock or a
 //!   locked instruction ([`pagewright_platform::PerCpu`]); it holds as many as SLUB lets a processor keep in partial slabs
 //!   (`cpu_partial`). An object may be freed on any processor: it goes to that one's row, or home if it lies on another node, and no
 //!   processor waits for another. Others post a request, by which a gate is closed that the owner passes with each operation (`cpu`).
+//! - A node's **barn** holds the addresses of what its processors' rows gave up, under the lock of its lists, until a row needs them or
+//!   nobody did for a while (`barn`).
 //! - A **slab's free list** goes through the objects themselves: each has the distance of the next one from the slab's start, mixed with
 //!   a secret and its own address. What does not lead to an object of the slab is never followed. First object and count are in
 //!   the page metadata (`word`), all behind the lock of the cache's slabs on that node.
@@ -31,10 +34,11 @@
 //! frees are reported and not done, where they are recognised; which are is in [`report::Damage`] and the debugging flags.
 //!
 //! A processor's row takes what is freed by its slab's owner and its alignment alone. So in caches that are not watched an address inside an object that is aligned as
-//! objects are (8 bytes into one of 40, 32 bytes into one of `kmalloc-96`) is not recognised until the row is flushed to the slabs, and may be
+//! objects are (8 bytes into one of 40, 32 bytes into one of `kmalloc-96`) is not recognised until it gets to its slab, and may be
 //! handed out before. Linux's caches that are not watched do not look at all.
 
 pub mod attributes;
+mod barn;
 pub(crate) mod bulk;
 pub mod cache;
 pub mod cpu;
@@ -43,6 +47,7 @@ mod create;
 pub mod debug;
 mod deferred;
 mod error;
+mod keep;
 mod kmalloc;
 pub(crate) mod node;
 mod places;
@@ -108,6 +113,9 @@ pub struct Slabs<'k, 'a, I, M> {
     pub(crate) asked: AtomicU32,
     pub(crate) fail_at: AtomicU32,
     pub(crate) found: AtomicU64,
+    /// Bytes of objects and blocks in barns, and how many there may be.
+    pub(crate) kept: AtomicUsize,
+    pub(crate) barn_limit: AtomicUsize,
     /// Who knows when readers have left, if there are any.
     pub(crate) grace: Option<&'k dyn GracePeriods>,
     /// Slabs that wait for them; nothing else is locked inside.
@@ -166,6 +174,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             asked: AtomicU32::new(0),
             fail_at: AtomicU32::new(0),
             found: AtomicU64::new(0),
+            kept: AtomicUsize::new(0),
+            barn_limit: AtomicUsize::new((map.len() * slub.page_shift.bytes() / keep::PART) as usize),
             grace: None,
             deferred: Mutex::new(deferred::Deferred::new()),
             sites: Mutex::new(debug::Sites::new()),

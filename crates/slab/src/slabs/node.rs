@@ -1,5 +1,6 @@
 //! A cache's slabs on one node, in two lists that the page metadata links.
 
+use super::barn::Barn;
 use super::word::{Listed, SlabWord};
 use pagewright_page::{FrameIdx, PageMap};
 
@@ -94,12 +95,14 @@ pub struct NodeSlabs {
     pub(crate) apart: u64,
     /// Objects of all slabs.
     pub(crate) objects: u64,
+    /// Free objects that are in no slab's list.
+    pub(crate) barn: Barn,
 }
 
 impl NodeSlabs {
     /// No slabs.
     pub const fn new() -> Self {
-        Self { partial: List::new(), full: List::new(), apart: 0, objects: 0 }
+        Self { partial: List::new(), full: List::new(), apart: 0, objects: 0, barn: Barn::new() }
     }
 
     /// How many slabs there are.

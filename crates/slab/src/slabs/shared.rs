@@ -121,7 +121,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         Some(slab.base + offset)
     }
 
-    /// Takes objects out of a node's partial slabs: as many as there are, at most as `out` has places.
+    /// Takes objects out of a node's barn, else out of its partial slabs: as many as there are, at most as `out` has places.
     fn take_partial(
         &self,
         cache: CacheId,
@@ -131,7 +131,11 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     ) -> usize {
         let _quiet = self.quiet();
         let mut lists = self.lists_of(cache, node).lock();
-        let mut n = 0;
+        let mut n = lists.barn.pop(out, self.slub.rooms() as usize);
+        if n > 0 {
+            self.unkept(info, n);
+            return n;
+        }
         while n < out.len()
             && let Some(head) = lists.partial.first()
             && let Some(slab) = self.slab(head, self.map.word(head).order())

@@ -1,6 +1,6 @@
 //! What a processor's rows do not serve: they are filled and emptied here, requests are answered.
 
-use super::cache::CacheId;
+use super::cache::{CacheId, Info};
 use super::cpu::{CpuSlabs, Requests, SlabContext};
 use super::error::packed;
 use super::report::Damage;
@@ -90,6 +90,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             return unsafe { self.free_by_cpu_slab(cx, asked, address) };
         }
         self.answer(cx);
+        if self.put_after_flush(cx, asked, address) {
+            return;
+        }
         let cache = self.owner_of(address);
         let Some(info) = self.info(cache) else {
             return self.free_other(cx, asked, address);
@@ -111,22 +114,52 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             && let Some(mut own) = cx.cpu.enter()
             && self.attach(cx, &mut own, cache)
         {
-            let row = &mut own.rows[cache.index()];
-            if row.objects().last() == Some(&address) {
+            if own.rows[cache.index()].objects().last() == Some(&address) {
                 return self.report(Damage::DoubleFree, Some(info), address);
             }
-            if row.len() == row.limit() {
-                let oldest = row.limit().div_ceil(2);
-                // SAFETY: they were freed, and this row alone has them until they are dropped from it, in the next line.
-                unsafe { self.give_back(cx, cache, info, &row.objects()[..oldest]) };
-                row.drop_oldest(oldest);
+            if own.rows[cache.index()].is_full() {
+                self.flush_oldest(cx, &mut own, (cache, info));
             }
-            if row.push(address).is_some() {
+            if own.rows[cache.index()].push(address).is_some() {
                 return;
             }
         }
         // SAFETY: freed, as the caller says.
         unsafe { self.give_back(cx, cache, info, &[address]) };
+    }
+
+    /// Puts an object into the row that it belongs to, after what a full one has had longest has gone; whether it is there.
+    fn put_after_flush(&self, cx: &SlabContext<'_, 'k, 'a>, asked: Option<CacheId>, address: usize) -> bool {
+        let mark = self.map.slab_mark(self.memory.frame_of(address));
+        let at = CacheId::index_of_mark(mark);
+        let Some(mut own) = cx.cpu.enter() else { return false };
+        let Some(row) = own.rows.get(at).filter(|row| row.home() == mark && row.is_full()) else {
+            return false;
+        };
+        let cache = row.id();
+        let Some(info) = self.info(cache).filter(|_| asked.is_none_or(|asked| asked == cache)) else {
+            return false;
+        };
+        self.flush_oldest(cx, &mut own, (cache, info));
+        own.rows[at].push(address).is_some()
+    }
+
+    /// Makes place in a full row: what it has had longest goes into the node's barn, or to its slabs.
+    fn flush_oldest(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        own: &mut CpuSlabs<'k>,
+        (cache, info): (CacheId, &Info),
+    ) {
+        let random = own.random();
+        let row = &mut own.rows[cache.index()];
+        let oldest = row.step();
+        let kept = self.keep(cx, (cache, info), &row.objects()[..oldest], random);
+        if kept < oldest {
+            // SAFETY: they were freed, and this row alone has them until they are dropped from it, in the next line.
+            unsafe { self.give_back(cx, cache, info, &row.objects()[kept..oldest]) };
+        }
+        row.drop_oldest(oldest);
     }
 
     /// Whether a cache's object lies on the processor's node.
@@ -149,7 +182,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// One object past the rows.
     #[track_caller]
-    fn one(
+    pub(super) fn one(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
         cache: CacheId,
@@ -164,7 +197,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         Ok(unsafe { place[0].assume_init() })
     }
 
-    /// An object by way of this processor's row, which is filled by half if it is empty.
+    /// An object by way of this processor's row, which is filled by [`Row::step`] if it is empty.
     #[track_caller]
     fn refill(
         &self,
@@ -174,14 +207,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         gfp: Gfp,
     ) -> Result<usize, SlabError> {
         let random = own.random();
-        if !self.attach(cx, own, cache) {
+        let attached = own.rows.get(cache.index()).is_some_and(|row| row.id() == cache && row.limit() > 0);
+        if !attached && !self.attach(cx, own, cache) {
             return self.one(cx, cache, (None, gfp, random));
         }
         let row = &mut own.rows[cache.index()];
         if let Some(address) = row.pop() {
             return Ok(address);
         }
-        let wanted = row.limit().div_ceil(2);
+        let wanted = row.step();
         let n = self.collect(cx, cache, (None, gfp, random), wanted, row.spare())?;
         // SAFETY: `collect` wrote so many free objects of the cache to the first places, and lent them out.
         unsafe { row.grow(n) };
@@ -203,29 +237,32 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         // A room is worth no effort: without it objects come from their slabs one by one.
         let random = own.random();
-        let light = (None, Gfp::GFP_NOWAIT | Gfp::NOWARN, random);
-        let Some(Ok(block)) =
-            self.rooms.filter(|&rooms| rooms != cache).map(|rooms| self.one(cx, rooms, light))
-        else {
+        let Some(room) = (self.rooms != Some(cache)).then(|| self.room(cx, random)).flatten() else {
             return false;
         };
         let places = info.sheaf.min(self.slub.rooms());
         let home = cache.home(self.list_node(cx.node.index())).slab_mark();
         slot.attached.fetch_add(1, SeqCst);
-        let (room, misaligned) = (self.memory.pointer(block).cast(), info.misaligned());
-        // SAFETY: the block is an object of the cache of rooms, large enough for all of them, and has just been allocated.
+        let misaligned = info.misaligned();
+        // SAFETY: it is an object of the cache of rooms, large enough for all of them, and has just been allocated.
         unsafe { own.rows[cache.index()].adopt((cache, home), misaligned, room, places) };
         true
     }
 
     /// Answers requests of others: gives everything back, and rows of caches that are about to go.
+    #[inline]
     pub(crate) fn answer(&self, cx: &SlabContext<'_, 'k, 'a>) {
-        if self.has_cpu_slabs() && cx.cpu.requests().has(Requests::FLUSH) {
+        if cx.cpu.requests().has(Requests::FLUSH) {
+            self.answer_flush(cx);
+        }
+    }
+
+    #[cold]
+    fn answer_flush(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        if self.has_cpu_slabs() {
             return self.flush_cpu_slabs(cx, false);
         }
-        if cx.cpu.requests().has(Requests::FLUSH)
-            && let Some(mut own) = cx.cpu.enter()
-        {
+        if let Some(mut own) = cx.cpu.enter() {
             cx.cpu.requests().take(Requests::FLUSH);
             for at in 0..own.rows.len() {
                 self.flush_row(cx, &mut own, at);

@@ -23,7 +23,7 @@ pub struct CacheFigures {
     pub geometry: Geometry,
     /// Bytes of an object: as many as any wanted who share it (`kmem_cache_size`).
     pub object_size: u64,
-    /// Objects that are in no slab's free list: in use, or with a processor.
+    /// Objects that are in use, or with a processor: in no slab's free list and no barn.
     pub active_objects: u64,
     /// Objects of all slabs.
     pub objects: u64,
@@ -70,7 +70,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         for node in 0..self.nodes {
             let _quiet = self.quiet();
             let lists = self.lists_of(cache, node).lock();
-            let mut free = 0;
+            let mut free = lists.barn.len() as u64;
             for head in lists.partial.iter(&self.map) {
                 let word = SlabWord::from_bits(self.map.data(head));
                 free += u64::from(info.objects(self.map.word(head).order()) - word.out());

@@ -1,0 +1,149 @@
+//! What goes into nodes' barns, how much, and how it goes back to the slabs.
+
+use super::Slabs;
+use super::barn::Barn;
+use super::cache::{CacheId, Info, Slot};
+use super::cpu::SlabContext;
+use crate::memory::SlabMemory;
+use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use pagewright_platform::Interrupts;
+use pagewright_zone::Gfp;
+
+/// Barns keep this part of all memory at most, unless told otherwise.
+pub(super) const PART: u64 = 64;
+/// How many objects go back to their slabs at a time.
+const STEP: usize = 32;
+
+impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
+    /// How many bytes of free objects all barns may keep together, the blocks with their addresses included; 0 for none. A 64th of memory if this is not called.
+    /// What is there by now stays until it is needed or reaped.
+    pub fn set_barn_limit(&self, bytes: usize) {
+        self.barn_limit.store(bytes, Relaxed);
+    }
+
+    /// How many bytes of free objects and their addresses all barns keep.
+    pub fn kept_in_barns(&self) -> usize {
+        self.kept.load(Relaxed)
+    }
+
+    /// Gives objects in barns back that nobody needed since this was called last. Meant to be called every few seconds.
+    pub fn reap_barns(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        self.each_barn(cx, Barn::idle);
+    }
+
+    /// Gives all objects in barns back (where memory is short).
+    pub fn empty_barns(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        self.each_barn(cx, |barn| barn.len());
+    }
+
+    /// Gives as many objects of each barn back as `many` says, and the blocks that are empty then.
+    fn each_barn(&self, cx: &SlabContext<'_, 'k, 'a>, many: impl Fn(&mut Barn) -> usize) {
+        for at in 0..self.slots.len() {
+            let Some((cache, slot)) = self.hold(at) else { continue };
+            for node in 0..self.nodes {
+                let n = {
+                    let _quiet = self.quiet();
+                    many(&mut self.lists_of(cache, node).lock().barn)
+                };
+                self.empty_barn(cx, cache, node, n);
+            }
+            slot.attached.fetch_sub(1, SeqCst);
+            self.bury_at(cx, at);
+        }
+    }
+
+    /// Keeps the cache at a place from ending, as a processor's row does.
+    fn hold(&self, at: usize) -> Option<(CacheId, &'k Slot)> {
+        let slot = self.slots.get(at)?;
+        let _quiet = self.quiet();
+        let _registry = self.registry.lock();
+        let cache = self.living_at(at).filter(|_| slot.closing.load(SeqCst) == 0)?;
+        slot.attached.fetch_add(1, SeqCst);
+        Some((cache, slot))
+    }
+
+    /// Puts free objects of a cache into the barn of this processor's node, where they lie; how many of them, from the first on. The others stay the caller's.
+    pub(super) fn keep(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        (cache, info): (CacheId, &Info),
+        objects: &[usize],
+        random: u64,
+    ) -> usize {
+        let size = info.geometry.size as usize;
+        let near = || objects.iter().all(|&address| self.is_near(cx, cache, address));
+        if self.kept.load(Relaxed) + objects.len() * size > self.barn_limit.load(Relaxed)
+            || self.nodes > 1 && !near()
+        {
+            return 0;
+        }
+        let (lists, places) = (self.lists_of(cache, cx.node.index()), self.slub.rooms() as usize);
+        let mut kept = {
+            let _quiet = self.quiet();
+            lists.lock().barn.push(objects, places)
+        };
+        if kept < objects.len()
+            && let Some(block) = self.room(cx, random)
+        {
+            self.kept.fetch_add(self.block_bytes(), Relaxed);
+            let _quiet = self.quiet();
+            let mut lists = lists.lock();
+            // SAFETY: a room was just allocated, and has a word more than places.
+            unsafe { lists.barn.add(block) };
+            kept += lists.barn.push(&objects[kept..], places);
+        }
+        self.kept.fetch_add(kept * size, Relaxed);
+        kept
+    }
+
+    /// Notes that so many objects have left barns.
+    pub(super) fn unkept(&self, info: &Info, objects: usize) {
+        self.kept.fetch_sub(objects * info.geometry.size as usize, Relaxed);
+    }
+
+    const fn block_bytes(&self) -> usize {
+        (self.slub.rooms() as usize + 1) * size_of::<usize>()
+    }
+
+    /// Gives up to `most` objects of a barn back to their slabs, and all empty blocks to the cache of rooms.
+    pub(super) fn empty_barn(&self, cx: &SlabContext<'_, '_, 'a>, cache: CacheId, node: usize, most: usize) {
+        let (Some(info), Some(rooms)) = (self.info(cache), self.rooms) else { return };
+        let (lists, places) = (self.lists_of(cache, node), self.slub.rooms() as usize);
+        let mut left = most;
+        while left > 0 {
+            let mut some = [MaybeUninit::uninit(); STEP];
+            let some = &mut some[..left.min(STEP)];
+            let n = {
+                let _quiet = self.quiet();
+                lists.lock().barn.pop(some, places)
+            };
+            if n == 0 {
+                break;
+            }
+            left -= n;
+            self.unkept(info, n);
+            // SAFETY: so many were written.
+            let objects = unsafe { core::slice::from_raw_parts(some.as_ptr().cast::<usize>(), n) };
+            // SAFETY: they are free, and were the barn's alone.
+            unsafe { self.give_back(cx, cache, info, objects) };
+        }
+        let block = || {
+            let _quiet = self.quiet();
+            lists.lock().barn.take_block()
+        };
+        while let (Some(info), Some(block)) = (self.info(rooms), block()) {
+            self.kept.fetch_sub(self.block_bytes(), Relaxed);
+            // SAFETY: an object of the cache of rooms, which was the barn's alone.
+            unsafe { self.give_back(cx, rooms, info, &[block.addr()]) };
+        }
+    }
+
+    /// A room for addresses, for which nobody works hard.
+    #[track_caller]
+    pub(super) fn room(&self, cx: &SlabContext<'_, 'k, 'a>, random: u64) -> Option<*mut usize> {
+        let light = (None, Gfp::GFP_NOWAIT | Gfp::NOWARN, random);
+        let block = self.one(cx, self.rooms?, light).ok()?;
+        Some(self.memory.pointer(block).cast())
+    }
+}
