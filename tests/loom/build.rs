@@ -15,7 +15,7 @@ struct Source {
 
 const ATOMIC: (&str, &str) = ("core::sync::atomic", "loom::sync::atomic");
 
-const SOURCES: [Source; 4] = [
+const SOURCES: [Source; 7] = [
     Source {
         path: "../../crates/platform/src/spin.rs",
         name: "spin.rs",
@@ -77,6 +77,17 @@ const SOURCES: [Source; 4] = [
         ],
     },
     Source { path: "../../crates/page/src/counts.rs", name: "counts.rs", replace: &[ATOMIC] },
+    Source { path: "../../crates/slab/src/slabs/word.rs", name: "word.rs", replace: &[] },
+    Source {
+        path: "../../crates/slab/src/slabs/cpu_slab/tid.rs",
+        name: "tid.rs",
+        replace: &[ATOMIC, ("pub(crate) const fn new(", "pub(crate) fn new(")],
+    },
+    Source {
+        path: "../../crates/slab/src/slabs/cpu_slab/frozen.rs",
+        name: "frozen.rs",
+        replace: &[ATOMIC, ("super::super::word", "crate::word")],
+    },
 ];
 
 fn main() {

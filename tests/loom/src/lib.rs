@@ -1,4 +1,4 @@
-//! Parts that take no lock, explored by loom: every order in which threads can come to act, and every value that relaxed loads may see. These are the four of the
+//! Parts that take no lock, explored by loom: every order in which threads can come to act, and every value that relaxed loads may see. These are those of the
 //! table and no others: the gate before a processor's objects and what keeps SLAB's reaper from a cache that ends (`holding`) are not among them.
 //!
 //! The sources are the library's own, copied by `build.rs` with loom's atomics in place of core's. Everything is behind `cfg(loom)`:
@@ -9,6 +9,8 @@
 //! | `Spin` | two holders at once; a holder that does not see what the last one wrote |
 //! | `Attention` | a request that is lost, or answered twice |
 //! | references of a page | a count that does not add up; a reference that is taken while the page changes hands |
+//! | a processor's free list | an object that is taken twice or lost, because the list was used between a look at it and the swap; an object taken for one of another slab |
+//! | a slab's own list | an object that is lost or there twice, a link that is not seen, a slab in two lists or in none: frees from elsewhere against the processor that takes all, gives up or freezes, and against the holder of the lock |
 //! | grace periods | a reader that looks at what was taken back after a grace period that waited for it |
 #![cfg(loom)]
 
@@ -28,6 +30,19 @@ mod counts {
 #[allow(unreachable_pub, dead_code, rustdoc::broken_intra_doc_links)]
 mod grace {
     include!(concat!(env!("OUT_DIR"), "/grace.rs"));
+}
+
+#[allow(unreachable_pub, dead_code, rustdoc::broken_intra_doc_links)]
+mod word {
+    include!(concat!(env!("OUT_DIR"), "/word.rs"));
+}
+#[allow(dead_code)]
+mod tid {
+    include!(concat!(env!("OUT_DIR"), "/tid.rs"));
+}
+#[allow(dead_code)]
+mod frozen {
+    include!(concat!(env!("OUT_DIR"), "/frozen.rs"));
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use loom::sync::atomic::AtomicU64;
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use loom::thread;
 
+mod cpu_slab;
+
 /// A model with many steps: threads are preempted so often at most, unless the environment says otherwise.
 fn bounded(most: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
