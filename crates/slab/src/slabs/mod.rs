@@ -218,7 +218,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         {
             return Ok(object);
         }
-        error::unpacked(self.alloc_slow(cx, cache, gfp))
+        error::unpacked(self.alloc_past_row(cx, cache, gfp))
     }
 
     /// An object of this processor's row.
@@ -243,7 +243,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             |row: &mut Row| if row.id() == cache && row.home() == mark { row.push(address) } else { None };
         if cx.cpu.with_row(cache.index(), push).is_none() {
             // SAFETY: as the caller says.
-            unsafe { self.free_slow(cx, Some(cache), address) };
+            unsafe { self.free_past_row(cx, Some(cache), address) };
         }
     }
 
@@ -259,7 +259,35 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let push = |row: &mut Row| if row.home() == mark { row.push(address) } else { None };
         if cx.cpu.with_row(CacheId::index_of_mark(mark), push).is_none() {
             // SAFETY: as the caller says.
-            unsafe { self.free_slow(cx, None, address) };
+            unsafe { self.free_past_row(cx, None, address) };
+        }
+    }
+
+    /// An object that no row serves. Whether processors have slabs is asked for further on: the rows' way has nothing to spare for it.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn alloc_past_row(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, gfp: Gfp) -> *mut u8 {
+        if cfg!(feature = "cpu-slabs") {
+            self.alloc_by_cpu_slab(cx, cache, gfp)
+        } else {
+            self.alloc_slow(cx, cache, gfp)
+        }
+    }
+
+    /// An object that no row took.
+    ///
+    /// # Safety
+    /// As for [`Self::free`].
+    #[inline(always)]
+    #[track_caller]
+    unsafe fn free_past_row(&self, cx: &SlabContext<'_, 'k, 'a>, asked: Option<CacheId>, address: usize) {
+        // SAFETY: as the caller says.
+        unsafe {
+            if cfg!(feature = "cpu-slabs") {
+                self.free_by_cpu_slab(cx, asked, address);
+            } else {
+                self.free_slow(cx, asked, address);
+            }
         }
     }
 

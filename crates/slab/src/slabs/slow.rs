@@ -20,12 +20,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[inline(never)]
     #[track_caller]
     pub(crate) fn alloc_slow(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, gfp: Gfp) -> *mut u8 {
-        if self.has_cpu_slabs()
-            && !gfp.contains(Gfp::ZERO)
-            && let Some(address) = self.pop_cpu_slab(cx, cache)
-        {
-            return self.memory.pointer(address);
-        }
         packed(self.fetch(cx, cache, gfp))
     }
 
@@ -85,10 +79,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         asked: Option<CacheId>,
         address: usize,
     ) {
-        if self.has_cpu_slabs() {
-            // SAFETY: as the caller says.
-            return unsafe { self.free_by_cpu_slab(cx, asked, address) };
-        }
         self.answer(cx);
         if self.put_after_flush(cx, asked, address) {
             return;
@@ -108,6 +98,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if info.is_watched() {
             // SAFETY: freed, as the caller says.
             return unsafe { self.put_watched(cx, cache, info, (slab, address), Location::caller()) };
+        }
+        if self.has_cpu_slabs() {
+            // SAFETY: freed, as the caller says; the place was just looked at.
+            return unsafe { self.free_to_slab(cx, cache, info, &slab, address) };
         }
         if info.sheaf > 0
             && self.is_near(cx, cache, address)

@@ -17,9 +17,26 @@ use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
+    /// The way of an allocation that no row serves: of the processor's slab, if it has one. `packed`, as in the slow way.
+    #[inline(never)]
+    #[track_caller]
+    pub(crate) fn alloc_by_cpu_slab(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+    ) -> *mut u8 {
+        if !gfp.contains(Gfp::ZERO)
+            && let Some(address) = self.pop_cpu_slab(cx, cache)
+        {
+            return self.memory.pointer(address);
+        }
+        self.alloc_slow(cx, cache, gfp)
+    }
+
     /// The fast way: the first object of the processor's list.
-    #[inline]
-    pub(crate) fn pop_cpu_slab(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> Option<usize> {
+    #[inline(always)]
+    fn pop_cpu_slab(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> Option<usize> {
         let cpu = cx.cpu.cpu().slabs().ready(cx.cpu.requests(), cache.index())?;
         let info = self.info(cache)?;
         loop {

@@ -9,13 +9,12 @@ use crate::slabs::cpu::SlabContext;
 use crate::slabs::report::Damage;
 use crate::slabs::shared::Slab;
 use crate::slabs::word::{Listed, SlabWord};
-use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
 /// What became of an object that was to be put into the processor's list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Pushed {
+enum Pushed {
     /// It is there.
     Done,
     /// It is not of the processor's slab, or that is not to be used.
@@ -29,13 +28,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ///
     /// # Safety
     /// As for [`Self::free`].
-    #[inline]
-    pub(crate) unsafe fn push_cpu_slab(
-        &self,
-        cx: &SlabContext<'_, 'k, 'a>,
-        cache: CacheId,
-        address: usize,
-    ) -> Pushed {
+    #[inline(always)]
+    unsafe fn push_cpu_slab(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, address: usize) -> Pushed {
         let ready = cx.cpu.cpu().slabs().ready(cx.cpu.requests(), cache.index());
         let Some((cpu, info)) = ready.zip(self.info(cache)) else { return Pushed::Elsewhere };
         loop {
@@ -58,10 +52,11 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
     }
 
-    /// The way of an object, whichever it takes: as [`Self::free_slow`] where processors have rows.
+    /// The way of an object that no row took: to the processor's slab, or its own.
     ///
     /// # Safety
     /// As for [`Self::free`].
+    #[inline(never)]
     #[track_caller]
     pub(crate) unsafe fn free_by_cpu_slab(
         &self,
@@ -69,31 +64,26 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         asked: Option<CacheId>,
         address: usize,
     ) {
-        let cache = self.owner_of(address);
-        if asked.is_none_or(|asked| asked == cache) {
+        if self.has_cpu_slabs() {
+            // An object of the slab that the processor has of a cache is that cache's.
+            let cache = asked.unwrap_or_else(|| self.owner_of(address));
             // SAFETY: as the caller says.
             match unsafe { self.push_cpu_slab(cx, cache, address) } {
                 Pushed::Done => return,
                 Pushed::Twice => return self.report(Damage::DoubleFree, self.info(cache), address),
-                Pushed::Elsewhere => self.answer(cx),
+                Pushed::Elsewhere => {}
+            }
+            if cx.cpu.requests().is_quiet()
+                && let Some(info) = self.info(cache).filter(|info| !info.is_watched())
+                && let Some(slab) = self.slab_at(address).filter(|slab| self.is_of(cache, slab.head))
+                && info.places.is_inside(address - slab.base, slab.bytes)
+            {
+                // SAFETY: as the caller says; the place was just looked at.
+                return unsafe { self.free_to_slab(cx, cache, info, &slab, address) };
             }
         }
-        let Some(info) = self.info(cache) else { return self.free_other(cx, asked, address) };
-        if asked.is_some_and(|asked| asked != cache) {
-            self.report(Damage::WrongCache, Some(info), address);
-        }
-        let slab = self.slab_at(address);
-        let Some(slab) = slab.filter(|slab| info.places.is_inside(address - slab.base, slab.bytes)) else {
-            return self.report(Damage::InvalidPointer, Some(info), address);
-        };
-        // SAFETY: as the caller says; the place was just looked at.
-        unsafe {
-            if info.is_watched() {
-                self.put_watched(cx, cache, info, (slab, address), Location::caller());
-            } else {
-                self.free_to_slab(cx, cache, info, &slab, address);
-            }
-        }
+        // SAFETY: as the caller says.
+        unsafe { self.free_slow(cx, asked, address) };
     }
 
     /// Puts an object of a slab into the slab's own list.

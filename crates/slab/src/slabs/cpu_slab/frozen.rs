@@ -48,6 +48,7 @@ fn with_object(seen: SlabWord, offset: usize) -> Result<SlabWord, FreeAlready> {
 
 /// Puts an object into its slab's list without a lock, if that can be. `link` makes the object lead to another, or to none. A slab that was full is frozen for the caller if
 /// that is wanted.
+#[inline]
 pub(crate) fn free(
     word: &AtomicU64,
     offset: usize,
