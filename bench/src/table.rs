@@ -37,13 +37,13 @@ pub fn show<L: AsRef<Loop>>(loops: &[L], run: impl Fn(&L) -> f64) -> Result<(), 
         run(which.ok_or_else(|| format!("{name}: no such loop"))?);
         return Ok(());
     }
-    println!("{:<12} {:>12} {:>8} {:>8} {:>9}", "loop", "instructions", "goal", "Linux", "ns/pair");
+    println!("{:<18} {:>12} {:>8} {:>8} {:>9}", "loop", "instructions", "goal", "Linux", "ns/pair");
     for which in loops {
         let Loop { name, counts, pairs, goal, linux } = *which.as_ref();
         let mut times: Vec<f64> = (0..5).map(|_| run(which)).collect();
         times.sort_by(f64::total_cmp);
         let count = callgrind::instructions(&format!("*{counts}*"), &[name])? as f64 / pairs as f64;
-        println!("{name:<12} {count:>12.1} {goal:>8} {linux:>8} {:>9.1}", times[2] * 1e9 / pairs as f64);
+        println!("{name:<18} {count:>12.1} {goal:>8} {linux:>8} {:>9.1}", times[2] * 1e9 / pairs as f64);
     }
     Ok(())
 }
