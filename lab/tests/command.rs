@@ -421,6 +421,31 @@ fn slabinfo_has_kmallocs_caches_and_only_those_watched_that_the_command_line_nam
 }
 
 #[test]
+fn vmallocinfo_has_what_the_boot_mapped_and_the_map_shows_the_gaps_between() {
+    let show = |machine: &str, files: &str| text(&["show", files, "--machine", machine]);
+    let image = show("arm64-virt", "vmallocinfo");
+    assert_eq!(image.lines().count(), 5, "{image}");
+    assert!(image.lines().all(|line| line.contains(" paging_init phys=0x") && line.ends_with(" vmap")));
+    // The snoop control unit, which the board's description maps.
+    let board = show("sabrelite", "vmallocinfo");
+    assert!(
+        board.contains("0xf4000000-0xf4001000    4096 iotable_init phys=0x00a00000 ioremap\n"),
+        "{board}"
+    );
+    let map = show("sabrelite", "vmalloc-map");
+    let ends: Vec<_> = map.lines().filter_map(|line| line.split([' ', '-']).nth(1)).collect();
+    let starts: Vec<_> = map.lines().filter_map(|line| line.split('-').next()).collect();
+    let lines = map.lines().count() - 1;
+    assert_eq!(starts[1..lines], ends[..lines - 1], "no address is left out: {map}");
+    assert!(map.contains("0xf4001000-0xfee00000 182448128 free\n"), "{map}");
+    assert!(map.lines().last().unwrap().starts_with("3 gaps, "), "{map}");
+    assert_eq!(show("x86_64-q35", "vmallocinfo"), "", "a PC's image lies elsewhere");
+    // Beside others, and with slabs.
+    let both = show("arm64-virt", "slabinfo,meminfo,vmallocinfo");
+    assert!(both.contains("VmallocUsed:           0 kB") && both.contains(" paging_init "), "{both}");
+}
+
+#[test]
 fn meminfo_shows_the_pools_of_huge_pages() {
     for (arch, cmdline, lines) in [
         ("x86_64", "", ["Total:       0", "Hugepagesize:       2048 kB", "Hugetlb:               0 kB"]),

@@ -23,6 +23,7 @@ use pagewright_addr::{NodeId, Pfn, PhysAddr, PhysRange};
 use pagewright_firmware::cmdline::{CommandLine, Params};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Version;
+use pagewright_kspace::vmalloc::EarlyAreas;
 use pagewright_memblock::{self as memblock, AddrWidth, Memblock, Region, RegionMemory};
 use pagewright_page::model::{MapSpace, Sections};
 use pagewright_pagetable::TableMemory;
@@ -137,6 +138,8 @@ pub struct Boot<'a> {
     pub e820: &'a mut Option<pagewright_firmware::e820::E820Table>,
     /// x86: what the direct map covers and where its tables come from.
     pub(crate) x86_mapped: &'a mut Option<crate::x86::Mapped>,
+    /// Areas that are in use before vmalloc serves (`vmlist`): [`Self::vmalloc_init`] takes over those of its region.
+    pub early_areas: &'a mut EarlyAreas,
     /// x86: where the memory for the real-mode trampoline lies, which other processors begin in; `None` if there was none.
     pub real_mode: Option<PhysAddr>,
     pub(crate) log_buf_done: bool,
@@ -236,6 +239,7 @@ impl<'a> Boot<'a> {
             percpu,
             e820,
             x86_mapped,
+            early_areas,
         } = ws.tables;
         census.reset(config.page_shift.get(), bits, config.pgtable_levels);
         Ok(Self {
@@ -277,6 +281,7 @@ impl<'a> Boot<'a> {
             swiotlb: None,
             e820,
             x86_mapped,
+            early_areas,
             real_mode: None,
             log_buf_done: false,
             node_data: NodeData::new(),

@@ -81,6 +81,7 @@ pub mod sparse;
 pub mod start;
 pub mod tables;
 pub mod text;
+pub mod vmalloc;
 pub mod workspace;
 pub mod x86;
 pub mod zonelists;

@@ -12,6 +12,7 @@ use crate::reserved_mem::Verdicts;
 use arrayvec::ArrayVec;
 use pagewright_addr::{NodeId, PhysRange};
 use pagewright_firmware::e820::E820Table;
+use pagewright_kspace::vmalloc::EarlyAreas;
 use pagewright_zone::ZoneKind;
 
 /// Where memory maps were placed.
@@ -33,6 +34,7 @@ pub struct Tables {
     pub(crate) percpu: Option<AllocInfo>,
     pub(crate) e820: Option<E820Table>,
     pub(crate) x86_mapped: Option<crate::x86::Mapped>,
+    pub(crate) early_areas: EarlyAreas,
 }
 
 impl Tables {
@@ -48,6 +50,7 @@ impl Tables {
             percpu: None,
             e820: None,
             x86_mapped: None,
+            early_areas: EarlyAreas::new(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Tables {
         self.percpu = None;
         self.e820 = None;
         self.x86_mapped = None;
+        self.early_areas.clear();
     }
 }
 

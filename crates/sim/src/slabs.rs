@@ -16,7 +16,7 @@ use pagewright_slab::slabs::{
     DebugOptions, NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
 };
 use pagewright_slab::slub::Slub;
-use pagewright_zone::alloc::Hooks;
+use pagewright_zone::alloc::{Context, Hooks};
 
 /// The memory of every frame of one map, one behind the other as in a direct map.
 pub struct LinearRam {
@@ -78,18 +78,30 @@ pub struct HostedSlabs<'p, 'k, 'x, 'm, 's, 'a, H> {
     nodes: &'k [NodeId],
 }
 
-impl<'k, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, '_, '_, 'a, H> {
+impl<'k, 'm, 'a, H: Hooks> HostedSlabs<'_, 'k, '_, 'm, '_, 'a, H> {
     /// Runs `f` as CPU number `cpu`, which nobody else may be at the time.
     ///
     /// # Panics
     /// If there is no such CPU, or somebody is it already.
     pub fn on_cpu<R>(&self, cpu: usize, f: impl FnOnce(&SlabContext<'_, 'k, 'a>) -> R) -> R {
+        self.on_cpu_with_pages(cpu, |cx, _| f(cx))
+    }
+
+    /// The same for one that uses the page allocator, too.
+    ///
+    /// # Panics
+    /// As for [`Self::on_cpu`].
+    pub fn on_cpu_with_pages<R>(
+        &self,
+        cpu: usize,
+        f: impl FnOnce(&SlabContext<'_, 'k, 'a>, &Context<'_, 'm, 'a>) -> R,
+    ) -> R {
         self.pages.on_cpu(cpu, |context| {
             let pages = PagesFor { allocator: &self.pages.allocator, context };
             // SAFETY: nobody else is this CPU of the page allocator's while the closure runs, so neither of ours, which are reached
             // here alone; the handle cannot leave this thread, and `Pages` orders what one thread does before what the next does.
             let here = unsafe { self.cpus[cpu].here() };
-            f(&SlabContext::new(here, self.nodes[cpu], &pages))
+            f(&SlabContext::new(here, self.nodes[cpu], &pages), context)
         })
     }
 
@@ -166,12 +178,12 @@ impl core::error::Error for HostedSlabsError {}
 ///
 /// # Panics
 /// If the host has no memory for the machine's RAM.
-pub fn with_slabs<H: Hooks, R>(
-    pages: &Pages<'_, '_, '_, '_, H>,
+pub fn with_slabs<'s, 'a, H: Hooks, R>(
+    pages: &Pages<'_, '_, 's, 'a, H>,
     nodes: &[NodeId],
     caches: usize,
     reports: &dyn Reports,
-    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, H>) -> R,
+    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, 's, 'a, H>) -> R,
 ) -> R {
     with_watched_slabs(pages, nodes, (caches, DebugOptions::NONE), reports, then)
 }

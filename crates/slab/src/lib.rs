@@ -6,6 +6,7 @@
 //! - [`slub`]: the geometry of a cache, as Linux 6.1 chooses it: bytes for each object, objects in a slab, pages of a slab, and how
 //!   much is kept near a processor and a node.
 //! - [`kmalloc`]: the size classes of an architecture, their names and kinds.
+//! - [`kv`]: memory that need not be contiguous (kvmalloc), and what is freed when its readers have left (`kvfree_rcu`).
 //! - [`memory`]: what is asked of a machine; [`DirectMemory`] has it where RAM is mapped at a constant distance from its addresses.
 //!
 //! This crate owns objects: it turns pages into them by unsafe code and gives the pages back when a slab is empty. Caches live in tables that the caller
@@ -31,6 +32,7 @@ mod error;
 pub mod flags;
 pub mod heap;
 pub mod kmalloc;
+pub mod kv;
 mod large;
 pub mod memory;
 pub mod objects;

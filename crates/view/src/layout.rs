@@ -6,10 +6,8 @@
 
 use crate::State;
 use core::fmt::{self, Write};
-use pagewright_addr::PhysAddr;
 use pagewright_firmware::Arch;
-use pagewright_kspace::layout::Ram;
-use pagewright_kspace::{Facts, Kind, Layout, LayoutError, Region, Version};
+use pagewright_kspace::{Kind, Layout, LayoutError, Region, Version};
 
 impl State<'_, '_, '_, '_, '_> {
     /// The virtual layout of this kernel as it would be in that version of Linux. It is a value of several KiB.
@@ -17,14 +15,7 @@ impl State<'_, '_, '_, '_, '_> {
     /// # Errors
     /// [`LayoutError`].
     pub fn layout(&self, version: Version) -> Result<Layout, LayoutError> {
-        let boot = self.boot;
-        let x86 = boot.machine.config.is_x86();
-        let ram = Ram {
-            map_start: boot.linear_start(),
-            start: if x86 { PhysAddr::ZERO } else { boot.mb.start_of_dram() },
-            high_memory: boot.high_memory,
-        };
-        Layout::of(&Facts::of(boot.machine, &boot.params).at_version(version).with_ram(ram))
+        self.boot.virtual_layout(version)
     }
 }
 

@@ -57,7 +57,7 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
     out("CommitLimit", total.saturating_sub(state.hugetlb_pages()) / 2 * page)?;
     out("Committed_AS", 0)?;
     out("VmallocTotal", vmalloc_kib(state))?;
-    out("VmallocUsed", state.vmalloc_pages * page)?;
+    out("VmallocUsed", state.vmalloc.map_or(0, |vmalloc| vmalloc.nr_pages()) * page)?;
     // 6.1 does not look for the largest gap, and says 0.
     out("VmallocChunk", 0)?;
     let percpu = state.boot.percpu.as_ref().map_or(0, |p| {

@@ -1,5 +1,6 @@
 //! The machine that is shown.
 
+use crate::vmallocinfo::VmallocShown;
 use core::fmt;
 use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, Order};
@@ -23,7 +24,7 @@ pub struct State<'b, 'z, 's, 'p, 'a> {
     pub(crate) zones: &'b dyn ZoneSource,
     pub(crate) live: Option<Live<'b>>,
     pub(crate) slabs: Option<&'b dyn fmt::Display>,
-    pub(crate) vmalloc_pages: u64,
+    pub(crate) vmalloc: Option<&'b dyn VmallocShown>,
     pub(crate) resources: Option<&'b Resources<'b, 'static>>,
 }
 
@@ -45,15 +46,7 @@ impl fmt::Debug for Live<'_> {
 impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
     /// A machine right after its initcalls.
     pub fn new(boot: &'b Boot<'a>, running: &'b Running<'z, 's, 'p>) -> Self {
-        Self {
-            boot,
-            running,
-            zones: &running.buddy,
-            live: None,
-            slabs: None,
-            vmalloc_pages: 0,
-            resources: None,
-        }
+        Self { boot, running, zones: &running.buddy, live: None, slabs: None, vmalloc: None, resources: None }
     }
 
     /// A machine whose zones are in service with an allocator, `zones`.
@@ -63,7 +56,7 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
         zones: &'b dyn ZoneSource,
         live: Live<'b>,
     ) -> Self {
-        Self { boot, running, zones, live: Some(live), slabs: None, vmalloc_pages: 0, resources: None }
+        Self { boot, running, zones, live: Some(live), slabs: None, vmalloc: None, resources: None }
     }
 
     /// The same machine with the tree of its resources, in which drivers' requests are: what `iomem` shows from then on.
@@ -79,11 +72,10 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
         Self { slabs: Some(slabinfo), ..self }
     }
 
-    /// The same machine whose vmalloc area has so many pages in use
-    /// ([`Vmalloc::nr_pages`](pagewright_kspace::vmalloc::Vmalloc::nr_pages)).
+    /// The same machine with its vmalloc area, which shows itself ([`crate::vmallocinfo::Shown`]).
     #[must_use]
-    pub fn with_vmalloc(self, pages: u64) -> Self {
-        Self { vmalloc_pages: pages, ..self }
+    pub fn with_vmalloc(self, vmalloc: &'b dyn VmallocShown) -> Self {
+        Self { vmalloc: Some(vmalloc), ..self }
     }
 }
 

@@ -38,6 +38,10 @@ pub enum View {
     Cma,
     /// `/proc/slabinfo`, version 2.1.
     Slabinfo,
+    /// `/proc/vmallocinfo`.
+    Vmallocinfo,
+    /// Who has what of the vmalloc area, with its gaps.
+    VmallocMap,
     /// The kernel's virtual address space, in the form of the banner that kernels printed until 5.0.
     Layout,
     /// The kernel's page tables, as debugfs shows them (ptdump).
@@ -48,7 +52,7 @@ pub enum View {
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Zoneinfo,
         Self::Buddyinfo,
         Self::Pagetypeinfo,
@@ -61,6 +65,8 @@ impl View {
         Self::UnusableIndex,
         Self::Cma,
         Self::Slabinfo,
+        Self::Vmallocinfo,
+        Self::VmallocMap,
         Self::Layout,
         Self::PageTables,
         Self::PageTableRuns,
@@ -81,6 +87,8 @@ impl View {
             Self::UnusableIndex => "extfrag/unusable_index",
             Self::Cma => "cma",
             Self::Slabinfo => "slabinfo",
+            Self::Vmallocinfo => "vmallocinfo",
+            Self::VmallocMap => "vmalloc-map",
             Self::Layout => "layout",
             Self::PageTables => "page-tables",
             Self::PageTableRuns => "page-tables/runs",
@@ -110,6 +118,8 @@ impl View {
             Self::UnusableIndex => extfrag::unusable(w, state.zones),
             Self::Cma => cma::write(w, state),
             Self::Slabinfo => write!(w, "{}", state.slabs.ok_or(ViewError::NoSlabs)?),
+            Self::Vmallocinfo => state.vmalloc.ok_or(ViewError::NoVmalloc)?.vmallocinfo(w),
+            Self::VmallocMap => state.vmalloc.ok_or(ViewError::NoVmalloc)?.map(w),
             Self::Layout => layout::write(w, &state.layout(state.boot.version)?),
             Self::PageTables => return page_tables::write(w, state),
             Self::PageTableRuns => return page_tables::runs::write(w, state),
@@ -241,6 +251,8 @@ pub enum ViewError {
     Layout(LayoutError),
     /// No slabs are in service.
     NoSlabs,
+    /// No vmalloc is in service.
+    NoVmalloc,
     /// Page tables were only counted.
     NoTables,
     /// The page tables could not be finished.
@@ -255,6 +267,7 @@ impl fmt::Display for ViewError {
             Self::Write(e) => e.fmt(f),
             Self::Layout(e) => e.fmt(f),
             Self::NoSlabs => f.write_str("no slabs are in service on this machine"),
+            Self::NoVmalloc => f.write_str("no vmalloc is in service on this machine"),
             Self::NoTables => f.write_str("no page tables, they were only counted"),
             Self::Tables(e) => e.fmt(f),
             Self::Walk(e) => e.fmt(f),

@@ -1,8 +1,9 @@
 //! `/proc/vmallocinfo`: one line for each area, and what of the region is free.
 
 use core::fmt::{self, Write};
-use pagewright_addr::{VirtAddr, VirtRange};
-use pagewright_kspace::vmalloc::{Seen, VmArea, VmContext, VmFlags, Vmalloc};
+use pagewright::Boot;
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, Seen, VmArea, VmContext, VmFlags, Vmalloc};
 use pagewright_pagetable::{Format, TableMemory};
 
 /// How wide addresses are.
@@ -33,11 +34,25 @@ pub fn area(w: &mut dyn Write, area: &VmArea, widths: Widths) -> fmt::Result {
     if let Some(caller) = area.caller {
         write!(w, " {}:{}", caller.file(), caller.line())?;
     }
-    if area.pages > 0 {
-        write!(w, " pages={}", area.pages)?;
+    kind(w, area.pages, area.phys, area.flags, widths)
+}
+
+/// Writes an early area's line: with Linux's function, if it has one.
+fn early_area(w: &mut dyn Write, early: &EarlyArea, widths: Widths) -> fmt::Result {
+    range(w, early.range, widths)?;
+    if !early.caller.is_empty() {
+        write!(w, " {}", early.caller)?;
     }
-    if area.phys.get() != 0 {
-        write!(w, " phys={:#01$x}", area.phys.get(), widths.phys + 2)?;
+    kind(w, 0, early.phys, early.flags, widths)
+}
+
+/// What an area is.
+fn kind(w: &mut dyn Write, pages: u32, phys: PhysAddr, flags: VmFlags, widths: Widths) -> fmt::Result {
+    if pages > 0 {
+        write!(w, " pages={pages}")?;
+    }
+    if phys.get() != 0 {
+        write!(w, " phys={:#01$x}", phys.get(), widths.phys + 2)?;
     }
     for (flag, word) in [
         (VmFlags::IOREMAP, "ioremap"),
@@ -46,14 +61,28 @@ pub fn area(w: &mut dyn Write, area: &VmArea, widths: Widths) -> fmt::Result {
         (VmFlags::USERMAP, "user"),
         (VmFlags::DMA_COHERENT, "dma-coherent"),
     ] {
-        if area.flags.contains(flag) {
+        if flags.contains(flag) {
             write!(w, " {word}")?;
         }
     }
     Ok(())
 }
 
-/// Writes the file: areas in use by address, then those that wait for their flush. With more than one node each area's pages are counted by node
+/// Writes early areas of other regions, which the file has among the rest: on arm, low memory that was mapped anew.
+fn others(
+    w: &mut dyn Write,
+    early: &EarlyAreas,
+    some: &dyn Fn(VirtRange) -> bool,
+    widths: Widths,
+) -> fmt::Result {
+    early.iter().filter(|early| some(early.range)).try_for_each(|early| {
+        early_area(w, early, widths)?;
+        writeln!(w)
+    })
+}
+
+/// Writes the file: areas in use by address, then those that wait for their flush. `early` are the machine's early areas, which are named as Linux names
+/// them and shown also where they lie outside of the region. With more than one node each area's pages are counted by node
 /// (`numa`: CONFIG_NUMA; Linux counts them on one node, too). An area that changes meanwhile may be missing.
 ///
 /// # Errors
@@ -62,12 +91,18 @@ pub fn write<'a, F: Format, M: TableMemory, C: VmContext<'a>>(
     w: &mut dyn Write,
     vmalloc: &Vmalloc<'_, 'a, F, M>,
     on: &C,
+    early: &EarlyAreas,
     numa: bool,
     widths: Widths,
 ) -> fmt::Result {
+    let region = vmalloc.range();
+    others(w, early, &|range| range.last() < region.start, widths)?;
     each(vmalloc, &mut |seen| match seen {
         Seen::Area(found) => {
-            area(w, &found, widths)?;
+            match early.at(found.addr) {
+                Some(early) => early_area(w, early, widths)?,
+                None => area(w, &found, widths)?,
+            }
             if numa {
                 // As many as kernels with one node for each processor of a large machine have.
                 let mut counts = [0_u64; 64];
@@ -88,6 +123,7 @@ pub fn write<'a, F: Format, M: TableMemory, C: VmContext<'a>>(
         }
         Seen::Unpurged(_) | Seen::Ready(_) => Ok(()),
     })?;
+    others(w, early, &|range| range.start > region.last(), widths)?;
     each(vmalloc, &mut |seen| match seen {
         Seen::Unpurged(place) => {
             range(w, place, widths)?;
@@ -119,6 +155,7 @@ fn each<'a, F: Format, M: TableMemory>(
 pub fn layout<F: Format, M: TableMemory>(
     w: &mut dyn Write,
     vmalloc: &Vmalloc<'_, '_, F, M>,
+    early: &EarlyAreas,
     widths: Widths,
 ) -> fmt::Result {
     let mut at = vmalloc.range().start;
@@ -134,7 +171,10 @@ pub fn layout<F: Format, M: TableMemory>(
         // An area may have come where another was when that was looked at.
         gap(w, at, place.start.get().saturating_sub(at.get()))?;
         match seen {
-            Seen::Area(found) => area(w, &found, widths)?,
+            Seen::Area(found) => match early.at(found.addr) {
+                Some(early) => early_area(w, early, widths)?,
+                None => area(w, &found, widths)?,
+            },
             _ => range(w, place, widths)?,
         }
         at = VirtAddr::new(place.last().get().saturating_add(1));
@@ -155,4 +195,61 @@ pub fn layout<F: Format, M: TableMemory>(
         gaps.largest >> 10,
         gaps.kept >> 10
     )
+}
+
+/// A vmalloc area that shows itself: what [`State::with_vmalloc`](crate::State::with_vmalloc) takes.
+pub trait VmallocShown {
+    /// Pages that areas have of their own.
+    fn nr_pages(&self) -> u64;
+
+    /// Writes `/proc/vmallocinfo`.
+    ///
+    /// # Errors
+    /// The writer's.
+    fn vmallocinfo(&self, w: &mut dyn Write) -> fmt::Result;
+
+    /// Writes who has what, and the gaps.
+    ///
+    /// # Errors
+    /// The writer's.
+    fn map(&self, w: &mut dyn Write) -> fmt::Result;
+}
+
+/// A booted machine's area with all that its lines are made of.
+pub struct Shown<'r, 'v, 'a, F: Format, M: TableMemory, C> {
+    vmalloc: &'r Vmalloc<'v, 'a, F, M>,
+    on: &'r C,
+    early: &'r EarlyAreas,
+    numa: bool,
+    widths: Widths,
+}
+
+impl<F: Format, M: TableMemory, C> fmt::Debug for Shown<'_, '_, '_, F, M, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown").field("vmalloc", self.vmalloc).finish_non_exhaustive()
+    }
+}
+
+impl<'r, 'v, 'a, F: Format, M: TableMemory, C: VmContext<'a>> Shown<'r, 'v, 'a, F, M, C> {
+    /// The area that the boot put in service ([`Boot::vmalloc_init`]); `on` is whoever looks.
+    pub fn new(boot: &'r Boot<'_>, vmalloc: &'r Vmalloc<'v, 'a, F, M>, on: &'r C) -> Self {
+        let config = &boot.machine.config;
+        let digits = |wide| if wide { 16 } else { 8 };
+        let widths = Widths { virt: digits(config.is_64bit()), phys: digits(boot.phys_addr_is_64bit()) };
+        Self { vmalloc, on, early: boot.early_areas, numa: config.numa, widths }
+    }
+}
+
+impl<'a, F: Format, M: TableMemory, C: VmContext<'a>> VmallocShown for Shown<'_, '_, 'a, F, M, C> {
+    fn nr_pages(&self) -> u64 {
+        self.vmalloc.nr_pages()
+    }
+
+    fn vmallocinfo(&self, w: &mut dyn Write) -> fmt::Result {
+        write(w, self.vmalloc, self.on, self.early, self.numa, self.widths)
+    }
+
+    fn map(&self, w: &mut dyn Write) -> fmt::Result {
+        layout(w, self.vmalloc, self.early, self.widths)
+    }
 }

@@ -80,6 +80,7 @@ impl TypedValueParser for ViewsParser {
                 View::PageTableRuns => value.help(
                     "Their leaves run by run, with their entries, where the software MMU reads the same",
                 ),
+                View::VmallocMap => value.help("Who has what of the vmalloc area, its gaps, and the largest"),
                 _ => value,
             }
         };
@@ -126,8 +127,8 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
     let show = |booted: &Booted<'_, '_, '_, '_, '_>| {
         if layout_only { virtual_layout(args, booted) } else { booted.show_all(files) }
     };
-    if files.iter().any(|view| view == View::Slabinfo) {
-        print(run::serve(&machine, |booted, state| booted.show_state(files, state))??)?;
+    if files.iter().any(run::needs_service) {
+        print(run::serve(&machine, files, |booted, state| booted.show_state(files, state))??)?;
         return Ok(Outcome::Fine);
     }
     print(run::boot(&machine, show, |_| ())??)?;

@@ -11,6 +11,7 @@ mod stopped;
 
 pub use cpus::nodes as cpu_nodes;
 pub use record::{Entry, Recorder};
+pub(crate) use serving::needs_service;
 pub use serving::serve;
 pub use slots::{SPARE_SLOTS, SpareSlots};
 

@@ -1,14 +1,19 @@
-//! A booted machine with its allocators in service: pages, and small objects above them.
+//! A booted machine with its allocators in service: pages, and above them small objects and the kernel's virtual memory.
 
 use super::Booted;
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
+use pagewright::Boot;
+use pagewright_pagetable::{Format, NotLive};
 use pagewright_sim::pages::{Pages, with_service};
 use pagewright_sim::slabs::with_booted_slabs;
+use pagewright_sim::vmalloc::{BootedVmalloc, WithVmalloc, with_booted_vmalloc};
 use pagewright_slab::slabs::Silent;
-use pagewright_view::{Live, State};
+use pagewright_view::vmallocinfo::{Shown, VmallocShown};
+use pagewright_view::{Live, State, View, Views};
 use pagewright_zone::alloc::{Hooks, NoHooks};
 use pagewright_zone::buddy::ZoneId;
+use std::fmt;
 
 /// Shows a machine whose page allocator is in service: what only its processors know is asked of them.
 pub(crate) fn with_state<'s, 'a, H: Hooks, R>(
@@ -26,26 +31,86 @@ pub(crate) fn with_state<'s, 'a, H: Hooks, R>(
     then(&State::live(booted.boot, booted.running, &pages.allocator, live))
 }
 
-/// Boots the machine, puts its page allocator and its slabs in service, and hands both to `then`: the machine, and what its views show.
+/// Whether a view shows what serves only where it was asked for.
+pub(crate) const fn needs_service(view: View) -> bool {
+    matches!(view, View::Slabinfo | View::Vmallocinfo | View::VmallocMap)
+}
+
+/// A vmalloc area that is looked at by the machine's first CPU, whenever somebody looks.
+struct Looked<'r, 'b, 'p, 'v, 'x, 'm, 's, 'a, F: Format, H> {
+    boot: &'r Boot<'b>,
+    machine: &'r BootedVmalloc<'p, 'v, 'x, 'm, 's, 'a, F, H>,
+}
+
+impl<F: Format, H: Hooks> Looked<'_, '_, '_, '_, '_, '_, '_, '_, F, H> {
+    fn look(&self, see: &mut dyn FnMut(&dyn VmallocShown) -> fmt::Result) -> fmt::Result {
+        let Self { boot, machine } = self;
+        machine.on_cpu(0, &mut NotLive, |on| see(&Shown::new(boot, &machine.vmalloc, on)))
+    }
+}
+
+impl<F: Format, H: Hooks> VmallocShown for Looked<'_, '_, '_, '_, '_, '_, '_, '_, F, H> {
+    fn nr_pages(&self) -> u64 {
+        self.machine.vmalloc.nr_pages()
+    }
+
+    fn vmallocinfo(&self, w: &mut dyn fmt::Write) -> fmt::Result {
+        self.look(&mut |shown| shown.vmallocinfo(w))
+    }
+
+    fn map(&self, w: &mut dyn fmt::Write) -> fmt::Result {
+        self.look(&mut |shown| shown.map(w))
+    }
+}
+
+/// What comes when vmalloc serves.
+struct Then<'r, 'b, W> {
+    boot: &'r Boot<'b>,
+    show: W,
+}
+
+impl<'s, 'a, H: Hooks, R, W: FnOnce(&dyn VmallocShown) -> R> WithVmalloc<'s, 'a, H> for Then<'_, '_, W> {
+    type Out = R;
+
+    fn run<F: Format>(self, machine: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, H>) -> R {
+        (self.show)(&Looked { boot: self.boot, machine })
+    }
+}
+
+/// Boots the machine, puts its page allocator in service and what else the views ask for (slabs, vmalloc), and hands that to `then`: the machine, and what
+/// its views show.
 ///
 /// # Errors
-/// A [`Fault`] for a machine that does not boot, or whose objects the host cannot hold.
+/// A [`Fault`] for a machine that does not boot, whose objects the host cannot hold, or whose tables were only counted.
 pub fn serve<R>(
     machine: &OwnedMachine,
+    views: &Views,
     then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>, &State<'_, '_, '_, '_, '_>) -> R,
 ) -> Result<R, Fault> {
+    let asks = |view: View| views.iter().any(|other| other == view);
     super::boot_to(
         machine,
         |boot, running, record, ram| {
             with_service(boot, running, NoHooks, |pages, running| {
                 let booted = Booted { boot, running, record, ram };
+                let with_vmalloc = |state: &State<'_, '_, '_, '_, '_>| {
+                    if !asks(View::Vmallocinfo) && !asks(View::VmallocMap) {
+                        return Ok(then(&booted, state));
+                    }
+                    let show = |vmalloc: &dyn VmallocShown| then(&booted, &state.with_vmalloc(vmalloc));
+                    with_booted_vmalloc(boot, pages, &mut NotLive, Then { boot, show })
+                        .map_err(|e| Fault::caused(e, "vmalloc", "a machine whose page tables are built"))
+                };
+                if !asks(View::Slabinfo) {
+                    return with_state(&booted, pages, with_vmalloc);
+                }
                 with_booted_slabs(boot, pages, 0, &Silent, |served| {
                     let slabinfo = served.slabs.slabinfo();
-                    with_state(&booted, pages, |state| then(&booted, &state.with_slabs(&slabinfo)))
+                    with_state(&booted, pages, |state| with_vmalloc(&state.with_slabs(&slabinfo)))
                 })
                 .map_err(|e| {
                     Fault::caused(e, "slabs", "a machine with this host's words, and RAM that it can lend")
-                })
+                })?
             })
             .map_err(|e| Fault::caused(e, "the page allocator", ""))?
         },

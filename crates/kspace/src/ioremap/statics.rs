@@ -94,7 +94,8 @@ impl<'a, F: Format, M: TableMemory> Ioremap<'_, '_, 'a, F, M> {
         Ok(())
     }
 
-    /// The same for registers that the boot's tables map already: they get their areas, and are found from now on.
+    /// The same for registers that the boot's tables map already: they get their areas, unless the region has just these as early
+    /// areas, and are found from now on.
     ///
     /// # Errors
     /// [`IoremapError`] for the first that is refused. Those before it stay: taking an area back would unmap what the boot mapped.
@@ -130,7 +131,14 @@ impl<'a, F: Format, M: TableMemory> Ioremap<'_, '_, 'a, F, M> {
         if virt.is_empty() || last.is_none() {
             return Err(IoremapError::Size { phys, size: virt.len });
         }
-        self.vmalloc.add_vm_area(on, virt, phys, VmFlags::IOREMAP).map_err(IoremapError::Area)?;
+        let known = !map
+            && self.statics.lock().at(virt.start).is_none()
+            && self.vmalloc.find_vm_area(virt.start).is_some_and(|area| {
+                area.range() == virt && area.phys == phys && area.flags.contains(VmFlags::IOREMAP)
+            });
+        if !known {
+            self.vmalloc.add_vm_area(on, virt, phys, VmFlags::IOREMAP).map_err(IoremapError::Area)?;
+        }
         if !map {
             return Ok(());
         }

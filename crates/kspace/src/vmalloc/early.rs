@@ -18,6 +18,8 @@ pub struct EarlyArea {
     pub phys: PhysAddr,
     /// What it is.
     pub flags: VmFlags,
+    /// Linux's function that asks for it, as `vmallocinfo` names it; empty where Linux names none.
+    pub caller: &'static str,
 }
 
 /// Why an early area is refused.
@@ -68,6 +70,16 @@ impl EarlyAreas {
     /// None.
     pub const fn new() -> Self {
         Self { all: ArrayVec::new_const() }
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.all.clear();
+    }
+
+    /// The one that begins at an address.
+    pub fn at(&self, start: VirtAddr) -> Option<&EarlyArea> {
+        self.all.iter().find(|area| area.range.start == start)
     }
 
     /// All of them, lowest first.
@@ -124,7 +136,7 @@ impl EarlyAreas {
         if !region.contains_range(&range) {
             return Err(no_room);
         }
-        self.add(EarlyArea { range, phys: PhysAddr::ZERO, flags })?;
+        self.add(EarlyArea { range, phys: PhysAddr::ZERO, flags, caller: "" })?;
         Ok(range.start)
     }
 }

@@ -41,6 +41,7 @@ mod look;
 mod map;
 mod protect;
 mod ram;
+mod room;
 mod user;
 
 pub use alloc::VmRequest;
@@ -114,6 +115,8 @@ pub enum VmallocSetupError {
     Section,
     /// There is no row for a CPU.
     Cpus,
+    /// The memory is smaller than this ([`Vmalloc::bytes`]).
+    Memory(u64),
 }
 
 impl fmt::Display for VmallocSetupError {
@@ -124,6 +127,7 @@ impl fmt::Display for VmallocSetupError {
                 f.write_str("a section has as many nodes as slots, a power of two of at least 2")
             }
             Self::Cpus => f.write_str("at least one CPU has a row"),
+            Self::Memory(bytes) => write!(f, "areas and CPUs take {bytes} bytes of memory"),
         }
     }
 }

@@ -9,8 +9,9 @@ use crate::census::{Census, Leaves};
 use crate::error::BootError;
 use crate::pgtable::arm64::{self, PAGE_KERNEL, PAGE_KERNEL_EXEC, PAGE_KERNEL_ROX};
 use crate::pgtable::{Mapping, TableEvent};
-use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::cmdline::Rodata;
+use pagewright_kspace::vmalloc::{EarlyArea, VmFlags};
 use pagewright_pagetable::{Attr, MemoryType, TableLimits};
 
 /// `paging_init`: the kernel's page tables, one memblock page for each.
@@ -36,7 +37,7 @@ fn text_prot(b: &Boot<'_>) -> Attr {
 
 /// `map_kernel`: text, read-only data, init text, init data, data: each from its own call, with its own permissions. Read-only data
 /// may be written until the end of the boot, and has no contiguous groups, whose permissions could not change on a running
-/// CPU.
+/// CPU. Each is an early area, the last with a guard page behind it.
 fn map_kernel(b: &mut Boot<'_>) -> Result<(), BootError> {
     let image = b.machine.image;
     let offset = arm64::image_offset(b);
@@ -62,6 +63,9 @@ fn map_kernel(b: &mut Boot<'_>) -> Result<(), BootError> {
             limits,
         };
         b.map(&segment, &mut early_pgtable_alloc)?;
+        let guard = if end == image.end { b.page_bytes() } else { 0 };
+        let range = VirtRange::from_len(VirtAddr::new(segment.virt), segment.len.saturating_add(guard));
+        b.add_early_area(EarlyArea { range, phys: start, flags: VmFlags::MAP, caller: "paging_init" })?;
     }
     Ok(())
 }

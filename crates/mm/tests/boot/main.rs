@@ -24,4 +24,5 @@ mod reserved;
 mod slabs;
 mod stack;
 mod support;
+mod vmalloc;
 mod whole;

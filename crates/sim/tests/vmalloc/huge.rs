@@ -140,6 +140,7 @@ fn early_areas_are_taken_over() {
         range: VirtRange::from_len(va(start + at * PAGE), pages * PAGE),
         phys: PhysAddr::new(0x1000_0000),
         flags: VmFlags::IOREMAP,
+        caller: "",
     };
     let mut early = EarlyAreas::new();
     early.add(area(8, 2)).unwrap();

@@ -3,6 +3,7 @@
 mod facts;
 mod formats;
 mod huge;
+mod kv;
 mod linux;
 mod model;
 mod modules;

@@ -100,6 +100,7 @@ fn early_areas_that_lie_partly_in_the_region_are_refused() {
             range: VirtRange::from_len(va(at), pages * PAGE),
             phys: PhysAddr::ZERO,
             flags: VmFlags::MAP,
+            caller: "",
         };
         let mut early = EarlyAreas::new();
         early.add(area(start - PAGE, 2)).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use pagewright_addr::PhysAddr;
-use pagewright_kspace::vmalloc::{PhysMapping, VmFlags};
+use pagewright_kspace::vmalloc::{EarlyAreas, PhysMapping, VmFlags};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
 use pagewright_view::vmallocinfo::{self, Widths};
@@ -30,7 +30,7 @@ fn vmallocinfo_has_a_line_for_each_area() {
             m.vmalloc.vfree(on, freed).unwrap();
             m.vmalloc.vmap(on, &[page, page], VmFlags::empty(), attr).unwrap();
             let mut text = String::new();
-            vmallocinfo::write(&mut text, &m.vmalloc, on, true, widths).unwrap();
+            vmallocinfo::write(&mut text, &m.vmalloc, on, &EarlyAreas::new(), true, widths).unwrap();
             let at = |n: u32| format!("{}:{}", file!(), line + n);
             let expected = [
                 format!("0xffffc90000000000-0xffffc90000004000   16384 {} pages=3 vmalloc N0=3", at(0)),
@@ -51,7 +51,7 @@ fn vmallocinfo_has_a_line_for_each_area() {
             ];
             assert_eq!(text.lines().collect::<Vec<_>>(), expected);
             let mut text = String::new();
-            vmallocinfo::layout(&mut text, &m.vmalloc, widths).unwrap();
+            vmallocinfo::layout(&mut text, &m.vmalloc, &EarlyAreas::new(), widths).unwrap();
             let free: Vec<_> = text.lines().filter(|line| line.ends_with(" free")).collect();
             assert_eq!(
                 free,

@@ -98,5 +98,5 @@ pub(super) fn devicemaps_init(b: &mut Boot<'_>, t: &mut Tables, board: &Board) -
     if t.fixed.iter().any(|f| (f.0..f.0 + f.1).contains(&PCI_IO)) {
         return Ok(());
     }
-    t.reserve_area(b, PCI_IO, PMD)
+    t.reserve_area(b, PCI_IO, PMD, "pci_reserve_io")
 }

@@ -15,7 +15,8 @@ use crate::error::BootError;
 use crate::pgtable::TableError;
 use crate::pgtable::arm::{FIXADDR_START, MapType, PMD, Piece, clear_mapping, head, section_bytes};
 use arrayvec::ArrayVec;
-use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_kspace::vmalloc::{EarlyArea, VmFlags};
 use pagewright_pagetable::{Level, MapError};
 
 const MIB: u64 = 1 << 20;
@@ -181,24 +182,43 @@ impl Tables {
             self.map(b, m)?;
             let page = b.page_bytes();
             let start = m.virt & !(page - 1);
-            self.add_fixed(start, (m.virt - start + m.len).next_multiple_of(page));
+            let len = (m.virt - start + m.len).next_multiple_of(page);
+            self.add_fixed(b, (start, len), m.phys & !(page - 1), "iotable_init")?;
         }
         Ok(())
     }
 
-    fn add_fixed(&mut self, start: u64, len: u64) {
+    /// `add_static_vm_early`: an early area, of which nothing is mapped if `phys` is 0.
+    fn add_fixed(
+        &mut self,
+        b: &mut Boot<'_>,
+        (start, len): (u64, u64),
+        phys: u64,
+        caller: &'static str,
+    ) -> Result<(), BootError> {
         let at = self.fixed.partition_point(|f| f.0 <= start);
         // One too many only loses the look at its gaps.
         let _ = self.fixed.try_insert(at, (start, len));
+        b.add_early_area(EarlyArea {
+            range: VirtRange::from_len(VirtAddr::new(start), len),
+            phys: PhysAddr::new(phys),
+            flags: VmFlags::IOREMAP,
+            caller,
+        })
     }
 
     /// `vm_reserve_area_early`.
-    fn reserve_area(&mut self, b: &mut Boot<'_>, start: u64, len: u64) -> Result<(), BootError> {
+    fn reserve_area(
+        &mut self,
+        b: &mut Boot<'_>,
+        start: u64,
+        len: u64,
+        caller: &'static str,
+    ) -> Result<(), BootError> {
         let (bytes, align) = static_vm(b);
         b.mb.set_caller("vm_reserve_area_early");
         b.alloc(bytes, align)?;
-        self.add_fixed(start, len);
-        Ok(())
+        self.add_fixed(b, (start, len), 0, caller)
     }
 
     /// `fill_pmd_gaps`: a section that stands alone in its pair keeps the other half from later mappings.
@@ -214,7 +234,7 @@ impl Tables {
             let end = start + len;
             for (edge, gap) in [(start, start.saturating_sub(MIB)), (end, end)] {
                 if edge % PMD == MIB && !test(&self.used, gap / MIB) {
-                    self.reserve_area(b, gap, MIB)?;
+                    self.reserve_area(b, gap, MIB, "pmd_empty_section_gap")?;
                 }
             }
             next = end.next_multiple_of(PMD);

@@ -120,7 +120,7 @@ fn early_areas_that_the_region_adopted_stay() {
     ) {
         let range = VirtRange { start: place(m, 32 << 20), len: 2 * PAGE };
         let mut early = EarlyAreas::new();
-        early.add(EarlyArea { range, phys: phys(DEVICE), flags: VmFlags::IOREMAP }).unwrap();
+        early.add(EarlyArea { range, phys: phys(DEVICE), flags: VmFlags::IOREMAP, caller: "" }).unwrap();
         m.on_cpu(0, |on| {
             m.vmalloc.adopt(on, &early).unwrap();
             for at in [range.start, range.last()] {

@@ -1,14 +1,20 @@
 //! vmalloc on a hosted machine: pages of a page allocator, tables in simulated RAM, and CPUs that reach both through software MMUs.
 
+mod booted;
+mod kv;
+
+pub use booted::{BootedVmalloc, BootedVmallocError, WithVmalloc, with_booted_vmalloc};
+pub use kv::CpuMemory;
+
 use crate::mmu::{Mmu, Strictness, kernel_registers};
 use crate::pages::{Pages, PlainMachine, with_plain_machine};
 use crate::{EntryWidth, PhysMemory};
 use pagewright_addr::{PhysAddr, PhysRange, VirtRange};
-use pagewright_kspace::vmalloc::{OnPages, VmCpu, VmSection, VmSlot, Vmalloc, VmallocConfig};
+use pagewright_kspace::vmalloc::{OnPages, Vmalloc, VmallocConfig};
 use pagewright_page::Frames;
 use pagewright_pagetable::format::FormatKind;
 use pagewright_pagetable::{Attr, AttrFlags, Format, Leaf, Level, Tables, TlbFlush, Word};
-use pagewright_platform::NoInterrupts;
+use pagewright_platform::{Carve, NoInterrupts};
 use pagewright_zone::alloc::Hooks;
 
 /// Where the root table is, below the RAM of every plain machine.
@@ -146,33 +152,29 @@ fn with_regions<F: Format, R>(
     let root = PhysRange::from_len(PhysAddr::new(ROOT), 1 << 20);
     let memory = PhysMemory::new(ranges.chain([root]), width);
     let tables = Tables::new(format, &memory, PhysAddr::new(ROOT));
-    let cpus: Vec<VmCpu<'_, F::Word>> = machine.plain.cpus.iter().map(|_| VmCpu::new()).collect();
-    let mut nodes = vec![Default::default(); machine.areas];
-    let slots: Vec<VmSlot> = (0..machine.areas).map(|_| VmSlot::new()).collect();
-    let module_cpus: Vec<VmCpu<'_, F::Word>> = cpus.iter().map(|_| VmCpu::new()).collect();
-    let mut module_nodes = vec![Default::default(); machine.areas];
-    let module_slots: Vec<VmSlot> = (0..machine.areas).map(|_| VmSlot::new()).collect();
+    let cpus = machine.plain.cpus.len();
+    let bytes = Vmalloc::<'_, '_, F, &PhysMemory>::bytes(machine.areas, cpus);
+    let words = || vec![0_u64; bytes.div_ceil(8) as usize];
+    let (mut room, mut module_room) = (words(), words());
     let registers = kernel_registers(machine.kind, ROOT);
-    let mmu = Mmu::new(&memory, cpus.len(), registers, machine.strictness).expect("an empty root");
+    let mmu = Mmu::new(&memory, cpus, registers, machine.strictness).expect("an empty root");
     let hooks = ZeroingHooks { memory: &memory, ram: ram.clone() };
     let frames = ram.iter().map(|&(_, len)| len).sum();
-    let mut config = VmallocConfig::new(kernel_data(&format), cpus.len() as u32, frames);
+    let mut config = VmallocConfig::new(kernel_data(&format), cpus as u32, frames);
     (machine.config)(&mut config);
-    let section = VmSection { nodes: &mut nodes, slots: &slots };
     let cursor = tables.lock(machine.range).expect("nobody else has it");
-    let of_modules = modules.map(|range| {
-        let section = VmSection { nodes: &mut module_nodes, slots: &module_slots };
-        (range, tables.lock(range).expect("another region"), section)
-    });
-    let parts = (cursor, section, of_modules);
+    let of_modules = modules.map(|range| (range, tables.lock(range).expect("another region")));
+    let (mut room, mut module_room) = (Carve::of(&mut room), Carve::of(&mut module_room));
+    let parts = (cursor, of_modules);
     with_plain_machine(&machine.plain, hooks, |pages| {
-        let (cursor, section, of_modules) = parts;
-        let of_modules = of_modules.map(|(range, cursor, section)| {
+        let (cursor, of_modules) = parts;
+        let map = *pages.base.map();
+        let of_modules = of_modules.map(|(range, cursor)| {
             let config = VmallocConfig { name: "modules", pools: false, ..config };
-            Vmalloc::new(config, range, cursor, *pages.base.map(), section, &module_cpus)
+            Vmalloc::carve(config, range, cursor, map, &mut module_room, (machine.areas, cpus))
                 .expect("a region that makes sense")
         });
-        let vmalloc = Vmalloc::new(config, machine.range, cursor, *pages.base.map(), section, &cpus)
+        let vmalloc = Vmalloc::carve(config, machine.range, cursor, map, &mut room, (machine.areas, cpus))
             .expect("a region that makes sense");
         then(&HostedVmalloc { vmalloc, modules: of_modules, pages, mmu: &mmu, memory: &memory })
     })

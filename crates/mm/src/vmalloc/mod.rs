@@ -1,0 +1,105 @@
+//! vmalloc and ioremap of the machine that boots: what is in use before them, and how they come into service (the family itself is
+//! re-exported here).
+//!
+//! [`Boot::vmalloc_init`] puts the kernel's vmalloc area in service over the page tables that the boot built, in memory that the caller
+//! brings ([`Vmalloc::bytes`](pagewright_kspace::vmalloc::Vmalloc::bytes) says how much): where the layout has it, with this
+//! kernel's attributes, and with the early areas taken over, so that nobody is given the image's addresses or a board's registers.
+//! [`Boot::ioremap_init`] follows with the mappings of devices; it finds a board's static maps again. [`VmallocFor`] is what kvmalloc
+//! ([`Kv`](pagewright_slab::kv::Kv)) falls back on.
+
+mod kv;
+mod service;
+
+pub use kv::{VirtMemory, VmallocFor};
+pub use pagewright_kspace::ioremap;
+pub use pagewright_kspace::vmalloc::*;
+pub use service::{IoremapInitError, VmallocInitError, VmallocSetup};
+
+use crate::boot::Boot;
+use crate::built;
+use crate::error::BootError;
+use crate::pgtable::{arm, arm64, x86};
+use pagewright_addr::PhysAddr;
+use pagewright_firmware::Arch;
+use pagewright_firmware::cmdline::names_equal;
+use pagewright_kspace::ioremap::{IoKind, MapDesc};
+use pagewright_kspace::layout::Ram;
+use pagewright_kspace::{Facts, Kind, Layout, LayoutError, Version};
+use pagewright_pagetable::Attr;
+use pagewright_zone::Gfp;
+
+impl Boot<'_> {
+    /// The virtual layout of this kernel as it would be in that version of Linux. It is a value of several KiB.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn virtual_layout(&self, version: Version) -> Result<Layout, LayoutError> {
+        let x86 = self.machine.config.is_x86();
+        let ram = Ram {
+            map_start: self.linear_start(),
+            start: if x86 { PhysAddr::ZERO } else { self.mb.start_of_dram() },
+            high_memory: self.high_memory,
+        };
+        Layout::of(&Facts::of(self.machine, &self.params).at_version(version).with_ram(ram))
+    }
+
+    /// How kernel data is mapped (`PAGE_KERNEL`); `None` where tables are only counted.
+    pub fn page_kernel(&self) -> Option<Attr> {
+        let format = self.pgtable?.format;
+        Some(match self.machine.arch {
+            Arch::X86_64 | Arch::I386 if built::X86 => x86::page_kernel(self),
+            Arch::Arm64 if built::ARM64 => arm64::prot(self, arm64::PAGE_KERNEL),
+            Arch::Arm if built::ARM => arm::MapType::MemoryRw.attr(&format, self.machine.config.smp),
+            _ => return None,
+        })
+    }
+
+    /// How this machine's vmalloc area works; `None` where tables are only counted.
+    pub fn vmalloc_config(&self) -> Option<VmallocConfig> {
+        let config = &self.machine.config;
+        let bytes: u64 = self.mb.mem_ranges().map(|range| range.len()).sum();
+        let pages = bytes >> config.page_shift.get();
+        let nodes = self.nodes_online.len().max(1) as u32;
+        let can = matches!(self.machine.arch, Arch::X86_64 | Arch::Arm64);
+        let forbidden = self.cmdline.params().any(|param| names_equal(param.name, "nohugevmalloc"));
+        let usual = VmallocConfig::new(self.page_kernel()?, self.online_cpus().count() as u32, pages);
+        Some(VmallocConfig {
+            nodes,
+            huge: can && !forbidden,
+            shmlba: if self.machine.cpus.vipt_aliasing { 4 * self.page_bytes() } else { 1 },
+            // On 32-bit kernels DMA32 means the normal zone.
+            below_4g: match config.is_64bit() && !config.zone_dma32 && config.zone_dma {
+                true => Gfp::DMA,
+                false => Gfp::DMA32,
+            },
+            ..usual
+        })
+    }
+
+    /// Adds an early area (`vm_area_add_early`).
+    pub(crate) fn add_early_area(&mut self, area: EarlyArea) -> Result<(), BootError> {
+        if area.range.is_empty() {
+            return Ok(());
+        }
+        self.early_areas.add(area).map_err(|e| match e {
+            EarlyError::Full(most) => BootError::TooMany { what: "early areas", limit: most as u64 },
+            EarlyError::Overlap(other) => BootError::Machine {
+                what: "early area's address, which another has",
+                value: other.range.start.get(),
+            },
+            EarlyError::Illegal { size, .. } | EarlyError::NoRoom { size, .. } => {
+                BootError::Machine { what: "early area's size", value: size }
+            }
+        })
+    }
+
+    /// What a board's description has mapped from the start, in vmalloc space.
+    pub fn static_maps(&self) -> impl Iterator<Item = MapDesc> {
+        let room = self.virtual_layout(self.version).ok().and_then(|layout| layout.get(Kind::Vmalloc));
+        // Areas that only keep others away lead nowhere.
+        let mapped = |area: &&EarlyArea| area.flags.contains(VmFlags::IOREMAP) && area.phys != PhysAddr::ZERO;
+        let inside = move |area: &&EarlyArea| room.is_some_and(|room| room.contains_range(&area.range));
+        let desc = |area: &EarlyArea| MapDesc { virt: area.range, phys: area.phys, kind: IoKind::Device };
+        self.early_areas.iter().filter(mapped).filter(inside).map(desc)
+    }
+}

@@ -1,0 +1,242 @@
+//! vmalloc of booted machines: over the boot's own tables, beside what the boot mapped, gone to the page.
+
+use crate::support::Spec;
+use crate::support::spec::{RAM, arm64, pc, pc_of};
+use crate::support::tree::{cpus, memory, root};
+use crate::support::{GIB, MIB};
+use pagewright::platform::Carve;
+use pagewright::vmalloc::ioremap::{RamMap, RamShare};
+use pagewright::vmalloc::{OnPages, VmRequest, Vmalloc, VmallocError, VmallocInitError, VmallocSetup};
+use pagewright::zone::alloc::NoHooks;
+use pagewright::zone::figures::ZoneSource;
+use pagewright::{Boot, Quiet, Tables as BootTables, Workspace, workspace_words};
+use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_firmware::config::{Flavour, KernelConfig};
+use pagewright_pagetable::format::FormatKind;
+use pagewright_pagetable::format::x86::X86Level4;
+use pagewright_pagetable::{Format, NotLive, TableMemory, Tables};
+use pagewright_sim::mmu::{Mmu, Strictness, kernel_registers};
+use pagewright_sim::pages::{Pages, with_service};
+use pagewright_sim::vmalloc::{BootedVmalloc, BootedVmallocError, WithVmalloc, with_booted_vmalloc};
+use pagewright_sim::{EntryWidth, PhysMemory, with_page_allocator};
+
+const PAGE: u64 = 4096;
+/// A device's registers, in nobody's RAM.
+const DEVICE: u64 = 0x2000_0000;
+
+/// Boots with memory for tables, and puts the page allocator in service.
+fn serving(
+    spec: &Spec,
+    tables: bool,
+    look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoHooks>, &PhysMemory),
+) {
+    let wide = spec.config.is_64bit() || spec.config.lpae;
+    let width = if wide { EntryWidth::Bits64 } else { EntryWidth::Bits32 };
+    let ram = PhysMemory::new([PhysRange::from_len(PhysAddr::ZERO, 3 * GIB)], width);
+    let done = spec.lend(|machine| {
+        let (mut room, mut fixed) = (vec![0; workspace_words(&machine.config)], Box::new(BootTables::new()));
+        let workspace = Workspace::new(&machine.config, &mut room, &mut fixed).unwrap();
+        let mut boot = Boot::new(machine, workspace, &Quiet).unwrap();
+        if tables {
+            boot.set_table_memory(&ram);
+        }
+        boot.run().unwrap();
+        with_page_allocator(&mut boot, |boot, running| {
+            running.start_cpus(boot);
+            with_service(boot, running, NoHooks, |pages, _| look(boot, pages, &ram)).unwrap();
+        })
+        .unwrap();
+    });
+    done.expect("the firmware's tables can be read");
+}
+
+fn free_pages(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> u64 {
+    for cpu in 0..pages.cpus() {
+        pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
+    }
+    let zones: &dyn ZoneSource = &pages.allocator;
+    zones.zones().map(|zone| zone.free).sum()
+}
+
+/// An i.MX6, whose board maps registers from the start.
+fn imx6() -> Spec {
+    let root = root().text("compatible", "fsl,imx6q").with(cpus(1)).with(memory(RAM, 256 * MIB));
+    Spec::tree(KernelConfig::debian(Flavour::Armmp), root, RAM + 3 * MIB)
+}
+
+/// Each kind of kernel, and the format of its tables.
+fn machines() -> [(Spec, FormatKind); 4] {
+    [
+        (pc(128), FormatKind::X86Level4),
+        (arm64(256), FormatKind::Arm64Page4kVa48),
+        (imx6(), FormatKind::ArmShort),
+        (pc_of(Flavour::I686, 128), FormatKind::I386),
+    ]
+}
+
+/// What lies below 512 MiB and above 2 GiB is no RAM.
+struct Ram;
+
+impl RamMap for Ram {
+    fn ram(&self, range: PhysRange) -> RamShare {
+        if (RAM..2 * GIB).contains(&range.start.get()) { RamShare::Whole } else { RamShare::None }
+    }
+}
+
+/// Areas come and go, are reached by the processors of the machine, and leave what the boot mapped alone.
+struct Use<'r, 'b> {
+    boot: &'r Boot<'b>,
+    kind: FormatKind,
+    ram: &'r PhysMemory,
+}
+
+impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Use<'_, '_> {
+    type Out = ();
+
+    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoHooks>) {
+        let Self { boot, kind, ram } = self;
+        let registers = kernel_registers(kind, boot.pgtable.unwrap().root.get());
+        let mmu = Mmu::new(ram, 1, registers, Strictness::STRICT).unwrap();
+        let before = free_pages(m.pages);
+        m.on_cpu(0, &mut mmu.all_cpus(), |on| {
+            let at = m.vmalloc.vmalloc(on, 5 * PAGE).unwrap();
+            assert!(boot.early_areas.iter().all(|early| !early.range.contains(at)), "{at:#x}");
+            assert_eq!(m.vmalloc.nr_pages(), 5);
+            let last = at.checked_add(5 * PAGE - 4).unwrap();
+            mmu.store(0, last, false, &[1, 2, 3, 4]).unwrap();
+            let mut read = [0; 4];
+            ram.read(m.vmalloc.translate(last).unwrap(), &mut read).unwrap();
+            assert_eq!(read, [1, 2, 3, 4]);
+            assert!(mmu.load(0, at.checked_add(5 * PAGE).unwrap(), false, &mut read).is_err(), "the guard");
+            m.vmalloc.vfree(on, at).unwrap();
+            m.vmalloc.give_all_back(on);
+            assert!(mmu.load(0, last, false, &mut read).is_err());
+            for early in
+                boot.early_areas.iter().filter(|early| m.vmalloc.range().contains_range(&early.range))
+            {
+                let area = m.vmalloc.find_vm_area(early.range.start).expect("taken over");
+                assert_eq!((area.range(), area.phys), (early.range, early.phys));
+                let inside = VmRequest { within: Some(early.range), ..VmRequest::new(PAGE) };
+                let refused = m.vmalloc.vmalloc_request(on, &inside);
+                assert!(matches!(refused, Err(VmallocError::Space { .. })), "{refused:?}");
+            }
+            let mut places = [None; 4];
+            let io = boot.ioremap_init(on, &m.vmalloc, &Ram, &mut places).unwrap();
+            let own = io.ioremap(on, PhysAddr::new(DEVICE + 0x40), 64).unwrap();
+            assert_eq!(m.vmalloc.translate(own).unwrap(), PhysAddr::new(DEVICE + 0x40));
+            let statics: Vec<_> = boot.static_maps().collect();
+            assert_eq!(statics.is_empty(), kind != FormatKind::ArmShort);
+            for map in statics {
+                let used = io.ioremap(on, map.phys.checked_add(0x10).unwrap(), 4).unwrap();
+                assert_eq!(used, map.virt.start.checked_add(0x10).unwrap(), "as the boot mapped it");
+                assert_eq!(m.vmalloc.translate(used).unwrap().get(), map.phys.get() + 0x10);
+                io.iounmap(on, used).unwrap();
+                assert!(m.vmalloc.translate(used).is_ok(), "and for good");
+            }
+            io.iounmap(on, own).unwrap();
+            m.vmalloc.give_all_back(on);
+            m.vmalloc.release_tables(on);
+            m.vmalloc.validate().unwrap();
+        });
+        assert_eq!(free_pages(m.pages), before);
+        boot.pgtable.unwrap().with(|tree| tree.validate(u64::MAX).map(drop)).unwrap();
+    }
+}
+
+#[test]
+fn vmalloc_serves_over_the_boots_tables_and_every_page_comes_back() {
+    for (spec, kind) in machines() {
+        serving(&spec, true, |boot, pages, ram| {
+            with_booted_vmalloc(boot, pages, &mut NotLive, Use { boot, kind, ram }).unwrap();
+        });
+    }
+}
+
+#[test]
+fn what_is_mapped_from_the_start_is_an_early_area() {
+    let early = |spec: &Spec| {
+        let mut seen = Vec::new();
+        serving(spec, true, |boot, _, _| {
+            seen =
+                boot.early_areas.iter().map(|area| (area.range.len, area.phys.get(), area.caller)).collect();
+        });
+        seen
+    };
+    // Text, constants, init text, init data, and data with a guard page.
+    let image = arm64(256).image;
+    let parts = [image.text_start, image.text_end, image.init_begin, image.inittext_end, image.data_start];
+    let ends = parts[1..].iter().chain([&image.end]).zip([0, 0, 0, 0, PAGE]);
+    let lens = ends.zip(parts).map(|((end, guard), start)| end.get() - start.get() + guard);
+    let expected: Vec<_> = lens.zip(parts).map(|(len, at)| (len, at.get(), "paging_init")).collect();
+    assert_eq!(early(&arm64(256)), expected);
+    assert_eq!(
+        early(&imx6()),
+        [
+            (16 * MIB, RAM + 240 * MIB, "iotable_init"),
+            (PAGE, 0xa0_0000, "iotable_init"),
+            (2 * MIB, 0, "pci_reserve_io")
+        ],
+        "a contiguous area that is mapped anew, the snoop control unit, and the window of PCI's ports"
+    );
+    assert_eq!(early(&pc(128)), []);
+}
+
+#[test]
+fn a_machine_whose_tables_were_only_counted_has_no_vmalloc() {
+    struct Nothing;
+    impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Nothing {
+        type Out = ();
+        fn run<F: Format>(self, _: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoHooks>) {}
+    }
+    serving(&pc(64), false, |boot, pages, _| {
+        let refused = with_booted_vmalloc(boot, pages, &mut NotLive, Nothing);
+        assert_eq!(refused, Err(BootedVmallocError::NoTables));
+        assert_eq!((boot.page_kernel(), boot.vmalloc_config().is_none()), (None, true));
+    });
+}
+
+#[test]
+fn too_little_memory_and_addresses_that_somebody_holds_are_errors() {
+    serving(&pc(64), true, |boot, pages, ram| {
+        let before = free_pages(pages);
+        let root = boot.pgtable.unwrap().root;
+        let tree = Tables::new(X86Level4::default(), ram as &dyn TableMemory, root);
+        let setup = VmallocSetup { tables: &tree, map: *pages.base.map(), areas: 64, cpus: pages.cpus() };
+        let bytes = Vmalloc::<'_, '_, X86Level4, &dyn TableMemory>::bytes(64, pages.cpus());
+        let start = |bytes: u64| {
+            let mut room = vec![0_u64; bytes.div_ceil(8) as usize];
+            pages.on_cpu(0, |context| {
+                let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb: &mut NotLive };
+                boot.vmalloc_init(on, &setup, &mut Carve::of(&mut room)).map(|vmalloc| vmalloc.range())
+            })
+        };
+        let range = start(bytes).unwrap();
+        for part in (0..bytes - 64).step_by(97) {
+            assert!(matches!(start(part), Err(VmallocInitError::Setup(_))), "{part}");
+        }
+        let held = tree.lock(range).unwrap();
+        assert!(matches!(start(bytes), Err(VmallocInitError::Tables(_))));
+        drop(held);
+        assert_eq!(start(bytes), Ok(range));
+        assert_eq!(free_pages(pages), before);
+    });
+}
+
+#[test]
+fn the_command_line_and_the_machine_say_how_the_area_works() {
+    let config = |spec: Spec| {
+        let mut found = None;
+        serving(&spec, true, |boot, _, _| found = boot.vmalloc_config());
+        found.unwrap()
+    };
+    assert!(config(pc(64)).huge && !config(pc(64).cmdline("nohugevmalloc")).huge);
+    assert!(!config(imx6()).huge, "arm maps no blocks there");
+    let mut aliasing = imx6();
+    aliasing.cpus.vipt_aliasing = true;
+    assert_eq!((config(imx6()).shmlba, config(aliasing).shmlba), (1, 4 * PAGE));
+    let no_dma32 = pc(64).config(|c| c.zone_dma32 = false);
+    assert_eq!(
+        (config(pc(64)).below_4g, config(no_dma32).below_4g),
+        (pagewright::zone::Gfp::DMA32, pagewright::zone::Gfp::DMA)
+    );
+}

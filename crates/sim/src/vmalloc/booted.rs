@@ -1,0 +1,115 @@
+//! vmalloc of a booted hosted machine: over the boot's own tables, in the kernel's own area.
+
+use crate::pages::Pages;
+use core::fmt;
+use pagewright::Boot;
+use pagewright::pgtable::KernelTables;
+use pagewright::vmalloc::{OnPages, Vmalloc, VmallocInitError, VmallocSetup};
+use pagewright_pagetable::format::WithFormat;
+use pagewright_pagetable::{Format, TableMemory, Tables, TlbFlush};
+use pagewright_platform::{Carve, NoInterrupts};
+use pagewright_zone::alloc::Hooks;
+
+/// Areas that there is memory for.
+const AREAS: usize = 1 << 12;
+
+/// A booted machine with vmalloc in service.
+pub struct BootedVmalloc<'p, 'v, 'x, 'm, 's, 'a, F: Format, H> {
+    /// The kernel's vmalloc area.
+    pub vmalloc: Vmalloc<'v, 'a, F, &'v dyn TableMemory>,
+    /// The page allocator below.
+    pub pages: &'p Pages<'x, 'm, 's, 'a, H>,
+}
+
+impl<F: Format, H> fmt::Debug for BootedVmalloc<'_, '_, '_, '_, '_, '_, F, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BootedVmalloc").field("vmalloc", &self.vmalloc).finish_non_exhaustive()
+    }
+}
+
+impl<'x, 'm, 's, 'a, F: Format, H: Hooks> BootedVmalloc<'_, '_, 'x, 'm, 's, 'a, F, H> {
+    /// Runs `f` as CPU number `cpu`, which nobody else may be at the time.
+    ///
+    /// # Panics
+    /// If there is no such CPU, or somebody is it already.
+    pub fn on_cpu<R>(
+        &self,
+        cpu: usize,
+        tlb: &mut dyn TlbFlush,
+        f: impl FnOnce(&mut OnPages<'_, 'x, 'm, 's, 'a, NoInterrupts, H>) -> R,
+    ) -> R {
+        self.pages
+            .on_cpu(cpu, |context| f(&mut OnPages { allocator: &self.pages.allocator, context, cpu, tlb }))
+    }
+}
+
+/// What is done with such a machine, in whichever format its tables are.
+pub trait WithVmalloc<'s, 'a, H> {
+    /// What comes of it.
+    type Out;
+
+    /// Does it.
+    fn run<F: Format>(self, machine: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, H>) -> Self::Out;
+}
+
+/// Why a booted machine has no vmalloc.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BootedVmallocError {
+    /// The boot has only counted page tables.
+    NoTables,
+    /// The area does not come into service.
+    Init(VmallocInitError),
+}
+
+impl fmt::Display for BootedVmallocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTables => VmallocInitError::NoTables.fmt(f),
+            Self::Init(e) => e.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for BootedVmallocError {}
+
+struct Start<'r, 'b, 't, 'x, 'm, 's, 'a, H, W> {
+    boot: &'r Boot<'b>,
+    tables: KernelTables<'t>,
+    pages: &'r Pages<'x, 'm, 's, 'a, H>,
+    tlb: &'r mut dyn TlbFlush,
+    work: W,
+}
+
+impl<'s, 'a, H: Hooks, W: WithVmalloc<'s, 'a, H>> WithFormat for Start<'_, '_, '_, '_, '_, 's, 'a, H, W> {
+    type Out = Result<W::Out, BootedVmallocError>;
+
+    fn run<F: Format>(self, format: F) -> Self::Out {
+        let Self { boot, tables, pages, tlb, work } = self;
+        let cpus = pages.cpus();
+        let bytes = Vmalloc::<'_, '_, F, &dyn TableMemory>::bytes(AREAS, cpus);
+        let mut room = vec![0_u64; bytes.div_ceil(8) as usize];
+        let tree = Tables::new(format, tables.memory, tables.root);
+        let setup = VmallocSetup { tables: &tree, map: *pages.base.map(), areas: AREAS, cpus };
+        let vmalloc = pages.on_cpu(0, |context| {
+            let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb };
+            boot.vmalloc_init(on, &setup, &mut Carve::of(&mut room))
+        });
+        let vmalloc = vmalloc.map_err(BootedVmallocError::Init)?;
+        Ok(work.run(&BootedVmalloc { vmalloc, pages }))
+    }
+}
+
+/// Puts the vmalloc area of a booted machine in service above its page allocator, for the same CPUs, and hands both to `work`. `tlb` reaches whoever
+/// runs on the machine's tables; nobody does, where [`NotLive`](pagewright_pagetable::NotLive) is given.
+///
+/// # Errors
+/// [`BootedVmallocError`].
+pub fn with_booted_vmalloc<'s, 'a, H: Hooks, W: WithVmalloc<'s, 'a, H>>(
+    boot: &Boot<'_>,
+    pages: &Pages<'_, '_, 's, 'a, H>,
+    tlb: &mut dyn TlbFlush,
+    work: W,
+) -> Result<W::Out, BootedVmallocError> {
+    let tables = boot.pgtable.ok_or(BootedVmallocError::NoTables)?;
+    tables.format.with(Start { boot, tables, pages, tlb, work })
+}
