@@ -3,11 +3,11 @@
 use crate::console::Console;
 use crate::direct_map::DirectMap;
 use crate::percpu::CpuLocal;
-use crate::selftest::{Note, Subject, vmalloc};
+use crate::selftest::{Note, Subject, note, vmalloc};
 use crate::team::Team;
 use crate::work::Work;
 use pagewright::pgtable::KernelTables;
-use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 
 /// What is done at an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +48,9 @@ pub trait Metal: Sync {
     /// Forgets all translations of the tables that were changed, on all processors.
     fn flush_tlb(&self);
 
+    /// Makes entries that were added to the kernel's tables visible to all processors' table walkers, where they do not see to that.
+    fn publish(&self) {}
+
     /// Accesses that must work or must fault in an image whose text is read-only and whose data is not executed.
     fn wx_probes(&self, ram: &DirectMap) -> &[WxProbe];
 
@@ -85,6 +88,22 @@ pub trait Metal: Sync {
     fn try_vmalloc(&self, subject: &Subject<'_>) -> Result<Note, Note> {
         vmalloc::over_any(subject)
     }
+
+    /// Whether the image has a module to load.
+    fn has_module(&self) -> bool {
+        false
+    }
+
+    /// Loads it, runs it, and takes it away. As for vmalloc: who has none is spared the loader's code.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn try_module(&self, _: &Subject<'_>) -> Result<Note, Note> {
+        Err(note(format_args!("the image has no module")))
+    }
+
+    /// Makes what was written there visible to all processors' fetching of instructions, where caches do not see to that.
+    fn sync_code(&self, _: VirtRange) {}
 
     /// Whether each processor's timer interrupts it (and counts that in its own data).
     fn has_timer(&self) -> bool;

@@ -9,7 +9,7 @@ use crate::metal::Metal;
 use crate::objects::Objects;
 use crate::options::{Options, Trigger};
 use crate::selftest::{self, Subject};
-use crate::stack::{scratch_range, vmalloc_range};
+use crate::stack::{modules_range, scratch_range, vmalloc_range};
 use core::fmt::Write;
 use pagewright::{Boot, Running};
 use pagewright_addr::VirtAddr;
@@ -94,6 +94,7 @@ pub fn run(
             units,
             scratch: scratch_range(boot),
             vmalloc: vmalloc_range(boot),
+            modules: modules_range(boot),
         },
         options,
     );

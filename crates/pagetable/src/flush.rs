@@ -31,6 +31,10 @@ pub struct FlushScope {
 pub trait TlbFlush {
     /// Forgets everything in `scope`; forgetting more is allowed.
     fn flush(&mut self, scope: &FlushScope);
+
+    /// Makes entries that were added where there were none visible to the table walkers of all CPUs. Nothing is to be forgotten for that; processors that read tables
+    /// in the order in which they were written need nothing at all (x86), others a barrier (Arm: `dsb ishst`, `isb`).
+    fn publish(&mut self) {}
 }
 
 /// A change that has not been flushed yet, and the tables that it emptied.

@@ -31,7 +31,9 @@ pub fn range(w: &mut dyn Write, range: VirtRange, widths: Widths) -> fmt::Result
 /// The writer's.
 pub fn area(w: &mut dyn Write, area: &VmArea, widths: Widths) -> fmt::Result {
     range(w, VirtRange { start: area.addr, len: area.size }, widths)?;
-    if let Some(caller) = area.caller {
+    if area.flags.contains(VmFlags::PERCPU) {
+        w.write_str(" pcpu_get_vm_areas")?;
+    } else if let Some(caller) = area.caller {
         write!(w, " {}:{}", caller.file(), caller.line())?;
     }
     kind(w, area.pages, area.phys, area.flags, widths)

@@ -7,6 +7,7 @@
 pub mod buddy;
 pub mod census;
 mod exhaust;
+pub mod module;
 mod objects;
 mod percpu;
 mod smp;
@@ -55,6 +56,8 @@ pub struct Subject<'k> {
     pub scratch: Option<VirtRange>,
     /// More of them, for areas that come and go.
     pub vmalloc: Option<VirtRange>,
+    /// Addresses where modules lie, in reach of the image's text.
+    pub modules: Option<VirtRange>,
 }
 
 impl fmt::Debug for Subject<'_> {
@@ -67,7 +70,7 @@ impl fmt::Debug for Subject<'_> {
 type Test = fn(&Subject<'_>) -> Result<Note, Note>;
 
 /// All tests by name.
-const TESTS: [(&str, Test); 13] = [
+const TESTS: [(&str, Test); 14] = [
     ("buddy", buddy::run),
     ("exhaust", exhaust::run),
     ("space", space::run),
@@ -81,7 +84,11 @@ const TESTS: [(&str, Test); 13] = [
     ("smp", smp::stress),
     ("shootdown", smp::shootdown),
     ("vmalloc", vmalloc::run),
+    (MODULE, module::run),
 ];
+
+/// The test that only images with a module have.
+const MODULE: &str = "module";
 
 /// The first test that is asked for and that there is not. `none` stands for no test.
 pub fn unknown<'a>(options: &Options<'a>) -> Option<&'a str> {
@@ -92,7 +99,8 @@ pub fn unknown<'a>(options: &Options<'a>) -> Option<&'a str> {
 pub fn run(subject: &Subject<'_>, options: &Options<'_>) -> (u32, u32) {
     let (mut passed, mut failed) = (0, 0);
     let console = subject.metal.console();
-    for (name, test) in TESTS.iter().filter(|(name, _)| options.runs(name)) {
+    let has = |name: &str| name != MODULE || subject.metal.has_module();
+    for (name, test) in TESTS.iter().filter(|(name, _)| options.runs(name) && has(name)) {
         match test(subject) {
             Ok(saw) => {
                 passed += 1;

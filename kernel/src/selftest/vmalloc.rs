@@ -7,7 +7,7 @@ use crate::service::MAX_CPUS;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pagewright_addr::{Order, VirtAddr};
-use pagewright_kspace::vmalloc::{OnPages, VmContext, VmCpu, VmSection, VmSlot, Vmalloc, VmallocConfig};
+use pagewright_kspace::vmalloc::{OnPages, VmContext, Vmalloc, VmallocConfig};
 use pagewright_pagetable::format::WithFormat;
 use pagewright_pagetable::{Attr, AttrFlags, FlushScope, Format, TableMemory, Tables, TlbFlush};
 
@@ -20,7 +20,7 @@ const HELD: usize = 4;
 /// Pages of an area, at most.
 const PAGES: u64 = 9;
 /// Data that the kernel alone reads and writes.
-const DATA: Attr = Attr::normal(
+pub(super) const DATA: Attr = Attr::normal(
     AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
 );
 
@@ -30,6 +30,10 @@ struct Everywhere<'m>(&'m dyn Metal);
 impl TlbFlush for Everywhere<'_> {
     fn flush(&mut self, _: &FlushScope) {
         self.0.flush_tlb();
+    }
+
+    fn publish(&mut self) {
+        self.0.publish();
     }
 }
 
@@ -57,7 +61,8 @@ pub fn over_any(subject: &Subject<'_>) -> Result<Note, Note> {
 
 /// A region that all processors use.
 struct Shared<'r, 'v, F: Format>(&'r Region<'v, F>);
-type Region<'v, F> = Vmalloc<'v, 'static, F, &'v dyn TableMemory>;
+/// One over the image's tables.
+pub(super) type Region<'v, F> = Vmalloc<'v, 'static, F, &'v dyn TableMemory>;
 
 // SAFETY: what of a region could not be shared is the memory of its tables behind the `dyn`, and that is the image's direct map, which all processors
 // share for their tables in any case.
@@ -80,19 +85,14 @@ pub fn over<F: Format>(subject: &Subject<'_>, format: F) -> Result<Note, Note> {
     let mut block = pages.alloc(Order::new(5).unwrap_or_default()).map_err(|e| note(format_args!("{e}")))?;
     let done = (|| {
         let mut room = pages.carve(&mut block).ok_or_else(|| failed("no memory for areas"))?;
-        let nodes = room.slice(AREAS, Default::default).ok_or_else(|| failed("no room for nodes"))?;
-        let slots = room.slice(AREAS, VmSlot::new).ok_or_else(|| failed("no room for areas"))?;
         let cpus = (metal.cpus() as usize).min(MAX_CPUS);
-        let rows: &[VmCpu<'_, F::Word>] =
-            room.slice(cpus, VmCpu::new).ok_or_else(|| failed("no room for processors"))?;
         // As everything else in the image reaches its tables: code for another kind of memory would be as much again.
         let tree = Tables::new(format, tables.memory, tables.root);
         let cursor = tree.lock(range).map_err(|e| note(format_args!("{e}")))?;
         // The processors do not flush while all of them work.
         let config =
             VmallocConfig { lazy_pages: u64::MAX, ..VmallocConfig::new(DATA, metal.cpus(), 1 << 20) };
-        let section = VmSection { nodes, slots };
-        let region = Vmalloc::new(config, range, cursor, *pages.map(), section, rows)
+        let region = Vmalloc::carve(config, range, cursor, *pages.map(), &mut room, (AREAS, cpus))
             .map_err(|e| note(format_args!("{e}")))?;
         let result = all(subject, &region);
         // Whatever happened, nothing of it stays.
@@ -107,7 +107,7 @@ pub fn over<F: Format>(subject: &Subject<'_>, format: F) -> Result<Note, Note> {
 }
 
 /// Does something as this processor.
-fn on<R>(
+pub(super) fn on<R>(
     pages: &Pages,
     metal: &dyn Metal,
     work: impl FnOnce(&mut dyn_context::On<'_, '_>) -> R,
@@ -119,12 +119,12 @@ fn on<R>(
 }
 
 /// The name of a long type.
-mod dyn_context {
+pub(super) mod dyn_context {
     use crate::service::{Masking, Zeroing};
     use pagewright_kspace::vmalloc::OnPages;
 
     /// vmalloc's context on a processor of an image.
-    pub(super) type On<'c, 'z> = OnPages<'c, 'z, 'static, 'static, 'static, Masking, Zeroing>;
+    pub(in crate::selftest) type On<'c, 'z> = OnPages<'c, 'z, 'static, 'static, 'static, Masking, Zeroing>;
 }
 
 /// All processors at once, then the first alone.

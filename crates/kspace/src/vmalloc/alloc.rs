@@ -297,12 +297,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         Ok(got)
     }
 
-    fn free_got<C: VmContext<'a>>(&self, on: &mut C, taken: &Taken<'v>, got: &DepositedList) {
+    pub(super) fn free_got<C: VmContext<'a>>(&self, on: &mut C, taken: &Taken<'v>, got: &DepositedList) {
         on.free(Blocks { map: self.map, at: got.first, owner: Self::owner(taken) });
     }
 
     /// Maps single pages in their order.
-    fn map_chain<C: VmContext<'a>>(
+    pub(super) fn map_chain<C: VmContext<'a>>(
         &self,
         on: &mut C,
         range: VirtRange,
@@ -331,6 +331,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         {
             let mut part = self.cursor.apart(range).map_err(VmallocError::Tables)?;
             part.map_pages_in(table, range, words, next).map_err(VmallocError::Map)?;
+            on.publish();
             return Ok(taken.table);
         }
         self.map_each(on, range, attr, highest, gfp, &mut next)?;
@@ -351,6 +352,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let shared = RefCell::new(on);
         let mut source = Shared { on: &shared, map: self.map, shift: self.shift(), gfp };
         part.map_pages(range, attr, highest, &mut source, next).map_err(VmallocError::Map)?;
+        shared.into_inner().publish();
         Ok(())
     }
 }

@@ -31,6 +31,9 @@ pub trait VmContext<'a> {
 
     /// Makes every CPU's TLB forget the kernel addresses in `scope`, and returns when all have.
     fn flush(&mut self, scope: &FlushScope);
+
+    /// Makes new entries visible to every CPU's table walker ([`TlbFlush::publish`]): called before anybody learns the address.
+    fn publish(&mut self) {}
 }
 
 /// The page allocator in a context, and whoever flushes TLBs.
@@ -84,6 +87,11 @@ impl<'a, I: Interrupts, H: Hooks> VmContext<'a> for OnPages<'_, '_, '_, '_, 'a, 
 
     fn flush(&mut self, scope: &FlushScope) {
         self.tlb.flush(scope);
+    }
+
+    #[inline]
+    fn publish(&mut self) {
+        self.tlb.publish();
     }
 }
 

@@ -24,5 +24,7 @@ bitflags! {
         const MAP_PUT_PAGES = 0x200;
         /// May be mapped by blocks.
         const ALLOW_HUGE_VMAP = 0x400;
+        /// A part of a chunk of per-CPU memory. No flag of Linux's, which knows these by who asked for them.
+        const PERCPU = 0x8000_0000;
     }
 }

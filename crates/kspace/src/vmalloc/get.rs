@@ -9,6 +9,7 @@ use pagewright_page::OwnerHandle;
 use pagewright_pagetable::{Format, LeafTable, TableMemory};
 
 /// An area's addresses, nobody else's from here on.
+#[derive(Clone, Copy)]
 pub(super) struct Taken<'v> {
     pub(super) area: AreaId,
     pub(super) slot: &'v VmSlot,
@@ -72,7 +73,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         .map_err(|why| VmallocError::Space { region: self.config.name, range: self.range, why })
     }
 
-    fn enter(&self, book: &mut super::Book<'v>, area: AreaId) -> Taken<'v> {
+    pub(super) fn enter(&self, book: &mut super::Book<'v>, area: AreaId) -> Taken<'v> {
         let slot = book.slots.get(area.number());
         let range = book.tree.area(area).unwrap_or_default();
         *slot.record.lock() = Record { life: Life::Making, range, ..Record::default() };
@@ -111,7 +112,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// The same, once all flushed addresses are back in the tree.
-    fn all_back_since<C: VmContext<'a>>(&self, on: &mut C, given: u64) -> bool {
+    pub(super) fn all_back_since<C: VmContext<'a>>(&self, on: &mut C, given: u64) -> bool {
         self.give_all_back(on);
         self.given() != given
     }

@@ -227,6 +227,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let shared = RefCell::new(on);
         let mut source = Shared { on: &shared, map: self.map, shift: self.shift(), gfp };
         part.map(range, phys, attr, options, &mut source).map_err(VmallocError::Map)?;
+        shared.into_inner().publish();
         Ok(())
     }
 }

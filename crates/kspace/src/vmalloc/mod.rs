@@ -39,6 +39,7 @@ mod huge;
 mod index;
 mod look;
 mod map;
+mod percpu;
 mod protect;
 mod ram;
 mod room;
@@ -53,6 +54,7 @@ pub use error::{VfreeError, VmallocError};
 pub use flags::VmFlags;
 pub use look::{Gaps, Seen, VmallocViolation};
 pub use map::PhysMapping;
+pub use percpu::PcpuPart;
 pub use user::{BadAccess, RemapError};
 
 use crate::areas::Areas;

@@ -8,6 +8,7 @@ mod linux;
 mod model;
 mod modules;
 mod nth;
+mod percpu;
 mod races;
 mod ram;
 mod shown;

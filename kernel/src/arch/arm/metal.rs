@@ -113,6 +113,10 @@ impl Metal for Arm {
         cp15::flush_all();
     }
 
+    fn publish(&self) {
+        cp15::publish();
+    }
+
     fn wx_probes(&self, _: &DirectMap) -> &[WxProbe] {
         &self.probes
     }

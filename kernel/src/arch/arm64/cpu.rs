@@ -5,6 +5,7 @@ use aarch64_cpu::registers::{
     Writeable,
 };
 use core::arch::asm;
+use pagewright_addr::VirtRange;
 use smccc::{Call, psci};
 
 pub(crate) use super::events::{park, send_event, wait_for_event};
@@ -53,6 +54,25 @@ pub(crate) fn clean_line(at: usize) {
     unsafe { asm!("dc cvac, {}", "dsb sy", in(reg) at, options(nostack, preserves_flags)) };
 }
 
+/// Makes what was written there visible to all processors' fetching of instructions ("Arm ARM", B2.7.4): to the point of unification, line by line of
+/// the shortest length that there is.
+pub(crate) fn sync_code(range: VirtRange) {
+    const LINE: u64 = 16;
+    let lines = || (range.start.get()..=range.last().get()).step_by(LINE as usize);
+    for at in lines() {
+        // SAFETY: what is cleaned is what the processors see already.
+        unsafe { asm!("dc cvau, {}", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    for at in lines() {
+        // SAFETY: instructions are fetched anew.
+        unsafe { asm!("ic ivau, {}", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: barriers.
+    unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
 /// PSCI's CPU_ON.
 pub(crate) fn psci_on<C: Call>(id: u64, entry: u64, argument: u64) -> Result<(), psci::Error> {
     psci::cpu_on::<C>(id, entry, argument)
@@ -74,6 +94,7 @@ pub(crate) fn phys_bits() -> u8 {
 /// The interrupt controller's registers in the processor (version 3).
 pub(crate) mod icc {
     use core::arch::asm;
+    use pagewright_addr::VirtRange;
 
     /// ICC_SRE_EL1, ICC_PMR_EL1, ICC_IGRPEN1_EL1: registers, all priorities, group 1.
     pub(crate) fn enable() {

@@ -2,21 +2,26 @@
 
 use super::console::CONSOLE;
 use super::image::{CONFIG, Loaded};
-use super::{clock, gic, start, tlb};
+use super::{clock, cpu, gic, start, tlb};
 use aarch64_cpu::registers::{PAR_EL1, Readable};
 use arrayvec::ArrayVec;
 use core::arch::asm;
 use pagewright::Boot;
 use pagewright::pgtable::arm64::Arm64Format;
 use pagewright::pgtable::{KernelFormat, KernelTables};
-use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::selftest::{Note, Subject, module};
 use pagewright_kernel::team::Team;
+use pagewright_kspace::module::ModuleArch;
 use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm64::{Arm64Config, Half};
+
+/// The module that the build script has compiled.
+const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.o"));
 
 unsafe extern "C" {
     /// See `entry.s`.
@@ -152,6 +157,10 @@ impl Metal for Arm64 {
         tlb::flush_all();
     }
 
+    fn publish(&self) {
+        tlb::publish();
+    }
+
     fn wx_probes(&self, _: &DirectMap) -> &[WxProbe] {
         &self.probes
     }
@@ -175,6 +184,18 @@ impl Metal for Arm64 {
 
     fn team(&self) -> &Team {
         &self.team
+    }
+
+    fn has_module(&self) -> bool {
+        true
+    }
+
+    fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
+        module::over_any(subject, MODULE, ModuleArch::Arm64)
+    }
+
+    fn sync_code(&self, range: VirtRange) {
+        cpu::sync_code(range);
     }
 
     fn has_timer(&self) -> bool {

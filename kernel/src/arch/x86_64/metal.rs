@@ -11,9 +11,14 @@ use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::selftest::{Note, Subject, module};
 use pagewright_kernel::team::Team;
+use pagewright_kspace::module::ModuleArch;
 use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::format::x86::X86Config;
+
+/// The module that the build script has compiled.
+const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.o"));
 
 unsafe extern "C" {
     /// See `entry.s`.
@@ -180,6 +185,14 @@ impl Metal for X86 {
 
     fn team(&self) -> &Team {
         &self.team
+    }
+
+    fn has_module(&self) -> bool {
+        true
+    }
+
+    fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
+        module::over_any(subject, MODULE, ModuleArch::X86_64)
     }
 
     fn has_timer(&self) -> bool {
