@@ -192,12 +192,12 @@ pub fn with_slabs<'s, 'a, H: Hooks, R>(
 ///
 /// # Panics
 /// As for [`with_slabs`].
-pub fn with_watched_slabs<H: Hooks, R>(
-    pages: &Pages<'_, '_, '_, '_, H>,
+pub fn with_watched_slabs<'s, 'a, H: Hooks, R>(
+    pages: &Pages<'_, '_, 's, 'a, H>,
     nodes: &[NodeId],
     (caches, watched): (usize, DebugOptions<'_>),
     reports: &dyn Reports,
-    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, H>) -> R,
+    then: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, 's, 'a, H>) -> R,
 ) -> R {
     let memory = LinearRam::new(pages.base.map()).expect("host memory for the machine's RAM");
     let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
