@@ -4,7 +4,8 @@ use super::error::{ModuleError, RelocationProblem};
 use super::file::ModuleFile;
 use super::host::ModuleHost;
 use super::layout::{Group, ModuleLayout, Part, PartLayout, Place};
-use super::relocate::{Relocation, Values};
+use super::relocate::{ModuleArch, Relocation, Values};
+use super::tables::{Faults, ModuleTables};
 use elf::abi;
 use elf::symbol::Symbol;
 use pagewright_addr::{VirtAddr, VirtRange};
@@ -35,6 +36,8 @@ pub struct Module {
     core: Area,
     init: Option<Area>,
     per_cpu: Option<u64>,
+    pub(super) arch: ModuleArch,
+    pub(super) tables: ModuleTables,
     /// The function that the kernel calls once (`init_module`).
     pub init_function: Option<VirtAddr>,
     /// The function that it calls before the module goes (`cleanup_module`).
@@ -96,8 +99,8 @@ impl Module {
                 return Err(why);
             }
         };
-        let (per_cpu, veneers) = (loading.per_cpu, loading.veneers);
-        Ok(Self { core, init, per_cpu, init_function, exit_function, veneers })
+        let (per_cpu, veneers, tables) = (loading.per_cpu, loading.veneers, loading.tables());
+        Ok(Self { core, init, per_cpu, arch: file.arch, tables, init_function, exit_function, veneers })
     }
 
     /// The address range of a part; `None` if there is none, or none any more.
@@ -162,10 +165,25 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         let file = self.file;
         file.relocations(|target, relocation| self.relocate(target, relocation))?;
         let functions = self.functions()?;
+        Faults::new(file.arch, self.tables().faults).sort(self.host);
         for area in [Some(self.core), self.init].into_iter().flatten() {
             self.protect(&area).map_err(ModuleError::Protect)?;
         }
         Ok(functions)
+    }
+
+    /// Where the tables for the kernel lie. What of them would go with init is left out.
+    fn tables(&self) -> ModuleTables {
+        let mut tables = ModuleTables::default();
+        for (number, section) in self.file.sections.iter().enumerate() {
+            let Some(Place::In(Part::Core, ..)) = self.layout.places.get(number) else { continue };
+            if let (Some(table), Some(at)) =
+                (tables.of(self.file.section_name(&section)), self.address_of(number))
+            {
+                *table = VirtRange::from_len(VirtAddr::new(at), section.sh_size);
+            }
+        }
+        tables
     }
 
     fn area(&self, part: Part) -> Option<&Area> {

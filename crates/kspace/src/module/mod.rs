@@ -25,6 +25,7 @@ mod host;
 mod layout;
 mod load;
 mod relocate;
+mod tables;
 
 pub use error::{ModuleError, RelocationProblem};
 pub use file::{Modinfo, ModuleFile};
@@ -32,3 +33,4 @@ pub use host::{CodeMemory, ModuleHost, OnVmalloc};
 pub use layout::{Group, ModuleLayout, Part, PartLayout, Place};
 pub use load::Module;
 pub use relocate::ModuleArch;
+pub use tables::{Export, Fixup};

@@ -2,6 +2,7 @@
 
 mod faults;
 mod spill;
+mod tables;
 
 use super::*;
 use pagewright_kspace::module::{
