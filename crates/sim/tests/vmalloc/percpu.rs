@@ -215,7 +215,6 @@ fn percpu() {
         percpu.shrink();
         percpu.validate().unwrap();
         assert_eq!(m.vmalloc.nr_pages(), 0);
-        drop(percpu);
         // SAFETY: allocated above, and the allocator is gone.
         unsafe { dealloc(lowest.as_ptr(), layout) };
     });
