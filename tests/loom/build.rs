@@ -15,7 +15,7 @@ struct Source {
 
 const ATOMIC: (&str, &str) = ("core::sync::atomic", "loom::sync::atomic");
 
-const SOURCES: [Source; 7] = [
+const SOURCES: [Source; 8] = [
     Source {
         path: "../../crates/platform/src/spin.rs",
         name: "spin.rs",
@@ -76,7 +76,8 @@ const SOURCES: [Source; 7] = [
             ("#[cfg(test)]\nmod tests;\n", ""),
         ],
     },
-    Source { path: "../../crates/page/src/counts.rs", name: "counts.rs", replace: &[ATOMIC] },
+    Source { path: "../../crates/page/src/counts/wide.rs", name: "counts_wide.rs", replace: &[ATOMIC] },
+    Source { path: "../../crates/page/src/counts/halves.rs", name: "counts_halves.rs", replace: &[ATOMIC] },
     Source { path: "../../crates/slab/src/slabs/word.rs", name: "word.rs", replace: &[] },
     Source {
         path: "../../crates/slab/src/slabs/cpu_slab/tid.rs",

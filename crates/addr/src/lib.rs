@@ -183,7 +183,8 @@ impl Order {
 
     /// Frames in a block of this order.
     pub const fn pages(self) -> u64 {
-        1 << self.0
+        // In 32 bits, where an order has its place: half the work on machines whose registers have no more.
+        1_u32.wrapping_shl(self.0 as u32) as u64
     }
 
     /// Whether it is a single frame's.

@@ -50,6 +50,12 @@ impl<'a> Frames<'a> {
         (self.extent >> 32) + 1
     }
 
+    /// Whether there are at most as many as a block of this order has.
+    #[inline]
+    pub const fn fit_in(&self, order: Order) -> bool {
+        ((self.extent >> 32) as u32) >> order.get() == 0
+    }
+
     /// The order, if the frames are an aligned block of a power of two.
     #[inline]
     pub fn order(&self) -> Option<Order> {

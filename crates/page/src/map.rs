@@ -30,7 +30,6 @@ pub use validate::MapViolation;
 
 use crate::{
     FrameIdx, Frames, OwnerHandle, PageFlags, PageMeta, PageStorage, Pristine, SectionTable, State, Word,
-    counts,
 };
 use core::fmt;
 use core::sync::atomic::AtomicU64;
@@ -230,7 +229,7 @@ impl<'a> PageMap<'a> {
     /// The same; `None` if nobody refers to it (`get_page_unless_zero`).
     #[track_caller]
     pub fn try_take_reference(&self, idx: FrameIdx) -> Option<u32> {
-        counts::take_reference(&self.slot(idx).counts)
+        self.slot(idx).counts.take_reference()
     }
 
     /// Gives a reference back and tells how many are left. The last one is not given back so: whoever has it frees the block.
@@ -248,7 +247,7 @@ impl<'a> PageMap<'a> {
     /// The same; `None` if it is the last one, which stays (`put_page_testzero` says so too, and takes it).
     #[track_caller]
     pub fn try_drop_reference(&self, idx: FrameIdx) -> Option<u32> {
-        counts::drop_reference(&self.slot(idx).counts)
+        self.slot(idx).counts.drop_reference()
     }
 
     /// How many page-table entries map the frame (page_mapcount).

@@ -23,10 +23,10 @@
 //!
 //! Conventions, so that all zeroes is "nothing": counts are of what exists (a frame that no page table maps has a
 //! mapcount of 0, where Linux stores -1); a link is stored as the distance to its target, and 0 is no link.
-//! The two counts are the halves of one 64-bit word, so that whoever maps a page takes its reference in the same step, and a look at
-//! one word tells whether anybody else has the page. Pins count in refcount with Linux's bias of 1024. Node and zone are in the pageblock record, which
+//! The two counts are one 64-bit word where a look at that costs no more than one at 32 bits (`counts`). Pins count in refcount with Linux's bias of 1024. Node and zone are in the pageblock record, which
 //! `zone` keeps; CPU ids, cgroups, young and idle bits are side arrays.
 
+use crate::counts::Counts;
 use crate::{FrameIdx, Word};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -36,8 +36,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 pub struct PageMeta {
     pub(crate) word: AtomicU32,
     pub(crate) owner: AtomicU32,
-    /// References (low half) and mappings: one word, so that one comparison tells whether there are others.
-    pub(crate) counts: AtomicU64,
+    pub(crate) counts: Counts,
     next: AtomicU32,
     prev: AtomicU32,
     pub(crate) data: AtomicU64,
@@ -63,44 +62,45 @@ impl PageMeta {
     /// Whether nothing was ever written, or all of it taken back.
     pub(crate) fn is_zero(&self) -> bool {
         let words = [&self.word, &self.owner, &self.next, &self.prev];
-        let wide = [&self.counts, &self.data];
-        words.iter().all(|word| word.load(Relaxed) == 0) && wide.iter().all(|word| word.load(Relaxed) == 0)
+        let rest = self.counts.is_none() && self.data.load(Relaxed) == 0;
+        words.iter().all(|word| word.load(Relaxed) == 0) && rest
     }
 
     /// Makes it as if nothing had ever been written: plain stores by whoever holds the token.
     pub(crate) fn clear(&self) {
         [&self.word, &self.owner, &self.next, &self.prev].iter().for_each(|word| word.store(0, Relaxed));
-        [&self.counts, &self.data].iter().for_each(|wide| wide.store(0, Relaxed));
+        self.counts.set(0);
+        self.data.store(0, Relaxed);
     }
 
     /// References to the block that this frame heads.
     #[inline]
     pub(crate) fn refcount(&self) -> u32 {
-        self.counts.load(Relaxed) as u32
+        self.counts.references()
     }
 
     /// How many page-table entries map the frame.
     #[inline]
     pub(crate) fn mapcount(&self) -> u32 {
-        (self.counts.load(Relaxed) >> 32) as u32
+        self.counts.mappings()
     }
 
     /// Sets the references, and that nothing maps the frame: a plain store by whoever holds the token.
     #[inline]
     pub(crate) fn set_refcount(&self, references: u32) {
-        self.counts.store(u64::from(references), Relaxed);
+        self.counts.set(references);
     }
 
     /// Whether nobody refers to the frame or maps it.
     #[inline]
     pub(crate) fn is_unreferenced(&self) -> bool {
-        self.counts.load(Relaxed) == 0
+        self.counts.is_none()
     }
 
     /// Whether there is the token's own reference and nothing else.
     #[inline]
     pub(crate) fn has_no_others(&self) -> bool {
-        self.counts.load(Relaxed) == 1
+        self.counts.is_one()
     }
 
     #[inline]

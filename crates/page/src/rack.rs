@@ -193,7 +193,11 @@ impl<'m, 'a> Rack<'m, 'a> {
     /// The number of the shelf that a block belongs to.
     #[inline]
     pub fn shelf_of(&self, frames: &Frames<'_>) -> Option<usize> {
-        let shelf = self.group_of(frames)? + self.place_of(frames)?;
+        let place = self.place_of(frames)?;
+        if place == usize::from(Self::NOWHERE) {
+            return None;
+        }
+        let shelf = self.group_of(frames)? + place;
         self.shelves.get(shelf).filter(|shelf| shelf.capacity() > 0).map(|_| shelf)
     }
 

@@ -8,12 +8,13 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 
 /// One CPU's part of something: `S` for all CPUs to read, `T` for its owner alone.
 pub struct PerCpu<S, T> {
     shared: S,
-    busy: AtomicBool,
+    /// 1 while the owner uses its part, else 0: a number, so that it can be looked at together with others.
+    busy: AtomicU8,
     value: UnsafeCell<T>,
 }
 
@@ -25,7 +26,7 @@ unsafe impl<S: Sync, T: Send> Sync for PerCpu<S, T> {}
 impl<S, T> PerCpu<S, T> {
     /// A CPU's part.
     pub const fn new(shared: S, value: T) -> Self {
-        Self { shared, busy: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self { shared, busy: AtomicU8::new(0), value: UnsafeCell::new(value) }
     }
 
     /// What any CPU may use.
@@ -83,10 +84,16 @@ impl<'c, S, T> Here<'c, S, T> {
     /// The CPU's own data; `None` if this interrupts its use, or is inside it.
     #[inline]
     pub fn enter(self) -> Option<Entered<'c, S, T>> {
-        if self.cpu.busy.load(Relaxed) {
+        self.enter_unless(0)
+    }
+
+    /// The same unless there are reasons not to, bits of whatever meaning: one look for both.
+    #[inline]
+    pub fn enter_unless(self, reasons: u32) -> Option<Entered<'c, S, T>> {
+        if reasons | u32::from(self.cpu.busy.load(Relaxed)) != 0 {
             return None;
         }
-        self.cpu.busy.store(true, Relaxed);
+        self.cpu.busy.store(1, Relaxed);
         // Nothing of what follows may move before the flag, or a handler would see it unset and the data in between.
         compiler_fence(SeqCst);
         Some(Entered { here: self })
@@ -123,7 +130,7 @@ impl<S, T> Drop for Entered<'_, S, T> {
     #[inline]
     fn drop(&mut self) {
         compiler_fence(SeqCst);
-        self.here.cpu.busy.store(false, Relaxed);
+        self.here.cpu.busy.store(0, Relaxed);
     }
 }
 

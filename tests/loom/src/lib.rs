@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `Spin` | two holders at once; a holder that does not see what the last one wrote |
 //! | `Attention` | a request that is lost, or answered twice |
-//! | references of a page | a count that does not add up; a reference that is taken while the page changes hands |
+//! | references of a page, in one word and in two | a count that does not add up; a reference that is taken while the page changes hands |
 //! | a processor's free list | an object that is taken twice or lost, because the list was used between a look at it and the swap; an object taken for one of another slab |
 //! | a slab's own list | an object that is lost or there twice, a link that is not seen, a slab in two lists or in none: frees from elsewhere against the processor that takes all, gives up or freezes, and against the holder of the lock |
 //! | grace periods | a reader that looks at what was taken back after a grace period that waited for it |
@@ -23,8 +23,12 @@ mod attention {
     include!(concat!(env!("OUT_DIR"), "/attention.rs"));
 }
 #[allow(unreachable_pub, dead_code)]
-mod counts {
-    include!(concat!(env!("OUT_DIR"), "/counts.rs"));
+mod counts_wide {
+    include!(concat!(env!("OUT_DIR"), "/counts_wide.rs"));
+}
+#[allow(unreachable_pub, dead_code)]
+mod counts_halves {
+    include!(concat!(env!("OUT_DIR"), "/counts_halves.rs"));
 }
 
 #[allow(unreachable_pub, dead_code, rustdoc::broken_intra_doc_links)]

@@ -1,13 +1,12 @@
 //! The models.
 
 use crate::attention::{Attention, Reasons};
-use crate::counts;
 use crate::grace::{GracePeriods, Reader, Readers};
 use crate::spin::Spin;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicU64;
-use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 
 mod cpu_slab;
@@ -111,50 +110,71 @@ fn what_is_taken_back_while_others_post_takes_nothing_of_theirs() {
     });
 }
 
-#[test]
-fn references_add_up_and_the_last_one_is_not_dropped() {
-    loom::model(|| {
-        let counts = Arc::new(AtomicU64::new(1));
-        let others: Vec<_> = (0..2)
-            .map(|_| {
-                let counts = counts.clone();
-                thread::spawn(move || {
-                    assert!(counts::take_reference(&counts).is_some(), "there is one all the time");
-                    assert!(counts::drop_reference(&counts).is_some(), "this thread has one");
-                })
-            })
-            .collect();
-        others.into_iter().for_each(|other| other.join().unwrap());
-        assert_eq!(counts.load(Relaxed), 1);
-        assert_eq!(counts::drop_reference(&counts), None);
-    });
+/// The same of both forms of a page's counts.
+macro_rules! references {
+    ($form:ident) => {
+        mod $form {
+            use crate::$form::Counts;
+            use loom::sync::Arc;
+            use loom::sync::atomic::AtomicU64;
+            use loom::sync::atomic::Ordering::{Acquire, Release};
+            use loom::thread;
+
+            #[test]
+            fn references_add_up_and_the_last_one_is_not_dropped() {
+                loom::model(|| {
+                    let counts = Arc::new(Counts::default());
+                    counts.set(1);
+                    let others: Vec<_> = (0..2)
+                        .map(|_| {
+                            let counts = counts.clone();
+                            thread::spawn(move || {
+                                assert!(counts.take_reference().is_some(), "there is one all the time");
+                                assert!(counts.drop_reference().is_some(), "this thread has one");
+                            })
+                        })
+                        .collect();
+                    others.into_iter().for_each(|other| other.join().unwrap());
+                    assert_eq!(counts.references(), 1);
+                    assert_eq!(counts.drop_reference(), None);
+                });
+            }
+
+            #[test]
+            fn a_page_changes_hands_only_while_nobody_else_refers_to_it() {
+                loom::model(|| {
+                    let counts = Arc::new(Counts::default());
+                    counts.set(1);
+                    let contents = Arc::new(AtomicU64::new(7));
+                    let finder = thread::spawn({
+                        let (counts, contents) = (counts.clone(), contents.clone());
+                        move || {
+                            // As whoever finds a page in a tree: a reference, or the page is gone.
+                            counts.take_reference()?;
+                            let seen = contents.load(Acquire);
+                            counts.drop_reference();
+                            Some(seen)
+                        }
+                    });
+                    let had = counts.freeze();
+                    if had {
+                        contents.store(0, Release);
+                    }
+                    let seen = finder.join().unwrap();
+                    assert!(
+                        matches!(seen, None | Some(7)),
+                        "a page with a reference does not change: {seen:?}"
+                    );
+                    assert!(had || seen.is_some(), "one of them had it");
+                    assert_eq!(counts.references(), u32::from(!had), "no reference is lost");
+                });
+            }
+        }
+    };
 }
 
-#[test]
-fn a_page_changes_hands_only_while_nobody_else_refers_to_it() {
-    loom::model(|| {
-        let counts = Arc::new(AtomicU64::new(1));
-        let contents = Arc::new(AtomicU64::new(7));
-        let finder = thread::spawn({
-            let (counts, contents) = (counts.clone(), contents.clone());
-            move || {
-                // As whoever finds a page in a tree: a reference, or the page is gone.
-                counts::take_reference(&counts)?;
-                let seen = contents.load(Acquire);
-                counts::drop_reference(&counts);
-                Some(seen)
-            }
-        });
-        let had = counts::freeze(&counts);
-        if had {
-            contents.store(0, Release);
-        }
-        let seen = finder.join().unwrap();
-        assert!(matches!(seen, None | Some(7)), "a page with a reference does not change: {seen:?}");
-        assert!(had || seen.is_some(), "one of them had it");
-        assert_eq!(counts.load(SeqCst), u64::from(!had), "no reference is lost");
-    });
-}
+references!(counts_wide);
+references!(counts_halves);
 
 /// Two things, of which one is shown; a reader, and a writer that shows the other and takes the first back once it may.
 fn read_and_take_back(online: bool, sections: usize) {

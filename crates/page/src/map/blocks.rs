@@ -2,7 +2,7 @@
 //! [`super`].
 
 use super::{PageMap, wrong};
-use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, Pristine, State, Use, Word, counts};
+use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, Pristine, State, Use, Word};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pagewright_addr::Order;
 
@@ -165,7 +165,7 @@ impl<'a> PageMap<'a> {
         let slot = self.slot(idx);
         let mut order = Order::ZERO;
         // From here on nobody takes a reference who finds the frame meanwhile: what was seen of the counts stays true.
-        let frozen = counts::freeze(&slot.counts);
+        let frozen = slot.counts.freeze();
         let taken = slot.word.fetch_update(Acquire, Relaxed, |bits| {
             if !frozen || OwnerHandle::from_bits(slot.owner.load(Relaxed)) != owner {
                 return None;

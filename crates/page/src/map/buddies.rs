@@ -89,6 +89,14 @@ impl fmt::Debug for Joining<'_> {
     }
 }
 
+/// By value and out of line: a reference to the block would keep it in memory all the while.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn no_buddy(start: FrameIdx, order: Order) -> ! {
+    panic!("a block of order {} at frame index {start} is the largest there is and has no buddy", order.get())
+}
+
 impl Joining<'_> {
     /// The first frame by now.
     #[inline]
@@ -111,7 +119,7 @@ impl Joining<'_> {
     #[track_caller]
     pub fn absorb(&mut self) {
         let Some(up) = self.order.up().filter(|&up| up <= self.largest) else {
-            panic!("{self:?} is the largest there is and has no buddy");
+            no_buddy(self.start, self.order)
         };
         let buddy = self.start.buddy(self.order);
         let slot = &self.slots[buddy.index()];

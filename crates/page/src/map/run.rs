@@ -1,7 +1,7 @@
 //! Lists of single pages of one owner: each deposited by itself, linked to the next.
 
 use super::PageMap;
-use crate::{FrameIdx, Frames, OwnerHandle, Use, Word, counts};
+use crate::{FrameIdx, Frames, OwnerHandle, Use, Word};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::Order;
 
@@ -78,10 +78,7 @@ impl<'a> PageMap<'a> {
         {
             let slot = self.slot(at);
             // Of two who take it one freezes the count.
-            if slot.word() != single
-                || slot.owner.load(Relaxed) != owner.bits()
-                || !counts::freeze(&slot.counts)
-            {
+            if slot.word() != single || slot.owner.load(Relaxed) != owner.bits() || !slot.counts.freeze() {
                 break;
             }
             next = slot.next(at);

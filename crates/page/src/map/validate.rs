@@ -168,5 +168,5 @@ fn known(idx: FrameIdx, slot: &PageMeta) -> Result<State, MapViolation> {
 
 /// Whether nobody refers to the frame, maps it or owns it.
 fn is_unused(slot: &PageMeta) -> bool {
-    slot.counts.load(Relaxed) == 0 && slot.owner.load(Relaxed) == 0
+    slot.counts.is_none() && slot.owner.load(Relaxed) == 0
 }

@@ -177,11 +177,11 @@ fn what_may_not_lie_on_a_shelf_is_given_back() {
         let two = rack.push(two).expect_err("too long");
         let (low, high) = map.split_at(two, 2);
         let counts = &map.slots[low.start().index()].counts;
-        counts.store(2, Relaxed);
+        counts.set(2);
         let low = rack.push(low).expect_err("referenced");
-        counts.store(1 << 32 | 1, Relaxed);
+        counts.set_both(1, 1);
         let low = rack.push(low).expect_err("mapped");
-        counts.store(1, Relaxed);
+        counts.set(1);
         rack.push(low).unwrap();
         map.set_flags(high.start(), PageFlags::LOCKED);
         let high = rack.push(high).expect_err("locked");

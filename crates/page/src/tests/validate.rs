@@ -43,7 +43,7 @@ fn a_word_that_is_no_state_is_caught() {
 #[test]
 fn metadata_that_was_touched_while_pristine_is_caught() {
     let touched = Err(MapViolation::Touched { idx: idx(3) });
-    assert_eq!(damaged(3, |slot| slot.counts.store(1, Relaxed)), touched);
+    assert_eq!(damaged(3, |slot| slot.counts.set(1)), touched);
     assert_eq!(damaged(3, |slot| slot.data.store(1, Relaxed)), touched);
     assert_eq!(damaged(3, |slot| slot.set_next(idx(3), Some(idx(4)))), touched);
     assert_eq!(damaged(3, |slot| slot.word.store(PageFlags::DIRTY.bits(), Relaxed)), touched);
@@ -70,8 +70,8 @@ fn a_frame_with_a_state_of_its_own_inside_a_block_is_caught() {
 #[test]
 fn counts_owners_and_flags_that_a_state_does_not_have_are_caught() {
     let fields = |at, state| Err(MapViolation::Fields { idx: idx(at), state });
-    assert_eq!(damaged(16, |slot| slot.counts.store(1, Relaxed)), fields(16, State::Free));
-    assert_eq!(damaged(17, |slot| slot.counts.store(1 << 32, Relaxed)), fields(17, State::Inner));
+    assert_eq!(damaged(16, |slot| slot.counts.set(1)), fields(16, State::Free));
+    assert_eq!(damaged(17, |slot| slot.counts.set_both(0, 1)), fields(17, State::Inner));
     assert_eq!(damaged(32, |slot| slot.owner.store(9, Relaxed)), fields(32, State::Owned));
     let locked = |slot: &PageMeta| {
         slot.word.fetch_or(PageFlags::LOCKED.bits(), Relaxed);

@@ -174,6 +174,49 @@ fn a_zone_that_is_short_of_memory_is_left_alone() {
     });
 }
 
+#[test]
+fn a_boost_counts_among_what_a_zone_is_short_of() {
+    struct Kswapd;
+    impl Hooks for Kswapd {
+        fn has_kswapd(&self) -> bool {
+            true
+        }
+    }
+    with_plain_machine(&small(4096, 1), Kswapd, |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let host = Host::new(m.base.map());
+            let cell = &m.allocator.zones()[0];
+            touch_all(m, cx);
+            // Movable pages in every pageblock, three of four free; then unmovable ones have to go between them.
+            let gfp = Gfp::GFP_HIGHUSER_MOVABLE | Gfp::NOWARN | Gfp::NORETRY;
+            let mut movable: Vec<_> =
+                std::iter::from_fn(|| m.allocator.alloc_pages(cx, gfp, order(2)).ok().map(Some)).collect();
+            for (_, page) in movable.iter_mut().enumerate().filter(|(n, _)| n % 4 != 0) {
+                m.allocator.free_pages(cx, page.take().unwrap());
+            }
+            m.allocator.drain_local_pages(cx);
+            let mut held = vec![];
+            while cell.boost_pages() < 2 * LEAST.pages() {
+                held.push(m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, order(3)).unwrap());
+            }
+            movable.into_iter().flatten().for_each(|page| m.allocator.free_pages(cx, page));
+            m.allocator.drain_local_pages(cx);
+            // Enough to report above the low mark, but not above the one that is raised.
+            let (boost, unboosted) = (cell.boost_pages(), cell.low_pages() + CAPACITY as u64 * LEAST.pages());
+            while cell.free_pages() > unboosted + boost {
+                held.push(m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, LEAST).unwrap());
+            }
+            assert!(cell.free_pages() > unboosted && m.allocator.unreported_pages(LEAST) > 0);
+            assert_eq!(m.allocator.report_free_pages(&host, LEAST), Ok(Reported::default()));
+            m.allocator.lower_boost(cell.id(), boost);
+            assert!(m.allocator.report_free_pages(&host, LEAST).unwrap().pages > 0);
+            held.into_iter().for_each(|page| m.allocator.free_pages(cx, page));
+        });
+        expect_all_back(m, &before);
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 32 }))]
 

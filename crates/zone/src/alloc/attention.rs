@@ -49,7 +49,13 @@ impl Attention {
     /// Whether there is no reason but those in `except`.
     #[inline]
     pub fn is_quiet(&self, except: Reasons) -> bool {
-        self.word.load(Relaxed) & !except.bits() == 0
+        self.bits_but(except) == 0
+    }
+
+    /// The reasons there are but those in `except`, as a number: 0 is none.
+    #[inline]
+    pub fn bits_but(&self, except: Reasons) -> u32 {
+        self.word.load(Relaxed) & !except.bits()
     }
 
     /// The reasons there are.

@@ -6,7 +6,7 @@ use super::numa::NumaEvents;
 use crate::ZoneKind;
 use crate::buddy::{BuddyZone, Ground, MigrateType, ZoneId};
 use crate::watermark::{Pageset, ZoneMarks};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
 use pagewright_page::Frames;
 use pagewright_platform::Mutex;
@@ -26,7 +26,28 @@ impl Pages {
     pub(super) fn store(&self, pages: u64) {
         self.0.store(u32::try_from(pages).unwrap_or(u32::MAX), Relaxed);
     }
+
+    /// The same as wide as a register, for what every operation under the lock computes.
+    #[inline]
+    fn now(&self) -> usize {
+        self.0.load(Relaxed) as usize
+    }
+
+    #[inline]
+    fn set_now(&self, pages: usize) {
+        self.0.store(u32::try_from(pages).unwrap_or(u32::MAX), Relaxed);
+    }
 }
+
+/// Adds numbers of pages, each of 32 bits: a register of 64 has room for all of them, in one of 32 the sum is held at the most.
+#[inline]
+fn plus(a: usize, b: usize) -> usize {
+    if usize::BITS > u32::BITS { a + b } else { a.saturating_add(b) }
+}
+
+/// Of how many migrate types a word tells which orders have blocks, and how many words there are.
+const OCCUPIED_TYPES: usize = usize::BITS as usize / 16;
+const OCCUPIED_WORDS: usize = MigrateType::COUNT.div_ceil(OCCUPIED_TYPES);
 
 /// One zone.
 #[derive(Debug)]
@@ -56,7 +77,7 @@ pub struct ZoneCell<'s, 'a> {
     free: Pages,
     free_cma: Pages,
     /// Which orders have blocks, by type ([`BuddyZone::occupied`]).
-    occupied: [AtomicU64; 2],
+    occupied: [AtomicUsize; OCCUPIED_WORDS],
     /// What the blocks kept for urgent allocations hold (`nr_reserved_highatomic`).
     highatomic: Pages,
     /// Whether an allocation that may use this zone first goes to a lower one before it mixes migrate types (`alloc_flags_nofragment`).
@@ -89,7 +110,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             lowmem_reserve: core::array::from_fn(|_| Pages::default()),
             free: Pages::default(),
             free_cma: Pages::default(),
-            occupied: [const { AtomicU64::new(0) }; 2],
+            occupied: [const { AtomicUsize::new(0) }; OCCUPIED_WORDS],
             highatomic: Pages::default(),
             keeps_apart: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
@@ -227,13 +248,15 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     // inlined there, 793 now.)
     pub(super) fn publish(&self, zone: &mut BuddyZone<'s, 'a>, largest: Order) {
         if let Some(occupied) = zone.take_occupied(largest) {
-            for (to, from) in self.occupied.iter().zip(occupied) {
-                to.store(from, Relaxed);
+            // As many at once as a register holds.
+            for (to, from) in self.occupied.iter().zip(occupied.chunks(OCCUPIED_TYPES)) {
+                let word = from.iter().rev().fold(0, |word, &orders| word << 16 | usize::from(orders));
+                to.store(word, Relaxed);
             }
         }
-        let (free, free_cma) = (zone.free_pages(), zone.free_cma_pages());
-        self.free.store(free);
-        self.free_cma.store(free_cma);
+        let (free, free_cma) = (zone.free_now(), zone.free_cma_pages() as usize);
+        self.free.set_now(free);
+        self.free_cma.set_now(free_cma);
         self.presses.store(self.would_press(free, free_cma), Relaxed);
     }
 
@@ -246,23 +269,24 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     /// Whether an order-0 allocation that may use neither CMA nor reserves would find the zone below its low
     /// watermark: from then on CPUs look at watermarks before they use their lists.
     pub(super) fn is_pressed(&self) -> bool {
-        self.would_press(self.free_pages(), self.free_cma_pages())
+        self.would_press(self.free.now(), self.free_cma.now())
     }
 
     #[inline]
-    fn would_press(&self, free: u64, free_cma: u64) -> bool {
-        let usable = free.saturating_sub(free_cma + self.highatomic_pages());
+    fn would_press(&self, free: usize, free_cma: usize) -> bool {
+        let usable = free.saturating_sub(plus(free_cma, self.highatomic.now()));
         // A zone without memory presses nobody.
-        usable <= self.low.load() + self.boost.load() && self.is_populated()
+        usable <= plus(self.low.now(), self.boost.now()) && self.is_populated()
     }
 
     /// Whether so much is free that [`Self::watermark_ok`] holds at the low watermark for a request of any kind, as far as numbers of
     /// pages go; a block that is large enough has to be there too.
     #[inline]
     pub(super) fn has_plenty(&self, order: Order, highest: ZoneKind) -> bool {
-        let kept = self.free_cma_pages() + self.highatomic_pages() + self.boost_pages();
-        let more = order.pages() + self.lowmem_reserve[highest.index()].load();
-        self.free_pages() >= kept + self.low.load() + more
+        let kept =
+            [&self.free_cma, &self.highatomic, &self.boost, &self.low, &self.lowmem_reserve[highest.index()]];
+        let kept = kept.into_iter().fold(order.pages() as usize, |sum, pages| plus(sum, pages.now()));
+        self.free.now() >= kept
     }
 
     /// Takes a block of a type's own, with interrupts off, if there is plenty and no CMA area is in question.
@@ -346,7 +370,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     /// Of which orders a type has blocks.
     fn occupied_by(&self, migrate: MigrateType) -> u16 {
         let at = migrate.index();
-        (self.occupied[at / 4].load(Relaxed) >> (16 * (at % 4))) as u16
+        (self.occupied[at / OCCUPIED_TYPES].load(Relaxed) >> (16 * (at % OCCUPIED_TYPES))) as u16
     }
 
     /// Whether a free block of the order or a larger one is in a list that the request may use.

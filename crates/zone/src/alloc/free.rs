@@ -88,7 +88,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             }
         }
         // No order beyond a pageblock's has lists. An interrupt handler finds them in use where what it interrupted uses them.
-        if frames.len() <= self.ground.blocks.order().pages().max(1 << super::pcp::COSTLY_ORDER)
+        let listed = self.ground.blocks.order().max(Order::new(super::pcp::COSTLY_ORDER).unwrap_or_default());
+        if frames.fit_in(listed)
             && let Some(mut own) = cx.cpu.enter()
             && own.has_list(&frames)
         {

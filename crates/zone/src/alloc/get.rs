@@ -77,7 +77,10 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         if cell.boosted.load(Relaxed) {
             self.tell_boost(cell, AllocFlags::first(gfp, false), false);
         }
-        self.count_numa(cell, first.zone, cx.node, 1);
+        // It is the zone that was wanted; whether it is near is all there is to note.
+        if cell.nid() != cx.node {
+            self.count_numa(cell, first.zone, cx.node, 1);
+        }
         Some(found)
     }
 

@@ -189,9 +189,8 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         gfp: Gfp,
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
-        if cx.gate.is_quiet(Reasons::empty())
-            && !gfp.intersects(Gfp::ZERO | Gfp::COMP)
-            && let Some(mut own) = cx.cpu.enter()
+        if !gfp.intersects(Gfp::ZERO | Gfp::COMP)
+            && let Some(mut own) = cx.cpu.enter_unless(cx.gate.bits_but(Reasons::empty()))
             && let Some(frames) = own.pop(gfp.class(), order)
         {
             return Ok(frames);
@@ -207,9 +206,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
     #[inline]
     pub fn free_pages(&self, cx: &Context<'_, 'm, 'a>, frames: Frames<'a>) {
         let mut frames = frames;
-        if cx.cpu.shared().is_quiet(Reasons::OF_ALLOCATION)
-            && let Some(mut own) = cx.cpu.enter()
-        {
+        if let Some(mut own) = cx.cpu.enter_unless(cx.cpu.shared().bits_but(Reasons::OF_ALLOCATION)) {
             match own.push(frames) {
                 Ok(()) => return,
                 Err(refused) => frames = refused,

@@ -170,7 +170,7 @@ impl<'a> Ground<'a> {
         };
         let list = BuddyZone::list_of(&self.map, idx).unwrap_or(MigrateType::Unmovable);
         let before = self.blocks.migrate_type(idx);
-        let occupied = z.occupied_lists(self.largest);
+        let occupied = z.occupied(self.largest);
         self.convert(z, idx, order, request.migrate, whole);
         let (zone, after, pageblock) = (z.id, self.blocks.migrate_type(idx), self.blocks.order());
         watch.fallback(&Fallback {

@@ -85,9 +85,10 @@ pub struct BuddyZone<'s, 'a> {
     pub(super) span: (u64, u64),
     pub(super) managed: u64,
     pub(super) cma: u64,
-    free: u64,
-    free_cma: u64,
-    isolated: u64,
+    /// Pages in lists: as wide as a register, since every operation counts in them, and frames' metadata has to fit into memory.
+    free: usize,
+    free_cma: usize,
+    isolated: usize,
     /// Pages of blocks in lists that were reported.
     reported: u64,
     /// A block smaller than a pageblock was taken from another type's lists.
@@ -163,17 +164,23 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
 
     /// Free pages that can be allocated (NR_FREE_PAGES): isolated ones are not in it.
     pub fn free_pages(&self) -> u64 {
-        self.free + self.extents.frames()
+        self.free_now() as u64
+    }
+
+    /// The same, as wide as a register.
+    #[inline]
+    pub(crate) fn free_now(&self) -> usize {
+        self.free + self.extents.frames() as usize
     }
 
     /// Free pages in CMA pageblocks (NR_FREE_CMA_PAGES).
     pub fn free_cma_pages(&self) -> u64 {
-        self.free_cma
+        self.free_cma as u64
     }
 
     /// Free pages in isolated pageblocks.
     pub fn isolated_pages(&self) -> u64 {
-        self.isolated
+        self.isolated as u64
     }
 
     /// Runs of free memory whose metadata has not been written; part of every count of free blocks.
@@ -212,31 +219,23 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         if from == 0 { None } else { Order::new(from.trailing_zeros() as u8) }
     }
 
-    /// Which orders of each type have a block, 16 bits for each type by their numbers: those of the first four types, and the others'.
-    /// Untouched memory counts as blocks of the largest order.
+    /// Which orders of each type have a block. Untouched memory counts as blocks of the largest order.
     #[inline]
-    pub(crate) fn occupied(&self, largest: Order) -> [u64; 2] {
-        let [a, b, c, d, e, f, ..] = self.occupied.map(u64::from);
-        let untouched =
-            u64::from(self.extents.frames() > 0) << (16 * MigrateType::Movable as u8 + largest.get());
-        [a | b << 16 | c << 32 | d << 48 | untouched, e | f << 16]
+    pub(crate) fn occupied(&self, largest: Order) -> Occupied {
+        let mut occupied = self.occupied;
+        occupied[MigrateType::Movable.index()] |= u16::from(self.extents.frames() > 0) << largest.get();
+        occupied
     }
 
     /// The same, if it changed since this was last asked.
     #[inline]
-    pub(crate) fn take_occupied(&mut self, largest: Order) -> Option<[u64; 2]> {
+    pub(crate) fn take_occupied(&mut self, largest: Order) -> Option<Occupied> {
         let untouched = self.extents.frames() > 0;
         if !self.occupied_changed && self.told_untouched == untouched {
             return None;
         }
         (self.occupied_changed, self.told_untouched) = (false, untouched);
         Some(self.occupied(largest))
-    }
-
-    /// The same, type by type.
-    pub(super) fn occupied_lists(&self, largest: Order) -> Occupied {
-        let [low, high] = self.occupied(largest);
-        core::array::from_fn(|at| (if at < 4 { low >> (16 * at) } else { high >> (16 * (at - 4)) }) as u16)
     }
 
     /// Links a free block, which the map already knows as free, and counts its pages.
@@ -376,7 +375,8 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     /// So many pages more are free, or fewer.
     #[inline]
     pub(super) fn count(&mut self, order: Order, migrate: MigrateType, add: bool) {
-        let apply = |n: &mut u64| *n = if add { *n + order.pages() } else { *n - order.pages() };
+        let pages = order.pages() as usize;
+        let apply = |n: &mut usize| *n = if add { *n + pages } else { *n - pages };
         if migrate == MigrateType::Isolate {
             apply(&mut self.isolated);
             return;
