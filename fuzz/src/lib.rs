@@ -13,6 +13,7 @@ mod mutate;
 mod page_alloc;
 mod page_tables;
 pub mod seeds;
+mod slabs;
 mod tables;
 mod tree;
 mod workload;
@@ -23,6 +24,7 @@ pub use module::module;
 pub use mutate::Mutator;
 pub use page_alloc::{page_alloc, page_alloc_seed};
 pub use page_tables::{page_tables, page_tables_seed};
+pub use slabs::{slabs, slabs_seed};
 pub use tables::{acpi, atags};
 pub use tree::dtb;
 pub use workload::workload;
@@ -45,7 +47,7 @@ impl Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "acpi", run: acpi, mutations: 1500 },
     Target { name: "atags", run: atags, mutations: 1500 },
     Target { name: "boot_cmdline", run: boot_cmdline, mutations: 100 },
@@ -58,6 +60,7 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "module", run: module, mutations: 1500 },
     Target { name: "page_alloc", run: page_alloc, mutations: 200 },
     Target { name: "page_tables", run: page_tables, mutations: 1500 },
+    Target { name: "slabs", run: slabs, mutations: 100 },
     Target { name: "workload", run: workload, mutations: 1500 },
 ];
 

@@ -41,5 +41,17 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     all.extend(
         machines.into_iter().zip(0..).map(|(name, n)| ("page_alloc", name, crate::page_alloc_seed(n))),
     );
+    let slabs = [
+        "slub",
+        "slub-cpu-slabs",
+        "slab",
+        "slob",
+        "slub-numa",
+        "slub-cpu-slabs-numa",
+        "slab-numa",
+        "slob-numa",
+        "slub-watched",
+    ];
+    all.extend(slabs.into_iter().zip(0..).map(|(name, n)| ("slabs", name, crate::slabs_seed(n))));
     all
 }

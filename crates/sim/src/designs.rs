@@ -52,6 +52,16 @@ impl<'k, 'a, H: Hooks> HostedObjects<'_, 'k, '_, '_, '_, 'a, H> {
             f(&SlabContext::new(here, self.nodes[cpu], &pages))
         })
     }
+
+    /// Runs `f` as the CPU that this thread is already, as a handler does that comes in between; `None` if it is none.
+    pub fn on_this_cpu<R>(&self, f: impl FnOnce(&SlabContext<'_, 'k, 'a>) -> R) -> Option<R> {
+        self.pages.on_this_cpu(|cpu, context| {
+            let pages = PagesFor { allocator: &self.pages.allocator, context };
+            // SAFETY: as in `on_cpu`, inside of which this thread is; the gate tells that the rows are in use.
+            let here = unsafe { self.cpus[cpu].here() };
+            f(&SlabContext::new(here, self.nodes[cpu], &pages))
+        })
+    }
 }
 
 /// Builds a design with so many places for caches (from 64 on with those of kmalloc, as x86_64 has them) over a machine with these CPUs' nodes, and hands it to `then`.

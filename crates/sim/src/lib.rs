@@ -36,6 +36,7 @@ pub mod highmem;
 mod metadata;
 pub mod mmu;
 pub mod modules;
+pub mod object_exercise;
 pub mod pages;
 mod phys;
 mod ram;

@@ -49,9 +49,23 @@ impl<'m, 's, 'a, H: Hooks> Pages<'_, 'm, 's, 'a, H> {
         // SAFETY: the claim was free and is given back only when `f` is done, and the handle cannot leave this thread; the
         // lock around the claims orders what one thread does as this CPU before what the next does.
         let here = unsafe { self.cpus[cpu].here() };
+        let _being = Being::enter(self.number(), cpu);
         let result = f(&Context::new(here, self.nodes[cpu]));
         claim(false);
         result
+    }
+
+    /// Runs `f` as the CPU that this thread is already, as a handler does that comes in between; with the CPU's number. `None` if it is none.
+    pub fn on_this_cpu<R>(&self, f: impl FnOnce(usize, &Context<'_, 'm, 'a>) -> R) -> Option<R> {
+        let cpu = Being::of(self.number())?;
+        // SAFETY: this thread is inside `on_cpu` of this machine as that CPU, whose handle it may use inside the use of the outer one.
+        let here = unsafe { self.cpus[cpu].here() };
+        Some(f(cpu, &Context::new(here, self.nodes[cpu])))
+    }
+
+    /// What tells this machine from others of this process.
+    fn number(&self) -> usize {
+        core::ptr::from_ref(&self.claimed).addr()
     }
 
     /// The word by which a CPU is reached.
@@ -70,6 +84,32 @@ impl<'m, 's, 'a, H: Hooks> Pages<'_, 'm, 's, 'a, H> {
     /// How many CPUs there are.
     pub fn cpus(&self) -> usize {
         self.cpus.len()
+    }
+}
+
+thread_local! {
+    /// Which CPUs of which machines this thread is, innermost last.
+    static BEING: std::cell::RefCell<Vec<(usize, usize)>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// This thread is a CPU as long as the value exists.
+struct Being;
+
+impl Being {
+    fn enter(machine: usize, cpu: usize) -> Self {
+        BEING.with_borrow_mut(|being| being.push((machine, cpu)));
+        Self
+    }
+
+    /// Which CPU of a machine it is.
+    fn of(machine: usize) -> Option<usize> {
+        BEING.with_borrow(|being| being.iter().rev().find(|(of, _)| *of == machine).map(|(_, cpu)| *cpu))
+    }
+}
+
+impl Drop for Being {
+    fn drop(&mut self) {
+        BEING.with_borrow_mut(Vec::pop);
     }
 }
 

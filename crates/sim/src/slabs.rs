@@ -25,7 +25,7 @@ pub struct LinearRam {
 }
 
 impl LinearRam {
-    /// Zeroed RAM for the frames of `map`, of 4 KiB each, which the host backs where it is written.
+    /// Zeroed RAM for the frames of `map`, and those that it may get, of 4 KiB each, which the host backs where it is written.
     ///
     /// # Errors
     /// [`SimError::HostMemory`].
@@ -40,7 +40,7 @@ impl LinearRam {
     pub fn of_pages(map: &PageMap<'_>, page_shift: PageShift) -> Result<Self, SimError> {
         let block = page_shift.bytes() << map.sections().align().get();
         let align = usize::try_from(block).map_err(|_| SimError::HostMemory { bytes: block })?;
-        let memory = Zeroed::new(map.len() << page_shift.get(), align)?;
+        let memory = Zeroed::new(map.capacity() << page_shift.get(), align)?;
         Ok(Self { memory, page_shift })
     }
 }

@@ -7,6 +7,8 @@
 //!   much is kept near a processor and a node.
 //! - [`kmalloc`]: the size classes of an architecture, their names and kinds.
 //! - [`kv`]: memory that need not be contiguous (kvmalloc), and what is freed when its readers have left (`kvfree_rcu`).
+//! - [`shrink`]: what gives memory back under pressure, and when the reaper comes.
+//! - [`hotplug`]: what slabs do when a node's memory comes and goes.
 //! - [`memory`]: what is asked of a machine; [`DirectMemory`] has it where RAM is mapped at a constant distance from its addresses.
 //!
 //! This crate owns objects: it turns pages into them by unsafe code and gives the pages back when a slab is empty. Caches live in tables that the caller
@@ -31,11 +33,13 @@ mod direct;
 mod error;
 pub mod flags;
 pub mod heap;
+pub mod hotplug;
 pub mod kmalloc;
 pub mod kv;
 mod large;
 pub mod memory;
 pub mod objects;
+pub mod shrink;
 pub mod slab;
 pub mod slabs;
 pub mod slob;

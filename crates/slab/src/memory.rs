@@ -1,5 +1,6 @@
 //! What slabs need of a machine: pages, and their memory by address.
 
+use core::cell::Cell;
 use core::fmt;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::{FrameIdx, Frames};
@@ -69,5 +70,37 @@ impl<'a, I: Interrupts, H: Hooks> PageSource<'a> for PagesFor<'_, '_, '_, '_, 'a
 
     fn node_of(&self, idx: FrameIdx) -> NodeId {
         self.allocator.node_of(idx).unwrap_or_default()
+    }
+}
+
+/// Pages by way of another source, with those counted that go back.
+pub(crate) struct Counting<'c, 'a> {
+    pages: &'c dyn PageSource<'a>,
+    freed: Cell<u64>,
+}
+
+impl<'c, 'a> Counting<'c, 'a> {
+    pub(crate) const fn new(pages: &'c dyn PageSource<'a>) -> Self {
+        Self { pages, freed: Cell::new(0) }
+    }
+
+    /// How many pages went back.
+    pub(crate) const fn freed(&self) -> u64 {
+        self.freed.get()
+    }
+}
+
+impl<'a> PageSource<'a> for Counting<'_, 'a> {
+    fn alloc(&self, node: Option<NodeId>, gfp: Gfp, order: Order) -> Option<Frames<'a>> {
+        self.pages.alloc(node, gfp, order)
+    }
+
+    fn free(&self, frames: Frames<'a>) {
+        self.freed.set(self.freed.get() + frames.len());
+        self.pages.free(frames);
+    }
+
+    fn node_of(&self, idx: FrameIdx) -> NodeId {
+        self.pages.node_of(idx)
     }
 }

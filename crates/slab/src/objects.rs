@@ -173,6 +173,25 @@ pub trait ObjectAllocator<'k, 'a> {
         0
     }
 
+    /// Pages of slabs of which no object is out, and as many as objects in nodes' barns take: about what [`Self::shrink_all`] gives back.
+    fn empty_pages(&self, cx: &SlabContext<'_, 'k, 'a>) -> u64;
+
+    /// Gives back what caches have free, one after the other, until it is at least so many pages; how many it was. Caches may come and go meanwhile.
+    fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64;
+
+    /// Whether there are structures for slabs of a node.
+    fn has_node(&self, nid: NodeId) -> bool;
+
+    /// How many slabs lie on a node; 0 where designs do not know.
+    fn node_slabs(&self, nid: NodeId) -> u64;
+
+    /// What is to be done every two seconds on each processor, with the number of the round: SLAB's reaper (`cache_reap`), SLUB's for what barns
+    /// keep; what others asked for.
+    fn reap(&self, cx: &SlabContext<'_, 'k, 'a>, round: u64) {
+        let _ = round;
+        self.poll(cx);
+    }
+
     /// Gives back what a cache has free (`kmem_cache_shrink`), as far as other processors need not do it; whether it has memory yet.
     fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool;
 

@@ -6,14 +6,17 @@ mod designs;
 mod direct;
 #[path = "../../examples/driver.rs"]
 mod driver;
+mod exercised;
 mod facts;
 mod heap;
+mod hotplug;
 mod kmalloc;
 mod misuse;
 mod model;
 mod moved;
 mod nodes;
 mod reaper;
+mod reclaim;
 mod slab;
 mod threads;
 mod typesafe;

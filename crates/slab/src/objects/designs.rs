@@ -5,7 +5,7 @@ use crate::memory::SlabMemory;
 use crate::slab::Slab;
 use crate::slabs::bulk::{put_at_hand, take_at_hand};
 use crate::slabs::{
-    Broken, CacheId, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, SlabError, Slabs,
+    Broken, CacheId, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, SlabError, Slabs, Slot,
 };
 use crate::slob::Slob;
 use crate::usercopy::UsercopyError;
@@ -65,6 +65,28 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
         objects: &mut [Option<NonNull<u8>>],
     ) -> usize {
         put_at_hand(cx, &self.map, &self.memory, cache, objects)
+    }
+
+    fn has_node(&self, nid: NodeId) -> bool {
+        nid.index() < self.nodes
+    }
+
+    fn node_slabs(&self, nid: NodeId) -> u64 {
+        let caches = (0..self.slots.len()).filter_map(|at| Slot::living_at(self.slots, at));
+        caches.map(|cache| self.slabs_on(cache, nid.index())).sum()
+    }
+
+    fn empty_pages(&self, cx: &SlabContext<'_, 'k, 'a>) -> u64 {
+        self.empty_pages(cx)
+    }
+
+    fn reap(&self, cx: &SlabContext<'_, 'k, 'a>, _: u64) {
+        self.poll(cx);
+        self.reap_barns(cx);
+    }
+
+    fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64 {
+        self.shrink_all(cx, most)
     }
 
     fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
@@ -220,6 +242,27 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slab<'k, 
         put_at_hand(cx, &self.map, &self.memory, cache, objects)
     }
 
+    fn has_node(&self, nid: NodeId) -> bool {
+        nid.index() < self.nodes
+    }
+
+    fn node_slabs(&self, nid: NodeId) -> u64 {
+        let caches = (0..self.space.slots.len()).filter_map(|at| Slot::living_at(self.space.slots, at));
+        caches.map(|cache| self.slabs_on(cache, nid.index())).sum()
+    }
+
+    fn empty_pages(&self, _: &SlabContext<'_, 'k, 'a>) -> u64 {
+        self.empty_pages()
+    }
+
+    fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64 {
+        self.shrink_all(cx, most)
+    }
+
+    fn reap(&self, cx: &SlabContext<'_, 'k, 'a>, round: u64) {
+        self.reap(cx, round);
+    }
+
     fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
         self.shrink(cx, cache)
     }
@@ -323,6 +366,24 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slob<'k, 
     unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
         // SAFETY: as the caller says.
         unsafe { self.free(cx, cache, object) }
+    }
+
+    fn has_node(&self, _: NodeId) -> bool {
+        // It has none for any.
+        true
+    }
+
+    fn node_slabs(&self, _: NodeId) -> u64 {
+        0
+    }
+
+    fn empty_pages(&self, _: &SlabContext<'_, 'k, 'a>) -> u64 {
+        // Free pages never stay.
+        0
+    }
+
+    fn shrink_all(&self, _: &SlabContext<'_, 'k, 'a>, _: u64) -> u64 {
+        0
     }
 
     fn shrink(&self, _: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {

@@ -79,8 +79,8 @@ pub struct Slab<'k, 'a, I, M> {
     pub(crate) map: PageMap<'a>,
     pub(crate) memory: M,
     config: SlabConfig,
-    space: ArraySpace<'k>,
-    nodes: usize,
+    pub(crate) space: ArraySpace<'k>,
+    pub(crate) nodes: usize,
     reports: &'k dyn Reports,
     /// Held while caches are made, end, or are listed.
     registry: Mutex<()>,

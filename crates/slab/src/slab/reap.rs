@@ -3,7 +3,7 @@
 use super::Slab;
 use super::cache::SlabCache;
 use super::give::{ALIEN_LIMIT, empty_into};
-use crate::memory::SlabMemory;
+use crate::memory::{Counting, SlabMemory};
 use crate::slabs::cpu::Requests;
 use crate::slabs::{CacheId, Row, SlabContext};
 use core::ptr::NonNull;
@@ -127,6 +127,42 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             cpu.requests().post(Requests::FLUSH);
         }
         self.drain_nodes(cx, id, cache) > 0
+    }
+
+    /// How many slabs of a cache lie on a node.
+    pub(crate) fn slabs_on(&self, id: CacheId, node: usize) -> u64 {
+        if node >= self.nodes {
+            return 0;
+        }
+        let _quiet = self.quiet();
+        self.lists_of(id, node).lock().slabs()
+    }
+
+    /// Pages of slabs of which no object is out.
+    pub(crate) fn empty_pages(&self) -> u64 {
+        let mut pages = 0;
+        for at in 0..self.space.slots.len() {
+            self.holding(at, |id, cache| {
+                for node in 0..self.nodes {
+                    let _quiet = self.quiet();
+                    pages += self.lists_of(id, node).lock().free.len * cache.layout.order.pages();
+                }
+            });
+        }
+        pages
+    }
+
+    /// Gives back what caches have free, one after the other as in [`Self::shrink`], until it is at least so many pages; how many it was.
+    pub(crate) fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64 {
+        let counting = Counting::new(cx.pages);
+        let cx = &SlabContext { pages: &counting, ..*cx };
+        for at in 0..self.space.slots.len() {
+            if counting.freed() >= most {
+                break;
+            }
+            self.holding(at, |id, _| _ = self.shrink(cx, id));
+        }
+        counting.freed()
     }
 
     /// Gives back what nodes have free; how many slabs they have yet.

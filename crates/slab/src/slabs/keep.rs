@@ -54,7 +54,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// Keeps the cache at a place from ending, as a processor's row does.
-    fn hold(&self, at: usize) -> Option<(CacheId, &'k Slot)> {
+    pub(super) fn hold(&self, at: usize) -> Option<(CacheId, &'k Slot)> {
         let slot = self.slots.get(at)?;
         let _quiet = self.quiet();
         let _registry = self.registry.lock();

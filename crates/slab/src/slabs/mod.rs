@@ -51,6 +51,7 @@ mod keep;
 mod kmalloc;
 pub(crate) mod node;
 mod places;
+mod reclaim;
 pub mod report;
 mod row;
 mod shared;
