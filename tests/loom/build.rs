@@ -15,7 +15,7 @@ struct Source {
 
 const ATOMIC: (&str, &str) = ("core::sync::atomic", "loom::sync::atomic");
 
-const SOURCES: [Source; 8] = [
+const SOURCES: [Source; 9] = [
     Source {
         path: "../../crates/platform/src/spin.rs",
         name: "spin.rs",
@@ -88,6 +88,21 @@ const SOURCES: [Source; 8] = [
         path: "../../crates/slab/src/slabs/cpu_slab/frozen.rs",
         name: "frozen.rs",
         replace: &[ATOMIC, ("super::super::word", "crate::word")],
+    },
+    Source {
+        path: "../../crates/slab/src/slabs/requests.rs",
+        name: "requests.rs",
+        replace: &[
+            ATOMIC,
+            // As above: what the fences order is a handler's business.
+            (
+                "use loom::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};",
+                "use loom::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};\nconst fn compiler_fence(_: core::sync::atomic::Ordering) {}",
+            ),
+            ("pub(super) const fn new(", "pub(super) fn new("),
+            // Nothing comes between what an exchange reads and what it writes; loom leaves open whether a plain store does. As an exchange it has a place.
+            ("self.gate.store(", "self.gate.swap("),
+        ],
     },
 ];
 

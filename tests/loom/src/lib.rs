@@ -1,5 +1,5 @@
 //! Parts that take no lock, explored by loom: every order in which threads can come to act, and every value that relaxed loads may see. These are those of the
-//! table and no others: the gate before a processor's objects and what keeps SLAB's reaper from a cache that ends (`holding`) are not among them.
+//! table and no others: what keeps SLAB's reaper from a cache that ends (`holding`) is not among them.
 //!
 //! The sources are the library's own, copied by `build.rs` with loom's atomics in place of core's. Everything is behind `cfg(loom)`:
 //! `cargo xtask loom` sets it, and bounds how often a thread is preempted where a model has many steps.
@@ -11,6 +11,7 @@
 //! | references of a page, in one word and in two | a count that does not add up; a reference that is taken while the page changes hands |
 //! | a processor's free list | an object that is taken twice or lost, because the list was used between a look at it and the swap; an object taken for one of another slab |
 //! | a slab's own list | an object that is lost or there twice, a link that is not seen, a slab in two lists or in none: frees from elsewhere against the processor that takes all, gives up or freezes, and against the holder of the lock |
+//! | the gate before a processor's objects | a request that is lost, or answered twice; a gate that a request opens while its owner is inside |
 //! | grace periods | a reader that looks at what was taken back after a grace period that waited for it |
 #![cfg(loom)]
 
@@ -49,5 +50,12 @@ mod frozen {
     include!(concat!(env!("OUT_DIR"), "/frozen.rs"));
 }
 
+#[allow(unreachable_pub, dead_code)]
+mod requests {
+    include!(concat!(env!("OUT_DIR"), "/requests.rs"));
+}
+
+#[cfg(test)]
+mod gate;
 #[cfg(test)]
 mod tests;

@@ -1,79 +1,14 @@
 //! A processor's own part: its rows, and the gate before them.
 
 use super::cpu_slab::{CpuSlabParts, Inside};
+pub(crate) use super::requests::Requests;
 pub use super::row::Row;
 use crate::memory::PageSource;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 use pagewright_addr::NodeId;
-
-/// Why a processor should not simply use its sheaves.
-///
-/// A word has the reasons, a gate tells whether there is any: the rows' places below its number may be used at once, so a look at it is also the check that
-/// a place exists. The owner closes it while it uses a row, as interrupt handlers on the same processor find out; others who post a reason close it too.
-/// The owner's store may undo that: then it learns of the reason with a later operation, at the latest with the next that no row serves, or a poll.
-#[derive(Debug)]
-pub(crate) struct Requests {
-    word: AtomicU32,
-    gate: AtomicU32,
-}
-
-/// The owner uses its rows.
-const IN_USE: u32 = 0;
-/// There is a reason. The one place below has no row: it is the cache of rooms itself.
-const ASKED: u32 = 1;
-
-impl Requests {
-    /// Give everything back.
-    pub(crate) const FLUSH: u32 = 1;
-    /// An allocation is to fail.
-    pub(crate) const FAULT: u32 = 2;
-    /// The slow way has the processor's slabs to itself ([`super::cpu_slab`]): the owner's alone.
-    const INSIDE: u32 = 4;
-
-    /// None; the owner opens the gate with its first operation, unless it has no rows at all: then it is never inside.
-    const fn new(rows: usize) -> Self {
-        let gate = if rows == 0 { IN_USE } else { ASKED };
-        Self { word: AtomicU32::new(0), gate: AtomicU32::new(gate) }
-    }
-
-    #[inline(always)]
-    pub(crate) fn has(&self, request: u32) -> bool {
-        self.word.load(Relaxed) & request != 0
-    }
-
-    /// Whether there is none.
-    #[inline(always)]
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.word.load(Relaxed) == 0
-    }
-
-    /// The owner's slow way begins to use the processor's slabs; whether it may: no use is interrupted by this one.
-    pub(crate) fn begin(&self) -> bool {
-        // Nothing of what follows may move before it.
-        self.word.fetch_or(Self::INSIDE, SeqCst) & Self::INSIDE == 0
-    }
-
-    /// That use ends.
-    pub(crate) fn end(&self) {
-        self.word.fetch_and(!Self::INSIDE, SeqCst);
-    }
-
-    /// Posts one, from any processor; what it is about is synchronised by other means.
-    pub(crate) fn post(&self, request: u32) {
-        self.word.fetch_or(request, Relaxed);
-        // While the owner is inside, the gate is closed already, and must say so.
-        let _ = self.gate.fetch_update(Relaxed, Relaxed, |gate| (gate > ASKED).then_some(ASKED));
-    }
-
-    /// Takes one back, or answers it; whether it was there.
-    pub(crate) fn take(&self, request: u32) -> bool {
-        self.word.fetch_and(!request, Relaxed) & request != 0
-    }
-}
 
 /// One processor's rows, one for each place in the table of caches.
 #[derive(Debug)]
@@ -170,32 +105,21 @@ impl<'c, 'k> SlabHere<'c, 'k> {
     /// Does something with the row of a place, unless there is a reason not to, or the rows are in use. It must not panic: the gate would stay closed.
     #[inline(always)]
     pub(crate) fn with_row<R>(self, at: usize, f: impl FnOnce(&mut Row) -> Option<R>) -> Option<R> {
-        let gate = &self.cpu.requests.gate;
-        let open = gate.load(Relaxed);
-        if at >= open as usize {
-            return None;
-        }
-        gate.store(IN_USE, Relaxed);
-        // Nothing of what follows may move before the gate, or a handler would see it open and the row in between.
-        compiler_fence(SeqCst);
+        let open = self.cpu.requests.pass_in(at)?;
         // SAFETY: the gate was open, so on this processor nobody is inside: a handler that came between the load and the store has returned, leaving
         // it open again. On other processors there is nobody (`here`). The place is below the gate's number, so there is a row (the invariant of `SlabCpu`).
         let row = unsafe { (&mut *self.cpu.own.get()).rows.get_unchecked_mut(at) };
         let done = f(row);
-        compiler_fence(SeqCst);
-        gate.store(open, Relaxed);
+        self.cpu.requests.pass_out(open);
         done
     }
 
     /// The processor's rows; `None` if this interrupts their use, or is inside it.
     #[inline]
     pub(crate) fn enter(self) -> Option<InUse<'c, 'k>> {
-        let gate = &self.cpu.requests.gate;
-        if gate.load(Relaxed) == IN_USE {
+        if !self.cpu.requests.enter() {
             return None;
         }
-        gate.store(IN_USE, Relaxed);
-        compiler_fence(SeqCst);
         Some(InUse { cpu: self.cpu, not_send: PhantomData })
     }
 }
@@ -226,10 +150,7 @@ impl<'k> DerefMut for InUse<'_, 'k> {
 impl Drop for InUse<'_, '_> {
     #[inline]
     fn drop(&mut self) {
-        let requests = &self.cpu.requests;
-        let open = if requests.word.load(Relaxed) == 0 { self.rows.len() as u32 } else { ASKED };
-        compiler_fence(SeqCst);
-        requests.gate.store(open.max(ASKED), Relaxed);
+        self.cpu.requests.leave(self.rows.len() as u32);
     }
 }
 

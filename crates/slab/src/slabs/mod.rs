@@ -53,6 +53,7 @@ pub(crate) mod node;
 mod places;
 mod reclaim;
 pub mod report;
+mod requests;
 mod row;
 mod shared;
 mod slabinfo;
