@@ -68,7 +68,7 @@ mod word;
 pub use extents::{ExtentViolation, PristineExtents};
 pub use frames::{Frames, Reserved};
 pub use idx::FrameIdx;
-pub use map::{DepositedList, Joining, MapError, MapViolation, Node, PageMap};
+pub use map::{DepositedList, Joining, MapError, MapViolation, Node, PageMap, SlabMarks};
 pub use meta::{OwnerHandle, PageMeta};
 pub use pristine::Pristine;
 pub use rack::{Rack, Shelf};

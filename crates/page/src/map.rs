@@ -26,6 +26,7 @@ pub use buddies::Joining;
 pub use error::MapError;
 pub use node::Node;
 pub use run::DepositedList;
+pub use slab::SlabMarks;
 pub use validate::MapViolation;
 
 use crate::{

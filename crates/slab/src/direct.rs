@@ -3,7 +3,7 @@
 use crate::memory::SlabMemory;
 use core::fmt;
 use pagewright_addr::{PageShift, PhysAddr, PhysRange};
-use pagewright_page::{FrameIdx, PageMap};
+use pagewright_page::{FrameIdx, PageMap, SlabMarks};
 use pagewright_platform::DirectMap;
 
 /// The memory of a page map's frames, at a constant distance from their physical addresses.
@@ -17,6 +17,8 @@ pub struct DirectMemory<'a> {
     base: usize,
     bytes: usize,
     first: usize,
+    /// Marks of its frames.
+    marks: SlabMarks<'a>,
     page_shift: PageShift,
     map: PageMap<'a>,
     ram: DirectMap,
@@ -63,7 +65,8 @@ impl<'a> DirectMemory<'a> {
         let (run, first) = longest;
         let base = ram.virt(run.start).get() as usize;
         let (bytes, first) = (usize::try_from(run.len()).ok()?, usize::try_from(first).ok()?);
-        Some(Self { base, bytes, first, page_shift, map, ram })
+        let marks = map.slab_marks(first, bytes >> page_shift.get())?;
+        Some(Self { base, bytes, first, marks, page_shift, map, ram })
     }
 
     /// The direct map.
@@ -107,6 +110,13 @@ unsafe impl SlabMemory for DirectMemory<'_> {
             return self.first + (within >> self.page_shift.get());
         }
         self.elsewhere(address)
+    }
+
+    // Four instructions less than by the frame's index: where the run begins is in the marks' address already, and one comparison serves for both tables.
+    #[inline(always)]
+    fn mark_of(&self, map: &PageMap<'_>, address: usize) -> u32 {
+        let within = address.wrapping_sub(self.base) >> self.page_shift.get();
+        self.marks.get(within).unwrap_or_else(|| map.slab_mark(self.elsewhere(address)))
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::fmt;
 use pagewright_addr::{NodeId, Order};
-use pagewright_page::{FrameIdx, Frames};
+use pagewright_page::{FrameIdx, Frames, PageMap};
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{Context, Hooks, PageAllocator};
@@ -25,6 +25,12 @@ pub unsafe trait SlabMemory {
 
     /// The index of the frame that is seen at an address; beyond the map's last if there is none.
     fn frame_of(&self, address: usize) -> usize;
+
+    /// The mark of whose slab an address lies in ([`PageMap::slab_mark`] of its frame), in the map that this memory belongs to.
+    #[inline(always)]
+    fn mark_of(&self, map: &PageMap<'_>, address: usize) -> u32 {
+        map.slab_mark(self.frame_of(address))
+    }
 
     /// An address as a pointer.
     fn pointer(&self, address: usize) -> *mut u8;

@@ -24,16 +24,16 @@ pub enum ObjectsFrom {
 #[inline(never)]
 pub fn object_pairs(slabs: &ImageSlabs, cx: &Asks<'_>, from: ObjectsFrom, rounds: u64) -> u64 {
     let gfp = Gfp::GFP_KERNEL;
-    match from {
+    match black_box(from) {
         ObjectsFrom::Kmalloc(bytes) => pairs(
             rounds,
-            || slabs.kmalloc(cx, black_box(bytes), gfp),
+            || slabs.kmalloc(cx, bytes, gfp),
             // SAFETY: just taken, and nobody else knows it.
             |object| unsafe { slabs.kfree(cx, object) },
         ),
         ObjectsFrom::Cache(cache) => pairs(
             rounds,
-            || slabs.alloc(cx, black_box(cache), gfp),
+            || slabs.alloc(cx, cache, gfp),
             // SAFETY: just taken, and nobody else knows it.
             |object| unsafe { slabs.free(cx, cache, object) },
         ),
@@ -46,7 +46,7 @@ fn pairs(rounds: u64, take: impl Fn() -> Result<NonNull<u8>, SlabError>, give: i
     let mut failed = 0;
     for _ in 0..rounds {
         match take() {
-            Ok(object) => give(black_box(object)),
+            Ok(object) => give(object),
             Err(_) => failed += 1,
         }
     }
@@ -62,9 +62,9 @@ pub fn take_objects(
     places: &mut [Option<NonNull<u8>>],
 ) -> usize {
     let gfp = Gfp::GFP_KERNEL;
-    match from {
-        ObjectsFrom::Kmalloc(bytes) => fill(places, || slabs.kmalloc(cx, black_box(bytes), gfp)),
-        ObjectsFrom::Cache(cache) => fill(places, || slabs.alloc(cx, black_box(cache), gfp)),
+    match black_box(from) {
+        ObjectsFrom::Kmalloc(bytes) => fill(places, || slabs.kmalloc(cx, bytes, gfp)),
+        ObjectsFrom::Cache(cache) => fill(places, || slabs.alloc(cx, cache, gfp)),
     }
 }
 

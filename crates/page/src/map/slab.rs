@@ -5,9 +5,29 @@
 //! nothing. The owner is stored with a mark that no other frame has, so one field of one frame tells whose an address is.
 
 use super::PageMap;
-use crate::{FrameIdx, Frames, OwnerHandle, State, Use, Word};
+use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, State, Use, Word};
+use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::Order;
+
+/// The marks of a run of frames ([`PageMap::slab_mark`]), for who asks for them often: where the run begins is known, and one comparison tells whether a frame is
+/// in it.
+#[derive(Clone, Copy)]
+pub struct SlabMarks<'a>(&'a [PageMeta]);
+
+impl SlabMarks<'_> {
+    /// The mark of the run's `n`-th frame; `None` if it has fewer.
+    #[inline(always)]
+    pub fn get(&self, n: usize) -> Option<u32> {
+        Some(self.0.get(n)?.owner.load(Relaxed))
+    }
+}
+
+impl fmt::Debug for SlabMarks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SlabMarks({} frames)", self.0.len())
+    }
+}
 
 impl<'a> PageMap<'a> {
     /// Gives up the token of a block that becomes a slab of `owner`, until [`Self::withdraw_slab`] asks for it back.
@@ -52,6 +72,11 @@ impl<'a> PageMap<'a> {
     #[inline(always)]
     pub fn slab_mark(&self, index: usize) -> u32 {
         self.slots.get(index).map_or(0, |slot| slot.owner.load(Relaxed))
+    }
+
+    /// The marks of so many frames from an index on; `None` if there are not so many.
+    pub fn slab_marks(&self, first: usize, frames: usize) -> Option<SlabMarks<'a>> {
+        self.slots.get(first..first.checked_add(frames)?).map(SlabMarks)
     }
 
     /// Whose slab the frame of an index belongs to; nobody's ([`OwnerHandle::NONE`]) if it belongs to none, or there is no such frame.

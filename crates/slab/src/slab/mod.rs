@@ -187,7 +187,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     #[inline]
     pub unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
         let address = object.addr().get();
-        let mark = self.map.slab_mark(self.memory.frame_of(address));
+        let mark = self.memory.mark_of(&self.map, address);
         let push =
             |row: &mut Row| if row.id() == cache && row.home() == mark { row.push(address) } else { None };
         if cx.cpu.with_row(cache.index(), push).is_none() {
@@ -203,7 +203,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     #[inline]
     pub unsafe fn kfree(&self, cx: &SlabContext<'_, 'k, 'a>, memory: NonNull<u8>) {
         let address = memory.addr().get();
-        let mark = self.map.slab_mark(self.memory.frame_of(address));
+        let mark = self.memory.mark_of(&self.map, address);
         let push = |row: &mut Row| if row.home() == mark { row.push(address) } else { None };
         if cx.cpu.with_row(CacheId::index_of_mark(mark), push).is_none() {
             // SAFETY: as the caller says.

@@ -50,7 +50,7 @@ pub(crate) fn put_at_hand(
         for place in objects {
             if let Some(object) = *place {
                 let address = object.addr().get();
-                if row.home() != map.slab_mark(memory.frame_of(address)) || row.push(address).is_none() {
+                if row.home() != memory.mark_of(map, address) || row.push(address).is_none() {
                     break;
                 }
                 *place = None;

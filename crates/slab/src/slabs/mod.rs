@@ -240,9 +240,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[track_caller]
     pub unsafe fn free(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, object: NonNull<u8>) {
         let address = object.addr().get();
-        let mark = self.map.slab_mark(self.memory.frame_of(address));
-        let push =
-            |row: &mut Row| if row.id() == cache && row.home() == mark { row.push(address) } else { None };
+        let mark = self.memory.mark_of(&self.map, address);
+        // A row whose home is marked so has the cache that the object belongs to.
+        let push = |row: &mut Row| if row.home() == mark { row.push(address) } else { None };
         if cx.cpu.with_row(cache.index(), push).is_none() {
             // SAFETY: as the caller says.
             unsafe { self.free_past_row(cx, Some(cache), address) };
@@ -257,7 +257,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[track_caller]
     pub unsafe fn free_any(&self, cx: &SlabContext<'_, 'k, 'a>, object: NonNull<u8>) {
         let address = object.addr().get();
-        let mark = self.map.slab_mark(self.memory.frame_of(address));
+        let mark = self.memory.mark_of(&self.map, address);
         let push = |row: &mut Row| if row.home() == mark { row.push(address) } else { None };
         if cx.cpu.with_row(CacheId::index_of_mark(mark), push).is_none() {
             // SAFETY: as the caller says.

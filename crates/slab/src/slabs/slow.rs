@@ -124,7 +124,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// Puts an object into the row that it belongs to, after what a full one has had longest has gone; whether it is there.
     fn put_after_flush(&self, cx: &SlabContext<'_, 'k, 'a>, asked: Option<CacheId>, address: usize) -> bool {
-        let mark = self.map.slab_mark(self.memory.frame_of(address));
+        let mark = self.memory.mark_of(&self.map, address);
         let at = CacheId::index_of_mark(mark);
         let Some(mut own) = cx.cpu.enter() else { return false };
         let Some(row) = own.rows.get(at).filter(|row| row.home() == mark && row.is_full()) else {
@@ -158,8 +158,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// Whether a cache's object lies on the processor's node.
     pub(crate) fn is_near(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, address: usize) -> bool {
-        self.map.slab_mark(self.memory.frame_of(address))
-            == cache.home(self.list_node(cx.node.index())).slab_mark()
+        self.memory.mark_of(&self.map, address) == cache.home(self.list_node(cx.node.index())).slab_mark()
     }
 
     /// What an allocation ends with.
