@@ -18,13 +18,18 @@ pub(crate) struct CpuSlabs<'k> {
 }
 
 impl CpuSlabs<'_> {
-    /// The next random number (xorshift64*): no secret, only no order that users rely on.
+    /// The next random number.
     pub(crate) fn random(&mut self) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+        next_random(&mut self.random)
     }
+}
+
+/// The next random number (xorshift64*): no secret, only no order that users rely on.
+pub(super) fn next_random(state: &mut u64) -> u64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
 }
 
 /// A processor as slabs see it.

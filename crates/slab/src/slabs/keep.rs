@@ -3,7 +3,7 @@
 use super::Slabs;
 use super::barn::Barn;
 use super::cache::{CacheId, Info, Slot};
-use super::cpu::SlabContext;
+use super::cpu::{SlabContext, next_random};
 use crate::memory::SlabMemory;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -69,7 +69,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         cx: &SlabContext<'_, 'k, 'a>,
         (cache, info): (CacheId, &Info),
         objects: &[usize],
-        random: u64,
+        random: &mut u64,
     ) -> usize {
         let size = info.geometry.size as usize;
         let near = || objects.iter().all(|&address| self.is_near(cx, cache, address));
@@ -84,7 +84,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             lists.lock().barn.push(objects, places)
         };
         if kept < objects.len()
-            && let Some(block) = self.room(cx, random)
+            && let Some(block) = self.room(cx, next_random(random))
         {
             self.kept.fetch_add(self.block_bytes(), Relaxed);
             let _quiet = self.quiet();

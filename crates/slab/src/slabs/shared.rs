@@ -1,7 +1,7 @@
 //! Slabs themselves: made, taken from and given back to, under the lock of a node's lists.
 
 use super::cache::{CacheId, Info};
-use super::cpu::SlabContext;
+use super::cpu::{SlabContext, next_random};
 use super::node::NodeSlabs;
 use super::places::Places;
 use super::report::Damage;
@@ -161,19 +161,19 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         &self,
         cx: &SlabContext<'_, '_, 'a>,
         cache: CacheId,
-        at: (Option<NodeId>, Gfp, u64),
+        (asked, gfp): (Option<NodeId>, Gfp),
+        random: &mut u64,
         wanted: usize,
         out: &mut [MaybeUninit<usize>],
     ) -> Result<usize, SlabError> {
         let info = self.info(cache).ok_or(SlabError::Stale)?;
-        let (asked, gfp, random) = at;
         let node = asked.unwrap_or(cx.node).index();
         let wanted = wanted.min(out.len());
         let n = self.take_partial(cache, info, node, &mut out[..wanted]);
         if n > 0 {
             return Ok(n);
         }
-        if let Some(n) = self.new_slab(cx, cache, info, (asked, gfp, random), out) {
+        if let Some(n) = self.new_slab(cx, cache, info, (asked, gfp, next_random(random)), out) {
             return Ok(n);
         }
         if gfp.contains(Gfp::THISNODE) {

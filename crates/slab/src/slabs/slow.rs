@@ -145,8 +145,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         own: &mut CpuSlabs<'k>,
         (cache, info): (CacheId, &Info),
     ) {
-        let random = own.random();
-        let row = &mut own.rows[cache.index()];
+        let CpuSlabs { rows, random } = own;
+        let row = &mut rows[cache.index()];
         let oldest = row.step();
         let kept = self.keep(cx, (cache, info), &row.objects()[..oldest], random);
         if kept < oldest {
@@ -185,7 +185,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             return self.take_watched(cx, cache, info, at, Location::caller());
         }
         let mut place = [MaybeUninit::uninit()];
-        self.collect(cx, cache, at, 1, &mut place)?;
+        self.collect(cx, cache, (at.0, at.1), &mut { at.2 }, 1, &mut place)?;
         // SAFETY: `collect` wrote at least one.
         Ok(unsafe { place[0].assume_init() })
     }
@@ -199,17 +199,17 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         cache: CacheId,
         gfp: Gfp,
     ) -> Result<usize, SlabError> {
-        let random = own.random();
         let attached = own.rows.get(cache.index()).is_some_and(|row| row.id() == cache && row.limit() > 0);
         if !attached && !self.attach(cx, own, cache) {
-            return self.one(cx, cache, (None, gfp, random));
+            return self.one(cx, cache, (None, gfp, own.random()));
         }
-        let row = &mut own.rows[cache.index()];
+        let CpuSlabs { rows, random } = own;
+        let row = &mut rows[cache.index()];
         if let Some(address) = row.pop() {
             return Ok(address);
         }
         let wanted = row.step();
-        let n = self.collect(cx, cache, (None, gfp, random), wanted, row.spare())?;
+        let n = self.collect(cx, cache, (None, gfp), random, wanted, row.spare())?;
         // SAFETY: `collect` wrote so many free objects of the cache to the first places, and lent them out.
         unsafe { row.grow(n) };
         row.served += n as u64;
