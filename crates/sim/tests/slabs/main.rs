@@ -2,6 +2,7 @@
 
 mod asked;
 mod barns;
+mod cpu_slab;
 mod designs;
 mod direct;
 #[path = "../../examples/driver.rs"]

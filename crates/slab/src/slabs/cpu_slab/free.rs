@@ -56,6 +56,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ///
     /// # Safety
     /// As for [`Self::free`].
+    // Cold for the rows' sake, whose way is laid out first then.
+    #[cold]
     #[inline(never)]
     #[track_caller]
     pub(crate) unsafe fn free_by_cpu_slab(
