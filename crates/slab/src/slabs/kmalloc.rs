@@ -210,7 +210,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     #[inline(never)]
     #[track_caller]
     fn kmalloc_slow(&self, cx: &SlabContext<'_, 'k, 'a>, bytes: usize, gfp: Gfp) -> *mut u8 {
-        packed(match self.kmalloc.cache_of(bytes, gfp) {
+        let cache = self.kmalloc.cache_of(bytes, gfp);
+        // What lies in a row is not watched, so nobody keeps what was asked for.
+        if !gfp.contains(Gfp::ZERO)
+            && let Some(object) = cache.and_then(|cache| self.at_hand(cx, cache))
+        {
+            return object.as_ptr();
+        }
+        packed(match cache {
             Some(cache) => {
                 let object = self.alloc(cx, cache, gfp);
                 object.inspect(|object| self.keep_asked(cache, object.addr().get(), bytes))
