@@ -94,7 +94,6 @@ pub(crate) fn phys_bits() -> u8 {
 /// The interrupt controller's registers in the processor (version 3).
 pub(crate) mod icc {
     use core::arch::asm;
-    use pagewright_addr::VirtRange;
 
     /// ICC_SRE_EL1, ICC_PMR_EL1, ICC_IGRPEN1_EL1: registers, all priorities, group 1.
     pub(crate) fn enable() {
