@@ -108,6 +108,12 @@ impl PageMeta {
         link(own, self.next.load(Relaxed))
     }
 
+    /// How far away the frame is that [`Self::next`] names; 0 if none.
+    #[inline]
+    pub(crate) fn next_distance(&self) -> u32 {
+        self.next.load(Relaxed)
+    }
+
     #[inline]
     pub(crate) fn prev(&self, own: FrameIdx) -> Option<FrameIdx> {
         link(own, self.prev.load(Relaxed))

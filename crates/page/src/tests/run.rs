@@ -19,7 +19,7 @@ fn pages_that_follow_each_other_come_back_as_one_token() {
         map.deposit_list(back, Use::Kernel, OWNER, &mut list);
         map.end_list(&list);
         let idx = |n| Some(FrameIdx::new(n));
-        assert_eq!(list, DepositedList { first: idx(3), last: idx(8), pages: 6, top: 10 });
+        assert_eq!(list, DepositedList { first: idx(3), last: idx(8), pages: 6, bottom: 3, top: 10 });
         assert_eq!(
             [3, 4, 5, 9, 10, 8].map(|n| map.next(FrameIdx::new(n))),
             [idx(4), idx(5), idx(9), idx(10), idx(8), None]
@@ -73,5 +73,50 @@ fn a_block_in_a_list_comes_back_alone() {
         assert_eq!(list.pages, 17);
         let (block, next) = map.withdraw_run(FrameIdx::new(0), Use::Kernel, OWNER);
         assert_eq!((block.len(), next), (16, Some(FrameIdx::new(16))));
+    });
+}
+
+#[test]
+fn runs_are_deposited_page_by_page_and_linked_across() {
+    with_map(1, |map, mut all| {
+        let [one, _, two] = [4, 3, 2].map(|n| all.take_front(n).into_frames());
+        let mut list = DepositedList::default();
+        let (first, second) = (two.start(), one.start());
+        map.deposit_singles(two, Use::Kernel, OWNER, &mut list);
+        map.deposit_singles(one, Use::Kernel, OWNER, &mut list);
+        map.end_list(&list);
+        let idx = |n| Some(FrameIdx::new(n));
+        assert_eq!(list, DepositedList { first: idx(7), last: idx(3), pages: 6, bottom: 0, top: 8 });
+        assert_eq!(
+            [7, 8, 0, 1, 2, 3].map(|n| map.next(FrameIdx::new(n))),
+            [idx(8), idx(0), idx(1), idx(2), idx(3), None]
+        );
+        assert!([7, 8, 0, 3].iter().all(|&n| map.refcount(FrameIdx::new(n)) == 1));
+        assert_eq!(map.validate(), Ok(()));
+        assert_eq!(map.linked_run(first, 9), (2, idx(0)));
+        assert_eq!(map.linked_run(second, 9), (4, None));
+        assert_eq!(map.linked_run(second, 3), (3, idx(3)));
+        let (two, next) = map.withdraw_run(first, Use::Kernel, OWNER);
+        let (one, end) = map.withdraw_run(next.unwrap(), Use::Kernel, OWNER);
+        assert_eq!((two.len(), one.len(), end), (2, 4, None));
+        assert_eq!(map.validate(), Ok(()));
+        // Frames 4 to 6 lie between.
+        let (two, one) = map.try_merge(two, one).unwrap_err();
+        assert_eq!((two.len(), one.len()), (2, 4));
+    });
+}
+
+#[test]
+fn tokens_that_touch_become_one_and_others_stay_two() {
+    with_map(1, |map, mut all| {
+        let [low, high] = [4, 2].map(|n| all.take_front(n).into_frames());
+        let at = high.start();
+        map.take_reference(at);
+        let (high, low) = map.try_merge(high, low).unwrap_err();
+        map.drop_reference(at);
+        let both = map.try_merge(high, low).unwrap();
+        assert_eq!((both.start().get(), both.len()), (0, 6));
+        assert_eq!(map.refcount(at), 0);
+        assert_eq!(map.validate(), Ok(()));
     });
 }

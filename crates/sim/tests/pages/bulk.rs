@@ -312,3 +312,29 @@ fn each_page_in_bulk_has_an_owner_while_owners_are_kept() {
         expect_all_back(m, &before);
     });
 }
+
+#[test]
+fn runs_are_whole_blocks_and_none_where_each_page_is_looked_at() {
+    with_plain_machine(&machine(64, 1), NoHooks, |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let runs =
+                |gfp, pages, slots: &mut [_]| m.allocator.alloc_pages_runs(cx, cx.node, gfp, pages, slots);
+            let mut slots = empty(16);
+            assert_eq!(runs(Gfp::GFP_KERNEL, 256 + 16 + 3, &mut slots), 4);
+            let lens: Vec<_> = slots.iter().flatten().map(Frames::len).collect();
+            assert_eq!(lens, [256, 16, 2, 1]);
+            // Fewer pages where the slots do not suffice, and as many as are asked for at most.
+            let mut two = empty(2);
+            assert_eq!(runs(Gfp::GFP_KERNEL, 7, &mut two), 2);
+            assert_eq!(two.iter().flatten().map(Frames::len).sum::<u64>(), 6);
+            assert_eq!(runs(Gfp::GFP_KERNEL, 0, &mut empty(2)), 0);
+            assert_eq!(runs(Gfp::GFP_KERNEL | Gfp::ZERO, 7, &mut empty(2)), 0);
+            assert_eq!(runs(Gfp::GFP_KERNEL, 1 << 40, &mut empty(2)), 0, "there are not so many to spare");
+            let stat = m.allocator.numa_stat(zone_ids(m)[0], 0);
+            assert!(stat.hit >= 256 + 16 + 3 + 6);
+            m.allocator.free_pages_bulk(cx, slots.into_iter().chain(two).flatten());
+        });
+        expect_all_back(m, &before);
+    });
+}

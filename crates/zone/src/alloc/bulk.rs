@@ -82,28 +82,89 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         gfp: Gfp,
         slots: &mut [Option<Frames<'a>>],
     ) -> Result<usize, AllocFailure> {
+        let Some((source, preferred)) = self.source(cx, nid, nodes, gfp, slots.len() as u64)? else {
+            return Ok(0);
+        };
+        Ok(self.fill_gaps(cx, &source, preferred, slots))
+    }
+
+    /// Where so many pages may come from in bulk, and the zone that was wanted first; `None` if each is to be had by itself only.
+    #[track_caller]
+    fn source(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        nodes: Option<&NodeMask>,
+        gfp: Gfp,
+        pages: u64,
+    ) -> Result<Option<(Source<'_, 's, 'a>, ZoneId)>, AllocFailure> {
         if nodes.is_none()
             && nid == cx.node
-            && let Some(source) = self.near_source(cx, gfp, slots.len() as u64)
+            && let Some(source) = self.near_source(cx, gfp, pages)
         {
-            return Ok(self.fill_gaps(cx, &source, source.cell.id(), slots));
+            let preferred = source.cell.id();
+            return Ok(Some((source, preferred)));
         }
         let mut wanted = self.prepare(cx, nid, nodes, gfp, Order::ZERO)?;
         if self.debugging_now(cx).is_some_and(|debugging| debugging.keeps_owners()) {
             // Each page's owner is noted: as expensive as taking them one by one.
-            return Ok(0);
+            return Ok(None);
         }
         let (gfp, failure) = (wanted.gfp, AllocFailure::NoMemory { order: Order::ZERO, gfp });
         let flags = self.in_cpuset(cx, nid, &mut wanted).ok_or(failure)?;
-        let Some((_, cell)) = self.zone_for(cx, nid, &wanted, flags, slots.len() as u64) else {
-            return Ok(0);
-        };
+        let found = self.zone_for(cx, nid, &wanted, flags, pages).map(|(at, _)| at.zone.index());
+        let Some(cell) = found.and_then(|zone| self.zones.get(zone)) else { return Ok(None) };
         if wanted.migrate == MigrateType::Movable && !flags.contains(AllocFlags::CMA) {
             // Movable lists may hold CMA pages.
-            return Ok(0);
+            return Ok(None);
         }
-        let source = Source { cell, migrate: wanted.migrate, flags, gfp };
-        Ok(self.fill_gaps(cx, &source, wanted.preferred.zone, slots))
+        Ok(Some((Source { cell, migrate: wanted.migrate, flags, gfp }, wanted.preferred.zone)))
+    }
+
+    /// Single pages as [`Self::alloc_pages_bulk_nodemask`] gives them, `pages` at most, in whole runs of frames that follow each other, one token for each: for
+    /// whoever wants many and cuts them up himself. They come from the zone's free lists past this CPU's, in blocks as large as possible. How many slots are
+    /// filled, from the first on: none if pages are to be had one by one only (zeroed, watched, or scarce ones), and fewer pages than were
+    /// asked for if the slots do not suffice. Slots in use are overwritten.
+    ///
+    /// A mask that contradicts itself gets none.
+    #[track_caller]
+    pub fn alloc_pages_runs(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        gfp: Gfp,
+        pages: u64,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> usize {
+        let by_itself = gfp.intersects(Gfp::ZERO | Gfp::COMP)
+            || self.debugging_now(cx).is_some()
+            || self.events_now(cx).is_some();
+        if pages == 0 || by_itself {
+            return 0;
+        }
+        let Ok(Some((source, preferred))) = self.source(cx, nid, None, gfp, pages) else { return 0 };
+        let Source { cell, migrate, flags, .. } = source;
+        let request = flags.request(Order::ZERO, migrate);
+        let (filled, taken, boosted) = self.with_zone(cell, |lists| {
+            let (mut filled, mut taken) = (0, 0);
+            while filled < slots.len()
+                && taken < pages
+                && let Some(run) = self.ground.rmqueue_whole(
+                    lists,
+                    request,
+                    u32::try_from(pages - taken).unwrap_or(u32::MAX),
+                )
+            {
+                taken += run.len();
+                slots[filled] = Some(run);
+                filled += 1;
+            }
+            cell.numa.count_direct(Order::ZERO, taken);
+            (filled, taken, self.boost(cell, lists, flags))
+        });
+        self.tell_boost(cell, flags, boosted);
+        self.count_numa(cell, preferred, cx.node, taken);
+        filled
     }
 
     /// This CPU's first zone, if nothing asks for attention and it has so many pages to spare: what the whole of preparation would

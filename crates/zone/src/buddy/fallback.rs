@@ -65,6 +65,22 @@ impl<'a> Ground<'a> {
         self.rmqueue(z, request)
     }
 
+    /// What serves `pages` pages in as few blocks as there can be: of at most so many pages, the largest power of two of them if a block has room for it, else
+    /// as [`Self::rmqueue_run`].
+    pub(crate) fn rmqueue_whole(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        request: Request,
+        pages: u32,
+    ) -> Option<Frames<'a>> {
+        let most = Order::new(pages.max(1).ilog2() as u8).unwrap_or(self.largest).min(self.largest);
+        let mixed = request.cma && z.free_cma_pages() > 0;
+        if !mixed && let Some(frames) = self.take_smallest(z, most, request.migrate) {
+            return Some(frames);
+        }
+        self.rmqueue_run(z, request, pages)
+    }
+
     fn take_run(&self, z: &mut BuddyZone<'_, 'a>, request: Request, pages: u32) -> Option<Frames<'a>> {
         let most = Order::new(pages.ilog2() as u8)?.min(self.largest);
         let from = z.smallest(request.order, request.migrate)?;
