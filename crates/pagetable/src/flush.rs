@@ -60,6 +60,14 @@ pub struct PagesFlush {
     pub(crate) page_bytes: u64,
 }
 
+impl PagesFlush {
+    /// Both in one, of the same tree: the range that covers both.
+    #[inline]
+    pub fn merge(self, other: Self) -> Self {
+        Self { range: hull(self.range, other.range), page_bytes: self.page_bytes }
+    }
+}
+
 impl<W: Word> PendingFlush<W> {
     pub(crate) const fn nothing() -> Self {
         Self { scope: None, tables: Chain::new(), damage: None }
@@ -84,7 +92,7 @@ impl<W: Word> PendingFlush<W> {
         self.tables.len()
     }
 
-    /// Adds pages that were taken out by [`crate::Cursor::unmap_pages_in`] of the same tree.
+    /// Adds pages that were taken out by [`crate::PageEntries::unmap`] of the same tree.
     #[inline]
     pub fn add_pages(&mut self, pages: PagesFlush) {
         self.add(pages.range, Level::PTE, pages.page_bytes);
@@ -160,6 +168,7 @@ impl<W: Word> PendingFlush<W> {
 }
 
 /// The smallest range that covers both.
+#[inline]
 fn hull(a: VirtRange, b: VirtRange) -> VirtRange {
     let start = a.start.min(b.start);
     let last = a.last().max(b.last());

@@ -56,7 +56,7 @@ pub use error::{Damage, MapError, UnmapError};
 pub use flush::{FlushScope, NotLive, PagesFlush, PendingFlush, TlbFlush};
 pub use format::{Entry, Format, Leaf, Step};
 pub use lock::LockError;
-pub use map::{LeafTable, MapOptions, Mapped, PageWords};
+pub use map::{LeafTables, MapOptions, Mapped, PageEntries, PageWords};
 pub use memory::{NoTables, Pool, TableMemory, TableSource};
 pub use proven::Proven;
 pub use row::Row;

@@ -15,7 +15,7 @@ use crate::memory::{TableMemory, TableSource};
 use crate::shape::Level;
 use crate::tables::{Cursor, Node};
 use crate::word::Word;
-pub use known::{LeafTable, PageWords};
+pub use known::{LeafTables, PageEntries, PageWords};
 use pages::Pages;
 use pagewright_addr::{PhysAddr, VirtRange};
 

@@ -225,9 +225,13 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         let start = at.align_down(Self::PAGE);
         // Areas at fixed addresses are those without a guard page; what ioremap maps has one.
         let fixed = VmFlags::IOREMAP | VmFlags::NO_GUARD;
-        if self.vmalloc.find_vm_area(start).is_some_and(|area| area.flags.contains(fixed)) {
-            return Ok(());
+        match self.vmalloc.remove_unless(on, start, VmFlags::IOREMAP, fixed) {
+            Err(VfreeError::Nonexistent(_))
+                if self.vmalloc.find_vm_area(start).is_some_and(|area| area.flags.contains(fixed)) =>
+            {
+                Ok(())
+            }
+            other => other,
         }
-        self.vmalloc.remove(on, start, VmFlags::IOREMAP).map(|_| ())
     }
 }

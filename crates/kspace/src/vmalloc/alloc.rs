@@ -1,21 +1,15 @@
 //! vmalloc and its relatives: areas with pages of their own.
 
 use super::area::{Life, Record};
-use super::context::Shared;
-use super::free::Blocks;
 use super::get::Taken;
 use super::{VmContext, VmFlags, Vmalloc, VmallocError};
 use crate::areas::Wanted;
-use core::cell::RefCell;
 use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{NodeId, Order, PhysAddr, VirtAddr, VirtRange};
-use pagewright_page::{DepositedList, Frames, OwnerHandle, Use};
-use pagewright_pagetable::{Attr, Format, LeafTable, TableMemory};
+use pagewright_page::{DepositedList, Use};
+use pagewright_pagetable::{Attr, Format, LeafTables, TableMemory};
 use pagewright_zone::Gfp;
-
-/// Pages that are asked for at a time: two batches of a CPU's lists as they usually are, so that none passes through those.
-const BATCH: usize = 126;
 
 /// What an area is to be (`__vmalloc_node_range`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +76,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// [`VmallocError`]; nothing has changed then but what a purge gave back.
     #[track_caller]
     pub fn vmalloc<C: VmContext<'a>>(&self, on: &mut C, size: u64) -> Result<VirtAddr, VmallocError> {
+        if size.wrapping_sub(1) < Self::PAGE
+            && let Some(at) = self.make_page(on, size, Location::caller())
+        {
+            return Ok(at);
+        }
         self.vmalloc_request(on, &VmRequest::new(size))
     }
 
@@ -161,6 +160,54 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         }
     }
 
+    /// An area of a single page, where addresses that were mapped before wait for their next use: what [`Self::make`] would do, for what
+    /// is asked for most. `None` if anything is in the way; nothing has changed then.
+    #[inline]
+    fn make_page<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        size: u64,
+        caller: &'static Location<'static>,
+    ) -> Option<VirtAddr> {
+        let words = self.words.as_ref()?;
+        let (cpu, pages) = (on.cpu(), 1 + 1);
+        let taken = self.take_kept(cpu, pages << const { F::SHAPE.page_shift() })?;
+        let made = taken.tables.and_then(|tables| {
+            let page = on.alloc(None, Gfp::GFP_KERNEL | Gfp::HIGHMEM | Gfp::NOWARN, Order::ZERO).ok()?;
+            let idx = self.map.deposit_single(page, Use::Kernel, Self::owner(&taken));
+            let pfn = self.phys_of(idx).pfn(self.shift());
+            // What was plugged in later may lie above all that there was.
+            if u64::from(idx.get()) < self.frames
+                && self.cursor.map_one(tables, taken.range.start, words, pfn).is_ok()
+            {
+                return Some((tables, idx));
+            }
+            on.free(core::iter::once(self.map.withdraw(idx, Use::Kernel, Self::owner(&taken))));
+            None
+        });
+        let row = self.row(cpu);
+        let Some((tables, idx)) = made else {
+            let mut own = row.own.lock();
+            taken.slot.record.lock().life = Life::Ready;
+            own.keep_ready(taken.area.number(), taken.slot, pages);
+            return None;
+        };
+        on.publish();
+        row.pages.fetch_add(1, Relaxed);
+        let mut record = taken.slot.record.lock();
+        record.life = Life::Live;
+        record.flags = VmFlags::ALLOC;
+        record.pages = 1;
+        record.mapped = 1;
+        record.first = Some(idx);
+        record.order = 0;
+        record.tables = Some(tables);
+        record.slack = (Self::PAGE - size) as u16;
+        record.phys = PhysAddr::ZERO;
+        record.caller = Some(caller);
+        Some(taken.range.start)
+    }
+
     fn make<C: VmContext<'a>>(
         &self,
         on: &mut C,
@@ -169,12 +216,16 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     ) -> Result<VirtAddr, VmallocError> {
         let pages = request.size.div_ceil(Self::PAGE);
         let guard = if request.flags.contains(VmFlags::NO_GUARD) { 0 } else { Self::PAGE };
-        let wanted = Wanted {
-            size: pages * Self::PAGE + guard,
-            align: request.align.max(Self::PAGE),
-            within: request.within.unwrap_or(self.range),
+        let size = pages * Self::PAGE + guard;
+        let anywhere = request.within.is_none() && request.align <= Self::PAGE;
+        let kept = if anywhere { self.take_kept(on.cpu(), size) } else { None };
+        let taken = match kept {
+            Some(kept) => kept,
+            None => {
+                let within = request.within.unwrap_or(self.range);
+                self.take(on, &Wanted { size, align: request.align.max(Self::PAGE), within })?
+            }
         };
-        let taken = self.take(on, &wanted)?;
         let got = match self.fill(on, &taken, request, pages, Order::ZERO) {
             Ok(got) => got,
             Err(why) => {
@@ -183,10 +234,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             }
         };
         let usable = VirtRange { start: taken.range.start, len: pages * Self::PAGE };
-        let attr = request.attr.unwrap_or(self.config.attr);
-        match self.map_chain(on, usable, attr, &taken, &got, request.gfp) {
-            Ok(table) => {
-                self.open(&Taken { table, ..taken }, request, caller, &got, Order::ZERO);
+        match self.map_chain(on, usable, request, &taken, &got) {
+            Ok(tables) => {
+                self.open(on, &taken, tables, request, caller, &got, Order::ZERO);
                 Ok(usable.start)
             }
             Err(why) => {
@@ -198,170 +248,32 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// The area is its caller's from here on.
-    pub(super) fn open(
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "what a record is made of")]
+    pub(super) fn open<C: VmContext<'a>>(
         &self,
+        on: &C,
         taken: &Taken<'v>,
+        tables: Option<LeafTables>,
         request: &VmRequest,
         caller: &'static Location<'static>,
         got: &DepositedList,
         order: Order,
     ) {
-        self.pages.fetch_add(got.pages, Relaxed);
+        self.row(on.cpu()).pages.fetch_add(got.pages, Relaxed);
         *taken.slot.record.lock() = Record {
             life: Life::Live,
             flags: request.flags | VmFlags::ALLOC,
             range: taken.range,
             pages: got.pages as u32,
+            mapped: if tables.is_some() { got.pages as u32 } else { 0 },
             first: got.first,
             order: order.get(),
             generation: taken.generation,
-            table: taken.table,
+            tables,
             slack: (got.pages * Self::PAGE).saturating_sub(request.size).min(Self::PAGE - 1) as u16,
             caller: Some(caller),
             ..Record::default()
         };
-    }
-
-    fn owner(taken: &Taken<'v>) -> OwnerHandle {
-        OwnerHandle::new(taken.area.number(), taken.generation.into()).unwrap_or_default()
-    }
-
-    /// Blocks for all pages, deposited and linked in order; none if there are too few.
-    pub(super) fn fill<C: VmContext<'a>>(
-        &self,
-        on: &mut C,
-        taken: &Taken<'v>,
-        request: &VmRequest,
-        pages: u64,
-        order: Order,
-    ) -> Result<DepositedList, VmallocError> {
-        if pages == 1 {
-            return self.fill_one(on, taken, request);
-        }
-        match pages {
-            ..=16 => self.fill_through(on, taken, request, pages, order, &mut [const { None }; 16]),
-            _ => self.fill_through(on, taken, request, pages, order, &mut [const { None }; BATCH]),
-        }
-    }
-
-    /// A single page.
-    #[inline]
-    fn fill_one<C: VmContext<'a>>(
-        &self,
-        on: &mut C,
-        taken: &Taken<'v>,
-        request: &VmRequest,
-    ) -> Result<DepositedList, VmallocError> {
-        let page = on
-            .alloc(request.node, gfp_of(request), Order::ZERO)
-            .map_err(|why| VmallocError::Pages { needed: 1, got: 0, why })?;
-        let idx = self.map.deposit(page, Use::Kernel, Self::owner(taken));
-        self.map.set_next(idx, None);
-        Ok(DepositedList { first: Some(idx), last: Some(idx), pages: 1, top: idx.get() })
-    }
-
-    /// The same by way of some slots.
-    #[inline]
-    fn fill_through<C: VmContext<'a>>(
-        &self,
-        on: &mut C,
-        taken: &Taken<'v>,
-        request: &VmRequest,
-        pages: u64,
-        order: Order,
-        slots: &mut [Option<Frames<'a>>],
-    ) -> Result<DepositedList, VmallocError> {
-        let gfp = gfp_of(request);
-        let owner = Self::owner(taken);
-        let mut got = DepositedList::default();
-        while got.pages < pages {
-            let left = (pages - got.pages).min(slots.len() as u64) as usize;
-            let mut found = 0;
-            if order == Order::ZERO && left > 1 {
-                found = on.alloc_bulk(request.node, gfp, &mut slots[..left]);
-            }
-            if found == 0 {
-                match on.alloc(request.node, gfp, order) {
-                    Ok(frames) => slots[0] = Some(frames),
-                    Err(why) => {
-                        self.map.end_list(&got);
-                        self.free_got(on, taken, &got);
-                        return Err(VmallocError::Pages { needed: pages, got: got.pages, why });
-                    }
-                }
-                found = 1;
-            }
-            self.map.deposit_list(&mut slots[..found], Use::Kernel, owner, &mut got);
-        }
-        self.map.end_list(&got);
-        Ok(got)
-    }
-
-    pub(super) fn free_got<C: VmContext<'a>>(&self, on: &mut C, taken: &Taken<'v>, got: &DepositedList) {
-        on.free(Blocks { map: self.map, at: got.first, owner: Self::owner(taken) });
-    }
-
-    /// Maps single pages in their order.
-    pub(super) fn map_chain<C: VmContext<'a>>(
-        &self,
-        on: &mut C,
-        range: VirtRange,
-        attr: Attr,
-        taken: &Taken<'v>,
-        got: &DepositedList,
-        gfp: Gfp,
-    ) -> Result<Option<LeafTable>, VmallocError> {
-        let mut at = got.first;
-        // What was plugged in later may lie above all that there was.
-        let highest = match &self.words {
-            Some(words) if u64::from(got.top) < self.frames => words.highest(),
-            _ => core::iter::successors(at, |idx| self.map.next(*idx))
-                .map(|idx| self.phys_of(idx))
-                .max()
-                .unwrap_or(PhysAddr::ZERO),
-        };
-        let mut next = || {
-            let Some(idx) = at else { return PhysAddr::ZERO };
-            at = self.map.next(idx);
-            self.phys_of(idx)
-        };
-        if let (Some(table), Some(words)) = (taken.table, &self.words)
-            && words.attr() == attr
-            && u64::from(got.top) < self.frames
-        {
-            let mut part = self.cursor.apart(range).map_err(VmallocError::Tables)?;
-            part.map_pages_in(table, range, words, next).map_err(VmallocError::Map)?;
-            on.publish();
-            return Ok(taken.table);
-        }
-        self.map_each(on, range, attr, highest, gfp, &mut next)?;
-        Ok(taken.table.or_else(|| self.cursor.leaf_table(taken.range)))
-    }
-
-    /// Maps pages that `next` names, none above `highest`, with tables that are allocated as `gfp` says.
-    pub(super) fn map_each<C: VmContext<'a>>(
-        &self,
-        on: &mut C,
-        range: VirtRange,
-        attr: Attr,
-        highest: PhysAddr,
-        gfp: Gfp,
-        next: &mut dyn FnMut() -> PhysAddr,
-    ) -> Result<(), VmallocError> {
-        let mut part = self.cursor.apart(range).map_err(VmallocError::Tables)?;
-        let shared = RefCell::new(on);
-        let mut source = Shared { on: &shared, map: self.map, shift: self.shift(), gfp };
-        part.map_pages(range, attr, highest, &mut source, next).map_err(VmallocError::Map)?;
-        shared.into_inner().publish();
-        Ok(())
-    }
-}
-
-/// How pages are allocated: high memory will do, unless a zone is named.
-#[inline]
-fn gfp_of(request: &VmRequest) -> Gfp {
-    match request.gfp.intersects(Gfp::DMA | Gfp::DMA32) {
-        true => request.gfp,
-        false => request.gfp | Gfp::HIGHMEM,
     }
 }

@@ -7,7 +7,7 @@ use core::panic::Location;
 use core::sync::atomic::AtomicU32;
 use pagewright_addr::{Order, PhysAddr, VirtAddr, VirtRange};
 use pagewright_page::{FrameIdx, OwnerHandle};
-use pagewright_pagetable::LeafTable;
+use pagewright_pagetable::LeafTables;
 use pagewright_platform::Mutex;
 
 /// Sections at most.
@@ -44,13 +44,14 @@ pub(super) struct Record {
     pub(super) range: VirtRange,
     /// How many pages it has of its own, or, of a mapping of `vm_map_ram`, of its caller's.
     pub(super) pages: u32,
+    /// How many single pages are mapped from its start on, in tables that are known.
+    pub(super) mapped: u32,
     /// The first of the blocks that are its own; each is linked to the next.
     pub(super) first: Option<FrameIdx>,
     /// How large these are.
     pub(super) order: u8,
+    /// Counts the owners of frames that the number's areas were; it stays with the number.
     pub(super) generation: u16,
-    /// The next in whatever list it is in.
-    pub(super) next: u32,
     /// Of a block: pages that were never given out.
     pub(super) free: u16,
     /// Of a block: pages that came back.
@@ -60,8 +61,8 @@ pub(super) struct Record {
     /// Bytes of its last page that nobody asked for.
     pub(super) slack: u16,
     pub(super) phys: PhysAddr,
-    /// The one table that all of it is in. It stays until the addresses are given back.
-    pub(super) table: Option<LeafTable>,
+    /// The one or two tables that all of it is in. They stay until the addresses are given back.
+    pub(super) tables: Option<LeafTables>,
     pub(super) caller: Option<&'static Location<'static>>,
 }
 
@@ -118,9 +119,34 @@ impl VmArea {
     }
 }
 
-/// Memory for what is known of one area.
+/// What of an area it takes to take it apart.
+#[derive(Clone, Copy)]
+pub(super) struct Going {
+    /// The guard page included.
+    pub(super) range: VirtRange,
+    /// Pages that are mapped in it, if the tables are known.
+    pub(super) mapped: u32,
+    /// Pages that it counts as its own (`nr_vmalloc_pages`).
+    pub(super) own: u32,
+    pub(super) tables: Option<LeafTables>,
+}
+
+impl Record {
+    /// The same as whoever takes it apart needs it.
+    #[inline]
+    pub(super) fn going(&self) -> Going {
+        // An early area of vmalloc's kind has none that were counted.
+        let own = if self.first.is_some() { self.pages } else { 0 };
+        Going { range: self.range, mapped: self.mapped, own, tables: self.tables }
+    }
+}
+
+/// Memory for what is known of one area: cache lines of its own, or CPUs that have nothing to do with each other wait for each other's areas.
+#[repr(align(128))]
 pub struct VmSlot {
     pub(super) record: Mutex<Record>,
+    /// The next in whatever list it is in, which belongs to a row.
+    pub(super) next: AtomicU32,
     /// The first area of the bucket that this slot also is.
     pub(super) head: AtomicU32,
     /// The next area in the bucket that this one is in.
@@ -135,19 +161,24 @@ impl VmSlot {
             flags: VmFlags::empty(),
             range: VirtRange { start: VirtAddr::ZERO, len: 0 },
             pages: 0,
+            mapped: 0,
             first: None,
             order: 0,
             generation: 0,
-            next: NONE,
             free: 0,
             dirty: 0,
             home: 0,
             slack: 0,
             phys: PhysAddr::ZERO,
-            table: None,
+            tables: None,
             caller: None,
         };
-        Self { record: Mutex::new(record), head: AtomicU32::new(NONE), link: AtomicU32::new(NONE) }
+        Self {
+            record: Mutex::new(record),
+            next: AtomicU32::new(NONE),
+            head: AtomicU32::new(NONE),
+            link: AtomicU32::new(NONE),
+        }
     }
 }
 
@@ -206,6 +237,10 @@ impl<'v> Slots<'v> {
 
     #[inline]
     pub(super) fn get(&self, number: u32) -> &'v VmSlot {
+        // Mostly it is one of the first section.
+        if let Some(slot) = self.sections[0].get(number as usize) {
+            return slot;
+        }
         &self.sections[(number >> self.shift) as usize][number as usize & ((1 << self.shift) - 1)]
     }
 }

@@ -23,6 +23,18 @@ pub trait VmContext<'a> {
     /// Fills empty slots with single pages from the first on: how many it filled.
     fn alloc_bulk(&mut self, node: Option<NodeId>, gfp: Gfp, slots: &mut [Option<Frames<'a>>]) -> usize;
 
+    /// Fills slots with runs of single pages, at most so many pages in all: how many slots, none if there is no page to be had so.
+    fn alloc_runs(
+        &mut self,
+        node: Option<NodeId>,
+        gfp: Gfp,
+        pages: u64,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> usize {
+        let most = usize::try_from(pages).unwrap_or(usize::MAX).min(slots.len());
+        self.alloc_bulk(node, gfp, &mut slots[..most])
+    }
+
     /// Gives blocks back.
     fn free(&mut self, frames: impl Iterator<Item = Frames<'a>>);
 
@@ -73,6 +85,24 @@ impl<'a, I: Interrupts, H: Hooks> VmContext<'a> for OnPages<'_, '_, '_, '_, 'a, 
         match node {
             None => self.allocator.alloc_pages_bulk(self.context, gfp, slots),
             Some(node) => self.allocator.alloc_pages_bulk_nodemask(self.context, node, None, gfp, slots),
+        }
+    }
+
+    #[inline]
+    fn alloc_runs(
+        &mut self,
+        node: Option<NodeId>,
+        gfp: Gfp,
+        pages: u64,
+        slots: &mut [Option<Frames<'a>>],
+    ) -> usize {
+        let near = node.unwrap_or(self.context.node);
+        match self.allocator.alloc_pages_runs(self.context, near, gfp, pages, slots) {
+            0 => {
+                let most = usize::try_from(pages).unwrap_or(usize::MAX).min(slots.len());
+                self.alloc_bulk(node, gfp, &mut slots[..most])
+            }
+            found => found,
         }
     }
 

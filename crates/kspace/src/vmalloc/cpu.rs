@@ -4,29 +4,39 @@
 //! in the tree, and the next area of the size takes it from there without a look at the tree. With many areas
 //! that is what makes a pair cheap (Linux 6.9 has such pools too, `vmap_node`).
 
-use super::area::{NONE, Record, Slots, VmSlot};
+use super::area::{NONE, Slots, VmSlot};
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pagewright_addr::VirtAddr;
-use pagewright_pagetable::{PendingFlush, TableMemory, Word};
+use pagewright_pagetable::{PagesFlush, PendingFlush, TableMemory, Word};
 use pagewright_platform::Mutex;
 
 /// Areas of up to so many pages less one, guard pages included, are pooled.
 pub(super) const CLASSES: usize = 260;
 
-/// One CPU's row.
-pub struct VmCpu<'v, W: Word>(pub(super) Mutex<Own<'v, W>>);
+/// One CPU's row, in cache lines of its own.
+#[repr(align(128))]
+pub struct VmCpu<'v, W: Word> {
+    pub(super) own: Mutex<Own<'v, W>>,
+    /// Pages that areas got on this CPU, less those that were taken from areas here: modulo 2^64, the sum of all rows counts.
+    pub(super) pages: AtomicU64,
+}
 
 impl<W: Word> VmCpu<'_, W> {
     /// An empty one.
     pub const fn new() -> Self {
-        Self(Mutex::new(Own {
+        let own = Own {
             ready: [NONE; CLASSES],
             ready_pages: 0,
             lazy: NONE,
+            uncounted: 0,
+            flushing: NONE,
             blocks: NONE,
             pending: None,
+            pages: None,
             slots: None,
-        }))
+        };
+        Self { own: Mutex::new(own), pages: AtomicU64::new(0) }
     }
 }
 
@@ -49,10 +59,16 @@ pub(super) struct Own<'v, W: Word> {
     pub(super) ready_pages: u64,
     /// Areas that wait for the flush.
     lazy: u32,
+    /// Pages of theirs that the region has not counted yet.
+    pub(super) uncounted: u64,
+    /// Areas whose flush has begun: the purge's.
+    flushing: u32,
     /// Blocks of `vm_map_ram` in which something is free.
     pub(super) blocks: u32,
     /// What has to be flushed for them.
-    pub(super) pending: Option<PendingFlush<W>>,
+    pending: Option<PendingFlush<W>>,
+    /// The same where single pages were mapped, which are most.
+    pages: Option<PagesFlush>,
     pub(super) slots: Option<Slots<'v>>,
 }
 
@@ -66,16 +82,16 @@ impl<'v, W: Word> Own<'v, W> {
         }
         let number = *head;
         let slot = self.slots.as_ref()?.get(number);
-        *head = slot.record.lock().next;
+        *head = slot.next.load(Relaxed);
         self.ready_pages -= pages;
         Some((number, slot))
     }
 
     /// Keeps a flushed area; `false` if it is too large for that.
     #[inline]
-    pub(super) fn keep_ready(&mut self, number: u32, record: &mut Record, pages: u64) -> bool {
+    pub(super) fn keep_ready(&mut self, number: u32, slot: &VmSlot, pages: u64) -> bool {
         let Some(head) = self.ready.get_mut(pages as usize) else { return false };
-        record.next = *head;
+        slot.next.store(*head, Relaxed);
         *head = number;
         self.ready_pages += pages;
         true
@@ -87,10 +103,7 @@ impl<'v, W: Word> Own<'v, W> {
         let mut all = NONE;
         for head in &mut self.ready {
             while *head != NONE {
-                let mut record = slots.get(*head).record.lock();
-                let next = record.next;
-                record.next = all;
-                drop(record);
+                let next = slots.get(*head).next.swap(all, Relaxed);
                 all = core::mem::replace(head, next);
             }
         }
@@ -98,20 +111,7 @@ impl<'v, W: Word> Own<'v, W> {
         all
     }
 
-    /// Adds an area that was unmapped.
-    #[inline]
-    pub(super) fn put_lazy<M: TableMemory>(
-        &mut self,
-        memory: &M,
-        number: u32,
-        record: &mut Record,
-        pending: PendingFlush<W>,
-    ) {
-        self.push_lazy(number, record);
-        self.add_pending(memory, pending);
-    }
-
-    /// Adds what has to be flushed, of an area that stays.
+    /// Adds what has to be flushed for areas that are in the list, or of one that stays.
     pub(super) fn add_pending<M: TableMemory>(&mut self, memory: &M, pending: PendingFlush<W>) {
         self.pending = Some(match self.pending.take() {
             None => pending,
@@ -119,9 +119,19 @@ impl<'v, W: Word> Own<'v, W> {
         });
     }
 
-    /// Adds an area of which all that has to be flushed was added before.
-    pub(super) fn push_lazy(&mut self, number: u32, record: &mut Record) {
-        record.next = core::mem::replace(&mut self.lazy, number);
+    /// The same of single pages.
+    #[inline]
+    pub(super) fn add_pages(&mut self, pages: PagesFlush) {
+        self.pages = Some(match self.pages.take() {
+            None => pages,
+            Some(before) => before.merge(pages),
+        });
+    }
+
+    /// Adds an area that was unmapped.
+    #[inline]
+    pub(super) fn push_lazy(&mut self, number: u32, slot: &VmSlot) {
+        slot.next.store(core::mem::replace(&mut self.lazy, number), Relaxed);
     }
 
     /// So many pages of a block that has them free.
@@ -129,28 +139,41 @@ impl<'v, W: Word> Own<'v, W> {
         let slots = self.slots?;
         let (mut number, mut before) = (self.blocks, NONE);
         while number != NONE {
-            let mut record = slots.get(number).record.lock();
+            let slot = slots.get(number);
+            let mut record = slot.record.lock();
             if u64::from(record.free) >= pages {
                 let all = record.range.len / page;
                 let at = record.range.start.get() + (all - u64::from(record.free)) * page;
                 record.free -= pages as u16;
-                let (full, next) = (record.free == 0, record.next);
+                let (full, next) = (record.free == 0, slot.next.load(Relaxed));
                 drop(record);
                 if full && before == NONE {
                     self.blocks = next;
                 } else if full {
-                    slots.get(before).record.lock().next = next;
+                    slots.get(before).next.store(next, Relaxed);
                 }
                 return Some(VirtAddr::new(at));
             }
             before = number;
-            number = record.next;
+            number = slot.next.load(Relaxed);
         }
         None
     }
 
-    /// Everything that waits for a flush.
-    pub(super) fn take_lazy(&mut self) -> (u32, Option<PendingFlush<W>>) {
-        (core::mem::replace(&mut self.lazy, NONE), self.pending.take())
+    /// What has to be flushed for everything that waits, which is the purge's from here on ([`Self::take_flushing`]). For whoever holds the purge, once he has
+    /// taken what he was to flush before.
+    pub(super) fn begin_flush(&mut self) -> Option<PendingFlush<W>> {
+        self.flushing = core::mem::replace(&mut self.lazy, NONE);
+        let pages = self.pages.take();
+        let mut pending = self.pending.take();
+        if let Some(pages) = pages {
+            pending.get_or_insert_default().add_pages(pages);
+        }
+        pending
+    }
+
+    /// The areas whose flush was begun.
+    pub(super) fn take_flushing(&mut self) -> u32 {
+        core::mem::replace(&mut self.flushing, NONE)
     }
 }

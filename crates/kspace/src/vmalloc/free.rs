@@ -1,14 +1,15 @@
 //! Taking areas apart: entries go at once, addresses and pages after the flush.
 
-use super::area::{Life, NONE, Record, VmSlot};
+use super::area::{Going, Life, NONE, Record, VmSlot};
 use super::context::Shared;
+use super::cpu::{Own, VmCpu};
 use super::{VfreeError, VmArea, VmContext, VmFlags, Vmalloc};
 use crate::areas::AreaId;
 use core::cell::RefCell;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
-use pagewright_pagetable::{Format, PendingFlush, TableMemory, UnmapError};
+use pagewright_pagetable::{Format, PageEntries, PendingFlush, TableMemory, UnmapError};
 use pagewright_zone::Gfp;
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
@@ -20,7 +21,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if addr == VirtAddr::ZERO {
             return Ok(());
         }
-        self.remove(on, addr, VmFlags::ALLOC).map(|_| ())
+        self.remove_unless(on, addr, VmFlags::ALLOC, VmFlags::all())
     }
 
     /// Takes the mapping of [`Self::vmap`] or [`Self::map_phys`] away (`vunmap`, `iounmap`); address 0 is nothing. The caller's pages must
@@ -33,7 +34,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if addr == VirtAddr::ZERO {
             return Ok(());
         }
-        self.remove(on, addr, VmFlags::MAP | VmFlags::IOREMAP | VmFlags::DMA_COHERENT).map(|_| ())
+        let kinds = VmFlags::MAP | VmFlags::IOREMAP | VmFlags::DMA_COHERENT;
+        self.remove_unless(on, addr, kinds, VmFlags::all())
     }
 
     /// Takes an area away that begins at `addr` and is of any of these kinds, or of any at all if none is named (`remove_vm_area`): what it was.
@@ -46,27 +48,45 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         addr: VirtAddr,
         kinds: VmFlags,
     ) -> Result<VmArea, VfreeError> {
+        self.take_out(on, addr, kinds, VmFlags::all(), |was| was.view(Self::PAGE))
+    }
+
+    /// The same, but an area that has all of the flags `unless` stays, as if it were of another kind.
+    pub(crate) fn remove_unless<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        addr: VirtAddr,
+        kinds: VmFlags,
+        unless: VmFlags,
+    ) -> Result<(), VfreeError> {
+        self.take_out(on, addr, kinds, unless, |_| ())
+    }
+
+    /// The same; `see` is shown what it was.
+    #[inline]
+    fn take_out<C: VmContext<'a>, R>(
+        &self,
+        on: &mut C,
+        addr: VirtAddr,
+        kinds: VmFlags,
+        unless: VmFlags,
+        see: impl FnOnce(&Record) -> R,
+    ) -> Result<R, VfreeError> {
         if !addr.is_aligned(Self::PAGE) {
             return Err(VfreeError::Unaligned(addr));
         }
         let (area, slot, mut record) = self.live_at(addr).ok_or(VfreeError::Nonexistent(addr))?;
-        if !kinds.is_empty() && !record.flags.intersects(kinds) {
+        if (!kinds.is_empty() && !record.flags.intersects(kinds)) || record.flags.contains(unless) {
             return Err(VfreeError::Nonexistent(addr));
         }
-        record.life = Life::Making;
-        let was = *record;
+        record.life = Life::Lazy;
+        let (was, seen) = (record.going(), see(&record));
         drop(record);
         if let Err(why) = self.retire(on, area, slot, &was) {
             slot.record.lock().life = Life::Live;
             return Err(VfreeError::Tables(why));
         }
-        Ok(was.view(Self::PAGE))
-    }
-
-    /// Pages that an area counts as its own (`nr_vmalloc_pages`).
-    pub(super) fn own_pages(&self, record: &Record) -> u64 {
-        // An early area of vmalloc's kind has none that were counted.
-        if record.first.is_some() { record.pages.into() } else { 0 }
+        Ok(seen)
     }
 
     /// The area that an address is in.
@@ -76,57 +96,85 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         Some((area, book.slots.get(area.number())))
     }
 
-    /// Unmaps an area that nobody else looks at any more, and lets it wait for the flush. It is not to be touched afterwards: another CPU's purge may
-    /// have given it to somebody else.
+    /// Unmaps an area whose life is [`Life::Lazy`] by now, so that nobody else looks at it, and lets it wait for the flush. It is not to be touched
+    /// afterwards: another CPU's purge may have given it to somebody else.
     ///
     /// # Errors
     /// The page tables': all is as it was then.
+    #[inline]
     pub(super) fn retire<C: VmContext<'a>>(
         &self,
         on: &mut C,
         area: AreaId,
         slot: &'v VmSlot,
-        was: &Record,
+        was: &Going,
     ) -> Result<(), UnmapError> {
-        // Single pages, mapped by this crate: nothing else is in the table there.
-        let quick = was.table.and_then(|table| {
-            let usable = VirtRange { start: was.range.start, len: u64::from(was.pages) * Self::PAGE };
-            self.cursor.apart(usable).ok()?.unmap_pages_in(table, usable).ok()
-        });
-        let memory = self.cursor.tables().memory();
-        let pages = was.range.len / Self::PAGE;
-        let waiting;
-        if let Some(flush) = quick {
-            let mut own = self.row(on.cpu()).0.lock();
-            let mut record = slot.record.lock();
-            record.life = Life::Lazy;
-            waiting = self.count_lazy(pages);
-            own.push_lazy(area.number(), &mut record);
-            own.pending.get_or_insert_default().add_pages(flush);
+        // Single pages, mapped by this crate: nothing else is in the tables there.
+        let start = was.range.start;
+        let quick = match (was.tables, was.mapped) {
+            (None, _) | (_, 0) => None,
+            (Some(tables), 1) => self.cursor.unmap_one(tables, start).ok(),
+            (Some(tables), mapped) => {
+                let len = u64::from(mapped) << const { F::SHAPE.page_shift() };
+                let entries = self.cursor.page_entries(tables, VirtRange { start, len });
+                entries.ok().map(PageEntries::unmap)
+            }
+        };
+        let row = self.row(on.cpu());
+        let pages = was.range.len >> const { F::SHAPE.page_shift() };
+        let many = if let Some(flush) = quick {
+            let mut own = row.own.lock();
+            own.add_pages(flush);
+            own.push_lazy(area.number(), slot);
+            self.count_lazy(&mut own, pages)
         } else {
-            let pending = self.cursor.apart(was.range)?.unmap(was.range, &mut |_| ())?;
-            let mut own = self.row(on.cpu()).0.lock();
-            let mut record = slot.record.lock();
-            record.life = Life::Lazy;
-            waiting = self.count_lazy(pages);
-            own.put_lazy(memory, area.number(), &mut record, pending);
+            self.unmap_slowly(area, slot, was, row)?
+        };
+        if was.own > 0 {
+            row.pages.fetch_sub(was.own.into(), Relaxed);
         }
-        self.pages.fetch_sub(self.own_pages(was), Relaxed);
-        self.purge_if_many(on, waiting);
+        if many {
+            self.purge_if_possible(on);
+        }
         Ok(())
     }
 
-    /// Counts pages that are going to wait: how many do then. For whoever holds the row in whose list they come, so that no purge, which takes
-    /// the list under the same lock, counts off what was not counted yet.
-    pub(super) fn count_lazy(&self, pages: u64) -> u64 {
-        self.lazy.fetch_add(pages, Relaxed).wrapping_add(pages)
+    /// By a walk.
+    #[cold]
+    #[inline(never)]
+    fn unmap_slowly(
+        &self,
+        area: AreaId,
+        slot: &VmSlot,
+        was: &Going,
+        row: &VmCpu<'v, F::Word>,
+    ) -> Result<bool, UnmapError> {
+        let pending = self.cursor.apart(was.range)?.unmap(was.range, &mut |_| ())?;
+        let mut own = row.own.lock();
+        own.add_pending(self.cursor.tables().memory(), pending);
+        own.push_lazy(area.number(), slot);
+        Ok(self.count_lazy(&mut own, was.range.len >> const { F::SHAPE.page_shift() }))
     }
 
-    /// Purges when many pages wait.
-    pub(super) fn purge_if_many<C: VmContext<'a>>(&self, on: &mut C, waiting: u64) {
-        if waiting > self.config.lazy_pages
-            && let Some(guard) = self.purging.try_lock()
-        {
+    /// Counts pages that are going to wait: whether too many do then. For whoever holds the row in whose list they come, so that no purge, which takes
+    /// the list under the same lock, counts off what was not counted yet.
+    #[inline]
+    pub(super) fn count_lazy(&self, own: &mut Own<'_, F::Word>, pages: u64) -> bool {
+        own.uncounted += pages;
+        own.uncounted >= self.step && self.tell_lazy(own) > self.config.lazy_pages
+    }
+
+    /// Tells the region of pages that wait in a row: how many do in all.
+    fn tell_lazy(&self, own: &mut Own<'_, F::Word>) -> u64 {
+        let more = core::mem::take(&mut own.uncounted);
+        self.lazy.fetch_add(more, Relaxed).wrapping_add(more)
+    }
+
+    /// Purges unless somebody does.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn purge_if_possible<C: VmContext<'a>>(&self, on: &mut C) {
+        if let Some(guard) = self.purging.try_lock() {
             self.purge(on);
             drop(guard);
         }
@@ -149,35 +197,29 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     fn purge<C: VmContext<'a>>(&self, on: &mut C) -> u64 {
         let memory = self.cursor.tables().memory();
         let mut all = None;
-        let mut lists = NONE;
         for (number, cpu) in self.cpus.iter().enumerate() {
             self.purge_fragmented_blocks(number);
-            let mut own = cpu.0.lock();
-            let (head, pending) = own.take_lazy();
-            if let Some(slots) = own.slots.as_ref().filter(|_| head != NONE) {
-                // One list of all: the end of this one leads to the others.
-                let mut at = head;
-                loop {
-                    let mut record = slots.get(at).record.lock();
-                    if record.next == NONE {
-                        record.next = lists;
-                        break;
-                    }
-                    at = record.next;
-                }
-                lists = head;
-            }
+            let mut own = cpu.own.lock();
+            let pending = own.begin_flush();
+            self.tell_lazy(&mut own);
             drop(own);
             all = match (all, pending) {
                 (None, other) | (other, None) => other,
-                (Some(one), Some(other)) => Some(one.merge(memory, other)),
+                (Some(one), Some(other)) => Some(PendingFlush::merge(one, memory, other)),
             };
         }
         if let Some(pending) = all {
             self.finish(on, pending);
             self.purges.fetch_add(1, Relaxed);
         }
-        self.release(on, lists)
+        let mut freed = Freed { areas: 0, pages: 0, open: None };
+        for row in self.cpus {
+            self.release(on, row, &mut freed);
+        }
+        on.free(freed.open.into_iter());
+        self.lazy.fetch_sub(freed.pages, Relaxed);
+        self.given.fetch_add(freed.areas, Relaxed);
+        freed.areas
     }
 
     /// Gives back the page tables that lie wholly in gaps; how many they were. When an area goes, so do tables that lie
@@ -213,71 +255,58 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         pending.finish(self.cursor.tables().memory(), &mut tlb, &mut source)
     }
 
-    /// Frees the pages of flushed areas, and keeps their addresses for others or gives them back. How many areas that were.
-    fn release<C: VmContext<'a>>(&self, on: &mut C, mut number: u32) -> u64 {
-        let (mut areas, mut pages) = (0, 0);
-        // Areas that were made one after the other have pages that follow each other: those are freed together.
-        let mut open = None;
-        let row = self.row(on.cpu());
+    /// Frees the pages of a row's flushed areas, and keeps their addresses for others of the row or gives them back.
+    fn release<C: VmContext<'a>>(&self, on: &mut C, row: &VmCpu<'v, F::Word>, freed: &mut Freed<'a>) {
+        let (mut number, slots) = {
+            let mut own = row.own.lock();
+            (own.take_flushing(), own.slots)
+        };
+        let Some(slots) = slots else { return };
         // Most of a small region is not kept in pieces of some size.
         let most_ready = self.range.len / Self::PAGE / 16 / self.cpus.len() as u64;
         while number != NONE {
-            let Some(slot) = row.0.lock().slots.as_ref().map(|slots| slots.get(number)) else { break };
-            let was = {
+            let (slot, area) = (slots.get(number), AreaId::new(number));
+            let (at, owner, size) = {
                 let mut record = slot.record.lock();
-                record.life = Life::Making;
-                *record
+                record.life = Life::Ready;
+                let size = record.range.len >> const { F::SHAPE.page_shift() };
+                (record.first.take(), record.owner(area), size)
             };
-            let area = AreaId::new(number);
-            for frames in (Blocks { map: self.map, at: was.first, owner: was.owner(area) }) {
-                open = match open {
-                    Some(before) => match self.join(before, frames) {
+            number = slot.next.load(Relaxed);
+            for frames in (Blocks { map: self.map, at, owner }) {
+                // Areas that were made one after the other have pages that follow each other: those are freed together.
+                freed.open = match freed.open.take() {
+                    None => Some(frames),
+                    Some(before) => match self.map.try_merge(before, frames) {
                         Ok(both) => Some(both),
                         Err((before, frames)) => {
                             on.free(core::iter::once(before));
                             Some(frames)
                         }
                     },
-                    None => Some(frames),
                 };
             }
-            let size = was.range.len / Self::PAGE;
-            pages += size;
-            areas += 1;
-            number = was.next;
+            freed.pages += size;
+            freed.areas += 1;
             let kept = self.config.pools && {
-                let mut own = row.0.lock();
-                let mut record = slot.record.lock();
-                record.first = None;
-                record.life = Life::Ready;
-                own.ready_pages + size <= most_ready && own.keep_ready(area.number(), &mut record, size)
+                let mut own = row.own.lock();
+                own.ready_pages + size <= most_ready && own.keep_ready(area.number(), slot, size)
             };
             if !kept {
                 let mut book = self.book.lock();
                 self.forget(&mut book, area, slot);
             }
         }
-        on.free(open.into_iter());
-        self.lazy.fetch_sub(pages, Relaxed);
-        self.given.fetch_add(areas, Relaxed);
-        areas
     }
+}
 
-    /// Two tokens as one, if one follows the other and nothing about them is special.
-    #[inline]
-    #[allow(clippy::result_large_err, reason = "four words")]
-    fn join(&self, one: Frames<'a>, other: Frames<'a>) -> Result<Frames<'a>, (Frames<'a>, Frames<'a>)> {
-        let (a, b) = (u64::from(one.start().get()), u64::from(other.start().get()));
-        if one.len() + other.len() > Frames::MAX / 2 {
-            Err((one, other))
-        } else if a + one.len() == b {
-            Ok(self.map.merge(one, other))
-        } else if b + other.len() == a {
-            Ok(self.map.merge(other, one))
-        } else {
-            Err((one, other))
-        }
-    }
+/// What a purge has freed so far.
+struct Freed<'a> {
+    areas: u64,
+    /// Pages of address space.
+    pages: u64,
+    /// Frames that more may be joined to.
+    open: Option<Frames<'a>>,
 }
 
 /// The blocks of an area, each taken back as it is asked for: pages that follow each other at once.

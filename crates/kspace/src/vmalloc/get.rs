@@ -6,7 +6,7 @@ use crate::areas::{AreaError, AreaId, Wanted};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::VirtRange;
 use pagewright_page::OwnerHandle;
-use pagewright_pagetable::{Format, LeafTable, TableMemory};
+use pagewright_pagetable::{Format, LeafTables, TableMemory};
 
 /// An area's addresses, nobody else's from here on.
 #[derive(Clone, Copy)]
@@ -16,7 +16,7 @@ pub(super) struct Taken<'v> {
     pub(super) range: VirtRange,
     pub(super) generation: u16,
     /// Known of addresses that were mapped before.
-    pub(super) table: Option<LeafTable>,
+    pub(super) tables: Option<LeafTables>,
 }
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
@@ -27,16 +27,39 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         on: &mut C,
         wanted: &Wanted,
     ) -> Result<Taken<'v>, VmallocError> {
-        if self.config.pools && wanted.align <= Self::PAGE && wanted.within == self.range {
-            let ready = self.row(on.cpu()).0.lock().take_ready(wanted.size / Self::PAGE);
-            if let Some((number, slot)) = ready {
-                let mut record = slot.record.lock();
-                record.life = Life::Making;
-                let (range, table) = (record.range, record.table);
-                drop(record);
-                return Ok(Taken { table, ..self.taken(AreaId::new(number), slot, range) });
+        if wanted.align <= Self::PAGE && wanted.within == self.range {
+            let kept = self.take_kept(on.cpu(), wanted.size);
+            if let Some(taken) = kept {
+                return Ok(taken);
             }
         }
+        self.take_from_tree(on, wanted)
+    }
+
+    /// Takes flushed addresses of just this size.
+    #[inline]
+    pub(super) fn take_kept(&self, cpu: usize, size: u64) -> Option<Taken<'v>> {
+        if !self.config.pools {
+            return None;
+        }
+        let (number, slot) = self.row(cpu).own.lock().take_ready(size >> const { F::SHAPE.page_shift() })?;
+        let mut record = slot.record.lock();
+        record.life = Life::Making;
+        record.generation = following(record.generation);
+        Some(Taken {
+            area: AreaId::new(number),
+            slot,
+            range: record.range,
+            generation: record.generation,
+            tables: record.tables,
+        })
+    }
+
+    fn take_from_tree<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        wanted: &Wanted,
+    ) -> Result<Taken<'v>, VmallocError> {
         let given = self.given();
         match self.take_gap(wanted) {
             Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.all_back_since(on, given) => {
@@ -76,14 +99,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     pub(super) fn enter(&self, book: &mut super::Book<'v>, area: AreaId) -> Taken<'v> {
         let slot = book.slots.get(area.number());
         let range = book.tree.area(area).unwrap_or_default();
-        *slot.record.lock() = Record { life: Life::Making, range, ..Record::default() };
+        let mut record = slot.record.lock();
+        let generation = following(record.generation);
+        *record = Record { life: Life::Making, range, generation, ..Record::default() };
+        drop(record);
         self.index_enter(book, area, slot, range.start);
-        self.taken(area, slot, range)
-    }
-
-    fn taken(&self, area: AreaId, slot: &'v VmSlot, range: VirtRange) -> Taken<'v> {
-        let next = self.generation.fetch_add(1, Relaxed) % OwnerHandle::MAX_GENERATION;
-        Taken { area, slot, range, generation: next as u16 + 1, table: None }
+        Taken { area, slot, range, generation, tables: None }
     }
 
     /// Gives addresses back that were never mapped.
@@ -123,7 +144,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let _purging = self.purging.lock();
         let mut any = false;
         for cpu in self.cpus {
-            let mut number = cpu.0.lock().take_all_ready();
+            let mut number = cpu.own.lock().take_all_ready();
             if number == super::area::NONE {
                 continue;
             }
@@ -131,10 +152,18 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             let mut book = self.book.lock();
             while number != super::area::NONE {
                 let slot = book.slots.get(number);
-                number = self.forget(&mut book, AreaId::new(number), slot).next;
+                let next = slot.next.load(Relaxed);
+                self.forget(&mut book, AreaId::new(number), slot);
+                number = next;
                 self.given.fetch_add(1, Relaxed);
             }
         }
         any
     }
+}
+
+/// The generation of the next area of a number.
+#[inline]
+fn following(generation: u16) -> u16 {
+    if u32::from(generation) >= OwnerHandle::MAX_GENERATION { 1 } else { generation + 1 }
 }

@@ -105,7 +105,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if let Err(why) = self.map_blocks(on, &taken, attr, &got, block, request.gfp) {
             // Some blocks may be mapped: they go as those of any area do.
             let record = Record {
-                life: Life::Making,
+                life: Life::Lazy,
                 range: taken.range,
                 first: got.first,
                 order: order.get(),
@@ -114,10 +114,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             };
             *taken.slot.record.lock() = record;
             // Where damaged tables do not even let go of that, the pages may be mapped for good and must stay nobody else's: so does the area.
-            let _ = self.retire(on, taken.area, taken.slot, &record);
+            let _ = self.retire(on, taken.area, taken.slot, &record.going());
             return Err(why);
         }
-        self.open(&taken, &VmRequest { size: size.min(request.size), ..*request }, caller, &got, order);
+        let request = VmRequest { size: size.min(request.size), ..*request };
+        self.open(on, &taken, None, &request, caller, &got, order);
         Ok(taken.range.start)
     }
 

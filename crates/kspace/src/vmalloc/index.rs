@@ -35,11 +35,16 @@ impl<'v, F: Format, M: TableMemory> Vmalloc<'v, '_, F, M> {
     }
 
     /// Takes an area out of tree and table, under the tree's lock: its number is nobody's then.
-    pub(super) fn forget(&self, book: &mut Book<'v>, area: AreaId, slot: &VmSlot) -> Record {
-        let was = core::mem::take(&mut *slot.record.lock());
+    pub(super) fn forget(&self, book: &mut Book<'v>, area: AreaId, slot: &VmSlot) {
+        let start = {
+            let mut record = slot.record.lock();
+            let was = *record;
+            *record = Record { generation: was.generation, ..Record::default() };
+            was.range.start
+        };
         book.tree.remove(area);
         if (area.number() as usize) < self.first.len() {
-            let mut at = &self.bucket(was.range.start).head;
+            let mut at = &self.bucket(start).head;
             loop {
                 let number = at.load(Relaxed);
                 if number == area.number() {
@@ -50,7 +55,6 @@ impl<'v, F: Format, M: TableMemory> Vmalloc<'v, '_, F, M> {
                 at = &next.link;
             }
         }
-        was
     }
 
     /// The area in use that begins at an address, and its record.

@@ -8,7 +8,7 @@ use crate::areas::Wanted;
 use core::cell::RefCell;
 use core::panic::Location;
 use pagewright_addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
-use pagewright_pagetable::{Attr, Format, Level, MapOptions, TableMemory};
+use pagewright_pagetable::{Attr, Format, LeafTables, Level, MapOptions, PageWords, TableMemory};
 use pagewright_zone::Gfp;
 
 /// What says that pages are the area's own.
@@ -94,13 +94,60 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         }
         let taken = self.take_area(on, size, align, within, flags)?;
         let range = VirtRange { start: taken.range.start, len: size };
-        let options = MapOptions { max_leaf, contiguous: false, ..MapOptions::PAGES };
-        if let Err(why) = self.map_run(on, range, phys, attr, &options, Gfp::GFP_KERNEL) {
+        let last = PhysAddr::new(phys.get().saturating_add(size - Self::PAGE));
+        let mapped = match taken.tables.zip(self.words_for(attr, last)) {
+            Some((tables, words)) => self.map_known(tables, range, &words, phys).map(|()| on.publish()),
+            None => {
+                let options = MapOptions { max_leaf, contiguous: false, ..MapOptions::PAGES };
+                self.map_run(on, range, phys, attr, &options, Gfp::GFP_KERNEL)
+            }
+        };
+        if let Err(why) = mapped {
             self.give_back(&taken);
             return Err(why);
         }
-        self.register(&taken, flags, phys, caller);
-        Ok(taken.range.start)
+        let start = taken.range.start;
+        // Where tables of pages lead to all of it, it is mapped by pages.
+        let tables = taken.tables.or_else(|| self.cursor.leaf_tables(taken.range));
+        let pages = size >> const { F::SHAPE.page_shift() };
+        let mapped = if tables.is_some() { u32::try_from(pages).unwrap_or(0) } else { 0 };
+        self.register_mapped(&Taken { tables, ..taken }, flags, phys, caller, mapped);
+        Ok(start)
+    }
+
+    /// Maps memory from `phys` on by single pages in tables that are known.
+    #[inline]
+    fn map_known(
+        &self,
+        tables: LeafTables,
+        range: VirtRange,
+        words: &PageWords,
+        phys: PhysAddr,
+    ) -> Result<(), VmallocError> {
+        let first = phys.pfn(self.shift());
+        if range.len == Self::PAGE {
+            return self.cursor.map_one(tables, range.start, words, first).map_err(VmallocError::Map);
+        }
+        let entries = self.cursor.page_entries(tables, range).map_err(VmallocError::Tables)?;
+        let mut at = first.get();
+        let next = |most: usize| {
+            let here = at;
+            at += most as u64;
+            (Pfn::new(here), most)
+        };
+        entries.map(words, next).map_err(VmallocError::Map).map(|_| ())
+    }
+
+    /// How pages with these attributes are mapped up to `last`: what was worked out for the one before mostly holds for the next.
+    fn words_for(&self, attr: Attr, last: PhysAddr) -> Option<PageWords> {
+        let mut others = self.others.lock();
+        match &*others {
+            Some(words) if words.attr() == attr && last <= words.highest() => Some(*words),
+            _ => {
+                let words = self.cursor.tables().page_words(attr, last).ok().flatten()?;
+                Some(*others.insert(words))
+            }
+        }
     }
 
     /// Takes addresses and maps nothing (`get_vm_area`); the area is in use from here on. [`Self::remove`] takes it away, and what
@@ -189,6 +236,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             return Err(VmallocError::Unaligned(if align.is_power_of_two() { size } else { align }));
         }
         let guard = if flags.contains(VmFlags::NO_GUARD) { 0 } else { Self::PAGE };
+        if within.is_none()
+            && align <= Self::PAGE
+            && let Some(kept) = self.take_kept(on.cpu(), size + guard)
+        {
+            return Ok(kept);
+        }
         let within = within.unwrap_or(self.range);
         self.take(on, &Wanted { size: size + guard, align: align.max(Self::PAGE), within })
     }
@@ -201,17 +254,31 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         phys: PhysAddr,
         caller: &'static Location<'static>,
     ) -> VmArea {
-        let record = Record {
+        self.register_mapped(taken, flags, phys, caller, 0);
+        taken.slot.record.lock().view(Self::PAGE)
+    }
+
+    /// The same, of which so many single pages are mapped in its tables from its start on.
+    #[inline]
+    fn register_mapped(
+        &self,
+        taken: &Taken<'v>,
+        flags: VmFlags,
+        phys: PhysAddr,
+        caller: &'static Location<'static>,
+        mapped: u32,
+    ) {
+        *taken.slot.record.lock() = Record {
             life: Life::Live,
             flags,
             range: taken.range,
+            mapped,
             generation: taken.generation,
+            tables: taken.tables,
             phys,
             caller: Some(caller),
             ..Record::default()
         };
-        *taken.slot.record.lock() = record;
-        record.view(Self::PAGE)
     }
 
     pub(super) fn map_run<C: VmContext<'a>>(

@@ -32,6 +32,7 @@ mod context;
 mod cpu;
 mod early;
 mod error;
+mod fill;
 mod flags;
 mod free;
 mod get;
@@ -60,7 +61,7 @@ pub use user::{BadAccess, RemapError};
 use crate::areas::Areas;
 use area::Slots;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pagewright_addr::{PageShift, PhysAddr, VirtRange};
 use pagewright_page::{FrameIdx, PageMap};
 use pagewright_pagetable::{Attr, Cursor, Format, PageWords, TableMemory};
@@ -142,25 +143,39 @@ struct Book<'v> {
     slots: Slots<'v>,
 }
 
+/// What all CPUs change, in cache lines of its own: beside it lies what all of them read.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+impl<T> core::ops::Deref for Apart<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// A region of kernel addresses in which areas come and go, on all CPUs at once.
 pub struct Vmalloc<'v, 'a, F: Format, M: TableMemory> {
     config: VmallocConfig,
     range: VirtRange,
     cursor: Cursor<'v, F, M>,
     map: PageMap<'a>,
-    book: Mutex<Book<'v>>,
+    book: Apart<Mutex<Book<'v>>>,
     cpus: &'v [VmCpu<'v, F::Word>],
-    purging: Mutex<()>,
-    /// Pages that are unmapped and not flushed.
-    lazy: AtomicU64,
-    /// Pages that areas have of their own (`nr_vmalloc_pages`).
-    pages: AtomicU64,
-    generation: AtomicU32,
+    purging: Apart<Mutex<()>>,
+    /// Pages that are unmapped and not flushed, but for those that rows have not told yet.
+    lazy: Apart<AtomicU64>,
+    /// A row tells of its pages when there are so many.
+    step: u64,
     purges: AtomicU64,
     /// Areas whose pages or addresses others may have since, ever: who finds no room and sees that it grew tries once more.
     given: AtomicU64,
     /// How the region's pages are usually mapped.
     words: Option<PageWords>,
+    /// How memory was mapped last that was mapped in another way.
+    others: Mutex<Option<PageWords>>,
     /// The first section's slots, and the bits of a hash that are none of their numbers'.
     first: &'v [VmSlot],
     /// Frames that there were then: none of them lies above what the words reach.
@@ -199,7 +214,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let slots = Slots::new(section.slots);
         let tree = Areas::new(range, section.nodes).ok_or(VmallocSetupError::Section)?;
         for cpu in cpus {
-            cpu.0.lock().slots = Some(slots);
+            cpu.own.lock().slots = Some(slots);
         }
         let run = largest_run(&map, F::SHAPE.page_shift());
         // Pages above what is known now are mapped by the longer way.
@@ -210,15 +225,15 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             range,
             cursor,
             map,
-            book: Mutex::new(Book { tree, slots }),
+            book: Apart(Mutex::new(Book { tree, slots })),
             cpus,
-            purging: Mutex::new(()),
-            lazy: AtomicU64::new(0),
-            pages: AtomicU64::new(0),
-            generation: AtomicU32::new(0),
+            purging: Apart(Mutex::new(())),
+            lazy: Apart(AtomicU64::new(0)),
+            step: (config.lazy_pages / 16 / cpus.len() as u64).max(1),
             purges: AtomicU64::new(0),
             given: AtomicU64::new(0),
             words,
+            others: Mutex::new(None),
             first: section.slots,
             frames: map.sections().frames(),
             index_shift: 32 - section.slots.len().trailing_zeros(),
@@ -235,7 +250,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         }
         // Everyone knows the slots before an area has one of their numbers.
         for cpu in self.cpus {
-            if let Some(slots) = &mut cpu.0.lock().slots {
+            if let Some(slots) = &mut cpu.own.lock().slots {
                 slots.add(section.slots);
             }
         }
@@ -255,12 +270,15 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
 
     /// Pages that areas have of their own (`vmalloc_nr_pages`: VmallocUsed of meminfo).
     pub fn nr_pages(&self) -> u64 {
-        self.pages.load(Relaxed)
+        let sum = self.cpus.iter().fold(0_u64, |sum, cpu| sum.wrapping_add(cpu.pages.load(Relaxed)));
+        // Of pages that go on one CPU while they come on another it may see the end and not the beginning.
+        sum.cast_signed().max(0).cast_unsigned()
     }
 
     /// Pages that are unmapped and wait for their flush.
     pub fn lazy_pages(&self) -> u64 {
-        self.lazy.load(Relaxed)
+        let told = self.lazy.load(Relaxed);
+        self.cpus.iter().fold(told, |sum, cpu| sum + cpu.own.lock().uncounted)
     }
 
     /// How often TLBs were flushed for areas that were waiting.
@@ -294,7 +312,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// This CPU's row.
     #[inline]
     fn row(&self, cpu: usize) -> &'v VmCpu<'v, F::Word> {
-        &self.cpus[cpu % self.cpus.len()]
+        // Nearly always there is one for each; not every machine divides.
+        match self.cpus.get(cpu) {
+            Some(row) => row,
+            None => &self.cpus[cpu % self.cpus.len()],
+        }
     }
 }
 

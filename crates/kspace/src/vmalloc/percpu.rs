@@ -163,9 +163,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             ..VmRequest::new(part.size)
         };
         let got = self.fill(on, taken, &request, part.size / Self::PAGE, Order::ZERO)?;
-        match self.map_chain(on, taken.range, self.config().attr, taken, &got, request.gfp) {
-            Ok(table) => {
-                self.open(&Taken { table, ..*taken }, &request, caller, &got, Order::ZERO);
+        match self.map_chain(on, taken.range, &request, taken, &got) {
+            Ok(tables) => {
+                self.open(on, taken, tables, &request, caller, &got, Order::ZERO);
                 Ok(())
             }
             Err(why) => {

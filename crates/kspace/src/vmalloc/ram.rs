@@ -8,6 +8,7 @@ use super::area::{Life, NONE, Record};
 use super::get::Taken;
 use super::{VfreeError, VmContext, VmFlags, Vmalloc, VmallocError};
 use crate::areas::Wanted;
+use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{Format, TableMemory};
 use pagewright_zone::Gfp;
@@ -99,8 +100,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if record.life != Life::Ram || record.range != range {
             return Err(nonexistent);
         }
-        record.life = Life::Making;
-        let was = *record;
+        record.life = Life::Lazy;
+        let was = record.going();
         drop(record);
         self.retire(on, area, slot, &was).map_err(|why| {
             slot.record.lock().life = Life::Ram;
@@ -131,21 +132,21 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let unmapped = self.cursor.apart(range).and_then(|mut part| part.unmap(range, &mut |_| ()));
         let Ok(pending) = unmapped else { return Err(nonexistent) };
         let memory = self.cursor.tables().memory();
-        let mut waiting = None;
+        let mut many = false;
         {
-            let mut own = self.row(was.home.into()).0.lock();
+            let mut own = self.row(was.home.into()).own.lock();
             own.add_pending(memory, pending);
             let mut record = slot.record.lock();
             record.dirty += pages as u16;
             if u64::from(record.dirty) == out_of {
                 // It is in no list of blocks: nothing is free in it.
                 record.life = Life::Lazy;
-                waiting = Some(self.count_lazy(out_of));
-                own.push_lazy(area.number(), &mut record);
+                own.push_lazy(area.number(), slot);
+                many = self.count_lazy(&mut own, out_of);
             }
         }
-        if let Some(waiting) = waiting {
-            self.purge_if_many(on, waiting);
+        if many {
+            self.purge_if_possible(on);
         }
         Ok(())
     }
@@ -153,13 +154,13 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// A piece of so many pages, from this CPU's blocks.
     fn take_piece<C: VmContext<'a>>(&self, on: &mut C, pages: u64) -> Result<VirtAddr, VmallocError> {
         let cpu = on.cpu() % self.cpus.len();
-        if let Some(at) = self.row(cpu).0.lock().take_piece(pages, Self::PAGE) {
+        if let Some(at) = self.row(cpu).own.lock().take_piece(pages, Self::PAGE) {
             return Ok(at);
         }
         let size = self.vmap_block_pages() * Self::PAGE;
         let Taken { area, slot, range, generation, .. } =
             self.take(on, &Wanted { size, align: size.next_power_of_two(), within: self.range })?;
-        let mut own = self.row(cpu).0.lock();
+        let mut own = self.row(cpu).own.lock();
         *slot.record.lock() = Record {
             life: Life::Block,
             flags: VmFlags::NO_GUARD,
@@ -167,27 +168,28 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             generation,
             free: (size / Self::PAGE - pages) as u16,
             home: cpu as u16,
-            next: own.blocks,
             ..Record::default()
         };
+        slot.next.store(own.blocks, Relaxed);
         own.blocks = area.number();
         Ok(range.start)
     }
 
     /// Retires a CPU's blocks of which all that was given out has come back (`purge_fragmented_blocks`).
     pub(super) fn purge_fragmented_blocks(&self, cpu: usize) {
-        let mut own = self.row(cpu).0.lock();
+        let mut own = self.row(cpu).own.lock();
         let Some(slots) = own.slots else { return };
         let (mut number, mut kept) = (own.blocks, NONE);
         while number != NONE {
-            let mut record = slots.get(number).record.lock();
-            let (next, all) = (record.next, record.range.len / Self::PAGE);
+            let slot = slots.get(number);
+            let mut record = slot.record.lock();
+            let (next, all) = (slot.next.load(Relaxed), record.range.len / Self::PAGE);
             if u64::from(record.free) + u64::from(record.dirty) == all {
                 record.life = Life::Lazy;
-                self.count_lazy(all);
-                own.push_lazy(number, &mut record);
+                own.push_lazy(number, slot);
+                self.count_lazy(&mut own, all);
             } else {
-                record.next = kept;
+                slot.next.store(kept, Relaxed);
                 kept = number;
             }
             number = next;

@@ -1,7 +1,7 @@
 //! Pages that lie anywhere are mapped in one operation, and ranges are divided without a lock for each part.
 
 use crate::walker::{data, upper, with_tables};
-use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::format::{FormatKind, WithFormat};
 use pagewright_pagetable::{
     AttrFlags, Format, Leaf, Level, LockError, MapError, NoTables, NotLive, UnmapError,
@@ -136,32 +136,57 @@ impl WithFormat for InATable {
             assert_eq!((words.attr(), words.highest()), (attr, highest));
             let (first, range) = (VirtRange::from_len(at(0), page), VirtRange::from_len(at(3), 4 * page));
             let mut cursor = t.cursor();
-            assert_eq!(cursor.leaf_table(range), None, "there is none");
+            assert_eq!(cursor.leaf_tables(range), None, "there is none");
             cursor.map_pages(first, attr, highest, &mut &*pool, &mut || PhysAddr::new(page)).unwrap();
-            let table = cursor.leaf_table(range).unwrap();
-            assert_eq!(cursor.leaf_table(VirtRange::from_len(at(0), 2 * block)), None, "more than a table");
+            let tables = cursor.leaf_tables(range).unwrap();
+            assert_eq!(cursor.leaf_tables(VirtRange::from_len(at(0), 2 * block)), None, "more than a table");
             let across = VirtRange::from_len(VirtAddr::new(start + block - page), 2 * page);
-            assert_eq!(cursor.leaf_table(across), None);
-            let frames = [7, 3, 99, 0_u64];
-            let mut rest = frames.iter();
-            cursor.map_pages_in(table, range, &words, || PhysAddr::new(rest.next().unwrap() * page)).unwrap();
-            let twice =
-                cursor.map_pages_in(table, VirtRange::from_len(at(1), 4 * page), &words, || unreachable!());
+            // Where tables share a page, the next one is there too.
+            let alone = F::SHAPE.level(Level::PTE).tables_per_page == 1;
+            assert_eq!(cursor.leaf_tables(across).is_none(), alone);
+            let runs = [(7, 1), (3, 2), (99, 1_u64)];
+            let frames = [7, 3, 4, 99_u64];
+            let mut rest = runs.iter();
+            let mut next = |most: usize| {
+                let (pfn, len) = *rest.next().unwrap();
+                assert!(len <= most as u64);
+                (Pfn::new(pfn), len as usize)
+            };
+            cursor.page_entries(tables, range).unwrap().map(&words, &mut next).unwrap();
+            let whole = VirtRange::from_len(at(1), 4 * page);
+            let twice = cursor.page_entries(tables, whole).unwrap().map(&words, |_| unreachable!());
             assert!(
                 matches!(twice, Err(MapError::AlreadyMapped { at: found, .. }) if found == at(3)),
                 "{twice:?}"
             );
-            assert!(cursor.map_pages_in(table, across, &words, || unreachable!()).is_err());
+            assert!(cursor.page_entries(tables, across).is_err());
             for (n, frame) in (3..).zip(frames) {
                 let (leaf, ..) = cursor.tables().leaf(at(n)).unwrap();
                 assert_eq!(leaf, Leaf { phys: PhysAddr::new(frame * page), attr, contiguous: false });
             }
             assert!(cursor.tables().leaf(at(1)).is_err() && cursor.tables().leaf(at(7)).is_err());
             let mut pending = cursor.unmap(first, &mut |_| ()).unwrap();
-            pending.add_pages(cursor.unmap_pages_in(table, range).unwrap());
+            pending.add_pages(cursor.page_entries(tables, range).unwrap().unmap());
+            let beyond = VirtRange::from_len(VirtAddr::new(start + block + page), page);
+            cursor.map_pages(beyond, attr, highest, &mut &*pool, &mut || PhysAddr::new(page)).unwrap();
+            let both = cursor.leaf_tables(across).unwrap();
+            let run = |most: usize| (Pfn::new(20 + 2 - most as u64), most);
+            cursor.page_entries(both, across).unwrap().map(&words, run).unwrap();
+            let frame = |n: u64| cursor.tables().leaf(VirtAddr::new(across.start.get() + n * page));
+            assert_eq!([0, 1].map(|n| frame(n).unwrap().0.phys.get() / page), [21, 21]);
+            let last = VirtAddr::new(across.start.get() + page);
+            assert!(cursor.map_one(both, across.start, &words, Pfn::new(9)).is_err());
+            let flush = cursor.page_entries(both, across).unwrap().unmap();
+            assert!(frame(0).is_err() && cursor.tables().leaf(last).is_err());
+            cursor.map_one(both, across.start, &words, Pfn::new(9)).unwrap();
+            assert_eq!(frame(0).unwrap().0.phys.get() / page, 9);
+            pending.add_pages(flush.merge(cursor.unmap_one(both, across.start).unwrap()));
+            assert!(frame(0).is_err());
             assert!(cursor.tables().leaf(at(4)).is_err());
             let scope = *pending.scope().unwrap();
-            assert_eq!((scope.range, scope.stride_bytes), (VirtRange::from_len(at(0), 7 * page), page));
+            let whole = VirtRange::new(at(0), VirtAddr::new(start + block + page));
+            assert_eq!((scope.range, scope.stride_bytes), (whole, page));
+            pending = pending.merge(&pool, cursor.unmap(beyond, &mut |_| ()).unwrap());
             pending.finish(&pool, &mut NotLive, &mut &*pool);
         });
     }
