@@ -10,4 +10,5 @@ pub mod hosted;
 pub mod loops;
 pub mod mix;
 pub mod others;
+pub mod region;
 pub mod table;

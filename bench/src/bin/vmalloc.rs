@@ -4,22 +4,18 @@
 //! their tables, the flush (one for as many areas as wait, to a TLB that is not there) and freeing the pages after it are in the figures;
 //! the software MMU is not. `beside` has 20,000 areas of one to seven pages beside it, `lowest` no pools: each area as low as it can lie, as 6.1 does.
 
-use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
+use pagewright_bench::region::{Region, with_region};
 use pagewright_bench::table::{Loop, show};
 use pagewright_firmware::Arch;
 use pagewright_kspace::highmem::Linear;
 use pagewright_kspace::ioremap::{IoFacts, Ioremap, StaticMaps};
 use pagewright_kspace::resource::{Resource, ResourceFlags, ResourceNode, Resources};
-use pagewright_kspace::vmalloc::{OnPages, VmContext, VmCpu, VmSection, VmSlot, Vmalloc, VmallocConfig};
-use pagewright_pagetable::format::x86::X86Level4;
-use pagewright_pagetable::{Attr, AttrFlags, NotLive, TableMemory, Tables};
+use pagewright_kspace::vmalloc::{OnPages, VmContext};
+use pagewright_pagetable::NotLive;
 use pagewright_platform::Mutex;
-use pagewright_sim::pages::{PlainMachine, with_plain_machine};
-use pagewright_zone::alloc::NoHooks;
-use std::cell::OnceCell;
 use std::error::Error;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Instant;
 
 /// A loop, with its area's bytes, how many others there are, and whether there are pools.
@@ -52,30 +48,6 @@ const LOOPS: [Areas; 10] = [
     areas(4096, 0, true, Loop::new("ram", "measured_ram", 40_000, 0, 0)),
     areas(4096, 0, true, Loop::new("ioremap", "measured_ioremap", 40_000, 900, 0)),
 ];
-
-/// Page tables' memory, a box for each page that is one: found by its number, as behind a direct map.
-struct Boxes(Vec<OnceCell<Box<[AtomicU64; 512]>>>);
-
-impl Boxes {
-    const BASE: u64 = 0x4000_0000 >> 12;
-}
-
-impl TableMemory for Boxes {
-    fn words32(&self, _: PhysAddr, _: usize) -> Option<&[AtomicU32]> {
-        None
-    }
-
-    #[inline]
-    fn words64(&self, at: PhysAddr, count: usize) -> Option<&[AtomicU64]> {
-        let page = (at.get() >> 12).wrapping_sub(Self::BASE);
-        let words = self.0.get(usize::try_from(page).ok()?)?;
-        let words = words.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 512]));
-        let first = (at.get() % 4096 / 8) as usize;
-        words.get(first..first + count)
-    }
-}
-
-type Region<'v, 'a> = Vmalloc<'v, 'a, X86Level4, &'v Boxes>;
 
 /// How many pairs succeeded before one failed, as all that are measured say.
 #[inline(never)]
@@ -125,24 +97,7 @@ fn measured_ioremap<'a>(region: &Region<'_, 'a>, on: &mut impl VmContext<'a>, pa
 }
 
 fn run(which: &Areas) -> f64 {
-    let frames = 1 << 18;
-    let plain = PlainMachine::new(frames, 1);
-    // The last is the root's, behind what the page allocator has.
-    let memory = Boxes((0..=frames).map(|_| OnceCell::new()).collect());
-    let tables = Tables::new(X86Level4::default(), &memory, PhysAddr::new((Boxes::BASE + frames) << 12));
-    let cpus = [VmCpu::new()];
-    let mut nodes = vec![Default::default(); 1 << 16];
-    let slots: Vec<VmSlot> = (0..1 << 16).map(|_| VmSlot::new()).collect();
-    let range = VirtRange::from_len(VirtAddr::new(0xffff_c900_0000_0000), 32 << 40);
-    let flags = AttrFlags::WRITE | AttrFlags::GLOBAL | AttrFlags::ACCESSED | AttrFlags::DIRTY;
-    let config = VmallocConfig { pools: which.pools, ..VmallocConfig::new(Attr::normal(flags), 1, frames) };
-    let section = VmSection { nodes: &mut nodes, slots: &slots };
-    let cursor = tables.lock(range).expect("nobody else has it");
-    let parts = (cursor, section);
-    with_plain_machine(&plain, NoHooks, |pages| {
-        let (cursor, section) = parts;
-        let region =
-            Vmalloc::new(config, range, cursor, *pages.base.map(), section, &cpus).expect("a region");
+    with_region(1, which.pools, |region, pages| {
         pages.on_cpu(0, |context| {
             let mut tlb = NotLive;
             let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb: &mut tlb };
@@ -152,15 +107,15 @@ fn run(which: &Areas) -> f64 {
             // What every machine has after a while: tables, and flushed areas.
             let pairs = which.row.pairs;
             assert_eq!(
-                measured(&region, on, which, pairs / 4),
+                measured(region, on, which, pairs / 4),
                 pairs / 4,
                 "a pair before the measured ones failed"
             );
             let start = Instant::now();
             let done = match which.row.name {
-                "ram" => measured_ram(&region, on, pairs),
-                "ioremap" => measured_ioremap(&region, on, pairs),
-                _ => measured_pairs(&region, on, which.bytes, pairs),
+                "ram" => measured_ram(region, on, pairs),
+                "ioremap" => measured_ioremap(region, on, pairs),
+                _ => measured_pairs(region, on, which.bytes, pairs),
             };
             let seconds = start.elapsed().as_secs_f64();
             assert_eq!(done, pairs, "{}: a pair failed, and failures are not measured", which.row.name);
