@@ -51,7 +51,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         self.take_out(on, addr, kinds, VmFlags::all(), |was| was.view(Self::PAGE))
     }
 
-    /// The same, but an area that has all of the flags `unless` stays, as if it were of another kind.
+    /// The same, but an area that has all of the flags `unless` stays, as if it were of another kind. No area has every flag there is.
     pub(crate) fn remove_unless<C: VmContext<'a>>(
         &self,
         on: &mut C,

@@ -145,8 +145,7 @@ impl<'a> PageMap<'a> {
         let mut distance = head.next_distance();
         let single = Word::head(usage.state(), Order::ZERO);
         // Of two who take it one freezes the count; from then on nobody else changes anything about it.
-        if head.word() != single || head.owner.load(Relaxed) != owner.bits() || !head.counts.freeze()
-        {
+        if head.word() != single || head.owner.load(Relaxed) != owner.bits() || !head.counts.freeze() {
             let next = head.next(idx);
             head.set_next(idx, None);
             return (self.withdraw(idx, usage, owner), next);
