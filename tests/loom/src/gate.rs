@@ -54,6 +54,11 @@ fn posted(requests: &'static [u32], rounds: usize) {
         gate.leave(ROWS);
         let fault = requests.contains(&Requests::FAULT);
         assert_eq!((gate.has(Requests::FAULT), gate.pass_in(1).is_none()), (fault, fault));
+        if !fault {
+            gate.pass_out(ROWS);
+            gate.post(Requests::FLUSH);
+            assert!(gate.pass_in(1).is_none(), "a request that finds nobody inside closes the gate");
+        }
     });
 }
 

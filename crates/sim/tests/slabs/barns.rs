@@ -1,6 +1,7 @@
 //! What a node's barn keeps between processors and slabs, how much of it, and how it comes back.
 
 use super::*;
+use pagewright_slab::objects::ObjectAllocator;
 use pagewright_zone::Gfp;
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
@@ -209,5 +210,66 @@ fn a_cache_ends_while_barns_are_reaped() {
         });
         m.on_cpu(0, |cx| m.slabs.empty_barns(cx));
         assert_eq!(m.slabs.kept_in_barns(), 0);
+    });
+}
+
+#[test]
+fn of_all_processors_reapers_one_reaps_barns_each_time() {
+    silently(2, |m| {
+        let cache = m.slabs.create(&spec("in turn", 256)).unwrap();
+        let (idle, busy) = (take(m, 0, cache, 600), take(m, 0, cache, 300));
+        give(m, 0, cache, idle);
+        give(m, 0, cache, busy);
+        let reap = |cpu| m.on_cpu(cpu, |cx| ObjectAllocator::reap(&m.slabs, cx, 0));
+        let kept = m.slabs.kept_in_barns();
+        [0, 1].into_iter().for_each(reap);
+        assert_eq!(m.slabs.kept_in_barns(), kept, "all of it is new");
+        let busy = take(m, 0, cache, 300);
+        give(m, 0, cache, busy);
+        [0, 1].into_iter().for_each(reap);
+        let used = m.slabs.kept_in_barns();
+        assert!(used < kept / 2 && used > 200 * 256, "{used} of {kept} are needed from time to time");
+        // The first is gone: the other goes on by itself.
+        let busy = take(m, 1, cache, 100);
+        give(m, 1, cache, busy);
+        reap(1);
+        assert!(m.slabs.kept_in_barns() > 0);
+        reap(1);
+        assert_eq!(m.slabs.kept_in_barns(), 0);
+    });
+}
+
+#[test]
+fn what_is_counted_is_what_is_there_while_processors_pass_objects_on() {
+    let rounds = if cfg!(miri) { 2 } else { 300 };
+    silently(2, |m| {
+        let cache = m.slabs.create(&spec("counted", 64)).unwrap();
+        let limit = 40 * 1024;
+        m.slabs.set_barn_limit(limit);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let worker = |cpu| {
+                move || {
+                    for _ in 0..rounds {
+                        let objects = take(m, cpu, cache, 300);
+                        give(m, cpu, cache, objects);
+                    }
+                }
+            };
+            let workers = [0, 1].map(|cpu| threads.spawn(worker(cpu)));
+            let watcher = threads.spawn(|| {
+                let mut most = 0;
+                while !done.load(SeqCst) {
+                    most = most.max(m.slabs.kept_in_barns());
+                    std::thread::yield_now();
+                }
+                most
+            });
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+            done.store(true, SeqCst);
+            let most = watcher.join().unwrap();
+            // Two processors that come at once put in a step and a block each.
+            assert!(most <= limit + 2 * (80 * 64 + 1024), "{most} of {limit}");
+        });
     });
 }

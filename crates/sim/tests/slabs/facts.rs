@@ -1,7 +1,9 @@
+//! What caches do, one fact after the other.
+
 use super::*;
 use pagewright_platform::NoInterrupts;
 use pagewright_sim::slabs::LinearRam;
-use pagewright_slab::slabs::{CreateError, SlabSpace};
+use pagewright_slab::slabs::{CpuSlab, CreateError, NodeSlabs, Row, SlabCpu, SlabSpace, Slot};
 use pagewright_slab::slub::Slub;
 use pagewright_slab::{SlabError, Slabs};
 use pagewright_zone::Gfp;
@@ -363,6 +365,51 @@ fn attributes_say_what_the_figures_do() {
             assert_eq!(say(name).is_empty(), name == "ctor");
         }
         assert!(m.slabs.attribute(cache, "no_such").is_none());
+    });
+}
+
+/// Why no slabs are made of these.
+fn refused<'k>(
+    pages: &Pages<'_, '_, '_, '_, NoHooks>,
+    slots: &'k [Slot],
+    lists: &'k [pagewright_platform::Mutex<NodeSlabs>],
+    cpus: &'k [SlabCpu<'k>],
+) -> Option<CreateError> {
+    let memory = LinearRam::new(pages.base.map()).unwrap();
+    let space = SlabSpace { slots, lists, cpus };
+    Slabs::new(*pages.base.map(), memory, NoInterrupts, Slub::new(1), space, &Silent, 1).err()
+}
+
+#[test]
+fn processors_of_two_kinds_and_nodes_without_a_number_are_refused() {
+    with_plain_machine(&small(1), NoHooks, |pages| {
+        let slots = [Slot::new()];
+        let lists: Vec<_> = (0..65).map(|_| pagewright_platform::Mutex::new(NodeSlabs::new())).collect();
+        let (mut rows, mut slabs) = ([Row::new()], [CpuSlab::new()]);
+        let cpus = [SlabCpu::new(&mut rows, 1), SlabCpu::with_slabs(1, &mut slabs, 1)];
+        assert_eq!(refused(pages, &slots, &lists, &[]), Some(CreateError::Nodes { nodes: 65, most: 64 }));
+        let mixed = CreateError::Processors { with_slabs: 1, of: 2 };
+        assert_eq!(refused(pages, &slots, &lists[..1], &cpus), Some(mixed));
+        assert_eq!(refused(pages, &slots, &lists[..1], &cpus[..1]), None);
+    });
+}
+
+#[test]
+fn what_lies_behind_the_last_object_is_nobody_s_to_copy() {
+    silently(1, |m| {
+        m.on_cpu(0, |cx| {
+            let cache = m.slabs.create(&spec("copied", 100)).unwrap();
+            let object = m.slabs.alloc(cx, cache, K).unwrap();
+            let geometry = m.slabs.figures(cache).unwrap().geometry;
+            let slab = object.addr().get() & !((4096 << geometry.order.get()) - 1);
+            let at = |offset| object.with_addr(core::num::NonZero::new(slab + offset).unwrap());
+            let end = (u64::from(geometry.objects) * geometry.size) as usize;
+            assert!(end + 8 < 4096 << geometry.order.get(), "nothing lies behind");
+            assert_eq!(m.slabs.check_heap_object(at(end - geometry.size as usize), 4, true), Ok(()));
+            assert!(m.slabs.check_heap_object(at(end), 4, true).is_err());
+            // SAFETY: freed once.
+            unsafe { m.slabs.free(cx, cache, object) };
+        });
     });
 }
 

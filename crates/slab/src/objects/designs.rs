@@ -82,7 +82,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
 
     fn reap(&self, cx: &SlabContext<'_, 'k, 'a>, _: u64) {
         self.poll(cx);
-        self.reap_barns(cx);
+        self.reap_barns_in_turn(cx);
     }
 
     fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64 {

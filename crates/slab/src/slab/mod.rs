@@ -56,7 +56,7 @@ use pagewright_zone::Gfp;
 use word::{PLACE_UNIT, SlabWord};
 
 /// So many nodes a slab's owner tells apart.
-const MOST_NODES: usize = ((1 << OwnerHandle::INDEX_BITS) / CacheId::PLACES) as usize;
+pub(crate) const MOST_NODES: usize = ((1 << OwnerHandle::INDEX_BITS) / CacheId::PLACES) as usize;
 
 /// What SLAB is made of, all of it the caller's.
 #[derive(Debug)]

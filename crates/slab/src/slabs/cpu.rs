@@ -15,6 +15,8 @@ use pagewright_addr::NodeId;
 pub(crate) struct CpuSlabs<'k> {
     pub(crate) rows: &'k mut [Row],
     pub(crate) random: u64,
+    /// How often barns had been reaped when this processor's reaper came last.
+    pub(crate) reaps_seen: u32,
 }
 
 impl CpuSlabs<'_> {
@@ -55,7 +57,7 @@ impl<'k> SlabCpu<'k> {
     pub fn new(rows: &'k mut [Row], seed: u64) -> Self {
         rows.fill_with(Row::new);
         let requests = Requests::new(rows.len());
-        let own = CpuSlabs { rows, random: seed | 1 };
+        let own = CpuSlabs { rows, random: seed | 1, reaps_seen: 0 };
         Self { requests, own: UnsafeCell::new(own), slabs: CpuSlabParts::none() }
     }
 

@@ -80,12 +80,19 @@ pub enum CreateError {
         /// And here.
         host: u32,
     },
-    /// More nodes than slabs' owners tell apart (SLAB).
+    /// More nodes than slabs' owners tell apart.
     Nodes {
         /// How many there are.
         nodes: usize,
         /// How many there may be.
         most: usize,
+    },
+    /// Some processors have slabs of their own, and others rows.
+    Processors {
+        /// How many have slabs.
+        with_slabs: usize,
+        /// How many processors there are.
+        of: usize,
     },
 }
 
@@ -100,6 +107,9 @@ impl fmt::Display for CreateError {
             }
             Self::Unsupported(flags) => write!(f, "caches cannot be {flags:?}"),
             Self::Nodes { nodes, most } => write!(f, "{nodes} nodes, and slabs are of no more than {most}"),
+            Self::Processors { with_slabs, of } => {
+                write!(f, "{with_slabs} of {of} processors have slabs of their own: all or none do")
+            }
             Self::Word { wanted, host } => {
                 write!(f, "a layout for words of {wanted} bytes, on a machine whose words have {host}")
             }

@@ -16,8 +16,9 @@ pub(super) const PART: u64 = 64;
 const STEP: usize = 32;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
-    /// How many bytes of free objects all barns may keep together, the blocks with their addresses included; 0 for none. A 64th of memory if this is not called.
-    /// What is there by now stays until it is needed or reaped.
+    /// How many bytes of free objects all barns may keep together, the blocks with their addresses included; 0 for none. If this is not called, a 64th of the memory
+    /// that the page map had room for when the slabs were made. Processors that come at once may each put one step more in; what is there by now stays until it is
+    /// needed or reaped.
     pub fn set_barn_limit(&self, bytes: usize) {
         self.barn_limit.store(bytes, Relaxed);
     }
@@ -25,6 +26,19 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// How many bytes of free objects and their addresses all barns keep.
     pub fn kept_in_barns(&self) -> usize {
         self.kept.load(Relaxed)
+    }
+
+    /// [`Self::reap_barns`], unless another processor did since this one asked last: so of all processors that ask every few seconds one does it each time.
+    pub(crate) fn reap_barns_in_turn(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        let reaps = self.reaps.load(Relaxed);
+        let Some(mut own) = cx.cpu.enter() else { return };
+        let nobody = core::mem::replace(&mut own.reaps_seen, reaps) == reaps;
+        if nobody {
+            own.reaps_seen = reaps.wrapping_add(1);
+            self.reaps.store(own.reaps_seen, Relaxed);
+            drop(own);
+            self.reap_barns(cx);
+        }
     }
 
     /// Gives objects in barns back that nobody needed since this was called last. Meant to be called every few seconds.
@@ -73,11 +87,13 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ) -> usize {
         let size = info.geometry.size as usize;
         let near = || objects.iter().all(|&address| self.is_near(cx, cache, address));
-        if self.kept.load(Relaxed) + objects.len() * size > self.barn_limit.load(Relaxed)
-            || self.nodes > 1 && !near()
-        {
+        let all = objects.len() * size;
+        let most = self.kept.load(Relaxed).saturating_add(all + self.block_bytes());
+        if most > self.barn_limit.load(Relaxed) || self.nodes > 1 && !near() {
             return 0;
         }
+        // Before others can take them out: what is counted is never less than what is there.
+        self.kept.fetch_add(all, Relaxed);
         let (lists, places) = (self.lists_of(cache, cx.node.index()), self.slub.rooms() as usize);
         let mut kept = {
             let _quiet = self.quiet();
@@ -93,11 +109,13 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             unsafe { lists.barn.add(block) };
             kept += lists.barn.push(&objects[kept..], places);
         }
-        self.kept.fetch_add(kept * size, Relaxed);
+        if kept < objects.len() {
+            self.unkept(info, objects.len() - kept);
+        }
         kept
     }
 
-    /// Notes that so many objects have left barns.
+    /// Notes that so many objects are in no barn any more.
     pub(super) fn unkept(&self, info: &Info, objects: usize) {
         self.kept.fetch_sub(objects * info.geometry.size as usize, Relaxed);
     }

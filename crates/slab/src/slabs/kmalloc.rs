@@ -346,8 +346,13 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             return copied.in_block(&self.large());
         };
         // Red zones are nobody's.
-        let within = (address - slab.base) % info.geometry.size as usize;
-        let Some(within) = within.checked_sub(info.places.offset_of(0)) else {
+        let (number, within) = {
+            let (from, size) = (address - slab.base, info.geometry.size as usize);
+            (from / size, from % size)
+        };
+        let objects = info.objects(self.map.word(slab.head).order()) as usize;
+        let within = within.checked_sub(info.places.offset_of(0)).filter(|_| number < objects);
+        let Some(within) = within else {
             return Err(copied.refused(Place::Beside(info.name), address - slab.base));
         };
         let (first, len) = info.usercopy;

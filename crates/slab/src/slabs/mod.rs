@@ -76,6 +76,7 @@ pub use slabinfo::SlabInfo;
 pub use view::{Broken, CacheFigures};
 
 use crate::memory::SlabMemory;
+use crate::slab::MOST_NODES;
 use crate::slub::Slub;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -117,6 +118,8 @@ pub struct Slabs<'k, 'a, I, M> {
     pub(crate) found: AtomicU64,
     /// Bytes of objects and blocks in barns, and how many there may be.
     pub(crate) kept: AtomicUsize,
+    /// How often barns were reaped, as processors' reapers count it.
+    pub(crate) reaps: AtomicU32,
     pub(crate) barn_limit: AtomicUsize,
     /// Who knows when readers have left, if there are any.
     pub(crate) grace: Option<&'k dyn GracePeriods>,
@@ -143,7 +146,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Slabs without any cache but one for their own needs. `seed` makes the secrets that free pointers are mixed with.
     ///
     /// # Errors
-    /// [`CreateError`] if there is no room for that cache, or objects were laid out for a machine whose words have another size than this one's.
+    /// [`CreateError`] if there is no room for that cache, there are more nodes than slabs' owners tell apart, some processors have slabs and others do not, or objects were laid out for a machine whose words have another size than this one's.
     pub fn new(
         map: PageMap<'a>,
         memory: M,
@@ -158,6 +161,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             return Err(CreateError::Word { wanted: slub.word, host });
         }
         let SlabSpace { slots, lists, cpus } = space;
+        let nodes = lists.len().checked_div(slots.len()).unwrap_or(0);
+        if nodes > MOST_NODES {
+            return Err(CreateError::Nodes { nodes, most: MOST_NODES });
+        }
+        let with_slabs = cpus.iter().filter(|cpu| cpu.slabs().is_some()).count();
+        if with_slabs != 0 && with_slabs != cpus.len() {
+            return Err(CreateError::Processors { with_slabs, of: cpus.len() });
+        }
         let mut slabs = Self {
             interrupts,
             map,
@@ -165,9 +176,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             slub,
             slots,
             lists,
-            nodes: lists.len().checked_div(slots.len()).unwrap_or(0),
+            nodes,
             cpus,
-            cpu_slabs: cpus.iter().any(|cpu| cpu.slabs().is_some()),
+            cpu_slabs: with_slabs > 0,
             reports,
             registry: Mutex::new(Registry { random: seed | 1, debug: DebugOptions::NONE, merges: true }),
             secret: (seed ^ (seed << 32)) as usize,
@@ -177,6 +188,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             fail_at: AtomicU32::new(0),
             found: AtomicU64::new(0),
             kept: AtomicUsize::new(0),
+            reaps: AtomicU32::new(0),
             barn_limit: AtomicUsize::new((map.len() * slub.page_shift.bytes() / keep::PART) as usize),
             grace: None,
             deferred: Mutex::new(deferred::Deferred::new()),

@@ -50,7 +50,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     pub(crate) fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64 {
         let counting = Counting::new(cx.pages);
         let cx = &SlabContext { pages: &counting, ..*cx };
-        for at in 0..self.slots.len() {
+        // The cache of rooms is the first: what others give up of it shall go with it.
+        for at in (0..self.slots.len()).rev() {
             if counting.freed() >= most {
                 break;
             }

@@ -145,7 +145,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         own: &mut CpuSlabs<'k>,
         (cache, info): (CacheId, &Info),
     ) {
-        let CpuSlabs { rows, random } = own;
+        let CpuSlabs { rows, random, .. } = own;
         let row = &mut rows[cache.index()];
         let oldest = row.step();
         let kept = self.keep(cx, (cache, info), &row.objects()[..oldest], random);
@@ -203,7 +203,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if !attached && !self.attach(cx, own, cache) {
             return self.one(cx, cache, (None, gfp, own.random()));
         }
-        let CpuSlabs { rows, random } = own;
+        let CpuSlabs { rows, random, .. } = own;
         let row = &mut rows[cache.index()];
         if let Some(address) = row.pop() {
             return Ok(address);

@@ -68,8 +68,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     ) -> Result<Option<usize>, ()> {
         let at: *mut usize = self.memory.pointer(places.link(base + offset)).cast();
         // SAFETY: inside an object of a slab that was the processor's a moment ago, so the memory's contract makes the pointer good, and all of it is initialised; aligned as
-        // words are, since objects and the link's place in them are. The object is free, or a handler on this processor has given it away since: then it is written on this processor,
-        // before or after this, or by whoever was given it, whom an atomic load does not disturb and whose value nobody uses.
+        // words are, since objects and the link's place in them are. The object is free, or a handler on this processor has given it away since. Then its user may
+        // write it on another processor at the same time: what is read is a mixture that nobody uses, since the swap fails. For that race the language has no
+        // word (its user does not write atomically); a load that is atomic, as this, is what processors make of it. It is in CAVEATS.
         let stored = unsafe { AtomicUsize::from_ptr(at) }.load(Relaxed);
         places.decode(at.addr(), stored, bytes)
     }
