@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{
     AtomicU32,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 /// One reference more, where there are some: of none, the page may be free.
@@ -38,11 +38,12 @@ impl Counts {
         self.mappings.load(Relaxed)
     }
 
-    /// Sets the references, and that there are no mappings: plain stores by whoever holds the token.
+    /// Sets the references, and that there are no mappings: plain stores by whoever holds the token. Who takes one of these references sees no mapping
+    /// from before.
     #[inline]
     pub(crate) fn set(&self, references: u32) {
-        self.references.store(references, Relaxed);
         self.mappings.store(0, Relaxed);
+        self.references.store(references, Release);
     }
 
     /// Sets both, as nobody does.
@@ -78,6 +79,14 @@ impl Counts {
     /// was nothing else; whoever froze it sets the count anew.
     #[inline]
     pub(crate) fn freeze(&self) -> bool {
-        self.mappings() == 0 && self.references.compare_exchange(1, 0, Acquire, Relaxed).is_ok()
+        if self.references.compare_exchange(1, 0, Acquire, Relaxed).is_err() {
+            return false;
+        }
+        // Only now: whoever gave a reference back has unmapped before, and from here on nobody maps.
+        let alone = self.mappings() == 0;
+        if !alone {
+            self.references.store(1, Release);
+        }
+        alone
     }
 }
