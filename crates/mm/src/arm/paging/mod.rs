@@ -183,28 +183,21 @@ impl Tables {
             let page = b.page_bytes();
             let start = m.virt & !(page - 1);
             let len = (m.virt - start + m.len).next_multiple_of(page);
-            self.add_fixed(b, (start, len), m.phys & !(page - 1), "iotable_init")?;
+            self.add_fixed(b, (start, len), m.phys & !(page - 1), "iotable_init");
         }
         Ok(())
     }
 
     /// `add_static_vm_early`: an early area, of which nothing is mapped if `phys` is 0.
-    fn add_fixed(
-        &mut self,
-        b: &mut Boot<'_>,
-        (start, len): (u64, u64),
-        phys: u64,
-        caller: &'static str,
-    ) -> Result<(), BootError> {
+    ///
+    /// One too many loses the look at its gaps and is no early area, and neither is one that overlaps another in some page: what is mapped
+    /// serves all the same, only vmalloc does not adopt it. Linux's list has no end and is not looked through for overlaps, so neither ends a boot.
+    fn add_fixed(&mut self, b: &mut Boot<'_>, (start, len): (u64, u64), phys: u64, caller: &'static str) {
         let at = self.fixed.partition_point(|f| f.0 <= start);
-        // One too many only loses the look at its gaps.
         let _ = self.fixed.try_insert(at, (start, len));
-        b.add_early_area(EarlyArea {
-            range: VirtRange::from_len(VirtAddr::new(start), len),
-            phys: PhysAddr::new(phys),
-            flags: VmFlags::IOREMAP,
-            caller,
-        })
+        let range = VirtRange::from_len(VirtAddr::new(start), len);
+        let area = EarlyArea { range, phys: PhysAddr::new(phys), flags: VmFlags::IOREMAP, caller };
+        let _ = b.early_areas.add(area);
     }
 
     /// `vm_reserve_area_early`.
@@ -218,7 +211,8 @@ impl Tables {
         let (bytes, align) = static_vm(b);
         b.mb.set_caller("vm_reserve_area_early");
         b.alloc(bytes, align)?;
-        self.add_fixed(b, (start, len), 0, caller)
+        self.add_fixed(b, (start, len), 0, caller);
+        Ok(())
     }
 
     /// `fill_pmd_gaps`: a section that stands alone in its pair keeps the other half from later mappings.
