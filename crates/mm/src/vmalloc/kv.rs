@@ -32,6 +32,9 @@ impl<F: Format, M: TableMemory, C> fmt::Debug for VmallocFor<'_, '_, '_, F, M, C
 
 impl<'r, 'v, 'a, F: Format, M: TableMemory, C: VmContext<'a>> VmallocFor<'r, 'v, 'a, F, M, C> {
     /// This region in that context.
+    ///
+    /// It knows of no slabs: what [`VirtSpace`] promises of their addresses is seen to by whoever makes a [`Kv`](pagewright_slab::kv::Kv) of both. No
+    /// address of the slabs' memory lies in [`Vmalloc::range`]; with a kernel's own layout none does, since slabs' memory is in the linear map.
     pub const fn new(vmalloc: &'r Vmalloc<'v, 'a, F, M>, on: &'r mut C, memory: &'r dyn VirtMemory) -> Self {
         Self { vmalloc, on: RefCell::new(on), memory }
     }

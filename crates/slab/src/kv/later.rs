@@ -75,6 +75,7 @@ impl<I: Interrupts, M: SlabMemory> Kv<'_, '_, '_, '_, I, M> {
     ///
     /// # Safety
     /// As for [`Kv::kvfree`], but readers in sections that have begun already may look at everything but these bytes; nobody finds it from now on.
+    /// `later` is polled only by families over the same slabs and space.
     pub unsafe fn kvfree_rcu(&self, later: &KvLater<'_>, at: VirtAddr, offset: u64) -> bool {
         // SAFETY: as the caller says.
         unsafe { self.arrive(later, at.get() + offset, at.get()) }
@@ -87,7 +88,7 @@ impl<I: Interrupts, M: SlabMemory> Kv<'_, '_, '_, '_, I, M> {
     /// [`Wait`], if kmalloc has nothing: the memory is still the caller's.
     ///
     /// # Safety
-    /// As for [`Self::kvfree_rcu`]; readers may look at all of it.
+    /// As for [`Self::kvfree_rcu`]; readers may look at all of it. `later` is polled only by families over the same slabs and space.
     #[track_caller]
     pub unsafe fn kvfree_rcu_mightsleep(&self, later: &KvLater<'_>, at: VirtAddr) -> Result<(), Wait> {
         let gfp = Gfp::GFP_KERNEL | Gfp::NORETRY | Gfp::NOMEMALLOC | Gfp::NOWARN;
@@ -100,7 +101,7 @@ impl<I: Interrupts, M: SlabMemory> Kv<'_, '_, '_, '_, I, M> {
     }
 
     /// # Safety
-    /// The link's bytes are the chain's from now on, and the memory is to be freed.
+    /// The link's bytes are the chain's from now on, and the memory is to be freed. `later` is polled only by families over the same slabs and space.
     unsafe fn arrive(&self, later: &KvLater<'_>, link: u64, memory: u64) -> bool {
         let _quiet = self.slabs.quiet();
         let mut rows = later.rows.lock();
@@ -117,7 +118,7 @@ impl<I: Interrupts, M: SlabMemory> Kv<'_, '_, '_, '_, I, M> {
     /// kmalloc, and where nothing is mapped.
     ///
     /// # Safety
-    /// As for [`Kv::kvfree`].
+    /// As for [`Kv::kvfree`]. `later` is polled only by families over the same slabs and space.
     pub unsafe fn vfree_atomic(&self, later: &KvLater<'_>, at: VirtAddr) -> bool {
         if !self.space.contains(at) {
             return false;
@@ -167,7 +168,7 @@ impl<I: Interrupts, M: SlabMemory> Kv<'_, '_, '_, '_, I, M> {
     fn free_atomic(&self, later: &KvLater<'_>) -> u64 {
         let (mut at, mut freed) = (later.atomic.swap(0, AcqRel), 0);
         while at != 0 {
-            // SAFETY: a chain of `vfree_atomic`, whose memory is ours since.
+            // SAFETY: a chain of `vfree_atomic`, whose memory is ours since, and of this space (who handed it in polls `later` with no other).
             let Some(next) = (unsafe { self.get(at) }) else { break };
             freed += u64::from(self.space.free(VirtAddr::new(at)));
             at = next;
@@ -178,13 +179,13 @@ impl<I: Interrupts, M: SlabMemory> Kv<'_, '_, '_, '_, I, M> {
     fn free_row(&self, first: u64) -> u64 {
         let (mut link, mut freed) = (first, 0);
         while link != 0 {
-            // SAFETY: a chain of `arrive`, whose links are ours since.
+            // SAFETY: a chain of `arrive`, whose links are ours since, and of these slabs and this space (who handed it in polls `later` with no others).
             let Some((next, memory)) = (unsafe { self.get(link).zip(self.get(link + 8)) }) else { break };
             if memory & 1 == 1 {
-                // SAFETY: the link is memory of kmalloc that was taken for this.
+                // SAFETY: the link is memory of these slabs' kmalloc that was taken for this.
                 unsafe { self.kvfree(VirtAddr::new(link)) };
             }
-            // SAFETY: given to be freed, and its readers have left.
+            // SAFETY: given to be freed, from these slabs or this space (as above), and its readers have left.
             unsafe { self.kvfree(VirtAddr::new(memory & !1)) };
             freed += 1;
             link = next;
