@@ -16,12 +16,12 @@ unsafe extern "C" {
 
 /// How often something was called.
 static CALLS: AtomicU64 = AtomicU64::new(5);
-/// Twice what was handed in.
+/// What even and what odd numbers are multiplied by.
 static FACTORS: [u64; 2] = [2, 7];
 /// What is done one after the other.
-static STEPS: [extern "C" fn(u64) -> u64; 2] = [double, far];
+static STEPS: [extern "C" fn(u64) -> u64; 2] = [times, far];
 
-extern "C" fn double(n: u64) -> u64 {
+extern "C" fn times(n: u64) -> u64 {
     CALLS.fetch_add(1, Ordering::Relaxed);
     n.wrapping_mul(FACTORS[(n & 1) as usize])
 }

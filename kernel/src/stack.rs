@@ -92,7 +92,8 @@ pub fn vmalloc_range(boot: &Boot<'_>) -> Option<VirtRange> {
     part(boot, STACKS * 2 * STACK_BYTES + (IO_WINDOWS + 1) * IO_BYTES, 8 * IO_BYTES).ok()
 }
 
-/// Addresses for modules: as many as one takes, at the end of their region, which is nearest to the image.
+/// Addresses for modules: as many as one takes, at the end of their region. On arm64 that is nearest to the image; on x86_64 it is farthest, and near enough as all of
+/// the region is.
 pub fn modules_range(boot: &Boot<'_>) -> Option<VirtRange> {
     let layout = Layout::of(&Facts::of(boot.machine, &boot.params)).ok()?;
     let room = layout.get(Kind::Modules)?;

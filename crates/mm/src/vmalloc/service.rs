@@ -114,7 +114,7 @@ impl Boot<'_> {
     /// for the board's static maps ([`Self::static_maps`]), which are found again from here on.
     ///
     /// # Errors
-    /// [`IoremapInitError`]; nothing was mapped.
+    /// [`IoremapInitError`]; nothing was mapped. If a static map is refused, those before it stay areas of `vmalloc`.
     pub fn ioremap_init<'i, 'v, 'a, F: Format, M: TableMemory, C: VmContext<'a>>(
         &self,
         on: &mut C,
