@@ -52,6 +52,8 @@ fn module(target: &str, code_model: &str) {
         .arg(format!("-Ccode-model={code_model}"))
         .arg(format!("--emit=obj={}", object.display()))
         .arg(&source)
+        // Where rustc leaves what it makes on the way: images are built at the same time.
+        .current_dir(variable("OUT_DIR"))
         .status();
     assert!(done.is_ok_and(|status| status.success()), "the module {} does not compile", source.display());
 }

@@ -10,7 +10,7 @@ use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::{Attr, AttrFlags, MapOptions};
 
 /// Bytes of a stack.
-pub const STACK_BYTES: u64 = 64 << 10;
+pub const STACK_BYTES: u64 = 128 << 10;
 /// How many stacks there is room for.
 pub const STACKS: u64 = 64;
 /// Bytes of a window for registers.

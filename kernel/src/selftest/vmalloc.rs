@@ -78,6 +78,8 @@ impl<'r, 'v, F: Format> Shared<'r, 'v, F> {
 ///
 /// # Errors
 /// What is wrong.
+// A frame of its own for each format: one with both is too much of a stack.
+#[inline(never)]
 pub fn over<F: Format>(subject: &Subject<'_>, format: F) -> Result<Note, Note> {
     let Subject { pages, metal, tables, vmalloc, .. } = *subject;
     let range = vmalloc.ok_or_else(|| note(format_args!("no room in vmalloc space")))?;
