@@ -37,6 +37,12 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     );
     let modules = [("x86_64", ModuleArch::X86_64), ("arm64", ModuleArch::Arm64), ("arm", ModuleArch::Arm)];
     all.extend(modules.map(|(name, arch)| ("module", name, pagewright_sim::modules::sample(arch).build())));
+    let tables = [
+        ("x86_64-tables", ModuleArch::X86_64),
+        ("arm64-tables", ModuleArch::Arm64),
+        ("arm-tables", ModuleArch::Arm),
+    ];
+    all.extend(tables.map(|(name, arch)| ("module", name, pagewright_sim::modules::exporting(arch).build())));
     let machines = ["plain", "dma32", "numa", "cma"];
     all.extend(
         machines.into_iter().zip(0..).map(|(name, n)| ("page_alloc", name, crate::page_alloc_seed(n))),

@@ -57,6 +57,44 @@ pub fn sample(arch: ModuleArch) -> Elf {
     elf
 }
 
+/// Faults of [`exporting`]'s text at so many bytes, in this order; where to go on lies 4 bytes behind each.
+pub const FAULTS: [u64; 4] = [40, 8, 24, 0];
+
+/// A module that exports the address 16 bytes into its text as `served`, 32 bytes as `restricted`. Besides [`FAULTS`] its table of faults leads from 0 bytes into its init text to
+/// 4 bytes, from 8 bytes there to 44 bytes into its text, from 48 bytes into its text to 12 bytes into init's, and from 56 bytes to the kernel's `helper`.
+pub fn exporting(arch: ModuleArch) -> Elf {
+    // A word that leads to a symbol: PC32, PREL32, ABS32.
+    let kind = if arch == ModuleArch::Arm64 { 261 } else { 2 };
+    let mut elf = Elf::new(arch);
+    let text = elf.section(".text", ALLOC | EXEC, 16, &[0; 64]);
+    let init = elf.section(".init.text", ALLOC | EXEC, 16, &[0; 16]);
+    let names = elf.section("__ksymtab_strings", ALLOC, 1, b"serve\0served\0restricted\0");
+    for (table, at, name) in [("__ksymtab", 16, 6), ("__ksymtab_gpl", 32, 13)] {
+        let section = elf.section(table, ALLOC, 4, &[0; 12]);
+        let value = elf.symbol("", text, at);
+        let name = elf.symbol("", names, name);
+        elf.relocate(section, 0, value, kind, 0);
+        elf.relocate(section, 4, name, kind, 0);
+    }
+    let mut entries: Vec<_> = FAULTS.map(|at| [(text, at), (text, at + 4)]).into();
+    entries.extend([[(init, 0), (init, 4)], [(init, 8), (text, 44)], [(text, 48), (init, 12)]]);
+    let size = if arch == ModuleArch::Arm { 8 } else { 12 };
+    let mut bytes = vec![0; size * (entries.len() + 1)];
+    if size == 12 {
+        for (entry, [(_, at), _]) in bytes.chunks_mut(size).zip(&entries) {
+            entry[8] = *at as u8 + 1;
+        }
+    }
+    let section = elf.section("__ex_table", ALLOC, 4, &bytes);
+    let mut words: Vec<_> =
+        entries.into_iter().flatten().map(|(section, at)| elf.symbol("", section, at)).collect();
+    words.extend([elf.symbol("", text, 56), elf.symbol("helper", UNDEFINED, 0)]);
+    for (n, symbol) in words.into_iter().enumerate() {
+        elf.relocate(section, (n / 2 * size + n % 2 * 4) as u64, symbol, kind, 0);
+    }
+    elf
+}
+
 /// Memory from an address on, in which every symbol of the kernel is one function 200 MiB before. Nothing is protected.
 #[derive(Debug)]
 pub struct FlatKernel {

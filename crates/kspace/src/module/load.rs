@@ -172,11 +172,15 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         Ok(functions)
     }
 
-    /// Where the tables for the kernel lie. What of them would go with init is left out.
+    /// Where the tables for the kernel lie. What of them would go with init is left out, and what has no bytes in the file: such a table has no entries, however
+    /// large it is said to be.
     fn tables(&self) -> ModuleTables {
         let mut tables = ModuleTables::default();
         for (number, section) in self.file.sections.iter().enumerate() {
             let Some(Place::In(Part::Core, ..)) = self.layout.places.get(number) else { continue };
+            if section.sh_type == abi::SHT_NOBITS {
+                continue;
+            }
             if let (Some(table), Some(at)) =
                 (tables.of(self.file.section_name(&section)), self.address_of(number))
             {

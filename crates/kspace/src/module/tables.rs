@@ -8,6 +8,7 @@
 //! Entries of x86_64 and arm64 are 12 bytes whose addresses are distances from where they stand; arm has addresses, and pairs of them for faults.
 
 use super::host::CodeMemory;
+use super::layout::Part;
 use super::load::Module;
 use super::relocate::ModuleArch;
 use pagewright_addr::{VirtAddr, VirtRange};
@@ -170,7 +171,7 @@ impl Faults {
 impl Module {
     /// The symbol of that name that the module exports (`find_symbol`), also if only to modules under the GPL.
     pub fn find_export(&self, memory: &mut impl CodeMemory, name: &str) -> Option<Export> {
-        let range = self.range(super::Part::Core)?;
+        let range = self.range(Part::Core)?;
         for (table, gpl) in [(self.tables.exports, false), (self.tables.gpl_exports, true)] {
             for n in 0..table.len / 12 {
                 let at = table.start.get() + n * 12;
@@ -186,9 +187,16 @@ impl Module {
         None
     }
 
-    /// Where to go on if an instruction of the module's faults (`search_extable`); `None` if it must not.
+    /// Where to go on if an instruction of the module's faults (`search_extable`); `None` if it must not. Both are the module's own: what the table says of
+    /// init is nothing any more once init is gone, as its addresses may be somebody else's.
     pub fn search_extable(&self, memory: &mut impl CodeMemory, instruction: VirtAddr) -> Option<Fixup> {
-        Faults::new(self.arch, self.tables.faults).find(memory, instruction.get())
+        let parts = [Part::Core, Part::Init].map(|part| self.range(part));
+        let own = |at| parts.iter().flatten().any(|range| range.contains(at));
+        if !own(instruction) {
+            return None;
+        }
+        let found = Faults::new(self.arch, self.tables.faults).find(memory, instruction.get());
+        found.filter(|fixup| own(VirtAddr::new(fixup.address)))
     }
 }
 

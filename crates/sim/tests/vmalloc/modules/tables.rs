@@ -4,51 +4,10 @@ use super::*;
 use pagewright_kspace::module::{Export, Fixup, ModuleHost};
 use pagewright_kspace::vmalloc::VmallocError;
 use pagewright_pagetable::{AttrChange, UnmapError};
-use pagewright_sim::modules::FlatKernel;
 use pagewright_sim::modules::elf::EXEC;
+use pagewright_sim::modules::{FAULTS, FlatKernel, exporting};
 
 const ALL: [ModuleArch; 3] = [ModuleArch::X86_64, ModuleArch::Arm64, ModuleArch::Arm];
-
-/// A word that leads to a symbol: PC32, PREL32, ABS32.
-fn kind(arch: ModuleArch) -> u32 {
-    match arch {
-        ModuleArch::X86_64 => 2,
-        ModuleArch::Arm64 => 261,
-        ModuleArch::Arm => 2,
-    }
-}
-
-/// Faults at 40, 8, 24 and 0 bytes into the text, in this order; where to go on lies 4 bytes behind each.
-const FAULTS: [u64; 4] = [40, 8, 24, 0];
-
-/// A module that exports the address 16 bytes into its text as `served`, 32 bytes as `restricted`.
-fn exporting(arch: ModuleArch) -> Vec<u8> {
-    let mut elf = Elf::new(arch);
-    let text = elf.section(".text", ALLOC | EXEC, 16, &[0; 64]);
-    let names = elf.section("__ksymtab_strings", ALLOC, 1, b"serve\0served\0restricted\0");
-    for (table, at, name) in [("__ksymtab", 16, 6), ("__ksymtab_gpl", 32, 13)] {
-        let section = elf.section(table, ALLOC, 4, &[0; 12]);
-        let value = elf.symbol("", text, at);
-        let name = elf.symbol("", names, name);
-        elf.relocate(section, 0, value, kind(arch), 0);
-        elf.relocate(section, 4, name, kind(arch), 0);
-    }
-    let size = if arch == ModuleArch::Arm { 8 } else { 12 };
-    let mut entries = vec![0; size * FAULTS.len()];
-    if size == 12 {
-        for (n, at) in FAULTS.iter().enumerate() {
-            entries[n * size + 8] = *at as u8 + 1;
-        }
-    }
-    let section = elf.section("__ex_table", ALLOC, 4, &entries);
-    for (n, at) in FAULTS.iter().enumerate() {
-        for (offset, at) in [(0, *at), (4, at + 4)] {
-            let symbol = elf.symbol("", text, at);
-            elf.relocate(section, (n * size + offset) as u64, symbol, kind(arch), 0);
-        }
-    }
-    elf.build()
-}
 
 fn load_into(host: &mut impl ModuleHost, bytes: &[u8]) -> Result<Module, String> {
     let file = ModuleFile::parse(bytes, machine_of(bytes)).unwrap();
@@ -103,7 +62,7 @@ impl ModuleHost for Linked<'_> {
 fn what_one_module_exports_another_uses() {
     for arch in ALL {
         let memory = &mut FlatKernel::new(arch, 1 << 20);
-        let first = load_into(memory, &exporting(arch)).unwrap();
+        let first = load_into(memory, &exporting(arch).build()).unwrap();
         let text = first.group(Part::Core, Group::Text).unwrap().start.get();
         let export = |address, gpl| Some(Export { address, gpl });
         assert_eq!(first.find_export(memory, "served"), export(text + 16, false), "{arch:?}");
@@ -138,7 +97,7 @@ fn what_one_module_exports_another_uses() {
 fn tables_of_faults_are_sorted_and_searched() {
     for arch in ALL {
         let memory = &mut FlatKernel::new(arch, 1 << 20);
-        let module = load_into(memory, &exporting(arch)).unwrap();
+        let module = load_into(memory, &exporting(arch).build()).unwrap();
         let text = module.group(Part::Core, Group::Text).unwrap().start.get();
         for at in FAULTS {
             let kind = if arch == ModuleArch::Arm { 0 } else { at as u32 + 1 };
@@ -150,4 +109,50 @@ fn tables_of_faults_are_sorted_and_searched() {
         }
         module.unload(memory);
     }
+}
+
+#[test]
+fn faults_of_init_are_nobodys_once_init_is_gone_and_others_never() {
+    for arch in ALL {
+        let memory = &mut FlatKernel::new(arch, 1 << 20);
+        let mut module = load_into(memory, &exporting(arch).build()).unwrap();
+        let text = module.group(Part::Core, Group::Text).unwrap().start.get();
+        let init = module.group(Part::Init, Group::Text).unwrap().start.get();
+        let found = |module: &Module, memory: &mut FlatKernel| {
+            [text + 8, text + 48, init, init + 8, text + 56]
+                .map(|at| module.search_extable(memory, va(at)).map(|fixup| fixup.address))
+        };
+        let expected = [Some(text + 12), Some(init + 12), Some(init + 4), Some(text + 44), None];
+        assert_eq!(found(&module, memory), expected, "{arch:?}");
+        module.finish_init(memory).unwrap();
+        // Whoever has these addresses now is not to go on where the module once would have.
+        assert_eq!(found(&module, memory), [Some(text + 12), None, None, None, None], "{arch:?}");
+        module.unload(memory);
+    }
+}
+
+#[test]
+fn tables_without_bytes_in_the_file_have_no_entries() {
+    for arch in ALL {
+        let memory = &mut FlatKernel::new(arch, 8 << 20);
+        let mut elf = Elf::new(arch);
+        elf.section(".text", ALLOC | EXEC, 16, &[0; 64]);
+        elf.zeroes("__ex_table", ALLOC, 4, 4 << 20);
+        elf.zeroes("__ksymtab", ALLOC, 4, 1 << 20);
+        let module = load_into(memory, &elf.build()).unwrap();
+        let data = module.group(Part::Core, Group::ReadOnly).unwrap();
+        // Words of zero as distances would lead to themselves.
+        for at in (0..120).step_by(4).map(|n| data.start.get() + n) {
+            assert_eq!(module.search_extable(memory, va(at)), None, "{arch:?} {at:#x}");
+            assert_eq!(word(memory, va(at)), 0, "{arch:?} {at:#x}: nothing was sorted");
+        }
+        assert_eq!(module.find_export(memory, ""), None, "{arch:?}");
+        module.unload(memory);
+    }
+}
+
+fn word(memory: &mut FlatKernel, at: VirtAddr) -> u32 {
+    let mut bytes = [0; 4];
+    memory.read(at, &mut bytes);
+    u32::from_le_bytes(bytes)
 }
