@@ -49,7 +49,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// own there, each part's near its node (`pcpu_get_vm_areas`). The base that offsets are counted from.
     ///
     /// # Errors
-    /// [`VmallocError`]; nothing was taken then. [`VmallocError::Unaligned`] for parts that are no chunk: none at 0, more than 64, not of
+    /// [`VmallocError`]; nobody has anything of the chunk then. Parts that were mapped before another failed wait for the next flush with their addresses and their pages, as
+    /// after [`Self::pcpu_free_vm_areas`]: until then [`Self::lazy_pages`] counts them. [`VmallocError::Unaligned`] for parts that are no chunk: none at 0, more than 64, not of
     /// whole pages, or one over another.
     #[track_caller]
     pub fn pcpu_get_vm_areas<C: VmContext<'a>>(
@@ -62,6 +63,31 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let align = align.max(Self::PAGE);
         let span = span(parts, Self::PAGE).filter(|_| align.is_power_of_two());
         let span = span.ok_or(VmallocError::Unaligned(align))?;
+        let most = self.map.len().saturating_mul(Self::PAGE);
+        // None is over another, so that the sum is at most the span.
+        let size = parts.iter().map(|part| part.size).sum();
+        if size > most {
+            return Err(VmallocError::Size { size, most });
+        }
+        let given = self.given();
+        match self.make_parts(on, parts, span, align, caller) {
+            // Pages that wait for their flush may be enough.
+            Err(VmallocError::Pages { .. } | VmallocError::Map(_)) if self.purged_since(on, given) => {
+                self.make_parts(on, parts, span, align, caller)
+            }
+            other => other,
+        }
+    }
+
+    /// Takes the areas and fills them; if one cannot be, those before it are unmapped again, and wait for their flush.
+    fn make_parts<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        parts: &[PcpuPart],
+        span: u64,
+        align: u64,
+        caller: &'static Location<'static>,
+    ) -> Result<VirtAddr, VmallocError> {
         let given = self.given();
         let (base, taken) = match self.take_parts(parts, span, align) {
             Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.all_back_since(on, given) => {
