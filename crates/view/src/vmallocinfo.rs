@@ -39,6 +39,12 @@ pub fn area(w: &mut dyn Write, area: &VmArea, widths: Widths) -> fmt::Result {
     kind(w, area.pages, area.phys, area.flags, widths)
 }
 
+/// The early area that an area is: one that came to lie where that began, after it was given up, is another.
+fn early_of<'e>(early: &'e EarlyAreas, area: &VmArea) -> Option<&'e EarlyArea> {
+    let range = VirtRange { start: area.addr, len: area.size };
+    early.at(area.addr).filter(|early| early.range == range && early.phys == area.phys)
+}
+
 /// Writes an early area's line: with Linux's function, if it has one.
 fn early_area(w: &mut dyn Write, early: &EarlyArea, widths: Widths) -> fmt::Result {
     range(w, early.range, widths)?;
@@ -101,7 +107,7 @@ pub fn write<'a, F: Format, M: TableMemory, C: VmContext<'a>>(
     others(w, early, &|range| range.last() < region.start, widths)?;
     each(vmalloc, &mut |seen| match seen {
         Seen::Area(found) => {
-            match early.at(found.addr) {
+            match early_of(early, &found) {
                 Some(early) => early_area(w, early, widths)?,
                 None => area(w, &found, widths)?,
             }
@@ -173,7 +179,7 @@ pub fn layout<F: Format, M: TableMemory>(
         // An area may have come where another was when that was looked at.
         gap(w, at, place.start.get().saturating_sub(at.get()))?;
         match seen {
-            Seen::Area(found) => match early.at(found.addr) {
+            Seen::Area(found) => match early_of(early, &found) {
                 Some(early) => early_area(w, early, widths)?,
                 None => area(w, &found, widths)?,
             },

@@ -2,7 +2,7 @@
 
 use super::*;
 use pagewright_addr::PhysAddr;
-use pagewright_kspace::vmalloc::{EarlyAreas, PhysMapping, VmFlags};
+use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, PhysMapping, VmFlags};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
 use pagewright_view::vmallocinfo::{self, Widths};
@@ -67,6 +67,41 @@ fn vmallocinfo_has_a_line_for_each_area() {
                 "3 gaps, 24156 KiB free, the largest 14336 KiB; 16 KiB wait for a flush or are kept"
             );
             assert_eq!(text.lines().count(), 8 + 3 + 1);
+        });
+    });
+}
+
+#[test]
+fn areas_that_lie_where_early_ones_did_are_not_taken_for_them() {
+    let mut machine = VmallocMachine { config: lowest_first, ..machine(FormatKind::X86Level4, 16, 1) };
+    machine.range.len = 32 * MIB;
+    let widths = Widths { virt: 16, phys: 16 };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        m.on_cpu(0, |on| {
+            let start = m.vmalloc.range().start;
+            let range = VirtRange::from_len(start, 2 * PAGE);
+            let phys = PhysAddr::new(0xfed0_0000);
+            let mut early = EarlyAreas::new();
+            early.add(EarlyArea { range, phys, flags: VmFlags::IOREMAP, caller: "early" }).unwrap();
+            let longer = VirtRange::from_len(start, 3 * PAGE);
+            let elsewhere = PhysAddr::new(0xfee0_0000);
+            for (range, phys, is_early) in
+                [(range, phys, true), (longer, phys, false), (range, elsewhere, false)]
+            {
+                m.vmalloc.add_vm_area(on, range, phys, VmFlags::IOREMAP).unwrap();
+                let (mut info, mut layout) = (String::new(), String::new());
+                vmallocinfo::write(&mut info, &m.vmalloc, on, &early, false, widths).unwrap();
+                vmallocinfo::layout(&mut layout, &m.vmalloc, &early, widths).unwrap();
+                for text in [info, layout] {
+                    let line = text.lines().next().unwrap();
+                    assert_eq!(line.contains(" early "), is_early, "{line}");
+                    let place = format!("{:#x}-{:#x} ", start.get(), start.get() + range.len);
+                    assert!(line.starts_with(&place), "{line}");
+                    assert!(line.contains(&format!(" phys={:#018x} ", phys.get())), "{line}");
+                }
+                m.vmalloc.remove(on, start, VmFlags::IOREMAP).unwrap();
+                m.vmalloc.give_all_back(on);
+            }
         });
     });
 }
