@@ -10,10 +10,28 @@ use pagewright_memblock::Region;
 use pagewright_page::model::{MapSpace, SectionRun};
 use pagewright_sim::{EntryWidth, PhysMemory, with_page_allocator};
 use pagewright_view::log::{LogOptions, LogSink};
+use pagewright_view::vmallocinfo::VmallocShown;
 use pagewright_view::{NotShown, State, View, ViewError, Views};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark;
 use std::fmt::{self, Write};
+
+/// A vmalloc area with one line: what it shows is the caller's, the views pass it on.
+struct OneArea;
+
+impl VmallocShown for OneArea {
+    fn nr_pages(&self) -> u64 {
+        3
+    }
+
+    fn vmallocinfo(&self, w: &mut dyn Write) -> fmt::Result {
+        w.write_str("0xffffc90000000000-0xffffc90000004000   16384 pages=3 vmalloc N0=3\n")
+    }
+
+    fn map(&self, w: &mut dyn Write) -> fmt::Result {
+        w.write_str("1 gap, 34359738351 KiB free\n")
+    }
+}
 
 const E820: [E820Entry; 3] = [
     E820Entry::new(0, 0x9_fc00, E820Kind::Ram),
@@ -90,7 +108,7 @@ fn booted<R>(
     boot.run().unwrap();
     with_page_allocator(&mut boot, |boot, running| {
         running.initcalls(boot, &watermark::Cpus { online: 1, on_node: &|_| 1 });
-        look(&State::new(boot, running).with_slabs(&"slabinfo - version: 2.1\n"))
+        look(&State::new(boot, running).with_slabs(&"slabinfo - version: 2.1\n").with_vmalloc(&OneArea))
     })
     .unwrap()
 }
