@@ -84,6 +84,18 @@ use pagewright_page::PageMap;
 use pagewright_platform::{GracePeriods, Interrupts, Mutex, WithoutInterrupts};
 use pagewright_zone::Gfp;
 
+/// What processors change, in cache lines of its own: beside it lies what all of them read with each operation.
+#[repr(align(128))]
+pub(crate) struct Apart<T>(pub(crate) T);
+
+impl<T> core::ops::Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// What creating and destroying caches changes.
 #[derive(Debug)]
 pub(crate) struct Registry<'k> {
@@ -117,7 +129,7 @@ pub struct Slabs<'k, 'a, I, M> {
     pub(crate) fail_at: AtomicU32,
     pub(crate) found: AtomicU64,
     /// Bytes of objects and blocks in barns, and how many there may be.
-    pub(crate) kept: AtomicUsize,
+    pub(crate) kept: Apart<AtomicUsize>,
     /// How often barns were reaped, as processors' reapers count it.
     pub(crate) reaps: AtomicU32,
     pub(crate) barn_limit: AtomicUsize,
@@ -187,7 +199,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             asked: AtomicU32::new(0),
             fail_at: AtomicU32::new(0),
             found: AtomicU64::new(0),
-            kept: AtomicUsize::new(0),
+            kept: Apart(AtomicUsize::new(0)),
             reaps: AtomicU32::new(0),
             barn_limit: AtomicUsize::new((map.len() * slub.page_shift.bytes() / keep::PART) as usize),
             grace: None,
