@@ -93,7 +93,7 @@ fn run(which: &Loop) -> f64 {
 #[inline(never)]
 fn measured_local<F: Format>(local: &KmapCpu<'_, F>, stack: &KmapStack, page: PhysAddr) -> u64 {
     for done in 0..PAIRS {
-        let Ok(map) = local.kmap_local_page(stack, black_box(page)) else { return done };
+        let Ok(map) = local.kmap_local_page(stack, black_box(page), &mut NotLive) else { return done };
         black_box(map.address());
         if local.kunmap_local(stack, map, &mut NotLive).is_err() {
             return done;

@@ -90,7 +90,8 @@ impl<'f> EarlyIoremap<'f> {
     }
 
     /// Maps `bytes` bytes at `phys`, which need not be aligned, and returns the address of the first. The tables of the fixed
-    /// mappings are there already in most kernels; then `source` gives none.
+    /// mappings are there already in most kernels; then `source` gives none. The caller has the processor's walker told of the entries
+    /// ([`TlbFlush::publish`](pagewright_pagetable::TlbFlush::publish)) before the address is used.
     ///
     /// # Errors
     /// [`EarlyIoremapError`]; nothing was changed then.

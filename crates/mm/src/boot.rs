@@ -81,6 +81,8 @@ pub struct Boot<'a> {
     pub numa_off: bool,
     /// End of the memory that the kernel maps permanently (`__pa(high_memory - 1) + 1`).
     pub high_memory: PhysAddr,
+    /// arm: the page of zeroes for user space (`empty_zero_page`), once `paging_init` has it; elsewhere it lies in the image.
+    pub zero_page: Option<PhysAddr>,
     /// Which page tables of the kernel exist.
     pub tables: &'a mut Census,
     /// The kernel's page tables, where there is memory for them ([`Self::set_table_memory`]).
@@ -257,6 +259,7 @@ impl<'a> Boot<'a> {
             nodes_online: NodeMask::EMPTY,
             numa_off: false,
             high_memory: PhysAddr::MAX,
+            zero_page: None,
             tables: census,
             pgtable: None,
             arm64_head: None,

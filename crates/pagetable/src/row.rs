@@ -7,6 +7,9 @@ use crate::word::Word;
 use core::fmt;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 
+/// An entry in memory, as a format's word.
+type Cell<F> = <<F as Format>::Word as Word>::Atomic;
+
 /// Slots that lie in one table.
 pub struct Row<'s, F: Format> {
     /// The hardware's words.
@@ -50,8 +53,7 @@ impl<F: Format> Row<'_, F> {
 
     /// A slot's cells.
     #[inline(always)]
-    #[allow(clippy::type_complexity)]
-    fn cell(&self, slot: usize) -> Option<(&<F::Word as Word>::Atomic, Option<&<F::Word as Word>::Atomic>)> {
+    fn cell(&self, slot: usize) -> Option<(&Cell<F>, Option<&Cell<F>>)> {
         let cell = self.cells.get(slot)?;
         Some((cell, if F::SOFTWARE_WORDS { Some(self.software.get(slot)?) } else { None }))
     }

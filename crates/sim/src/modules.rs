@@ -60,7 +60,7 @@ pub fn sample(arch: ModuleArch) -> Elf {
 /// Faults of [`exporting`]'s text at so many bytes, in this order; where to go on lies 4 bytes behind each.
 pub const FAULTS: [u64; 4] = [40, 8, 24, 0];
 
-/// A module that exports the address 16 bytes into its text as `served`, 32 bytes as `restricted`. Besides [`FAULTS`] its table of faults leads from 0 bytes into its init text to
+/// A module that exports the address 16 bytes into its text as `served`, 32 bytes as `restricted`, and as `early` what lies 4 bytes into its init text. Besides [`FAULTS`] its table of faults leads from 0 bytes into its init text to
 /// 4 bytes, from 8 bytes there to 44 bytes into its text, from 48 bytes into its text to 12 bytes into init's, and from 56 bytes to the kernel's `helper`.
 pub fn exporting(arch: ModuleArch) -> Elf {
     // A word that leads to a symbol: PC32, PREL32, ABS32.
@@ -68,13 +68,17 @@ pub fn exporting(arch: ModuleArch) -> Elf {
     let mut elf = Elf::new(arch);
     let text = elf.section(".text", ALLOC | EXEC, 16, &[0; 64]);
     let init = elf.section(".init.text", ALLOC | EXEC, 16, &[0; 16]);
-    let names = elf.section("__ksymtab_strings", ALLOC, 1, b"serve\0served\0restricted\0");
-    for (table, at, name) in [("__ksymtab", 16, 6), ("__ksymtab_gpl", 32, 13)] {
-        let section = elf.section(table, ALLOC, 4, &[0; 12]);
-        let value = elf.symbol("", text, at);
-        let name = elf.symbol("", names, name);
-        elf.relocate(section, 0, value, kind, 0);
-        elf.relocate(section, 4, name, kind, 0);
+    let names = elf.section("__ksymtab_strings", ALLOC, 1, b"serve\0served\0restricted\0early\0");
+    for (table, symbols) in
+        [("__ksymtab", &[(text, 16, 6), (init, 4, 24)][..]), ("__ksymtab_gpl", &[(text, 32, 13)])]
+    {
+        let section = elf.section(table, ALLOC, 4, &vec![0; 12 * symbols.len()]);
+        for (&(section_of, at, name), entry) in symbols.iter().zip((0..).step_by(12)) {
+            let value = elf.symbol("", section_of, at);
+            let name = elf.symbol("", names, name);
+            elf.relocate(section, entry, value, kind, 0);
+            elf.relocate(section, entry + 4, name, kind, 0);
+        }
     }
     let mut entries: Vec<_> = FAULTS.map(|at| [(text, at), (text, at + 4)]).into();
     entries.extend([[(init, 0), (init, 4)], [(init, 8), (text, 44)], [(text, 48), (init, 12)]]);

@@ -3,7 +3,8 @@
 //! Slots are numbered downward from FIXADDR_TOP, a page each. Some stay for good (a local APIC, the entry trampoline),
 //! those after them serve early boot ([`crate::EarlyIoremap`]). Which slots there are follows from the configuration; the
 //! order is Linux 6.1's. Nothing here owns page tables: [`Fixmap::set_fixmap`] and [`Fixmap::clear_fixmap`] change one page
-//! through a cursor, and never give a table back, because the tables of the fixed mappings are there to stay.
+//! through a cursor, and never give a table back, because the tables of the fixed mappings are there to stay. Whoever holds the cursor has the
+//! walkers told of a new entry ([`TlbFlush::publish`](pagewright_pagetable::TlbFlush::publish)) before the address is used.
 
 mod attr;
 mod error;

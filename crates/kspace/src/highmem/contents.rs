@@ -45,7 +45,7 @@ impl<F: Format> KmapCpu<'_, F> {
         page: PhysAddr,
         work: impl FnOnce(&mut OnCpu<'_, A, T>, VirtAddr) -> Result<R, ContentsError<A::Error>>,
     ) -> Result<R, ContentsError<A::Error>> {
-        let map = self.kmap_local_page(cx.stack, page).map_err(ContentsError::Local)?;
+        let map = self.kmap_local_page(cx.stack, page, cx.tlb).map_err(ContentsError::Local)?;
         let done = work(cx, map.address());
         self.end(cx, map);
         done

@@ -150,12 +150,17 @@ impl<F: Format> KmapCpu<'_, F> {
     }
 
     /// Gives the page that `page` lies in an address, which is there until [`Self::kunmap_local`] (`kmap_local_page`). This runs on the CPU, and the
-    /// task stays on it as long as it holds any.
+    /// task stays on it as long as it holds any. `tlb` is the CPU's own: its walker is told of the entry ([`TlbFlush::publish`]).
     ///
     /// # Errors
     /// [`KmapLocalError`]; nothing was changed then.
     #[inline(always)]
-    pub fn kmap_local_page(&self, stack: &KmapStack, page: PhysAddr) -> Result<LocalMap, KmapLocalError> {
+    pub fn kmap_local_page<T: TlbFlush + ?Sized>(
+        &self,
+        stack: &KmapStack,
+        page: PhysAddr,
+        tlb: &mut T,
+    ) -> Result<LocalMap, KmapLocalError> {
         let page = page.align_down(const { F::SHAPE.page_bytes() });
         let offset = page.get().wrapping_sub(self.start.get());
         if offset < self.low_bytes {
@@ -166,24 +171,28 @@ impl<F: Format> KmapCpu<'_, F> {
         // Beyond the last one this is beyond the row.
         let slot = self.row.count().wrapping_sub(index as usize);
         if slot >= self.row.count() {
-            return self.map_deep(stack, page);
+            return self.map_deep(stack, page, tlb);
         }
-        Self::map_in(&self.row, slot, stack, (held, index), page)
+        Self::map_in(&self.row, slot, stack, (held, index), page, tlb)
     }
 
     /// Takes the slot of a task that had the one before.
     #[inline(always)]
-    fn map_in(
+    fn map_in<T: TlbFlush + ?Sized>(
         row: &Row<'_, F>,
         slot: usize,
         stack: &KmapStack,
         (held, index): (u32, u32),
         page: PhysAddr,
+        tlb: &mut T,
     ) -> Result<LocalMap, KmapLocalError> {
         // Before the entry is written: a handler that comes in between uses the next slot.
         stack.index.store(index, Relaxed);
         match row.set(slot, page) {
-            Ok(at) => Ok(LocalMap { at, index }),
+            Ok(at) => {
+                tlb.publish();
+                Ok(LocalMap { at, index })
+            }
             Err(e) => {
                 stack.index.store(held, Relaxed);
                 Err(KmapLocalError::Slot(e))
@@ -194,11 +203,16 @@ impl<F: Format> KmapCpu<'_, F> {
     /// [`Self::kmap_local_page`] beyond the first table.
     #[cold]
     #[inline(never)]
-    fn map_deep(&self, stack: &KmapStack, page: PhysAddr) -> Result<LocalMap, KmapLocalError> {
+    fn map_deep<T: TlbFlush + ?Sized>(
+        &self,
+        stack: &KmapStack,
+        page: PhysAddr,
+        tlb: &mut T,
+    ) -> Result<LocalMap, KmapLocalError> {
         let held = stack.index.load(Relaxed);
         let index = held + self.step;
         let (row, slot) = self.deep(index).ok_or(KmapLocalError::TooDeep { held: held / self.step })?;
-        Self::map_in(row, slot, stack, (held, index), page)
+        Self::map_in(row, slot, stack, (held, index), page, tlb)
     }
 
     /// Gives an address back: the last one that was given out first. `tlb` is this CPU's own.
@@ -250,8 +264,13 @@ impl<F: Format> KmapCpu<'_, F> {
     /// # Errors
     /// As for [`Self::kmap_local_page`].
     #[inline]
-    pub fn kmap_atomic(&self, stack: &KmapStack, page: PhysAddr) -> Result<AtomicMap, KmapLocalError> {
-        let map = self.kmap_local_page(stack, page)?;
+    pub fn kmap_atomic<T: TlbFlush + ?Sized>(
+        &self,
+        stack: &KmapStack,
+        page: PhysAddr,
+        tlb: &mut T,
+    ) -> Result<AtomicMap, KmapLocalError> {
+        let map = self.kmap_local_page(stack, page, tlb)?;
         stack.atomic.store(stack.atomic.load(Relaxed) + 1, Relaxed);
         Ok(AtomicMap(map))
     }
@@ -308,7 +327,7 @@ impl<F: Format> KmapCpu<'_, F> {
     ///
     /// # Errors
     /// [`SchedError::Moved`]: another CPU; [`SchedError::Slot`]: slots that whoever ran there left behind. Nothing was changed then.
-    pub fn sched_in(&self, stack: &KmapStack) -> Result<(), SchedError> {
+    pub fn sched_in<T: TlbFlush + ?Sized>(&self, stack: &KmapStack, tlb: &mut T) -> Result<(), SchedError> {
         let held_on = stack.cpu.load(Relaxed);
         if !stack.is_empty() && self.cpu != held_on {
             return Err(SchedError::Moved { cpu: self.cpu, held_on });
@@ -321,6 +340,9 @@ impl<F: Format> KmapCpu<'_, F> {
         for (index, row, slot) in self.held(stack) {
             // The page was in this slot before, so the slot takes it.
             row.set(slot, PhysAddr::new(stack.pages[index].load(Relaxed))).map_err(SchedError::Slot)?;
+        }
+        if !stack.is_empty() {
+            tlb.publish();
         }
         Ok(())
     }

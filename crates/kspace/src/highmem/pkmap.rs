@@ -96,7 +96,7 @@ impl<'t, F: Format, M: TableMemory> Kmap<'t, F, M> {
     }
 
     /// Gives the page that `page` lies in an address until it is given back with [`Self::kunmap`]; the page's first byte is there. `tlb` reaches
-    /// every CPU. Pages of low memory have theirs already.
+    /// every CPU; a new entry is published on all ([`TlbFlush::publish`]). Pages of low memory have theirs already.
     ///
     /// # Errors
     /// [`KmapError`]; nothing was changed then but for unused pages that may have been unmapped and flushed.
@@ -116,6 +116,8 @@ impl<'t, F: Format, M: TableMemory> Kmap<'t, F, M> {
         let at = self.slots.set(slot.into(), page).map_err(KmapError::Slot)?;
         state.entries[usize::from(slot)] = PkmapEntry { page: Self::number(page), count: 2, next: NONE };
         state.chains.insert(state.entries, slot);
+        // Before the lock goes: who finds the page's address next uses it at once.
+        tlb.publish();
         Ok(at)
     }
 

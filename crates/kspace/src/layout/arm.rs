@@ -4,6 +4,7 @@
 use super::build::Builder;
 use super::{CacheWindows, Facts, Kind, LayoutError, MIB, image};
 use crate::version::Version;
+use pagewright_addr::PhysAddr;
 use pagewright_firmware::config::KernelConfig;
 
 pub(super) const OLDEST: Version = Version::new(4, 0);
@@ -94,9 +95,14 @@ pub(super) fn regions(f: &Facts, b: &mut Builder) -> Result<(), LayoutError> {
     }
     let high_memory = page_offset + low;
     b.add(Kind::LinearMap, page_offset, low);
-    if let (Some(image), Some(ram)) = (&f.image, &f.ram) {
-        let offset = page_offset.wrapping_sub(ram.map_start.get());
-        image::sections(b, image, |p| p.get().wrapping_add(offset));
+    if let Some(ram) = &f.ram {
+        let virt = |p: PhysAddr| p.get().wrapping_add(page_offset).wrapping_sub(ram.map_start.get());
+        if let Some(image) = &f.image {
+            image::sections(b, image, virt);
+        }
+        if let Some(zero_page) = f.zero_page {
+            b.inside(Kind::ZeroPage, virt(zero_page), PAGE);
+        }
     }
     let vmalloc = (high_memory + VMALLOC_OFFSET) & !(VMALLOC_OFFSET - 1);
     b.span(Kind::VmallocHole, high_memory, vmalloc);

@@ -26,6 +26,8 @@ pub struct Facts {
     pub ram: Option<Ram>,
     /// Where the image's sections lie in RAM; they are left out without it.
     pub image: Option<KernelImage>,
+    /// arm: where the boot allocated the page of zeroes (`empty_zero_page`); it is left out without it.
+    pub zero_page: Option<PhysAddr>,
     /// x86_64: where the randomised regions begin; `None` where nothing was randomised.
     pub bases: Option<Bases>,
     /// What only some arm processors and boards have.
@@ -96,6 +98,7 @@ impl Facts {
             reservetop: 0,
             ram: None,
             image: None,
+            zero_page: None,
             bases: None,
             arm: ArmFacts {
                 low_vectors: false,

@@ -93,6 +93,9 @@ pub enum Kind {
     Data,
     /// The image's zeroed data.
     Bss,
+    /// The page of zeroes that user space reads where it never wrote (`empty_zero_page`), where the boot allocates it (arm); elsewhere it lies
+    /// in the image's zeroed data.
+    ZeroPage,
 }
 
 impl Kind {
@@ -142,6 +145,7 @@ impl Kind {
             Self::Init => ".init",
             Self::Data => ".data",
             Self::Bss => ".bss",
+            Self::ZeroPage => "zero",
         }
     }
 
@@ -193,6 +197,7 @@ impl Kind {
             Self::Init => "init",
             Self::Data => "data",
             Self::Bss => "bss",
+            Self::ZeroPage => "zero_page",
         }
     }
 

@@ -35,6 +35,8 @@ impl Area {
 pub struct Module {
     core: Area,
     init: Option<Area>,
+    /// Where init was, once it is gone: somebody else's addresses.
+    pub(super) gone: Option<VirtRange>,
     per_cpu: Option<u64>,
     pub(super) arch: ModuleArch,
     pub(super) tables: ModuleTables,
@@ -100,7 +102,17 @@ impl Module {
             }
         };
         let (per_cpu, veneers, tables) = (loading.per_cpu, loading.veneers, loading.tables());
-        Ok(Self { core, init, per_cpu, arch: file.arch, tables, init_function, exit_function, veneers })
+        Ok(Self {
+            core,
+            init,
+            gone: None,
+            per_cpu,
+            arch: file.arch,
+            tables,
+            init_function,
+            exit_function,
+            veneers,
+        })
     }
 
     /// The address range of a part; `None` if there is none, or none any more.
@@ -131,6 +143,7 @@ impl Module {
         }
         if let Some(init) = self.init.take() {
             host.free(init.start);
+            self.gone = Some(init.range());
         }
         self.init_function = None;
         Ok(())

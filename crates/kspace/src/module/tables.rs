@@ -169,7 +169,8 @@ impl Faults {
 }
 
 impl Module {
-    /// The symbol of that name that the module exports (`find_symbol`), also if only to modules under the GPL.
+    /// The symbol of that name that the module exports (`find_symbol`), also if only to modules under the GPL; `None` for one that
+    /// went with init.
     pub fn find_export(&self, memory: &mut impl CodeMemory, name: &str) -> Option<Export> {
         let range = self.range(Part::Core)?;
         for (table, gpl) in [(self.tables.exports, false), (self.tables.gpl_exports, true)] {
@@ -180,7 +181,9 @@ impl Module {
                 let inside = |at| range.contains(VirtAddr::new(at));
                 // Names are the module's own; what a file says of others' memory is not looked at.
                 if inside(found) && last.is_some_and(inside) && is_name(memory, found, name) {
-                    return Some(Export { address: pointer(memory, self.arch, at), gpl });
+                    let address = pointer(memory, self.arch, at);
+                    let gone = self.gone.is_some_and(|gone| gone.contains(VirtAddr::new(address)));
+                    return (!gone).then_some(Export { address, gpl });
                 }
             }
         }

@@ -40,7 +40,8 @@ impl Boot<'_> {
             start: if x86 { PhysAddr::ZERO } else { self.mb.start_of_dram() },
             high_memory: self.high_memory,
         };
-        Layout::of(&Facts::of(self.machine, &self.params).at_version(version).with_ram(ram))
+        let facts = Facts::of(self.machine, &self.params).at_version(version).with_ram(ram);
+        Layout::of(&Facts { zero_page: self.zero_page, ..facts })
     }
 
     /// How kernel data is mapped (`PAGE_KERNEL`); `None` where tables are only counted.

@@ -20,6 +20,9 @@ use crate::shape::{Level, Shape, Window};
 use crate::word::Word;
 use pagewright_addr::PhysAddr;
 
+/// Entries of a table in memory, as a format's words.
+type Cells<F> = [<<F as Format>::Word as Word>::Atomic];
+
 /// What an entry says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
@@ -182,12 +185,7 @@ pub trait Format: Copy + Send + Sync + 'static {
     /// The cells of `count` slots of the lowest level from `words[at]` on: the hardware's words, and software's beside them
     /// ([`Self::SOFTWARE_WORDS`]).
     #[inline]
-    #[allow(clippy::type_complexity)]
-    fn halves(
-        words: &[<Self::Word as Word>::Atomic],
-        at: usize,
-        count: usize,
-    ) -> (&[<Self::Word as Word>::Atomic], &[<Self::Word as Word>::Atomic]) {
+    fn halves(words: &Cells<Self>, at: usize, count: usize) -> (&Cells<Self>, &Cells<Self>) {
         (&words[at..at + count], &[])
     }
 

@@ -57,15 +57,17 @@ impl TableSource for Pages {
 pub(crate) struct Counted<'a, 'm> {
     pub(crate) cpus: CpuSet<'a, 'm>,
     pub(crate) flushes: u32,
+    /// How often new entries were made visible to walkers.
+    pub(crate) published: u32,
 }
 
 impl<'a, 'm> Counted<'a, 'm> {
     pub(crate) fn all(mmu: &'a Mmu<'m>) -> Self {
-        Self { cpus: mmu.all_cpus(), flushes: 0 }
+        Self { cpus: mmu.all_cpus(), flushes: 0, published: 0 }
     }
 
     pub(crate) fn only(mmu: &'a Mmu<'m>, cpu: usize) -> Self {
-        Self { cpus: mmu.only(cpu), flushes: 0 }
+        Self { cpus: mmu.only(cpu), flushes: 0, published: 0 }
     }
 }
 
@@ -73,6 +75,10 @@ impl TlbFlush for Counted<'_, '_> {
     fn flush(&mut self, scope: &FlushScope) {
         self.flushes += 1;
         self.cpus.flush(scope);
+    }
+
+    fn publish(&mut self) {
+        self.published += 1;
     }
 }
 

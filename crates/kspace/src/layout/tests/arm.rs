@@ -36,6 +36,14 @@ fn the_map_of_6_1_is_as_documented() {
     assert_eq!(l.limits().io_space_limit, Some(0xf_ffff));
 }
 
+#[test]
+fn the_zero_page_is_listed_where_the_boot_has_it() {
+    let facts = armmp().with_ram(ram(0x4000_0000, 256 * MIB));
+    assert!(layout(&facts).get(Kind::ZeroPage).is_none());
+    let l = layout(&Facts { zero_page: Some(PhysAddr::new(0x4fdf_e000)), ..facts });
+    assert_eq!(at(&l, Kind::ZeroPage), (0xcfdf_e000, 0xcfdf_efff));
+}
+
 /// VmallocTotal in the /proc/meminfo of captured kernels, with the low memory that their zones show.
 #[test]
 fn vmalloc_space_is_as_large_as_captured_kernels_say() {

@@ -65,8 +65,7 @@ pub(super) fn paging_init(b: &mut Boot<'_>, board: &Board) -> Result<(), BootErr
     devices::devicemaps_init(b, &mut t, board)?;
     kmap_init(b, &mut t)?;
     devices::tcm_init(b, &mut t)?;
-    // The zero page.
-    early_alloc(b, b.page_bytes())?;
+    b.zero_page = Some(early_alloc(b, b.page_bytes())?);
     Ok(())
 }
 

@@ -63,7 +63,8 @@ fn what_fails_leaves_no_kmap_behind() {
         assert!(matches!(local.copy_highpage(cx, none, high(0)), Err(ContentsError::Local(_))));
         assert!(stack.is_empty());
         // All but one slot taken: the second of two pages finds none, the first goes.
-        let held: Vec<_> = (0..14).map(|n| local.kmap_local_page(&stack, high(n)).unwrap()).collect();
+        let held: Vec<_> =
+            (0..14).map(|n| local.kmap_local_page(&stack, high(n), &mut *cx.tlb).unwrap()).collect();
         let full = ContentsError::Local(KmapLocalError::TooDeep { held: 15 });
         assert_eq!(local.copy_highpage(cx, high(20), high(21)), Err(full));
         for map in held.into_iter().rev() {

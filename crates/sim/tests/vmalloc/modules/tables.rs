@@ -132,6 +132,21 @@ fn faults_of_init_are_nobodys_once_init_is_gone_and_others_never() {
 }
 
 #[test]
+fn what_init_exported_is_gone_with_it() {
+    for arch in ALL {
+        let memory = &mut FlatKernel::new(arch, 1 << 20);
+        let mut module = load_into(memory, &exporting(arch).build()).unwrap();
+        let init = module.group(Part::Init, Group::Text).unwrap().start.get();
+        let early = Some(Export { address: init + 4, gpl: false });
+        assert_eq!(module.find_export(memory, "early"), early, "{arch:?}");
+        module.finish_init(memory).unwrap();
+        assert_eq!(module.find_export(memory, "early"), None, "{arch:?}");
+        assert!(module.find_export(memory, "served").is_some(), "{arch:?}");
+        module.unload(memory);
+    }
+}
+
+#[test]
 fn tables_without_bytes_in_the_file_have_no_entries() {
     for arch in ALL {
         let memory = &mut FlatKernel::new(arch, 8 << 20);
