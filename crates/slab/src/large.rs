@@ -12,11 +12,6 @@ pub(crate) const NO_BYTES: usize = 16;
 /// The owner of such blocks. No cache has this place.
 const LARGE: OwnerHandle = OwnerHandle::new((1 << OwnerHandle::INDEX_BITS) - 1, 1).expect("in range");
 
-/// What is at [`NO_BYTES`].
-pub(crate) fn no_bytes() -> Result<NonNull<u8>, SlabError> {
-    NonNull::new(core::ptr::without_provenance_mut(NO_BYTES)).ok_or(SlabError::NoMemory)
-}
-
 /// Blocks of pages in one machine's memory.
 pub(crate) struct Large<'s, 'a, M> {
     pub(crate) map: &'s PageMap<'a>,
@@ -27,7 +22,24 @@ pub(crate) struct Large<'s, 'a, M> {
 }
 
 impl<'a, M: SlabMemory> Large<'_, 'a, M> {
-    /// A block that holds so many bytes, of which there is at least one (`kmalloc_large`).
+    /// Memory that no class has (`kmalloc_large`): none, or a block, of which `may` is asked before.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn kmalloc(
+        &self,
+        pages: &dyn PageSource<'a>,
+        bytes: usize,
+        (gfp, node): (Gfp, Option<NodeId>),
+        may: impl FnOnce() -> Result<(), SlabError>,
+    ) -> Result<NonNull<u8>, SlabError> {
+        if bytes == 0 {
+            return NonNull::new(core::ptr::without_provenance_mut(NO_BYTES)).ok_or(SlabError::NoMemory);
+        }
+        may()?;
+        self.alloc(pages, bytes, gfp, node)
+    }
+
+    /// A block that holds so many bytes, of which there is at least one.
     pub(crate) fn alloc(
         &self,
         pages: &dyn PageSource<'a>,

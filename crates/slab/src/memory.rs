@@ -46,6 +46,9 @@ pub trait PageSource<'a> {
 
     /// The node of a frame.
     fn node_of(&self, idx: FrameIdx) -> NodeId;
+
+    /// The node that serves a node: itself if it has memory, else the nearest that has (`node_to_mem_node`).
+    fn memory_node(&self, node: NodeId) -> NodeId;
 }
 
 /// The page allocator in a context.
@@ -76,6 +79,10 @@ impl<'a, I: Interrupts, H: Hooks> PageSource<'a> for PagesFor<'_, '_, '_, '_, 'a
 
     fn node_of(&self, idx: FrameIdx) -> NodeId {
         self.allocator.node_of(idx).unwrap_or_default()
+    }
+
+    fn memory_node(&self, node: NodeId) -> NodeId {
+        self.allocator.memory_node(node).unwrap_or(node)
     }
 }
 
@@ -108,5 +115,9 @@ impl<'a> PageSource<'a> for Counting<'_, 'a> {
 
     fn node_of(&self, idx: FrameIdx) -> NodeId {
         self.pages.node_of(idx)
+    }
+
+    fn memory_node(&self, node: NodeId) -> NodeId {
+        self.pages.memory_node(node)
     }
 }

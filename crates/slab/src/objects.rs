@@ -19,9 +19,13 @@ use pagewright_zone::Gfp;
 
 mod designs;
 mod info;
+mod table;
+mod tune;
 
 pub(crate) use info::SLABINFO_HEAD;
 pub use info::{CacheRow, SlabInfo};
+pub(crate) use table::CacheTable;
+pub use tune::{Tunables, TuneError, write_slabinfo};
 
 /// Which design.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -174,16 +178,28 @@ pub trait ObjectAllocator<'k, 'a> {
     }
 
     /// Pages of slabs of which no object is out, and as many as objects in nodes' barns take: about what [`Self::shrink_all`] gives back.
-    fn empty_pages(&self, cx: &SlabContext<'_, 'k, 'a>) -> u64;
+    fn empty_pages(&self, cx: &SlabContext<'_, 'k, 'a>) -> u64 {
+        let _ = cx;
+        0
+    }
 
     /// Gives back what caches have free, one after the other, until it is at least so many pages; how many it was. Caches may come and go meanwhile.
-    fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64;
+    fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64 {
+        let _ = (cx, most);
+        0
+    }
 
-    /// Whether there are structures for slabs of a node.
-    fn has_node(&self, nid: NodeId) -> bool;
+    /// Whether there are structures for slabs of a node, or none are needed.
+    fn has_node(&self, nid: NodeId) -> bool {
+        let _ = nid;
+        true
+    }
 
     /// How many slabs lie on a node; 0 where designs do not know.
-    fn node_slabs(&self, nid: NodeId) -> u64;
+    fn node_slabs(&self, nid: NodeId) -> u64 {
+        let _ = nid;
+        0
+    }
 
     /// What is to be done every two seconds on each processor, with the number of the round: SLAB's reaper (`cache_reap`), SLUB's for what barns
     /// keep; what others asked for.
@@ -193,7 +209,10 @@ pub trait ObjectAllocator<'k, 'a> {
     }
 
     /// Gives back what a cache has free (`kmem_cache_shrink`), as far as other processors need not do it; whether it has memory yet.
-    fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool;
+    fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
+        let _ = cx;
+        self.row(cache).is_some_and(|row| row.objects > 0)
+    }
 
     /// Ends a cache, or one user's share of it (`kmem_cache_destroy`).
     ///
@@ -277,6 +296,21 @@ pub trait ObjectAllocator<'k, 'a> {
         to_user: bool,
     ) -> Result<(), UsercopyError>;
 
+    /// Changes how much of a cache's objects SLAB keeps near processors and nodes (`do_tune_cpucache`). The processor that asks has its array of the new size when this returns, others
+    /// when they come by. SLUB has attributes instead, SLOB has nothing to tune.
+    ///
+    /// # Errors
+    /// [`TuneError`]; nothing has changed then.
+    fn tune(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        tunables: Tunables,
+    ) -> Result<(), TuneError> {
+        let _ = (cx, cache, tunables);
+        Err(TuneError::Design)
+    }
+
     /// A cache's figures; `None` if it was destroyed.
     fn row(&self, cache: CacheId) -> Option<CacheRow>;
 
@@ -284,10 +318,14 @@ pub trait ObjectAllocator<'k, 'a> {
     fn each_cache(&self, each: &mut dyn FnMut(CacheId, &CacheRow));
 
     /// Does what other processors asked of this one; harmless at any time.
-    fn poll(&self, cx: &SlabContext<'_, 'k, 'a>);
+    fn poll(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        let _ = cx;
+    }
 
     /// Gives up what this processor has at hand (a processor that goes offline).
-    fn flush_cpu(&self, cx: &SlabContext<'_, 'k, 'a>);
+    fn flush_cpu(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        let _ = cx;
+    }
 
     /// Makes the `n`-th allocation from now on fail; 1 is the next, 0 ends it.
     fn fail_nth(&self, n: u32);

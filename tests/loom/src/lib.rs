@@ -1,5 +1,5 @@
 //! Parts that take no lock, explored by loom: every order in which threads can come to act, and every value that relaxed loads may see. These are those of the
-//! table and no others: what keeps SLAB's reaper from a cache that ends (`holding`) is not among them.
+//! table and no others.
 //!
 //! The sources are the library's own, copied by `build.rs` with loom's atomics in place of core's. Everything is behind `cfg(loom)`:
 //! `cargo xtask loom` sets it, and bounds how often a thread is preempted where a model has many steps.
@@ -12,47 +12,55 @@
 //! | a processor's free list | an object that is taken twice or lost, because the list was used between a look at it and the swap; an object taken for one of another slab |
 //! | a slab's own list | an object that is lost or there twice, a link that is not seen, a slab in two lists or in none: frees from elsewhere against the processor that takes all, gives up or freezes, and against the holder of the lock |
 //! | the gate before a processor's objects | a request that is lost, or answered twice; a gate that a request opens while its owner is inside |
+//! | a place in the table of caches | a cache that ends while a reaper looks at it or a processor has something of it; one that nobody waits for, and that ends twice or never |
 //! | grace periods | a reader that looks at what was taken back after a grace period that waited for it |
 #![cfg(loom)]
+#![expect(
+    missing_docs,
+    reason = "what the library keeps to itself is public here: a model need not use all of it"
+)]
 
-#[allow(unreachable_pub, dead_code, missing_docs)]
-mod spin {
+pub mod spin {
     include!(concat!(env!("OUT_DIR"), "/spin.rs"));
 }
-#[allow(unreachable_pub, dead_code, rustdoc::broken_intra_doc_links)]
-mod attention {
+
+#[allow(rustdoc::broken_intra_doc_links)]
+pub mod attention {
     include!(concat!(env!("OUT_DIR"), "/attention.rs"));
 }
-#[allow(unreachable_pub, dead_code)]
-mod counts_wide {
+
+pub mod counts_wide {
     include!(concat!(env!("OUT_DIR"), "/counts_wide.rs"));
 }
-#[allow(unreachable_pub, dead_code)]
-mod counts_halves {
+
+pub mod counts_halves {
     include!(concat!(env!("OUT_DIR"), "/counts_halves.rs"));
 }
 
-#[allow(unreachable_pub, dead_code, rustdoc::broken_intra_doc_links)]
-mod grace {
+#[allow(rustdoc::broken_intra_doc_links)]
+pub mod grace {
     include!(concat!(env!("OUT_DIR"), "/grace.rs"));
 }
 
-#[allow(unreachable_pub, dead_code, rustdoc::broken_intra_doc_links)]
-mod word {
+#[allow(rustdoc::broken_intra_doc_links)]
+pub mod word {
     include!(concat!(env!("OUT_DIR"), "/word.rs"));
 }
-#[allow(dead_code)]
-mod tid {
+
+pub mod tid {
     include!(concat!(env!("OUT_DIR"), "/tid.rs"));
 }
-#[allow(dead_code)]
-mod frozen {
+
+pub mod frozen {
     include!(concat!(env!("OUT_DIR"), "/frozen.rs"));
 }
 
-#[allow(unreachable_pub, dead_code)]
-mod requests {
+pub mod requests {
     include!(concat!(env!("OUT_DIR"), "/requests.rs"));
+}
+
+pub mod tenancy {
+    include!(concat!(env!("OUT_DIR"), "/tenancy.rs"));
 }
 
 #[cfg(test)]

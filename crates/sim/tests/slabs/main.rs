@@ -12,6 +12,7 @@ mod facts;
 mod heap;
 mod hotplug;
 mod kmalloc;
+mod knobs;
 mod misuse;
 mod model;
 mod moved;
@@ -20,6 +21,7 @@ mod reaper;
 mod reclaim;
 mod slab;
 mod threads;
+mod tune;
 mod typesafe;
 mod watched;
 

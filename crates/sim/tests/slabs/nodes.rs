@@ -4,6 +4,7 @@ use super::designs::on_design;
 use super::*;
 use pagewright_platform::NoInterrupts;
 use pagewright_sim::designs::with_design;
+use pagewright_sim::pages::Pluggable;
 use pagewright_sim::slabs::LinearRam;
 use pagewright_slab::objects::{Design, Objects};
 use pagewright_slab::slab::{ArraySpace, Management, NodeCache, Slab, SlabConfig};
@@ -116,7 +117,7 @@ fn of_the_largest_objects_only_one_waits_on_another_node() {
     on_design(Design::Slab, &machine(), &Silent, |m| {
         let Objects::Slab(slab) = &m.objects else { panic!("another design") };
         let cache = slab.create(&spec("huge", 200 << 10)).unwrap();
-        assert_eq!(slab.layout(cache).unwrap().limit, 1);
+        assert_eq!(slab.layout(cache).unwrap().tunables.limit, 1);
         let held: Vec<_> = m.on_cpu(0, |cx| (0..4).map(|_| slab.alloc(cx, cache, K).unwrap()).collect());
         let active = || slab.row(cache).unwrap().active_objects;
         let before = active();
@@ -146,4 +147,86 @@ fn more_nodes_than_slabs_can_tell_are_refused() {
         assert_eq!(made(64), Ok(()));
         assert_eq!(made(65), Err(CreateError::Nodes { nodes: 65, most: 64 }));
     });
+}
+
+/// Nodes 0 and 2 have memory, each of the three has a processor.
+fn one_without_memory() -> PlainMachine {
+    let half = if cfg!(miri) { 512 } else { 1 << 12 };
+    PlainMachine {
+        ram: vec![(node(0), 0x4_0000, half), (node(2), 0x8_0000, half)],
+        cpus: vec![node(0), node(1), node(2)],
+        plug: Pluggable { nodes: vec![node(1)], ..Pluggable::default() },
+        ..small(3)
+    }
+}
+
+#[test]
+fn a_node_without_memory_is_served_by_the_nearest_ones_slabs() {
+    for design in [Design::Slub, Design::SlubCpuSlabs, Design::Slab] {
+        on_design(design, &one_without_memory(), &Silent, |m| {
+            let o = m.allocator();
+            let cache = o.create(&spec("served", 256)).unwrap();
+            for cpu in [0, 1] {
+                m.on_cpu(cpu, |cx| {
+                    let ask = || o.alloc_node(cx, cache, K, node(1)).unwrap();
+                    let objects: Vec<_> = (0..40).map(|_| ask()).collect();
+                    let nodes = objects.iter().map(|&object| m.node_of(object));
+                    assert!(nodes.clone().all(|of| of == nodes.clone().next().unwrap()), "{design}");
+                    let row = o.row(cache).unwrap();
+                    let most = 40_u64.div_ceil(row.per_slab.into()) + 2;
+                    assert!(row.slabs <= most, "{design}: {} slabs for 40 objects", row.slabs);
+                    // SAFETY: each is freed once.
+                    objects.into_iter().for_each(|object| unsafe { o.free(cx, cache, object) });
+                    o.flush_cpu(cx);
+                    o.shrink(cx, cache);
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn another_nodes_slabs_are_used_before_a_new_one_is_made_as_often_as_the_ratio_says() {
+    for design in [Design::Slub, Design::SlubCpuSlabs] {
+        on_design(design, &machine(), &Silent, |m| {
+            let Objects::Slub(slabs) = &m.objects else { panic!("another design") };
+            let cache = slabs.create(&spec("spread", 512)).unwrap();
+            // Node 1 has many slabs with something free.
+            let mut held = m.on_cpu(1, |cx| {
+                let all: Vec<_> = (0..400).map(|_| slabs.alloc(cx, cache, K).unwrap()).collect();
+                // SAFETY: each is freed once.
+                all.iter().step_by(8).for_each(|&object| unsafe { slabs.free(cx, cache, object) });
+                slabs.flush_cpu(cx);
+                all.into_iter()
+                    .enumerate()
+                    .filter(|(n, _)| n % 8 != 0)
+                    .map(|(_, object)| object)
+                    .collect::<Vec<_>>()
+            });
+            slabs.validate(cache).unwrap();
+            let partial = slabs.figures(cache).unwrap().partial;
+            assert!(partial > 20, "{design}: {partial}");
+            let ask = |ratio: &str| {
+                m.on_cpu(0, |cx| {
+                    slabs.set_attribute(cx, cache, "remote_node_defrag_ratio", ratio).unwrap();
+                    let object = slabs.alloc(cx, cache, K).unwrap();
+                    // SAFETY: freed once.
+                    unsafe { slabs.free(cx, cache, object) };
+                    slabs.flush_cpu(cx);
+                    slabs.shrink(cx, cache);
+                    m.node_of(object)
+                })
+            };
+            assert_eq!(ask("0"), Some(node(0)), "{design}");
+            assert_eq!(ask("100\n"), Some(node(1)), "{design}");
+            // A node that is asked for is what is meant.
+            m.on_cpu(0, |cx| {
+                let object = slabs.alloc_node(cx, cache, K, node(0)).unwrap();
+                assert_eq!(m.node_of(object), Some(node(0)), "{design}");
+                held.push(object);
+                // SAFETY: each is freed once.
+                held.into_iter().for_each(|object| unsafe { slabs.free(cx, cache, object) });
+            });
+        });
+    }
 }

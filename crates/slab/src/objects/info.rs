@@ -1,6 +1,6 @@
 //! Caches' figures, and `/proc/slabinfo`.
 
-use super::ObjectAllocator;
+use super::{ObjectAllocator, Tunables};
 use crate::slabs::CacheName;
 use core::fmt;
 
@@ -19,9 +19,8 @@ pub struct CacheRow {
     pub per_slab: u32,
     /// Pages of a slab.
     pub pages: u64,
-    /// Most objects that a processor's array holds, how many it moves at a time, and how many times as many the array that a node's
-    /// processors share holds.
-    pub tunables: (u32, u32, u32),
+    /// What arrays hold.
+    pub tunables: Tunables,
     /// Slabs with objects in use.
     pub active_slabs: u64,
     /// Slabs.
@@ -40,7 +39,7 @@ impl CacheRow {
             size,
             per_slab,
             pages,
-            tunables: (0, 0, 0),
+            tunables: Tunables { limit: 0, batch: 0, shared: 0 },
             active_slabs: 0,
             slabs: 0,
             shared_available: 0,
@@ -50,7 +49,7 @@ impl CacheRow {
 
 impl fmt::Display for CacheRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (limit, batch, shared) = self.tunables;
+        let Tunables { limit, batch, shared } = self.tunables;
         write!(f, "{:<17} {:>6} {:>6} ", self.name, self.active_objects, self.objects)?;
         write!(f, "{:>6} {:>4} {:>4}", self.size, self.per_slab, self.pages)?;
         write!(f, " : tunables {limit:>4} {batch:>4} {shared:>4}")?;

@@ -2,10 +2,12 @@
 
 use super::layout::Layout;
 use crate::CacheFlags;
+use crate::objects::Tunables;
 use crate::slabs::{CacheId, CacheName, CacheSpec, Ctor};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pagewright_zone::Gfp;
 
-/// A cache's figures, which do not change while it exists.
+/// A cache's figures, which do not change while it exists but for the tunables.
 #[derive(Debug)]
 pub struct SlabCache {
     pub(super) name: CacheName,
@@ -17,6 +19,8 @@ pub struct SlabCache {
     pub(super) gfp: Gfp,
     /// The cache that free lists off the slab are objects of.
     pub(super) freelists: Option<CacheId>,
+    /// What arrays hold, as one word, so that who reads it has three numbers that belong together.
+    tunables: AtomicU64,
     /// 2^32 divided by the size, rounded up: what turns a distance from the first object into a number.
     reciprocal: u64,
 }
@@ -33,7 +37,20 @@ impl SlabCache {
         gfp.set(Gfp::DMA, flags.contains(CacheFlags::CACHE_DMA));
         gfp.set(Gfp::RECLAIMABLE, flags.contains(CacheFlags::RECLAIM_ACCOUNT));
         let reciprocal = (1_u64 << 32).div_ceil(layout.size);
-        Self { name, layout, ctor: spec.ctor, usercopy: spec.usercopy, gfp, freelists, reciprocal }
+        let tunables = AtomicU64::new(packed(layout.tunables));
+        Self { name, layout, ctor: spec.ctor, usercopy: spec.usercopy, gfp, freelists, tunables, reciprocal }
+    }
+
+    /// What arrays hold, or will once they are filled or emptied next.
+    pub(super) fn tunables(&self) -> Tunables {
+        let word = self.tunables.load(Relaxed);
+        let field = |shift: u32| (word >> shift) as u32 & Tunables::MOST;
+        Tunables { limit: field(0), batch: field(24), shared: (word >> 48) as u32 }
+    }
+
+    /// Has arrays hold something else from now on; the caller has checked it.
+    pub(super) fn set_tunables(&self, tunables: Tunables) {
+        self.tunables.store(packed(tunables), Relaxed);
     }
 
     /// The number of the object that begins at a distance from the slab's first object; `None` if none does. Exact for all of them: the
@@ -60,6 +77,12 @@ impl SlabCache {
 
     /// How many objects a node keeps in slabs of which none are out, with so many processors.
     pub(super) fn free_limit(&self, cpus: u32) -> u64 {
-        (1 + u64::from(cpus)) * u64::from(self.layout.batch) + u64::from(self.layout.objects)
+        (1 + u64::from(cpus)) * u64::from(self.tunables().batch) + u64::from(self.layout.objects)
     }
+}
+
+/// The tunables as a word: 24 bits for each of the first two, 16 for the third.
+fn packed(tunables: Tunables) -> u64 {
+    let Tunables { limit, batch, shared } = tunables;
+    u64::from(limit) | u64::from(batch) << 24 | u64::from(shared) << 48
 }

@@ -6,20 +6,13 @@ use super::layout::Management;
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
 use crate::slabs::cpu::Requests;
+use crate::slabs::tenancy::{CLOSING, LEAVING, OPEN};
 use crate::slabs::{CacheId, CacheName, CacheSpec, CreateError, DestroyError, Destroyed, SlabContext, Slot};
-use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
 /// What there is no mechanism for.
 const UNSUPPORTED: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU);
-
-/// A place's state (`Slot::closing`): as it should be.
-pub(super) const OPEN: u32 = 0;
-/// Somebody ends the cache: no processor gets an array for it.
-pub(super) const CLOSING: u32 = 1;
-/// Somebody would have, but for arrays of other processors, which they give up when they answer. The next array of it says that nobody goes on.
-pub(super) const LEAVING: u32 = 2;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Makes a cache (`kmem_cache_create_usercopy`).
@@ -67,22 +60,22 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     ) -> Result<Destroyed, DestroyError> {
         let cache = self.cache(id).ok_or(DestroyError::Stale)?;
         let slot = &self.space.slots[id.index()];
-        slot.closing.store(CLOSING, SeqCst);
+        slot.tenancy.set(CLOSING);
         if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, id.index());
         }
         // Processors that have an array of it, or reap it.
-        let cpus = slot.attached.load(SeqCst);
+        let cpus = slot.tenancy.attached();
         if cpus > 0 {
             // Whoever uses the cache nevertheless opens it again (`attach`).
-            slot.closing.store(LEAVING, SeqCst);
+            slot.tenancy.set(LEAVING);
             self.space.cpus.iter().for_each(|cpu| cpu.requests().post(Requests::FLUSH));
             return Err(DestroyError::Retry { cpus });
         }
         self.drop_arrays(cx, id);
         let left = self.drain_nodes(cx, id, cache);
         if left > 0 {
-            slot.closing.store(OPEN, Relaxed);
+            slot.tenancy.set(OPEN);
             let (mut objects, mut first) = (0, 0);
             self.objects_out(id, cache, |address| {
                 first = if objects == 0 { address } else { first };
@@ -92,9 +85,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         }
         let _quiet = self.quiet();
         let _registry = self.registry.lock();
-        slot.close();
-        // Only now: who holds a cache that is not closing (the reaper) must find none here, or the next one.
-        slot.closing.store(OPEN, Release);
+        slot.tenancy.move_out();
         Ok(Destroyed::Gone)
     }
 }

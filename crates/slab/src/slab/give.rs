@@ -6,10 +6,11 @@ use super::node::NodeCache;
 use super::word::Listed;
 use super::{Block, PLACE_UNIT, Slab};
 use crate::memory::SlabMemory;
+use crate::objects::Tunables;
 use crate::slabs::cpu::{CpuSlabs, Requests};
+use crate::slabs::tenancy::OPEN;
 use crate::slabs::{CacheId, Damage, Row, SlabContext};
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use pagewright_page::FrameIdx;
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
@@ -84,7 +85,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         node: usize,
         row: &mut Row,
     ) {
-        let batch = row.len().min(cache.layout.batch as usize);
+        let batch = row.len().min(cache.tunables().batch as usize);
         self.share(cx, id, cache, node);
         let moved = {
             let _quiet = self.quiet();
@@ -102,13 +103,22 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
 
     /// Sees that a node has its shared array, if the cache is to have one.
     fn share(&self, cx: &SlabContext<'_, 'k, 'a>, id: CacheId, cache: &SlabCache, node: usize) {
-        let places = cache.layout.shared * cache.layout.batch;
+        let Tunables { batch, shared, .. } = cache.tunables();
+        let places = shared * batch;
         let lists = self.lists_of(id, node);
-        let has = || {
+        let had = {
             let _quiet = self.quiet();
-            lists.lock().shared.id() != CacheId::NONE
+            let shared = &lists.lock().shared;
+            if shared.id() == CacheId::NONE { 0 } else { shared.limit() }
         };
-        if places == 0 || has() {
+        if had == places as usize {
+            return;
+        }
+        if had > 0 {
+            // Of a size that is no longer wanted.
+            self.drop_shared(cx, id, node);
+        }
+        if places == 0 {
             return;
         }
         let Some(block) = self.room(cx, places, None) else { return };
@@ -173,7 +183,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             if missing && let Some(block) = self.alien_room(cx) {
                 let used = {
                     let _quiet = self.quiet();
-                    let places = if cache.layout.limit > 1 { ALIEN_LIMIT } else { cache.layout.limit };
+                    let places = if cache.tunables().limit > 1 { ALIEN_LIMIT } else { 1 };
                     self.furnish(&mut alien.lock(), (id, at.1), cache, block, places)
                 };
                 if !used {
@@ -328,18 +338,26 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     pub fn flush_cpu(&self, cx: &SlabContext<'_, 'k, 'a>) {
         if let Some(mut own) = cx.cpu.enter() {
             for at in 0..own.rows.len() {
-                self.empty_row(cx, &mut own, at);
-                self.leave_row(cx, &mut own, at);
+                self.give_up_row(cx, &mut own, at);
             }
         }
     }
 
-    /// Gives an array's objects back, and the array itself if its cache is about to go.
+    /// Gives an array's objects back, and the array itself if its cache is about to go, or is to have arrays of another size.
     pub(super) fn flush_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
         self.empty_row(cx, own, at);
-        if self.space.slots.get(at).is_some_and(|slot| slot.closing.load(Relaxed) != 0) {
+        let Some(row) = own.rows.get(at) else { return };
+        let (id, limit) = (row.id(), row.limit());
+        let resized = || self.cache(id).is_some_and(|cache| cache.tunables().limit as usize != limit);
+        if self.space.slots.get(at).is_some_and(|slot| slot.tenancy.state() != OPEN) || resized() {
             self.leave_row(cx, own, at);
         }
+    }
+
+    /// Gives an array's objects back, and the array itself.
+    pub(super) fn give_up_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
+        self.empty_row(cx, own, at);
+        self.leave_row(cx, own, at);
     }
 
     fn empty_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
@@ -354,7 +372,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         let Some(row) = own.rows.get_mut(at).filter(|row| row.id() != CacheId::NONE) else { return };
         let block = row.leave();
         if let Some(slot) = self.space.slots.get(at) {
-            slot.attached.fetch_sub(1, AcqRel);
+            slot.tenancy.leave();
         }
         if let Some(block) = NonNull::new(block) {
             self.free_room(cx, block.addr().get());

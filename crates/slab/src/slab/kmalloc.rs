@@ -2,7 +2,7 @@
 
 use super::Slab;
 use crate::kmalloc::Classes;
-use crate::large::{self, Large};
+use crate::large::Large;
 use crate::memory::SlabMemory;
 use crate::objects::Design;
 use crate::slabs::{CreateError, KmallocCaches, SlabContext, SlabError, SlabState};
@@ -50,27 +50,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         match (self.kmalloc.cache_of(bytes, gfp), node) {
             (Some(cache), None) => self.alloc(cx, cache, gfp),
             (Some(cache), Some(node)) => self.alloc_node(cx, cache, gfp, node),
-            (None, _) => self.kmalloc_large(cx, bytes, gfp, node),
+            (None, _) => self.large().kmalloc(cx.pages, bytes, (gfp, node), || {
+                self.kmalloc.serves().and_then(|()| self.injected(cx))
+            }),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn kmalloc_large(
-        &self,
-        cx: &SlabContext<'_, 'k, 'a>,
-        bytes: usize,
-        gfp: Gfp,
-        node: Option<NodeId>,
-    ) -> Result<NonNull<u8>, SlabError> {
-        if bytes == 0 {
-            return large::no_bytes();
-        }
-        if self.kmalloc.state < SlabState::Up {
-            return Err(SlabError::Stale);
-        }
-        self.injected(cx)?;
-        self.large().alloc(cx.pages, bytes, gfp, node)
     }
 
     /// How many bytes may be used of what was allocated (`ksize`); 0 of what was not.

@@ -18,6 +18,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::objects::Tunables;
 use crate::slub::{ObjectSpec, alignment};
 use crate::{CacheFlags, GeometryError};
 use pagewright_addr::{Order, PageShift};
@@ -76,12 +77,8 @@ pub struct Layout {
     pub colours: u32,
     /// From one way to the next.
     pub colour_off: u64,
-    /// Most objects in a processor's array.
-    pub limit: u32,
-    /// How many move at a time.
-    pub batch: u32,
-    /// The array that a node's processors share holds so many times [`Self::batch`]; 0 without one.
-    pub shared: u32,
+    /// What arrays hold. The cache begins with it.
+    pub tunables: Tunables,
 }
 
 impl Layout {
@@ -153,7 +150,7 @@ impl SlabConfig {
         let (management, found) = self.managed(spec, size, class).ok_or(too_large)?;
         let colour_off = align.max(self.cache_line.into());
         let most = if management == Management::OffSlab { super::word::COLOURS_OFF } else { u16::MAX.into() };
-        let (limit, batch, shared) = self.tunables(size);
+        let tunables = self.tunables(size);
         Ok(Layout {
             object_size: spec.size,
             size,
@@ -164,9 +161,7 @@ impl SlabConfig {
             index: self.index(),
             colours: (found.left / colour_off).clamp(1, most) as u32,
             colour_off,
-            limit,
-            batch,
-            shared,
+            tunables,
         })
     }
 
@@ -223,7 +218,7 @@ impl SlabConfig {
     }
 
     /// What arrays hold of objects that are `size` bytes apart (`enable_cpucache`): a processor's, how many move at a time, and the shared one.
-    pub const fn tunables(&self, size: u64) -> (u32, u32, u32) {
+    pub const fn tunables(&self, size: u64) -> Tunables {
         let page = self.page_shift.bytes();
         let limit: u32 = match size {
             _ if size > 128 << 10 => 1,
@@ -233,6 +228,6 @@ impl SlabConfig {
             _ => 120,
         };
         let shared = if size <= page && self.cpus > 1 { 8 } else { 0 };
-        (limit, limit.div_ceil(2), shared)
+        Tunables { limit, batch: limit.div_ceil(2), shared }
     }
 }

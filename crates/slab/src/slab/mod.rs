@@ -35,10 +35,12 @@ pub mod layout;
 mod node;
 mod reap;
 mod take;
+mod tune;
 mod view;
 mod word;
 
 use crate::CacheFlags;
+use crate::faults::Faults;
 use crate::memory::SlabMemory;
 use crate::slabs::cpu::Requests;
 use crate::slabs::{
@@ -47,7 +49,7 @@ use crate::slabs::{
 };
 pub use cache::SlabCache;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub use layout::{Layout, Management, SlabConfig};
 pub use node::NodeCache;
 use pagewright_page::{FrameIdx, OwnerHandle, PageMap};
@@ -90,8 +92,7 @@ pub struct Slab<'k, 'a, I, M> {
     /// (`slabs::cpu`).
     alien_rooms: Option<CacheId>,
     kmalloc: KmallocCaches,
-    asked: AtomicU32,
-    fail_at: AtomicU32,
+    faults: Faults,
     found: AtomicU64,
 }
 
@@ -138,8 +139,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             random: AtomicU64::new(seed),
             alien_rooms: None,
             kmalloc: KmallocCaches::new(),
-            asked: AtomicU32::new(0),
-            fail_at: AtomicU32::new(0),
+            faults: Faults::none(),
             found: AtomicU64::new(0),
         };
         let bytes = (u64::from(give::ALIEN_LIMIT) + 1) * size_of::<usize>() as u64;
@@ -272,24 +272,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
 
     /// Makes the `n`-th allocation from now on fail that takes the slower way, and sends all that way; 1 is the next, 0 ends it.
     pub fn fail_nth(&self, n: u32) {
-        self.asked.store(0, Relaxed);
-        self.fail_at.store(n, Relaxed);
-        for cpu in self.space.cpus {
-            if n == 0 {
-                cpu.requests().take(Requests::FAULT);
-            } else {
-                cpu.requests().post(Requests::FAULT);
-            }
-        }
+        self.faults.set(n, self.space.cpus);
     }
 
     fn injected(&self, cx: &SlabContext<'_, 'k, 'a>) -> Result<(), SlabError> {
-        if cx.cpu.requests().has(Requests::FAULT) {
-            let asked = self.asked.fetch_add(1, Relaxed) + 1;
-            if asked == self.fail_at.load(Relaxed) {
-                return Err(SlabError::Injected);
-            }
-        }
-        Ok(())
+        if cx.cpu.requests().has(Requests::FAULT) { self.faults.pass() } else { Ok(()) }
     }
 }

@@ -3,9 +3,10 @@
 use super::Slab;
 use super::cache::SlabCache;
 use super::give::{ALIEN_LIMIT, empty_into};
-use crate::memory::{Counting, SlabMemory};
+use crate::memory::SlabMemory;
+use crate::objects::CacheTable;
 use crate::slabs::cpu::Requests;
-use crate::slabs::{CacheId, Row, SlabContext};
+use crate::slabs::{CacheId, Row, SlabContext, Slot};
 use core::ptr::NonNull;
 use pagewright_platform::{Interrupts, Mutex};
 
@@ -26,12 +27,40 @@ fn share_of(row: &mut Row) -> usize {
     if part > row.len() { row.len().div_ceil(2) } else { part }
 }
 
+impl<'k, 'a, I: Interrupts, M: SlabMemory> CacheTable<'k, 'a> for Slab<'k, 'a, I, M> {
+    type Cache = SlabCache;
+
+    fn slots(&self) -> &'k [Slot<SlabCache>] {
+        self.space.slots
+    }
+
+    fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    fn let_go(&self, _: &SlabContext<'_, 'k, 'a>, _: usize) {}
+
+    fn slabs_on(&self, id: CacheId, node: usize) -> u64 {
+        let _quiet = self.quiet();
+        self.lists_of(id, node).lock().slabs()
+    }
+
+    fn empty_pages_on(&self, id: CacheId, cache: &SlabCache, node: usize) -> u64 {
+        let _quiet = self.quiet();
+        self.lists_of(id, node).lock().free.len * cache.layout.order.pages()
+    }
+
+    fn shrink_one(&self, cx: &SlabContext<'_, 'k, 'a>, id: CacheId) -> bool {
+        self.shrink(cx, id)
+    }
+}
+
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Gives some of what is not used back (`cache_reap`): of this processor's arrays, of its node's and of one that collects for another node. Called on each
     /// processor every two seconds, with the number of the round.
     pub fn reap(&self, cx: &SlabContext<'_, 'k, 'a>, round: u64) {
         for at in 0..self.space.slots.len() {
-            self.holding(at, |id, cache| self.reap_cache(cx, id, cache, round));
+            self.holding(cx, at, &mut |id, cache| self.reap_cache(cx, id, cache, round));
         }
     }
 
@@ -129,42 +158,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         self.drain_nodes(cx, id, cache) > 0
     }
 
-    /// How many slabs of a cache lie on a node.
-    pub(crate) fn slabs_on(&self, id: CacheId, node: usize) -> u64 {
-        if node >= self.nodes {
-            return 0;
-        }
-        let _quiet = self.quiet();
-        self.lists_of(id, node).lock().slabs()
-    }
-
-    /// Pages of slabs of which no object is out.
-    pub(crate) fn empty_pages(&self) -> u64 {
-        let mut pages = 0;
-        for at in 0..self.space.slots.len() {
-            self.holding(at, |id, cache| {
-                for node in 0..self.nodes {
-                    let _quiet = self.quiet();
-                    pages += self.lists_of(id, node).lock().free.len * cache.layout.order.pages();
-                }
-            });
-        }
-        pages
-    }
-
-    /// Gives back what caches have free, one after the other as in [`Self::shrink`], until it is at least so many pages; how many it was.
-    pub(crate) fn shrink_all(&self, cx: &SlabContext<'_, 'k, 'a>, most: u64) -> u64 {
-        let counting = Counting::new(cx.pages);
-        let cx = &SlabContext { pages: &counting, ..*cx };
-        for at in 0..self.space.slots.len() {
-            if counting.freed() >= most {
-                break;
-            }
-            self.holding(at, |id, _| _ = self.shrink(cx, id));
-        }
-        counting.freed()
-    }
-
     /// Gives back what nodes have free; how many slabs they have yet.
     pub(super) fn drain_nodes(&self, cx: &SlabContext<'_, 'k, 'a>, id: CacheId, cache: &SlabCache) -> u64 {
         for from in 0..self.nodes {
@@ -194,12 +187,25 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             }
         }
         for node in 0..self.nodes {
+            self.drop_shared(cx, id, node);
+        }
+    }
+
+    /// Gives up the array that a node's processors share; its objects go to their slabs.
+    pub(super) fn drop_shared(&self, cx: &SlabContext<'_, 'k, 'a>, id: CacheId, node: usize) {
+        loop {
             self.drain_shared(cx, id, node, usize::MAX);
             let block = {
                 let _quiet = self.quiet();
-                leave(&mut self.lists_of(id, node).lock().shared)
+                let shared = &mut self.lists_of(id, node).lock().shared;
+                // Others may have brought some meanwhile.
+                (shared.len() == 0).then(|| shared.leave())
             };
-            block.into_iter().for_each(|block| self.free_room(cx, block.addr().get()));
+            if let Some(block) = block {
+                return NonNull::new(block)
+                    .into_iter()
+                    .for_each(|block| self.free_room(cx, block.addr().get()));
+            }
         }
     }
 
@@ -210,7 +216,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Nobody uses these slabs meanwhile.
     pub unsafe fn retire(&self, cx: &SlabContext<'_, 'k, 'a>) {
         for at in 0..self.space.slots.len() {
-            if let Some(id) = crate::slabs::Slot::living_at(self.space.slots, at) {
+            if let Some(id) = Slot::living_at(self.space.slots, at) {
                 self.drop_arrays(cx, id);
             }
         }

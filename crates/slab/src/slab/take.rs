@@ -1,17 +1,17 @@
 //! What a processor's array does not serve: from the shared array, from slabs, from new slabs, from other nodes.
 
 use super::cache::SlabCache;
-use super::create::{CLOSING, LEAVING, OPEN};
 use super::layout::Management;
 use super::node::NodeCache;
 use super::word::{PLACE_UNIT, SlabWord};
 use super::{Block, Slab};
 use crate::memory::SlabMemory;
 use crate::slabs::cpu::CpuSlabs;
+use crate::slabs::tenancy::CLOSING;
 use crate::slabs::{CacheId, SlabContext, SlabError, SlabState};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
+use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::NodeId;
 use pagewright_page::FrameIdx;
 use pagewright_platform::Interrupts;
@@ -105,7 +105,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             row.touched = true;
             return Ok(address);
         }
-        let batch = if row.touched { cache.layout.batch } else { cache.layout.batch.min(SMALL_BATCH) };
+        let batch = cache.tunables().batch;
+        let batch = if row.touched { batch } else { batch.min(SMALL_BATCH) };
         let places = row.spare();
         let batch = places.len().min(batch as usize);
         let n = self.collect(cx, id, cache, (None, gfp), &mut places[..batch]);
@@ -131,7 +132,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         (node, gfp): (Option<NodeId>, Gfp),
         out: &mut [MaybeUninit<usize>],
     ) -> usize {
-        let home = node.unwrap_or(cx.node);
+        let mut home = node.unwrap_or(cx.node);
+        if self.nodes > 1 && !gfp.contains(Gfp::THISNODE) {
+            home = cx.pages.memory_node(home);
+        }
         let n = self.take_listed(id, cache, self.list_node(home.index()), true, out);
         if n > 0 {
             return n;
@@ -309,25 +313,45 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         id: CacheId,
         cache: &SlabCache,
     ) -> bool {
-        let (Some(row), Some(slot)) = (own.rows.get_mut(id.index()), self.space.slots.get(id.index())) else {
-            return false;
-        };
-        if row.id() == id {
-            return row.limit() > 0;
+        let places = cache.tunables().limit;
+        if own.rows.get(id.index()).is_some_and(|row| row.id() == id && row.limit() != places as usize) {
+            // Of a size that is no longer wanted.
+            self.give_up_row(cx, own, id.index());
         }
-        if row.id() != CacheId::NONE || Some(id) == self.alien_rooms || slot.closing.load(Relaxed) == CLOSING
-        {
-            return false;
+        match own.rows.get(id.index()).map(|row| row.id()) {
+            Some(living) if living == id => return true,
+            Some(CacheId::NONE) if self.may_attach(id) => {}
+            _ => return false,
         }
-        let places = cache.layout.limit;
-        let Some(block) = self.room(cx, places, None) else { return false };
-        slot.attached.fetch_add(1, AcqRel);
-        // Nobody ends a cache that is used: who said so does not go on.
-        let _ = slot.closing.compare_exchange(LEAVING, OPEN, Relaxed, Relaxed);
-        let home = id.home(self.list_node(cx.node.index())).slab_mark();
-        // SAFETY: the block is memory of kmalloc, large enough for all of them, and has just been allocated.
-        unsafe { row.adopt((id, home), cache.misaligned(), self.memory.pointer(block).cast(), places) };
+        let Some(room) = self.room(cx, places, None) else { return false };
+        // SAFETY: it has just been allocated, for so many places.
+        unsafe { self.attach_room(cx, own, id, cache, (room, places)) };
         true
+    }
+
+    /// Whether processors may have arrays of a cache.
+    pub(super) fn may_attach(&self, id: CacheId) -> bool {
+        let slot = self.space.slots.get(id.index());
+        Some(id) != self.alien_rooms && slot.is_some_and(|slot| slot.tenancy.state() != CLOSING)
+    }
+
+    /// Makes a row that is nobody's the cache's array, in this room.
+    ///
+    /// # Safety
+    /// The room is memory of [`Self::room`] for so many places, and nobody else's.
+    pub(super) unsafe fn attach_room(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        own: &mut CpuSlabs<'k>,
+        id: CacheId,
+        cache: &SlabCache,
+        (room, places): (usize, u32),
+    ) {
+        let (row, slot) = (&mut own.rows[id.index()], &self.space.slots[id.index()]);
+        slot.tenancy.attach();
+        let home = id.home(self.list_node(cx.node.index())).slab_mark();
+        // SAFETY: as the caller says.
+        unsafe { row.adopt((id, home), cache.misaligned(), self.memory.pointer(room).cast(), places) };
     }
 
     /// Memory for an array of so many places, of kmalloc; none before everything is up. It is worth no effort.
@@ -343,20 +367,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         let bytes = (places as usize + 1) * size_of::<usize>();
         let rooms = self.kmalloc.cache_of(bytes, Gfp::empty())?;
         self.one(cx, rooms, node, Gfp::GFP_NOWAIT | Gfp::NOWARN).ok()
-    }
-
-    /// Keeps a cache from being destroyed as long as `f` runs, if it is not about to be.
-    pub(super) fn holding(&self, at: usize, f: impl FnOnce(CacheId, &SlabCache)) {
-        let Some(slot) = self.space.slots.get(at) else { return };
-        // Whoever destroys says so first and looks for holders then.
-        slot.attached.fetch_add(1, SeqCst);
-        if slot.closing.load(SeqCst) != CLOSING
-            && let Some(id) = crate::slabs::Slot::living_at(self.space.slots, at)
-            && let Some(cache) = slot.get(id)
-        {
-            f(id, cache);
-        }
-        slot.attached.fetch_sub(1, SeqCst);
     }
 }
 

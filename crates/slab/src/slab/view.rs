@@ -12,9 +12,10 @@ use pagewright_page::FrameIdx;
 use pagewright_platform::Interrupts;
 
 impl<I: Interrupts, M: SlabMemory> Slab<'_, '_, I, M> {
-    /// How a cache's slabs are laid out; `None` if it was destroyed.
+    /// How a cache's slabs are laid out, and what its arrays hold by now; `None` if it was destroyed.
     pub fn layout(&self, id: CacheId) -> Option<Layout> {
-        Some(self.cache(id)?.layout)
+        let cache = self.cache(id)?;
+        Some(Layout { tunables: cache.tunables(), ..cache.layout })
     }
 
     /// A cache's figures, as slabinfo has them; `None` if it was destroyed. Objects in arrays count as active, as they do in Linux.
@@ -22,7 +23,7 @@ impl<I: Interrupts, M: SlabMemory> Slab<'_, '_, I, M> {
         let cache = self.cache(id)?;
         let layout = &cache.layout;
         let mut row = CacheRow::new(cache.name, layout.size, layout.objects, layout.order.pages());
-        row.tunables = (layout.limit, layout.batch, layout.shared);
+        row.tunables = cache.tunables();
         for node in 0..self.nodes {
             let _quiet = self.quiet();
             let lists = self.lists_of(id, node).lock();

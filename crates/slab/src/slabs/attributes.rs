@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
 /// The names of all attributes that can be read, in the order of a listing.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 29] = [
     "aliases",
     "align",
     "cache_dma",
@@ -28,7 +28,9 @@ pub const NAMES: [&str; 26] = [
     "poison",
     "reclaim_account",
     "red_zone",
+    "remote_node_defrag_ratio",
     "sanity_checks",
+    "shrink",
     "slab_size",
     "slabs",
     "slabs_cpu_partial",
@@ -36,6 +38,7 @@ pub const NAMES: [&str; 26] = [
     "total_objects",
     "trace",
     "usersize",
+    "validate",
 ];
 
 /// A count over the nodes, as it is read.
@@ -103,9 +106,12 @@ impl<I: Interrupts, M: SlabMemory> fmt::Display for Attribute<'_, '_, '_, I, M> 
         match self.name {
             "aliases" => write!(f, "{}", info.users.load(Relaxed).saturating_sub(1)),
             "align" => write!(f, "{}", g.align),
-            "cpu_partial" => write!(f, "{}", g.cpu_partial),
+            "cpu_partial" => write!(f, "{}", info.knobs.cpu_partial()),
             "ctor" => info.ctor.map_or(Ok(()), |ctor| write!(f, "{:#x}", ctor as *const () as usize)),
-            "min_partial" => write!(f, "{}", g.min_partial),
+            "min_partial" => write!(f, "{}", info.knobs.min_partial()),
+            "remote_node_defrag_ratio" => write!(f, "{}", info.knobs.remote_node_defrag_ratio()),
+            // They are there to be written.
+            "shrink" | "validate" => Ok(()),
             "object_size" => write!(f, "{}", info.object_size.load(Relaxed)),
             "objs_per_slab" => write!(f, "{}", g.objects),
             "order" => write!(f, "{}", g.order.get()),

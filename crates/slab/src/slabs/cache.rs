@@ -1,13 +1,15 @@
 //! A cache as all processors see it.
 
+use super::knobs::Knobs;
 use super::places::Places;
+use super::tenancy::Tenancy;
 use crate::CacheFlags;
 use crate::slub::{Geometry, ObjectSpec};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use pagewright_page::OwnerHandle;
 use pagewright_zone::Gfp;
 
@@ -158,7 +160,7 @@ impl<'n> CacheSpec<'n> {
     }
 }
 
-/// A SLUB cache's figures, which do not change while it exists.
+/// A SLUB cache's figures, which do not change while it exists but for those that are atomic.
 #[derive(Debug)]
 pub struct Info {
     pub(crate) name: CacheName,
@@ -166,8 +168,8 @@ pub struct Info {
     pub(crate) flags: CacheFlags,
     pub(crate) ctor: Option<Ctor>,
     pub(crate) usercopy: (u32, u32),
-    /// How many objects a processor keeps.
-    pub(crate) sheaf: u32,
+    /// How much is kept near processors and nodes.
+    pub(crate) knobs: Knobs,
     pub(crate) places: Places,
     /// By how many objects the order in a new slab steps; without a common divisor with how many there are, in slabs of both orders.
     pub(crate) stride: u32,
@@ -196,7 +198,7 @@ impl Info {
             flags,
             ctor: spec.ctor,
             usercopy: spec.usercopy,
-            sheaf: geometry.cpu_partial,
+            knobs: Knobs::new(&geometry),
             places: Places::new(&geometry, secret),
             stride: stride(geometry.objects, geometry.least.1, random),
             gfp,
@@ -235,34 +237,28 @@ fn stride(objects: u32, fewer: u32, random: u64) -> u32 {
 /// A place in the table of caches; `T` is what its design keeps of a cache.
 ///
 /// # Invariants
-/// While `handle` is not 0 there is a `T`. It is written before the handle is, and no more until everybody who might read it is gone
-/// (`Slabs::destroy`'s contract).
+/// While somebody lives here there is a `T`. It is written before he moves in, and no more until everybody who might read it is gone
+/// (`Slabs::destroy`'s contract, and what [`Tenancy`] says of holders).
 pub struct Slot<T = Info> {
-    /// The cache that lives here; 0 for none.
-    handle: AtomicU32,
+    /// Which cache lives here, and who keeps it.
+    pub(crate) tenancy: Tenancy,
     /// The last generation that was given out.
-    pub(crate) generation: AtomicU32,
-    /// How many processors have a row for it.
-    pub(crate) attached: AtomicU32,
-    /// Whether it is about to be destroyed (not 0): processors give up their rows.
-    pub(crate) closing: AtomicU32,
+    generation: AtomicU32,
     /// How many slabs wait for readers.
     pub(crate) deferred: AtomicU32,
     info: UnsafeCell<MaybeUninit<T>>,
 }
 
 // SAFETY: `info` is written by `open` alone, whose caller holds the registry's lock and knows that nobody reads; readers come after
-// the handle was published.
+// it was published.
 unsafe impl<T: Send + Sync> Sync for Slot<T> {}
 
 impl<T> Slot<T> {
     /// A free place.
     pub const fn new() -> Self {
         Self {
-            handle: AtomicU32::new(0),
+            tenancy: Tenancy::new(),
             generation: AtomicU32::new(0),
-            attached: AtomicU32::new(0),
-            closing: AtomicU32::new(0),
             deferred: AtomicU32::new(0),
             info: UnsafeCell::new(MaybeUninit::uninit()),
         }
@@ -270,7 +266,7 @@ impl<T> Slot<T> {
 
     /// Whether nobody lives here.
     pub(crate) fn is_free(&self) -> bool {
-        self.handle.load(Relaxed) == 0
+        self.living() == 0
     }
 
     /// The cache at a place of a table.
@@ -279,8 +275,9 @@ impl<T> Slot<T> {
     }
 
     /// The generation that lives here; 0 for none.
+    #[inline(always)]
     pub(crate) fn living(&self) -> u32 {
-        self.handle.load(Acquire)
+        self.tenancy.living()
     }
 
     /// A cache moves in, under the registry's lock, in a place that is free.
@@ -289,7 +286,7 @@ impl<T> Slot<T> {
         // SAFETY: the place is free, so nobody reads it (the invariant), and the lock keeps other writers out.
         unsafe { (*self.info.get()).write(info) };
         self.generation.store(generation, Relaxed);
-        self.handle.store(generation, Release);
+        self.tenancy.move_in(generation);
     }
 
     /// A cache moves into the first free place of a table, under the registry's lock.
@@ -304,17 +301,12 @@ impl<T> Slot<T> {
         Ok(CacheId(id))
     }
 
-    /// The cache moves out.
-    pub(crate) fn close(&self) {
-        self.handle.store(0, Release);
-    }
-
     /// The cache of that generation.
     pub(crate) fn get(&self, id: CacheId) -> Option<&T> {
-        if id == CacheId::NONE || self.handle.load(Acquire) != id.0.generation() {
+        if id == CacheId::NONE || self.living() != id.0.generation() {
             return None;
         }
-        // SAFETY: there is a cache, so its info was written before (acquired with the handle), and nobody writes it while it
+        // SAFETY: there is a cache, so its info was written before (acquired with who lives here), and nobody writes it while it
         // may be read (the invariant).
         Some(unsafe { (*self.info.get()).assume_init_ref() })
     }

@@ -4,6 +4,7 @@ use super::cpu_slab::{CpuSlabParts, Inside};
 pub(crate) use super::requests::Requests;
 pub use super::row::Row;
 use crate::memory::PageSource;
+use crate::random::next_random;
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
@@ -24,14 +25,6 @@ impl CpuSlabs<'_> {
     pub(crate) fn random(&mut self) -> u64 {
         next_random(&mut self.random)
     }
-}
-
-/// The next random number (xorshift64*): no secret, only no order that users rely on.
-pub(super) fn next_random(state: &mut u64) -> u64 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
 }
 
 /// A processor as slabs see it.

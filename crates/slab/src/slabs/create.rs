@@ -3,12 +3,14 @@
 use super::cache::{CacheId, CacheName, CacheSpec, Info};
 use super::cpu::{Requests, SlabContext};
 use super::debug::DebugOptions;
+use super::tenancy::{CLOSING, DYING, OPEN};
 use super::word::Listed;
 use super::{CreateError, DestroyError, Slabs};
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
+use crate::random::{next_bits, next_random};
 use crate::slub::ObjectSpec;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
 /// What became of a cache that one of its users destroyed.
@@ -19,13 +21,6 @@ pub enum Destroyed {
     /// Others that were merged with it use it yet.
     Shared,
 }
-
-/// A place's state (`Slot::closing`): as it should be.
-const OPEN: u32 = 0;
-/// Somebody ends the cache: no processor gets a row for it, and nobody is merged with it.
-const CLOSING: u32 = 1;
-/// The same, and whoever finds that it can end is to end it.
-const DYING: u32 = 2;
 
 /// What merged caches must have alike (SLAB_MERGE_SAME).
 const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT.union(CacheFlags::CACHE_DMA).union(CacheFlags::ACCOUNT);
@@ -80,13 +75,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let geometry = self.slub.geometry(&spec.object)?;
         let _quiet = self.quiet();
         let mut registry = self.registry.lock();
-        let mut random = || {
-            registry.random ^= registry.random >> 12;
-            registry.random ^= registry.random << 25;
-            registry.random ^= registry.random >> 27;
-            registry.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
-        };
-        let info = Info::new(spec, name, geometry, self.secret ^ random() as usize, random() >> 16);
+        let secret = self.secret ^ next_bits(&mut registry.random) as usize;
+        let info = Info::new(spec, name, geometry, secret, next_random(&mut registry.random));
         super::Slot::open_first(self.slots, info)
     }
 
@@ -117,7 +107,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         // One that is about to go would take the new user with it.
         let stays = |id: CacheId| {
             Some(id) != self.rooms
-                && self.slots.get(id.index()).is_some_and(|slot| slot.closing.load(Relaxed) == OPEN)
+                && self.slots.get(id.index()).is_some_and(|slot| slot.tenancy.state() == OPEN)
         };
         let found = self.living().find(|&id| stays(id) && self.info(id).is_some_and(does));
         if let Some(info) = found.and_then(|id| self.info(id)) {
@@ -205,7 +195,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         self.rows_left(cx, slot, cache)?;
         let ended = self.end(cx, slot, cache);
         if ended.is_err() {
-            slot.closing.store(OPEN, SeqCst);
+            slot.tenancy.set(OPEN);
         }
         ended.map(|()| Destroyed::Gone)
     }
@@ -234,7 +224,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if shared {
             info.users.fetch_sub(1, Relaxed);
         }
-        slot.closing.store(if shared { OPEN } else { closing }, SeqCst);
+        slot.tenancy.set(if shared { OPEN } else { closing });
         Ok((!shared).then_some(slot))
     }
 
@@ -250,7 +240,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         } else if let Some(mut own) = cx.cpu.enter() {
             self.flush_row(cx, &mut own, cache.index());
         }
-        let cpus = slot.attached.load(SeqCst);
+        let cpus = slot.tenancy.attached();
         if cpus > 0 {
             self.cpus.iter().for_each(|cpu| cpu.requests().post(Requests::FLUSH));
             return Err(DestroyError::Retry { cpus });
@@ -275,8 +265,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         let _quiet = self.quiet();
         let _registry = self.registry.lock();
-        slot.close();
-        slot.closing.store(OPEN, SeqCst);
+        slot.tenancy.move_out();
         Ok(())
     }
 
@@ -289,21 +278,18 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     pub(super) fn bury_at(&self, cx: &SlabContext<'_, '_, 'a>, at: usize) {
         let Some(slot) = self.slots.get(at) else { return };
         // Who left a row looks here afterwards, and so does who took the last slab from its readers. One of them does it.
-        while slot.closing.load(SeqCst) == DYING
-            && slot.attached.load(SeqCst) == 0
-            && slot.closing.compare_exchange(DYING, CLOSING, SeqCst, Relaxed).is_ok()
-        {
+        while slot.tenancy.take_over() {
             let Some(cache) = self.living_at(at) else { return };
             match self.end(cx, slot, cache) {
                 Ok(()) => return,
                 Err(DestroyError::Readers { .. }) => {
-                    slot.closing.store(DYING, SeqCst);
+                    slot.tenancy.set(DYING);
                     // The last of them may have left before it said so.
                     if Self::waits(slot) > 0 {
                         return;
                     }
                 }
-                Err(_) => return slot.closing.store(OPEN, SeqCst),
+                Err(_) => return slot.tenancy.set(OPEN),
             }
         }
     }

@@ -12,7 +12,7 @@ use super::cpu::SlabContext;
 use super::{CreateError, Slabs};
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use pagewright_page::{FrameIdx, PageMap};
 use pagewright_platform::{GracePeriods, Interrupts};
 
@@ -117,16 +117,16 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 self.release(cx, head);
                 // Last: who sees it may end the cache.
                 let at = CacheId::of_home(owner).index();
-                if self.slots.get(at).is_some_and(|slot| slot.deferred.fetch_sub(1, SeqCst) == 1) {
+                if self.slots.get(at).is_some_and(|slot| slot.deferred.fetch_sub(1, AcqRel) == 1) {
                     self.bury_at(cx, at);
                 }
             }
         }
     }
 
-    /// How many slabs of a cache wait for readers.
+    /// How many slabs of a cache wait for readers. Who takes the last of them after this look sees what the caller has said before.
     pub(super) fn waits(slot: &Slot) -> u32 {
-        slot.deferred.load(SeqCst)
+        slot.deferred.fetch_add(0, AcqRel)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use super::Slabs;
 use super::barn::Barn;
-use super::cache::{CacheId, Info, Slot};
-use super::cpu::{SlabContext, next_random};
+use super::cache::{CacheId, Info};
+use super::cpu::SlabContext;
 use crate::memory::SlabMemory;
+use crate::objects::CacheTable;
+use crate::random::next_random;
 use core::mem::MaybeUninit;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
@@ -54,27 +56,16 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Gives as many objects of each barn back as `many` says, and the blocks that are empty then.
     fn each_barn(&self, cx: &SlabContext<'_, 'k, 'a>, many: impl Fn(&mut Barn) -> usize) {
         for at in 0..self.slots.len() {
-            let Some((cache, slot)) = self.hold(at) else { continue };
-            for node in 0..self.nodes {
-                let n = {
-                    let _quiet = self.quiet();
-                    many(&mut self.lists_of(cache, node).lock().barn)
-                };
-                self.empty_barn(cx, cache, node, n);
-            }
-            slot.attached.fetch_sub(1, SeqCst);
-            self.bury_at(cx, at);
+            self.holding(cx, at, &mut |cache, _| {
+                for node in 0..self.nodes {
+                    let n = {
+                        let _quiet = self.quiet();
+                        many(&mut self.lists_of(cache, node).lock().barn)
+                    };
+                    self.empty_barn(cx, cache, node, n);
+                }
+            });
         }
-    }
-
-    /// Keeps the cache at a place from ending, as a processor's row does.
-    pub(super) fn hold(&self, at: usize) -> Option<(CacheId, &'k Slot)> {
-        let slot = self.slots.get(at)?;
-        let _quiet = self.quiet();
-        let _registry = self.registry.lock();
-        let cache = self.living_at(at).filter(|_| slot.closing.load(SeqCst) == 0)?;
-        slot.attached.fetch_add(1, SeqCst);
-        Some((cache, slot))
     }
 
     /// Puts free objects of a cache into the barn of this processor's node, where they lie; how many of them, from the first on. The others stay the caller's.

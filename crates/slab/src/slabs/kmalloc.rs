@@ -6,7 +6,7 @@ use super::error::{packed, unpacked};
 use super::report::Damage;
 use super::{CreateError, SlabError, Slabs};
 use crate::kmalloc::{Classes, KmallocKind, Name};
-use crate::large::{self, Large};
+use crate::large::Large;
 use crate::memory::SlabMemory;
 use crate::objects::ObjectAllocator;
 use crate::usercopy::{Copied, Place, UsercopyError};
@@ -110,6 +110,11 @@ impl KmallocCaches {
         table.most = classes.max_size() as usize;
         table.state = SlabState::Up;
         Ok(table)
+    }
+
+    /// Whether kmalloc serves.
+    pub(crate) fn serves(&self) -> Result<(), SlabError> {
+        if self.state < SlabState::Up { Err(SlabError::Stale) } else { Ok(()) }
     }
 
     /// The cache that serves a request; `None` for no bytes and for more than any class has.
@@ -222,7 +227,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 let object = self.alloc(cx, cache, gfp);
                 object.inspect(|object| self.keep_asked(cache, object.addr().get(), bytes))
             }
-            None => self.kmalloc_large(cx, bytes, gfp, None),
+            None => self.kmalloc_large(cx, bytes, (gfp, None)),
         })
     }
 
@@ -243,7 +248,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 let object = self.alloc_node(cx, cache, gfp, node);
                 object.inspect(|object| self.keep_asked(cache, object.addr().get(), bytes))
             }
-            None => self.kmalloc_large(cx, bytes, gfp, Some(node)),
+            None => self.kmalloc_large(cx, bytes, (gfp, Some(node))),
         }
     }
 
@@ -292,24 +297,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         Ok(moved)
     }
 
-    /// Memory that no class has: none, or a block of pages (`kmalloc_large`).
-    #[cold]
-    #[inline(never)]
+    /// Memory that no class has.
     fn kmalloc_large(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
         bytes: usize,
-        gfp: Gfp,
-        node: Option<NodeId>,
+        at: (Gfp, Option<NodeId>),
     ) -> Result<NonNull<u8>, SlabError> {
-        if bytes == 0 {
-            return large::no_bytes();
-        }
-        if self.kmalloc.state < SlabState::Up {
-            return Err(SlabError::Stale);
-        }
-        self.injected(cx)?;
-        self.large().alloc(cx.pages, bytes, gfp, node)
+        self.large().kmalloc(cx.pages, bytes, at, || self.kmalloc.serves().and_then(|()| self.injected(cx)))
     }
 
     fn large(&self) -> Large<'_, 'a, M> {

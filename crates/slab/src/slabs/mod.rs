@@ -47,9 +47,12 @@ mod create;
 pub mod debug;
 mod deferred;
 mod error;
+mod give;
 mod keep;
 mod kmalloc;
+mod knobs;
 pub(crate) mod node;
+mod nodes;
 mod places;
 mod reclaim;
 pub mod report;
@@ -58,6 +61,7 @@ mod row;
 mod shared;
 mod slabinfo;
 mod slow;
+pub(crate) mod tenancy;
 mod view;
 mod word;
 
@@ -70,11 +74,13 @@ pub use debug::{BadOption, DebugOptions, Track};
 pub use error::{CreateError, DestroyError, SlabError};
 pub(crate) use kmalloc::KmallocCaches;
 pub use kmalloc::SlabState;
+pub use knobs::AttributeError;
 pub use node::NodeSlabs;
 pub use report::{Damage, Overwritten, Report, Reports, Silent};
 pub use slabinfo::SlabInfo;
 pub use view::{Broken, CacheFigures};
 
+use crate::faults::Faults;
 use crate::memory::SlabMemory;
 use crate::slab::MOST_NODES;
 use crate::slub::Slub;
@@ -125,8 +131,7 @@ pub struct Slabs<'k, 'a, I, M> {
     /// The cache of rooms, once there is one.
     pub(crate) rooms: Option<CacheId>,
     pub(crate) kmalloc: kmalloc::KmallocCaches,
-    pub(crate) asked: AtomicU32,
-    pub(crate) fail_at: AtomicU32,
+    faults: Faults,
     pub(crate) found: AtomicU64,
     /// Bytes of objects and blocks in barns, and how many there may be.
     pub(crate) kept: Apart<AtomicUsize>,
@@ -196,8 +201,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             secret: (seed ^ (seed << 32)) as usize,
             rooms: None,
             kmalloc: kmalloc::KmallocCaches::new(),
-            asked: AtomicU32::new(0),
-            fail_at: AtomicU32::new(0),
+            faults: Faults::none(),
             found: AtomicU64::new(0),
             kept: Apart(AtomicUsize::new(0)),
             reaps: AtomicU32::new(0),

@@ -4,12 +4,14 @@ use super::cache::{CacheId, Info};
 use super::cpu::{CpuSlabs, Requests, SlabContext};
 use super::error::packed;
 use super::report::Damage;
+use super::tenancy::OPEN;
 use super::{SlabError, Slabs};
 use crate::memory::SlabMemory;
 use core::mem::MaybeUninit;
 use core::panic::Location;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::fence;
 use pagewright_addr::NodeId;
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
@@ -103,7 +105,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             // SAFETY: freed, as the caller says; the place was just looked at.
             return unsafe { self.free_to_slab(cx, cache, info, &slab, address) };
         }
-        if info.sheaf > 0
+        if info.knobs.cpu_partial() > 0
             && self.is_near(cx, cache, address)
             && let Some(mut own) = cx.cpu.enter()
             && self.attach(cx, &mut own, cache)
@@ -225,7 +227,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             return row.limit() > 0;
         }
         let Some(info) = slot.get(cache) else { return false };
-        if row.id() != CacheId::NONE || info.sheaf == 0 || slot.closing.load(Relaxed) != 0 {
+        let places = info.knobs.cpu_partial().min(self.slub.rooms());
+        if row.id() != CacheId::NONE || places == 0 || slot.tenancy.state() != OPEN {
             return false;
         }
         // A room is worth no effort: without it objects come from their slabs one by one.
@@ -233,9 +236,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let Some(room) = (self.rooms != Some(cache)).then(|| self.room(cx, random)).flatten() else {
             return false;
         };
-        let places = info.sheaf.min(self.slub.rooms());
         let home = cache.home(self.list_node(cx.node.index())).slab_mark();
-        slot.attached.fetch_add(1, SeqCst);
+        slot.tenancy.attach();
         let misaligned = info.misaligned();
         // SAFETY: it is an object of the cache of rooms, large enough for all of them, and has just been allocated.
         unsafe { own.rows[cache.index()].adopt((cache, home), misaligned, room, places) };
@@ -257,6 +259,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         if let Some(mut own) = cx.cpu.enter() {
             cx.cpu.requests().take(Requests::FLUSH);
+            // Who asked has changed how much is kept before, perhaps.
+            fence(Acquire);
             for at in 0..own.rows.len() {
                 self.flush_row(cx, &mut own, at);
             }
@@ -286,10 +290,13 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
     }
 
-    /// Gives a row's objects back, and the row itself if its cache is about to go.
+    /// Gives a row's objects back, and the row itself if its cache is about to go, or is to have rows of another size.
     pub(crate) fn flush_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
         self.empty_row(cx, own, at);
-        if self.slots.get(at).is_some_and(|slot| slot.closing.load(Relaxed) != 0) {
+        let Some(row) = own.rows.get(at) else { return };
+        let wanted = |info: &Info| info.knobs.cpu_partial().min(self.slub.rooms()) as usize;
+        let resized = self.info(row.id()).is_some_and(|info| wanted(info) != row.limit());
+        if self.slots.get(at).is_some_and(|slot| slot.tenancy.state() != OPEN) || resized {
             self.leave_row(cx, own, at);
         }
     }
@@ -316,30 +323,16 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         // Last: who sees it may end the cache.
         if let Some(slot) = self.slots.get(at) {
-            slot.attached.fetch_sub(1, SeqCst);
+            slot.tenancy.leave();
         }
     }
 
     /// Makes the `n`-th allocation from now on fail that takes the slower way, and sends all that way; 1 is the next, 0 ends it.
     pub fn fail_nth(&self, n: u32) {
-        self.asked.store(0, Relaxed);
-        self.fail_at.store(n, Relaxed);
-        for cpu in self.cpus {
-            if n == 0 {
-                cpu.requests().take(Requests::FAULT);
-            } else {
-                cpu.requests().post(Requests::FAULT);
-            }
-        }
+        self.faults.set(n, self.cpus);
     }
 
     pub(crate) fn injected(&self, cx: &SlabContext<'_, 'k, 'a>) -> Result<(), SlabError> {
-        if cx.cpu.requests().has(Requests::FAULT) {
-            let asked = self.asked.fetch_add(1, Relaxed) + 1;
-            if asked == self.fail_at.load(Relaxed) {
-                return Err(SlabError::Injected);
-            }
-        }
-        Ok(())
+        if cx.cpu.requests().has(Requests::FAULT) { self.faults.pass() } else { Ok(()) }
     }
 }

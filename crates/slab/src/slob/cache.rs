@@ -169,14 +169,13 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
         let _quiet = self.quiet();
         let _registry = self.registry.lock();
         if let Some(slot) = self.slots.get(id.index()) {
-            slot.close();
+            slot.tenancy.move_out();
         }
         Ok(Destroyed::Gone)
     }
 
     /// Makes the `n`-th allocation from now on fail; 1 is the next, 0 ends it.
     pub fn fail_nth(&self, n: u32) {
-        self.asked.store(0, Relaxed);
-        self.fail_at.store(n, Relaxed);
+        self.faults.set(n, &[]);
     }
 }

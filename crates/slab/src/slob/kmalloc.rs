@@ -12,7 +12,6 @@
 
 use super::Slob;
 use super::blocks::Fit;
-use crate::large;
 use crate::memory::SlabMemory;
 use crate::objects::Design;
 use crate::slabs::{Damage, SlabContext, SlabError};
@@ -40,12 +39,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
         node: Option<NodeId>,
     ) -> Result<NonNull<u8>, SlabError> {
         let least = self.min_align();
-        if bytes == 0 {
-            return large::no_bytes();
-        }
-        if bytes >= self.page_bytes() - least {
-            self.injected()?;
-            return self.large().alloc(cx.pages, bytes, gfp, node);
+        if bytes == 0 || bytes >= self.page_bytes() - least {
+            return self.large().kmalloc(cx.pages, bytes, (gfp, node), || self.injected());
         }
         let natural = if bytes.is_power_of_two() { bytes } else { 0 };
         let fit = Fit { bytes: bytes + least, align: natural.max(least), behind: least };

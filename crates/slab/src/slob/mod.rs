@@ -29,13 +29,14 @@ mod tests;
 mod view;
 mod word;
 
+use crate::faults::Faults;
 use crate::large::Large;
 use crate::memory::{PageSource, SlabMemory};
 use crate::slabs::node::List;
 use crate::slabs::{Damage, Report, Reports, SlabError, Slot};
 use blocks::{Fit, Page, Refused};
 pub use cache::SlobCache;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pagewright_addr::{NodeId, Order, PageShift};
 use pagewright_page::{FrameIdx, OwnerHandle, PageMap};
 use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
@@ -93,8 +94,7 @@ pub struct Slob<'k, 'a, I, M> {
     registry: Mutex<()>,
     lists: Mutex<Lists>,
     secret: usize,
-    asked: AtomicU32,
-    fail_at: AtomicU32,
+    faults: Faults,
     found: AtomicU64,
 }
 
@@ -126,8 +126,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
             registry: Mutex::new(()),
             lists: Mutex::new(Lists { pages: [const { List::new() }; 3], held: 0 }),
             secret: (seed ^ (seed << 32)) as usize,
-            asked: AtomicU32::new(0),
-            fail_at: AtomicU32::new(0),
+            faults: Faults::none(),
             found: AtomicU64::new(0),
         })
     }
@@ -151,11 +150,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
     }
 
     fn injected(&self) -> Result<(), SlabError> {
-        let at = self.fail_at.load(Relaxed);
-        if at != 0 && self.asked.fetch_add(1, Relaxed) + 1 == at {
-            return Err(SlabError::Injected);
-        }
-        Ok(())
+        self.faults.pass()
     }
 
     /// The page of blocks that an address lies in: its frame and where it begins.

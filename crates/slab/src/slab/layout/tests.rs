@@ -49,7 +49,10 @@ fn kmallocs_slabs_are_those_of_slabinfo() {
 
 #[test]
 fn arrays_hold_fewer_large_objects() {
-    let tunables = |cpus, size| SlabConfig::new(cpus).tunables(size);
+    let tunables = |cpus, size| {
+        let Tunables { limit, batch, shared } = SlabConfig::new(cpus).tunables(size);
+        (limit, batch, shared)
+    };
     assert_eq!([32, 256].map(|size| tunables(4, size)), [(120, 60, 8); 2]);
     assert_eq!([264, 1024].map(|size| tunables(4, size)), [(54, 27, 8); 2]);
     assert_eq!([1032, 4096].map(|size| tunables(4, size)), [(24, 12, 8); 2]);

@@ -107,7 +107,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         cpu: &CpuSlab,
     ) -> Result<usize, SlabError> {
         let (asked, gfp, _) = at;
-        let wanted = asked.map(|node| self.list_node(node.index()));
+        let wanted = asked.map(|node| self.serving(cx, Some(node), gfp));
         loop {
             let Some(slab) = self.slab_of(cpu) else {
                 let Some(next) = self.pop_partial(cpu) else { break };
@@ -127,8 +127,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 None => cpu.set_slab(None),
             }
         }
-        let node = wanted.unwrap_or(self.list_node(cx.node.index()));
+        let node = wanted.unwrap_or_else(|| self.serving(cx, None, gfp));
         if let Some(slab) = self.take_partial_slabs(cache, info, node, cpu) {
+            return self.pop_slowly(info, cpu, &slab).ok_or(SlabError::NoMemory);
+        }
+        let mut richer = self.with_slabs_to_spare((cache, info), (node, gfp), asked, at.2);
+        if let Some(slab) = richer.find_map(|other| self.take_partial_slabs(cache, info, other, cpu)) {
             return self.pop_slowly(info, cpu, &slab).ok_or(SlabError::NoMemory);
         }
         if let Some((slab, first)) = self.new_frozen(cx, cache, info, at) {
@@ -136,8 +140,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             cpu.list.replace(Some(first));
             return self.pop_slowly(info, cpu, &slab).ok_or(SlabError::NoMemory);
         }
-        let mut others = (0..self.nodes).filter(|&other| other != node && !gfp.contains(Gfp::THISNODE));
-        let slab = others.find_map(|other| self.take_partial_slabs(cache, info, other, cpu));
+        let slab = self.others(node, gfp).find_map(|other| self.take_partial_slabs(cache, info, other, cpu));
         slab.and_then(|slab| self.pop_slowly(info, cpu, &slab)).ok_or(SlabError::NoMemory)
     }
 
@@ -170,7 +173,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         at: (Option<NodeId>, Gfp, u64),
     ) -> Result<usize, SlabError> {
         let (asked, gfp, _) = at;
-        let node = self.list_node(asked.unwrap_or(cx.node).index());
+        let node = self.serving(cx, asked, gfp);
         if let Some(address) = self.take_one_partial(cache, info, node) {
             return Ok(address);
         }
@@ -179,7 +182,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             self.put_back(cx, cache, info, &slab, rest);
             return Ok(slab.base + first);
         }
-        let mut others = (0..self.nodes).filter(|&other| other != node && !gfp.contains(Gfp::THISNODE));
-        others.find_map(|other| self.take_one_partial(cache, info, other)).ok_or(SlabError::NoMemory)
+        self.others(node, gfp)
+            .find_map(|other| self.take_one_partial(cache, info, other))
+            .ok_or(SlabError::NoMemory)
     }
 }

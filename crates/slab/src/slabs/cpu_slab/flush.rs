@@ -5,7 +5,8 @@ use crate::memory::SlabMemory;
 use crate::slabs::Slabs;
 use crate::slabs::cache::CacheId;
 use crate::slabs::cpu::{Requests, SlabContext};
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use crate::slabs::tenancy::OPEN;
+use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
@@ -34,10 +35,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             self.deactivate(cx, cache, info, cpu);
             self.unfreeze_partials(cx, cache, info, cpu);
         }
-        if leaves || slot.closing.load(Relaxed) != 0 {
+        if leaves || slot.tenancy.state() != OPEN {
             cpu.attached.store(0, Relaxed);
             // Last: who sees it may end the cache.
-            slot.attached.fetch_sub(1, SeqCst);
+            slot.tenancy.leave();
         }
     }
 }

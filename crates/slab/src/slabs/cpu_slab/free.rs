@@ -107,7 +107,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         };
         // Only one that is full becomes this processor's, and only there its part is needed.
         let full = SlabWord::from_bits(word.load(Relaxed)).listed() == Listed::Nowhere;
-        let inside = (full && info.geometry.cpu_partial_slabs > 0).then(|| Inside::enter(cx.cpu)).flatten();
+        let inside = (full && info.knobs.cpu_partial_slabs() > 0).then(|| Inside::enter(cx.cpu)).flatten();
         let cpu = inside.as_ref().and_then(|inside| self.attached(inside, cache));
         match (frozen::free(word, offset, cpu.is_some(), link), cpu) {
             (Ok(Freed::Done), _) => {}
@@ -122,8 +122,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                         match seen.listed() {
                             Listed::Nowhere => self.list_again(info, &mut lists, slab, new, true, &mut empty),
                             Listed::Partial
-                                if new.out() == 0
-                                    && lists.partial.len > u64::from(info.geometry.min_partial) =>
+                                if new.out() == 0 && lists.partial.len > info.knobs.min_partial() =>
                             {
                                 self.give_up(info, &mut lists, slab, new, &mut empty);
                             }
@@ -150,7 +149,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         cpu: &CpuSlab,
         slab: &Slab,
     ) {
-        if cpu.partial_slabs.load(Relaxed) >= info.geometry.cpu_partial_slabs {
+        if cpu.partial_slabs.load(Relaxed) >= info.knobs.cpu_partial_slabs() {
             self.unfreeze_partials(cx, cache, info, cpu);
         }
         self.push_partial(cpu, slab.head);

@@ -37,10 +37,12 @@ mod tests;
 use super::cache::CacheId;
 use super::cpu::{Requests, SlabHere};
 use super::shared::Slab;
+use super::tenancy::OPEN;
 use super::{Slabs, cache::Info};
 use crate::memory::SlabMemory;
+use crate::random::next_random;
 use core::fmt;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use pagewright_page::FrameIdx;
 use pagewright_platform::Interrupts;
@@ -140,14 +142,12 @@ impl<'k> CpuSlabParts<'k> {
         self.slabs.get(at).filter(|_| requests.is_quiet())
     }
 
-    /// The next random number (xorshift64*): no secret, only no order that users rely on.
+    /// The next random number.
     fn random(&self) -> u64 {
-        let mut random = self.random.load(Relaxed);
-        random ^= random >> 12;
-        random ^= random << 25;
-        random ^= random >> 27;
-        self.random.store(random, Relaxed);
-        random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+        let mut state = self.random.load(Relaxed);
+        let random = next_random(&mut state);
+        self.random.store(state, Relaxed);
+        random
     }
 }
 
@@ -188,8 +188,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     fn attached<'i>(&self, inside: &'i Inside<'_, 'k>, cache: CacheId) -> Option<&'i CpuSlab> {
         let cpu = inside.parts.slabs.get(cache.index())?;
         if cpu.attached.load(Relaxed) == 0 {
-            let slot = self.slots.get(cache.index()).filter(|slot| slot.closing.load(Relaxed) == 0)?;
-            slot.attached.fetch_add(1, SeqCst);
+            let slot = self.slots.get(cache.index()).filter(|slot| slot.tenancy.state() == OPEN)?;
+            slot.tenancy.attach();
             cpu.attached.store(1, Relaxed);
         }
         Some(cpu)

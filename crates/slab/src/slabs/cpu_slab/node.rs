@@ -41,7 +41,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             } else {
                 self.push_partial(cpu, head);
             }
-            let most = info.geometry.cpu_partial_slabs;
+            let most = info.knobs.cpu_partial_slabs();
             if most == 0 || cpu.partial_slabs.load(Relaxed) > most / 2 {
                 break;
             }
@@ -177,7 +177,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             true => lists.partial.push_back(&self.map, slab.head),
             false => lists.partial.push_front(&self.map, slab.head),
         }
-        if word.out() == 0 && lists.partial.len > u64::from(info.geometry.min_partial) {
+        if word.out() == 0 && lists.partial.len > info.knobs.min_partial() {
             self.give_up(info, lists, slab, word, empty);
         }
     }

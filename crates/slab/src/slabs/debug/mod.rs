@@ -249,7 +249,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         who: &'static Location<'static>,
     ) -> Result<usize, SlabError> {
         let track = self.track(cx, who);
-        let node = self.list_node(at.0.unwrap_or(cx.node).index());
+        let node = self.serving(cx, at.0, at.1);
         for _ in 0..TRIES {
             if let Some(address) = self.take_from(cache, info, node, track) {
                 return Ok(address);
@@ -273,8 +273,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         node: usize,
         track: Track,
     ) -> Option<usize> {
-        let others = (0..self.nodes).filter(|&other| other != node && !gfp.contains(Gfp::THISNODE));
-        core::iter::once(node).chain(others).find_map(|node| self.take_from(cache, info, node, track))
+        core::iter::once(node)
+            .chain(self.others(node, gfp))
+            .find_map(|node| self.take_from(cache, info, node, track))
     }
 
     /// An object of a node's partial slabs; damaged ones are put aside until a sound one is found.

@@ -1,0 +1,43 @@
+//! Which node's slabs serve a request.
+//!
+//! The one that is asked for, or the processor's; where that has no memory, the nearest that has, as its zonelist says. Before a slab is made for a request that names no node, another
+//! node's are used that has more partial slabs than it keeps anyway, as often as the cache's `remote_node_defrag_ratio` says (`get_any_partial`).
+
+use super::Slabs;
+use super::cache::{CacheId, Info};
+use super::cpu::SlabContext;
+use crate::memory::SlabMemory;
+use pagewright_addr::NodeId;
+use pagewright_platform::Interrupts;
+use pagewright_zone::Gfp;
+
+impl<I: Interrupts, M: SlabMemory> Slabs<'_, '_, I, M> {
+    /// The node in whose lists one looks first.
+    pub(super) fn serving(&self, cx: &SlabContext<'_, '_, '_>, asked: Option<NodeId>, gfp: Gfp) -> usize {
+        let node = asked.unwrap_or(cx.node);
+        let alone = self.nodes <= 1 || gfp.contains(Gfp::THISNODE);
+        self.list_node(if alone { node } else { cx.pages.memory_node(node) }.index())
+    }
+
+    /// The others, if any may serve.
+    pub(super) fn others(&self, node: usize, gfp: Gfp) -> impl Iterator<Item = usize> {
+        let nodes = if gfp.contains(Gfp::THISNODE) { 0 } else { self.nodes };
+        (0..nodes).filter(move |&other| other != node)
+    }
+
+    /// Those of them that have slabs to spare, if they are to be asked this time.
+    pub(super) fn with_slabs_to_spare(
+        &self,
+        (cache, info): (CacheId, &Info),
+        (node, gfp): (usize, Gfp),
+        asked: Option<NodeId>,
+        random: u64,
+    ) -> impl Iterator<Item = usize> {
+        let asks = self.nodes > 1 && asked.is_none() && info.knobs.goes_elsewhere(random);
+        let others = asks.then(|| self.others(node, gfp)).into_iter().flatten();
+        others.filter(move |&other| {
+            let _quiet = self.quiet();
+            self.lists_of(cache, other).lock().partial.len > info.knobs.min_partial()
+        })
+    }
+}
