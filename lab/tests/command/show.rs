@@ -1,0 +1,153 @@
+//! `show`: files that other people's parsers read.
+
+use crate::{pagewright, text};
+use procfs_core::{FromBufRead, Iomem, Meminfo, VmStat};
+
+#[test]
+fn iomem_lists_the_ram_disk_of_arm64_although_it_is_freed_later() {
+    let args = ["--arch", "arm64", "--initrd", "1M@0x48000000"];
+    let show = |file: &str| text(&[&["show", file][..], &args].concat());
+    assert!(!show("memblock/reserved").contains("0x0000000048000000"));
+    assert!(show("iomem").contains("  48000000-480fffff : reserved\n"));
+    let plain = text(&["show", "iomem", "--arch", "arm64"]);
+    assert!(!plain.contains("48000000-480fffff : reserved"));
+}
+
+#[test]
+fn iomem_of_a_pc_leaves_out_what_a_physical_address_without_pae_cannot_name() {
+    let above = |arch| text(&["show", "iomem", "--arch", arch, "--memory", "5G"]).contains("100000000-");
+    assert!(!above("i386"));
+    assert!(above("i386-pae") && above("x86_64"));
+}
+
+#[test]
+fn procfs_reads_what_show_prints() {
+    for machine in ["arm64-virt", "arm-virt", "x86_64-numa4", "i386-pc"] {
+        let show = |file: &str| text(&["show", file, "--machine", machine]);
+        let meminfo = Meminfo::from_buf_read(show("meminfo").as_bytes()).unwrap();
+        assert!(meminfo.mem_free > 0 && meminfo.mem_free <= meminfo.mem_total, "{machine}");
+        let iomem = Iomem::from_buf_read(show("iomem").as_bytes()).unwrap();
+        assert!(iomem.0.iter().any(|(depth, map)| *depth == 1 && map.name == "Kernel code"), "{machine}");
+        let vmstat = VmStat::from_buf_read(show("vmstat").as_bytes()).unwrap();
+        let free = vmstat.0["nr_free_pages"];
+        assert_eq!(free as u64 * 4096, meminfo.mem_free, "{machine}");
+    }
+}
+
+#[test]
+fn show_is_read_back_by_the_reader_of_captured_files() {
+    use pagewright_lab::show::{buddyinfo, iomem, memblock, meminfo, pagetypeinfo, vmstat, zoneinfo};
+    for machine in ["arm64-numa2", "arm-lpae-virt", "x86_64-numa4", "i386-pc"] {
+        let show = |file: &str| text(&["show", file, "--machine", machine]);
+        let (z, b, p) = (show("zoneinfo"), show("buddyinfo"), show("pagetypeinfo"));
+        assert_eq!(zoneinfo::ZoneInfo::parse(&z).unwrap().to_string(), z);
+        assert_eq!(buddyinfo::BuddyInfo::parse(&b).unwrap().to_string(), b);
+        assert_eq!(pagetypeinfo::PageTypeInfo::parse(&p).unwrap().to_string(), p);
+        let (m, i, v) = (show("meminfo"), show("iomem"), show("vmstat"));
+        assert_eq!(meminfo::MemInfo::parse(&m).unwrap().to_string(), m);
+        assert_eq!(iomem::IoMem::parse(&i).unwrap().to_string(), i);
+        assert_eq!(vmstat::VmStat::parse(&v).unwrap().to_string(), v);
+        for set in ["memblock/memory", "memblock/reserved"] {
+            let text = show(set);
+            assert_eq!(memblock::Regions::parse(&text).unwrap().to_string(), text);
+        }
+        // The files tell of the same pages.
+        let free = |order: usize, blocks: u64| blocks << order;
+        let zones = zoneinfo::ZoneInfo::parse(&z).unwrap();
+        for zone in buddyinfo::BuddyInfo::parse(&b).unwrap().zones {
+            let pages: u64 = zone.free.iter().enumerate().map(|(o, n)| free(o, *n)).sum();
+            assert_eq!(zones.zone(zone.node, &zone.name).unwrap().pages.free, pages, "{machine}");
+        }
+    }
+}
+
+#[test]
+fn slabinfo_has_kmallocs_caches_and_only_those_watched_that_the_command_line_names() {
+    for (machine, sizes) in [("x86_64-q35", 13), ("x86_64-numa4", 13), ("arm64-virt", 7), ("arm64-numa2", 7)]
+    {
+        let rows = |cmdline: &str| {
+            let shown = text(&["show", "slabinfo", "--machine", machine, "--cmdline", cmdline]);
+            assert!(shown.starts_with("slabinfo - version: 2.1\n# name  "), "{shown}");
+            let rows = shown.lines().skip(2).map(|row| row.split_whitespace().map(str::to_owned).collect());
+            rows.collect::<Vec<Vec<String>>>()
+        };
+        let plain = rows("");
+        let normal = plain.iter().filter(|row| row[0].starts_with("kmalloc-") && !row[0].contains("-rcl-"));
+        assert_eq!(normal.filter(|row| !row[0].contains("-cg-")).count(), sizes, "{machine}");
+        let column = |rows: &[Vec<String>], name: &str, at: usize| {
+            rows.iter().find(|row| row[0] == name).unwrap()[at].clone()
+        };
+        // Object size, objects and pages of a slab, as the captured machines have them.
+        assert_eq!([3, 4, 5].map(|at| column(&plain, "kmalloc-4k", at)), ["4096", "8", "8"], "{machine}");
+        let watched = rows("slub_debug=Z,kmalloc-256");
+        assert_eq!(column(&watched, "kmalloc-4k", 3), "4096");
+        assert!(column(&watched, "kmalloc-256", 3).parse::<u32>().unwrap() > 256, "{machine}");
+    }
+    let refused = pagewright(&["show", "slabinfo", "--machine", "arm-virt"]);
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(why.contains("words of 4 bytes"), "{why}");
+}
+
+#[test]
+fn vmallocinfo_has_what_the_boot_mapped_and_the_map_shows_the_gaps_between() {
+    let show = |machine: &str, files: &str| text(&["show", files, "--machine", machine]);
+    let image = show("arm64-virt", "vmallocinfo");
+    assert_eq!(image.lines().count(), 5, "{image}");
+    assert!(image.lines().all(|line| line.contains(" paging_init phys=0x") && line.ends_with(" vmap")));
+    // The snoop control unit, which the board's description maps.
+    let board = show("sabrelite", "vmallocinfo");
+    assert!(
+        board.contains("0xf4000000-0xf4001000    4096 iotable_init phys=0x00a00000 ioremap\n"),
+        "{board}"
+    );
+    let map = show("sabrelite", "vmalloc-map");
+    let ends: Vec<_> = map.lines().filter_map(|line| line.split([' ', '-']).nth(1)).collect();
+    let starts: Vec<_> = map.lines().filter_map(|line| line.split('-').next()).collect();
+    let lines = map.lines().count() - 1;
+    assert_eq!(starts[1..lines], ends[..lines - 1], "no address is left out: {map}");
+    assert!(map.contains("0xf4001000-0xfee00000 182448128 free\n"), "{map}");
+    assert!(map.lines().last().unwrap().starts_with("3 gaps, "), "{map}");
+    assert_eq!(show("x86_64-q35", "vmallocinfo"), "", "a PC's image lies elsewhere");
+    // Beside others, and with slabs.
+    let both = show("arm64-virt", "slabinfo,meminfo,vmallocinfo");
+    assert!(both.contains("VmallocUsed:           0 kB") && both.contains(" paging_init "), "{both}");
+}
+
+#[test]
+fn show_cache_tells_whether_a_cache_aliases_and_which_colours_mappings_need() {
+    let arm1136 = text(&["show", "cache", "--dcache", "vipt,32K,4,32", "--arch", "arm"]);
+    for line in [
+        "data cache:  VIPT 32 KiB, 4 ways, lines of 32 bytes",
+        "             256 sets, 8 KiB in a way, pages of 4 KiB",
+        "aliases:     yes, addresses of different colours: a way is larger than a page, so bit 12 of a virtual address chooses the set",
+        "colours:     2",
+        "             page 3 of an object: 0x03000, 0x07000, 0x0b000, ...",
+    ] {
+        assert!(arm1136.lines().any(|shown| shown == line), "{line}\n{arm1136}");
+    }
+    let small = text(&["show", "cache", "--dcache", "vipt,16K,4,32", "--arch", "arm"]);
+    assert!(small.contains("aliases:     no, a way is no larger than a page\ncolours:     1\n"), "{small}");
+    let large = text(&["show", "cache", "--dcache", "vipt,64K,2,32", "--arch", "arm"]);
+    assert!(
+        large.contains("bits 14 to 12") && large.contains("not enough: this cache has 8 colours"),
+        "{large}"
+    );
+    assert!(
+        text(&["show", "cache", "--dcache", "vivt,8K,64,32", "--arch", "arm"]).contains("no colour helps")
+    );
+    assert!(
+        text(&["show", "cache", "--dcache", "pipt,64K,4,64", "--arch", "arm64"]).contains("aliases:     no")
+    );
+    for (args, expected) in [
+        (&["show", "cache"][..], "--dcache"),
+        (&["show", "cache", "--dcache", "vipt,32K,4,48"], "a line of 48 bytes"),
+        (&["show", "cache", "--dcache", "vipt,32K,4,32", "--json"], "--json"),
+        (&["show", "meminfo", "--dcache", "vipt,32K,4,32"], "--dcache"),
+    ] {
+        let refused = pagewright(args);
+        assert_eq!(refused.status.code(), Some(2), "{args:?}");
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(told.contains(expected) && told.lines().count() == 1, "{args:?}: {told}");
+    }
+}
