@@ -49,7 +49,8 @@ impl CpuLocal {
 
 /// Where a processor's unit of the first chunk lies.
 pub fn unit(boot: &Boot<'_>, cpu: u32) -> Option<PhysAddr> {
-    let info = boot.percpu.as_ref()?;
+    // Units of single pages lie together nowhere.
+    let info = boot.percpu.as_ref().filter(|info| info.paged.is_none())?;
     info.groups.iter().find_map(|group| {
         let at = info.cpus(group).iter().position(|c| *c == cpu)?;
         group.base.checked_add(at as u64 * info.unit_size)

@@ -222,12 +222,12 @@ fn request_standard_resources(b: &mut Boot<'_>) -> Result<(), BootError> {
     Ok(())
 }
 
-/// The first chunk, grouped by node.
+/// The first chunk, grouped by node, or made of pages.
 pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     let cpus = crate::cpus::places(b);
     let sizes = percpu::sizes(b);
     let grouped = b.machine.config.numa;
-    percpu::embed_first_chunk(b, sizes, &cpus, grouped)?;
+    percpu::first_chunk(b, sizes, &cpus, grouped, "NUMA: PERCPU: ")?;
     Ok(())
 }
 

@@ -8,12 +8,18 @@
 //! Sources: Documentation of the percpu allocator (mm/percpu's overview in the kernel docs), and the layouts that
 //! `pcpu-alloc:` lines show.
 
+mod paged;
+
 use crate::boot::{Boot, info};
 use crate::error::BootError;
+use crate::sink::Level;
 use arrayvec::ArrayVec;
 use core::fmt;
-use pagewright_addr::{NodeId, PhysAddr, PhysRange};
+use pagewright_addr::{NodeId, PhysAddr, PhysRange, VirtAddr};
 use pagewright_firmware::Arch;
+use pagewright_firmware::cmdline::PercpuAlloc;
+use pagewright_kspace::Kind;
+use pagewright_memblock::Error as MemblockError;
 
 /// The most groups (nodes with CPUs) that a layout can hold.
 pub const MAX_GROUPS: usize = 64;
@@ -22,10 +28,13 @@ pub const MAX_CPUS: usize = 512;
 
 /// PCPU_MIN_UNIT_SIZE: no unit is smaller than 32 KiB.
 const MIN_UNIT: u64 = 32 << 10;
-/// PERCPU_DYNAMIC_EARLY_SIZE: dynamic space needed before slabs exist. Larger reserves make it moot.
-const DYNAMIC_EARLY: u64 = 20 << 10;
+/// PERCPU_DYNAMIC_EARLY_SIZE: dynamic space needed before slabs exist, and all of it that units of pages have.
+const DYNAMIC_EARLY: u64 = 12 << 10;
 /// PCPU_MIN_ALLOC_SIZE: one bit of an allocation map stands for this many bytes.
 const MIN_ALLOC: u64 = 4;
+/// Linux's errors.
+const ENOMEM: u32 = 12;
+const EINVAL: u32 = 22;
 /// `sizeof(struct pcpu_block_md)`.
 const BLOCK_MD: u64 = 32;
 
@@ -55,6 +64,9 @@ pub struct AllocInfo {
     pub alloc_size: u64,
     /// The groups.
     pub groups: ArrayVec<Group, MAX_GROUPS>,
+    /// Where the units begin in vmalloc space, one behind the other, if they are made of single pages (`percpu_alloc=page`): then they lie
+    /// together nowhere else.
+    pub paged: Option<VirtAddr>,
     /// The CPUs, group after group.
     cpus: ArrayVec<u32, MAX_CPUS>,
 }
@@ -72,7 +84,7 @@ pub struct Group {
     at: u32,
     /// Units, a multiple of the units in one allocation.
     pub units: u32,
-    /// Where the group was placed; filled in by the boot.
+    /// Where the group was placed; filled in by the boot. Zero for units that are made of single pages.
     pub base: PhysAddr,
 }
 
@@ -137,6 +149,7 @@ impl AllocInfo {
             atom_size: sizes.atom,
             alloc_size,
             groups,
+            paged: None,
             cpus: list,
         })
     }
@@ -220,15 +233,17 @@ fn digits(n: usize) -> usize {
     n.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
-/// Places the first chunk (`pcpu_embed_first_chunk` and `pcpu_setup_first_chunk`).
+/// Places the first chunk as the command line asks for it (`setup_per_cpu_areas`): embedded in the linear map, or, where the kernel has that, made
+/// of single pages. If it cannot be embedded it is made of pages as well; `warns` is how the architecture's warning of that begins.
 ///
 /// # Errors
 /// Whatever memblock refuses, and layouts too large for the library's tables.
-pub fn embed_first_chunk(
+pub fn first_chunk(
     boot: &mut Boot<'_>,
     sizes: Sizes,
     cpus: &[CpuPlace],
     grouped: bool,
+    warns: &str,
 ) -> Result<(), BootError> {
     if cpus.is_empty() {
         return Err(BootError::Machine { what: "number of possible CPUs", value: 0 });
@@ -237,6 +252,38 @@ pub fn embed_first_chunk(
         *boot.percpu = Some(up_first_chunk(boot, sizes)?);
         return Ok(());
     }
+    let (choice, asked) = (boot.machine.config.percpu_choice(), boot.params.percpu_alloc);
+    if choice && asked == Some(PercpuAlloc::Page) {
+        return paged::page_first_chunk(boot, sizes, cpus, grouped);
+    }
+    match embed_first_chunk(boot, sizes, cpus, grouped)? {
+        Embedded::Yes => Ok(()),
+        Embedded::No(errno) if choice => {
+            let name = if asked.is_some() { "embed" } else { "auto" };
+            boot.sink.line(
+                Level::Warning,
+                format_args!("{warns}{name} allocator failed (-{errno}), falling back to page size"),
+            );
+            paged::page_first_chunk(boot, sizes, cpus, grouped)
+        }
+        Embedded::No(_) => Err(BootError::Space { what: "the per-CPU first chunk" }),
+    }
+}
+
+/// Whether the first chunk is embedded.
+enum Embedded {
+    Yes,
+    /// Linux's error; memblock is as it was.
+    No(u32),
+}
+
+/// Places the first chunk in the linear map (`pcpu_embed_first_chunk` and `pcpu_setup_first_chunk`).
+fn embed_first_chunk(
+    boot: &mut Boot<'_>,
+    sizes: Sizes,
+    cpus: &[CpuPlace],
+    grouped: bool,
+) -> Result<Embedded, BootError> {
     let mut ai = AllocInfo::build(sizes, cpus, grouped)?;
     let long = boot.long_bytes();
     let line = u64::from(boot.machine.cpus.cache_line);
@@ -246,15 +293,42 @@ pub fn embed_first_chunk(
     boot.mb.set_caller("pcpu_embed_first_chunk");
     let areas_bytes = (ai.groups.len() as u64 * long).next_multiple_of(page);
     let areas_at = boot.alloc(areas_bytes, line)?;
+    let areas = PhysRange::from_len(areas_at, areas_bytes);
 
     let goal = boot.max_dma_address();
     boot.mb.set_caller("pcpu_fc_alloc");
-    for g in &mut ai.groups {
+    for at in 0..ai.groups.len() {
+        let g = &ai.groups[at];
         let bytes = u64::from(g.units) * ai.unit_size;
-        g.base = match g.node.filter(|n| grouped && boot.node_has_data(*n)) {
-            Some(node) => boot.mb.alloc_try_nid(bytes, ai.atom_size, goal, PhysAddr::ZERO, Some(node))?,
-            None => boot.mb.alloc_from(bytes, ai.atom_size, goal)?,
+        let base = match g.node.filter(|n| grouped && boot.node_has_data(*n)) {
+            Some(node) => boot.mb.alloc_try_nid(bytes, ai.atom_size, goal, PhysAddr::ZERO, Some(node)),
+            None => boot.mb.alloc_from(bytes, ai.atom_size, goal),
         };
+        match base {
+            Ok(base) => ai.groups[at].base = base,
+            Err(MemblockError::NoMemory { .. }) => {
+                give_up(boot, &ai, at, info, areas)?;
+                return Ok(Embedded::No(ENOMEM));
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    // Later chunks have the same distances in vmalloc space, and most of it is for others.
+    let distance = max_distance(&ai);
+    let room = boot.virtual_layout(boot.version).ok().and_then(|layout| layout.get(Kind::Vmalloc));
+    // VMALLOC_END is the last byte on x86_64, and behind it elsewhere.
+    let less = u64::from(boot.machine.arch == Arch::X86_64);
+    let total = room.map_or(u64::MAX, |room| room.len - less);
+    if distance > (u128::from(total) * 3 / 4) as u64 {
+        boot.sink.line(
+            Level::Warning,
+            format_args!("percpu: max_distance={distance:#x} too large for vmalloc space {total:#x}"),
+        );
+        if boot.machine.config.percpu_choice() {
+            let all = ai.groups.len();
+            give_up(boot, &ai, all, info, areas)?;
+            return Ok(Embedded::No(EINVAL));
+        }
     }
     boot.mb.set_caller("pcpu_embed_first_chunk");
     let used = ai.size_sum();
@@ -280,9 +354,33 @@ pub fn embed_first_chunk(
     setup_first_chunk(boot, &ai, sizes, cpus.len() as u64)?;
     boot.mb.set_caller("pcpu_embed_first_chunk");
     boot.mb.phys_free(info)?;
-    boot.mb.phys_free(PhysRange::from_len(areas_at, areas_bytes))?;
+    boot.mb.phys_free(areas)?;
     *boot.percpu = Some(ai);
-    Ok(())
+    Ok(Embedded::Yes)
+}
+
+/// From the lowest unit of all groups to behind the last of the highest.
+fn max_distance(ai: &AllocInfo) -> u64 {
+    let base = ai.groups.iter().map(|g| g.base).min().unwrap_or_default();
+    let highest = ai.groups.iter().max_by_key(|g| g.base);
+    highest.map_or(0, |g| g.base.get() - base.get() + u64::from(g.units) * ai.unit_size)
+}
+
+/// Takes back what embedding has taken: the memory of the first `groups` groups, and its notes.
+fn give_up(
+    boot: &mut Boot<'_>,
+    ai: &AllocInfo,
+    groups: usize,
+    info: PhysRange,
+    areas: PhysRange,
+) -> Result<(), BootError> {
+    boot.mb.set_caller("pcpu_fc_free");
+    for g in &ai.groups[..groups] {
+        boot.mb.phys_free(PhysRange::from_len(g.base, u64::from(g.units) * ai.unit_size))?;
+    }
+    boot.mb.set_caller("pcpu_embed_first_chunk");
+    boot.mb.phys_free(info)?;
+    Ok(boot.mb.phys_free(areas)?)
 }
 
 /// Memory for the description itself (`pcpu_alloc_alloc_info`): a head, one record for each group, one CPU number for
@@ -309,6 +407,7 @@ fn up_first_chunk(boot: &mut Boot<'_>, sizes: Sizes) -> Result<AllocInfo, BootEr
         atom_size: unit,
         alloc_size: unit,
         groups: ArrayVec::new(),
+        paged: None,
         cpus: ArrayVec::new(),
     };
     ai.groups.push(group);
@@ -332,7 +431,7 @@ fn setup_first_chunk(boot: &mut Boot<'_>, ai: &AllocInfo, sizes: Sizes, cpus: u6
         boot.alloc(bytes, line)?;
     }
     boot.sink.line(
-        crate::sink::Level::Debug,
+        Level::Debug,
         format_args!(
             "pcpu-alloc: s{} r{} d{} u{} alloc={}*{}",
             ai.static_size,
@@ -343,7 +442,7 @@ fn setup_first_chunk(boot: &mut Boot<'_>, ai: &AllocInfo, sizes: Sizes, cpus: u6
             ai.atom_size
         ),
     );
-    boot.sink.line(crate::sink::Level::Debug, format_args!("{}", Map(ai)));
+    boot.sink.line(Level::Debug, format_args!("{}", Map(ai)));
     // One list of chunks for each size class: classes are powers of two from 32 bytes, and three special lists.
     boot.alloc(chunk_lists(ai.unit_size) * 2 * long, line)?;
     let base = ai.static_size;

@@ -180,7 +180,7 @@ fn request_standard_resources(b: &mut Boot<'_>) -> Result<(), BootError> {
 pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     let cpus = crate::cpus::places(b);
     let sizes = percpu::sizes(b);
-    percpu::embed_first_chunk(b, sizes, &cpus, false)?;
+    percpu::first_chunk(b, sizes, &cpus, false, "")?;
     Ok(())
 }
 

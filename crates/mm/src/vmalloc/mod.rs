@@ -19,7 +19,7 @@ use crate::boot::Boot;
 use crate::built;
 use crate::error::BootError;
 use crate::pgtable::{arm, arm64, x86};
-use pagewright_addr::PhysAddr;
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::cmdline::names_equal;
 use pagewright_kspace::ioremap::{IoKind, MapDesc};
@@ -82,16 +82,18 @@ impl Boot<'_> {
         if area.range.is_empty() {
             return Ok(());
         }
-        self.early_areas.add(area).map_err(|e| match e {
-            EarlyError::Full(most) => BootError::TooMany { what: "early areas", limit: most as u64 },
-            EarlyError::Overlap(other) => BootError::Machine {
-                what: "early area's address, which another has",
-                value: other.range.start.get(),
-            },
-            EarlyError::Illegal { size, .. } | EarlyError::NoRoom { size, .. } => {
-                BootError::Machine { what: "early area's size", value: size }
-            }
-        })
+        self.early_areas.add(area).map_err(early_error)
+    }
+
+    /// Takes the lowest addresses of `region` that have room (`vm_area_register_early`).
+    pub(crate) fn register_early_area(
+        &mut self,
+        region: VirtRange,
+        size: u64,
+        align: u64,
+        flags: VmFlags,
+    ) -> Result<VirtAddr, BootError> {
+        self.early_areas.register(region, size, align, flags).map_err(early_error)
     }
 
     /// What a board's description has mapped from the start, in vmalloc space.
@@ -102,5 +104,18 @@ impl Boot<'_> {
         let inside = move |area: &&EarlyArea| room.is_some_and(|room| room.contains_range(&area.range));
         let desc = |area: &EarlyArea| MapDesc { virt: area.range, phys: area.phys, kind: IoKind::Device };
         self.early_areas.iter().filter(mapped).filter(inside).map(desc)
+    }
+}
+
+fn early_error(e: EarlyError) -> BootError {
+    match e {
+        EarlyError::Full(most) => BootError::TooMany { what: "early areas", limit: most as u64 },
+        EarlyError::Overlap(other) => BootError::Machine {
+            what: "early area's address, which another has",
+            value: other.range.start.get(),
+        },
+        EarlyError::Illegal { size, .. } | EarlyError::NoRoom { size, .. } => {
+            BootError::Machine { what: "early area's size", value: size }
+        }
     }
 }

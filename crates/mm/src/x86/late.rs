@@ -158,7 +158,7 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
     );
     let sizes = percpu::sizes(b);
     let grouped = b.machine.config.numa;
-    percpu::embed_first_chunk(b, sizes, &cpus, grouped)?;
+    percpu::first_chunk(b, sizes, &cpus, grouped, "setup_percpu: ")?;
     if b.machine.config.numa {
         // With many possible CPUs masks lie outside the kernel's data: one for each node, then four that track
         // CPUs as they come up.
@@ -173,6 +173,15 @@ pub(crate) fn setup_per_cpu_areas(b: &mut Boot<'_>) -> Result<(), BootError> {
         pgtable::i386::head::sync_initial_page_table(b)?;
     }
     Ok(())
+}
+
+/// i386's page for a table, once low memory is mapped (`alloc_low_page`).
+pub(crate) fn low_table(b: &mut Boot<'_>) -> Result<PhysAddr, BootError> {
+    let none = BootError::Space { what: "page tables before low memory is mapped" };
+    let mut mapped = b.x86_mapped.take().ok_or(none)?;
+    let page = super::mapping::take_more(b, &mut mapped, 1);
+    *b.x86_mapped = Some(mapped);
+    page
 }
 
 /// CONFIG_SWIOTLB: wherever physical addresses are wider than 32 bits.

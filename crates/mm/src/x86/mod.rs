@@ -10,7 +10,7 @@ mod late;
 mod mapping;
 mod numa;
 
-pub(crate) use late::{addressing_limit, has_swiotlb, mem_init, setup_per_cpu_areas};
+pub(crate) use late::{addressing_limit, has_swiotlb, low_table, mem_init, setup_per_cpu_areas};
 pub(crate) use mapping::Mapped;
 
 use crate::boot::{Boot, info, warning};
