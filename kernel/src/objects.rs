@@ -2,7 +2,9 @@
 
 use crate::direct_map::DirectMap;
 use crate::pages::Pages;
+use crate::percpu::CpuLocal;
 use crate::service::{MAX_CPUS, Masking};
+use crate::team::HZ;
 use arrayvec::ArrayVec;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
@@ -14,6 +16,7 @@ use pagewright_addr::Order;
 use pagewright_hot::ImageSlabs;
 use pagewright_platform::{Carve, Reader, Readers};
 use pagewright_slab::memory::PagesFor;
+use pagewright_slab::shrink::Clock;
 use pagewright_slab::{DirectMemory, Global, HeapOn, SlabContext};
 
 /// Caches besides those of kmalloc, at most.
@@ -25,6 +28,18 @@ static SLOTS: [Reader; MAX_CPUS] = [const { Reader::new() }; MAX_CPUS];
 /// The processors as readers of what is shown without a lock. A timer's interrupt outside of read sections is a quiescent state; a processor without a
 /// timer announces its sections.
 pub static READERS: Readers<'static> = Readers::new(&SLOTS);
+
+/// The slabs that timers' interrupts let the reaper come for, once there are any.
+pub static REAPED: ImageHeap = ImageHeap::new();
+
+/// The time of a processor's timer, in milliseconds.
+struct Ticks(u64);
+
+impl Clock for Ticks {
+    fn now_ms(&self) -> u64 {
+        self.0 * (1000 / HZ)
+    }
+}
 
 /// The slabs with their processors.
 pub struct Objects<'p> {
@@ -151,6 +166,17 @@ impl ImageHeap {
     fn get(&self) -> Option<&'static Objects<'static>> {
         // SAFETY: the invariant.
         unsafe { self.objects.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// What the timer's interrupt does for slabs on the processor with this data: the reaper comes if it is time, and handlers are not held off. It gives back what is not used, and
+    /// takes nothing.
+    pub fn reap(&self, local: &CpuLocal) {
+        if let Some(objects) = self.get() {
+            let tick = |cx: &SlabContext<'_, 'static, 'static>| {
+                local.reaper.tick(&Ticks(local.ticks()), objects.slabs(), cx)
+            };
+            objects.pages().as_handler(|| objects.here(tick));
+        }
     }
 
     fn with<R>(

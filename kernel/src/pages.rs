@@ -139,6 +139,11 @@ impl Pages {
         self.gate.hold(work)
     }
 
+    /// Does something as an interrupt handler, unless handlers are held off ([`Self::without_handlers`]).
+    pub fn as_handler<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
+        self.gate.enter(work)
+    }
+
     /// Does something while no interrupt comes.
     pub fn undisturbed<R>(&self, work: impl FnOnce() -> R) -> R {
         let _quiet = WithoutInterrupts::new(&Masking);

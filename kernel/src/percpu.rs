@@ -4,6 +4,7 @@ use crate::direct_map::DirectMap;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pagewright::Boot;
 use pagewright_addr::PhysAddr;
+use pagewright_slab::shrink::ReapTimer;
 
 /// What a processor has to itself. Others may read it.
 #[repr(C, align(64))]
@@ -15,6 +16,8 @@ pub struct CpuLocal {
     ticks: AtomicU64,
     /// Blocks that its timer's handler took from the page allocator and gave back.
     handler_blocks: AtomicU64,
+    /// When the slabs' reaper comes.
+    pub reaper: ReapTimer,
 }
 
 impl CpuLocal {

@@ -1,7 +1,7 @@
 //! The processors that run: how they come, what they do together, what their timers' handlers do.
 
 use crate::console::{Console, line};
-use crate::objects::READERS;
+use crate::objects::{READERS, REAPED};
 use crate::pages::Pages;
 use crate::percpu::CpuLocal;
 use crate::stack::STACKS;
@@ -14,6 +14,8 @@ use pagewright::Boot;
 
 /// Processors that an image starts, at most: two stacks each.
 pub const MAX_CPUS: usize = STACKS as usize / 2;
+/// Timer interrupts each second, on each processor.
+pub const HZ: u64 = 100;
 /// How long the others may take with work that all do.
 const PATIENCE_MICROS: u64 = 60_000_000;
 
@@ -135,7 +137,7 @@ impl Handlers {
     /// A timer's interrupt on the processor with this data: its handler takes a page and gives it back. Nothing in it waits for the code
     /// that it interrupted: that masks interrupts while it has a zone's lock, and lists in use are passed by.
     ///
-    /// If it interrupts no read section, its processor holds nothing that others may take back.
+    /// If it interrupts no read section, its processor holds nothing that others may take back. Every two seconds the slabs' reaper comes.
     ///
     /// # Safety
     /// The data is that of the processor that this runs on.
@@ -146,6 +148,7 @@ impl Handlers {
             here.quiescent();
         }
         local.tick(self.pages().is_some_and(Pages::touch));
+        REAPED.reap(local);
     }
 }
 

@@ -16,7 +16,7 @@ use pagewright_kernel::console::Log;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::exit::Exit;
 use pagewright_kernel::metal::Metal;
-use pagewright_kernel::objects::{ImageHeap, Objects};
+use pagewright_kernel::objects::{ImageHeap, Objects, REAPED};
 use pagewright_kernel::options::Options;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::run::{closing, run, show};
@@ -144,7 +144,10 @@ pub(super) fn finish(
         Err(why) => stop(Exit::BootFailed, format_args!("the slabs do not serve: {why}")),
     };
     // SAFETY: this function never returns, nor do its callers, so what they have stays where it is.
-    unsafe { HEAP.set(&objects) };
+    unsafe {
+        HEAP.set(&objects);
+        REAPED.set(&objects);
+    }
     let how = run(metal, boot, &objects, options, steps);
     closing(metal, how);
     exit(how)

@@ -79,6 +79,10 @@ pub(super) fn percpu(subject: &Subject<'_>) -> Result<Note, Note> {
             Some(_) => core::hint::spin_loop(),
         }
     }
+    // With the first of these the slabs' reaper came.
+    if let Some(cpu) = (0..cpus).find(|cpu| metal.local(*cpu).is_some_and(|l| l.reaper.rounds() == 0)) {
+        return Err(note(format_args!("nobody reaps slabs on processor {cpu}")));
+    }
     Ok(note(format_args!("{cpus} processors, each with its data and its timer")))
 }
 

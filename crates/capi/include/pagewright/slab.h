@@ -49,6 +49,11 @@ bool slab_is_available(void);
 unsigned long pagewright_slab_findings(void);
 /* The n-th allocation of an object from now on fails, 1 being the next; 0 ends it. */
 void pagewright_slab_fail_nth(unsigned int n);
+/*
+ * Gives back what is kept at hand and was not needed since the last call, as Linux does every two seconds: from a timer, or whenever there
+ * is time. Nobody else calls it, so without it free objects stay where they are until kmem_cache_shrink or the end of their cache.
+ */
+void pagewright_slab_reap(void);
 /* Prints /proc/slabinfo. */
 void pagewright_print_slabinfo(void);
 /* Whether user space may be given n bytes at p: see useroffset and usersize. */

@@ -23,6 +23,7 @@ use pagewright_platform::carve::bytes_for;
 use pagewright_platform::{Carve, Mutex, NoInterrupts};
 use pagewright_slab::kmalloc::{Classes, KmallocKind};
 use pagewright_slab::memory::{PagesFor, SlabMemory};
+use pagewright_slab::objects::ObjectAllocator;
 use pagewright_slab::slabs::{
     DebugOptions, NodeSlabs, Report, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slot,
 };
@@ -234,6 +235,14 @@ pub extern "C" fn pagewright_slab_findings() -> c_ulong {
 pub extern "C" fn pagewright_slab_fail_nth(n: c_uint) {
     if let Some(service) = slabs() {
         service.slabs.fail_nth(n);
+    }
+}
+
+/// Gives back what slabs have kept at hand and nobody needed since the last call (`cache_reap`'s part). Meant to be called every two seconds.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagewright_slab_reap() {
+    if let Some(service) = slabs() {
+        service.run(|slabs, cx| ObjectAllocator::reap(slabs, cx, 0));
     }
 }
 

@@ -280,6 +280,7 @@ int main(void)
 #endif
 	pagewright_memblock_options.print = keep;
 	/* Nothing is there before it begins. */
+	pagewright_slab_reap();
 	CHECK(!slab_is_available() && pagewright_slab_init() == -22 && !kmalloc(8, GFP_KERNEL));
 	CHECK(!kmem_cache_create("early", 8, 0, 0, NULL) && told("there are no slabs yet"));
 	CHECK(memblock_add(base, PAGES * PAGE) == 0);
@@ -324,6 +325,11 @@ int main(void)
 	kmem_cache_destroy(s);
 	CHECK(told("100 objects are still in use"));
 	kmem_cache_free_bulk(s, 100, objects);
+	/* What nobody needs between two calls goes back without anybody asking for it by name. */
+	pagewright_slab_reap();
+	taken = nr_free_pages();
+	pagewright_slab_reap();
+	CHECK(nr_free_pages() > taken && nr_free_pages() <= all);
 	CHECK(kmem_cache_shrink(s) == 0 && nr_free_pages() == all);
 	kmem_cache_destroy(s);
 	CHECK(!said[0]);

@@ -10,8 +10,8 @@ pub trait Clock {
     fn now_ms(&self) -> u64;
 }
 
-/// One processor's reaper timer (`slab_reap_work`): asked at every tick, or whenever the processor has time, it lets the reaper come every two seconds.
-#[derive(Debug)]
+/// One processor's reaper timer (`slab_reap_work`). As it is by default the reaper comes with the first tick. Asked at every tick, or whenever the processor has time, it lets the reaper come every two seconds.
+#[derive(Debug, Default)]
 pub struct ReapTimer {
     next: AtomicU64,
     round: AtomicU64,
@@ -29,6 +29,11 @@ impl ReapTimer {
     pub fn new(cpu: u32, clock: &dyn Clock) -> Self {
         let first = clock.now_ms() + Self::FIRST_MS + u64::from(cpu) * Self::APART_MS;
         Self { next: AtomicU64::new(first), round: AtomicU64::new(0) }
+    }
+
+    /// How often it came.
+    pub fn rounds(&self) -> u64 {
+        self.round.load(Relaxed)
     }
 
     /// Lets the reaper come if it is time, on the processor that this belongs to; whether it came. After a pause it comes once.

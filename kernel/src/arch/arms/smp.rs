@@ -15,13 +15,11 @@ use pagewright_kernel::pages::Pages;
 use pagewright_kernel::percpu::{self, CpuLocal};
 use pagewright_kernel::service::Processor;
 use pagewright_kernel::stack::{io_range, map_stack};
-use pagewright_kernel::team::{Handlers, Locals, MAX_CPUS, Team, arrives, bring_up};
+use pagewright_kernel::team::{HZ, Handlers, Locals, MAX_CPUS, Team, arrives, bring_up};
 use pagewright_kernel::work::Post;
 use pagewright_pagetable::MapOptions;
 use smccc::{Hvc, Smc};
 
-/// Timer interrupts each second.
-const HZ: u64 = 100;
 /// How long a processor may take to arrive.
 const ARRIVAL_MICROS: u64 = 10_000_000;
 /// Windows for the interrupt controller's registers; the first may be the console's.

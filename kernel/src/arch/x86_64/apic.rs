@@ -5,6 +5,7 @@ use super::console::CONSOLE;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pagewright::Boot;
 use pagewright_kernel::console::Console;
+use pagewright_kernel::team::HZ;
 use pagewright_kspace::{Facts, Fixmap, Slot};
 use x86_64::instructions::port::Port;
 use x86_64::registers::model_specific::Msr;
@@ -17,9 +18,6 @@ pub(super) const CALL: u8 = 0xfc;
 pub(super) const FLUSH: u8 = 0xfd;
 /// What is no interrupt after all (`SPURIOUS_APIC_VECTOR`).
 pub(super) const SPURIOUS: u8 = 0xff;
-
-/// Timer interrupts each second.
-const HZ: u64 = 100;
 
 /// Registers, by their distance from the first.
 const ID: u64 = 0x20;
