@@ -4,6 +4,7 @@
 //! finds into the `proptest-regressions` files, which are committed.
 
 use crate::project::Project;
+use crate::suite::{MIRI_FLAGS, MIRI_SAFE_CRATES, MIRI_TREE_BORROWS};
 use crate::tools;
 use clap::Args;
 use std::time::{Duration, Instant};
@@ -26,9 +27,13 @@ pub(crate) struct Options {
     /// Operations on the page allocator in a round
     #[arg(long, default_value_t = 100_000_000)]
     page_operations: u64,
-    /// Instead, run memblock's and the zones' tests and a thousand operations on each page-table format under Miri, once (about a minute of processor time for a format with 4 KiB pages, several for larger ones)
+    /// Instead, run memblock's and the zones' tests, a thousand operations on each page-table format (about a minute of processor time for a format with 4 KiB pages, several for larger ones), and
+    /// the slabs' tests by both models of borrows under Miri, once
     #[arg(long)]
     miri: bool,
+    /// With --miri: only what has this in its name (`slabs`, `zones`, `page tables`, `memblock`, `tree`)
+    #[arg(long, requires = "miri")]
+    only: Option<String>,
 }
 
 /// Runs rounds until the time is up or one fails.
@@ -37,7 +42,7 @@ pub(crate) struct Options {
 /// One line naming the round that failed (the runner has said which test).
 pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
     if options.miri {
-        return miri(project);
+        return miri(project, options.only.as_deref().unwrap_or(""));
     }
     let end = Instant::now() + Duration::from_secs(options.minutes * 60);
     let mut rounds = 0;
@@ -69,15 +74,31 @@ fn fresh_seed() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |t| t.as_nanos() as u64)
 }
 
-/// Under Miri: all tests of memblock and the zones, and the page tables' model.
-fn miri(project: &Project) -> Result<(), String> {
+/// The slabs' own tests.
+const SLABS: &[&str] = &["-p", "pagewright-slab", "--lib"];
+/// Those that hosted machines have of them, on smaller machines and with fewer rounds.
+const HOSTED_SLABS: &[&str] = &["-p", "pagewright-sim", "--test", "slabs"];
+
+/// What is run under Miri: its name, the tests, Miri's flags.
+const UNDER_MIRI: [(&str, &[&str], &str); 7] = [
+    ("all tests of memblock", &["-p", "pagewright-memblock", "--lib", "--tests"], MIRI_SAFE_CRATES),
+    ("all tests of the zones", &["-p", "pagewright-zone", "--lib", "--tests"], MIRI_SAFE_CRATES),
+    ("the page tables' model", &["-p", "pagewright-pagetable", "--test", "model"], MIRI_SAFE_CRATES),
+    ("the slabs' own tests, stacked borrows", SLABS, MIRI_FLAGS),
+    ("the slabs' own tests, tree borrows", SLABS, MIRI_TREE_BORROWS),
+    ("slabs on hosted machines, stacked borrows", HOSTED_SLABS, MIRI_FLAGS),
+    ("slabs on hosted machines, tree borrows", HOSTED_SLABS, MIRI_TREE_BORROWS),
+];
+
+/// Under Miri, as far as the names have `only` in them: all tests of memblock and the zones, the page tables' model, and the slabs by both models of borrows.
+fn miri(project: &Project, only: &str) -> Result<(), String> {
+    let chosen = || UNDER_MIRI.iter().filter(|(name, ..)| name.contains(only));
+    if chosen().next().is_none() {
+        return Err(format!("nothing that runs under Miri has `{only}` in its name"));
+    }
     tools::miri(project)?;
     let seed = fresh_seed();
-    for (name, what) in [
-        ("all tests of memblock", &["-p", "pagewright-memblock", "--lib", "--tests"][..]),
-        ("all tests of the zones", &["-p", "pagewright-zone", "--lib", "--tests"]),
-        ("the page tables' model", &["-p", "pagewright-pagetable", "--test", "model"]),
-    ] {
+    for (name, what, flags) in chosen() {
         println!("== {name} under Miri, PAGEWRIGHT_OPS=1000 PAGEWRIGHT_SEED={seed}");
         let cmd = project.cmd("cargo").args(["+nightly", "miri"]);
         let cmd = if tools::has_cargo_command("nextest") {
@@ -85,8 +106,7 @@ fn miri(project: &Project) -> Result<(), String> {
         } else {
             cmd.args(["test", "--quiet", "--no-fail-fast"])
         };
-        let cmd =
-            cmd.args(what).env("MIRIFLAGS", crate::suite::MIRI_SAFE_CRATES).env("PAGEWRIGHT_OPS", "1000");
+        let cmd = cmd.args(*what).env("MIRIFLAGS", flags).env("PAGEWRIGHT_OPS", "1000");
         let out = cmd.env("PAGEWRIGHT_SEED", seed.to_string()).limit(MIRI_LIMIT).echo(true).run()?;
         if !out.ok() {
             return Err(format!("{name} failed under Miri"));

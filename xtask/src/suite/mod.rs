@@ -19,7 +19,7 @@ use crate::stage::{self, Limit, Outcome, Stage};
 use clap::Args;
 use std::path::PathBuf;
 
-pub(crate) use rust::MIRI_SAFE_CRATES;
+pub(crate) use rust::{MIRI_FLAGS, MIRI_SAFE_CRATES, MIRI_TREE_BORROWS};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]

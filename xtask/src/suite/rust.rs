@@ -120,10 +120,13 @@ pub(super) fn rustdoc(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
 }
 
 /// Miri's flags for property tests, which read the host's clock and working directory.
-const MIRI_FLAGS: &str = "-Zmiri-disable-isolation";
+pub(crate) const MIRI_FLAGS: &str = "-Zmiri-disable-isolation";
 /// The same for crates without unsafe code: there is nothing that could break the rules of aliasing, and following them
 /// through tables of hundreds of atomics takes ten times as long. Races, overflows and bounds are still looked for.
 pub(crate) const MIRI_SAFE_CRATES: &str = "-Zmiri-disable-isolation -Zmiri-disable-stacked-borrows";
+
+/// The same by the newer of the two models of borrows.
+pub(crate) const MIRI_TREE_BORROWS: &str = "-Zmiri-disable-isolation -Zmiri-tree-borrows";
 
 /// Miri over the crates on whose memory safety the others rest, then over the page tables. Memblock is safe code with nothing shared:
 /// it is `cargo xtask soak --miri`'s.
