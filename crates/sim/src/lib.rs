@@ -42,6 +42,7 @@ mod phys;
 mod ram;
 pub mod random;
 pub mod slabs;
+pub mod store;
 pub mod tenants;
 pub mod vmalloc;
 mod zeroed;

@@ -4,6 +4,7 @@ use super::machine::MachineArgs;
 use super::{Outcome, colour, print};
 use crate::fault::Fault;
 use crate::workload::{BUILTIN, Report, Workload, builtin, document, drive};
+use pagewright_slab::objects::Design;
 use pagewright_view::Views;
 use std::io::Read;
 use std::path::Path;
@@ -26,12 +27,39 @@ pub(super) struct RunArgs {
     /// Files to print before and after the work, with commas between them: zoneinfo, buddyinfo, vmstat, ...
     #[arg(long, value_name = "FILES", default_value = "")]
     show: String,
+    /// How objects are cut from pages, if the workload has any.
+    #[arg(long, value_enum, default_value_t = Chosen::Slub)]
+    slabs: Chosen,
     /// Print the workload's text and do nothing.
     #[arg(long)]
     text: bool,
     /// Print one JSON document instead; docs/json.md lists its keys.
     #[arg(long, conflicts_with = "text")]
     json: bool,
+}
+
+/// A design of slabs.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Chosen {
+    /// Free lists through objects, an array of objects for each processor.
+    Slub,
+    /// The same with a slab for each processor, as Linux has it up to 6.17.
+    SlubCpuSlabs,
+    /// Lists of indices, arrays for processors and nodes.
+    Slab,
+    /// First fit in pages.
+    Slob,
+}
+
+impl Chosen {
+    const fn design(self) -> Design {
+        match self {
+            Self::Slub => Design::Slub,
+            Self::SlubCpuSlabs => Design::SlubCpuSlabs,
+            Self::Slab => Design::Slab,
+            Self::Slob => Design::Slob,
+        }
+    }
 }
 
 /// A workload's text, and what it is called.
@@ -65,7 +93,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome, Fault> {
     workload.seed = args.workload_seed.unwrap_or(workload.seed);
     workload.threads |= args.threads;
     let views = Views::parse(&args.show).map_err(|e| Fault::caused(e, "--show", ""))?;
-    let account = drive(&args.machine.machine()?, &workload, &views)?;
+    let account = drive(&args.machine.machine()?, &workload, args.slabs.design(), &views)?;
     if args.json {
         let text = serde_json::to_string_pretty(&document(&name, &account));
         print(format_args!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?))?;

@@ -2,6 +2,7 @@
 
 use super::picture::BlockPicture;
 use pagewright_addr::Order;
+use pagewright_slab::objects::{CacheRow, Design};
 use pagewright_view::State;
 use pagewright_zone::buddy::{MigrateCounts, MigrateType, Steals};
 use pagewright_zone::figures::ZoneSource;
@@ -76,6 +77,44 @@ impl Sample {
     }
 }
 
+/// A cache at one time, as its line of slabinfo has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CacheAccount {
+    /// Its name.
+    pub name: String,
+    /// From one object to the next, in bytes.
+    pub size: u64,
+    /// Objects in use, those at hand of processors among them.
+    pub active: u64,
+    /// Objects of all slabs.
+    pub objects: u64,
+    /// Slabs.
+    pub slabs: u64,
+    /// Bytes of all slabs; those of SLOB's objects, which has no slabs.
+    pub bytes: u64,
+}
+
+impl CacheAccount {
+    /// Of a line.
+    pub(super) fn of(row: &CacheRow, page_bytes: u64) -> Self {
+        let slabs = row.slabs * row.pages * page_bytes;
+        Self {
+            name: row.name.to_string(),
+            size: row.size,
+            active: row.active_objects,
+            objects: row.objects,
+            slabs: row.slabs,
+            bytes: if row.pages == 0 { row.objects * row.size } else { slabs },
+        }
+    }
+
+    /// How much of its memory no object in use takes, in thousandths.
+    pub fn unused(&self) -> u64 {
+        let unused = self.bytes.saturating_sub(self.active * self.size);
+        (unused * 1000).checked_div(self.bytes).unwrap_or(0)
+    }
+}
+
 /// A part of the workload, done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PhaseAccount {
@@ -85,6 +124,10 @@ pub struct PhaseAccount {
     pub orders: Vec<(Order, Asked)>,
     /// Blocks that were freed.
     pub freed: u64,
+    /// Objects, by their kinds' numbers.
+    pub objects: Vec<(String, Asked)>,
+    /// Objects that were freed.
+    pub objects_freed: u64,
 }
 
 /// Everything.
@@ -112,6 +155,12 @@ pub struct Account {
     pub samples: Vec<Sample>,
     /// The pageblocks after the work.
     pub picture: BlockPicture,
+    /// The design of the slabs, if there were any.
+    pub design: Option<Design>,
+    /// Caches with slabs, before and after the work.
+    pub caches: [Vec<CacheAccount>; 2],
+    /// Objects that were not what had been written to them.
+    pub damaged: u64,
     /// What the allocator's own check found in the end.
     pub violation: Option<String>,
 }
@@ -120,7 +169,7 @@ impl Account {
     /// Whether every page is back in its zone, and the allocator's lists are right.
     pub fn all_back(&self) -> bool {
         let free = |zones: &[ZoneAccount]| zones.iter().map(|zone| zone.free).collect::<Vec<_>>();
-        self.violation.is_none() && free(&self.before) == free(&self.back)
+        self.violation.is_none() && self.damaged == 0 && free(&self.before) == free(&self.back)
     }
 
     /// Whether they are also in blocks as large as before.

@@ -2,14 +2,18 @@
 
 use super::account::{Account, Asked, PhaseAccount, Sample, ZoneAccount, counters};
 use super::blocks::{Blocks, Number};
+use super::numbers::Numbers;
+use super::objects::{ObjectKind, ObjectPhase, Objects, Stored};
 use super::picture::BlockPicture;
 use super::{Lifetime, Phase, Workload};
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use crate::run;
 use pagewright::{Boot, Running};
-use pagewright_addr::Order;
+use pagewright_addr::{Order, PageShift};
 use pagewright_sim::pages::{Pages, with_service};
+use pagewright_sim::store::with_store;
+use pagewright_slab::objects::Design;
 use pagewright_view::{Live, State, Views};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::Context;
@@ -27,43 +31,66 @@ const PROACTIVENESS: u32 = 20;
 
 type Machine<'x, 'm, 's, 'a, 'h> = Pages<'x, 'm, 's, 'a, &'h Blocks<'a>>;
 
-/// Boots a machine, puts its allocator in service and does the work. `views` are shown before and after.
+/// Boots a machine, puts its allocator in service and does the work; objects are of this design, where the workload has any. `views` are shown before and after.
 ///
 /// # Errors
-/// A [`Fault`] for a machine that does not boot, or has fewer processors than the workload wants.
-pub fn drive(machine: &OwnedMachine, workload: &Workload, views: &Views) -> Result<Account, Fault> {
+/// A [`Fault`] for a machine that does not boot, has fewer processors than the workload wants, or cannot have objects.
+pub fn drive(
+    machine: &OwnedMachine,
+    workload: &Workload,
+    design: Design,
+    views: &Views,
+) -> Result<Account, Fault> {
     run::boot_to(
         machine,
         |boot, running, _, _| {
             let nodes = running.buddy.zones().iter().map(|zone| zone.nid());
             let blocks = Blocks::new(*running.buddy.map(), nodes);
             let fault = |e: pagewright::BootError| Fault::caused(e, "the page allocator", "");
-            with_service(boot, running, &blocks, |pages, running| work(boot, running, pages, workload, views))
-                .map_err(fault)?
+            with_service(boot, running, &blocks, |pages, running| {
+                let mut account = if workload.objects.is_empty() {
+                    work(boot, running, pages, None, workload, views)?
+                } else {
+                    with_objects(boot, running, pages, design, workload, views)?
+                };
+                account.back = all_back(pages);
+                account.violation = pages.allocator.validate().err().map(|violation| violation.to_string());
+                Ok(account)
+            })
+            .map_err(fault)?
         },
         |_| (),
     )?
 }
 
-/// A stream of numbers (splitmix64).
-struct Numbers(u64);
+/// The zones, with all processors' lists empty.
+fn all_back(pages: &Machine<'_, '_, '_, '_, '_>) -> Vec<ZoneAccount> {
+    (0..pages.cpus()).for_each(|cpu| pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx)));
+    ZoneAccount::all(&pages.allocator)
+}
 
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+/// The work with objects of a design.
+fn with_objects<'s, 'a>(
+    boot: &Boot<'_>,
+    running: &Running<'_, 's, 'a>,
+    pages: &Machine<'_, '_, 's, 'a, '_>,
+    design: Design,
+    workload: &Workload,
+    views: &Views,
+) -> Result<Account, Fault> {
+    let config = &boot.machine.config;
+    if config.page_shift != PageShift::SHIFT_4K {
+        let what = format!("objects on a machine with pages of {} bytes", config.page_shift.bytes());
+        return Err(Fault::new(what, "the workload", "pages of 4096 bytes"));
     }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-
-    fn percent(&mut self, share: u64) -> bool {
-        self.below(100) < share
-    }
+    let caches = ObjectKind::caches(&workload.objects);
+    let account = with_store(design, pages, pages.nodes(), &caches, |store| {
+        let objects = Stored { store };
+        let mut account = work(boot, running, pages, Some(&objects), workload, views)?;
+        account.design = Some(design);
+        Ok(account)
+    });
+    account.map_err(|why| Fault::caused(why, "the objects", ""))?
 }
 
 /// What all processors share.
@@ -166,6 +193,7 @@ fn work<'s, 'a>(
     boot: &Boot<'_>,
     running: &Running<'_, 's, 'a>,
     pages: &Machine<'_, '_, 's, 'a, '_>,
+    objects: Option<&dyn Objects>,
     workload: &Workload,
     views: &Views,
 ) -> Result<Account, Fault> {
@@ -183,6 +211,11 @@ fn work<'s, 'a>(
     let state = State::live(boot, running, &pages.allocator, Live { lists: &lists, areas: &areas });
     let show = || {
         let mut text = String::new();
+        let slabinfo = objects.map(Objects::slabinfo);
+        let state = match &slabinfo {
+            Some(slabinfo) => state.with_slabs(slabinfo),
+            None => state,
+        };
         views.write(&mut text, &state).map_err(|e| Fault::caused(e.why, e.view.name(), ""))?;
         Ok::<String, Fault>(text)
     };
@@ -191,10 +224,12 @@ fn work<'s, 'a>(
     let pageblock = pages.base.pageblocks().order();
     let (before, shown_before, counted_before) =
         (ZoneAccount::all(&pages.allocator), show()?, counters(&state));
-    let memory = before.iter().map(|zone| zone.free).sum();
+    let memory: u64 = before.iter().map(|zone| zone.free).sum();
+    let caches = || objects.map(Objects::caches).unwrap_or_default();
+    let caches_before = caches();
     let live = Mutex::new(VecDeque::new());
     let mut numbers: Vec<_> =
-        (0..cpus as u64).map(|cpu| Numbers(workload.seed.wrapping_add(cpu << 32))).collect();
+        (0..cpus as u64).map(|cpu| Numbers::new(workload.seed.wrapping_add(cpu << 32))).collect();
     let (mut phases, mut samples, mut done) = (Vec::new(), Vec::new(), 0);
     let total: u64 = workload.phases.iter().map(|phase| phase.operations).sum();
     let mut sample = |done| {
@@ -206,22 +241,27 @@ fn work<'s, 'a>(
         let zero = || [const { AtomicU64::new(0) }; Order::LIMIT];
         let shared =
             Shared { phase, memory, live: &live, asked: zero(), failed: zero(), freed: AtomicU64::new(0) };
+        let stored = ObjectPhase::new(phase, &workload.objects, memory * PageShift::SHIFT_4K.bytes());
+        let both = Both { blocks: &shared, objects: objects.map(|objects| (objects, &stored)) };
         let mut at = 0;
         while at < phase.operations {
             let part = (total / SAMPLES).max(1).min(phase.operations - at);
             if workload.threads {
-                at_once(pages, &shared, &mut numbers, at, part)
+                at_once(pages, &both, &mut numbers, at, part)
             } else {
-                in_turns(pages, &shared, &mut numbers, at, part)
+                in_turns(pages, &both, &mut numbers, at, part)
             }
             at += part;
             pages.on_cpu(0, |cx| daemons(pages, cx, true));
+            // As often as memory is looked at.
+            objects.into_iter().for_each(|objects| objects.reap((done + at) * SAMPLES / total.max(1)));
             sample(done + at);
         }
         done += phase.operations;
-        phases.push(account(phase, &shared));
+        phases.push(account(phase, &shared, &stored));
     }
     let (shown_after, counted_after) = (show()?, counters(&state));
+    let caches_after = caches();
     drain();
     let after = ZoneAccount::all(&pages.allocator);
     let picture = BlockPicture::of(boot, &pages.base, &pages.allocator);
@@ -231,7 +271,6 @@ fn work<'s, 'a>(
             pages.on_cpu(cpu, |cx| pages.allocator.free_pages(cx, frames));
         }
     }
-    drain();
     Ok(Account {
         cpus,
         seed: workload.seed,
@@ -239,16 +278,20 @@ fn work<'s, 'a>(
         phases,
         before,
         after,
-        back: ZoneAccount::all(&pages.allocator),
+        back: vec![],
         vmstat: [counted_before, counted_after],
         views: [shown_before, shown_after],
         samples,
         picture,
-        violation: pages.allocator.validate().err().map(|violation| violation.to_string()),
+        design: None,
+        caches: [caches_before, caches_after],
+        damaged: objects.map_or(0, Objects::damaged),
+        violation: None,
     })
 }
 
-fn account(phase: &Phase, shared: &Shared<'_>) -> PhaseAccount {
+fn account(phase: &Phase, shared: &Shared<'_>, stored: &ObjectPhase<'_>) -> PhaseAccount {
+    let (objects, objects_freed) = stored.account();
     let orders = (0..Order::LIMIT as u8).filter_map(Order::new).map(|order| {
         let count = |of: &[AtomicU64; Order::LIMIT]| of[order.index()].load(Relaxed);
         (order, Asked { asked: count(&shared.asked), failed: count(&shared.failed) })
@@ -257,13 +300,41 @@ fn account(phase: &Phase, shared: &Shared<'_>) -> PhaseAccount {
         name: phase.name.clone(),
         orders: orders.filter(|(_, asked)| asked.asked > 0).collect(),
         freed: shared.freed.load(Relaxed),
+        objects,
+        objects_freed,
+    }
+}
+
+/// A part of the workload: blocks, and objects if it has any.
+struct Both<'b> {
+    blocks: &'b Shared<'b>,
+    objects: Option<(&'b dyn Objects, &'b ObjectPhase<'b>)>,
+}
+
+impl Both<'_> {
+    /// One turn of a processor: operations on blocks first, then those on objects.
+    fn turn(
+        &self,
+        pages: &Machine<'_, '_, '_, '_, '_>,
+        cpu: usize,
+        numbers: &mut Numbers,
+        count: u64,
+        done: impl Fn(u64) -> u64,
+    ) {
+        let objects = self.objects.map_or(0, |(_, stored)| stored.share(numbers, count));
+        pages.on_cpu(cpu, |cx| {
+            (0..count - objects).for_each(|n| self.blocks.step(pages, cx, numbers, done(n)));
+        });
+        if let Some((store, stored)) = self.objects.filter(|_| objects > 0) {
+            store.steps(stored, cpu, numbers, objects);
+        }
     }
 }
 
 /// One thread is all processors in turn: the same seed does the same to the page.
 fn in_turns(
     pages: &Machine<'_, '_, '_, '_, '_>,
-    shared: &Shared<'_>,
+    both: &Both<'_>,
     numbers: &mut [Numbers],
     begin: u64,
     count: u64,
@@ -272,7 +343,7 @@ fn in_turns(
     while at < count {
         for (cpu, numbers) in numbers.iter_mut().enumerate() {
             let turn = TURN.min(count - at);
-            pages.on_cpu(cpu, |cx| (0..turn).for_each(|n| shared.step(pages, cx, numbers, begin + at + n)));
+            both.turn(pages, cpu, numbers, turn, |n| begin + at + n);
             at += turn;
         }
         pages.on_cpu(0, |cx| daemons(pages, cx, false));
@@ -295,7 +366,7 @@ fn daemons<'m, 'a>(pages: &Machine<'_, 'm, '_, 'a, '_>, cx: &Context<'_, 'm, 'a>
 /// Each processor is a thread.
 fn at_once(
     pages: &Machine<'_, '_, '_, '_, '_>,
-    shared: &Shared<'_>,
+    both: &Both<'_>,
     numbers: &mut [Numbers],
     begin: u64,
     count: u64,
@@ -305,9 +376,12 @@ fn at_once(
         for (cpu, numbers) in numbers.iter_mut().enumerate() {
             let mine = count / cpus + u64::from((cpu as u64) < count % cpus);
             scope.spawn(move || {
-                pages.on_cpu(cpu, |cx| {
-                    (0..mine).for_each(|n| shared.step(pages, cx, numbers, begin + n * cpus))
-                });
+                let mut at = 0;
+                while at < mine {
+                    let turn = TURN.min(mine - at);
+                    both.turn(pages, cpu, numbers, turn, |n| begin + (at + n) * cpus);
+                    at += turn;
+                }
             });
         }
     });

@@ -1,6 +1,6 @@
 //! An account as one JSON document; `docs/json.md` lists its keys.
 
-use super::account::{Account, Sample, TYPES, ZoneAccount};
+use super::account::{Account, CacheAccount, Sample, TYPES, ZoneAccount};
 use super::picture::Mark;
 use serde_json::{Map, Value, json};
 
@@ -19,6 +19,21 @@ fn zone(zone: &ZoneAccount) -> Value {
 
 fn zones(list: &[ZoneAccount]) -> Vec<Value> {
     list.iter().map(zone).collect()
+}
+
+fn caches(list: &[CacheAccount]) -> Vec<Value> {
+    let cache = |cache: &CacheAccount| {
+        json!({
+            "name": cache.name,
+            "size": cache.size,
+            "active_objects": cache.active,
+            "objects": cache.objects,
+            "slabs": cache.slabs,
+            "bytes": cache.bytes,
+            "unused": cache.unused() as f64 / 1000.0,
+        })
+    };
+    list.iter().map(cache).collect()
 }
 
 fn sample(sample: &Sample) -> Value {
@@ -51,7 +66,18 @@ pub fn document(name: &str, account: &Account) -> Value {
                 .iter()
                 .map(|(order, asked)| json!({ "order": order.get(), "asked": asked.asked, "failed": asked.failed }))
                 .collect();
-            json!({ "name": phase.name, "allocations": orders, "freed": phase.freed })
+            let objects: Vec<Value> = phase
+                .objects
+                .iter()
+                .map(|(kind, asked)| json!({ "kind": kind, "asked": asked.asked, "failed": asked.failed }))
+                .collect();
+            json!({
+                "name": phase.name,
+                "allocations": orders,
+                "freed": phase.freed,
+                "objects": objects,
+                "objects_freed": phase.objects_freed,
+            })
         })
         .collect();
     let changed: Map<String, Value> = account
@@ -74,6 +100,9 @@ pub fn document(name: &str, account: &Account) -> Value {
         "phases": phases,
         "before": zones(&account.before),
         "after": zones(&account.after),
+        "slabs": account.design.map(|design| design.to_string()),
+        "caches": { "before": caches(&account.caches[0]), "after": caches(&account.caches[1]) },
+        "damaged_objects": account.damaged,
         "samples": account.samples.iter().map(sample).collect::<Vec<_>>(),
         "vmstat": changed,
         "fallbacks": steals.fallbacks,

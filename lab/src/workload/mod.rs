@@ -9,6 +9,8 @@ mod account;
 mod blocks;
 mod drive;
 mod json;
+mod numbers;
+mod objects;
 mod picture;
 mod report;
 mod text;
@@ -16,9 +18,10 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use account::{Account, Asked, Sample, ZoneAccount};
+pub use account::{Account, Asked, CacheAccount, Sample, ZoneAccount};
 pub use drive::drive;
 pub use json::document;
+pub use objects::ObjectKind;
 pub use picture::BlockPicture;
 pub use report::Report;
 pub use text::{MAX_CPUS, MAX_OPERATIONS, WorkloadError};
@@ -93,6 +96,12 @@ pub struct Phase {
     pub stay: u64,
     /// How many of a hundred movable blocks cannot be moved.
     pub pinned: u64,
+    /// Which objects are asked for beside blocks, by their numbers in [`Workload::objects`]; none where it is empty.
+    pub objects: Weighted<usize>,
+    /// How many of a hundred operations are about objects.
+    pub object_share: u64,
+    /// How much of the memory that was free at the start objects are to hold, in percent of their own bytes.
+    pub object_fill: u64,
 }
 
 /// What is done to a machine.
@@ -106,6 +115,8 @@ pub struct Workload {
     pub threads: bool,
     /// Its parts, one after the other.
     pub phases: Vec<Phase>,
+    /// The kinds of objects that any of them asks for.
+    pub objects: Vec<ObjectKind>,
 }
 
 impl Default for Phase {
@@ -132,6 +143,9 @@ impl Default for Phase {
             lifetime: Lifetime::Random,
             stay: 0,
             pinned: 0,
+            objects: Weighted(vec![]),
+            object_share: 50,
+            object_fill: 10,
         }
     }
 }

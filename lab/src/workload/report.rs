@@ -66,6 +66,17 @@ impl Report<'_> {
                 table.add_row([name.to_owned(), order, all, failed, format!("{share:.2} %")]);
                 name = "";
             }
+            for (kind, asked) in &phase.objects {
+                let share = asked.failed as f64 * 100.0 / asked.asked.max(1) as f64;
+                let [all, failed] = [asked.asked, asked.failed].map(|n| n.to_string());
+                table.add_row([name.to_owned(), kind.clone(), all, failed, format!("{share:.2} %")]);
+                name = "";
+            }
+            if !phase.objects.is_empty() {
+                let freed = phase.objects_freed.to_string();
+                let none = String::new;
+                table.add_row([none(), "objects freed".to_owned(), freed, none(), none()]);
+            }
             table.add_row([
                 name.to_owned(),
                 "freed".to_owned(),
@@ -75,6 +86,24 @@ impl Report<'_> {
             ]);
         }
         right(&mut table, &[1, 2, 3, 4]);
+        table
+    }
+
+    /// Caches with slabs, before and after the work.
+    fn caches(&self) -> Table {
+        let header = ["cache", "", "bytes", "in use", "objects", "slabs", "KiB", "unused"];
+        let mut table = table(&header, self.colour);
+        for (when, caches) in ["before", "after"].iter().zip(&self.account.caches) {
+            for cache in caches {
+                let unused = format!("{}.{} %", cache.unused() / 10, cache.unused() % 10);
+                let counts = [cache.size, cache.active, cache.objects, cache.slabs, cache.bytes >> 10];
+                let mut cells = vec![cache.name.clone(), (*when).to_owned()];
+                cells.extend(counts.map(|n| n.to_string()));
+                cells.push(unused);
+                table.add_row(cells);
+            }
+        }
+        right(&mut table, &[2, 3, 4, 5, 6, 7]);
         table
     }
 
@@ -111,6 +140,9 @@ impl Report<'_> {
         if let Some(violation) = &account.violation {
             return format!("The allocator's lists are damaged: {violation}");
         }
+        if account.damaged > 0 {
+            return format!("{} objects were not what had been written to them", account.damaged);
+        }
         if !account.all_back() {
             return format!("Pages are missing: {before} were free, {back} are when all is given back");
         }
@@ -136,6 +168,9 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "{}\n", self.free_blocks())?;
         writeln!(f, "{}\n", self.pageblocks())?;
         writeln!(f, "{}\n", self.allocations())?;
+        if let Some(design) = account.design {
+            writeln!(f, "Objects by {design}:\n{}\n", self.caches())?;
+        }
         writeln!(f, "{}\n", self.samples())?;
         writeln!(f, "{}\n", self.counters())?;
         writeln!(f, "{}", account.picture)?;

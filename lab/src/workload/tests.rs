@@ -2,6 +2,7 @@ use super::*;
 use crate::machine::OwnedMachine;
 use crate::machine::description::shipped;
 use crate::run;
+use pagewright_slab::objects::Design;
 use pagewright_view::Views;
 
 fn machine(name: &str) -> OwnedMachine {
@@ -15,7 +16,7 @@ fn short(text: &str, operations: u64) -> Workload {
 }
 
 fn account(machine_name: &str, workload: &Workload) -> Account {
-    drive(&machine(machine_name), workload, &Views::default()).unwrap()
+    drive(&machine(machine_name), workload, Design::Slub, &Views::default()).unwrap()
 }
 
 fn counter(account: &Account, name: &str) -> (u64, u64) {
@@ -134,7 +135,7 @@ fn an_allocator_in_service_shows_what_the_boot_showed() {
     for name in ["arm64-virt", "x86_64-q35", "x86_64-numa4", "arm-lpae-virt", "i386-pc"] {
         let machine = machine(name);
         let booted = run::boot(&machine, |booted| booted.show_all(&views), |_| ()).unwrap().unwrap();
-        let live = drive(&machine, &short("fill=1%", 1_000), &views).unwrap();
+        let live = drive(&machine, &short("fill=1%", 1_000), Design::Slub, &views).unwrap();
         assert_eq!(live.views[0], booted, "{name}");
         assert_ne!(live.views[1], booted, "{name}");
     }
@@ -152,7 +153,7 @@ fn fragmented_memory_is_compacted_for_huge_pages() {
     let text = "fill=90%; stay=2%; orders=0; operations=60000\n[leave]\nfill=40%;operations=60000\n[seek]\nfill=80%;orders=9;gfp=GFP_TRANSHUGE;operations=40";
     let mut machine = machine("arm64-virt");
     machine.cmdline = Some("mem=256M".to_owned());
-    let account = drive(&machine, &Workload::parse(text).unwrap(), &Views::default()).unwrap();
+    let account = drive(&machine, &Workload::parse(text).unwrap(), Design::Slub, &Views::default()).unwrap();
     assert!(counter(&account, "pgmigrate_success").1 > 0, "{:?}", account.vmstat);
     assert!(account.steals().fallbacks > 0);
     assert!(account.all_back() && account.same_blocks(), "{:?}", account.violation);
@@ -170,7 +171,7 @@ fn kcompactd_is_woken_where_the_mask_lets_kswapd_be() {
         }
         let mut machine = machine("arm64-virt");
         machine.cmdline = Some("mem=256M".to_owned());
-        let account = drive(&machine, &workload, &Views::default()).unwrap();
+        let account = drive(&machine, &workload, Design::Slub, &Views::default()).unwrap();
         (counter(&account, "compact_stall").1, counter(&account, "compact_daemon_wake").1)
     };
     let (stalls, wakes) = seek("GFP_HIGHUSER_MOVABLE");
@@ -199,10 +200,79 @@ fn the_documents_name_every_key_and_every_word() {
     }
     let words = include_str!("../../../docs/workloads.md");
     for word in
-        "operations fill swing period orders sizes mobility gfp lifetime stay pinned seed cpus threads"
+        "operations fill swing period orders sizes mobility gfp lifetime stay pinned objects object-share object-fill seed cpus threads"
             .split(' ')
     {
         assert!(words.contains(&format!("| `{word}` |")), "{word} is not in docs/workloads.md");
     }
     assert!(BUILTIN.iter().all(|(name, _)| words.contains(&format!("`{name}`"))));
+}
+
+const OBJECTS: &str = "ops=6000; fill=20%; object-share=60; object-fill=1; \
+                       objects=64:40 1K:10 100K:30 dentry/192:30 inode/600:20; stay=5";
+
+#[test]
+fn objects_of_every_design_come_and_go_beside_pages() {
+    for design in Design::ALL {
+        let mut workload = Workload::parse(OBJECTS).unwrap();
+        for threads in [false, true] {
+            workload.threads = threads;
+            let views = Views::parse("slabinfo").unwrap();
+            let account = drive(&machine("x86_64-q35"), &workload, design, &views).unwrap();
+            assert!(account.all_back() && account.damaged == 0, "{design}");
+            assert_eq!(account.design, Some(design));
+            let [before, after] = &account.caches;
+            let named = |list: &[CacheAccount], name: &str| list.iter().find(|c| c.name == name).cloned();
+            assert!(named(before, "dentry").is_none_or(|cache| cache.active == 0), "{design}");
+            let dentry = named(after, "dentry").unwrap();
+            assert!(
+                dentry.active > 0 && dentry.active <= dentry.objects && dentry.unused() < 1000,
+                "{design}"
+            );
+            assert!(account.views[1].contains("\ndentry "), "{design}");
+            let phase = &account.phases[0];
+            let (asked, failed) =
+                phase.objects.iter().fold((0, 0), |(a, f), (_, one)| (a + one.asked, f + one.failed));
+            assert!(
+                (1000..3600).contains(&asked) && failed == 0 && phase.objects_freed > 100,
+                "{design}: {asked} asked for, {failed} failed, {} freed",
+                phase.objects_freed
+            );
+            let report = Report { account: &account, name: "objects", colour: false }.to_string();
+            assert!(report.contains(&format!("Objects by {design}:")) && report.contains("objects freed"));
+            let json = document("objects", &account);
+            assert_eq!(json["slabs"], design.to_string());
+            assert!(json["caches"]["after"].as_array().unwrap().iter().any(|cache| cache["name"] == "inode"));
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_does_the_same_to_objects() {
+    let run = || {
+        let workload = Workload::parse(OBJECTS).unwrap();
+        let account = drive(&machine("x86_64-q35"), &workload, Design::Slub, &Views::default()).unwrap();
+        (account.caches, account.phases)
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn what_is_no_object_is_refused_where_it_stands() {
+    let refused = |text: &str| Workload::parse(text).unwrap_err();
+    for (text, column) in [
+        ("objects=", 9),
+        ("objects=0", 9),
+        ("objects=5M", 9),
+        ("objects=a/", 11),
+        ("objects=/8", 9),
+        ("objects=a/8 b|c/8", 13),
+    ] {
+        assert_eq!(refused(text).column, column, "{text}");
+    }
+    assert!(refused("objects=a/8 a/16").expected.contains("one size"));
+    assert!(refused("object-share=101").expected.contains("percentage"));
+    let two = Workload::parse("objects=64 a/8:3\n[next]\nobjects=a/8 1K").unwrap();
+    assert_eq!(two.objects.len(), 3, "a kind is one in all parts");
+    assert_eq!(two.phases[1].objects.0, [(1, 1), (2, 1)]);
 }

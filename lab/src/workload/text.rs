@@ -3,7 +3,7 @@
 //! Parts take over what the part before said. A line may also end with `;`, so that a whole workload fits into one argument of a shell.
 //! Every error is one line with the place where the reader stopped.
 
-use super::{Lifetime, Phase, Weighted, Workload};
+use super::{Lifetime, ObjectKind, Phase, Weighted, Workload};
 use pagewright_addr::Order;
 use pagewright_zone::Gfp;
 use std::fmt;
@@ -100,7 +100,7 @@ impl<'t> Piece<'t> {
     /// Values with weights, blanks between them: `0:90 9:10`, or one value alone.
     fn weighted<T>(
         self,
-        value: impl Fn(Self) -> Result<T, WorkloadError>,
+        mut value: impl FnMut(Self) -> Result<T, WorkloadError>,
     ) -> Result<Weighted<T>, WorkloadError> {
         let mut list = Vec::new();
         let separates = |c: char| c == ' ' || c == '\t' || c == ',';
@@ -163,7 +163,40 @@ fn mask(piece: Piece<'_>) -> Result<Gfp, WorkloadError> {
     }
 }
 
-const KEYS: &str = "one of operations, fill, swing, period, orders, sizes, mobility, gfp, lifetime, stay, pinned, seed, cpus, threads";
+/// Kinds of objects, at most.
+const MAX_KINDS: usize = 64;
+
+/// `96`, memory of so many bytes, or `dentry/192`, objects of a cache: its number among all kinds.
+fn object(piece: Piece<'_>, kinds: &mut Vec<ObjectKind>) -> Result<usize, WorkloadError> {
+    let (name, size) = match piece.split_once('/') {
+        Some((name, size)) => (Some(name), size),
+        None => (None, piece),
+    };
+    let bytes = crate::cli::bytes(size.text).filter(|bytes| (1..=4 << 20).contains(bytes));
+    let bytes = bytes.ok_or_else(|| size.refuse("bytes from 1 to 4M, such as 96 or 1K"))? as usize;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let kind = match name {
+        None => ObjectKind::Kmalloc { bytes },
+        Some(name) if (1..=32).contains(&name.text.len()) && name.text.chars().all(plain) => {
+            ObjectKind::Cache { name: name.text.to_owned(), bytes }
+        }
+        Some(name) => return Err(name.refuse("a cache's name, of at most 32 letters and digits")),
+    };
+    if let Some(at) = kinds.iter().position(|known| *known == kind) {
+        return Ok(at);
+    }
+    let same = |known: &ObjectKind| known.cache().is_some_and(|(of, _)| Some(of) == name.map(|n| n.text));
+    if kinds.iter().any(same) {
+        return Err(piece.refuse("objects of one size in a cache"));
+    }
+    if kinds.len() == MAX_KINDS {
+        return Err(piece.refuse(format!("at most {MAX_KINDS} kinds of objects")));
+    }
+    kinds.push(kind);
+    Ok(kinds.len() - 1)
+}
+
+const KEYS: &str = "one of operations, fill, swing, period, orders, sizes, mobility, gfp, lifetime, stay, pinned, objects, object-share, object-fill, seed, cpus, threads";
 
 impl Workload {
     /// Reads a workload.
@@ -171,7 +204,8 @@ impl Workload {
     /// # Errors
     /// [`WorkloadError`] for the first thing that is wrong.
     pub fn parse(text: &str) -> Result<Self, WorkloadError> {
-        let mut out = Self { seed: 1, cpus: None, threads: false, phases: vec![Phase::default()] };
+        let mut out =
+            Self { seed: 1, cpus: None, threads: false, phases: vec![Phase::default()], objects: vec![] };
         let mut said = false;
         if text.len() > MAX_TEXT {
             let (what, expected) = (format!("a text of {} bytes", text.len()), format!("at most {MAX_TEXT}"));
@@ -226,6 +260,12 @@ impl Workload {
             "gfp" => phase.masks = value.weighted(mask)?,
             "stay" => phase.stay = value.percent()?,
             "pinned" => phase.pinned = value.percent()?,
+            "objects" => {
+                let kinds = &mut self.objects;
+                phase.objects = value.weighted(|piece| object(piece, kinds))?;
+            }
+            "object-share" => phase.object_share = value.percent()?,
+            "object-fill" => phase.object_fill = value.percent()?,
             "lifetime" => {
                 let named = Lifetime::ALL.into_iter().find(|(_, name)| *name == value.text);
                 phase.lifetime = named.ok_or_else(|| value.refuse("`random`, `oldest` or `newest`"))?.0;
