@@ -35,6 +35,7 @@ pub mod percpu;
 pub mod run;
 pub mod selftest;
 pub mod service;
+pub mod space;
 pub mod stack;
 pub mod team;
 pub mod work;

@@ -3,11 +3,12 @@
 use crate::console::Console;
 use crate::direct_map::DirectMap;
 use crate::percpu::CpuLocal;
-use crate::selftest::{Note, Subject, note, vmalloc};
+use crate::selftest::{Note, Subject, note};
 use crate::team::Team;
 use crate::work::Work;
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_hot::{SpaceError, SpaceSetup, WithSpace};
 
 /// What is done at an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,12 +82,17 @@ pub trait Metal: Sync {
         self.team().on_each(work);
     }
 
-    /// Tries vmalloc over the image's tables. Who has one format overrides this: the code of every format that could be is as much again.
+    /// Puts vmalloc in service. Who has one format of tables overrides this: the code of every format that could be is as much again.
     ///
     /// # Errors
-    /// What is wrong.
-    fn try_vmalloc(&self, subject: &Subject<'_>) -> Result<Note, Note> {
-        vmalloc::over_any(subject)
+    /// [`SpaceError`]; nothing is done then.
+    fn serve_space(&self, setup: &SpaceSetup<'_, '_>, work: &mut WithSpace<'_>) -> Result<(), SpaceError> {
+        setup.serve(work)
+    }
+
+    /// Whether the kernel's top table lies among constants, so that the direct map has it read-only.
+    fn root_is_sealed(&self) -> bool {
+        false
     }
 
     /// Whether the image has a module to load.

@@ -119,7 +119,7 @@ impl<'p> Objects<'p> {
 }
 
 /// So many bytes for good.
-fn memory(pages: &Pages, bytes: u64) -> Option<Carve<'static>> {
+pub(crate) fn memory(pages: &Pages, bytes: u64) -> Option<Carve<'static>> {
     let page = pages.page_shift().bytes();
     let frames = bytes.div_ceil(page).max(1);
     let order = Order::new(frames.next_power_of_two().trailing_zeros() as u8)?;

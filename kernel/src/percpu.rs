@@ -1,9 +1,9 @@
 //! Each processor's own data, in the first chunk that the boot placed for it.
 
 use crate::direct_map::DirectMap;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pagewright::Boot;
-use pagewright_addr::PhysAddr;
 use pagewright_slab::shrink::ReapTimer;
 
 /// What a processor has to itself. Others may read it.
@@ -50,20 +50,27 @@ impl CpuLocal {
     }
 }
 
-/// Where a processor's unit of the first chunk lies.
-pub fn unit(boot: &Boot<'_>, cpu: u32) -> Option<PhysAddr> {
-    // Units of single pages lie together nowhere.
-    let info = boot.percpu.as_ref().filter(|info| info.paged.is_none())?;
-    info.groups.iter().find_map(|group| {
-        let at = info.cpus(group).iter().position(|c| *c == cpu)?;
-        group.base.checked_add(at as u64 * info.unit_size)
-    })
+/// Where a processor's unit of the first chunk is seen, if all that is used of it is: in the direct map, or, made of single pages, where the boot
+/// has mapped it.
+pub fn unit(boot: &Boot<'_>, ram: &DirectMap, cpu: u32) -> Option<NonNull<u8>> {
+    let info = boot.percpu.as_ref()?;
+    let (group, at) = info.groups.iter().find_map(|group| {
+        info.cpus(group).iter().position(|c| *c == cpu).map(|at| (group, at as u64 * info.unit_size))
+    })?;
+    match info.paged {
+        None => ram.pointer(group.base.checked_add(at)?, info.size_sum()),
+        Some(_) if boot.pgtable.is_none() => None,
+        Some(first) => {
+            let at = usize::try_from(first.checked_add(at)?.get()).ok()?;
+            NonNull::new(core::ptr::with_exposed_provenance_mut(at))
+        }
+    }
 }
 
 /// The processor's data, zeroed: at the start of its unit's static part. To be called once for each processor, before it runs.
-/// `None` if it has no unit, or one that the direct map does not reach.
+/// `None` if it has no unit, or one that is not mapped.
 pub fn make(boot: &Boot<'_>, ram: &DirectMap, cpu: u32) -> Option<&'static CpuLocal> {
-    let first = ram.pointer(unit(boot, cpu)?, size_of::<CpuLocal>() as u64)?.cast::<CpuLocal>();
+    let first = unit(boot, ram, cpu)?.cast::<CpuLocal>();
     if !first.is_aligned() || boot.percpu.as_ref()?.static_size < size_of::<CpuLocal>() as u64 {
         return None;
     }

@@ -3,13 +3,14 @@
 use crate::bench::{self, steps::Steps};
 use crate::console::{Console, Out, line};
 use crate::dump;
-use crate::dynamic::Units;
+use crate::dynamic::{Space, Units};
 use crate::exit::Exit;
 use crate::metal::Metal;
 use crate::objects::Objects;
 use crate::options::{Options, Trigger};
 use crate::selftest::{self, Subject};
-use crate::stack::{modules_range, scratch_range, vmalloc_range};
+use crate::space::with_space;
+use crate::stack::{modules_range, scratch_range};
 use core::fmt::Write;
 use pagewright::{Boot, Running};
 use pagewright_addr::VirtAddr;
@@ -81,23 +82,21 @@ pub fn run(
         let _ = View::Slabinfo.write_heading(&mut Out(console));
         let _ = write!(Out(console), "{}", objects.slabs().slabinfo());
     }
-    let units = Units::of(boot);
+    let units = Units::of(boot, pages.ram());
     let units = units.as_ref();
-    // Before the tests: on memory as the boot left it.
-    let measured = bench::run(bench::Subject { pages, objects, metal, units, steps }, options);
-    let (passed, failed) = selftest::run(
-        &Subject {
-            pages,
-            objects,
-            metal,
-            tables,
-            units,
-            scratch: scratch_range(boot),
-            vmalloc: vmalloc_range(boot),
-            modules: modules_range(boot),
-        },
-        options,
-    );
+    let (mut measured, mut passed, mut failed) = (true, 0, 0);
+    let served = with_space(metal, boot, pages, tables, &mut |area| {
+        let space = Space { area, metal };
+        // Before the tests: on memory as the boot left it.
+        measured = bench::run(bench::Subject { pages, objects, metal, space, units, steps }, options);
+        let (scratch, modules) = (scratch_range(boot), modules_range(boot));
+        let subject = Subject { pages, objects, metal, tables, units, space, scratch, modules };
+        (passed, failed) = selftest::run(&subject, options);
+    });
+    if let Err(why) = served {
+        line(console, format_args!("pagewright: vmalloc does not serve: {why}"));
+        return Exit::BootFailed;
+    }
     match options.trigger {
         Some(how @ (Trigger::Fault | Trigger::Console)) => {
             // Nothing is mapped in the first page, in any of the images.

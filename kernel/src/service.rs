@@ -4,12 +4,10 @@ use crate::direct_map::DirectMap;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pagewright::{Boot, BootError, CpuRoom, Running, Service};
-use pagewright_addr::{NodeId, Order, PageShift};
-pub use pagewright_hot::Masking;
-use pagewright_page::{Frames, PageMap};
+use pagewright_addr::{NodeId, Order};
+pub use pagewright_hot::{Masking, Zeroing};
 use pagewright_platform::Carve;
 use pagewright_zone::ZoneKind;
-use pagewright_zone::alloc::Hooks;
 use pagewright_zone::buddy::Request;
 use pagewright_zone::zonelist::ListKind;
 
@@ -27,32 +25,6 @@ pub type PageService = Service<'static, 'static, 'static, Masking, Zeroing>;
 pub struct Processor {
     /// The number of the processor that this runs on; `None` while it has none yet.
     pub current: fn() -> Option<u32>,
-}
-
-/// Zeroes pages through the direct map; makes no memory when there is none.
-#[derive(Debug)]
-pub struct Zeroing {
-    /// The map that the tokens are of.
-    pub map: PageMap<'static>,
-    /// Its RAM.
-    pub ram: DirectMap,
-    /// The page size.
-    pub page_shift: PageShift,
-}
-
-impl Hooks for Zeroing {
-    fn zero(&self, frames: &Frames<'_>) {
-        let shift = self.page_shift.get();
-        // High memory is reached through mappings of its own, frame by frame, which an image does not have.
-        let Some(first) =
-            self.ram.pointer(self.map.pfn(frames.start()).phys(self.page_shift), frames.len() << shift)
-        else {
-            return;
-        };
-        // SAFETY: the allocator has just made the token and lends it to nobody else before this returns; the direct map has all of the
-        // block as memory that may be written.
-        unsafe { first.as_ptr().write_bytes(0, (frames.len() << shift) as usize) };
-    }
 }
 
 /// Where interrupt handlers go in to use the allocator: whether they may now, and how many do.

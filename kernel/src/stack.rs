@@ -87,9 +87,9 @@ pub fn scratch_range(boot: &Boot<'_>) -> Option<VirtRange> {
     part(boot, STACKS * 2 * STACK_BYTES + IO_WINDOWS * IO_BYTES, IO_BYTES).ok()
 }
 
-/// Addresses for areas that come and go, behind those.
-pub fn vmalloc_range(boot: &Boot<'_>) -> Option<VirtRange> {
-    part(boot, STACKS * 2 * STACK_BYTES + (IO_WINDOWS + 1) * IO_BYTES, 8 * IO_BYTES).ok()
+/// All of the image's own part: what vmalloc gives to nobody.
+pub fn own_range(boot: &Boot<'_>) -> Option<VirtRange> {
+    part(boot, 0, STACKS * 2 * STACK_BYTES + (IO_WINDOWS + 1) * IO_BYTES).ok()
 }
 
 /// Addresses for modules: as many as one takes, at the end of their region. On arm64 that is nearest to the image; on x86_64 it is farthest, and near enough as all of

@@ -1,6 +1,6 @@
 //! What of an image is compiled for speed: the images are small, and most of their code runs once.
 //!
-//! Generic code is compiled where its types become known. So what an image does again and again with page tables, per-CPU memory and objects is
+//! Generic code is compiled where its types become known. So what an image does again and again with page tables, areas of vmalloc, per-CPU memory and objects is
 //! called from here, with the image's own types ([`Masking`], [`PerCpuPages`]) or with any format of page tables.
 #![no_std]
 
@@ -10,8 +10,12 @@ mod masking;
 mod pagetable;
 mod percpu;
 mod slab;
+mod vmalloc;
+mod zeroing;
 
 pub use masking::Masking;
 pub use pagetable::{PageTables, Timed};
-pub use percpu::{Chunks, PerCpuPages, pairs};
+pub use percpu::{ChunkMemory, Chunks, PerCpuPages, pairs};
 pub use slab::{Asks, ImageSlabs, ObjectsFrom, give_objects, object_pairs, take_objects};
+pub use vmalloc::{Here, KernelSpace, On, Region, SpaceError, SpaceSetup, WithSpace};
+pub use zeroing::Zeroing;

@@ -1,11 +1,26 @@
 //! Per-CPU memory in the types of an image.
 
 use crate::masking::Masking;
+use pagewright_addr::VirtAddr;
 use pagewright_page::Frames;
 use pagewright_percpu::{ChunkSource, How, PerCpuAllocator};
 
-/// Where further chunks come from: a page allocator.
-pub type Chunks<'p> = dyn ChunkSource<Memory = Frames<'static>> + Sync + 'p;
+/// The right to the memory of a chunk.
+#[derive(Debug)]
+pub enum ChunkMemory {
+    /// Areas of vmalloc's.
+    Areas {
+        /// What their places are counted from.
+        base: VirtAddr,
+        /// From there to behind the last.
+        bytes: u64,
+    },
+    /// A block of the page allocator's.
+    Block(Frames<'static>),
+}
+
+/// Where further chunks come from: vmalloc, or the page allocator.
+pub type Chunks<'p> = dyn ChunkSource<Memory = ChunkMemory> + Sync + 'p;
 /// The image's allocator of per-CPU memory.
 pub type PerCpuPages<'p> = PerCpuAllocator<'p, &'p Chunks<'p>, Masking>;
 

@@ -1,4 +1,4 @@
-//! In-kernel benchmarks: `bench=page,pagetable,percpu,slabs,boot` (or `bench=all`) on the command line.
+//! In-kernel benchmarks: `bench=page,pagetable,percpu,slabs,vmalloc,boot` (or `bench=all`) on the command line.
 //!
 //! Each value is a line of its own, `BENCH name value`, for a program to read: ticks of the image's counter
 //! ([`Metal::ticks`]) for one operation. Under QEMU's `-icount shift=0,sleep=off` a tick is one guest instruction;
@@ -9,14 +9,20 @@
 //! the format of the image's own (never loaded), and the image's own boot, step by step ([`steps`]).
 
 pub mod clock;
+#[cfg(feature = "bench")]
 mod page;
+#[cfg(feature = "bench")]
 mod pagetable;
+#[cfg(feature = "bench")]
 mod percpu;
+#[cfg(feature = "bench")]
 mod slab;
 pub mod steps;
+#[cfg(feature = "bench")]
+mod vmalloc;
 
 use crate::console::{Out, line};
-use crate::dynamic::Units;
+use crate::dynamic::{Space, Units};
 use crate::metal::Metal;
 use crate::objects::Objects;
 use crate::options::Options;
@@ -34,6 +40,8 @@ pub struct Subject<'k> {
     pub objects: &'k Objects<'k>,
     /// The processor.
     pub metal: &'k dyn Metal,
+    /// The kernel's vmalloc area.
+    pub space: Space<'k>,
     /// Where the boot has placed the processors' units.
     pub units: Option<&'k Units>,
     /// When the boot's steps began.
@@ -63,16 +71,24 @@ impl Bench<'_> {
 /// Why a benchmark has no value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Failed {
+    #[cfg(feature = "bench")]
     /// The machine has no block of this order.
     NoBlock(u8),
+    #[cfg(feature = "bench")]
     /// So many pages were free before, so many are afterwards.
     Lost(u64, u64),
+    #[cfg(feature = "bench")]
     /// Page tables cannot be built.
     Tables(&'static str),
+    #[cfg(feature = "bench")]
     /// There is no first chunk of per-CPU memory, or it is too small.
     NoUnits,
+    #[cfg(feature = "bench")]
     /// There is no memory for objects.
     NoObjects,
+    #[cfg(feature = "bench")]
+    /// There is no area of vmalloc's, or it cannot be freed.
+    NoArea,
     /// Nobody said where the boot's steps began and ended.
     NoSteps,
 }
@@ -80,10 +96,17 @@ enum Failed {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "bench")]
             Self::NoBlock(order) => write!(f, "no free block of order {order}"),
+            #[cfg(feature = "bench")]
             Self::Lost(before, after) => write!(f, "{before} pages were free, {after} are"),
+            #[cfg(feature = "bench")]
             Self::Tables(what) => write!(f, "cannot {what}"),
+            #[cfg(feature = "bench")]
             Self::NoUnits => f.write_str("there is no per-CPU memory"),
+            #[cfg(feature = "bench")]
+            Self::NoArea => f.write_str("there is no area of vmalloc's, or it cannot be freed"),
+            #[cfg(feature = "bench")]
             Self::NoObjects => f.write_str("there is no memory for objects"),
             Self::NoSteps => f.write_str("the boot was not timed"),
         }
@@ -94,16 +117,22 @@ impl fmt::Display for Failed {
 type Group = fn(&Bench<'_>) -> Result<(), Failed>;
 
 /// All groups by name.
-const GROUPS: [(&str, Group); 5] = [
+const GROUPS: &[(&str, Group)] = &[
     ("boot", boot),
+    #[cfg(feature = "bench")]
     ("page", page::run),
+    #[cfg(feature = "bench")]
     ("pagetable", pagetable::run),
+    #[cfg(feature = "bench")]
     ("percpu", percpu::run),
+    #[cfg(feature = "bench")]
     ("slabs", slab::run),
+    #[cfg(feature = "bench")]
+    ("vmalloc", vmalloc::run),
 ];
 
-/// The names that `bench=` takes.
-pub const NAMES: &str = "boot, page, pagetable, percpu, slabs, all";
+/// The names that `bench=` takes, in an image that is built for them (feature `bench`); others know `boot` alone.
+pub const NAMES: &str = "boot, page, pagetable, percpu, slabs, vmalloc, all";
 
 /// The first benchmark that is asked for and that there is not.
 pub fn unknown<'a>(options: &Options<'a>) -> Option<&'a str> {

@@ -13,7 +13,7 @@ const PAIRS: u64 = 4096;
 pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
     let pages = bench.subject.pages;
     let units = bench.subject.units.ok_or(Failed::NoUnits)?;
-    let measured = with_percpu(pages, units, |percpu| {
+    let measured = with_percpu(pages, units, Some(bench.subject.space), |percpu| {
         // As on a running machine, the chunk is not empty.
         let some = [8, 64, 24, 8, 256, 16].map(|size| percpu.alloc(size, 8, How::Atomic));
         for size in [8, 64, 1024] {

@@ -4,21 +4,34 @@
 //! library built mean to the hardware what they mean to the library, that frames which the allocator gives out are
 //! memory that nobody else has, that an address space's changes take effect, and that memory is either written or executed.
 
+#[cfg(feature = "tests")]
 pub mod buddy;
+#[cfg(feature = "tests")]
+mod cases;
 pub mod census;
+#[cfg(feature = "tests")]
 mod exhaust;
+#[cfg(feature = "tests")]
 pub mod module;
+#[cfg(feature = "tests")]
 mod objects;
+#[cfg(feature = "tests")]
 mod percpu;
+#[cfg(feature = "tests")]
 mod smp;
+#[cfg(feature = "tests")]
 mod space;
+#[cfg(feature = "tests")]
 mod tables;
+#[cfg(feature = "tests")]
 mod typesafe;
+#[cfg(feature = "tests")]
 pub mod vmalloc;
+#[cfg(feature = "tests")]
 mod wx;
 
 use crate::console::line;
-use crate::dynamic::Units;
+use crate::dynamic::{Space, Units};
 use crate::metal::Metal;
 use crate::objects::Objects;
 use crate::options::Options;
@@ -52,10 +65,10 @@ pub struct Subject<'k> {
     pub tables: KernelTables<'k>,
     /// Where the boot has placed the processors' units.
     pub units: Option<&'k Units>,
+    /// The kernel's vmalloc area.
+    pub space: Space<'k>,
     /// Addresses of the kernel's half that nothing is mapped at.
     pub scratch: Option<VirtRange>,
-    /// More of them, for areas that come and go.
-    pub vmalloc: Option<VirtRange>,
     /// Addresses where modules lie, in reach of the image's text.
     pub modules: Option<VirtRange>,
 }
@@ -69,8 +82,9 @@ impl fmt::Debug for Subject<'_> {
 /// A test: what it saw, or what is wrong.
 type Test = fn(&Subject<'_>) -> Result<Note, Note>;
 
-/// All tests by name.
-const TESTS: [(&str, Test); 14] = [
+/// All tests by name, in an image that is built for them.
+#[cfg(feature = "tests")]
+const TESTS: &[(&str, Test)] = &[
     ("buddy", buddy::run),
     ("exhaust", exhaust::run),
     ("space", space::run),
@@ -84,8 +98,12 @@ const TESTS: [(&str, Test); 14] = [
     ("smp", smp::stress),
     ("shootdown", smp::shootdown),
     ("vmalloc", vmalloc::run),
+    ("cases", cases::run),
     (MODULE, module::run),
 ];
+/// The others have none.
+#[cfg(not(feature = "tests"))]
+const TESTS: &[(&str, Test)] = &[];
 
 /// The test that only images with a module have.
 const MODULE: &str = "module";

@@ -4,22 +4,32 @@
 //! The file is an object that the build script has compiled for the image's target (`kernel/module/sample.rs`). It is loaded into the
 //! modules' region, and where branches reach so far only also into vmalloc's, which the kernel's function is reached from by a veneer.
 
-use super::vmalloc::{DATA, Region, on};
-use super::{Note, Subject, census, note};
+use super::{Note, Subject, census, note, vmalloc};
+use crate::dynamic::Space;
 use crate::metal::{Access, Metal};
+use crate::space::on;
 use core::fmt::Display;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::AtomicU64;
 use pagewright_addr::{Order, VirtAddr, VirtRange};
+use pagewright_hot::Region;
 use pagewright_kspace::module::{
     CodeMemory, Group, Module, ModuleArch, ModuleFile, ModuleLayout, OnVmalloc, Part, Place,
 };
 use pagewright_kspace::vmalloc::{VmContext, Vmalloc, VmallocConfig};
 use pagewright_pagetable::format::WithFormat;
-use pagewright_pagetable::{Format, TableMemory, Tables};
+use pagewright_pagetable::{Attr, AttrFlags, Format, TableMemory, Tables};
 
 /// Areas that there is room for.
 const AREAS: usize = 16;
+/// Addresses of vmalloc's that it is loaded into as well, and at which multiples: the first are farther from the image than a branch reaches, and no other area
+/// has any of the tables of their pages.
+const FAR_BYTES: u64 = 4 << 20;
+const FAR_ALIGN: u64 = 1 << 30;
+/// Data that the kernel alone reads and writes.
+const DATA: Attr = Attr::normal(
+    AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
+);
 /// What the module begins with, and what its init function makes of it: seven times that, three times that and one, and the kernel's number.
 const FROM: u64 = 9;
 const TO: u64 = FROM * 7 * 3 + 1 + 1000;
@@ -64,6 +74,7 @@ impl CodeMemory for Code<'_> {
 
 /// The test, in images that have a module.
 pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
+    vmalloc::settle(subject)?;
     let before = census::take(subject);
     let result = subject.metal.try_module(subject);
     census::all_back(subject, &before)?;
@@ -89,12 +100,25 @@ impl WithFormat for Work<'_, '_> {
         if arch == ModuleArch::X86_64 {
             return Ok(note(format_args!("init made {FROM} to {TO}, and what is gone faults")));
         }
-        let far = subject.vmalloc.ok_or_else(|| failed("no room in vmalloc space"))?;
-        let veneers = over(subject, file, arch, far, format)?;
+        let veneers = far(subject, |far| over(subject, file, arch, far, format))?;
         if veneers == 0 {
             return Err(failed("no veneer, where the kernel is far"));
         }
         Ok(note(format_args!("init made {FROM} to {TO}, also by {veneers} veneers, and what is gone faults")))
+    }
+}
+
+/// Does something with addresses of vmalloc's.
+fn far<R>(subject: &Subject<'_>, work: impl FnOnce(VirtRange) -> Result<R, Note>) -> Result<R, Note> {
+    let Space { area, metal } = subject.space;
+    let taken = on(subject.pages, metal, |on| area.get_vm_area(on, FAR_BYTES, FAR_ALIGN));
+    let at = taken.ok_or_else(|| failed("this processor has no number"))?.map_err(|e| because(&e))?;
+    let done = work(VirtRange::from_len(at, FAR_BYTES));
+    let gone = on(subject.pages, metal, |on| area.remove_vm_area(on, at));
+    vmalloc::give_back(subject)?;
+    match gone {
+        Some(Ok(())) => done,
+        _ => Err(failed("addresses cannot be given back")),
     }
 }
 

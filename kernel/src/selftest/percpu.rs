@@ -4,7 +4,7 @@ use super::{Note, Numbers, Subject, census, note};
 use crate::dynamic::with_percpu;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use pagewright_percpu::{AllocError, How, PerCpuBox, PerCpuMemory};
+use pagewright_percpu::{AllocError, How, MAX_SIZE, PerCpuBox, PerCpuMemory};
 
 /// Steps of each processor.
 const STEPS: u32 = 400;
@@ -56,8 +56,12 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     let Some(units) = subject.units else {
         return Err(note(format_args!("the boot has placed no units")));
     };
+    // Chunks lie at the end of vmalloc's area, and tables at its border stay once there are any: the first chunk has no room for this.
+    with_percpu(subject.pages, units, Some(subject.space), |percpu| {
+        percpu.alloc(MAX_SIZE, 8, How::Grow).map(|bytes| percpu.free(bytes).is_ok())
+    });
     let before = census::take(subject);
-    let all = with_percpu(subject.pages, units, |percpu| stress(subject, percpu));
+    let all = with_percpu(subject.pages, units, Some(subject.space), |percpu| stress(subject, percpu));
     let result = all.ok_or_else(|| note(format_args!("the first chunk cannot be used")))??;
     census::all_back(subject, &before)?;
     Ok(result)

@@ -1,7 +1,7 @@
 //! `cargo xtask bench --icount`: the images' own benchmarks in guest instructions, beside goals and Linux's figures.
 
 use crate::project::Project;
-use crate::qemu::{self, Guest, TARGETS, Target};
+use crate::qemu::{self, Guest, Purpose, TARGETS, Target};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const fn known(name: &'static str, goal: Option<u64>, linux: Option<u64>) -> Kno
 }
 
 /// Goals, and Linux's figures.
-const KNOWN: [Known; 29] = [
+const KNOWN: [Known; 35] = [
     known("bytes.total", Some(1 << 20), None),
     known("boot.total", Some(6_000_000), None),
     // `struct page` of 1 GiB.
@@ -60,6 +60,12 @@ const KNOWN: [Known; 29] = [
     known("slab.batch4096.kmalloc.64", Some(80), Some(389)),
     known("slab.batch1024.kmalloc.1k", Some(110), Some(556)),
     known("percpu.8", Some(150), Some(1504)),
+    known("vmalloc.4k", Some(750), Some(3612)),
+    known("vmalloc.64k", Some(2500), None),
+    known("vmalloc.1m", Some(25_000), Some(121_042)),
+    known("vmalloc.ioremap", Some(900), None),
+    known("vmalloc.beside.4k", Some(1125), None),
+    known("vmalloc.beside.64k", Some(3750), None),
 ];
 
 /// Words of the command line that a target's figures are stated with.
@@ -158,7 +164,7 @@ pub(super) fn run(
     };
     let mut columns = Vec::new();
     for target in targets {
-        let image = qemu::build(project, target)?;
+        let image = qemu::build(project, target, Purpose::Benchmarks)?;
         let ended = qemu::boot(project, target, &guest(target, groups), &image, LIMIT, false)?;
         let told = ended.passed().and_then(|()| values(&ended.text));
         let told =

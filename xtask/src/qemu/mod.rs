@@ -133,16 +133,43 @@ pub(crate) fn build_dir(project: &Project, target: &Target) -> PathBuf {
     project.target().join("images").join(target.triple)
 }
 
+/// What an image is built for, besides booting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// To run its tests: as small as it can be.
+    Tests,
+    /// To measure itself: what is measured is as fast as it can be.
+    Benchmarks,
+}
+
+impl Purpose {
+    /// What a command line asks for.
+    fn of(append: &str) -> Self {
+        let measures = append.split_ascii_whitespace().any(|word| word.starts_with("bench="));
+        if measures { Self::Benchmarks } else { Self::Tests }
+    }
+
+    /// Cargo's profile, and the feature of `pagewright-kernel`.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Tests => ("image", "tests"),
+            Self::Benchmarks => ("image-bench", "bench"),
+        }
+    }
+}
+
 /// Builds the image and returns the file that QEMU loads.
 ///
 /// # Errors
 /// What is missing, or why it does not build.
-pub(crate) fn build(project: &Project, target: &Target) -> Result<PathBuf, String> {
+pub(crate) fn build(project: &Project, target: &Target, purpose: Purpose) -> Result<PathBuf, String> {
     tools::rust_target(project, target.triple)?;
-    let features = target.features.join(",");
+    let (profile, feature) = purpose.names();
+    let features = [target.features, &[feature]].concat().join(",");
     let dir = build_dir(project, target);
-    let cargo = project.cmd("cargo").args(["build", "--profile", "image", "--package", "pagewright-kernel"]);
-    let cargo = cargo.args(["--bin", "pagewright-image", "--features", &features, "--target", target.triple]);
+    let cargo = project.cmd("cargo").args(["build", "--profile", profile, "--package", "pagewright-kernel"]);
+    let cargo = cargo.args(["--bin", "pagewright-image", "--no-default-features", "--features", &features]);
+    let cargo = cargo.args(["--target", target.triple]);
     // Flags of this build alone; what the environment has would leak into an image.
     let cargo = cargo.env("RUSTFLAGS", target.rustflags).env("CARGO_TARGET_DIR", &dir);
     let log = project.scratch("logs")?.join(format!("image-{}.log", target.name));
@@ -150,7 +177,7 @@ pub(crate) fn build(project: &Project, target: &Target) -> Result<PathBuf, Strin
     if !out.ok() {
         return Err(format!("the {} image does not build\n{}", target.name, cmd::tail(&out.text, 60)));
     }
-    let built = dir.join(target.triple).join("image").join("pagewright-image");
+    let built = dir.join(target.triple).join(profile).join("pagewright-image");
     // The next image of the same processor takes this one's name.
     let elf = project.target().join("images").join(format!("pagewright-{}", target.name));
     std::fs::copy(&built, &elf).map_err(|e| format!("{}: {e}", elf.display()))?;
@@ -290,7 +317,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
         guest.extra.extend(["-s".into(), "-S".into()]);
         limit = Duration::from_secs(24 * 3600);
     }
-    let image = build(project, target)?;
+    let image = build(project, target, Purpose::of(&guest.append))?;
     let (program, args) = command(target, &guest, &image)?;
     let words: Vec<String> = args.iter().map(|a| quoted(a)).collect();
     eprintln!("{program} {}", words.join(" "));

@@ -2,7 +2,7 @@
 
 use super::pairs::two_at_a_time;
 use super::{Suite, minimal};
-use crate::qemu::{self, Ended, Guest, Sizes, TARGETS, Target};
+use crate::qemu::{self, Ended, Guest, Purpose, Sizes, TARGETS, Target};
 use crate::stage::{Limit, Outcome};
 use std::path::PathBuf;
 
@@ -131,7 +131,7 @@ pub(super) fn build(suite: &Suite<'_>) -> Result<Vec<(&'static Target, PathBuf)>
     let built = two_at_a_time(&processors, |targets| {
         targets
             .iter()
-            .map(|t| qemu::build(project, t).map(|image| (*t, image)))
+            .map(|t| qemu::build(project, t, Purpose::Tests).map(|image| (*t, image)))
             .collect::<Result<Vec<_>, _>>()
     });
     built.into_iter().collect::<Result<Vec<_>, _>>().map(|all| all.into_iter().flatten().collect())

@@ -228,12 +228,25 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Tables of every level go, also those that hang below the root. Where processes have copies of the root's entries, as on x86, those must
     /// have been made for good by the boot, or lie outside the region.
     pub fn release_tables<C: VmContext<'a>>(&self, on: &mut C) -> u64 {
+        self.release_tables_in(on, self.range)
+    }
+
+    /// The same of tables that lie wholly in gaps of `range`.
+    pub fn release_tables_in<C: VmContext<'a>>(&self, on: &mut C, range: VirtRange) -> u64 {
         self.give_all_back(on);
         let memory = self.cursor.tables().memory();
         let mut all: Option<PendingFlush<F::Word>> = None;
         // Nobody takes addresses meanwhile, so nobody is in the tables of a gap.
         let book = self.book.lock();
         for gap in book.tree.gaps() {
+            let start = gap.start.max(range.start);
+            let Some(len) = (gap.last().min(range.last()).get() + 1).checked_sub(start.get()) else {
+                continue;
+            };
+            let gap = VirtRange { start, len };
+            if gap.is_empty() {
+                continue;
+            }
             let unmapped = self.cursor.apart(gap).and_then(|mut part| part.unmap(gap, &mut |_| ()));
             if let Ok(pending) = unmapped {
                 all = Some(match all {

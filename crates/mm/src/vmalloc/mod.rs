@@ -7,6 +7,7 @@
 //! [`Boot::ioremap_init`] follows with the mappings of devices; it finds a board's static maps again. [`VmallocFor`] is what kvmalloc
 //! ([`Kv`](pagewright_slab::kv::Kv)) falls back on.
 
+pub mod cases;
 mod kv;
 mod service;
 

@@ -8,11 +8,12 @@ use core::sync::atomic::Ordering;
 use pagewright::Boot;
 use pagewright::pgtable::arm::{DOMAIN_IO, MapType};
 use pagewright::pgtable::{KernelFormat, KernelTables};
+use pagewright::vmalloc::VmallocInitError;
 use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_hot::{SpaceError, SpaceSetup, WithSpace};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
-use pagewright_kernel::selftest::{Note, Subject, vmalloc};
 use pagewright_kernel::team::Team;
 use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
@@ -153,13 +154,13 @@ impl Metal for Arm {
         &self.team
     }
 
-    fn try_vmalloc(&self, subject: &Subject<'_>) -> Result<Note, Note> {
-        match subject.tables.format {
+    fn serve_space(&self, setup: &SpaceSetup<'_, '_>, work: &mut WithSpace<'_>) -> Result<(), SpaceError> {
+        match setup.tables.format {
             #[cfg(feature = "lpae")]
-            KernelFormat::ArmLpae(format) => vmalloc::over(subject, format),
+            KernelFormat::ArmLpae(format) => setup.serve_with(format, work),
             #[cfg(not(feature = "lpae"))]
-            KernelFormat::ArmShort(format) => vmalloc::over(subject, format),
-            _ => Err(Note::from("tables of another format than the image's").unwrap_or_default()),
+            KernelFormat::ArmShort(format) => setup.serve_with(format, work),
+            _ => Err(SpaceError::Vmalloc(VmallocInitError::NoTables)),
         }
     }
 

@@ -13,14 +13,17 @@ use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
+#[cfg(feature = "tests")]
 use pagewright_kernel::selftest::{Note, Subject, module};
 use pagewright_kernel::team::Team;
+#[cfg(feature = "tests")]
 use pagewright_kspace::module::ModuleArch;
 use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm64::{Arm64Config, Half};
 
 /// The module that the build script has compiled.
+#[cfg(feature = "tests")]
 const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.o"));
 
 unsafe extern "C" {
@@ -186,10 +189,17 @@ impl Metal for Arm64 {
         &self.team
     }
 
+    // `swapper_pg_dir`.
+    fn root_is_sealed(&self) -> bool {
+        true
+    }
+
+    #[cfg(feature = "tests")]
     fn has_module(&self) -> bool {
         true
     }
 
+    #[cfg(feature = "tests")]
     fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
         module::over_any(subject, MODULE, ModuleArch::Arm64)
     }

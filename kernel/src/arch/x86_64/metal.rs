@@ -11,13 +11,16 @@ use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
+#[cfg(feature = "tests")]
 use pagewright_kernel::selftest::{Note, Subject, module};
 use pagewright_kernel::team::Team;
+#[cfg(feature = "tests")]
 use pagewright_kspace::module::ModuleArch;
 use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::format::x86::X86Config;
 
 /// The module that the build script has compiled.
+#[cfg(feature = "tests")]
 const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.o"));
 
 unsafe extern "C" {
@@ -187,10 +190,12 @@ impl Metal for X86 {
         &self.team
     }
 
+    #[cfg(feature = "tests")]
     fn has_module(&self) -> bool {
         true
     }
 
+    #[cfg(feature = "tests")]
     fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
         module::over_any(subject, MODULE, ModuleArch::X86_64)
     }
