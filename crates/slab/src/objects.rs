@@ -314,7 +314,8 @@ pub trait ObjectAllocator<'k, 'a> {
     /// A cache's figures; `None` if it was destroyed.
     fn row(&self, cache: CacheId) -> Option<CacheRow>;
 
-    /// Calls `each` with every cache and its figures, newest place first. No cache comes or goes meanwhile, so `each` makes and ends none.
+    /// Calls `each` with every cache and its figures, newest place first. No cache comes or goes meanwhile: the registry is locked and interrupts are off, so `each` makes and ends no cache,
+    /// and allocates nothing, since reclaim may end one.
     fn each_cache(&self, each: &mut dyn FnMut(CacheId, &CacheRow));
 
     /// Does what other processors asked of this one; harmless at any time.

@@ -65,7 +65,7 @@ pub trait Shrinker: Sync {
     /// be asked again at once (SHRINK_STOP).
     fn scan_objects(&self, sc: &mut ShrinkControl) -> Option<u64>;
 
-    /// How much work it is to make an object anew, in accesses to a disk; 0 for none: then half of all are looked at each time.
+    /// How much work it is to make an object anew, in accesses to a disk; 0 for none: then half of all are looked at each time, rounded up.
     fn seeks(&self) -> u32 {
         DEFAULT_SEEKS
     }
@@ -94,7 +94,8 @@ impl Share {
     /// Of `freeable` objects, at a priority, for one of these seeks, with so many deferred.
     fn of(freeable: u64, deferred: u64, priority: u32, seeks: u32) -> Self {
         let delta = match seeks {
-            0 => freeable / 2,
+            // One object alone is looked at, too; Linux rounds down, and leaves it for good.
+            0 => freeable.div_ceil(2),
             _ => (freeable >> priority.min(63)).saturating_mul(4) / u64::from(seeks),
         };
         let total = (deferred >> priority.min(63)).saturating_add(delta);
@@ -120,6 +121,8 @@ unsafe impl Send for Entry {}
 /// A place for a shrinker.
 pub struct ShrinkerSlot {
     entry: Mutex<Option<Entry>>,
+    /// How many were registered here.
+    generation: AtomicU32,
     /// Calls that run.
     calls: AtomicU32,
     /// Objects that were to be looked at and were not (`nr_deferred`), by node.
@@ -130,16 +133,16 @@ impl ShrinkerSlot {
     /// A free place.
     pub const fn new() -> Self {
         let deferred = [const { AtomicU64::new(0) }; NODES];
-        Self { entry: Mutex::new(None), calls: AtomicU32::new(0), deferred }
+        Self { entry: Mutex::new(None), generation: AtomicU32::new(0), calls: AtomicU32::new(0), deferred }
     }
 
     /// Asks whoever is here for its share (`do_shrink_slab`).
     fn shrink(&self, gfp: Gfp, nid: NodeId, priority: u32) -> Shrunk {
         let Some(shrinker) = self.enter() else { return Shrunk::default() };
+        // Also one that panics has left: who unregisters would wait for ever.
+        let _call = Call(self);
         // SAFETY: it lives until it is unregistered (the contract of `register`), which waits for this call.
-        let shrunk = self.ask(unsafe { shrinker.as_ref() }, gfp, nid, priority);
-        self.calls.fetch_sub(1, Release);
-        shrunk
+        self.ask(unsafe { shrinker.as_ref() }, gfp, nid, priority)
     }
 
     fn enter(&self) -> Option<NonNull<dyn Shrinker>> {
@@ -181,6 +184,15 @@ impl ShrinkerSlot {
     }
 }
 
+/// A call that runs.
+struct Call<'s>(&'s ShrinkerSlot);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Release);
+    }
+}
+
 impl Default for ShrinkerSlot {
     fn default() -> Self {
         Self::new()
@@ -193,9 +205,12 @@ impl fmt::Debug for ShrinkerSlot {
     }
 }
 
-/// Which place a shrinker has.
+/// Which shrinker: its place, and how many were there before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ShrinkerId(usize);
+pub struct ShrinkerId {
+    place: usize,
+    generation: u32,
+}
 
 /// Every place has a shrinker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -240,16 +255,25 @@ impl<'k> Shrinkers<'k> {
             if entry.is_none() && slot.calls.load(Acquire) == 0 {
                 slot.deferred.iter().for_each(|deferred| deferred.store(0, Relaxed));
                 *entry = Some(Entry(shrinker));
-                return Ok(ShrinkerId(at));
+                // Under the place's lock.
+                let generation = slot.generation.fetch_add(1, Relaxed).wrapping_add(1);
+                return Ok(ShrinkerId { place: at, generation });
             }
         }
         Err(ShrinkersFull { places: self.slots.len() })
     }
 
-    /// Has it asked no more (`unregister_shrinker`), and waits for those who are in it. Not to be called from inside.
+    /// Has it asked no more (`unregister_shrinker`), and waits for those who are in it. Not to be called from inside. One that was unregistered before is nobody's concern, whoever is in
+    /// its place by now.
     pub fn unregister(&self, id: ShrinkerId) {
-        let Some(slot) = self.slots.get(id.0) else { return };
-        *slot.entry.lock() = None;
+        let Some(slot) = self.slots.get(id.place) else { return };
+        {
+            let mut entry = slot.entry.lock();
+            if slot.generation.load(Relaxed) != id.generation {
+                return;
+            }
+            *entry = None;
+        }
         while slot.calls.load(Acquire) > 0 {
             core::hint::spin_loop();
         }

@@ -7,6 +7,7 @@ use pagewright_sim::slabs::LinearRam;
 use pagewright_slab::objects::{Design, Objects};
 use pagewright_slab::slabs::{AttributeError, Slabs, attributes};
 use pagewright_zone::Gfp;
+use std::ptr::NonNull;
 
 const K: Gfp = Gfp::GFP_KERNEL;
 
@@ -95,6 +96,42 @@ fn a_node_keeps_as_many_empty_slabs_as_it_is_told() {
             assert_eq!(slabs.figures(cache).unwrap().slabs, slabs_left);
             m.on_cpu(0, |cx| slabs.set_attribute(cx, cache, "shrink", "1").unwrap());
             assert_eq!(slabs.figures(cache).unwrap().slabs, 0);
+        });
+    }
+}
+
+#[test]
+fn after_a_shrink_the_fullest_slabs_are_used_first() {
+    for design in [Design::Slub, Design::SlubCpuSlabs] {
+        on(design, |m, slabs| {
+            slabs.set_barn_limit(0);
+            let cache = slabs.create_unmerged(&spec("sorted", 1024)).unwrap();
+            let per_slab = slabs.figures(cache).unwrap().geometry.objects as usize;
+            let slab_of = |object: NonNull<u8>| object.addr().get() / (per_slab * 1024);
+            m.on_cpu(0, |cx| {
+                // A row would mix objects of several slabs.
+                slabs.set_attribute(cx, cache, "cpu_partial", "0").unwrap();
+                let mut held: Vec<_> =
+                    (0..per_slab * 5).map(|_| slabs.alloc(cx, cache, K).unwrap()).collect();
+                slabs.flush_cpu(cx);
+                held.sort();
+                let mut kept = vec![];
+                let mut last = 0;
+                for (at, of_slab) in held.chunk_by(|a, b| slab_of(*a) == slab_of(*b)).enumerate() {
+                    let free = [4, 1, 5, 2, 3][at];
+                    last = if free == 1 { slab_of(of_slab[0]) } else { last };
+                    // SAFETY: each is freed once.
+                    of_slab[..free].iter().for_each(|&object| unsafe { slabs.free(cx, cache, object) });
+                    kept.extend_from_slice(&of_slab[free..]);
+                }
+                slabs.flush_cpu(cx);
+                assert!(slabs.shrink(cx, cache));
+                slabs.validate(cache).unwrap();
+                let next = slabs.alloc_node(cx, cache, K, node(0)).unwrap();
+                assert_eq!(slab_of(next), last, "{design}");
+                // SAFETY: each is freed once.
+                kept.into_iter().chain([next]).for_each(|object| unsafe { slabs.free(cx, cache, object) });
+            });
         });
     }
 }

@@ -70,6 +70,7 @@ fn a_share_grows_with_the_pressure_and_falls_with_what_objects_cost() {
     assert_eq!(share(1 << 20, 0, 12, 4), (256, 256));
     assert_eq!(share(1000, 0, 12, 2), (0, 0), "less than 4096 count for nothing");
     assert_eq!(share(1000, 0, 12, 0), (500, 500), "what costs nothing is halved");
+    assert_eq!(share(1, 0, 12, 0), (1, 1), "and the last one does not stay");
     assert_eq!(share(1 << 20, 1 << 15, 12, 2), (512, 520), "and a 4096th of what was deferred");
     assert_eq!(share(100, 0, 0, 1), (400, 200), "at most each object twice");
     assert_eq!(share(u64::MAX, u64::MAX, 0, 1), (u64::MAX, u64::MAX));
@@ -168,6 +169,41 @@ fn reclaim_presses_harder_until_enough_came_free() {
     let few = Pile { batch: 2, ..Pile::new(10) };
     let all = shrinkers.with(&few, || shrinkers.try_to_free_pages(Gfp::GFP_KERNEL, NodeId::ZERO));
     assert_eq!((few.left.load(Relaxed), all.unwrap().freed > 0), (0, true), "the last pressure takes all");
+}
+
+#[test]
+fn a_shrinker_that_was_unregistered_takes_nobody_with_it() {
+    let slots = [ShrinkerSlot::new()];
+    let shrinkers = Shrinkers::new(&slots);
+    let (one, other) = (Pile::new(10), Pile::new(10));
+    // SAFETY: both live longer than they are registered.
+    let first = unsafe { shrinkers.register(&one) }.unwrap();
+    shrinkers.unregister(first);
+    // SAFETY: as above.
+    let second = unsafe { shrinkers.register(&other) }.unwrap();
+    shrinkers.unregister(first);
+    assert_eq!(shrink(&slots, 0, 0).objects, 10);
+    shrinkers.unregister(second);
+    assert_eq!((shrink(&slots, 0, 0), one.asked()), (Shrunk::default(), std::vec![]));
+}
+
+#[test]
+fn a_shrinker_that_panics_has_left() {
+    struct Panics;
+    impl Shrinker for Panics {
+        fn count_objects(&self, _: &ShrinkControl) -> u64 {
+            panic!("as the test wants it")
+        }
+        fn scan_objects(&self, _: &mut ShrinkControl) -> Option<u64> {
+            None
+        }
+    }
+    let slots = [ShrinkerSlot::new()];
+    // That it comes back at all is what is tested: it waits for calls that run.
+    let done = Shrinkers::new(&slots).with(&Panics, || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shrink(&slots, 0, 0))).is_err()
+    });
+    assert_eq!(done, Ok(true));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::cache::{CacheId, CacheName, CacheSpec, Info};
 use super::cpu::{Requests, SlabContext};
 use super::debug::DebugOptions;
+use super::node::List;
 use super::tenancy::{CLOSING, DYING, OPEN};
 use super::word::Listed;
 use super::{CreateError, DestroyError, Slabs};
@@ -21,6 +22,9 @@ pub enum Destroyed {
     /// Others that were merged with it use it yet.
     Shared,
 }
+
+/// A shrink sorts slabs with up to so many free objects (SHRINK_PROMOTE_MAX).
+const PROMOTED: usize = 32;
 
 /// What merged caches must have alike (SLAB_MERGE_SAME).
 const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT.union(CacheFlags::CACHE_DMA).union(CacheFlags::ACCOUNT);
@@ -134,7 +138,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         super::Slot::living_at(self.slots, at)
     }
 
-    /// Gives everything back that a cache has free: this processor's objects, nodes' barns, and all empty slabs (`kmem_cache_shrink`). Other
+    /// Gives everything back that a cache has free: this processor's objects, nodes' barns, and all empty slabs (`kmem_cache_shrink`); the fullest of the others are used first from then on. Other
     /// processors are asked, and do their part at the latest with the next operation that no row serves, or a poll. Returns whether the cache has slabs yet,
     /// besides those that wait for readers.
     pub fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
@@ -152,7 +156,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         left > 0
     }
 
-    /// Gives empty slabs back; how many others there are.
+    /// Gives empty slabs back, and sorts others by how full they are; how many these are.
     fn drop_empty(&self, cx: &SlabContext<'_, '_, 'a>, cache: CacheId) -> u64 {
         let Some(info) = self.info(cache) else { return 0 };
         let mut left = 0;
@@ -162,13 +166,25 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             {
                 let _quiet = self.quiet();
                 let mut lists = self.lists_of(cache, node).lock();
+                // Those with few free objects, by how many, so that they are filled up first and others may become empty.
+                let mut promoted = [const { List::new() }; PROMOTED];
                 let mut at = lists.partial.first();
                 while let Some(head) = at {
                     at = self.map.next(head);
                     let Some(slab) = self.slab(head, self.map.word(head).order()) else { continue };
                     let word = self.word(&slab);
+                    let free = info.objects(self.map.word(head).order()).saturating_sub(word.out());
                     if word.out() == 0 {
                         self.give_up(info, &mut lists, &slab, word, &mut empty);
+                    } else if let Some(list) = promoted.get_mut((free as usize).saturating_sub(1)) {
+                        lists.partial.remove(&self.map, head);
+                        list.push_back(&self.map, head);
+                    }
+                }
+                for list in promoted.iter_mut().rev() {
+                    while let Some(head) = list.last() {
+                        list.remove(&self.map, head);
+                        lists.partial.push_front(&self.map, head);
                     }
                 }
                 left += lists.slabs();
