@@ -101,8 +101,8 @@ const SOURCES: [Source; 10] = [
             ATOMIC,
             // As above: what the fences order is a handler's business.
             (
-                "use loom::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};",
-                "use loom::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};\nconst fn compiler_fence(_: core::sync::atomic::Ordering) {}",
+                "use loom::sync::atomic::{AtomicU32, compiler_fence};",
+                "use loom::sync::atomic::AtomicU32;\nconst fn compiler_fence(_: core::sync::atomic::Ordering) {}",
             ),
             ("pub(super) const fn new(", "pub(super) fn new("),
             // Nothing comes between what an exchange reads and what it writes; loom leaves open whether a plain store does. As an exchange it has a place.

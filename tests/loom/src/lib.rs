@@ -13,6 +13,7 @@
 //! | a slab's own list | an object that is lost or there twice, a link that is not seen, a slab in two lists or in none: frees from elsewhere against the processor that takes all, gives up or freezes, and against the holder of the lock |
 //! | the gate before a processor's objects | a request that is lost, or answered twice; a gate that a request opens while its owner is inside |
 //! | a place in the table of caches | a cache that ends while a reaper looks at it or a processor has something of it; one that nobody waits for, and that ends twice or never |
+//! | a processor that has something of a cache and is asked for it | a request that is taken and answered with what was so before it; a cache that nobody waits for, and that does not end; one that is used again, and asked for time after time |
 //! | grace periods | a reader that looks at what was taken back after a grace period that waited for it |
 #![cfg(loom)]
 #![expect(

@@ -10,6 +10,7 @@ use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 
 mod cpu_slab;
+mod requested;
 mod tenancy;
 
 /// A model with many steps: threads are preempted so often at most, unless the environment says otherwise.

@@ -67,7 +67,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         // Processors that have an array of it, or reap it.
         let cpus = slot.tenancy.attached();
         if cpus > 0 {
-            // Whoever uses the cache nevertheless opens it again (`attach`).
+            // Whoever uses the cache nevertheless opens it again (`attach`), if he comes after this; who came before is asked now, gives his array up, and opens it with the next.
             slot.tenancy.set(LEAVING);
             self.space.cpus.iter().for_each(|cpu| cpu.requests().post(Requests::FLUSH));
             return Err(DestroyError::Retry { cpus });

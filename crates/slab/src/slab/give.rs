@@ -322,6 +322,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         if cx.cpu.requests().has(Requests::FLUSH)
             && let Some(mut own) = cx.cpu.enter()
         {
+            // Before the looks at what was asked for: arrays of which size, which caches are about to go.
             cx.cpu.requests().take(Requests::FLUSH);
             for at in 0..own.rows.len() {
                 self.flush_row(cx, &mut own, at);

@@ -9,7 +9,7 @@ use crate::memory::SlabMemory;
 use crate::objects::CacheTable;
 use crate::slub::Geometry;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release, fence};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use pagewright_platform::Interrupts;
 
 /// How much is kept near processors and nodes, and how readily other nodes' slabs are used. Figures by themselves: whoever reads one may see the old or the new.
@@ -136,8 +136,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 let slabs = (2 * u64::from(objects)).div_ceil(info.geometry.objects.into());
                 knobs.cpu_partial.store(objects, Relaxed);
                 knobs.cpu_partial_slabs.store(slabs.min(u32::MAX.into()) as u32, Relaxed);
-                // Who sees the request sees the figures: `answer_flush` has the other half.
-                fence(Release);
+                // Who takes the request sees the figures.
                 self.cpus.iter().for_each(|cpu| cpu.requests().post(Requests::FLUSH));
                 self.poll(cx);
             }

@@ -1,6 +1,7 @@
 //! Why a processor should not simply use its rows, and the gate before them. By itself, so that every order of its steps can be explored (`tests/loom`).
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{AtomicU32, compiler_fence};
 
 /// Why a processor should not simply use its sheaves.
 ///
@@ -54,16 +55,17 @@ impl Requests {
         self.word.fetch_and(!Self::INSIDE, SeqCst);
     }
 
-    /// Posts one, from any processor; what it is about is synchronised by other means.
+    /// Posts one, from any processor. Who takes it sees what the caller did before: what it is about.
     pub(crate) fn post(&self, request: u32) {
-        self.word.fetch_or(request, Relaxed);
+        self.word.fetch_or(request, Release);
         // While the owner is inside, the gate is closed already, and must say so.
         let _ = self.gate.fetch_update(Relaxed, Relaxed, |gate| (gate > ASKED).then_some(ASKED));
     }
 
-    /// Takes one back, or answers it; whether it was there.
+    /// Takes one back, or is about to answer it; whether it was there. Looks at what it is about come after this, and see what all did before they posted
+    /// it: whoever posts later finds it gone, and asks again. All changes of the word read what was there, so that none comes between a post and who takes it.
     pub(crate) fn take(&self, request: u32) -> bool {
-        self.word.fetch_and(!request, Relaxed) & request != 0
+        self.word.fetch_and(!request, Acquire) & request != 0
     }
 
     /// The owner comes in for the row of a place, if the gate is open that far: what is to be handed to [`Self::pass_out`].

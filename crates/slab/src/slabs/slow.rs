@@ -10,8 +10,7 @@ use crate::memory::SlabMemory;
 use core::mem::MaybeUninit;
 use core::panic::Location;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
-use core::sync::atomic::fence;
+use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::NodeId;
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
@@ -258,9 +257,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             return self.flush_cpu_slabs(cx, false);
         }
         if let Some(mut own) = cx.cpu.enter() {
+            // Before the looks at what was asked for: how much is kept, which caches are about to go.
             cx.cpu.requests().take(Requests::FLUSH);
-            // Who asked has changed how much is kept before, perhaps.
-            fence(Acquire);
             for at in 0..own.rows.len() {
                 self.flush_row(cx, &mut own, at);
             }

@@ -9,7 +9,8 @@
 //! - Where nobody waits for the end ([`DYING`]), whoever left looks afterwards ([`Tenancy::take_over`]): one of them is the last.
 //!
 //! All who count themselves in or out, and who looks whether there is anybody, change one word by steps that see each other: who comes second sees everything that the first did
-//! before. That is all that this rests on, so no step needs a place in one order of all.
+//! before. A processor that stays attached takes no such step; it is asked, and who takes a request sees everything that was done before it was posted (`Requests::post`,
+//! `Requests::take`), so what was said. That is all that this rests on, so no step needs a place in one order of all.
 
 use core::sync::atomic::{
     AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
@@ -22,6 +23,7 @@ pub(crate) const CLOSING: u32 = 1;
 /// The same, and whoever finds that it can end is to end it.
 pub(crate) const DYING: u32 = 2;
 /// Somebody would have ended it, but for processors that are attached. They leave when they answer; until then it is used, if it must be, and who attaches says that nobody goes on.
+/// Who attaches just before this is said (while he holds the cache) says nothing: the request that follows has him give up what he has, once, and he says so when he attaches again.
 pub(crate) const LEAVING: u32 = 3;
 
 /// A place.

@@ -105,31 +105,3 @@ fn a_cache_that_nobody_waits_for_is_ended_once_by_whoever_leaves_it_last() {
         assert!(!place.look());
     });
 }
-
-#[test]
-fn who_uses_a_cache_that_would_have_ended_keeps_it_open() {
-    bounded(4, || {
-        let place = Place::new();
-        place.tenancy.attach();
-        let processor = thread::spawn({
-            let place = place.clone();
-            move || {
-                place.tenancy.leave();
-                if place.tenancy.hold().is_some() {
-                    place.tenancy.attach();
-                    place.tenancy.leave();
-                    return true;
-                }
-                false
-            }
-        });
-        let ended = place.destroy();
-        let uses = processor.join().unwrap();
-        if ended {
-            assert!(!uses, "nobody has what ended");
-        } else if uses && place.tenancy.state() == LEAVING {
-            place.tenancy.attach();
-        }
-        assert!(ended || !uses || place.tenancy.state() == OPEN);
-    });
-}

@@ -19,6 +19,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Gives up this processor's slabs of all caches, and with `leaves` the caches themselves.
     pub(crate) fn flush_cpu_slabs(&self, cx: &SlabContext<'_, 'k, 'a>, leaves: bool) {
         let Some(inside) = Inside::enter(cx.cpu) else { return };
+        // Before the looks at which caches are about to go.
         cx.cpu.requests().take(Requests::FLUSH);
         for at in 0..inside.parts.slabs.len() {
             self.flush_slab_at(cx, &inside, at, leaves);
