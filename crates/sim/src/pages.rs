@@ -151,6 +151,8 @@ pub struct PlainMachine {
     pub dma32_end: u64,
     /// `pageblock_order`.
     pub pageblock: Order,
+    /// How far one node is from another, as an SLIT has it.
+    pub distance: fn(NodeId, NodeId) -> u32,
     /// CMA areas, ascending: first frame and frames, whole pageblocks.
     pub cma: Vec<(u64, u64)>,
     /// What may be plugged in later.
@@ -178,6 +180,7 @@ impl PlainMachine {
             cpus: vec![NodeId::ZERO; cpus],
             dma32_end: 0,
             pageblock: Order::new(9).unwrap_or_default(),
+            distance: |from, to| if from == to { LOCAL_DISTANCE } else { REMOTE_DISTANCE },
             cma: vec![],
             plug: Pluggable::default(),
             mobility_grouping: true,
@@ -335,7 +338,7 @@ fn boot<H: Hooks>(
 
     let mut order = vec![NodeId::ZERO; ZoneLists::required_len(&layout)];
     let topology = Topology {
-        distance: &|a, b| if a == b { LOCAL_DISTANCE } else { REMOTE_DISTANCE },
+        distance: &machine.distance,
         nodes_with_cpus: NodeMask::EMPTY,
         online: layout.nodes().iter().filter(|n| n.possible).map(|n| n.nid).collect(),
         numa: most > 1,

@@ -51,6 +51,14 @@ fn a_node_that_is_plugged_in_serves_objects_and_goes_when_they_are_freed() {
                 let mut blocks = table.expect("room for the blocks");
                 let cache = o.create(&spec("placed", 200)).unwrap();
                 let there = Gfp::GFP_KERNEL | Gfp::THISNODE | Gfp::NOWARN;
+                // The other node's, which that node's processor has at hand until then.
+                m.on_cpu(1, |cx| {
+                    let object = o.alloc(cx, cache, Gfp::GFP_KERNEL).unwrap();
+                    assert_eq!(m.node_of(object), Some(node(0)), "{design}");
+                    // SAFETY: freed once.
+                    unsafe { o.free(cx, cache, object) };
+                    assert!(o.alloc_node(cx, cache, there, node(1)).is_err(), "{design}");
+                });
                 m.on_cpu(0, |cx| assert!(o.alloc_node(cx, cache, there, node(1)).is_err(), "{design}"));
                 let number = FIRST + 2;
                 let range = PfnRange::from_len(Pfn::new(number * BLOCK), BLOCK);

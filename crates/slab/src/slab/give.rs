@@ -45,7 +45,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         else {
             return self.report(Damage::InvalidPointer, Some(cache), address);
         };
-        let (home, here) = (self.node_of(&block), self.list_node(cx.node.index()));
+        let (home, here) = (self.node_of(&block), self.here(cx));
         if home != here {
             // SAFETY: freed, as the caller says.
             return unsafe { self.free_alien(cx, id, cache, (here, home), address) };
@@ -344,13 +344,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         }
     }
 
-    /// Gives an array's objects back, and the array itself if its cache is about to go, or is to have arrays of another size.
+    /// Gives an array's objects back, and the array itself if its cache is about to go, or is to have another array here.
     pub(super) fn flush_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
         self.empty_row(cx, own, at);
         let Some(row) = own.rows.get(at) else { return };
-        let (id, limit) = (row.id(), row.limit());
-        let resized = || self.cache(id).is_some_and(|cache| cache.tunables().limit as usize != limit);
-        if self.space.slots.get(at).is_some_and(|slot| slot.tenancy.state() != OPEN) || resized() {
+        let unfit = self.cache(row.id()).is_some_and(|cache| !self.fits(cx, cache, row));
+        if unfit || self.space.slots.get(at).is_some_and(|slot| slot.tenancy.state() != OPEN) {
             self.leave_row(cx, own, at);
         }
     }

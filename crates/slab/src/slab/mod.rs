@@ -240,6 +240,21 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         node.min(self.nodes.saturating_sub(1))
     }
 
+    /// The node whose objects this processor keeps at hand: its own if that has memory, else the nearest that has (`numa_mem_id`).
+    fn here(&self, cx: &SlabContext<'_, '_, '_>) -> usize {
+        if self.nodes <= 1 { 0 } else { self.list_node(cx.pages.memory_node(cx.node).index()) }
+    }
+
+    /// How frames of a cache's slabs there are marked.
+    fn mark_here(&self, cx: &SlabContext<'_, '_, '_>, cache: CacheId) -> u32 {
+        cache.home(self.here(cx)).slab_mark()
+    }
+
+    /// Whether an array of a cache is of the size and for the node that are wanted.
+    fn fits(&self, cx: &SlabContext<'_, '_, '_>, cache: &SlabCache, row: &Row) -> bool {
+        row.limit() == cache.tunables().limit as usize && row.home() == self.mark_here(cx, row.id())
+    }
+
     /// The slab that an address lies in.
     fn block_at(&self, address: usize) -> Option<Block> {
         let idx = FrameIdx::from_usize(self.memory.frame_of(address))?;

@@ -65,7 +65,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     }
 
     fn reap_cache(&self, cx: &SlabContext<'_, 'k, 'a>, id: CacheId, cache: &SlabCache, round: u64) {
-        let node = self.list_node(cx.node.index());
+        let node = self.here(cx);
         if self.nodes > 1 {
             self.drain_alien(cx, id, (node, (round % self.nodes as u64) as usize));
         }

@@ -8,7 +8,7 @@ use super::{Block, Slab};
 use crate::memory::SlabMemory;
 use crate::slabs::cpu::CpuSlabs;
 use crate::slabs::tenancy::CLOSING;
-use crate::slabs::{CacheId, SlabContext, SlabError, SlabState};
+use crate::slabs::{CacheId, Row, SlabContext, SlabError, SlabState};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -50,13 +50,32 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         gfp: Gfp,
         node: NodeId,
     ) -> Result<NonNull<u8>, SlabError> {
-        if self.list_node(node.index()) == self.list_node(cx.node.index()) {
+        if self.nodes <= 1 {
             return self.alloc(cx, cache, gfp);
+        }
+        let serves = if gfp.contains(Gfp::THISNODE) { node } else { cx.pages.memory_node(node) };
+        if self.list_node(serves.index()) == self.here(cx) {
+            return self.alloc_here(cx, cache, gfp);
         }
         self.injected(cx)?;
         self.answer(cx);
         let address = self.one(cx, cache, Some(node), gfp)?;
         self.finish(cache, address, gfp)
+    }
+
+    /// Allocates an object of the node whose objects this processor keeps at hand. Where that is another since it got its array (memory came or went), the array is given up.
+    fn alloc_here(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+        gfp: Gfp,
+    ) -> Result<NonNull<u8>, SlabError> {
+        let mark = self.mark_here(cx, cache);
+        let is_here = |row: &mut Row| (row.home() == mark).then_some(());
+        if cx.cpu.with_row(cache.index(), is_here).is_some() {
+            return self.alloc(cx, cache, gfp);
+        }
+        self.alloc_slow(cx, cache, gfp)
     }
 
     /// What an allocation ends with.
@@ -132,10 +151,13 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         (node, gfp): (Option<NodeId>, Gfp),
         out: &mut [MaybeUninit<usize>],
     ) -> usize {
-        let mut home = node.unwrap_or(cx.node);
-        if self.nodes > 1 && !gfp.contains(Gfp::THISNODE) {
-            home = cx.pages.memory_node(home);
-        }
+        let home = match node {
+            Some(node) if self.nodes <= 1 || gfp.contains(Gfp::THISNODE) => node,
+            Some(node) => cx.pages.memory_node(node),
+            // What comes so may be kept at hand.
+            None if self.nodes <= 1 => cx.node,
+            None => cx.pages.memory_node(cx.node),
+        };
         let n = self.take_listed(id, cache, self.list_node(home.index()), true, out);
         if n > 0 {
             return n;
@@ -314,8 +336,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         cache: &SlabCache,
     ) -> bool {
         let places = cache.tunables().limit;
-        if own.rows.get(id.index()).is_some_and(|row| row.id() == id && row.limit() != places as usize) {
-            // Of a size that is no longer wanted.
+        if own.rows.get(id.index()).is_some_and(|row| row.id() == id && !self.fits(cx, cache, row)) {
             self.give_up_row(cx, own, id.index());
         }
         match own.rows.get(id.index()).map(|row| row.id()) {
@@ -349,7 +370,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     ) {
         let (row, slot) = (&mut own.rows[id.index()], &self.space.slots[id.index()]);
         slot.tenancy.attach();
-        let home = id.home(self.list_node(cx.node.index())).slab_mark();
+        let home = self.mark_here(cx, id);
         // SAFETY: as the caller says.
         unsafe { row.adopt((id, home), cache.misaligned(), self.memory.pointer(room).cast(), places) };
     }

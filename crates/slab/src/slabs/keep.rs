@@ -68,7 +68,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
     }
 
-    /// Puts free objects of a cache into the barn of this processor's node, where they lie; how many of them, from the first on. The others stay the caller's.
+    /// Puts free objects of a cache into the barn of the node whose objects this processor keeps, where they lie; how many of them, from the first on. The others stay the caller's.
     pub(super) fn keep(
         &self,
         cx: &SlabContext<'_, 'k, 'a>,
@@ -85,7 +85,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         // Before others can take them out: what is counted is never less than what is there.
         self.kept.fetch_add(all, Relaxed);
-        let (lists, places) = (self.lists_of(cache, cx.node.index()), self.slub.rooms() as usize);
+        let (lists, places) = (self.lists_of(cache, self.here(cx)), self.slub.rooms() as usize);
         let mut kept = {
             let _quiet = self.quiet();
             lists.lock().barn.push(objects, places)

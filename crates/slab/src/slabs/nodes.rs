@@ -14,9 +14,27 @@ use pagewright_zone::Gfp;
 impl<I: Interrupts, M: SlabMemory> Slabs<'_, '_, I, M> {
     /// The node in whose lists one looks first.
     pub(super) fn serving(&self, cx: &SlabContext<'_, '_, '_>, asked: Option<NodeId>, gfp: Gfp) -> usize {
-        let node = asked.unwrap_or(cx.node);
-        let alone = self.nodes <= 1 || gfp.contains(Gfp::THISNODE);
-        self.list_node(if alone { node } else { cx.pages.memory_node(node) }.index())
+        match asked {
+            _ if self.nodes <= 1 => 0,
+            Some(node) if gfp.contains(Gfp::THISNODE) => self.list_node(node.index()),
+            Some(node) => self.list_node(cx.pages.memory_node(node).index()),
+            None => self.here(cx),
+        }
+    }
+
+    /// The node whose objects this processor keeps at hand: its own if that has memory, else the nearest that has (`numa_mem_id`).
+    pub(super) fn here(&self, cx: &SlabContext<'_, '_, '_>) -> usize {
+        if self.nodes <= 1 { 0 } else { self.list_node(cx.pages.memory_node(cx.node).index()) }
+    }
+
+    /// How frames of a cache's slabs there are marked.
+    pub(super) fn mark_here(&self, cx: &SlabContext<'_, '_, '_>, cache: CacheId) -> u32 {
+        cache.home(self.here(cx)).slab_mark()
+    }
+
+    /// Whether a cache's object lies there.
+    pub(super) fn is_near(&self, cx: &SlabContext<'_, '_, '_>, cache: CacheId, address: usize) -> bool {
+        self.memory.mark_of(&self.map, address) == self.mark_here(cx, cache)
     }
 
     /// The others, if any may serve.

@@ -157,11 +157,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         row.drop_oldest(oldest);
     }
 
-    /// Whether a cache's object lies on the processor's node.
-    pub(crate) fn is_near(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId, address: usize) -> bool {
-        self.memory.mark_of(&self.map, address) == cache.home(self.list_node(cx.node.index())).slab_mark()
-    }
-
     /// What an allocation ends with.
     fn finish(&self, cache: CacheId, address: usize, gfp: Gfp) -> Result<NonNull<u8>, SlabError> {
         let object = NonNull::new(self.memory.pointer(address)).ok_or(SlabError::NoMemory)?;
@@ -219,6 +214,11 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// Makes a row the cache's, with a room; whether it has one.
     fn attach(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, cache: CacheId) -> bool {
+        let home = self.mark_here(cx, cache);
+        if own.rows.get(cache.index()).is_some_and(|row| row.id() == cache && row.home() != home) {
+            // Since it was made, memory of the processor's node came or went.
+            self.flush_row(cx, own, cache.index());
+        }
         let (Some(row), Some(slot)) = (own.rows.get_mut(cache.index()), self.slots.get(cache.index())) else {
             return false;
         };
@@ -235,7 +235,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let Some(room) = (self.rooms != Some(cache)).then(|| self.room(cx, random)).flatten() else {
             return false;
         };
-        let home = cache.home(self.list_node(cx.node.index())).slab_mark();
         slot.tenancy.attach();
         let misaligned = info.misaligned();
         // SAFETY: it is an object of the cache of rooms, large enough for all of them, and has just been allocated.
@@ -288,13 +287,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
     }
 
-    /// Gives a row's objects back, and the row itself if its cache is about to go, or is to have rows of another size.
+    /// Gives a row's objects back, and the row itself if its cache is about to go, or is to have another row here.
     pub(crate) fn flush_row(&self, cx: &SlabContext<'_, 'k, 'a>, own: &mut CpuSlabs<'k>, at: usize) {
         self.empty_row(cx, own, at);
         let Some(row) = own.rows.get(at) else { return };
         let wanted = |info: &Info| info.knobs.cpu_partial().min(self.slub.rooms()) as usize;
-        let resized = self.info(row.id()).is_some_and(|info| wanted(info) != row.limit());
-        if self.slots.get(at).is_some_and(|slot| slot.tenancy.state() != OPEN) || resized {
+        let moved = row.home() != self.mark_here(cx, row.id());
+        let unfit = self.info(row.id()).is_some_and(|info| moved || wanted(info) != row.limit());
+        if unfit || self.slots.get(at).is_some_and(|slot| slot.tenancy.state() != OPEN) {
             self.leave_row(cx, own, at);
         }
     }
