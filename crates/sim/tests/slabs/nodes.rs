@@ -290,6 +290,21 @@ fn another_nodes_slabs_are_used_before_a_new_one_is_made_as_often_as_the_ratio_s
             };
             assert_eq!(ask("0"), Some(node(0)), "{design}");
             assert_eq!(ask("100\n"), Some(node(1)), "{design}");
+            // A handler that interrupts the processor asks now and then, too: here about every second time.
+            let elsewhere = m.on_cpu(0, |cx| {
+                slabs.set_attribute(cx, cache, "remote_node_defrag_ratio", "51").unwrap();
+                let once = |_: &usize| {
+                    let object = cx.interrupted(|cx| slabs.alloc(cx, cache, K).unwrap());
+                    let there = m.node_of(object) == Some(node(1));
+                    // SAFETY: freed once.
+                    unsafe { slabs.free(cx, cache, object) };
+                    slabs.flush_cpu(cx);
+                    slabs.shrink(cx, cache);
+                    there
+                };
+                (0..64).filter(once).count()
+            });
+            assert!((8..=56).contains(&elsewhere), "{design}: {elsewhere} of 64");
             // A node that is asked for is what is meant.
             m.on_cpu(0, |cx| {
                 let object = slabs.alloc_node(cx, cache, K, node(0)).unwrap();

@@ -51,7 +51,7 @@ impl<'k> SlabCpu<'k> {
         rows.fill_with(Row::new);
         let requests = Requests::new(rows.len());
         let own = CpuSlabs { rows, random: seed | 1, reaps_seen: 0 };
-        Self { requests, own: UnsafeCell::new(own), slabs: CpuSlabParts::none() }
+        Self { requests, own: UnsafeCell::new(own), slabs: CpuSlabParts::none(seed.rotate_left(32)) }
     }
 
     /// (With the feature `cpu-slabs`.) A processor that has a slab of each cache in place of a row ([`super::cpu_slab`]), with this number; the rest as for [`Self::new`]. All processors of a machine are made alike.

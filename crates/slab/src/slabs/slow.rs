@@ -36,7 +36,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let address = match cx.cpu.enter() {
             None if self.has_cpu_slabs() => self.fetch_from_cpu_slab(cx, cache, gfp, None)?,
             Some(mut own) => self.refill(cx, &mut own, cache, gfp)?,
-            None => self.one(cx, cache, (None, gfp, cache.index() as u64))?,
+            None => self.one(cx, cache, (None, gfp, cx.cpu.cpu().slabs().random()))?,
         };
         self.finish(cache, address, gfp)
     }
@@ -61,7 +61,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let address = if self.has_cpu_slabs() {
             self.fetch_from_cpu_slab(cx, cache, gfp, Some(node))?
         } else {
-            let random = cx.cpu.enter().map_or(0, |mut own| own.random());
+            let random = cx.cpu.enter().map(|mut own| own.random());
+            let random = random.unwrap_or_else(|| cx.cpu.cpu().slabs().random());
             self.one(cx, cache, (Some(node), gfp, random))?
         };
         self.finish(cache, address, gfp)

@@ -177,6 +177,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if let Some(address) = self.take_one_partial(cache, info, node) {
             return Ok(address);
         }
+        let mut richer = self.with_slabs_to_spare((cache, info), (node, gfp), asked, at.2);
+        if let Some(address) = richer.find_map(|other| self.take_one_partial(cache, info, other)) {
+            return Ok(address);
+        }
         if let Some((slab, first)) = self.new_frozen(cx, cache, info, at) {
             let rest = self.next_free_or_end(info, &slab, first);
             self.put_back(cx, cache, info, &slab, rest);

@@ -116,13 +116,14 @@ impl fmt::Debug for CpuSlab {
 pub(crate) struct CpuSlabParts<'k> {
     /// One for each place in the table of caches; none where there are rows.
     slabs: &'k [CpuSlab],
+    /// For whoever has no rows, or not now: a handler that comes in between may be handed the same number.
     random: AtomicU64,
 }
 
 impl<'k> CpuSlabParts<'k> {
     /// Where there are rows.
-    pub(crate) const fn none() -> Self {
-        Self { slabs: &[], random: AtomicU64::new(0) }
+    pub(crate) const fn none(seed: u64) -> Self {
+        Self { slabs: &[], random: AtomicU64::new(seed | 1) }
     }
 
     #[cfg(feature = "cpu-slabs")]
@@ -143,7 +144,7 @@ impl<'k> CpuSlabParts<'k> {
     }
 
     /// The next random number.
-    fn random(&self) -> u64 {
+    pub(crate) fn random(&self) -> u64 {
         let mut state = self.random.load(Relaxed);
         let random = next_random(&mut state);
         self.random.store(state, Relaxed);
