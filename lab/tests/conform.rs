@@ -194,6 +194,20 @@ fn the_nodes_of_a_pc_are_known_from_its_log_alone() {
 }
 
 #[test]
+fn a_processor_on_another_node_is_a_difference() {
+    let dir = copy_without("x86_64-percpu-page", "other-node", |_| false);
+    assert_eq!(conform(&[path(&dir)]).0, Some(0));
+    fs::write(dir.join("node0_cpulist.txt"), "0-2\n").unwrap();
+    fs::write(dir.join("node1_cpulist.txt"), "3\n").unwrap();
+    let (code, text) = conform(&[path(&dir)]);
+    assert_eq!(code, Some(1), "{text}");
+    for part in ["zones: node 0 cpus", "linux      0, 1, 2", "pagewright 0, 1\n", "zones: node 1 cpus"] {
+        assert!(text.contains(part), "{text}");
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn without_any_file_of_nodes_only_their_order_by_distance_is_left_out() {
     let dir = copy_without("x86_64-numa3", "no-nodes", |file| {
         matches!(file, "SRAT" | "SLIT" | "APIC") || file.starts_with("node")

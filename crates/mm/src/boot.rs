@@ -12,7 +12,7 @@ use crate::crash::CrashKernel;
 use crate::derived::{long_bytes, wide_phys};
 use crate::error::BootError;
 use crate::memmap::BootModel;
-use crate::numa::{Distances, NodeData};
+use crate::numa::{Distances, MAX_NODES, NodeData};
 use crate::pgtable::{KernelTables, TableCounts, TableError};
 use crate::reserved_mem::Verdicts;
 use crate::sink::{EventSink, Phase};
@@ -132,6 +132,8 @@ pub struct Boot<'a> {
     pub(crate) present_cpus: u32,
     /// The node of each CPU by number, where the firmware says (x86).
     pub(crate) cpu_nodes: ArrayVec<NodeId, 512>,
+    /// Which physical node each faked one lies on (`emu_nid_to_phys`); empty where none are faked.
+    pub(crate) faked_on: ArrayVec<NodeId, MAX_NODES>,
     /// x86: one past the last frame that RAM can ever have (`max_possible_pfn`), hot-pluggable ranges included.
     pub(crate) max_possible_pfn: Pfn,
     /// Bounce buffers for DMA.
@@ -280,6 +282,7 @@ impl<'a> Boot<'a> {
             possible_cpus: CpuMask::first(1),
             present_cpus: 1,
             cpu_nodes: ArrayVec::new(),
+            faked_on: ArrayVec::new(),
             max_possible_pfn: Pfn::ZERO,
             swiotlb: None,
             e820,

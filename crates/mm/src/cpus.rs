@@ -195,11 +195,21 @@ impl Boot<'_> {
         self.possible_cpus.iter().take(present.min(most) as usize)
     }
 
-    /// The node that a processor's per-CPU area was placed on. Without NUMA, and for a processor that is not possible, node 0.
+    /// A processor's node, once its per-CPU area is placed. Without NUMA, and for a processor that is not possible, node 0.
     pub fn node_of_cpu(&self, cpu: u32) -> NodeId {
-        let groups = self.percpu.iter().flat_map(|info| info.groups.iter().map(move |g| (info, g)));
-        let mut mine = groups.filter(|(info, group)| info.cpus(group).contains(&cpu));
-        mine.next().and_then(|(_, group)| group.node).unwrap_or(NodeId::ZERO)
+        self.percpu.as_ref().and_then(|info| info.node_of(cpu)).unwrap_or(NodeId::ZERO)
+    }
+
+    /// Whether a processor counts as one of a node's (`cpumask_of_node`). It is on one node alone, but on every faked one that lies on the same
+    /// physical node.
+    pub fn is_on_node(&self, cpu: u32, nid: NodeId) -> bool {
+        self.lie_together(self.node_of_cpu(cpu), nid)
+    }
+
+    /// Whether two nodes are one, or faked ones on the same physical node.
+    fn lie_together(&self, a: NodeId, b: NodeId) -> bool {
+        let physical = |nid: NodeId| self.faked_on.get(nid.index());
+        a == b || physical(a).is_some_and(|on| physical(b) == Some(on))
     }
 
     /// The processors that the boot starts, counted by node.
@@ -208,8 +218,9 @@ impl Boot<'_> {
         let mut online = 0;
         for cpu in self.online_cpus() {
             online += 1;
-            if let Some(count) = counts.get_mut(self.node_of_cpu(cpu).index()) {
-                *count += 1;
+            let mine = self.node_of_cpu(cpu);
+            for (nid, count) in (0..).zip(&mut counts) {
+                *count += u32::from(NodeId::new(nid).is_some_and(|nid| self.lie_together(mine, nid)));
             }
         }
         OnlineCpus { online, on_node: self.machine.config.numa.then_some(counts) }

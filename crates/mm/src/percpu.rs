@@ -8,18 +8,22 @@
 //! Sources: Documentation of the percpu allocator (mm/percpu's overview in the kernel docs), and the layouts that
 //! `pcpu-alloc:` lines show.
 
+mod embed;
 mod paged;
+mod setup;
 
-use crate::boot::{Boot, info};
+use crate::boot::Boot;
+use crate::built;
 use crate::error::BootError;
 use crate::sink::Level;
 use arrayvec::ArrayVec;
 use core::fmt;
+use embed::{Embedded, embed_first_chunk};
 use pagewright_addr::{NodeId, PhysAddr, PhysRange, VirtAddr};
 use pagewright_firmware::Arch;
 use pagewright_firmware::cmdline::PercpuAlloc;
-use pagewright_kspace::Kind;
 use pagewright_memblock::Error as MemblockError;
+use setup::setup_first_chunk;
 
 /// The most groups (nodes with CPUs) that a layout can hold.
 pub const MAX_GROUPS: usize = 64;
@@ -32,9 +36,6 @@ const MIN_UNIT: u64 = 32 << 10;
 const DYNAMIC_EARLY: u64 = 12 << 10;
 /// PCPU_MIN_ALLOC_SIZE: one bit of an allocation map stands for this many bytes.
 const MIN_ALLOC: u64 = 4;
-/// Linux's errors.
-const ENOMEM: u32 = 12;
-const EINVAL: u32 = 22;
 /// `sizeof(struct pcpu_block_md)`.
 const BLOCK_MD: u64 = 32;
 
@@ -69,14 +70,16 @@ pub struct AllocInfo {
     pub paged: Option<VirtAddr>,
     /// The CPUs, group after group.
     cpus: ArrayVec<u32, MAX_CPUS>,
+    /// The node of each in the same order: a group that is there for the layout's sake alone has CPUs of several.
+    nodes: ArrayVec<NodeId, MAX_CPUS>,
 }
 
-/// CPUs whose units lie together. [`AllocInfo::cpus`] lists them.
+/// CPUs whose units lie together, or, where they are made of single pages, follow each other. [`AllocInfo::cpus`] lists them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Group {
-    /// First CPU in CPU order; the group's memory comes from its node.
+    /// First CPU in CPU order; the group's memory comes from its node, but for single pages.
     pub first: u32,
-    /// Its node.
+    /// That CPU's node; [`AllocInfo::node_of`] tells that of each.
     pub node: Option<NodeId>,
     /// How many CPUs.
     pub count: u32,
@@ -130,11 +133,13 @@ impl AllocInfo {
             let group = Group { first: place.cpu, node: place.node, count: 1, ..Group::default() };
             groups.try_push(group).map_err(|_| too_many("per-CPU groups", MAX_GROUPS))?;
         }
-        let mut list = ArrayVec::new();
+        let (mut list, mut nodes) = (ArrayVec::new(), ArrayVec::new());
         for g in &mut groups {
             g.at = list.len() as u32;
             for place in cpus.iter().filter(|p| !grouped || p.node == g.node) {
                 list.try_push(place.cpu).map_err(|_| too_many("possible CPUs", MAX_CPUS))?;
+                // As long as the other.
+                let _ = nodes.try_push(place.node.unwrap_or(NodeId::ZERO));
             }
         }
         let upa = best_units_per_alloc(&groups, cpus.len() as u64, max_upa, fits);
@@ -151,6 +156,7 @@ impl AllocInfo {
             groups,
             paged: None,
             cpus: list,
+            nodes,
         })
     }
 
@@ -163,6 +169,12 @@ impl AllocInfo {
     pub fn cpus(&self, group: &Group) -> &[u32] {
         let at = group.at as usize;
         self.cpus.get(at..at + group.count as usize).unwrap_or_default()
+    }
+
+    /// A CPU's node: node 0 on a machine without nodes. `None` for a CPU that the layout does not have.
+    pub fn node_of(&self, cpu: u32) -> Option<NodeId> {
+        let mut all = self.cpus.iter().zip(&self.nodes);
+        all.find(|(c, _)| **c == cpu).map(|(_, node)| *node)
     }
 
     /// Units of all groups.
@@ -237,7 +249,7 @@ fn digits(n: usize) -> usize {
 /// of single pages. If it cannot be embedded it is made of pages as well; `warns` is how the architecture's warning of that begins.
 ///
 /// # Errors
-/// Whatever memblock refuses, and layouts too large for the library's tables.
+/// Whatever memblock refuses, and layouts too large for the library's tables. What was taken for the chunk is given back then, but for page tables.
 pub fn first_chunk(
     boot: &mut Boot<'_>,
     sizes: Sizes,
@@ -252,7 +264,9 @@ pub fn first_chunk(
         *boot.percpu = Some(up_first_chunk(boot, sizes)?);
         return Ok(());
     }
-    let (choice, asked) = (boot.machine.config.percpu_choice(), boot.params.percpu_alloc);
+    // arm never has it, and its images are without the code.
+    let choice = (built::X86 || built::ARM64) && boot.machine.config.percpu_choice();
+    let asked = boot.params.percpu_alloc;
     if choice && asked == Some(PercpuAlloc::Page) {
         return paged::page_first_chunk(boot, sizes, cpus, grouped);
     }
@@ -270,122 +284,9 @@ pub fn first_chunk(
     }
 }
 
-/// Whether the first chunk is embedded.
-enum Embedded {
-    Yes,
-    /// Linux's error; memblock is as it was.
-    No(u32),
-}
-
-/// Places the first chunk in the linear map (`pcpu_embed_first_chunk` and `pcpu_setup_first_chunk`).
-fn embed_first_chunk(
-    boot: &mut Boot<'_>,
-    sizes: Sizes,
-    cpus: &[CpuPlace],
-    grouped: bool,
-) -> Result<Embedded, BootError> {
-    let mut ai = AllocInfo::build(sizes, cpus, grouped)?;
-    let long = boot.long_bytes();
-    let line = u64::from(boot.machine.cpus.cache_line);
-    let page = sizes.page;
-
-    let info = alloc_info(boot, &ai, sizes)?;
-    boot.mb.set_caller("pcpu_embed_first_chunk");
-    let areas_bytes = (ai.groups.len() as u64 * long).next_multiple_of(page);
-    let areas_at = boot.alloc(areas_bytes, line)?;
-    let areas = PhysRange::from_len(areas_at, areas_bytes);
-
-    let goal = boot.max_dma_address();
-    boot.mb.set_caller("pcpu_fc_alloc");
-    for at in 0..ai.groups.len() {
-        let g = &ai.groups[at];
-        let bytes = u64::from(g.units) * ai.unit_size;
-        let base = match g.node.filter(|n| grouped && boot.node_has_data(*n)) {
-            Some(node) => boot.mb.alloc_try_nid(bytes, ai.atom_size, goal, PhysAddr::ZERO, Some(node)),
-            None => boot.mb.alloc_from(bytes, ai.atom_size, goal),
-        };
-        match base {
-            Ok(base) => ai.groups[at].base = base,
-            Err(MemblockError::NoMemory { .. }) => {
-                give_up(boot, &ai, at, info, areas)?;
-                return Ok(Embedded::No(ENOMEM));
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    // Later chunks have the same distances in vmalloc space, and most of it is for others.
-    let distance = max_distance(&ai);
-    let room = boot.virtual_layout(boot.version).ok().and_then(|layout| layout.get(Kind::Vmalloc));
-    // VMALLOC_END is the last byte on x86_64, and behind it elsewhere.
-    let less = u64::from(boot.machine.arch == Arch::X86_64);
-    let total = room.map_or(u64::MAX, |room| room.len - less);
-    if distance > (u128::from(total) * 3 / 4) as u64 {
-        boot.sink.line(
-            Level::Warning,
-            format_args!("percpu: max_distance={distance:#x} too large for vmalloc space {total:#x}"),
-        );
-        if boot.machine.config.percpu_choice() {
-            let all = ai.groups.len();
-            give_up(boot, &ai, all, info, areas)?;
-            return Ok(Embedded::No(EINVAL));
-        }
-    }
-    boot.mb.set_caller("pcpu_embed_first_chunk");
-    let used = ai.size_sum();
-    for g in &ai.groups {
-        for unit in 0..g.units {
-            let at = g.base.saturating_add(u64::from(unit) * ai.unit_size);
-            if unit < g.count {
-                boot.mb.phys_free(PhysRange::from_len(at.saturating_add(used), ai.unit_size - used))?;
-            } else {
-                boot.mb.phys_free(PhysRange::from_len(at, ai.unit_size))?;
-            }
-        }
-    }
-    info!(
-        boot,
-        "percpu: Embedded {} pages/cpu s{} r{} d{} u{}",
-        used / page,
-        ai.static_size,
-        ai.reserved_size,
-        ai.dyn_size,
-        ai.unit_size
-    );
-    setup_first_chunk(boot, &ai, sizes, cpus.len() as u64)?;
-    boot.mb.set_caller("pcpu_embed_first_chunk");
-    boot.mb.phys_free(info)?;
-    boot.mb.phys_free(areas)?;
-    *boot.percpu = Some(ai);
-    Ok(Embedded::Yes)
-}
-
-/// From the lowest unit of all groups to behind the last of the highest.
-fn max_distance(ai: &AllocInfo) -> u64 {
-    let base = ai.groups.iter().map(|g| g.base).min().unwrap_or_default();
-    let highest = ai.groups.iter().max_by_key(|g| g.base);
-    highest.map_or(0, |g| g.base.get() - base.get() + u64::from(g.units) * ai.unit_size)
-}
-
-/// Takes back what embedding has taken: the memory of the first `groups` groups, and its notes.
-fn give_up(
-    boot: &mut Boot<'_>,
-    ai: &AllocInfo,
-    groups: usize,
-    info: PhysRange,
-    areas: PhysRange,
-) -> Result<(), BootError> {
-    boot.mb.set_caller("pcpu_fc_free");
-    for g in &ai.groups[..groups] {
-        boot.mb.phys_free(PhysRange::from_len(g.base, u64::from(g.units) * ai.unit_size))?;
-    }
-    boot.mb.set_caller("pcpu_embed_first_chunk");
-    boot.mb.phys_free(info)?;
-    Ok(boot.mb.phys_free(areas)?)
-}
-
 /// Memory for the description itself (`pcpu_alloc_alloc_info`): a head, one record for each group, one CPU number for
 /// each unit.
-fn alloc_info(boot: &mut Boot<'_>, ai: &AllocInfo, sizes: Sizes) -> Result<PhysRange, BootError> {
+fn alloc_info(boot: &mut Boot<'_>, ai: &AllocInfo, sizes: Sizes) -> Result<PhysRange, MemblockError> {
     let long = boot.long_bytes();
     let (head, record) = (8 * long, 3 * long);
     let bytes = (head + record * ai.groups.len() as u64).next_multiple_of(4) + u64::from(ai.units()) * 4;
@@ -409,9 +310,11 @@ fn up_first_chunk(boot: &mut Boot<'_>, sizes: Sizes) -> Result<AllocInfo, BootEr
         groups: ArrayVec::new(),
         paged: None,
         cpus: ArrayVec::new(),
+        nodes: ArrayVec::new(),
     };
     ai.groups.push(group);
     ai.cpus.push(0);
+    ai.nodes.push(NodeId::ZERO);
     let info = alloc_info(boot, &ai, sizes)?;
     boot.mb.set_caller("start_kernel");
     let goal = boot.max_dma_address();
@@ -420,58 +323,6 @@ fn up_first_chunk(boot: &mut Boot<'_>, sizes: Sizes) -> Result<AllocInfo, BootEr
     boot.mb.set_caller("start_kernel");
     boot.mb.phys_free(info)?;
     Ok(ai)
-}
-
-fn setup_first_chunk(boot: &mut Boot<'_>, ai: &AllocInfo, sizes: Sizes, cpus: u64) -> Result<(), BootError> {
-    let long = boot.long_bytes();
-    let line = u64::from(boot.machine.cpus.cache_line);
-    let groups = ai.groups.len() as u64;
-    boot.mb.set_caller("pcpu_setup_first_chunk");
-    for bytes in [groups * long, groups * long, cpus * 4, cpus * long] {
-        boot.alloc(bytes, line)?;
-    }
-    boot.sink.line(
-        Level::Debug,
-        format_args!(
-            "pcpu-alloc: s{} r{} d{} u{} alloc={}*{}",
-            ai.static_size,
-            ai.reserved_size,
-            ai.dyn_size,
-            ai.unit_size,
-            ai.alloc_size / ai.atom_size,
-            ai.atom_size
-        ),
-    );
-    boot.sink.line(Level::Debug, format_args!("{}", Map(ai)));
-    // One list of chunks for each size class: classes are powers of two from 32 bytes, and three special lists.
-    boot.alloc(chunk_lists(ai.unit_size) * 2 * long, line)?;
-    let base = ai.static_size;
-    if ai.reserved_size > 0 {
-        alloc_first_chunk(boot, base, ai.reserved_size, sizes.page)?;
-    }
-    alloc_first_chunk(boot, base + ai.reserved_size, ai.dyn_size, sizes.page)
-}
-
-/// How many chunk lists there are for a unit size (`pcpu_nr_slots`).
-fn chunk_lists(unit_size: u64) -> u64 {
-    let highest_bit = u64::from(u64::BITS - unit_size.leading_zeros());
-    highest_bit.saturating_sub(5).saturating_add(2).max(1) + 4
-}
-
-/// The bookkeeping of one first chunk that serves `[offset, offset + bytes)` of a unit.
-fn alloc_first_chunk(boot: &mut Boot<'_>, offset: u64, bytes: u64, page: u64) -> Result<(), BootError> {
-    let long = boot.long_bytes();
-    let line = u64::from(boot.machine.cpus.cache_line);
-    let pages = (offset % page + bytes).div_ceil(page);
-    let bitmap = |bits: u64| bits.div_ceil(long * 8) * long;
-    let bits = pages * page / MIN_ALLOC;
-    // struct pcpu_chunk without its bitmap of populated pages.
-    let head = if long == 8 { 136 } else { 92 };
-    boot.mb.set_caller("pcpu_alloc_first_chunk");
-    for size in [head + bitmap(pages), bitmap(bits), bitmap(bits + 1), pages * BLOCK_MD] {
-        boot.alloc(size, line)?;
-    }
-    Ok(())
 }
 
 /// Sizes of the first chunk for the machine being booted.

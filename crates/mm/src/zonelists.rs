@@ -3,7 +3,6 @@
 use crate::boot::{Boot, info};
 use crate::error::BootError;
 use crate::sink::Level;
-use pagewright_addr::NodeId;
 use pagewright_zone::NodeMask;
 use pagewright_zone::zonelist::{BuiltLine, PolicyZoneLine, Topology, ZoneLists, mobility_grouping_disabled};
 
@@ -26,7 +25,7 @@ pub(crate) fn build_all_zonelists(b: &mut Boot<'_>) -> Result<(), BootError> {
     lists.fallback_lines(layout, &mut |text| b.sink.line(Level::Info, text));
     lists.verify_lines(layout, &mut |text| b.sink.line(Level::Debug, text));
     // The processor that boots decides what "all pages" means.
-    let here = b.percpu.as_ref().and_then(|p| p.groups.first()).and_then(|g| g.node).unwrap_or(NodeId::ZERO);
+    let here = b.node_of_cpu(0);
     let total = lists.total_pages_at_boot(layout, here);
     let c = &b.machine.config;
     let migrate_types = 4 + u32::from(c.cma.is_some()) + u32::from(c.memory_isolation);

@@ -123,6 +123,7 @@ fn compare_all(
         }
         None => _ = report.left_out.insert(Group::Watermarks, "no zoneinfo.txt".to_owned()),
     }
+    add(report, Group::Zones, node_cpus(capture, boot));
     let kernel = Kernel {
         page_shift: machine.config.page_shift,
         pageblock_pages: 1 << machine.config.pageblock_order(),
@@ -226,6 +227,21 @@ fn zone_files(info: &zoneinfo::ZoneInfo, boot: &Boot<'_>) -> (Tally, Tally) {
         cma.check(Group::Placements, &key, Some(zone.pages.cma.to_string()), pages.map(|p| p.to_string()));
     }
     (zones, cma)
+}
+
+/// The processors that run on each node, of the nodes that have files.
+fn node_cpus(capture: &Capture, boot: &Boot<'_>) -> Tally {
+    let mut tally = Tally::default();
+    let list =
+        |cpus: &mut dyn Iterator<Item = u32>| cpus.map(|cpu| cpu.to_string()).collect::<Vec<_>>().join(", ");
+    for (node, files) in &capture.nodes {
+        let Some(cpus) = &files.cpus else { continue };
+        let captured = list(&mut cpus.iter().copied());
+        let nid = u16::try_from(*node).ok().and_then(NodeId::new);
+        let mut mine = boot.online_cpus().filter(|cpu| nid.is_some_and(|nid| boot.is_on_node(*cpu, nid)));
+        tally.check(Group::Zones, &format!("node {node} cpus"), Some(captured), Some(list(&mut mine)));
+    }
+    tally
 }
 
 /// Managed pages of each zone with memory, the difference told in pages.

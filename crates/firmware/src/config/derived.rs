@@ -208,9 +208,10 @@ impl KernelConfig {
         bytes.next_multiple_of(if aligned { 2 * word } else { word })
     }
 
-    /// Whether the kernel lets `percpu_alloc=` choose how the first chunk is made.
+    /// Whether the kernel lets `percpu_alloc=` choose how the first chunk is made (NEED_PER_CPU_PAGE_FIRST_CHUNK and its like): x86 does, and
+    /// arm64 with NUMA; others embed it.
     pub const fn percpu_choice(&self) -> bool {
-        self.smp && !matches!(self.arch, Arch::Arm)
+        self.smp && (self.is_x86() || matches!(self.arch, Arch::Arm64) && self.numa)
     }
 }
 

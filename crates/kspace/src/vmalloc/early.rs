@@ -139,6 +139,12 @@ impl EarlyAreas {
         self.add(EarlyArea { range, phys: PhysAddr::ZERO, flags, caller: "" })?;
         Ok(range.start)
     }
+
+    /// Takes the one that begins at an address out again, because what was to be there did not come.
+    pub fn remove(&mut self, start: VirtAddr) -> Option<EarlyArea> {
+        let at = self.all.iter().position(|area| area.range.start == start)?;
+        Some(self.all.remove(at))
+    }
 }
 
 impl<'a, F: Format, M: TableMemory> Vmalloc<'_, 'a, F, M> {

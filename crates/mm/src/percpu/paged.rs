@@ -4,34 +4,46 @@
 //! kernel's virtual space only, in an early area of vmalloc's. Where the boot has memory for page tables they are mapped there, else the tables are
 //! counted. Later chunks have units as far from each other as these: one behind the other.
 
-use super::{AllocInfo, CpuPlace, Sizes, alloc_info, setup_first_chunk};
+use super::setup::setup_first_chunk;
+use super::{AllocInfo, CpuPlace, MAX_CPUS, Sizes, alloc_info};
 use crate::boot::{Boot, info};
 use crate::census::Leaves;
 use crate::error::BootError;
 use crate::pgtable::Mapping;
 use crate::{built, pgtable, x86};
 use arrayvec::ArrayVec;
-use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
 use pagewright_kspace::Kind;
 use pagewright_kspace::vmalloc::VmFlags;
-use pagewright_pagetable::{Attr, AttrFlags, TableLimits};
+use pagewright_pagetable::{Attr, AttrFlags, NoTables, TableLimits};
 
-/// Runs of pages at most. On a machine that is not in pieces each node's memory gives them from the top down, in one run.
-const RUNS: usize = 512;
+/// Runs of pages at most. Free memory gives pages from the top down, so that a run ends where a unit does (the next one may be another node's) or
+/// a piece of free memory: all units may end one, and as many pieces.
+const RUNS: usize = 2 * MAX_CPUS;
 
-/// Pages in the order in which they came, each run upwards or downwards.
+/// Pages that follow each other.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The one that came first.
+    first: PhysAddr,
+    count: u32,
+    /// Whether each is below the one before.
+    down: bool,
+}
+
+/// Pages in the order in which they came.
 #[derive(Default)]
 struct Runs {
-    /// The first page, how many there are, and whether each is below the one before.
-    runs: ArrayVec<(PhysAddr, u64, bool), RUNS>,
+    runs: ArrayVec<Run, RUNS>,
 }
 
 impl Runs {
     fn push(&mut self, at: PhysAddr, page: u64) -> Result<(), BootError> {
-        if let Some((first, count, down)) = self.runs.last_mut() {
-            let below = first.get().checked_sub(*count * page) == Some(at.get());
-            let above = first.get() + *count * page == at.get();
+        if let Some(Run { first, count, down }) = self.runs.last_mut() {
+            let bytes = u64::from(*count) * page;
+            let below = first.get().checked_sub(bytes) == Some(at.get());
+            let above = first.get() + bytes == at.get();
             if *count == 1 && (below || above) {
                 (*count, *down) = (2, below);
                 return Ok(());
@@ -42,14 +54,14 @@ impl Runs {
             }
         }
         let too_many = BootError::TooMany { what: "runs of per-CPU pages", limit: RUNS as u64 };
-        self.runs.try_push((at, 1, false)).map_err(|_| too_many)
+        self.runs.try_push(Run { first: at, count: 1, down: false }).map_err(|_| too_many)
     }
 
-    fn pages(&self, page: u64) -> impl Iterator<Item = PhysAddr> {
-        self.runs.iter().flat_map(move |&(first, count, down)| {
+    fn pages(&self, page: u64) -> impl DoubleEndedIterator<Item = PhysAddr> {
+        self.runs.iter().flat_map(move |&Run { first, count, down }| {
             (0..count).map(move |n| match down {
-                true => PhysAddr::new(first.get() - n * page),
-                false => PhysAddr::new(first.get() + n * page),
+                true => PhysAddr::new(first.get() - u64::from(n) * page),
+                false => PhysAddr::new(first.get() + u64::from(n) * page),
             })
         })
     }
@@ -66,33 +78,98 @@ fn table(boot: &mut Boot<'_>) -> Result<PhysAddr, BootError> {
     Ok(boot.alloc(page, page)?)
 }
 
+/// What was taken for the chunk so far.
+#[derive(Default)]
+struct Taken {
+    /// Where the units are to be.
+    area: Option<VirtAddr>,
+    runs: Runs,
+    /// How many of the pages are mapped.
+    mapped: u64,
+}
+
+impl Taken {
+    /// Gives all of it back, the last page first. Tables stay in the tree, without what was mapped.
+    fn give_up(&self, boot: &mut Boot<'_>, page: u64) -> Result<(), BootError> {
+        if let Some(start) = self.area {
+            boot.early_areas.remove(start);
+            let range = VirtRange { start, len: self.mapped * page };
+            if let Some(tables) = boot.pgtable.filter(|_| self.mapped > 0) {
+                let out = tables.with(|tree| tree.unmap(range, true, &mut NoTables));
+                out.map_err(|e| BootError::PageTables(e.into()))?;
+            }
+        }
+        boot.mb.set_caller("pcpu_fc_free");
+        for at in self.runs.pages(page).rev() {
+            boot.mb.phys_free(PhysRange::from_len(at, page))?;
+        }
+        Ok(())
+    }
+}
+
 /// Places the first chunk page by page, each processor's on its node where `grouped` says that there are such.
 ///
 /// # Errors
-/// Whatever memblock refuses, a layout without room for the chunk, and page tables that do not take it.
-pub(crate) fn page_first_chunk(
+/// Whatever memblock refuses, a layout without room for the chunk, and page tables that do not take it. Nothing is taken then but page tables.
+pub(super) fn page_first_chunk(
     boot: &mut Boot<'_>,
     sizes: Sizes,
     cpus: &[CpuPlace],
     grouped: bool,
 ) -> Result<(), BootError> {
-    let page = sizes.page;
     // As much dynamic memory as there must be, in units of no more than that.
-    let mut ai = AllocInfo::build(Sizes { dynamic: 0, atom: page, ..sizes }, cpus, false)?;
+    let mut ai = AllocInfo::build(Sizes { dynamic: 0, atom: sizes.page, ..sizes }, cpus, false)?;
     let info = alloc_info(boot, &ai, sizes)?;
-    let (long, line) = (boot.long_bytes(), boot.cache_line());
-    let (units, unit_pages) = (cpus.len() as u64, ai.unit_size / page);
+    let done = with_list(boot, &mut ai, sizes, cpus, grouped);
     boot.mb.set_caller("pcpu_page_first_chunk");
-    let list_bytes = (unit_pages * units * long).next_multiple_of(page);
-    let list = boot.alloc(list_bytes, line)?;
+    boot.mb.phys_free(info)?;
+    done?;
+    *boot.percpu = Some(ai);
+    Ok(())
+}
 
+/// The same while memory is taken for a list of the pages.
+fn with_list(
+    boot: &mut Boot<'_>,
+    ai: &mut AllocInfo,
+    sizes: Sizes,
+    cpus: &[CpuPlace],
+    grouped: bool,
+) -> Result<(), BootError> {
+    let pages = ai.unit_size / sizes.page * cpus.len() as u64;
+    boot.mb.set_caller("pcpu_page_first_chunk");
+    let bytes = (pages * boot.long_bytes()).next_multiple_of(sizes.page);
+    let list = PhysRange::from_len(boot.alloc(bytes, boot.cache_line())?, bytes);
+    let mut taken = Taken::default();
+    let done = place(boot, ai, sizes, cpus, grouped, &mut taken);
+    if done.is_err() {
+        taken.give_up(boot, sizes.page)?;
+    }
+    boot.mb.set_caller("pcpu_page_first_chunk");
+    boot.mb.phys_free(list)?;
+    done
+}
+
+/// Takes the pages, maps them and makes the chunk.
+fn place(
+    boot: &mut Boot<'_>,
+    ai: &mut AllocInfo,
+    sizes: Sizes,
+    cpus: &[CpuPlace],
+    grouped: bool,
+    taken: &mut Taken,
+) -> Result<(), BootError> {
+    let page = sizes.page;
+    let (units, unit_pages) = (cpus.len() as u64, ai.unit_size / page);
     let region = boot.virtual_layout(boot.version).ok().and_then(|layout| layout.get(Kind::Vmalloc));
     let no_room =
         BootError::Machine { what: "per-CPU memory without vmalloc space, bytes", value: ai.unit_size };
-    let region = region.ok_or(no_room)?;
+    // Linux finds the addresses after the pages; that order shows nowhere.
+    let start =
+        boot.register_early_area(region.ok_or(no_room)?, units * ai.unit_size, page, VmFlags::ALLOC)?;
+    taken.area = Some(start);
     let goal = boot.max_dma_address();
     // All pages come before the first table: which they are follows from how many there are, so they are remembered by runs.
-    let mut runs = Runs::default();
     for place in cpus {
         let node = place.node.filter(|node| grouped && boot.node_has_data(*node));
         for _ in 0..unit_pages {
@@ -101,17 +178,19 @@ pub(crate) fn page_first_chunk(
                 Some(node) => boot.mb.alloc_try_nid(page, page, goal, PhysAddr::ZERO, Some(node))?,
                 None => boot.mb.alloc_from(page, page, goal)?,
             };
-            runs.push(at, page)?;
+            if let Err(full) = taken.runs.push(at, page) {
+                boot.mb.phys_free(PhysRange::from_len(at, page))?;
+                return Err(full);
+            }
         }
     }
-    let start = boot.register_early_area(region, units * ai.unit_size, page, VmFlags::ALLOC)?;
     let attr = boot.page_kernel().unwrap_or(Attr::normal(AttrFlags::empty()));
     let arm64 = built::ARM64 && boot.machine.arch == Arch::Arm64;
     let limits = if arm64 { pgtable::arm64::table_limits(boot) } else { TableLimits::empty() };
-    for (n, phys) in (0..).zip(runs.pages(page)) {
+    for phys in taken.runs.pages(page) {
         let mapping = Mapping {
             step: "pcpu_page_first_chunk",
-            virt: start.get() + n * page,
+            virt: start.get() + taken.mapped * page,
             phys: phys.get(),
             len: page,
             attr,
@@ -120,6 +199,7 @@ pub(crate) fn page_first_chunk(
             limits,
         };
         boot.map(&mapping, &mut table)?;
+        taken.mapped += 1;
     }
     info!(
         boot,
@@ -130,12 +210,7 @@ pub(crate) fn page_first_chunk(
         ai.dyn_size
     );
     ai.paged = Some(start);
-    setup_first_chunk(boot, &ai, sizes, units)?;
-    boot.mb.set_caller("pcpu_page_first_chunk");
-    boot.mb.phys_free(PhysRange::from_len(list, list_bytes))?;
-    boot.mb.phys_free(info)?;
-    *boot.percpu = Some(ai);
-    Ok(())
+    setup_first_chunk(boot, ai, sizes, units)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::boot::{Boot, info};
 use pagewright_addr::{NodeId, Pfn, PfnRange};
 use pagewright_firmware::Arch;
+use pagewright_kspace::Kind;
 use pagewright_memblock::Flags;
 use pagewright_zone::ZoneKind;
 use pagewright_zone::layout::NodeLayout;
@@ -49,9 +50,9 @@ pub(super) struct EarlyFree {
 impl EarlyFree {
     /// None counted yet.
     pub(super) fn new(boot: &Boot<'_>) -> Self {
-        let here = boot.percpu.as_ref().and_then(|p| p.groups.first()).and_then(|g| g.node);
+        let here = boot.node_of_cpu(0);
         let nodes = boot.layout.as_ref().map_or(&[][..], |l| l.nodes());
-        let node = nodes.get(here.unwrap_or(NodeId::ZERO).index());
+        let node = nodes.get(here.index());
         let deferred = node.and_then(|n| {
             let last = n.populated().last()?;
             (last.kind != ZoneKind::Movable).then_some((n.nid, last.pfns(), n.first_deferred_pfn?))
@@ -104,13 +105,24 @@ impl EarlyFree {
 }
 
 /// Pages that x86_64 takes from the buddy before it prints the line: the upper page tables of all vmalloc space
-/// (`preallocate_vmalloc_pages`), one for each entry of the top table: 32 TiB by 512 GiB, or 12800 TiB by 256 TiB.
+/// (`preallocate_vmalloc_pages`), one for each entry of the top table (32 TiB by 512 GiB, or 12800 TiB by 256 TiB) that no early area
+/// has filled.
 fn vmalloc_tables(boot: &Boot<'_>) -> u64 {
-    match (boot.machine.arch, boot.machine.cpus.la57) {
-        (Arch::X86_64, false) => 64,
-        (Arch::X86_64, true) => 50,
-        _ => 0,
+    let (all, shift) = match (boot.machine.arch, boot.machine.cpus.la57) {
+        (Arch::X86_64, false) => (64, 39),
+        (Arch::X86_64, true) => (50, 48),
+        _ => return 0,
+    };
+    let region = boot.virtual_layout(boot.version).ok().and_then(|layout| layout.get(Kind::Vmalloc));
+    let Some(region) = region else { return all };
+    // Lowest first, so that an entry is met again only by the next area.
+    let (mut filled, mut next) = (0, 0);
+    for area in boot.early_areas.iter().filter(|area| region.contains_range(&area.range)) {
+        let (first, last) = (area.range.start.get() >> shift, area.range.last().get() >> shift);
+        filled += (last + 1).saturating_sub(first.max(next));
+        next = last + 1;
     }
+    all - all.min(filled)
 }
 
 struct Highmem(Option<u64>);

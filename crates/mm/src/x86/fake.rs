@@ -60,6 +60,7 @@ pub(super) fn numa_emulation(b: &mut Boot<'_>, x: &X86<'_>, nodes: &mut Nodes) -
             *nid = n;
         }
     }
+    b.faked_on = split.phys_of.clone();
     reset_distance(b)?;
     alloc_distance(b, x, &nodes.parsed)?;
     set_distances(b, &split.phys_of, &physical, fake.distances());

@@ -47,6 +47,19 @@ fn a_zone_whose_first_section_is_taken_grows_for_the_tables_of_vmalloc_space() {
 }
 
 #[test]
+fn tables_that_the_per_cpu_chunk_needed_already_are_not_taken_again() {
+    for (la57, tables) in [(false, 64), (true, 50)] {
+        let taken = |words: &str| {
+            let mut spec = pc(256).cmdline(words).config(|c| c.deferred_struct_page_init = false);
+            spec.cpus.la57 = la57;
+            let (available, present, reserved) = line(&spec.boot(), "reserved");
+            (present - reserved - available) / 4
+        };
+        assert_eq!((taken(""), taken("percpu_alloc=page")), (tables, tables - 1));
+    }
+}
+
+#[test]
 fn arm64_takes_no_tables_and_no_zone_grows() {
     let facts = arm64(1024).config(|c| c.deferred_struct_page_init = false).cmdline("cma=0").boot();
     let (available, present, reserved) = line(&facts, "reserved");

@@ -52,7 +52,7 @@ pub(crate) fn ram(spec: &Spec) -> &'static PhysMemory {
 }
 
 /// Where every mapped byte is: virtual address, length, physical address; joined, whatever the leaves' sizes.
-fn flat(tables: &KernelTables<'_>) -> Vec<(u64, u64, u64)> {
+pub(crate) fn flat(tables: &KernelTables<'_>) -> Vec<(u64, u64, u64)> {
     let mut all: Vec<(u64, u64, u64)> = Vec::new();
     tables.with(|tree| {
         let whole = VirtRange { start: VirtAddr::ZERO, len: u64::MAX };

@@ -18,6 +18,7 @@ mod least_tables;
 mod models;
 mod numa;
 mod page_tables;
+mod percpu_failing;
 mod percpu_pages;
 mod placements;
 mod regions;

@@ -1,6 +1,6 @@
 //! Nodes: who has which memory, how far they are from each other, and what is done with tables that cannot be right.
 
-use crate::support::facts::Facts;
+use crate::support::facts::{Depth, Facts};
 use crate::support::spec::{RAM, Spec, affinity, arm64, cpu_affinity, pc, range};
 use crate::support::tree::{N, cpu, cpus, memory, node, root};
 use crate::support::{GIB, MIB};
@@ -14,7 +14,7 @@ fn on(n: N, nid: u32) -> N {
 }
 
 /// An arm64 machine with these processors and banks of 256 MiB, each on a node (`None`: on no node).
-fn board(processors: &[u32], banks: &[Option<u32>]) -> Spec {
+pub(crate) fn board(processors: &[u32], banks: &[Option<u32>]) -> Spec {
     let list = processors.iter().zip(0..).fold(cpus(0), |list, (nid, id)| list.with(on(cpu(id), *nid)));
     let root = banks.iter().zip(0_u64..).fold(root().with(list), |root, (nid, i)| {
         let bank = memory(RAM + i * 256 * MIB, 256 * MIB);
@@ -214,6 +214,25 @@ fn faked_nodes_divide_the_memory() {
     assert!(sizes.iter().all(|s| (224..=288).contains(s)), "{sizes:?}");
     let facts = pc(768).config(|c| c.numa_emu = false).cmdline("numa=fake=3").boot();
     assert_eq!(facts.online, [0]);
+}
+
+#[test]
+fn a_processor_counts_on_every_faked_node_of_its_physical_one() {
+    let all = |spec: &Spec, most: u16| {
+        let mut counts = Vec::new();
+        let look = |boot: &pagewright::Boot<'_>| {
+            let cpus = boot.online_by_node();
+            counts = (0..most).map(|nid| cpus.on_node(NodeId::new(nid).expect("a node"))).collect();
+        };
+        let (facts, _) = spec.boot_looking(Depth::Memblock, |_| (), look);
+        facts.expect("booted");
+        counts
+    };
+    assert_eq!(all(&pc(768).cpus(2).cmdline("numa=fake=3"), 4), [2, 2, 2, 0]);
+    // Two parts of each: the second and third processor are on the second physical node.
+    let two = crate::percpu_pages::two_nodes;
+    assert_eq!(all(&two().cmdline("numa=fake=2U"), 4), [1, 1, 2, 2]);
+    assert_eq!(all(&two(), 3), [1, 2, 0]);
 }
 
 #[test]

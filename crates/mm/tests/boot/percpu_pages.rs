@@ -1,72 +1,105 @@
 //! The first per-CPU chunk made of single pages: asked for, or because nothing else is left.
 
 use crate::failing_tables::ram;
+use crate::numa::board;
 use crate::support::facts::Depth;
-use crate::support::spec::{Spec, affinity, arm64, cpu_affinity, pc, pc_of};
+use crate::support::spec::{RAM, Spec, affinity, arm64, cpu_affinity, image, larger_pages, pc, pc_of};
 use crate::support::{GIB, MIB};
 use pagewright::vmalloc::VmFlags;
-use pagewright_addr::{PhysRange, VirtAddr};
-use pagewright_firmware::config::Flavour;
+use pagewright_addr::{NodeId, PageShift, PhysRange, VirtAddr};
+use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_firmware::e820::{E820Entry, E820Kind};
+use pagewright_memblock::Set;
 use pagewright_pagetable::Level;
 
-const PAGE: u64 = 4096;
 const TIB: u64 = 1 << 40;
 
 /// A PC with three processors and two nodes; each has half of 768 MiB.
-fn two_nodes() -> Spec {
+pub(crate) fn two_nodes() -> Spec {
     pc(768).cpus(3).tables(|pc| {
         pc.srat = vec![affinity(0, 0, 384 * MIB), affinity(1, 384 * MIB, 384 * MIB)];
         pc.srat_cpus = vec![cpu_affinity(0, 0), cpu_affinity(1, 1), cpu_affinity(1, 2)];
     })
 }
 
+/// An arm64 machine like it, with pages of this size.
+fn two_arm64_nodes(shift: PageShift, va_bits: u8) -> Spec {
+    let spec = board(&[0, 1, 1], &[Some(0), Some(1)]);
+    let mut spec = spec.config(|c| larger_pages(c, shift, va_bits));
+    spec.image = image(spec.config.arch, RAM + 2 * MIB, va_bits);
+    spec
+}
+
+/// The node of each processor of a machine of theirs; all on the first elsewhere.
+fn node_of(boot: &pagewright::Boot<'_>, cpu: u32) -> NodeId {
+    let second = boot.nodes_online.len() > 1 && cpu > 0;
+    NodeId::new(second.into()).expect("a node")
+}
+
 #[test]
 fn units_of_pages_follow_each_other_in_vmalloc_space_each_on_its_node() {
     for spec in [
         two_nodes(),
+        two_arm64_nodes(PageShift::SHIFT_4K, 39),
+        two_arm64_nodes(PageShift::SHIFT_16K, 47),
+        two_arm64_nodes(PageShift::SHIFT_64K, 48),
         arm64(256).cpus(2),
         pc_of(Flavour::I686, 256).cpus(2),
         pc_of(Flavour::I686Pae, 256).cpus(2),
     ] {
-        let spec = spec.cmdline("percpu_alloc=page");
+        let spec = spec.cmdline("cma=0 percpu_alloc=page");
+        let page = spec.config.page_shift.bytes();
         let memory = ram(&spec);
         let look = |boot: &pagewright::Boot<'_>| {
             let info = boot.percpu.as_ref().expect("a first chunk");
             let start = info.paged.expect("units of pages");
-            let pages = info.unit_size / PAGE * u64::from(info.units());
+            let pages = info.unit_size / page * u64::from(info.units());
             assert_eq!(
                 (info.groups.len(), info.unit_size),
                 (1, info.size_sum()),
                 "no larger than what is in them"
             );
-            assert!((12 << 10..16 << 10).contains(&info.dyn_size), "the least, and what rounding adds");
+            let least = 12 << 10;
+            assert!((least..least + page).contains(&info.dyn_size), "the least, and what rounding adds");
             let area = boot.early_areas.at(start).expect("an early area");
-            assert_eq!((area.range.len, area.flags, area.caller), (pages * PAGE, VmFlags::ALLOC, ""));
+            assert_eq!((area.range.len, area.flags, area.caller), (pages * page, VmFlags::ALLOC, ""));
             let tables = boot.pgtable.expect("tables");
             let mut seen: Vec<u64> = (0..pages)
                 .map(|n| {
-                    let at = VirtAddr::new(start.get() + n * PAGE);
+                    let at = VirtAddr::new(start.get() + n * page);
                     let (leaf, level, _) = tables.with(|tree| tree.leaf(at)).expect("mapped");
                     assert_eq!(level, Level::PTE);
-                    assert!(boot.mb.is_region_reserved(PhysRange::from_len(leaf.phys, PAGE)));
-                    if boot.nodes_online.len() > 1 {
-                        let cpu = n / (info.unit_size / PAGE);
-                        assert_eq!(leaf.phys.get() >= 384 * MIB, cpu > 0, "CPU {cpu}: {:#x}", leaf.phys);
-                    }
+                    assert!(boot.mb.is_region_reserved(PhysRange::from_len(leaf.phys, page)));
+                    let cpu = (n / (info.unit_size / page)) as u32;
+                    let mut banks = boot.mb.regions(Set::Memory).iter();
+                    let bank = banks.find(|bank| bank.range().contains(leaf.phys)).expect("RAM");
+                    let node = bank.nid().unwrap_or(NodeId::ZERO);
+                    assert_eq!(node, node_of(boot, cpu), "CPU {cpu}: {:#x}", leaf.phys);
                     leaf.phys.get()
                 })
                 .collect();
             seen.sort_unstable();
             seen.dedup();
             assert_eq!(seen.len() as u64, pages, "no page is there twice");
+            // One group, but each processor stays on its node.
+            let online = boot.online_by_node();
+            for cpu in boot.possible_cpus.iter() {
+                let node = node_of(boot, cpu);
+                let there = boot.possible_cpus.iter().filter(|c| node_of(boot, *c) == node).count();
+                assert_eq!((boot.node_of_cpu(cpu), info.node_of(cpu)), (node, Some(node)), "CPU {cpu}");
+                if boot.machine.config.numa {
+                    assert_eq!(online.on_node(node), there as u32);
+                }
+            }
+            assert_eq!(info.node_of(boot.possible_cpus.ids()), None);
         };
         let (built, log) = spec.boot_looking(Depth::Memblock, |boot| boot.set_table_memory(memory), look);
         let built = built.unwrap_or_else(|e| panic!("{e}: {:#?}", log.lines.borrow()));
         let info = built.percpu.as_ref().expect("a first chunk");
         built.expect(&format!(
-            "percpu: {} 4K pages/cpu s{} r{} d{}",
-            info.unit_size / PAGE,
+            "percpu: {} {}K pages/cpu s{} r{} d{}",
+            info.unit_size / page,
+            page >> 10,
             info.static_size,
             info.reserved_size,
             info.dyn_size
@@ -83,6 +116,36 @@ fn arm_has_no_such_choice() {
     let facts = crate::support::spec::arm(Flavour::Armmp, 256).cpus(2).cmdline("percpu_alloc=page").boot();
     assert_eq!(facts.percpu.as_ref().expect("a first chunk").paged, None);
     facts.expect("percpu: Embedded ");
+}
+
+#[test]
+fn arm64_has_none_without_nodes() {
+    let off = |c: &mut KernelConfig| {
+        (c.numa, c.numa_emu, c.numa_balancing, c.pernuma_cma) = (false, false, false, false);
+    };
+    let facts = arm64(256).cpus(2).config(off).cmdline("percpu_alloc=page").boot();
+    assert_eq!(facts.percpu.as_ref().expect("a first chunk").paged, None);
+    facts.expect("percpu: Embedded ");
+}
+
+#[test]
+fn as_many_processors_as_can_be_may_change_nodes_with_each_number_where_memory_is_in_pieces() {
+    const CPUS: u32 = 512;
+    let mut spec = pc(1024).cpus(CPUS).cmdline("percpu_alloc=page");
+    spec.build.percpu_static = 40 << 10;
+    // A hole every MiB through much of both nodes: each unit is a run, and each hole ends one.
+    let holes = (0..40).flat_map(|n| [(300 + n) * MIB, (900 + n) * MIB]);
+    let spec = spec.tables(|pc| {
+        for hole in holes {
+            pc.e820.push(E820Entry::new(hole, 4096, E820Kind::Reserved));
+        }
+        pc.srat = vec![affinity(0, 0, 512 * MIB), affinity(1, 512 * MIB, 512 * MIB)];
+        pc.srat_cpus = (0..CPUS).map(|cpu| cpu_affinity(cpu % 2, cpu)).collect();
+    });
+    let facts = spec.boot();
+    let info = facts.percpu.as_ref().expect("a first chunk");
+    assert!(info.paged.is_some() && info.units() == CPUS);
+    assert_eq!(info.node_of(CPUS - 1), NodeId::new(1));
 }
 
 /// The same with the second node so far away.

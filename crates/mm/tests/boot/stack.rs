@@ -58,6 +58,7 @@ fn an_arm_boot_needs_little_stack() {
 fn a_boot_of_a_pc_needs_little_stack() {
     assert!(boots(&pc(256).cmdline("crashkernel=32M memmap=16M$64M")));
     assert!(boots(&pc(512).cmdline("numa=fake=4").cpus(4)));
+    assert!(boots(&pc(512).cmdline("percpu_alloc=page").cpus(4)));
 }
 
 #[test]

@@ -159,6 +159,11 @@ fn early_areas_are_taken_over() {
     let small = VirtRange::from_len(va(start), 3 * PAGE);
     let no_room = early.register(small, 2 * PAGE, PAGE, VmFlags::ALLOC);
     assert_eq!(no_room, Err(EarlyError::NoRoom { size: 2 * PAGE, range: small }));
+    // What comes to nothing leaves its place to the next one.
+    assert_eq!(early.remove(va(start + PAGE)), None);
+    let removed = early.remove(va(start)).unwrap();
+    assert_eq!((removed.range.len, early.remove(va(start))), (2 * PAGE, None));
+    assert_eq!(early.register(machine.range, 2 * PAGE, PAGE, VmFlags::ALLOC), Ok(va(start)));
     with_vmalloc(&machine, X86Level4::default(), |m| {
         m.on_cpu(0, |on| {
             assert_eq!(m.vmalloc.adopt(on, &early), Ok(5));

@@ -1,6 +1,7 @@
 //! Typed values.
 
 use super::*;
+use crate::config::KernelConfig;
 use crate::e820::E820Kind;
 
 const MIB: u64 = 1 << 20;
@@ -207,6 +208,12 @@ fn the_first_per_cpu_chunk_can_be_chosen_where_the_kernel_lets_one() {
     assert_eq!(parse(Arch::X86_64, "percpu_alloc=page").percpu_alloc, Some(PercpuAlloc::Page));
     assert_eq!(parse(Arch::Arm64, "percpu_alloc=embed").percpu_alloc, Some(PercpuAlloc::Embed));
     assert_eq!(messages(Arch::Arm, "percpu_alloc=page"), ["percpu: unknown allocator page specified"]);
+    // x86 lets one without nodes, arm64 does not.
+    for (arch, choice) in [(Arch::X86_64, true), (Arch::I386, true), (Arch::Arm64, false)] {
+        let config = KernelConfig { numa: false, ..KernelConfig::for_arch(arch) };
+        let (params, told) = CommandLine::new("percpu_alloc=page").parse_for(&config);
+        assert_eq!((params.percpu_alloc.is_some(), told.iter().count()), (choice, usize::from(!choice)));
+    }
 }
 
 #[test]

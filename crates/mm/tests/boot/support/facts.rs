@@ -352,13 +352,7 @@ fn sound(boot: &Boot<'_>) {
 }
 
 fn cpu_nodes(boot: &Boot<'_>) -> Vec<NodeId> {
-    let mut nodes = vec![NodeId::ZERO; boot.possible_cpus.ids() as usize];
-    for (info, group) in boot.percpu.iter().flat_map(|p| p.groups.iter().map(move |g| (p, g))) {
-        for &cpu in info.cpus(group) {
-            nodes[cpu as usize] = group.node.unwrap_or(NodeId::ZERO);
-        }
-    }
-    nodes
+    (0..boot.possible_cpus.ids()).map(|cpu| boot.node_of_cpu(cpu)).collect()
 }
 
 fn collect(boot: &Boot<'_>, log: &Log) -> Facts {
