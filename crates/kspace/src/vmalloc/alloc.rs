@@ -170,8 +170,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         caller: &'static Location<'static>,
     ) -> Option<VirtAddr> {
         let words = self.words.as_ref()?;
-        let (cpu, pages) = (on.cpu(), 1 + 1);
-        let taken = self.take_kept(cpu, pages << const { F::SHAPE.page_shift() })?;
+        let pages = 1 + 1;
+        let taken = self.take_kept(on, pages << const { F::SHAPE.page_shift() })?;
         let made = taken.tables.and_then(|tables| {
             let page = on.alloc(None, Gfp::GFP_KERNEL | Gfp::HIGHMEM | Gfp::NOWARN, Order::ZERO).ok()?;
             let idx = self.map.deposit_single(page, Use::Kernel, Self::owner(&taken));
@@ -185,7 +185,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             on.free(core::iter::once(self.map.withdraw(idx, Use::Kernel, Self::owner(&taken))));
             None
         });
-        let row = self.row(cpu);
+        let row = self.row(on.cpu());
         let Some((tables, idx)) = made else {
             let mut own = row.own.lock();
             taken.slot.record.lock().life = Life::Ready;
@@ -218,12 +218,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let guard = if request.flags.contains(VmFlags::NO_GUARD) { 0 } else { Self::PAGE };
         let size = pages * Self::PAGE + guard;
         let anywhere = request.within.is_none() && request.align <= Self::PAGE;
-        let kept = if anywhere { self.take_kept(on.cpu(), size) } else { None };
+        let kept = if anywhere { self.take_kept(on, size) } else { None };
         let taken = match kept {
             Some(kept) => kept,
             None => {
                 let within = request.within.unwrap_or(self.range);
-                self.take(on, &Wanted { size, align: request.align.max(Self::PAGE), within })?
+                self.take_from_tree(on, &Wanted { size, align: request.align.max(Self::PAGE), within })?
             }
         };
         let got = match self.fill(on, &taken, request, pages, Order::ZERO) {

@@ -35,7 +35,7 @@ pub trait VmContext<'a> {
         self.alloc_bulk(node, gfp, &mut slots[..most])
     }
 
-    /// Gives blocks back.
+    /// Gives blocks back. Called with locks of the region's held: it does not come back to it.
     fn free(&mut self, frames: impl Iterator<Item = Frames<'a>>);
 
     /// The node of a frame.

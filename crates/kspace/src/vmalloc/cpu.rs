@@ -1,12 +1,14 @@
-//! What a CPU keeps: areas that wait for the flush, and flushed ones by size that wait for their next use.
+//! What a CPU keeps: areas that wait for the flush, flushed ones that it has not taken back yet, and those by size that wait for their next use.
 //!
-//! An area that is unmapped goes to its CPU's list, and one that a purge has flushed to a pool of areas of its size: its addresses stay taken
-//! in the tree, and the next area of the size takes it from there without a look at the tree. With many areas
-//! that is what makes a pair cheap (Linux 6.9 has such pools too, `vmap_node`).
+//! An area that is unmapped goes to the list of the CPU that freed it, whoever made it. A purge flushes for all rows' lists at once and notes in each which flush its areas
+//! were in; the CPU itself looks whether that is over, and takes an area back whenever it wants one: its pages go to the CPU's own lists, and
+//! its addresses, which stay taken in the tree, are the next area's of that size, or wait in a pool for one. So nobody looks
+//! at the tree, and no CPU touches what another has used, but where one frees what another made, and where a purge finds areas that the flush before it has
+//! reached and their CPU has not come by for. (Linux 6.9 has such pools too, `vmap_node`.)
 
 use super::area::{NONE, Slots, VmSlot};
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 use pagewright_addr::VirtAddr;
 use pagewright_pagetable::{PagesFlush, PendingFlush, TableMemory, Word};
 use pagewright_platform::Mutex;
@@ -20,23 +22,30 @@ pub struct VmCpu<'v, W: Word> {
     pub(super) own: Mutex<Own<'v, W>>,
     /// Pages that areas got on this CPU, less those that were taken from areas here: modulo 2^64, the sum of all rows counts.
     pub(super) pages: AtomicU64,
+    /// Where the part of the region begins that it takes addresses from; 0 if there is none.
+    pub(super) part: AtomicU64,
 }
 
 impl<W: Word> VmCpu<'_, W> {
     /// An empty one.
     pub const fn new() -> Self {
         let own = Own {
-            ready: [NONE; CLASSES],
-            ready_pages: 0,
-            lazy: NONE,
-            uncounted: 0,
-            flushing: NONE,
+            lazy: List::EMPTY,
+            told: 0,
+            flushed: List::EMPTY,
+            surplus: 0,
+            flushing: List::EMPTY,
+            flush: 0,
+            pages: None,
+            active: false,
             blocks: NONE,
             pending: None,
-            pages: None,
             slots: None,
+            late: List::EMPTY,
+            ready: [NONE; CLASSES],
+            ready_pages: 0,
         };
-        Self { own: Mutex::new(own), pages: AtomicU64::new(0) }
+        Self { own: Mutex::new(own), pages: AtomicU64::new(0), part: AtomicU64::new(0) }
     }
 }
 
@@ -52,24 +61,35 @@ impl<W: Word> fmt::Debug for VmCpu<'_, W> {
     }
 }
 
+/// What a purge has to do with comes first, in as few cache lines as it fits: each of them comes and goes with every purge.
+#[repr(C)]
 pub(super) struct Own<'v, W: Word> {
-    /// Flushed areas by pages.
+    /// Areas that wait for a flush.
+    lazy: List,
+    /// As many of their pages as the region knows of.
+    told: u64,
+    /// Areas that were flushed, with their pages.
+    flushed: List,
+    /// Pages of those that the CPU is to take back beside what it wants.
+    pub(super) surplus: u64,
+    /// Areas that are flushed when the purge of that number has ended.
+    flushing: List,
+    flush: u64,
+    /// What has to be flushed of single pages, which are most.
+    pages: Option<PagesFlush>,
+    /// Whether the CPU has taken an area back since the last purge.
+    active: bool,
+    /// Blocks of `vm_map_ram` in which something is free.
+    pub(super) blocks: u32,
+    /// What has to be flushed of everything else.
+    pending: Option<PendingFlush<W>>,
+    pub(super) slots: Option<Slots<'v>>,
+    /// Flushed areas that the purge is going to release, since the CPU does not come by or does not come by often enough.
+    late: List,
+    /// Flushed areas without pages, by the size of their addresses.
     ready: [u32; CLASSES],
     /// Pages of address space in them.
     pub(super) ready_pages: u64,
-    /// Areas that wait for the flush.
-    lazy: u32,
-    /// Pages of theirs that the region has not counted yet.
-    pub(super) uncounted: u64,
-    /// Areas whose flush has begun: the purge's.
-    flushing: u32,
-    /// Blocks of `vm_map_ram` in which something is free.
-    pub(super) blocks: u32,
-    /// What has to be flushed for them.
-    pending: Option<PendingFlush<W>>,
-    /// The same where single pages were mapped, which are most.
-    pages: Option<PagesFlush>,
-    pub(super) slots: Option<Slots<'v>>,
 }
 
 impl<'v, W: Word> Own<'v, W> {
@@ -128,10 +148,23 @@ impl<'v, W: Word> Own<'v, W> {
         });
     }
 
-    /// Adds an area that was unmapped.
+    /// Adds an area that was unmapped, of so many pages.
     #[inline]
-    pub(super) fn push_lazy(&mut self, number: u32, slot: &VmSlot) {
-        slot.next.store(core::mem::replace(&mut self.lazy, number), Relaxed);
+    pub(super) fn push_lazy(&mut self, number: u32, slot: &VmSlot, pages: u64) {
+        self.lazy.push(number, slot, pages);
+    }
+
+    /// Pages that wait for a flush and that the region does not know of.
+    #[inline]
+    pub(super) fn untold(&self) -> u64 {
+        self.lazy.pages - self.told
+    }
+
+    /// The same, which it does from here on.
+    pub(super) fn tell(&mut self) -> u64 {
+        let more = self.untold();
+        self.told = self.lazy.pages;
+        more
     }
 
     /// So many pages of a block that has them free.
@@ -160,20 +193,105 @@ impl<'v, W: Word> Own<'v, W> {
         None
     }
 
-    /// What has to be flushed for everything that waits, which is the purge's from here on ([`Self::take_flushing`]). For whoever holds the purge, once he has
-    /// taken what he was to flush before.
-    pub(super) fn begin_flush(&mut self) -> Option<PendingFlush<W>> {
-        self.flushing = core::mem::replace(&mut self.lazy, NONE);
+    /// Lets everything that waits be flushed by the purge of this number: what has to be flushed for it, and how many pages the region was told of. Areas that were
+    /// flushed before are late if the CPU has not come by for any, or if they are more than twice `most` pages; of more than `most` it is to take back some. For whoever
+    /// holds the purge.
+    pub(super) fn begin_flush(&mut self, number: u64, most: u64) -> (Option<PendingFlush<W>>, u64) {
+        let flushing = core::mem::replace(&mut self.flushing, core::mem::take(&mut self.lazy));
+        self.flush = number;
+        if let Some(slots) = &self.slots {
+            self.flushed.join(flushing, slots);
+        }
+        self.surplus = self.flushed.pages.saturating_sub(most);
+        if !core::mem::take(&mut self.active) || self.flushed.pages / 2 > most {
+            self.late = core::mem::take(&mut self.flushed);
+        }
         let pages = self.pages.take();
         let mut pending = self.pending.take();
         if let Some(pages) = pages {
             pending.get_or_insert_default().add_pages(pages);
         }
-        pending
+        (pending, core::mem::take(&mut self.told))
     }
 
-    /// The areas whose flush was begun.
-    pub(super) fn take_flushing(&mut self) -> u32 {
-        core::mem::replace(&mut self.flushing, NONE)
+    /// Whether a purge has something to release.
+    pub(super) fn has_late(&self) -> bool {
+        self.late.first != NONE
+    }
+
+    /// That, and with `all` what the purge has flushed as well; lists of areas.
+    pub(super) fn take_late(&mut self, all: bool) -> [u32; 3] {
+        let late = self.late.take();
+        if all { [late, self.flushed.take(), self.flushing.take()] } else { [late, NONE, NONE] }
+    }
+
+    /// An area that was flushed, for this row's CPU; `ended` counts the purges that are over.
+    #[inline]
+    pub(super) fn first_flushed(&mut self, ended: &AtomicU64) -> Option<(u32, &'v VmSlot)> {
+        if self.flushed.first == NONE {
+            // With everything that was done before the end.
+            if self.flushing.first == NONE || ended.load(Acquire) < self.flush {
+                return None;
+            }
+            self.flushed = core::mem::take(&mut self.flushing);
+        }
+        Some((self.flushed.first, self.slots.as_ref()?.get(self.flushed.first)))
+    }
+
+    /// Takes it out, an area of so many pages. Whether it was the last.
+    #[inline]
+    pub(super) fn pop_flushed(&mut self, slot: &VmSlot, pages: u64) -> bool {
+        self.flushed.first = slot.next.load(Relaxed);
+        self.flushed.pages -= pages;
+        self.active = true;
+        self.flushed.first == NONE
+    }
+
+    /// Puts it back.
+    pub(super) fn push_flushed(&mut self, number: u32, slot: &VmSlot, pages: u64) {
+        self.flushed.push(number, slot, pages);
+    }
+}
+
+/// Areas, each linked to the next.
+struct List {
+    first: u32,
+    /// Of a list that has any.
+    last: u32,
+    /// Pages of address space in them.
+    pages: u64,
+}
+
+impl List {
+    const EMPTY: Self = Self { first: NONE, last: NONE, pages: 0 };
+
+    #[inline]
+    fn push(&mut self, number: u32, slot: &VmSlot, pages: u64) {
+        if self.first == NONE {
+            self.last = number;
+        }
+        slot.next.store(core::mem::replace(&mut self.first, number), Relaxed);
+        self.pages += pages;
+    }
+
+    /// Adds another list before this one.
+    fn join(&mut self, other: Self, slots: &Slots<'_>) {
+        if other.first == NONE {
+            return;
+        }
+        slots.get(other.last).next.store(self.first, Relaxed);
+        let last = if self.first == NONE { other.last } else { self.last };
+        *self = Self { first: other.first, last, pages: self.pages + other.pages };
+    }
+
+    /// The first of them, and none are left.
+    fn take(&mut self) -> u32 {
+        core::mem::take(self).first
+    }
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::EMPTY
     }
 }

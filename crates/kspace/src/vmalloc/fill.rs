@@ -2,8 +2,8 @@
 
 use super::alloc::VmRequest;
 use super::context::Shared;
-use super::free::Blocks;
 use super::get::Taken;
+use super::pages::{Blocks, LISTED, listed_order};
 use super::{VmContext, Vmalloc, VmallocError};
 use core::cell::RefCell;
 use pagewright_addr::{Order, Pfn, PhysAddr, VirtRange};
@@ -60,12 +60,21 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     ) -> Result<DepositedList, VmallocError> {
         let gfp = gfp_of(request);
         let owner = Self::owner(taken);
+        // Blocks of this CPU's own lists, as long as there are any: nobody is asked for them, and nobody makes them at any price.
+        let mut listed = order == Order::ZERO && pages <= LISTED;
+        let cheap = gfp.difference(Gfp::RECLAIM | Gfp::NOFAIL) | Gfp::NOWARN;
         let mut got = DepositedList::default();
         let mut slots = [const { None }; RUNS];
         while got.pages < pages {
             let left = pages - got.pages;
             let mut found = 0;
-            if order == Order::ZERO && left > 1 {
+            if listed {
+                match on.alloc(request.node, cheap, listed_order(left)) {
+                    Ok(frames) => (slots[0], found) = (Some(frames), 1),
+                    Err(_) => listed = false,
+                }
+            }
+            if found == 0 && order == Order::ZERO && left > 1 {
                 found = on.alloc_runs(request.node, gfp, left, &mut slots);
             }
             if found == 0 {

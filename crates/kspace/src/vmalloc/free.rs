@@ -1,19 +1,16 @@
 //! Taking areas apart: entries go at once, addresses and pages after the flush.
 
-use super::area::{Going, Life, NONE, Record, VmSlot};
-use super::context::Shared;
-use super::cpu::{Own, VmCpu};
+use super::area::{Going, Life, Record, VmSlot};
+use super::cpu::VmCpu;
 use super::{VfreeError, VmArea, VmContext, VmFlags, Vmalloc};
 use crate::areas::AreaId;
-use core::cell::RefCell;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{VirtAddr, VirtRange};
-use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
 use pagewright_pagetable::{Format, PageEntries, PendingFlush, TableMemory, UnmapError};
-use pagewright_zone::Gfp;
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
-    /// Frees what [`Self::vmalloc`] and its relatives gave (`vfree`); address 0 is nothing. The pages are free after the next purge.
+    /// Frees what [`Self::vmalloc`] and its relatives gave (`vfree`); address 0 is nothing. The pages are free when a purge has flushed what was mapped and
+    /// this CPU takes them back, or another that finds no others.
     ///
     /// # Errors
     /// [`VfreeError`]: nothing was freed.
@@ -125,8 +122,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let many = if let Some(flush) = quick {
             let mut own = row.own.lock();
             own.add_pages(flush);
-            own.push_lazy(area.number(), slot);
-            self.count_lazy(&mut own, pages)
+            own.push_lazy(area.number(), slot, pages);
+            self.too_many_wait(&mut own)
         } else {
             self.unmap_slowly(area, slot, was, row)?
         };
@@ -152,74 +149,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let pending = self.cursor.apart(was.range)?.unmap(was.range, &mut |_| ())?;
         let mut own = row.own.lock();
         own.add_pending(self.cursor.tables().memory(), pending);
-        own.push_lazy(area.number(), slot);
-        Ok(self.count_lazy(&mut own, was.range.len >> const { F::SHAPE.page_shift() }))
-    }
-
-    /// Counts pages that are going to wait: whether too many do then. For whoever holds the row in whose list they come, so that no purge, which takes
-    /// the list under the same lock, counts off what was not counted yet.
-    #[inline]
-    pub(super) fn count_lazy(&self, own: &mut Own<'_, F::Word>, pages: u64) -> bool {
-        own.uncounted += pages;
-        own.uncounted >= self.step && self.tell_lazy(own) > self.config.lazy_pages
-    }
-
-    /// Tells the region of pages that wait in a row: how many do in all.
-    fn tell_lazy(&self, own: &mut Own<'_, F::Word>) -> u64 {
-        let more = core::mem::take(&mut own.uncounted);
-        self.lazy.fetch_add(more, Relaxed).wrapping_add(more)
-    }
-
-    /// Purges unless somebody does.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn purge_if_possible<C: VmContext<'a>>(&self, on: &mut C) {
-        if let Some(guard) = self.purging.try_lock() {
-            self.purge(on);
-            drop(guard);
-        }
-    }
-
-    /// Flushes everything that waits, on all CPUs, and frees it. How many areas that were; when it returns, a purge that somebody else had
-    /// begun is over as well.
-    pub fn purge_vmap_area_lazy<C: VmContext<'a>>(&self, on: &mut C) -> u64 {
-        let guard = self.purging.lock();
-        let areas = self.purge(on);
-        drop(guard);
-        areas
-    }
-
-    /// The same, for whoever is going to use pages otherwise that were mapped here (`vm_unmap_aliases`).
-    pub fn vm_unmap_aliases<C: VmContext<'a>>(&self, on: &mut C) {
-        self.purge_vmap_area_lazy(on);
-    }
-
-    fn purge<C: VmContext<'a>>(&self, on: &mut C) -> u64 {
-        let memory = self.cursor.tables().memory();
-        let mut all = None;
-        for (number, cpu) in self.cpus.iter().enumerate() {
-            self.purge_fragmented_blocks(number);
-            let mut own = cpu.own.lock();
-            let pending = own.begin_flush();
-            self.tell_lazy(&mut own);
-            drop(own);
-            all = match (all, pending) {
-                (None, other) | (other, None) => other,
-                (Some(one), Some(other)) => Some(PendingFlush::merge(one, memory, other)),
-            };
-        }
-        if let Some(pending) = all {
-            self.finish(on, pending);
-            self.purges.fetch_add(1, Relaxed);
-        }
-        let mut freed = Freed { areas: 0, pages: 0, open: None };
-        for row in self.cpus {
-            self.release(on, row, &mut freed);
-        }
-        on.free(freed.open.into_iter());
-        self.lazy.fetch_sub(freed.pages, Relaxed);
-        self.given.fetch_add(freed.areas, Relaxed);
-        freed.areas
+        own.push_lazy(area.number(), slot, was.range.len >> const { F::SHAPE.page_shift() });
+        Ok(self.too_many_wait(&mut own))
     }
 
     /// Gives back the page tables that lie wholly in gaps; how many they were. When an area goes, so do tables that lie
@@ -258,84 +189,5 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let tables = all.map_or(0, |pending| self.finish(on, pending));
         drop(book);
         tables
-    }
-
-    /// Flushes, and frees the tables that were emptied.
-    pub(super) fn finish<C: VmContext<'a>>(&self, on: &mut C, pending: PendingFlush<F::Word>) -> u64 {
-        let shared = RefCell::new(on);
-        let mut tlb = Shared { on: &shared, map: self.map, shift: self.shift(), gfp: Gfp::GFP_KERNEL };
-        let mut source = Shared { on: &shared, map: self.map, shift: self.shift(), gfp: Gfp::GFP_KERNEL };
-        pending.finish(self.cursor.tables().memory(), &mut tlb, &mut source)
-    }
-
-    /// Frees the pages of a row's flushed areas, and keeps their addresses for others of the row or gives them back.
-    fn release<C: VmContext<'a>>(&self, on: &mut C, row: &VmCpu<'v, F::Word>, freed: &mut Freed<'a>) {
-        let (mut number, slots) = {
-            let mut own = row.own.lock();
-            (own.take_flushing(), own.slots)
-        };
-        let Some(slots) = slots else { return };
-        // Most of a small region is not kept in pieces of some size.
-        let most_ready = self.range.len / Self::PAGE / 16 / self.cpus.len() as u64;
-        while number != NONE {
-            let (slot, area) = (slots.get(number), AreaId::new(number));
-            let (at, owner, size) = {
-                let mut record = slot.record.lock();
-                record.life = Life::Ready;
-                let size = record.range.len >> const { F::SHAPE.page_shift() };
-                (record.first.take(), record.owner(area), size)
-            };
-            number = slot.next.load(Relaxed);
-            for frames in (Blocks { map: self.map, at, owner }) {
-                // Areas that were made one after the other have pages that follow each other: those are freed together.
-                freed.open = match freed.open.take() {
-                    None => Some(frames),
-                    Some(before) => match self.map.try_merge(before, frames) {
-                        Ok(both) => Some(both),
-                        Err((before, frames)) => {
-                            on.free(core::iter::once(before));
-                            Some(frames)
-                        }
-                    },
-                };
-            }
-            freed.pages += size;
-            freed.areas += 1;
-            let kept = self.config.pools && {
-                let mut own = row.own.lock();
-                own.ready_pages + size <= most_ready && own.keep_ready(area.number(), slot, size)
-            };
-            if !kept {
-                let mut book = self.book.lock();
-                self.forget(&mut book, area, slot);
-            }
-        }
-    }
-}
-
-/// What a purge has freed so far.
-struct Freed<'a> {
-    areas: u64,
-    /// Pages of address space.
-    pages: u64,
-    /// Frames that more may be joined to.
-    open: Option<Frames<'a>>,
-}
-
-/// The blocks of an area, each taken back as it is asked for: pages that follow each other at once.
-pub(super) struct Blocks<'a> {
-    pub(super) map: PageMap<'a>,
-    pub(super) at: Option<FrameIdx>,
-    pub(super) owner: OwnerHandle,
-}
-
-impl<'a> Iterator for Blocks<'a> {
-    type Item = Frames<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Frames<'a>> {
-        let (frames, next) = self.map.withdraw_run(self.at?, Use::Kernel, self.owner);
-        self.at = next;
-        Some(frames)
     }
 }

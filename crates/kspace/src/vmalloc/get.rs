@@ -1,12 +1,17 @@
 //! Addresses for areas.
 
 use super::area::{Life, Record, VmSlot};
+use super::cpu::CLASSES;
 use super::{VmContext, Vmalloc, VmallocError};
 use crate::areas::{AreaError, AreaId, Wanted};
+use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering::Relaxed;
-use pagewright_addr::VirtRange;
+use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_page::OwnerHandle;
-use pagewright_pagetable::{Format, LeafTables, TableMemory};
+use pagewright_pagetable::{Format, LeafTables, Level, TableMemory};
+
+/// Areas of a size that a CPU takes from the tree beside the one that it wants.
+const TOGETHER: usize = 15;
 
 /// An area's addresses, nobody else's from here on.
 #[derive(Clone, Copy)]
@@ -19,6 +24,22 @@ pub(super) struct Taken<'v> {
     pub(super) tables: Option<LeafTables>,
 }
 
+impl<'v> Taken<'v> {
+    /// Addresses that were an area's before.
+    #[inline]
+    pub(super) fn anew(number: u32, slot: &'v VmSlot, record: &mut Record) -> Self {
+        record.life = Life::Making;
+        record.generation = following(record.generation);
+        Self {
+            area: AreaId::new(number),
+            slot,
+            range: record.range,
+            generation: record.generation,
+            tables: record.tables,
+        }
+    }
+}
+
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Takes addresses: flushed ones of the size, or the lowest gap with room. If there is none, everything that waits or is kept is given
     /// back first.
@@ -28,52 +49,97 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         wanted: &Wanted,
     ) -> Result<Taken<'v>, VmallocError> {
         if wanted.align <= Self::PAGE && wanted.within == self.range {
-            let kept = self.take_kept(on.cpu(), wanted.size);
-            if let Some(taken) = kept {
+            if let Some(taken) = self.take_kept(on, wanted.size) {
                 return Ok(taken);
             }
         }
         self.take_from_tree(on, wanted)
     }
 
-    /// Takes flushed addresses of just this size.
+    /// Takes flushed addresses of just this size: what this CPU freed last of what was flushed since, or what it keeps.
     #[inline]
-    pub(super) fn take_kept(&self, cpu: usize, size: u64) -> Option<Taken<'v>> {
+    pub(super) fn take_kept<C: VmContext<'a>>(&self, on: &mut C, size: u64) -> Option<Taken<'v>> {
         if !self.config.pools {
             return None;
         }
-        let (number, slot) = self.row(cpu).own.lock().take_ready(size >> const { F::SHAPE.page_shift() })?;
+        let pages = size >> const { F::SHAPE.page_shift() };
+        let mut own = self.row(on.cpu()).own.lock();
+        if let Some(taken) = self.take_back(on, &mut own, pages) {
+            return Some(taken);
+        }
+        let (number, slot) = own.take_ready(pages)?;
         let mut record = slot.record.lock();
-        record.life = Life::Making;
-        record.generation = following(record.generation);
-        Some(Taken {
-            area: AreaId::new(number),
-            slot,
-            range: record.range,
-            generation: record.generation,
-            tables: record.tables,
-        })
+        Some(Taken::anew(number, slot, &mut record))
     }
 
-    fn take_from_tree<C: VmContext<'a>>(
+    pub(super) fn take_from_tree<C: VmContext<'a>>(
         &self,
         on: &mut C,
         wanted: &Wanted,
     ) -> Result<Taken<'v>, VmallocError> {
         let given = self.given();
-        match self.take_gap(wanted) {
+        match self.take_gap(on.cpu(), wanted) {
             Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.all_back_since(on, given) => {
-                self.take_gap(wanted)
+                self.take_gap(on.cpu(), wanted)
             }
             other => other,
         }
         .map_err(|why| VmallocError::Space { region: self.config.name, range: self.range, why })
     }
 
-    fn take_gap(&self, wanted: &Wanted) -> Result<Taken<'v>, AreaError> {
+    fn take_gap(&self, cpu: usize, wanted: &Wanted) -> Result<Taken<'v>, AreaError> {
         let mut book = self.book.lock();
-        let area = book.tree.alloc(wanted, ())?;
-        Ok(self.enter(&mut book, area))
+        let Some(area) = self.take_apart(&mut book, cpu, wanted) else {
+            let area = book.tree.alloc(wanted, ())?;
+            return Ok(self.enter(&mut book, area));
+        };
+        let taken = self.enter(&mut book, area);
+        // Some more of the size, whose records and entries lie side by side like this one's: what the next CPU gets begins behind them.
+        let size = wanted.size >> const { F::SHAPE.page_shift() };
+        let mut own = self.row(cpu).own.lock();
+        let room = self.most_ready.saturating_sub(own.ready_pages) / size.max(1);
+        let mut more = ArrayVec::<_, TOGETHER>::new();
+        while (more.len() as u64) < room
+            && !more.is_full()
+            && let Some(area) = self.take_apart(&mut book, cpu, wanted)
+        {
+            more.push(self.enter(&mut book, area));
+        }
+        // The lowest is the next.
+        for Taken { area, slot, .. } in more.into_iter().rev() {
+            slot.record.lock().life = Life::Ready;
+            own.keep_ready(area.number(), slot, size);
+        }
+        Ok(taken)
+    }
+
+    /// The lowest place in the part of the region that this CPU took addresses from last, or in a part that is free as yet: what one table of pages maps. Else
+    /// entries of areas that two CPUs use lie in one cache line, and go back and forth between them. `None` if it is to lie somewhere else, or the
+    /// region is too small.
+    fn take_apart(&self, book: &mut super::Book<'v>, cpu: usize, wanted: &Wanted) -> Option<AreaId> {
+        let size = wanted.size >> const { F::SHAPE.page_shift() };
+        let part = const { F::SHAPE.level(Level::PTE).bytes() * F::SHAPE.level(Level::PTE).entries() as u64 };
+        if !self.config.pools
+            || wanted.within != self.range
+            || wanted.align > Self::PAGE
+            || size >= CLASSES as u64
+            || part > self.most_ready * Self::PAGE
+        {
+            return None;
+        }
+        let row = self.row(cpu);
+        let inside =
+            |start| Wanted { within: VirtRange { start: VirtAddr::new(start), len: part }, ..*wanted };
+        let last = row.part.load(Relaxed);
+        if last != 0
+            && let Ok(area) = book.tree.alloc(&inside(last), ())
+        {
+            return Some(area);
+        }
+        let whole = book.tree.alloc(&Wanted { size: part, align: part, within: self.range }, ()).ok()?;
+        let start = book.tree.remove(whole)?.0.start.get();
+        row.part.store(start, Relaxed);
+        book.tree.alloc(&inside(start), ()).ok()
     }
 
     /// Takes just these addresses.
@@ -121,7 +187,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
 
     /// Areas that were given back so far, for [`Self::purged_since`].
     pub(super) fn given(&self) -> u64 {
-        self.given.load(Relaxed)
+        self.purged.given.load(Relaxed)
     }
 
     /// Flushes everything that waits. Whether anything was given back since [`Self::given`] said so, by this CPU or another: what one has
@@ -155,7 +221,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
                 let next = slot.next.load(Relaxed);
                 self.forget(&mut book, AreaId::new(number), slot);
                 number = next;
-                self.given.fetch_add(1, Relaxed);
+                self.purged.given.fetch_add(1, Relaxed);
             }
         }
         any

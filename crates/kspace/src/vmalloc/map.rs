@@ -238,12 +238,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let guard = if flags.contains(VmFlags::NO_GUARD) { 0 } else { Self::PAGE };
         if within.is_none()
             && align <= Self::PAGE
-            && let Some(kept) = self.take_kept(on.cpu(), size + guard)
+            && let Some(kept) = self.take_kept(on, size + guard)
         {
             return Ok(kept);
         }
         let within = within.unwrap_or(self.range);
-        self.take(on, &Wanted { size: size + guard, align: align.max(Self::PAGE), within })
+        self.take_from_tree(on, &Wanted { size: size + guard, align: align.max(Self::PAGE), within })
     }
 
     /// An area without pages of its own is its caller's from here on.

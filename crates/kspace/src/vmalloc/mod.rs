@@ -1,8 +1,8 @@
 //! vmalloc: memory that is contiguous in the kernel's address space only, and the areas that such mappings lie in.
 //!
 //! A [`Vmalloc`] is one region of kernel addresses (Linux's `VMALLOC_START` to `VMALLOC_END`, or the modules' area) over a cursor that holds
-//! all of it, the tree of its areas, and the page map. What is asked for gets the lowest gap with room; behind each area a
-//! page stays unmapped, so that who runs over the end faults.
+//! all of it, the tree of its areas, and the page map. What is asked for gets the lowest gap with room; with pools, small areas get the lowest in a part that
+//! their CPU alone takes from as long as it has room. Behind each area a page stays unmapped, so that who runs over the end faults.
 //!
 //! - [`Vmalloc::vmalloc`] and its relatives map pages of their own, [`Vmalloc::vmap`] those of the caller;
 //! - [`Vmalloc::map_phys`] maps memory by its physical address with any attributes, and [`Vmalloc::get_vm_area`] takes addresses only: what
@@ -14,15 +14,16 @@
 //!
 //! # Unmapping is lazy
 //! Entries are cleared at once. The area's addresses and pages then wait in a list of the CPU until a purge flushes TLBs for all of them at
-//! once, on all CPUs, and only then pages are freed and addresses used again. A purge comes when [`VmallocConfig::lazy_pages`] wait, and before a
+//! once, on all CPUs, and only then pages are freed and addresses used again: by the CPU that freed them, whenever it wants addresses, or by whoever is short of
+//! either. A purge comes when [`VmallocConfig::lazy_pages`] wait, and before a
 //! request fails for want of addresses or pages. Linux frees the pages at once and keeps the addresses only; whoever still has such a
 //! pointer then reads pages of others, here he faults or reads the area's old pages.
 //!
 //! # Locks
-//! Outermost first: the purge (one at a time), then the tree of areas or a CPU's row (the tree before
-//! rows where a section is appended, else never both), then one area's record. They are
-//! spin locks that interrupt handlers do not take: nothing here is for handlers. Pages are allocated and freed, and tables
-//! changed, with none of them but the purge's; only [`Vmalloc::release_tables`] flushes and frees under the tree's, so that nobody takes addresses
+//! Outermost first: the purge (one at a time), then the tree of areas, then a CPU's row, then one area's record. They are
+//! spin locks that interrupt handlers do not take: nothing here is for handlers. Pages are allocated, and tables
+//! changed, with none of them but the purge's. Pages are freed with the purge's or a row's: while a CPU takes an area back nobody finds its row
+//! without both area and pages. Only [`Vmalloc::release_tables`] flushes and frees under the tree's, so that nobody takes addresses
 //! meanwhile, and whoever reads an area's pages ([`Vmalloc::vread`]) holds its record. Whoever waits for a purge must be reachable by the flush,
 //! so interrupts are on then.
 
@@ -40,8 +41,10 @@ mod huge;
 mod index;
 mod look;
 mod map;
+mod pages;
 mod percpu;
 mod protect;
+mod purge;
 mod ram;
 mod room;
 mod user;
@@ -74,7 +77,7 @@ pub struct VmallocConfig {
     pub name: &'static str,
     /// How pages are mapped (`PAGE_KERNEL`).
     pub attr: Attr,
-    /// A purge comes when so many pages are unmapped and wait for their flush.
+    /// A purge comes when CPUs have told of more pages than this that are unmapped and wait for their flush. They tell when they have their share of half as many.
     pub lazy_pages: u64,
     /// Whether flushed areas of up to 259 pages are kept for others of their size. Without that, each area lies as low as it can.
     pub pools: bool,
@@ -92,14 +95,15 @@ pub struct VmallocConfig {
 impl VmallocConfig {
     /// The vmalloc area of a machine with so many CPUs and pages in all, whose kernel data is mapped with `attr`; pages of 4 KiB.
     ///
-    /// So many pages wait: 32 MiB for each bit of the number of CPUs (`lazy_max_pages`), but no more than a 32nd of the machine, since here
-    /// it is not addresses alone that wait.
+    /// So many pages wait: 32 MiB for each bit of the number of CPUs (`lazy_max_pages`), but no more than a 128th of the machine, since here
+    /// it is not addresses alone that wait: a 32nd in all, with half as many that CPUs have not told of, a quarter more while a flush is under way, as many as all that from
+    /// the flush before, and half as many from those before that.
     pub fn new(attr: Attr, cpus: u32, pages: u64) -> Self {
         let bits = u64::from(u32::BITS - cpus.leading_zeros());
         Self {
             name: "vmalloc",
             attr,
-            lazy_pages: (bits * (32 << 20 >> 12)).min(pages / 32),
+            lazy_pages: (bits * (32 << 20 >> 12)).min(pages / 128),
             pools: true,
             nodes: 1,
             huge: true,
@@ -156,6 +160,17 @@ impl<T> core::ops::Deref for Apart<T> {
     }
 }
 
+/// What changes with each purge, and all CPUs read.
+#[derive(Default)]
+struct Purged {
+    /// Purges that are over.
+    ended: AtomicU64,
+    /// Those in which something was flushed.
+    flushes: AtomicU64,
+    /// Grows when pages or addresses become others': who finds no room and sees that it grew tries once more.
+    given: AtomicU64,
+}
+
 /// A region of kernel addresses in which areas come and go, on all CPUs at once.
 pub struct Vmalloc<'v, 'a, F: Format, M: TableMemory> {
     config: VmallocConfig,
@@ -167,15 +182,17 @@ pub struct Vmalloc<'v, 'a, F: Format, M: TableMemory> {
     purging: Apart<Mutex<()>>,
     /// Pages that are unmapped and not flushed, but for those that rows have not told yet.
     lazy: Apart<AtomicU64>,
+    purged: Apart<Purged>,
     /// A row tells of its pages when there are so many.
     step: u64,
-    purges: AtomicU64,
-    /// Areas whose pages or addresses others may have since, ever: who finds no room and sees that it grew tries once more.
-    given: AtomicU64,
+    /// Most pages of flushed areas that a row's CPU may take its time to take back.
+    most_flushed: u64,
+    /// Most pages of flushed addresses that a row keeps.
+    most_ready: u64,
     /// How the region's pages are usually mapped.
     words: Option<PageWords>,
     /// How memory was mapped last that was mapped in another way.
-    others: Mutex<Option<PageWords>>,
+    others: Apart<Mutex<Option<PageWords>>>,
     /// The first section's slots, and the bits of a hash that are none of their numbers'.
     first: &'v [VmSlot],
     /// Frames that there were then: none of them lies above what the words reach.
@@ -229,11 +246,13 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             cpus,
             purging: Apart(Mutex::new(())),
             lazy: Apart(AtomicU64::new(0)),
-            step: (config.lazy_pages / 16 / cpus.len() as u64).max(1),
-            purges: AtomicU64::new(0),
-            given: AtomicU64::new(0),
+            step: (config.lazy_pages / 2 / cpus.len() as u64).max(1),
+            most_flushed: config.lazy_pages / 4 / cpus.len() as u64,
+            // Most of a small region is not kept in pieces of some size.
+            most_ready: range.len / page / 16 / cpus.len() as u64,
+            purged: Apart(Purged::default()),
             words,
-            others: Mutex::new(None),
+            others: Apart(Mutex::new(None)),
             first: section.slots,
             frames: map.sections().frames(),
             index_shift: 32 - section.slots.len().trailing_zeros(),
@@ -278,12 +297,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Pages that are unmapped and wait for their flush.
     pub fn lazy_pages(&self) -> u64 {
         let told = self.lazy.load(Relaxed);
-        self.cpus.iter().fold(told, |sum, cpu| sum + cpu.own.lock().uncounted)
+        self.cpus.iter().fold(told, |sum, cpu| sum + cpu.own.lock().untold())
     }
 
     /// How often TLBs were flushed for areas that were waiting.
     pub fn purges(&self) -> u64 {
-        self.purges.load(Relaxed)
+        self.purged.flushes.load(Relaxed)
     }
 
     const PAGE: u64 = F::SHAPE.page_bytes();

@@ -141,8 +141,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             if u64::from(record.dirty) == out_of {
                 // It is in no list of blocks: nothing is free in it.
                 record.life = Life::Lazy;
-                own.push_lazy(area.number(), slot);
-                many = self.count_lazy(&mut own, out_of);
+                own.push_lazy(area.number(), slot, out_of);
+                many = self.too_many_wait(&mut own);
             }
         }
         if many {
@@ -186,8 +186,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             let (next, all) = (slot.next.load(Relaxed), record.range.len / Self::PAGE);
             if u64::from(record.free) + u64::from(record.dirty) == all {
                 record.life = Life::Lazy;
-                own.push_lazy(number, slot);
-                self.count_lazy(&mut own, all);
+                own.push_lazy(number, slot, all);
             } else {
                 slot.next.store(kept, Relaxed);
                 kept = number;

@@ -209,6 +209,7 @@ fn a_flush_that_misses_a_cpu_is_found_out() {
             }
             m.vmalloc.vfree(on, at).unwrap();
             assert_eq!(m.vmalloc.lazy_pages(), 0, "purged at once");
+            assert_eq!(m.vmalloc.purge_vmap_area_lazy(on), 1, "and taken back");
             let held = on.allocator.alloc_pages(on.context, Gfp::GFP_KERNEL, Order::ZERO).unwrap();
             assert_eq!(m.vmalloc.vmalloc(on, PAGE).unwrap(), at, "the same addresses, another page");
             assert!(m.mmu.store(0, at, false, b"mine").is_ok());

@@ -11,6 +11,7 @@ mod nth;
 mod percpu;
 mod races;
 mod ram;
+mod rows;
 mod shown;
 
 use pagewright_addr::{NodeId, Order, VirtAddr, VirtRange};
