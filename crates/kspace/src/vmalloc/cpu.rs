@@ -194,18 +194,22 @@ impl<'v, W: Word> Own<'v, W> {
     }
 
     /// Lets everything that waits be flushed by the purge of this number: what has to be flushed for it, and how many pages the region was told of. Areas that were
-    /// flushed before are late if the CPU has not come by for any, or if they are more than twice `most` pages; of more than `most` it is to take back some. For whoever
-    /// holds the purge.
-    pub(super) fn begin_flush(&mut self, number: u64, most: u64) -> (Option<PendingFlush<W>>, u64) {
+    /// flushed before are late if the CPU has not come by for any, or if they are more than `most` pages; of more than its `share` it is to take some back. For whoever holds the purge.
+    pub(super) fn begin_flush(
+        &mut self,
+        number: u64,
+        most: u64,
+        share: u64,
+    ) -> (Option<PendingFlush<W>>, u64) {
         let flushing = core::mem::replace(&mut self.flushing, core::mem::take(&mut self.lazy));
         self.flush = number;
         if let Some(slots) = &self.slots {
             self.flushed.join(flushing, slots);
         }
-        self.surplus = self.flushed.pages.saturating_sub(most);
-        if !core::mem::take(&mut self.active) || self.flushed.pages / 2 > most {
+        if !core::mem::take(&mut self.active) || self.flushed.pages > most {
             self.late = core::mem::take(&mut self.flushed);
         }
+        self.surplus = self.flushed.pages.saturating_sub(share);
         let pages = self.pages.take();
         let mut pending = self.pending.take();
         if let Some(pages) = pages {

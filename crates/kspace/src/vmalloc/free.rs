@@ -1,7 +1,6 @@
 //! Taking areas apart: entries go at once, addresses and pages after the flush.
 
 use super::area::{Going, Life, Record, VmSlot};
-use super::cpu::VmCpu;
 use super::{VfreeError, VmArea, VmContext, VmFlags, Vmalloc};
 use crate::areas::AreaId;
 use core::sync::atomic::Ordering::Relaxed;
@@ -123,9 +122,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             let mut own = row.own.lock();
             own.add_pages(flush);
             own.push_lazy(area.number(), slot, pages);
-            self.too_many_wait(&mut own)
+            self.too_many_wait(on, &mut own)
         } else {
-            self.unmap_slowly(area, slot, was, row)?
+            self.unmap_slowly(on, area, slot, was)?
         };
         if was.own > 0 {
             row.pages.fetch_sub(was.own.into(), Relaxed);
@@ -139,18 +138,18 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// By a walk.
     #[cold]
     #[inline(never)]
-    fn unmap_slowly(
+    fn unmap_slowly<C: VmContext<'a>>(
         &self,
+        on: &mut C,
         area: AreaId,
         slot: &VmSlot,
         was: &Going,
-        row: &VmCpu<'v, F::Word>,
     ) -> Result<bool, UnmapError> {
         let pending = self.cursor.apart(was.range)?.unmap(was.range, &mut |_| ())?;
-        let mut own = row.own.lock();
+        let mut own = self.row(on.cpu()).own.lock();
         own.add_pending(self.cursor.tables().memory(), pending);
         own.push_lazy(area.number(), slot, was.range.len >> const { F::SHAPE.page_shift() });
-        Ok(self.too_many_wait(&mut own))
+        Ok(self.too_many_wait(on, &mut own))
     }
 
     /// Gives back the page tables that lie wholly in gaps; how many they were. When an area goes, so do tables that lie

@@ -48,10 +48,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         on: &mut C,
         wanted: &Wanted,
     ) -> Result<Taken<'v>, VmallocError> {
-        if wanted.align <= Self::PAGE && wanted.within == self.range {
-            if let Some(taken) = self.take_kept(on, wanted.size) {
-                return Ok(taken);
-            }
+        if wanted.align <= Self::PAGE
+            && wanted.within == self.range
+            && let Some(taken) = self.take_kept(on, wanted.size)
+        {
+            return Ok(taken);
         }
         self.take_from_tree(on, wanted)
     }

@@ -183,10 +183,8 @@ pub struct Vmalloc<'v, 'a, F: Format, M: TableMemory> {
     /// Pages that are unmapped and not flushed, but for those that rows have not told yet.
     lazy: Apart<AtomicU64>,
     purged: Apart<Purged>,
-    /// A row tells of its pages when there are so many.
+    /// A row tells of its pages when there are so many, and has no more than that of those that were flushed longer ago.
     step: u64,
-    /// Most pages of flushed areas that a row's CPU may take its time to take back.
-    most_flushed: u64,
     /// Most pages of flushed addresses that a row keeps.
     most_ready: u64,
     /// How the region's pages are usually mapped.
@@ -247,7 +245,6 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             purging: Apart(Mutex::new(())),
             lazy: Apart(AtomicU64::new(0)),
             step: (config.lazy_pages / 2 / cpus.len() as u64).max(1),
-            most_flushed: config.lazy_pages / 4 / cpus.len() as u64,
             // Most of a small region is not kept in pieces of some size.
             most_ready: range.len / page / 16 / cpus.len() as u64,
             purged: Apart(Purged::default()),

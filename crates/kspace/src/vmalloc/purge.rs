@@ -24,10 +24,26 @@ use pagewright_zone::Gfp;
 const TURNS: u32 = 4;
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
-    /// Whether too many pages wait, for whoever has just added some to a row.
+    /// Whether too many pages wait, for whoever has just added some to this CPU's row.
     #[inline]
-    pub(super) fn too_many_wait(&self, own: &mut Own<'_, F::Word>) -> bool {
-        own.untold() >= self.step && self.tell(own) > self.config.lazy_pages
+    pub(super) fn too_many_wait<C: VmContext<'a>>(&self, on: &mut C, own: &mut Own<'v, F::Word>) -> bool {
+        own.untold() >= self.step && self.tell_and_take_back(on, own)
+    }
+
+    /// Tells of them, and takes back what the CPU has too much of: more was flushed for it than it has wanted since.
+    #[cold]
+    #[inline(never)]
+    fn tell_and_take_back<C: VmContext<'a>>(&self, on: &mut C, own: &mut Own<'v, F::Word>) -> bool {
+        while own.surplus > 0
+            && let Some((area, size, _)) = self.take_one_back(on, own, |_| false)
+        {
+            own.surplus = own.surplus.saturating_sub(size);
+            if !self.put_aside(own, area, size) {
+                break;
+            }
+        }
+        own.surplus = 0;
+        self.tell(own) > self.config.lazy_pages
     }
 
     /// Tells the region of pages that wait in a row, under the row's lock, so that no purge counts off what was not counted yet: how many do in all.
@@ -44,29 +60,39 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         own: &mut Own<'v, F::Word>,
         pages: u64,
     ) -> Option<Taken<'v>> {
-        for turn in 0..TURNS {
-            let (number, slot) = own.first_flushed(&self.purged.ended)?;
-            let area = AreaId::new(number);
-            let mut record = slot.record.lock();
-            let size = record.range.len >> const { F::SHAPE.page_shift() };
-            let (at, owner, count) = (record.first.take(), record.owner(area), record.pages);
-            let taken = (size == pages && (own.surplus == 0 || turn > 0))
-                .then(|| Taken::anew(number, slot, &mut record));
-            drop(record);
-            if own.pop_flushed(slot, size) {
-                // Whoever finds nothing here to release knows that there was something.
-                self.purged.given.fetch_add(1, Relaxed);
-            }
-            self.free_pages(on, at, owner, count);
+        for _ in 0..TURNS {
+            let (area, size, taken) = self.take_one_back(on, own, |size| size == pages)?;
             if taken.is_some() {
                 return taken;
             }
-            own.surplus = own.surplus.saturating_sub(size);
             if !self.put_aside(own, area, size) {
                 break;
             }
         }
         None
+    }
+
+    /// Takes one area back that was flushed, and frees its pages: which, and its pages of addresses. If those are `wanted` it is the caller's, else to be put aside.
+    #[inline]
+    fn take_one_back<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        own: &mut Own<'v, F::Word>,
+        wanted: impl FnOnce(u64) -> bool,
+    ) -> Option<(AreaId, u64, Option<Taken<'v>>)> {
+        let (number, slot) = own.first_flushed(&self.purged.ended)?;
+        let area = AreaId::new(number);
+        let mut record = slot.record.lock();
+        let size = record.range.len >> const { F::SHAPE.page_shift() };
+        let (at, owner, count) = (record.first.take(), record.owner(area), record.pages);
+        let taken = wanted(size).then(|| Taken::anew(number, slot, &mut record));
+        drop(record);
+        if own.pop_flushed(slot, size) {
+            // Whoever finds nothing here to release knows that there was something.
+            self.purged.given.fetch_add(1, Relaxed);
+        }
+        self.free_pages(on, at, owner, count);
+        Some((area, size, taken))
     }
 
     /// Keeps the addresses of an area without pages for others of the row, or gives them back. `false` if somebody has the tree: the area waits on.
@@ -135,7 +161,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             self.purge_fragmented_blocks(cpu);
             let mut own = row.own.lock();
             self.tell(&mut own);
-            let (pending, pages) = own.begin_flush(number, self.most_flushed);
+            let (pending, pages) = own.begin_flush(number, self.config.lazy_pages, self.step);
             late |= own.has_late();
             drop(own);
             told += pages;

@@ -141,8 +141,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             if u64::from(record.dirty) == out_of {
                 // It is in no list of blocks: nothing is free in it.
                 record.life = Life::Lazy;
+                drop(record);
                 own.push_lazy(area.number(), slot, out_of);
-                many = self.too_many_wait(&mut own);
+                many = self.too_many_wait(on, &mut own);
             }
         }
         if many {
