@@ -3,8 +3,9 @@
 //! `cargo run --release -p pagewright-bench --bin page_alloc_compare` prints two tables. Every allocator goes through the same loops
 //! ([`pagewright_bench::loops`]) in a pinned thread, one after the other; two threads are compared with one by way of two threads
 //! that count by themselves, in the same rounds. Ours has migrate types, watermarks, NUMA fallback, statistics and checks of each
-//! free on; none of the others has such things. With a number of pages as its argument it only frees such a pool of ours in
-//! random order, for a profiler.
+//! free on; none of the others has such things. Its second row is of a machine without memory for pages that wait to be merged
+//! ([`pagewright_zone::buddy`]). With `ours` as its argument it measures no others; with a number of pages it only frees such a
+//! pool of ours in random order, for a profiler.
 
 use pagewright_addr::Order;
 use pagewright_bench::loops::{self, Bulk, Nanos, Source, TwoThreads};
@@ -65,15 +66,16 @@ fn large<S: Source>(mut source: S) -> Option<Bulk> {
     S::LARGE_POOL.then(|| loops::bulk(&mut source, POOLS[1], 5))
 }
 
-fn ours() -> Row {
-    let plain = |pool: usize| PlainMachine::new(machine(pool) as u64, 2);
+/// `eager` machines merge each page when it comes back.
+fn ours(name: &'static str, eager: bool) -> Row {
+    let plain = |pool: usize| PlainMachine { eager, ..PlainMachine::new(machine(pool) as u64, 2) };
     let big = || {
         with_plain_machine(&plain(POOLS[1]), NoHooks, |pages| {
             pages.on_cpu(0, |cx| large(Ours { pages, cx: *cx }))
         })
     };
     with_plain_machine(&plain(POOLS[0]), NoHooks, |pages| {
-        let row = pages.on_cpu(0, |cx| alone("pagewright", Ours { pages, cx: *cx }, big));
+        let row = pages.on_cpu(0, |cx| alone(name, Ours { pages, cx: *cx }, big));
         let run = |cpu: usize, n: u64| {
             pages.on_cpu(cpu, |cx| loops::pairs(&mut Ours { pages, cx: *cx }, 0, n));
         };
@@ -85,7 +87,10 @@ fn measure() -> Vec<Row> {
     let (small, big) = (machine(POOLS[0]), machine(POOLS[1]));
     let pool = || Pool::new(small);
     let large_pool = Pool::new(big);
-    let mut rows = vec![ours()];
+    let mut rows = vec![ours("pagewright", false), ours("pagewright, merging at once", true)];
+    if std::env::args().nth(1).is_some_and(|only| only == "ours") {
+        return rows;
+    }
 
     let memory = pool();
     let summary = others::summary(&memory);

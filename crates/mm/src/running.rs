@@ -39,6 +39,8 @@ pub struct Space<'z, 's, 'a> {
     pub zones: &'z mut [BuddyZone<'s, 'a>],
     /// Room for runs of untouched memory, divided evenly among the zones.
     pub extents: &'s mut [Option<Pristine<'a>>],
+    /// Room for pages that are freed one by one until they merge, divided evenly among the zones: [`park_words`] for each, or less.
+    pub parks: &'s mut [u32],
     /// Room for the watermarks: one for each zone kind of each node.
     pub marks: &'z mut [ZoneMarks],
 }
@@ -61,6 +63,12 @@ pub fn metadata_frames(boot: &Boot<'_>) -> u64 {
 pub fn populated_zones(boot: &Boot<'_>) -> usize {
     let nodes = boot.layout.as_ref().map_or(&[][..], |l| l.nodes());
     nodes.iter().filter(|n| n.possible).map(|n| n.populated().count()).sum()
+}
+
+/// Words of [`Space::parks`] for each zone, as if it had all memory.
+pub fn park_words(boot: &Boot<'_>) -> usize {
+    let pageblock = Order::new(boot.machine.config.pageblock_order() as u8).unwrap_or_default();
+    BuddyZone::park_words(metadata_frames(boot), pageblock)
 }
 
 /// A machine whose page allocator serves.
@@ -95,7 +103,8 @@ pub fn hand_over<'z, 's, 'a>(
     let sections =
         SectionTable::build(space.sections, ranges, largest).map_err(|_| small("the section table"))?;
     let (map, mut rest) = PageMap::new(space.metadata, sections).map_err(|_| small("page metadata"))?;
-    let zones = fill_zones(layout.nodes(), space.zones, space.extents).ok_or(small("zones"))?;
+    let zones =
+        fill_zones(layout.nodes(), space.zones, (space.extents, space.parks)).ok_or(small("zones"))?;
     let blocks = Pageblocks::build(layout, &map, pageblock, zones, space.records, space.pieces)
         .map_err(|_| small("pageblock records"))?;
     let mut buddy =
@@ -128,17 +137,19 @@ pub fn hand_over<'z, 's, 'a>(
 fn fill_zones<'z, 's, 'a>(
     nodes: &[NodeLayout],
     zones: &'z mut [BuddyZone<'s, 'a>],
-    mut extents: &'s mut [Option<Pristine<'a>>],
+    (mut extents, mut parks): (&'s mut [Option<Pristine<'a>>], &'s mut [u32]),
 ) -> Option<&'z mut [BuddyZone<'s, 'a>]> {
     let populated =
         || nodes.iter().filter(|n| n.possible).flat_map(|n| n.populated().map(|z| (n.nid, z.kind)));
     let count = populated().count();
-    let share = extents.len() / count.max(1);
+    let (share, words) = (extents.len() / count.max(1), parks.len() / count.max(1));
     let zones = zones.get_mut(..count)?;
     for (slot, (nid, kind)) in zones.iter_mut().zip(populated()) {
         let (mine, others) = extents.split_at_mut(share);
         extents = others;
-        *slot = BuddyZone::new(nid, kind, mine);
+        let (park, others) = parks.split_at_mut(words);
+        parks = others;
+        *slot = BuddyZone::new(nid, kind, mine).with_park(park);
     }
     Some(zones)
 }

@@ -6,7 +6,7 @@
 
 use crate::boot::Boot;
 use crate::error::BootError;
-use crate::running::{Running, Space, hand_over, metadata_frames, populated_zones};
+use crate::running::{Running, Space, hand_over, metadata_frames, park_words, populated_zones};
 use core::fmt;
 use core::sync::atomic::AtomicU32;
 use pagewright_addr::{NodeId, Order, PageShift, PfnRange, PhysRange};
@@ -103,6 +103,7 @@ struct Counts {
     records: usize,
     zones: usize,
     extents: usize,
+    parks: usize,
     marks: usize,
 }
 
@@ -119,6 +120,7 @@ impl Counts {
             records: (frames >> boot.machine.config.pageblock_order()) as usize + 2,
             zones,
             extents: free * zones,
+            parks: zones * park_words(boot),
             marks: boot.nodes_online.len().max(1) * ZoneKind::COUNT,
         }
     }
@@ -133,6 +135,7 @@ impl Counts {
             + bytes_for::<AtomicU32>(self.records)
             + bytes_for::<ZonePiece>(self.pieces())
             + bytes_for::<Option<Pristine<'_>>>(self.extents)
+            + bytes_for::<u32>(self.parks)
             + bytes_for::<BuddyZone<'_, '_>>(self.zones)
             + bytes_for::<ZoneMarks>(self.marks)
     }
@@ -144,6 +147,7 @@ impl Counts {
             records: memory.slice(self.records, || AtomicU32::new(0))?,
             pieces: memory.slice(self.pieces(), || ZonePiece::EMPTY)?,
             extents: memory.slice(self.extents, || None)?,
+            parks: memory.slice(self.parks, || 0)?,
             zones: memory.slice(self.zones, || BuddyZone::new(NodeId::ZERO, ZoneKind::Normal, &mut []))?,
             marks: memory.slice(self.marks, || ZoneMarks::new(NodeId::ZERO, ZoneKind::Normal, 0, false))?,
         })

@@ -11,6 +11,10 @@
 //! The top of a shelf is what was pushed last, and likely is in the cache; refilling puts blocks under the bottom and
 //! draining takes them from there, those that lie there longest first.
 //!
+//! Whether a frame has flags, or others refer to it, is looked at when it leaves its shelf, not when it comes: whoever frees a pool in
+//! random order would wait for each frame's metadata, which no cache has. (Linux looks at single pages when they move between a CPU's
+//! lists and the free lists, for the same reason.) What is found then is a panic that names the frame.
+//!
 //! ```text
 //!        bottom            top
 //!  room: .. | a | b | c | d | ..........
@@ -24,10 +28,13 @@ mod shelf;
 
 pub use shelf::Shelf;
 
-use crate::{FrameIdx, Frames, PageMap, PageMeta, Word};
+use crate::{FrameIdx, Frames, PageMap, PageMeta, Park, Word};
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use pagewright_addr::Order;
+
+/// An order, or 32 for as many frames as there is no block of.
+const PLACES: usize = u32::BITS as usize + 1;
 
 /// Shelves for blocks of one map.
 ///
@@ -42,7 +49,7 @@ pub struct Rack<'m, 'a> {
     words: &'a [AtomicU32],
     shift: u32,
     /// Where in a group the shelf of each order is; [`Self::NOWHERE`] for those that have none.
-    places: [u8; 16],
+    places: [u8; PLACES],
     shelves: &'m mut [Shelf<'m>],
 }
 
@@ -87,7 +94,7 @@ impl<'m, 'a> Rack<'m, 'a> {
                 shelf.order.get()
             );
         }
-        let mut places = [Self::NOWHERE; 16];
+        let mut places = [Self::NOWHERE; PLACES];
         for (place, order) in orders.iter().enumerate().rev() {
             places[order.index()] = place as u8;
         }
@@ -119,7 +126,9 @@ impl<'m, 'a> Rack<'m, 'a> {
         self.shelves.get(shelf).filter(|shelf| shelf.capacity() > 0).map(|_| shelf)
     }
 
-    /// Takes the block on top of a shelf; `None` if it is empty or there is no such shelf.
+    /// Takes the block on top of a shelf; `None` if it is empty, there is no such shelf, or the block has flags, or is referenced or
+    /// mapped: [`Self::expect_top`] names it.
+    // No panic here, for the same reason as in `push`.
     #[inline(always)]
     pub fn pop(&mut self, shelf: usize) -> Option<Frames<'a>> {
         let shelf = self.shelves.get_mut(shelf)?;
@@ -127,32 +136,49 @@ impl<'m, 'a> Rack<'m, 'a> {
             return None;
         }
         let top = shelf.top - 1;
-        shelf.top = top;
-        shelf.count_pops(1);
         // SAFETY: the top was above the bottom and at most the room's length (the shelf's invariant), so one less is inside it.
         let idx = unsafe { *shelf.room.get_unchecked(top as usize) };
         // SAFETY: what lies on a shelf is an index of this map (the rack's invariant).
         let head = unsafe { self.map.get_unchecked(idx.index()) };
+        if !is_unused(head) {
+            return None;
+        }
+        shelf.top = top;
+        shelf.count_pops(1);
         Some(Frames::from_extent(head, Frames::extent_of(idx, shelf.tail)))
+    }
+
+    /// Says why [`Self::pop`] gave nothing from a shelf that has something.
+    ///
+    /// # Panics
+    /// If the block on its top has flags, or is referenced or mapped ("Bad page state").
+    #[cold]
+    pub fn expect_top(&self, shelf: usize) {
+        if let Some(idx) = self.shelves.get(shelf).and_then(|shelf| shelf.iter().next()) {
+            expect_unused(idx, &self.map[idx.index()]);
+        }
     }
 
     /// Puts a block on top of the shelf that it belongs to: of the group that the directory says, and of its order.
     ///
     /// # Errors
     /// The block itself if the shelf's limit is reached, if there is no such shelf, or if the block may not lie there: its frames are
-    /// no aligned block of a power of two, belong to another map, have flags, or are referenced or mapped.
+    /// no aligned block of a power of two, belong to another map, or are more than one and have flags or are a compound page.
     // Always inline: out of line, and with a panic instead of the error, it was three times as many instructions.
     #[inline(always)]
     pub fn push(&mut self, frames: Frames<'a>) -> Result<(), Frames<'a>> {
         let Some(mut shelf) = self.group_of(&frames) else { return Err(frames) };
         if frames.extent() != u64::from(frames.start().get()) {
-            // More than one frame.
+            // More than one frame: perhaps a compound page, which its shelf must not have.
             let Some(place) = self.place_of(&frames) else { return Err(frames) };
             shelf += place;
+            if frames.head().word() != Word::OWNED {
+                return Err(frames);
+            }
         }
         let Some(shelf) = self.shelves.get_mut(shelf) else { return Err(frames) };
         let top = shelf.top;
-        if !is_unused(frames.head()) || top >= shelf.limit {
+        if top >= shelf.limit {
             return Err(frames);
         }
         // Before the block is noted, which might be anywhere as far as the compiler knows.
@@ -186,6 +212,7 @@ impl<'m, 'a> Rack<'m, 'a> {
             return None;
         }
         // A place has blocks of its order only, or no room.
+        // Of a number of 32 bits at most 32 are zero.
         let place = self.places.get(rest.wrapping_add(1).trailing_zeros() as usize)?;
         Some(usize::from(*place))
     }
@@ -241,8 +268,24 @@ impl<'m, 'a> Rack<'m, 'a> {
         blocks
     }
 
+    /// Moves single frames from the bottom of a shelf, where they lie longest, to a park where some of their span lie: `most` of them, as long as
+    /// none is part of a run or makes its span whole. How many there were.
+    pub fn park(&mut self, shelf: usize, most: usize, park: &mut Park<'_, 'a>) -> usize {
+        let Some(shelf) = self.shelves.get_mut(shelf) else { return 0 };
+        if !shelf.order.is_zero() || !park.is_of(self.map) {
+            return 0;
+        }
+        let lying = &shelf.room[shelf.bottom as usize..shelf.top as usize];
+        let moved = park.add_singles(&lying[..most.min(lying.len())]);
+        shelf.bottom += moved as u32;
+        moved
+    }
+
     /// Takes blocks from the bottom of a shelf, where they lie longest: one, and with it those after it, `most` in
     /// all, as long as each continues the run of frames upwards or downwards. The run is one token.
+    ///
+    /// # Panics
+    /// If one has flags, or is referenced or mapped ("Bad page state").
     pub fn pop_bottom_run(&mut self, shelf: usize, most: usize) -> Option<Frames<'a>> {
         let shelf = self.shelves.get_mut(shelf)?;
         let most = most.min(shelf.len());
@@ -252,7 +295,9 @@ impl<'m, 'a> Rack<'m, 'a> {
         let step = lying.get(1).map_or(0, |second| second.get().wrapping_sub(first.get()));
         if step != pages && step != pages.wrapping_neg() {
             shelf.bottom += 1;
-            return Some(Frames::from_parts(&self.map[first.index()], first, u64::from(pages)));
+            let head = &self.map[first.index()];
+            expect_unused(first, head);
+            return Some(Frames::from_parts(head, first, u64::from(pages)));
         }
         let down = step != pages;
         let mut next = first.get();
@@ -264,9 +309,10 @@ impl<'m, 'a> Rack<'m, 'a> {
         let low = if down { lying[blocks - 1] } else { first };
         let len = blocks as u64 * u64::from(pages);
         let slots = &self.map[low.index()..low.index() + len as usize];
+        expect_unused(low, &slots[0]);
         match shelf.order {
-            Order::ZERO => bury(slots[1..].iter()),
-            _ => bury(slots.iter().step_by(pages as usize).skip(1)),
+            Order::ZERO => bury(slots[1..].iter(), low),
+            _ => bury(slots.iter().step_by(pages as usize).skip(1), low),
         }
         shelf.bottom += blocks as u32;
         Some(Frames::from_parts(&slots[0], low, len))
@@ -277,6 +323,22 @@ impl<'m, 'a> Rack<'m, 'a> {
 #[inline(always)]
 fn is_unused(head: &PageMeta) -> bool {
     head.word() == Word::OWNED && head.has_no_others()
+}
+
+/// Looks at what was not looked at when it came.
+#[inline(always)]
+pub(crate) fn expect_unused(start: FrameIdx, head: &PageMeta) {
+    if !is_unused(head) {
+        in_use(start, head);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn in_use(start: FrameIdx, head: &PageMeta) -> ! {
+    panic!(
+        "bad page state: freed while it has flags, references or mappings, at or behind frame index {start}: found {head:?}"
+    )
 }
 
 /// Makes these slots heads of single tokens, and notes their blocks from the last place on: the lowest goes nearest to the top.
@@ -293,10 +355,11 @@ fn lay<'s>(heads: impl Iterator<Item = &'s PageMeta>, places: &mut [FrameIdx], s
     }
 }
 
-/// Makes heads of single tokens inner frames of a longer one.
+/// Makes heads of single tokens inner frames of a longer one, which begins at `start`.
 #[inline(always)]
-fn bury<'s>(heads: impl Iterator<Item = &'s PageMeta>) {
+fn bury<'s>(heads: impl Iterator<Item = &'s PageMeta>, start: FrameIdx) {
     for head in heads {
+        expect_unused(start, head);
         head.set_word(Word::INNER);
         head.set_refcount(0);
     }

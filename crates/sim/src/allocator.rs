@@ -3,7 +3,7 @@
 use crate::{Metadata, SimError};
 use core::fmt;
 use core::sync::atomic::AtomicU32;
-use pagewright::running::{metadata_frames, populated_zones};
+use pagewright::running::{metadata_frames, park_words, populated_zones};
 use pagewright::{Boot, BootError, Running, Space, hand_over};
 use pagewright_addr::NodeId;
 use pagewright_memblock::Set;
@@ -56,6 +56,7 @@ pub fn with_page_allocator<R>(
     let mut pieces = vec![ZonePiece::EMPTY; regions * (zones + 1)];
     let mut extents: Vec<Option<Pristine<'_>>> = Vec::new();
     extents.resize_with(free_ranges * zones, || None);
+    let mut parks = vec![0; zones * park_words(boot)];
     let mut buddy_zones: Vec<BuddyZone<'_, '_>> = Vec::new();
     buddy_zones.resize_with(zones, || BuddyZone::new(NodeId::ZERO, ZoneKind::Normal, &mut []));
     let mut marks = vec![ZoneMarks::new(NodeId::ZERO, ZoneKind::Normal, 0, false); nodes * ZoneKind::COUNT];
@@ -66,6 +67,7 @@ pub fn with_page_allocator<R>(
         pieces: &mut pieces,
         zones: &mut buddy_zones,
         extents: &mut extents,
+        parks: &mut parks,
         marks: &mut marks,
     };
     let mut running = hand_over(boot, space).map_err(HostedError::Boot)?;

@@ -161,6 +161,8 @@ pub struct PlainMachine {
     pub mobility_grouping: bool,
     /// Whether CPUs keep lists of single pages only.
     pub single_lists: bool,
+    /// Whether pages that CPUs give back one by one merge when they come, and do not wait for the rest of their pageblock.
+    pub eager: bool,
 }
 
 /// Memory that a machine may get while it runs: for every node that can exist there are zones Normal and Movable then, if need be without memory.
@@ -185,6 +187,7 @@ impl PlainMachine {
             plug: Pluggable::default(),
             mobility_grouping: true,
             single_lists: false,
+            eager: false,
         }
     }
 
@@ -322,11 +325,17 @@ fn boot<H: Hooks>(
     let mut extents: Vec<Option<Pristine<'_>>> = Vec::new();
     let runs = ranges.len() + 2 * usize::from(machine.plug.frames > 0);
     extents.resize_with(populated.len() * runs, || None);
+    let most_pages = if machine.eager { 0 } else { map.capacity() };
+    let words = BuddyZone::park_words(most_pages, machine.pageblock);
+    let mut parks = vec![0_u32; if machine.eager { 0 } else { populated.len() * words }];
     let mut zones: Vec<_> = populated
         .iter()
         .zip(extents.chunks_mut(runs.max(1)))
         .map(|(&(nid, kind), room)| BuddyZone::new(nid, kind, room))
         .collect();
+    for (zone, room) in zones.iter_mut().zip(parks.chunks_mut(words)) {
+        *zone = zone.take().with_park(room);
+    }
     let records: Vec<_> =
         (0..Pageblocks::required_records(&map, machine.pageblock)).map(|_| AtomicU32::new(0)).collect();
     let mut pieces = vec![ZonePiece::EMPTY; (ranges.len() + 1) * (populated.len() + 1)];

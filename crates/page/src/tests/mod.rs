@@ -3,6 +3,7 @@
 mod compound;
 mod extents;
 mod grow;
+mod park;
 mod property;
 mod rack;
 mod run;

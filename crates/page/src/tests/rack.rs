@@ -176,17 +176,76 @@ fn what_may_not_lie_on_a_shelf_is_given_back() {
         let two = map.merge(blocks.pop_front().unwrap(), blocks.pop_front().unwrap());
         let two = rack.push(two).expect_err("too long");
         let (low, high) = map.split_at(two, 2);
-        let counts = &map.slots[low.start().index()].counts;
-        counts.set(2);
-        let low = rack.push(low).expect_err("referenced");
-        counts.set_both(1, 1);
-        let low = rack.push(low).expect_err("mapped");
-        counts.set(1);
         rack.push(low).unwrap();
         map.set_flags(high.start(), PageFlags::LOCKED);
         let high = rack.push(high).expect_err("locked");
         map.clear_flags(high.start(), PageFlags::LOCKED);
         rack.push(high).unwrap();
+    });
+}
+
+#[test]
+fn a_block_that_is_referenced_or_mapped_does_not_leave_its_shelf() {
+    with_shelf(1, 8, |map, rack, mut blocks| {
+        let block = blocks.pop_front().unwrap();
+        let counts = &map.slots[block.start().index()].counts;
+        rack.push(block).unwrap();
+        for (references, mappings) in [(2, 0), (1, 1)] {
+            counts.set_both(references, mappings);
+            assert!(rack.pop(0).is_none() && rack.pop(1).is_none());
+            rack.expect_top(0);
+            assert!(panic_of(|| rack.expect_top(1)).contains("bad page state"));
+        }
+        counts.set(1);
+        rack.expect_top(1);
+        assert!(rack.pop(1).is_some());
+    });
+}
+
+#[test]
+fn a_single_frame_in_use_is_named_when_it_leaves() {
+    let leave: [fn(&mut Rack<'_, '_>); 4] = [
+        |rack| {
+            assert!(rack.pop(0).is_none());
+            rack.expect_top(0);
+        },
+        |rack| _ = rack.pop_into(0, &mut [const { None }; 4]),
+        |rack| _ = rack.pop_bottom_run(0, 1),
+        |rack| _ = rack.pop_bottom_run(0, 4),
+    ];
+    for leave in leave {
+        for flags in [false, true] {
+            with_shelf(0, 8, |map, rack, mut blocks| {
+                for _ in 0..2 {
+                    let frame = blocks.pop_front().unwrap();
+                    if flags {
+                        map.set_flags(frame.start(), PageFlags::LOCKED);
+                    } else {
+                        map.take_reference(frame.start());
+                    }
+                    rack.push(frame).unwrap();
+                }
+                let text = panic_of(|| leave(rack));
+                assert!(
+                    text.contains("bad page state: freed while it has flags, references or mappings"),
+                    "{text}"
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn a_frame_in_use_inside_a_run_is_named() {
+    with_shelf(0, 8, |map, rack, mut blocks| {
+        for n in 0..3 {
+            let frame = blocks.pop_front().unwrap();
+            if n == 2 {
+                map.take_reference(frame.start());
+            }
+            rack.push(frame).unwrap();
+        }
+        assert!(panic_of(|| _ = rack.pop_bottom_run(0, 3)).contains("bad page state"));
     });
 }
 

@@ -40,6 +40,8 @@ pub struct Summary {
     pub moved: u64,
     /// Fallbacks that were replayed.
     pub fallbacks: u64,
+    /// Pages that waited to be merged after many were freed, added up.
+    pub waited: u64,
 }
 
 /// Replays fallbacks as they happen, and keeps the first wrong one.

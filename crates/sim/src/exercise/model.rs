@@ -162,7 +162,7 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
             18..21 => self.evict(cx, a, b),
             21 => self.repin(a),
             22 => self.bulk(cx, a, b),
-            23 => pages.allocator.drain_local_pages(cx),
+            23 => self.scatter(cx, a, b, c),
             24 => pages.allocator.post_drain(),
             25 | 26 => self.range(cx, a, b, c),
             27 => self.borrow(cx, a, b),
@@ -220,6 +220,23 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
             self.pages.allocator.free_pages(cx, low);
         } else {
             self.pages.allocator.free_pages(cx, frames);
+        }
+    }
+
+    /// Many tokens go one by one and reach their zone, where single pages wait for their pageblocks; then somebody looks, or wants a block.
+    fn scatter(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8, c: u8) {
+        for n in 0..a {
+            self.free(cx, b.wrapping_add(n.wrapping_mul(37)), c.wrapping_add(n) | 1);
+        }
+        self.pages.allocator.drain_local_pages(cx);
+        let allocator = &self.pages.allocator;
+        self.summary.waited +=
+            allocator.zones().iter().map(|zone| allocator.waiting_pages(zone.id())).sum::<u64>();
+        match c % 4 {
+            0 => {}
+            1 => _ = self.buddyinfo(),
+            2 => assert_eq!(allocator.validate(), Ok(())),
+            _ => self.allocate(cx, b, c),
         }
     }
 
@@ -392,10 +409,15 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
         self.look_at_tenants();
     }
 
-    /// Every frame is somewhere, and only there.
+    /// Every frame is somewhere, and only there: before what waits is merged, and after.
     fn check(&self) {
+        self.count();
+        assert_eq!(self.pages.allocator.validate(), Ok(()));
+        self.count();
+    }
+
+    fn count(&self) {
         let allocator = &self.pages.allocator;
-        assert_eq!(allocator.validate(), Ok(()));
         let free: u64 = allocator.zones().iter().map(|zone| zone.free_pages()).sum();
         let listed: u64 = (0..self.pages.cpus())
             .map(|cpu| {

@@ -37,13 +37,14 @@ fn operations_of_all_kinds_agree_with_the_model() {
         sum.cma.1 += one.cma.1;
         sum.moved += one.moved;
         sum.fallbacks += one.fallbacks;
+        sum.waited += one.waited;
     }
     assert!(sum.operations >= all);
     if !cfg!(miri) {
         // All of it happened, and all of it failed now and then.
         let counts = [sum.allocations.0, sum.allocations.1, sum.ranges.0, sum.ranges.1, sum.cma.0, sum.cma.1];
         assert!(counts.iter().all(|&count| count > 10), "{sum:?}");
-        assert!(sum.moved > 100 && sum.fallbacks > 100, "{sum:?}");
+        assert!(sum.moved > 100 && sum.fallbacks > 100 && sum.waited > 1000, "{sum:?}");
     }
 }
 

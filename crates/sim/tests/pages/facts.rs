@@ -200,6 +200,7 @@ fn all_cpus_are_told_when_a_zone_falls_below_its_low_mark_and_when_it_recovers()
 #[test]
 fn a_page_in_use_is_not_freed() {
     with_plain_machine(&machine(16, 1), NoHooks, |m| {
+        m.allocator.set_hardened(true);
         m.on_cpu(0, |cx| {
             let page = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap();
             m.base.map().set_flags(page.start(), pagewright_page::PageFlags::LOCKED);
@@ -208,6 +209,32 @@ fn a_page_in_use_is_not_freed() {
             assert!(text.contains("bad page state"), "{text}");
         });
     });
+}
+
+#[test]
+fn without_hardening_a_page_in_use_is_found_when_it_leaves_its_list() {
+    for way in ["popped", "in bulk", "drained"] {
+        with_plain_machine(&machine(16, 1), NoHooks, |m| {
+            m.on_cpu(0, |cx| {
+                let page = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap();
+                m.base.map().set_flags(page.start(), pagewright_page::PageFlags::LOCKED);
+                m.allocator.free_pages(cx, page);
+                let leave = || match way {
+                    "popped" => _ = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO),
+                    "in bulk" => {
+                        _ = m.allocator.alloc_pages_bulk(cx, Gfp::GFP_KERNEL, &mut [const { None }; 8]);
+                    }
+                    _ => {
+                        m.allocator.drain_local_pages(cx);
+                        _ = m.allocator.validate();
+                    }
+                };
+                let text = catch_unwind(AssertUnwindSafe(leave)).expect_err("it is locked");
+                let text = text.downcast::<String>().unwrap();
+                assert!(text.contains("bad page state"), "{way}: {text}");
+            });
+        });
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod linear;
 mod model;
 mod nth;
 mod numa;
+mod park;
 mod policy;
 mod reporting;
 mod slow;

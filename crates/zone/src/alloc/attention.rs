@@ -19,6 +19,8 @@ bitflags! {
         const ZONES = 0x10;
         /// Somebody is told of allocations and frees ([`PageEvents`](super::PageEvents)).
         const EVENTS = 0x20;
+        /// What is freed is looked at before a list takes it ([`set_hardened`](super::PageAllocator::set_hardened)).
+        const HARDENED = 0x40;
     }
 }
 

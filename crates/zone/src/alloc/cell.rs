@@ -302,10 +302,14 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             return None;
         }
         let mut zone = self.lists.lock();
-        let found = ground.take_own(&mut zone, order, migrate)?;
-        self.numa.count_direct(order, 1);
+        ground.settle(&mut zone);
+        let found = ground.take_own(&mut zone, order, migrate);
+        if found.is_some() {
+            self.numa.count_direct(order, 1);
+        }
+        // Also if there was none: what waited has become blocks, of which others should know.
         self.publish(&mut zone, ground.largest);
-        Some(found)
+        found
     }
 
     /// Gives a block back, all of which is the zone's and of one type, with interrupts off.
@@ -371,6 +375,12 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     fn occupied_by(&self, migrate: MigrateType) -> u16 {
         let at = migrate.index();
         (self.occupied[at / OCCUPIED_TYPES].load(Relaxed) >> (16 * (at % OCCUPIED_TYPES))) as u16
+    }
+
+    /// Whether pages wait to be merged, so that there may be blocks of which [`Self::watermark_ok`] does not know.
+    #[inline]
+    pub(super) fn has_waiting(&self) -> bool {
+        self.occupied_by(MigrateType::Isolate) != 0
     }
 
     /// Whether a free block of the order or a larger one is in a list that the request may use.

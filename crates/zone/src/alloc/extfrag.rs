@@ -142,7 +142,7 @@ impl<I: Interrupts, H: Hooks> PageAllocator<'_, '_, '_, '_, I, H> {
         let mut blocks = [0; Order::LIMIT];
         let Some(cell) = self.zones.get(zone.index()) else { return blocks };
         let _quiet = WithoutInterrupts::new(&self.interrupts);
-        let lists = cell.lists.lock();
+        let lists = self.settled(cell);
         for (n, sum) in (0..=self.ground.largest.get()).zip(&mut blocks) {
             let Some(order) = Order::new(n) else { continue };
             let of = |&migrate: &MigrateType| lists.free_blocks_of(order, migrate, self.ground.largest);

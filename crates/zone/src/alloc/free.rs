@@ -5,15 +5,41 @@ use super::{Attention, Context, Hooks, PageAllocator, Reasons, ZoneCell};
 use crate::buddy::{BuddyZone, ZoneId};
 use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames};
-use pagewright_platform::{Interrupts, WithoutInterrupts};
+use pagewright_platform::{Interrupts, MutexGuard, WithoutInterrupts};
 
 impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
-    /// Does something under a zone's lock, and tells everyone what it changed.
+    /// Does something under a zone's lock, once all that was freed is in its lists, and tells everyone what it changed.
     pub(crate) fn with_zone<R>(
         &self,
         cell: &ZoneCell<'s, 'a>,
         f: impl FnOnce(&mut BuddyZone<'s, 'a>) -> R,
     ) -> R {
+        self.with_unsettled(cell, |zone| {
+            self.ground.settle(zone);
+            f(zone)
+        })
+    }
+
+    /// A zone whose lists have all that was freed, for who only looks; with interrupts off.
+    pub(crate) fn settled<'c>(&self, cell: &'c ZoneCell<'s, 'a>) -> MutexGuard<'c, BuddyZone<'s, 'a>> {
+        let mut zone = cell.lists.lock();
+        self.ground.settle(&mut zone);
+        cell.publish(&mut zone, self.ground.largest);
+        zone
+    }
+
+    /// Sees to it that what is known of a zone's blocks without its lock holds for all that was freed. Whether it did not.
+    pub(super) fn settle_waiting(&self, cell: &ZoneCell<'s, 'a>) -> bool {
+        let waiting = cell.has_waiting();
+        if waiting {
+            let _quiet = WithoutInterrupts::new(&self.interrupts);
+            drop(self.settled(cell));
+        }
+        waiting
+    }
+
+    /// Frees under a zone's lock, whatever its lists have, and tells everyone.
+    fn with_unsettled<R>(&self, cell: &ZoneCell<'s, 'a>, f: impl FnOnce(&mut BuddyZone<'s, 'a>) -> R) -> R {
         let quiet = WithoutInterrupts::new(&self.interrupts);
         let mut zone = cell.lists.lock();
         let result = f(&mut zone);
@@ -64,8 +90,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     pub fn drain_cpu(&self, own: &mut CpuPages<'m, 'a>) {
         for (at, cell) in self.zones.iter().enumerate() {
             if own.count(ZoneId::new(at as u16)) > 0 {
-                self.with_zone(cell, |zone| {
-                    own.drain(at, u32::MAX, at, |frames| self.free_in_zone(zone, frames));
+                self.with_unsettled(cell, |zone| {
+                    own.drain(&self.ground, zone, u32::MAX, at);
                 });
             }
         }
@@ -97,8 +123,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 Admitted::Yes => return,
                 Admitted::TooMany { zone, pages, shelf } => {
                     let Some(cell) = self.zones.get(zone) else { return };
-                    return self.with_zone(cell, |zone_lists| {
-                        own.drain(zone, pages, shelf, |frames| self.free_in_zone(zone_lists, frames));
+                    return self.with_unsettled(cell, |zone_lists| {
+                        own.drain(&self.ground, zone_lists, pages, shelf);
                     });
                 }
                 Admitted::No(refused) => frames = refused,
@@ -169,18 +195,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             rest = later;
             // Frames in no zone cannot come from an allocation: they are nobody's from here on.
             let Some(cell) = zone.and_then(|zone| self.zones.get(zone.index())) else { continue };
-            self.with_zone(cell, |zone| self.free_in_zone(zone, part));
-        }
-    }
-
-    /// Cuts frames of one zone into the largest aligned blocks.
-    fn free_in_zone(&self, zone: &mut BuddyZone<'s, 'a>, frames: Frames<'a>) {
-        let mut rest = Some(frames);
-        while let Some(frames) = rest {
-            let order = self.ground.whole_order_at(frames.start(), frames.len());
-            let (block, later) = self.ground.map.split_front(frames, order.pages());
-            self.ground.free_one(zone, block, order, None);
-            rest = later;
+            self.with_unsettled(cell, |zone| self.ground.free_run(zone, part));
         }
     }
 }
@@ -191,20 +206,6 @@ impl crate::buddy::Ground<'_> {
     fn block_of_one_kind(&self, frames: &Frames<'_>) -> Option<(ZoneId, Order)> {
         let order = frames.order().filter(|&order| order <= self.largest)?;
         Some((self.blocks.zone_of_all(frames.start(), order)?, order))
-    }
-
-    /// The largest aligned block that begins at `start` and has at most `len` frames, as long as its pageblocks are of one
-    /// type: those of different ones do not always merge.
-    #[inline]
-    fn whole_order_at(&self, start: FrameIdx, len: u64) -> Order {
-        let (order, pageblock) = (self.largest_order_at(start, len), self.blocks.order());
-        if order <= pageblock {
-            return order;
-        }
-        let migrate = self.blocks.migrate_type(start);
-        let others = (0..order.pages()).step_by(pageblock.pages() as usize).skip(1);
-        let alike = |at: u64| self.blocks.migrate_type(FrameIdx::new(start.get() + at as u32)) == migrate;
-        if others.into_iter().all(alike) { order } else { pageblock }
     }
 
     /// The largest aligned block that begins at `start` and has at most `len` frames.

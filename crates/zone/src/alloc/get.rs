@@ -264,7 +264,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         }
         let Wanted { gfp, order, highest, preferred, .. } = *wanted;
         let enough = || cell.watermark_ok(order, cell.mark(flags), highest, flags);
-        if enough() {
+        if enough() || (!order.is_zero() && self.settle_waiting(cell) && enough()) {
             return true;
         }
         // A boost is to keep memory from fragmenting, not to refuse the urgent a page.

@@ -297,8 +297,15 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     }
 
     /// A block from a shelf.
+    ///
+    /// # Panics
+    /// If it is in use ("Bad page state"), for which the fast path has left it here.
     pub(super) fn pop_from(&mut self, shelf: usize) -> Option<Frames<'a>> {
-        self.rack.pop(shelf)
+        let found = self.rack.pop(shelf);
+        if found.is_none() {
+            self.rack.expect_top(shelf);
+        }
+        found
     }
 
     /// Blocks from a shelf for as many slots as it has some for: see [`Rack::pop_into`].

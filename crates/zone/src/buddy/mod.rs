@@ -12,6 +12,11 @@
 //! - `&mut Buddy` stands for holding every zone's lock; nothing here is reentrant.
 //! - Every allocation either returns a token or leaves all lists as they were; the n-th can be made to fail.
 //!
+//! # Pages that wait
+//! A single page that a CPU of [`crate::alloc`] gives back need not merge at once. If the zone was given memory for it
+//! ([`BuddyZone::with_park`]), it waits for the rest of its pageblock, as a bit in a [`Park`](pagewright_page::Park), and counts as
+//! free; whoever looks at free lists merges first all that waits, so nobody can tell the difference.
+//!
 //! # Untouched memory
 //! Whole blocks of the largest order that memblock hands over stay [`Pristine`](pagewright_page::Pristine): they count as free, and a block's
 //! metadata is written when an allocation needs it. As in Linux, where such blocks queue behind those in the list, the
@@ -63,6 +68,7 @@ mod hardened;
 mod isolate;
 mod migrate;
 mod pageblock;
+mod park;
 mod stats;
 mod validate;
 mod watch;
@@ -189,6 +195,7 @@ impl<'z, 's, 'a> Buddy<'z, 's, 'a> {
         let count = zones.len();
         for (at, zone) in zones.iter_mut().enumerate() {
             zone.id = ZoneId(at as u16);
+            zone.parked.open(&map, pageblock);
         }
         for piece in blocks.pieces() {
             let Some(zone) = zones.get_mut(piece.zone.index()) else {

@@ -4,6 +4,7 @@
 //! type is kept there too ([`PageMap::list`]), and whether the block was reported to a hypervisor. Whoever calls holds the zone exclusively.
 
 use super::hardened;
+use super::park::Parked;
 use super::watch::{Watch, WatchFallbacks};
 use super::{MigrateType, ZoneId};
 use crate::ZoneKind;
@@ -78,15 +79,17 @@ pub struct BuddyZone<'s, 'a> {
     /// Which lists have blocks: for each type a bit for each order.
     occupied: Occupied,
     /// Whether that changed since it was last told ([`Self::take_occupied`]), and whether there was untouched memory then.
-    occupied_changed: bool,
+    pub(super) occupied_changed: bool,
     told_untouched: bool,
     pub(super) extents: PristineExtents<'s, 'a>,
     /// Frame indices from the first to past the last piece of the zone.
     pub(super) span: (u64, u64),
     pub(super) managed: u64,
     pub(super) cma: u64,
+    /// What was freed and is not merged yet: of it the lists know nothing, only the number of free pages.
+    pub(super) parked: Parked<'s, 'a>,
     /// Pages in lists: as wide as a register, since every operation counts in them, and frames' metadata has to fit into memory.
-    free: usize,
+    pub(super) free: usize,
     free_cma: usize,
     isolated: usize,
     /// Pages of blocks in lists that were reported.
@@ -116,6 +119,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             span: (u64::MAX, 0),
             managed: 0,
             cma: 0,
+            parked: Parked::default(),
             free: 0,
             free_cma: 0,
             isolated: 0,
@@ -227,7 +231,8 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         occupied
     }
 
-    /// The same, if it changed since this was last asked.
+    /// The same, if it changed since this was last asked. Nobody asks for isolated blocks: in their place it says whether pages wait to
+    /// be merged, so that there may be other blocks.
     #[inline]
     pub(crate) fn take_occupied(&mut self, largest: Order) -> Option<Occupied> {
         let untouched = self.extents.frames() > 0;
@@ -235,7 +240,9 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             return None;
         }
         (self.occupied_changed, self.told_untouched) = (false, untouched);
-        Some(self.occupied(largest))
+        let mut occupied = self.occupied(largest);
+        occupied[MigrateType::Isolate.index()] = u16::from(self.parked_pages() > 0);
+        Some(occupied)
     }
 
     /// Links a free block, which the map already knows as free, and counts its pages.

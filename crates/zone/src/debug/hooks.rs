@@ -176,8 +176,16 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
     }
 
     /// Checks the neighbours of each free block that is linked or unlinked from now on (CONFIG_DEBUG_LIST), or no longer.
-    /// A corrupted neighbour is a panic that names both.
+    /// A corrupted neighbour is a panic that names both. Single pages are checked when they are freed, too: else they are when they leave
+    /// their CPU's list.
     pub fn set_hardened(&self, on: bool) {
+        for cpu in self.cpus {
+            if on {
+                cpu.shared().post(Reasons::HARDENED);
+            } else {
+                cpu.shared().take(Reasons::HARDENED);
+            }
+        }
         for cell in self.zones {
             self.with_zone(cell, |zone| zone.set_hardened(on));
         }

@@ -196,6 +196,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         flags: AllocFlags,
         highest: ZoneKind,
     ) -> Outcome {
+        self.settle_waiting(cell);
         let outcome = Self::suitable_with(cell, order, flags, highest, cell.free_pages());
         if outcome == Outcome::Continue && Self::is_costly(order) {
             let index =

@@ -1,7 +1,7 @@
 //! What moves between a CPU's lists and the free lists of their zones: how much at once, and from which list.
 
 use super::{Admitted, CpuPages, LEAST_LEASE, PLACES, SHELVES, TYPE, Tally, ends_run, refill_blocks};
-use crate::buddy::MigrateType;
+use crate::buddy::{BuddyZone, Ground, MigrateType};
 use pagewright_page::Frames;
 
 impl<'m, 'a> CpuPages<'m, 'a> {
@@ -86,14 +86,15 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     }
 
     /// Gives back at least `pages` pages of a zone's lists, or all there are: oldest first, and the lists in turn, by order and then by
-    /// type, beginning with `first` (`free_pcppages_bulk`). `put` gets runs of frames.
+    /// type, beginning with `first` (`free_pcppages_bulk`).
     pub(in crate::alloc) fn drain(
         &mut self,
-        zone: usize,
+        ground: &Ground<'a>,
+        z: &mut BuddyZone<'_, 'a>,
         pages: u32,
         first: usize,
-        mut put: impl FnMut(Frames<'a>),
     ) {
+        let zone = z.id().index();
         let mut left = pages;
         let turns = MigrateType::PCPTYPES * PLACES;
         let (mut place, mut types) = (first % TYPE, (first % SHELVES) / TYPE);
@@ -112,11 +113,14 @@ impl<'m, 'a> CpuPages<'m, 'a> {
             }
             let order = self.rack.shelves().get(shelf).map_or(0, |list| list.order().get());
             // A list is emptied as far as needed before the next one's turn.
-            while left > 0
-                && let Some(frames) = self.rack.pop_bottom_run(shelf, (((left - 1) >> order) + 1) as usize)
-            {
+            while left > 0 {
+                if order == 0 {
+                    left -= z.park(|park| self.rack.park(shelf, left as usize, park)) as u32;
+                }
+                let blocks = ((left.saturating_sub(1) >> order) + u32::from(left > 0)) as usize;
+                let Some(frames) = self.rack.pop_bottom_run(shelf, blocks) else { break };
                 left = left.saturating_sub(frames.len() as u32);
-                put(frames);
+                ground.free_later(z, frames);
             }
         }
     }

@@ -43,7 +43,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
         let local_pcp = self.cx.cpu.enter().map_or(0, |own| u64::from(own.count(cell.id())));
         let of = counts.zone(cell.id());
         let _quiet = WithoutInterrupts::new(&self.allocator.interrupts);
-        let zone = cell.lists.lock();
+        let zone = self.allocator.settled(cell);
         let mut blocks = [(0, 0); Order::LIMIT];
         for order in (0..=largest.get()).filter_map(Order::new) {
             let (number, types) = &mut blocks[order.index()];

@@ -35,6 +35,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         }
         // If all that could be reclaimed were free, would a zone have enough?
         self.zonelist(cx, nid, wanted, flags).any(|(at, cell)| {
+            self.settle_waiting(cell);
             let free = cell.free_pages() + self.hooks.reclaimable_pages(at.zone);
             cell.watermark_ok_for(free, wanted.order, cell.mark(AllocFlags::WMARK_MIN), wanted.highest, flags)
         })
@@ -90,6 +91,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
     ) -> bool {
         let Wanted { order, highest, .. } = *wanted;
         self.zonelist(cx, nid, wanted, flags).any(|(at, cell)| {
+            self.settle_waiting(cell);
             let share = self.hooks.reclaimable_pages(at.zone) / u64::from(order.get().max(1));
             Self::suitable_with(cell, order, flags, highest, cell.free_pages() + share) != Outcome::Skipped
         })
