@@ -69,6 +69,16 @@ impl VmRequest {
     }
 }
 
+/// What an area has behind it.
+pub(super) struct Filled<'g> {
+    /// Its pages.
+    pub(super) got: &'g DepositedList,
+    /// The size of the blocks that they are.
+    pub(super) order: Order,
+    /// Its tables, where they are known.
+    pub(super) tables: Option<LeafTables>,
+}
+
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// So many bytes for the kernel's own use (`vmalloc`): where they begin.
     ///
@@ -236,7 +246,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let usable = VirtRange { start: taken.range.start, len: pages * Self::PAGE };
         match self.map_chain(on, usable, request, &taken, &got) {
             Ok(tables) => {
-                self.open(on, &taken, tables, request, caller, &got, Order::ZERO);
+                self.open(on, &taken, Filled { got: &got, order: Order::ZERO, tables }, request, caller);
                 Ok(usable.start)
             }
             Err(why) => {
@@ -249,16 +259,13 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
 
     /// The area is its caller's from here on.
     #[inline]
-    #[allow(clippy::too_many_arguments, reason = "what a record is made of")]
     pub(super) fn open<C: VmContext<'a>>(
         &self,
         on: &C,
         taken: &Taken<'v>,
-        tables: Option<LeafTables>,
+        Filled { got, order, tables }: Filled<'_>,
         request: &VmRequest,
         caller: &'static Location<'static>,
-        got: &DepositedList,
-        order: Order,
     ) {
         self.row(on.cpu()).pages.fetch_add(got.pages, Relaxed);
         *taken.slot.record.lock() = Record {

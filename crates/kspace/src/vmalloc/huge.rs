@@ -1,6 +1,6 @@
 //! Areas mapped by blocks, and areas with special pages.
 
-use super::alloc::VmRequest;
+use super::alloc::{Filled, VmRequest};
 use super::area::{Life, Record};
 use super::get::Taken;
 use super::{VmContext, VmFlags, Vmalloc, VmallocError};
@@ -118,7 +118,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             return Err(why);
         }
         let request = VmRequest { size: size.min(request.size), ..*request };
-        self.open(on, &taken, None, &request, caller, &got, order);
+        self.open(on, &taken, Filled { got: &got, order, tables: None }, &request, caller);
         Ok(taken.range.start)
     }
 

@@ -1,6 +1,6 @@
 //! Areas for chunks of per-CPU memory: several at once, as far from each other as the first chunk's units are.
 
-use super::alloc::VmRequest;
+use super::alloc::{Filled, VmRequest};
 use super::get::Taken;
 use super::{Book, VfreeError, VmContext, VmFlags, Vmalloc, VmallocError};
 use crate::areas::{AreaError, Wanted};
@@ -191,7 +191,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let got = self.fill(on, taken, &request, part.size / Self::PAGE, Order::ZERO)?;
         match self.map_chain(on, taken.range, &request, taken, &got) {
             Ok(tables) => {
-                self.open(on, taken, tables, &request, caller, &got, Order::ZERO);
+                self.open(on, taken, Filled { got: &got, order: Order::ZERO, tables }, &request, caller);
                 Ok(())
             }
             Err(why) => {
