@@ -70,8 +70,8 @@ pub(super) struct Own<'v, W: Word> {
     told: u64,
     /// Areas that were flushed, with their pages.
     flushed: List,
-    /// Pages of those that the CPU is to take back beside what it wants.
-    pub(super) surplus: u64,
+    /// Pages of those that the CPU is to take back beside what it wants: none of what a later flush was for.
+    surplus: u64,
     /// Areas that are flushed when the purge of that number has ended.
     flushing: List,
     flush: u64,
@@ -194,21 +194,24 @@ impl<'v, W: Word> Own<'v, W> {
     }
 
     /// Lets everything that waits be flushed by the purge of this number: what has to be flushed for it, and how many pages the region was told of. Areas that were
-    /// flushed before are late if the CPU has not come by for any, or if they are more than `most` pages; of more than its `share` it is to take some back. For whoever holds the purge.
+    /// flushed before are late if the CPU has not come by for any, or if they are more pages than there is `room` for beside those of other rows, where each brings its `share`; of more than
+    /// that it is to take some back. For whoever holds the purge.
     pub(super) fn begin_flush(
         &mut self,
         number: u64,
-        most: u64,
         share: u64,
+        room: &mut u64,
     ) -> (Option<PendingFlush<W>>, u64) {
         let flushing = core::mem::replace(&mut self.flushing, core::mem::take(&mut self.lazy));
         self.flush = number;
         if let Some(slots) = &self.slots {
             self.flushed.join(flushing, slots);
         }
-        if !core::mem::take(&mut self.active) || self.flushed.pages > most {
+        *room = room.saturating_add(share);
+        if !core::mem::take(&mut self.active) || self.flushed.pages > *room {
             self.late = core::mem::take(&mut self.flushed);
         }
+        *room -= self.flushed.pages;
         self.surplus = self.flushed.pages.saturating_sub(share);
         let pages = self.pages.take();
         let mut pending = self.pending.take();
@@ -226,7 +229,16 @@ impl<'v, W: Word> Own<'v, W> {
     /// That, and with `all` what the purge has flushed as well; lists of areas.
     pub(super) fn take_late(&mut self, all: bool) -> [u32; 3] {
         let late = self.late.take();
-        if all { [late, self.flushed.take(), self.flushing.take()] } else { [late, NONE, NONE] }
+        if !all {
+            return [late, NONE, NONE];
+        }
+        self.surplus = 0;
+        [late, self.flushed.take(), self.flushing.take()]
+    }
+
+    /// Whether the CPU has more of what was flushed some time ago than its share.
+    pub(super) fn has_surplus(&self) -> bool {
+        self.surplus > 0
     }
 
     /// An area that was flushed, for this row's CPU; `ended` counts the purges that are over.
@@ -238,6 +250,7 @@ impl<'v, W: Word> Own<'v, W> {
                 return None;
             }
             self.flushed = core::mem::take(&mut self.flushing);
+            self.surplus = 0;
         }
         Some((self.flushed.first, self.slots.as_ref()?.get(self.flushed.first)))
     }
@@ -247,6 +260,7 @@ impl<'v, W: Word> Own<'v, W> {
     pub(super) fn pop_flushed(&mut self, slot: &VmSlot, pages: u64) -> bool {
         self.flushed.first = slot.next.load(Relaxed);
         self.flushed.pages -= pages;
+        self.surplus = self.surplus.saturating_sub(pages);
         self.active = true;
         self.flushed.first == NONE
     }

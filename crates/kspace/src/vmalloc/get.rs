@@ -5,7 +5,7 @@ use super::cpu::CLASSES;
 use super::{VmContext, Vmalloc, VmallocError};
 use crate::areas::{AreaError, AreaId, Wanted};
 use arrayvec::ArrayVec;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_page::OwnerHandle;
 use pagewright_pagetable::{Format, LeafTables, Level, TableMemory};
@@ -188,7 +188,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
 
     /// Areas that were given back so far, for [`Self::purged_since`].
     pub(super) fn given(&self) -> u64 {
-        self.purged.given.load(Relaxed)
+        self.purged.given.load(Acquire)
     }
 
     /// Flushes everything that waits. Whether anything was given back since [`Self::given`] said so, by this CPU or another: what one has
@@ -222,7 +222,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
                 let next = slot.next.load(Relaxed);
                 self.forget(&mut book, AreaId::new(number), slot);
                 number = next;
-                self.purged.given.fetch_add(1, Relaxed);
+                self.purged.given.fetch_add(1, Release);
             }
         }
         any

@@ -23,6 +23,9 @@ use pagewright_zone::Gfp;
 /// So many areas are taken back at most by whoever wants one of another size: more than come while that happens, or some would always wait for a purge.
 const TURNS: u32 = 4;
 
+/// So many are taken back at most by whoever has too much and wants none: others wait for his row meanwhile.
+const SURPLUS_TURNS: u32 = 64;
+
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Whether too many pages wait, for whoever has just added some to this CPU's row.
     #[inline]
@@ -34,15 +37,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     #[cold]
     #[inline(never)]
     fn tell_and_take_back<C: VmContext<'a>>(&self, on: &mut C, own: &mut Own<'v, F::Word>) -> bool {
-        while own.surplus > 0
-            && let Some((area, size, _)) = self.take_one_back(on, own, |_| false)
-        {
-            own.surplus = own.surplus.saturating_sub(size);
-            if !self.put_aside(own, area, size) {
+        for _ in 0..SURPLUS_TURNS {
+            if !own.has_surplus() || !matches!(self.take_one_back(on, own, |_| false), Some(Back::Aside)) {
                 break;
             }
         }
-        own.surplus = 0;
         self.tell(own) > self.config.lazy_pages
     }
 
@@ -61,25 +60,23 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         pages: u64,
     ) -> Option<Taken<'v>> {
         for _ in 0..TURNS {
-            let (area, size, taken) = self.take_one_back(on, own, |size| size == pages)?;
-            if taken.is_some() {
-                return taken;
-            }
-            if !self.put_aside(own, area, size) {
-                break;
+            match self.take_one_back(on, own, |size| size == pages)? {
+                Back::Taken(taken) => return Some(taken),
+                Back::Aside => (),
+                Back::Waits => break,
             }
         }
         None
     }
 
-    /// Takes one area back that was flushed, and frees its pages: which, and its pages of addresses. If those are `wanted` it is the caller's, else to be put aside.
+    /// Takes one area back that was flushed, and frees its pages. If its pages of addresses are as many as `wanted` it is the caller's, else it is put aside.
     #[inline]
     fn take_one_back<C: VmContext<'a>>(
         &self,
         on: &mut C,
         own: &mut Own<'v, F::Word>,
         wanted: impl FnOnce(u64) -> bool,
-    ) -> Option<(AreaId, u64, Option<Taken<'v>>)> {
+    ) -> Option<Back<'v>> {
         let (number, slot) = own.first_flushed(&self.purged.ended)?;
         let area = AreaId::new(number);
         let mut record = slot.record.lock();
@@ -87,12 +84,18 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let (at, owner, count) = (record.first.take(), record.owner(area), record.pages);
         let taken = wanted(size).then(|| Taken::anew(number, slot, &mut record));
         drop(record);
-        if own.pop_flushed(slot, size) {
-            // Whoever finds nothing here to release knows that there was something.
-            self.purged.given.fetch_add(1, Relaxed);
-        }
+        let last = own.pop_flushed(slot, size);
         self.free_pages(on, at, owner, count);
-        Some((area, size, taken))
+        let back = match taken {
+            Some(taken) => Back::Taken(taken),
+            None if self.put_aside(own, area, size) => Back::Aside,
+            None => Back::Waits,
+        };
+        if last {
+            // Whoever finds nothing here to release knows that there was something. Not before it can be had: who saw the number grow already does not try again.
+            self.purged.given.fetch_add(1, Release);
+        }
+        Some(back)
     }
 
     /// Keeps the addresses of an area without pages for others of the row, or gives them back. `false` if somebody has the tree: the area waits on.
@@ -156,12 +159,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let memory = self.cursor.tables().memory();
         let number = self.purged.ended.load(Relaxed) + 1;
         let mut freed = Freed { areas: 0, open: None };
-        let (mut waiting, mut told, mut late) = (None, 0, false);
+        let (mut waiting, mut told, mut late, mut room) = (None, 0, false, 0);
         for (cpu, row) in self.cpus.iter().enumerate() {
             self.purge_fragmented_blocks(cpu);
             let mut own = row.own.lock();
             self.tell(&mut own);
-            let (pending, pages) = own.begin_flush(number, self.config.lazy_pages, self.step);
+            let (pending, pages) = own.begin_flush(number, self.step, &mut room);
             late |= own.has_late();
             drop(own);
             told += pages;
@@ -186,7 +189,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         }
         on.free(freed.open.into_iter());
         if freed.areas > 0 {
-            self.purged.given.fetch_add(freed.areas, Relaxed);
+            self.purged.given.fetch_add(freed.areas, Release);
         }
         freed.areas
     }
@@ -244,6 +247,16 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             }
         }
     }
+}
+
+/// What became of an area that was taken back.
+enum Back<'v> {
+    /// It is the caller's.
+    Taken(Taken<'v>),
+    /// Its addresses are kept for others, or free.
+    Aside,
+    /// It has no pages any more, and is to be taken back once more: somebody has the tree.
+    Waits,
 }
 
 /// What a purge has released so far.

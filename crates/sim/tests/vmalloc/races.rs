@@ -113,14 +113,19 @@ fn early_areas_that_lie_partly_in_the_region_are_refused() {
     });
 }
 
-/// A task that tells how it allocates, and does something else before it hears that there is no page.
+/// A task that tells how it allocates, and does something else before it hears that there is no page, or before pages are free.
 struct Told<'t, C> {
     on: &'t mut C,
     asked: Vec<Gfp>,
     at_failure: Option<Box<dyn FnOnce() + 't>>,
+    before_free: Option<Box<dyn FnOnce() + 't>>,
 }
 
-impl<C> Told<'_, C> {
+impl<'t, C> Told<'t, C> {
+    fn new(on: &'t mut C) -> Self {
+        Self { on, asked: Vec::new(), at_failure: None, before_free: None }
+    }
+
     fn failing<T>(&mut self, end: Result<T, AllocFailure>) -> Result<T, AllocFailure> {
         if end.is_err()
             && let Some(then) = self.at_failure.take()
@@ -147,6 +152,9 @@ impl<'a, C: VmContext<'a>> VmContext<'a> for Told<'_, C> {
     }
 
     fn free(&mut self, frames: impl Iterator<Item = Frames<'a>>) {
+        if let Some(first) = self.before_free.take() {
+            first();
+        }
         self.on.free(frames);
     }
 
@@ -163,7 +171,7 @@ impl<'a, C: VmContext<'a>> VmContext<'a> for Told<'_, C> {
 fn tables_are_allocated_as_the_request_says() {
     with_vmalloc(&plain(16), X86Level4::default(), |m| {
         m.on_cpu(0, |on| {
-            let mut on = Told { on, asked: Vec::new(), at_failure: None };
+            let mut on = Told::new(on);
             let gfp = Gfp::GFP_NOFS | Gfp::NOWARN;
             let request = VmRequest::new(PAGE).with_gfp(gfp | Gfp::ZERO);
             m.vmalloc.vmalloc_request(&mut on, &request).unwrap();
@@ -185,10 +193,71 @@ fn pages_that_another_cpu_gave_back_meanwhile_are_found() {
                     assert_eq!(m.vmalloc.purge_vmap_area_lazy(on), 1);
                 });
             };
-            let mut on = Told { on, asked: Vec::new(), at_failure: Some(Box::new(free_all)) };
+            let mut on = Told { at_failure: Some(Box::new(free_all)), ..Told::new(on) };
             let at = m.vmalloc.vmalloc(&mut on, most);
             assert!(on.at_failure.is_none(), "there was too little at first");
             assert!(at.is_ok(), "{at:?}");
+        });
+    });
+}
+
+#[test]
+fn pages_that_their_cpu_is_taking_back_are_waited_for() {
+    let config = |config: &mut VmallocConfig| (config.huge, config.lazy_pages) = (false, 2000);
+    let machine = VmallocMachine { config, ..machine(FormatKind::X86Level4, 16, 2) };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        m.on_cpu(1, |on| {
+            let at = m.vmalloc.vmalloc(on, 2500 * PAGE).unwrap();
+            m.vmalloc.vfree(on, at).unwrap();
+        });
+        assert_eq!(m.vmalloc.purges(), 1, "all of it is flushed");
+        std::thread::scope(|threads| {
+            let mut other = None;
+            // CPU 1 has the area out of its list, and not freed its pages, when CPU 0 finds too few.
+            let meanwhile = || {
+                let (failed, wait) = mpsc::channel();
+                other = Some(threads.spawn(move || {
+                    m.on_cpu(0, |on| {
+                        let then = move || failed.send(()).unwrap();
+                        let mut on = Told { at_failure: Some(Box::new(then)), ..Told::new(on) };
+                        m.vmalloc.vmalloc(&mut on, 3500 * PAGE)
+                    })
+                }));
+                wait.recv_timeout(Duration::from_secs(60)).expect("there was too little at first");
+            };
+            m.on_cpu(1, |on| {
+                let mut on = Told { before_free: Some(Box::new(meanwhile)), ..Told::new(on) };
+                m.vmalloc.vmalloc(&mut on, PAGE).unwrap();
+            });
+            let found = other.expect("pages were freed").join().unwrap();
+            assert!(found.is_ok(), "{found:?}");
+        });
+    });
+}
+
+#[test]
+fn addresses_that_their_cpu_is_taking_back_are_waited_for() {
+    let config = |config: &mut VmallocConfig| config.lazy_pages = 40;
+    let mut machine = VmallocMachine { config, ..machine(FormatKind::X86Level4, 16, 2) };
+    machine.range.len = 64 * PAGE;
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        m.on_cpu(1, |on| {
+            let at = m.vmalloc.vmalloc(on, 40 * PAGE).unwrap();
+            m.vmalloc.vfree(on, at).unwrap();
+        });
+        assert_eq!(m.vmalloc.purges(), 1);
+        std::thread::scope(|threads| {
+            let mut other = None;
+            let meanwhile = || {
+                other = Some(threads.spawn(|| m.on_cpu(0, |on| m.vmalloc.vmalloc(on, 50 * PAGE))));
+                std::thread::sleep(Duration::from_millis(100));
+            };
+            m.on_cpu(1, |on| {
+                let mut on = Told { before_free: Some(Box::new(meanwhile)), ..Told::new(on) };
+                m.vmalloc.vmalloc(&mut on, PAGE).unwrap();
+            });
+            let found = other.expect("pages were freed").join().unwrap();
+            assert!(found.is_ok(), "{found:?}");
         });
     });
 }

@@ -145,6 +145,32 @@ fn what_waits_stays_below_its_bound_where_one_cpu_frees_what_the_other_made() {
 }
 
 #[test]
+fn what_waits_stays_below_its_bound_where_many_cpus_free_little() {
+    let config = |config: &mut VmallocConfig| config.lazy_pages = 256;
+    let machine = VmallocMachine { config, ..machine(FormatKind::X86Level4, 16, 8) };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        let before = buddyinfo_with_borders(m);
+        let mut most = 0;
+        for _ in 0..if cfg!(miri) { 3 } else { 60 } {
+            for cpu in 1..8 {
+                // Less than anybody has to be told of, and more than it takes back.
+                for _ in 0..6 {
+                    let at = m.on_cpu(0, |on| m.vmalloc.vmalloc(on, PAGE).unwrap());
+                    m.on_cpu(cpu, |on| m.vmalloc.vfree(on, at).unwrap());
+                }
+                pair(m, cpu, 1);
+            }
+            until_flushed(m, 0);
+            most = most.max(held(m));
+        }
+        // A page and a guard page each.
+        assert!(2 * most <= 4 * 256, "{most} pages wait");
+        m.on_cpu(0, |on| m.vmalloc.give_all_back(on));
+        expect_all_back(m, &before);
+    });
+}
+
+#[test]
 fn pairs_of_a_cpu_leave_the_zones_alone() {
     for pages in [1, 5, 16] {
         on_x86(
