@@ -148,7 +148,8 @@ fn guarded(subject: &Subject<'_>, on: &mut On<'_, '_>, page: u64) -> Result<(), 
     let executed = metal.probe(at, Access::Execute);
     let freed = area.vfree(on, at).is_ok();
     area.purge(on);
-    let (gone, _) = everywhere(at, Access::Read);
+    // All processors have just written there, so each has a translation to forget.
+    let (gone, _) = everywhere(last, Access::Read);
     let holds = [
         (zero, "vzalloc's memory is not zero"),
         (inside == all, "a processor cannot write an area"),
