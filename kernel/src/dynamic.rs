@@ -121,6 +121,11 @@ pub struct Units {
 }
 
 impl Units {
+    /// Bytes of the processors' units of a chunk.
+    pub fn bytes(&self) -> u64 {
+        self.unit * self.offsets.len() as u64
+    }
+
     /// What the boot has placed; `None` if it placed nothing that is mapped, or for more processors than an image serves.
     pub fn of(boot: &Boot<'_>, ram: &DirectMap) -> Option<Self> {
         let info = boot.percpu.as_ref()?;

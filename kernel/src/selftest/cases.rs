@@ -16,7 +16,7 @@ use pagewright::vmalloc::{VfreeError, VmRequest, VmallocError};
 use pagewright_addr::{Order, Pfn, VirtAddr, VirtRange};
 use pagewright_hot::{On, PerCpuPages};
 use pagewright_page::Frames;
-use pagewright_percpu::{How, MAX_SIZE, PerCpuBytes};
+use pagewright_percpu::{How, PerCpuBytes};
 use pagewright_platform::carve::bytes_for;
 use pagewright_slab::DirectMemory;
 use pagewright_slab::kv::{Kv, KvLater};
@@ -171,18 +171,16 @@ fn failed(case: &str, why: &dyn core::fmt::Display) -> Note {
 /// The test.
 pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     settle(subject)?;
-    if let Some(units) = subject.units {
-        // As for the test of per-CPU memory: tables at the end of the area stay.
-        with_percpu(subject.pages, units, Some(subject.space), |percpu| {
-            percpu.alloc(MAX_SIZE, 8, How::Grow).map(|bytes| percpu.free(bytes).is_ok())
-        });
-    }
+    let chunks = match subject.units {
+        Some(units) => super::percpu::settle(subject, units)?,
+        None => false,
+    };
     let before = census::take(subject);
     let free = census::free_pages(subject.pages, subject.metal);
     // What is held, a large area, and what waits for its flush.
     let large = free > 8 * LARGEST;
     let held = (free / 8).min(subject.space.area.section() as u64 / 2).min(HELD as u64) as usize;
-    let done = with_room(subject, held, |room, pfns| all(subject, room, pfns, large));
+    let done = with_room(subject, held, |room, pfns| all(subject, room, pfns, (large, chunks)));
     give_back(subject)?;
     all_back(subject, &before)?;
     let cases = done?;
@@ -214,8 +212,13 @@ fn with_room(
     done
 }
 
-/// All cases, or those without large areas: how many.
-fn all(subject: &Subject<'_>, room: &mut [VirtAddr], pfns: &[Pfn], large: bool) -> Result<u32, Note> {
+/// All cases, or those without large areas: how many. Where there is memory for chunks, per-CPU memory has to take some.
+fn all(
+    subject: &Subject<'_>,
+    room: &mut [VirtAddr],
+    pfns: &[Pfn],
+    (large, chunks): (bool, bool),
+) -> Result<u32, Note> {
     let later = KvLater::new(&READERS);
     let ran = on(subject.pages, subject.metal, |on| {
         let g = &mut Metal { subject, on, pfns, later: &later };
@@ -243,9 +246,11 @@ fn all(subject: &Subject<'_>, room: &mut [VirtAddr], pfns: &[Pfn], large: bool) 
     let Some(units) = subject.units else { return Ok(ran) };
     let percpu = with_percpu(subject.pages, units, Some(subject.space), |percpu| {
         let mut held = [const { None }; PER_CPU];
-        cases::percpu(&mut Copies { percpu, page: subject.pages.page_shift().bytes() }, &mut held)
+        let done = cases::percpu(&mut Copies { percpu, page: subject.pages.page_shift().bytes() }, &mut held);
+        done.map(|_| percpu.stats().nr_max_chunks)
     });
     match percpu {
+        Some(Ok(1)) if chunks => Err(failed("percpu", &"all of it fits the first chunk")),
         Some(Ok(_)) => Ok(ran + 1),
         Some(Err(why)) => Err(failed("percpu", &why)),
         None => Err(note(format_args!("the first chunk cannot be used"))),

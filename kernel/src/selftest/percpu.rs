@@ -1,9 +1,10 @@
 //! Per-CPU memory: every processor allocates and frees, and what it wrote to all copies stays.
 
 use super::{Note, Numbers, Subject, census, note};
-use crate::dynamic::with_percpu;
+use crate::dynamic::{Units, with_percpu};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use pagewright_addr::VirtAddr;
 use pagewright_percpu::{AllocError, How, MAX_SIZE, PerCpuBox, PerCpuMemory};
 
 /// Steps of each processor.
@@ -56,15 +57,32 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     let Some(units) = subject.units else {
         return Err(note(format_args!("the boot has placed no units")));
     };
-    // Chunks lie at the end of vmalloc's area, and tables at its border stay once there are any: the first chunk has no room for this.
-    with_percpu(subject.pages, units, Some(subject.space), |percpu| {
-        percpu.alloc(MAX_SIZE, 8, How::Grow).map(|bytes| percpu.free(bytes).is_ok())
-    });
+    settle(subject, units)?;
     let before = census::take(subject);
     let all = with_percpu(subject.pages, units, Some(subject.space), |percpu| stress(subject, percpu));
     let result = all.ok_or_else(|| note(format_args!("the first chunk cannot be used")))??;
     census::all_back(subject, &before)?;
     Ok(result)
+}
+
+/// Makes the tables at the end of vmalloc's area, where chunks lie: they stay once there are any. Whether there surely is memory for a few chunks; then
+/// what the first has no room for was had from the area.
+pub(super) fn settle(subject: &Subject<'_>, units: &Units) -> Result<bool, Note> {
+    let Subject { pages, metal, space, .. } = *subject;
+    let enough = census::free_pages(pages, metal) * pages.page_shift().bytes() > 8 * units.bytes();
+    let there = with_percpu(pages, units, Some(space), |percpu| {
+        let bytes = percpu.alloc(MAX_SIZE, 8, How::Grow).ok()?;
+        let copies = (0..metal.cpus()).all(|cpu| {
+            let copy = percpu.copy(&bytes, cpu as usize);
+            copy.is_some_and(|copy| space.area.range().contains(VirtAddr::new(copy.addr().get() as u64)))
+        });
+        Some(percpu.free(bytes).is_ok() && copies)
+    });
+    match there.flatten() {
+        Some(false) => Err(note(format_args!("a chunk lies outside vmalloc's area"))),
+        None if enough => Err(note(format_args!("no further chunk comes from vmalloc"))),
+        _ => Ok(enough),
+    }
 }
 
 fn stress(subject: &Subject<'_>, percpu: &crate::dynamic::PerCpuPages<'_>) -> Result<Note, Note> {
@@ -104,6 +122,9 @@ fn stress(subject: &Subject<'_>, percpu: &crate::dynamic::PerCpuPages<'_>) -> Re
     }
     let made: u64 = counts.iter().map(|count| count.load(Ordering::Relaxed)).sum();
     drop(counts);
+    if made == 0 {
+        return Err(note(format_args!("nothing could be allocated")));
+    }
     percpu.validate().map_err(|e| note(format_args!("{e}")))?;
     let stats = percpu.stats();
     // The counts themselves are one more.

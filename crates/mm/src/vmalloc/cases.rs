@@ -94,7 +94,7 @@ pub enum CaseError {
     NotLater(VirtAddr),
     /// So many should have been freed, and so many were.
     Freed(u64, u64),
-    /// Per-CPU memory that was written is not as it was, or not aligned, or cannot be freed: the number of the allocation.
+    /// Per-CPU memory cannot be had at all, or is not as it was written, or not aligned, or cannot be freed: the number of the allocation.
     PerCpu(u32),
 }
 
@@ -368,7 +368,8 @@ pub fn kvfree_rcu<G: LaterGround + ?Sized>(
     Ok(waiting)
 }
 
-/// As many allocations as `room` has places, of up to a quarter of a page and with every alignment up to half of one; then all of them back.
+/// As many allocations as `room` has places, or as there is memory for, of up to a quarter of a page and with every alignment up to half of one; then all
+/// of them back. How many they were: one at least.
 ///
 /// # Errors
 /// [`CaseError`].
@@ -391,5 +392,5 @@ pub fn percpu<G: PerCpuGround + ?Sized>(g: &mut G, room: &mut [Option<G::Bytes>]
             return Err(CaseError::PerCpu(n as u32));
         }
     }
-    Ok(held)
+    if held > 0 { Ok(held) } else { Err(CaseError::PerCpu(0)) }
 }
