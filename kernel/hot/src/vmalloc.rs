@@ -144,7 +144,8 @@ struct Both<'i, 'v, F: Format> {
     vmalloc: &'i Region<'v, F>,
     io: Ioremap<'i, 'v, 'static, F, &'v dyn TableMemory>,
     areas: usize,
-    /// Whether processes have copies of the entries that the boot has made for good in the root.
+    /// Whether processes have copies of the entries that the boot has made for good in the root. (arm's have copies of what was there when they were
+    /// made: nobody may use the area in an address space of a process.)
     copies: bool,
 }
 
