@@ -164,13 +164,15 @@ pub(super) fn run(
     };
     let mut columns = Vec::new();
     for target in targets {
+        // What is held to a size are the images of the tests. The next image takes this one's name.
+        let image = qemu::build(project, target, Purpose::Tests)?;
+        let sizes = qemu::sizes(target, &image)?;
         let image = qemu::build(project, target, Purpose::Benchmarks)?;
         let ended = qemu::boot(project, target, &guest(target, groups), &image, LIMIT, false)?;
         let told = ended.passed().and_then(|()| values(&ended.text));
         let told =
             told.map_err(|why| format!("{}: {why}\n{}", target.name, crate::cmd::tail(&ended.text, 20)))?;
         let mut told = told;
-        let sizes = qemu::sizes(target, &image)?;
         told.extend([
             ("bytes.text".to_owned(), sizes.text as f64),
             ("bytes.data".to_owned(), sizes.data as f64),

@@ -140,20 +140,29 @@ pub(crate) enum Purpose {
     Tests,
     /// To measure itself: what is measured is as fast as it can be.
     Benchmarks,
+    /// To run tests and to measure itself, however large it is.
+    Both,
 }
 
 impl Purpose {
     /// What a command line asks for.
     fn of(append: &str) -> Self {
-        let measures = append.split_ascii_whitespace().any(|word| word.starts_with("bench="));
-        if measures { Self::Benchmarks } else { Self::Tests }
+        let mut words = append.split_ascii_whitespace();
+        let measures = words.clone().any(|word| word.starts_with("bench="));
+        let tests = words.any(|word| word.starts_with("test=") && word != "test=none");
+        match (measures, tests) {
+            (true, true) => Self::Both,
+            (true, false) => Self::Benchmarks,
+            (false, _) => Self::Tests,
+        }
     }
 
-    /// Cargo's profile, and the feature of `pagewright-kernel`.
-    const fn names(self) -> (&'static str, &'static str) {
+    /// Cargo's profile, and the features of `pagewright-kernel`.
+    pub(crate) const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Tests => ("image", "tests"),
             Self::Benchmarks => ("image-bench", "bench"),
+            Self::Both => ("image-bench", "tests,bench"),
         }
     }
 }

@@ -71,6 +71,15 @@ fn only_the_closing_line_and_the_exit_code_together_pass() {
 }
 
 #[test]
+fn an_image_has_the_tests_and_the_benchmarks_that_its_command_line_names() {
+    assert_eq!(Purpose::of(""), Purpose::Tests);
+    assert_eq!(Purpose::of("show=zoneinfo test=buddy,smp"), Purpose::Tests);
+    assert_eq!(Purpose::of("rodata=full bench=page"), Purpose::Benchmarks);
+    assert_eq!(Purpose::of("bench=page test=none"), Purpose::Benchmarks);
+    assert_eq!(Purpose::of("test=buddy bench=page"), Purpose::Both);
+}
+
+#[test]
 fn sizes_are_read_as_qemu_reads_them() {
     assert_eq!(["16M", "2G", "512", "0", "x"].map(mebibytes), [Some(16), Some(2048), Some(512), None, None]);
 }

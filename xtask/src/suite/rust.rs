@@ -1,7 +1,7 @@
 //! The stages that are cargo's own commands.
 
 use super::Suite;
-use crate::qemu::TARGETS;
+use crate::qemu::{Purpose, TARGETS};
 use crate::stage::{Limit, Outcome};
 use crate::tools;
 
@@ -14,7 +14,7 @@ pub(super) fn fmt(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     suite.judge("fmt", fmt, limit, "formatted")
 }
 
-/// Clippy over every target, and over what the images are made of as their processors see it, warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
+/// Clippy over every target, and over what the images are made of as their processors see it, those with tests and those with benchmarks, warnings denied. (By an argument: `RUSTFLAGS` would replace the cargo configuration's.)
 pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     if let Err(line) = tools::rustup_component(suite.project, "clippy", &["clippy", "--version"]) {
         return Outcome::Missing(line);
@@ -29,10 +29,16 @@ pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
         if let Err(line) = tools::rust_target(suite.project, image.triple) {
             return Outcome::Missing(line);
         }
-        let features = image.features.join(",");
-        let what = ["--package", "pagewright-kernel", "--lib", "--bins", "--features", &features];
-        let cmd = suite.project.cmd("cargo").args(["clippy", "--quiet", "--target", image.triple]);
-        last = suite.judge("clippy", cmd.args(what).args(["--", "-D", "warnings"]), limit, "no warnings");
+        for purpose in [Purpose::Tests, Purpose::Benchmarks] {
+            let features = [image.features, &[purpose.names().1]].concat().join(",");
+            let what = ["--package", "pagewright-kernel", "--lib", "--bins", "--no-default-features"];
+            let cmd = suite.project.cmd("cargo").args(["clippy", "--quiet", "--target", image.triple]);
+            let cmd = cmd.args(what).args(["--features", &features, "--", "-D", "warnings"]);
+            last = suite.judge("clippy", cmd, limit, "no warnings");
+            if !matches!(last, Outcome::Passed(_)) {
+                return last;
+            }
+        }
     }
     last
 }
