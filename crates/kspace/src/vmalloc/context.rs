@@ -20,6 +20,11 @@ pub trait VmContext<'a> {
     /// The page allocator's.
     fn alloc(&mut self, node: Option<NodeId>, gfp: Gfp, order: Order) -> Result<Frames<'a>, AllocFailure>;
 
+    /// A block that this CPU has in its own lists, if its node is the one that is named: nobody else's, and nothing is done to have one.
+    fn alloc_listed(&mut self, _node: Option<NodeId>, _gfp: Gfp, _order: Order) -> Option<Frames<'a>> {
+        None
+    }
+
     /// Fills empty slots with single pages from the first on: how many it filled.
     fn alloc_bulk(&mut self, node: Option<NodeId>, gfp: Gfp, slots: &mut [Option<Frames<'a>>]) -> usize;
 
@@ -78,6 +83,14 @@ impl<'a, I: Interrupts, H: Hooks> VmContext<'a> for OnPages<'_, '_, '_, '_, 'a, 
             None => self.allocator.alloc_pages(self.context, gfp, order),
             Some(node) => self.allocator.alloc_pages_node(self.context, node, gfp, order),
         }
+    }
+
+    #[inline]
+    fn alloc_listed(&mut self, node: Option<NodeId>, gfp: Gfp, order: Order) -> Option<Frames<'a>> {
+        if node.is_some_and(|node| node != self.context.node) {
+            return None;
+        }
+        self.allocator.alloc_listed(self.context, gfp, order)
     }
 
     #[inline]

@@ -60,18 +60,17 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     ) -> Result<DepositedList, VmallocError> {
         let gfp = gfp_of(request);
         let owner = Self::owner(taken);
-        // Blocks of this CPU's own lists, as long as there are any: nobody is asked for them, and nobody makes them at any price.
+        // Blocks of this CPU's own lists, as long as there are any: no other zone or node is asked for the sake of their size, and no reserve.
         let mut listed = order == Order::ZERO && pages <= LISTED;
-        let cheap = gfp.difference(Gfp::RECLAIM | Gfp::NOFAIL) | Gfp::NOWARN;
         let mut got = DepositedList::default();
         let mut slots = [const { None }; RUNS];
         while got.pages < pages {
             let left = pages - got.pages;
             let mut found = 0;
             if listed {
-                match on.alloc(request.node, cheap, listed_order(left)) {
-                    Ok(frames) => (slots[0], found) = (Some(frames), 1),
-                    Err(_) => listed = false,
+                match on.alloc_listed(request.node, gfp, listed_order(left)) {
+                    Some(frames) => (slots[0], found) = (Some(frames), 1),
+                    None => listed = false,
                 }
             }
             if found == 0 && order == Order::ZERO && left > 1 {

@@ -33,6 +33,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         own.untold() >= self.step && self.tell_and_take_back(on, own)
     }
 
+    /// The same, for whoever has added them to another CPU's row.
+    pub(super) fn too_many_told(&self, own: &mut Own<'v, F::Word>) -> bool {
+        own.untold() >= self.step && self.tell(own) > self.config.lazy_pages
+    }
+
     /// Tells of them, and takes back what the CPU has too much of: more was flushed for it than it has wanted since.
     #[cold]
     #[inline(never)]

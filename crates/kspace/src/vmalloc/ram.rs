@@ -143,7 +143,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
                 record.life = Life::Lazy;
                 drop(record);
                 own.push_lazy(area.number(), slot, out_of);
-                many = self.too_many_wait(on, &mut own);
+                // What was flushed of another CPU's is his to take back.
+                many = if usize::from(was.home) == on.cpu() % self.cpus.len() {
+                    self.too_many_wait(on, &mut own)
+                } else {
+                    self.too_many_told(&mut own)
+                };
             }
         }
         if many {

@@ -182,6 +182,20 @@ fn tables_are_allocated_as_the_request_says() {
 }
 
 #[test]
+fn nothing_is_asked_for_in_another_way_for_the_sake_of_blocks() {
+    with_vmalloc(&plain(16), X86Level4::default(), |m| {
+        m.on_cpu(0, |on| {
+            let mut on = Told::new(on);
+            for pages in [2, 8, 16, 32] {
+                m.vmalloc.vmalloc(&mut on, pages * PAGE).unwrap();
+            }
+            assert!(!on.asked.is_empty(), "tables at least");
+            assert!(on.asked.iter().all(|gfp| gfp.contains(Gfp::RECLAIM)), "{:?}", on.asked);
+        });
+    });
+}
+
+#[test]
 fn pages_that_another_cpu_gave_back_meanwhile_are_found() {
     with_vmalloc(&plain(16), X86Level4::default(), |m| {
         let most = 3500 * PAGE;

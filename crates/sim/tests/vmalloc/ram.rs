@@ -1,5 +1,6 @@
 //! `vm_map_ram`, and all CPUs at once.
 
+use super::rows::{held, pair};
 use super::*;
 use pagewright_addr::Pfn;
 use pagewright_kspace::vmalloc::{Seen, VfreeError};
@@ -106,6 +107,33 @@ fn a_block_that_was_given_out_whole_goes_with_its_last_piece() {
             }
         });
         assert!(ram_areas(m).is_empty());
+    });
+}
+
+#[test]
+fn who_gives_the_last_piece_of_anothers_block_back_leaves_him_what_was_flushed() {
+    let config = |config: &mut VmallocConfig| (config.huge, config.lazy_pages) = (false, 2000);
+    let machine = VmallocMachine { config, ..machine(FormatKind::X86Level4, 16, 2) };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        let pages = some_pages(m, 0, 64);
+        // More than CPU 1's share is flushed, and it comes by for a little.
+        m.on_cpu(1, |on| {
+            let all: Vec<_> = (0..400).map(|_| m.vmalloc.vmalloc(on, PAGE).unwrap()).collect();
+            all.into_iter().for_each(|at| m.vmalloc.vfree(on, at).unwrap());
+        });
+        pair(m, 0, 2000);
+        pair(m, 1, 1);
+        pair(m, 0, 2000);
+        assert_eq!(m.vmalloc.purges(), 2);
+        let block = m.vmalloc.vmap_block_pages();
+        let all: Vec<_> =
+            m.on_cpu(1, |on| (0..block / 64).map(|_| m.vmalloc.vm_map_ram(on, &pages).unwrap()).collect());
+        let before = held(m);
+        m.on_cpu(0, |on| all.iter().for_each(|at| m.vmalloc.vm_unmap_ram(on, *at, 64).unwrap()));
+        assert!(m.vmalloc.lazy_pages() >= block, "all of it waits");
+        assert_eq!(held(m), before, "nothing was taken back");
+        m.on_cpu(0, |on| m.vmalloc.give_all_back(on));
+        free_pages(m, 0, pages);
     });
 }
 

@@ -13,7 +13,7 @@ fn on_x86(config: fn(&mut VmallocConfig), mib: u64, test: impl FnOnce(&Machine<'
 }
 
 /// Makes an area as a CPU, and frees it.
-fn pair(m: &Machine<'_, '_, '_, '_, '_, '_>, cpu: usize, pages: u64) -> VirtAddr {
+pub(super) fn pair(m: &Machine<'_, '_, '_, '_, '_, '_>, cpu: usize, pages: u64) -> VirtAddr {
     m.on_cpu(cpu, |on| {
         let at = m.vmalloc.vmalloc(on, pages * PAGE).unwrap();
         m.vmalloc.vfree(on, at).unwrap();
@@ -36,7 +36,7 @@ fn frame(m: &Machine<'_, '_, '_, '_, '_, '_>, at: VirtAddr) -> FrameIdx {
 }
 
 /// Pages that are an area's, or wait with it.
-fn held(m: &Machine<'_, '_, '_, '_, '_, '_>) -> u64 {
+pub(super) fn held(m: &Machine<'_, '_, '_, '_, '_, '_>) -> u64 {
     let map = m.pages.base.map();
     (0..map.len()).filter(|&idx| map.state(FrameIdx::new(idx as u32)) == State::Kernel).count() as u64
 }

@@ -200,6 +200,15 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         self.alloc_somewhere(cx, gfp, order, &mut why).ok_or(why)
     }
 
+    /// A block that this CPU's lists have for a request that may be served by them alone, of the zone that it prefers: `None` if there is none, or anything else would have to be done for it.
+    #[inline]
+    pub fn alloc_listed(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, order: Order) -> Option<Frames<'a>> {
+        if gfp.intersects(Gfp::ZERO | Gfp::COMP) {
+            return None;
+        }
+        cx.cpu.enter_unless(cx.gate.bits_but(Reasons::empty()))?.pop(gfp.class(), order)
+    }
+
     /// Gives frames back (`__free_pages`), in whatever number and alignment.
     ///
     /// # Panics
