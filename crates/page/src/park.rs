@@ -10,9 +10,8 @@
 //!  touched: a bit for each slot that is not empty
 //!  slot n:  | span | how many frames | a bit for each frame of the span |      for the spans n, n + slots, n + 2 * slots ...
 //! ```
-//! A slot serves one span at a time: there are a power of two of them, and a span goes to the slot of its number modulo that. Whoever
-//! finds another span's frames there takes them out first ([`Park::take_run_beside`]). So a park has as much memory as its caller can
-//! spare, and what lies there is bounded by it.
+//! A slot serves one span at a time: there are a power of two of them, and a span goes to the slot of its number modulo that, or nowhere
+//! while another's frames lie there. So a park has as much memory as its caller can spare, and what lies there is bounded by it.
 
 use crate::rack::expect_unused;
 use crate::{FrameIdx, Frames, PageMap, PageMeta, Word};
@@ -95,7 +94,7 @@ impl<'s, 'a> Park<'s, 'a> {
         self.add(frames, |of, lying, span| of == span && lying != 0)
     }
 
-    /// Puts the first frames of a span into an empty slot; [`Self::take_run_beside`] empties it.
+    /// Puts the first frames of a span into an empty slot.
     ///
     /// # Errors
     /// The frames themselves if the slot is not empty, if they are many or of two spans, or belong to another map.
@@ -176,15 +175,10 @@ impl<'s, 'a> Park<'s, 'a> {
         self.slots.get_mut(start..start + self.stride)
     }
 
-    /// Takes a run out of the slot that these frames would go to, as [`Self::take_run`] does.
-    pub fn take_run_beside(&mut self, frames: &Frames<'a>) -> Option<Frames<'a>> {
-        self.take_run_of(self.span_of(frames))
-    }
-
     /// Takes frames of one span out, as many that follow each other as there are; the lowest first. `None` if no frame is left.
     ///
     /// # Panics
-    /// If one of them has flags, or is referenced or mapped (what Linux reports as "Bad page state").
+    /// If one of them has flags, or is referenced or mapped (what Linux reports as "Bad page state"); all stay where they are.
     pub fn take_run(&mut self) -> Option<Frames<'a>> {
         let word = self.touched.iter().position(|&word| word != 0)?;
         self.take_run_of(word as u32 * 32 + self.touched[word].trailing_zeros())
@@ -197,34 +191,37 @@ impl<'s, 'a> Park<'s, 'a> {
         let word = bits.iter().position(|&word| word != 0)?;
         let first = word * 32 + bits[word].trailing_zeros() as usize;
         let mut end = first;
-        for word in &mut bits[word..] {
+        for word in &bits[word..] {
             let from = end % 32;
             let ones = (*word >> from).trailing_ones() as usize;
-            if ones > 0 {
-                *word &= !(u32::MAX >> (32 - ones) << from);
-            }
             end += ones;
             if from + ones < 32 {
                 break;
             }
         }
         let (start, len) = (((*of as usize) << order) + first, end - first);
+        let run = &map[start..start + len];
+        // Before anything is changed: if one is in use, all stay where they are.
+        for (idx, slot) in (start as u32..).zip(run) {
+            // Of a run that came as one, all but the first are inner frames already.
+            if slot.word() != Word::INNER || !slot.is_unreferenced() {
+                expect_unused(FrameIdx::new(idx), slot);
+            }
+        }
+        for slot in run {
+            slot.set_word(Word::INNER);
+            slot.set_refcount(0);
+        }
+        for (at, word) in (first / 32..).zip(&mut bits[first / 32..end.div_ceil(32)]) {
+            let (from, to) = (first.max(at * 32), end.min(at * 32 + 32));
+            *word &= !(u32::MAX >> (32 - (to - from)) << (from - at * 32));
+        }
         *lying -= len as u32;
         if *lying == 0 {
             self.touched[at / 32] &= !(1 << (at % 32));
         }
         self.frames -= len;
-        let run = &map[start..start + len];
-        let idx = FrameIdx::new(start as u32);
-        for slot in run {
-            // Of a run that came as one, all but the first are inner frames already.
-            if slot.word() != Word::INNER || !slot.is_unreferenced() {
-                expect_unused(idx, slot);
-            }
-            slot.set_word(Word::INNER);
-            slot.set_refcount(0);
-        }
-        Some(Frames::mint(&run[0], idx, len as u64))
+        Some(Frames::mint(&run[0], FrameIdx::new(start as u32), len as u64))
     }
 }
 

@@ -311,8 +311,8 @@ impl<'m, 'a> Rack<'m, 'a> {
         let slots = &self.map[low.index()..low.index() + len as usize];
         expect_unused(low, &slots[0]);
         match shelf.order {
-            Order::ZERO => bury(slots[1..].iter(), low),
-            _ => bury(slots.iter().step_by(pages as usize).skip(1), low),
+            Order::ZERO => bury(slots[1..].iter(), low, pages),
+            _ => bury(slots.iter().step_by(pages as usize).skip(1), low, pages),
         }
         shelf.bottom += blocks as u32;
         Some(Frames::from_parts(&slots[0], low, len))
@@ -327,17 +327,17 @@ fn is_unused(head: &PageMeta) -> bool {
 
 /// Looks at what was not looked at when it came.
 #[inline(always)]
-pub(crate) fn expect_unused(start: FrameIdx, head: &PageMeta) {
+pub(crate) fn expect_unused(idx: FrameIdx, head: &PageMeta) {
     if !is_unused(head) {
-        in_use(start, head);
+        in_use(idx, head);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn in_use(start: FrameIdx, head: &PageMeta) -> ! {
+fn in_use(idx: FrameIdx, head: &PageMeta) -> ! {
     panic!(
-        "bad page state: freed while it has flags, references or mappings, at or behind frame index {start}: found {head:?}"
+        "bad page state: freed while it has flags, references or mappings, frame index {idx}: found {head:?}"
     )
 }
 
@@ -355,13 +355,25 @@ fn lay<'s>(heads: impl Iterator<Item = &'s PageMeta>, places: &mut [FrameIdx], s
     }
 }
 
-/// Makes heads of single tokens inner frames of a longer one, which begins at `start`.
+/// Makes heads of single tokens inner frames of a longer one: those of blocks of so many pages that follow the one at `start`.
 #[inline(always)]
-fn bury<'s>(heads: impl Iterator<Item = &'s PageMeta>, start: FrameIdx) {
-    for head in heads {
-        expect_unused(start, head);
+fn bury<'s>(heads: impl Iterator<Item = &'s PageMeta> + Clone, start: FrameIdx, pages: u32) {
+    for (nth, head) in heads.clone().enumerate() {
+        if !is_unused(head) {
+            exhume(heads, nth);
+            in_use(FrameIdx::new(start.get() + (nth as u32 + 1) * pages), head);
+        }
         head.set_word(Word::INNER);
         head.set_refcount(0);
+    }
+}
+
+/// Makes the first `count` of them heads again: the one after them is in use, and all stay where they are.
+#[cold]
+fn exhume<'s>(heads: impl Iterator<Item = &'s PageMeta>, count: usize) {
+    for head in heads.take(count) {
+        head.set_word(Word::OWNED);
+        head.set_refcount(1);
     }
 }
 

@@ -62,7 +62,7 @@ impl Counts {
     /// Whether there is one reference and nothing else.
     #[inline]
     pub(crate) fn is_one(&self) -> bool {
-        self.references() == 1 && self.mappings() == 0
+        (self.references() ^ 1) | self.mappings() == 0
     }
 
     /// Takes a reference (`get_page`, `folio_try_get`): how many there are now, or none if there was none to add to.

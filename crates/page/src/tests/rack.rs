@@ -245,7 +245,12 @@ fn a_frame_in_use_inside_a_run_is_named() {
             }
             rack.push(frame).unwrap();
         }
-        assert!(panic_of(|| _ = rack.pop_bottom_run(0, 3)).contains("bad page state"));
+        let text = panic_of(|| _ = rack.pop_bottom_run(0, 3));
+        assert!(text.contains("bad page state") && text.contains("frame index 0x12:"), "{text}");
+        // Nothing is half done: with nobody else on it all come out.
+        assert_eq!(map.drop_reference(FrameIdx::new(0x12)), 1);
+        assert_eq!(rack.pop_bottom_run(0, 3).unwrap().len(), 3);
+        assert_eq!(map.validate(), Ok(()));
     });
 }
 

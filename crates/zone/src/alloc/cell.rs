@@ -6,7 +6,8 @@ use super::numa::NumaEvents;
 use crate::ZoneKind;
 use crate::buddy::{BuddyZone, Ground, MigrateType, ZoneId};
 use crate::watermark::{Pageset, ZoneMarks};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
 use pagewright_page::Frames;
 use pagewright_platform::Mutex;
@@ -248,10 +249,10 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     // inlined there, 793 now.)
     pub(super) fn publish(&self, zone: &mut BuddyZone<'s, 'a>, largest: Order) {
         if let Some(occupied) = zone.take_occupied(largest) {
-            // As many at once as a register holds.
+            // As many at once as a register holds. The last word says whether pages wait: who reads there that none do finds their blocks in the others.
             for (to, from) in self.occupied.iter().zip(occupied.chunks(OCCUPIED_TYPES)) {
                 let word = from.iter().rev().fold(0, |word, &orders| word << 16 | usize::from(orders));
-                to.store(word, Relaxed);
+                to.store(word, Release);
             }
         }
         let (free, free_cma) = (zone.free_now(), zone.free_cma_pages() as usize);
@@ -377,10 +378,12 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         (self.occupied[at / OCCUPIED_TYPES].load(Relaxed) >> (16 * (at % OCCUPIED_TYPES))) as u16
     }
 
-    /// Whether pages wait to be merged, so that there may be blocks of which [`Self::watermark_ok`] does not know.
+    /// Whether pages wait to be merged, so that there may be blocks of which [`Self::watermark_ok`] does not know: who asks before that
+    /// knows of all that waited no more.
     #[inline]
     pub(super) fn has_waiting(&self) -> bool {
-        self.occupied_by(MigrateType::Isolate) != 0
+        let at = const { MigrateType::Isolate.index() };
+        self.occupied[at / OCCUPIED_TYPES].load(Acquire) >> (16 * (at % OCCUPIED_TYPES)) & 0xffff != 0
     }
 
     /// Whether a free block of the order or a larger one is in a list that the request may use.

@@ -28,18 +28,20 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         zone
     }
 
-    /// Sees to it that what is known of a zone's blocks without its lock holds for all that was freed. Whether it did not.
-    pub(super) fn settle_waiting(&self, cell: &ZoneCell<'s, 'a>) -> bool {
-        let waiting = cell.has_waiting();
-        if waiting {
+    /// Sees to it that what is known of a zone's blocks without its lock holds for all that was freed.
+    pub(super) fn settle_waiting(&self, cell: &ZoneCell<'s, 'a>) {
+        if cell.has_waiting() {
             let _quiet = WithoutInterrupts::new(&self.interrupts);
             drop(self.settled(cell));
         }
-        waiting
     }
 
-    /// Frees under a zone's lock, whatever its lists have, and tells everyone.
-    fn with_unsettled<R>(&self, cell: &ZoneCell<'s, 'a>, f: impl FnOnce(&mut BuddyZone<'s, 'a>) -> R) -> R {
+    /// The same where pages may still wait: frees whatever the lists have, or settles as far as needed.
+    pub(super) fn with_unsettled<R>(
+        &self,
+        cell: &ZoneCell<'s, 'a>,
+        f: impl FnOnce(&mut BuddyZone<'s, 'a>) -> R,
+    ) -> R {
         let quiet = WithoutInterrupts::new(&self.interrupts);
         let mut zone = cell.lists.lock();
         let result = f(&mut zone);

@@ -263,8 +263,17 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             return true;
         }
         let Wanted { gfp, order, highest, preferred, .. } = *wanted;
-        let enough = || cell.watermark_ok(order, cell.mark(flags), highest, flags);
-        if enough() || (!order.is_zero() && self.settle_waiting(cell) && enough()) {
+        // Whether pages wait is asked first: who merges them meanwhile says so last, when their blocks can be seen.
+        let enough = || {
+            let waiting = !order.is_zero() && cell.has_waiting();
+            let enough = || cell.watermark_ok(order, cell.mark(flags), highest, flags);
+            enough()
+                || (waiting && {
+                    self.settle_waiting(cell);
+                    enough()
+                })
+        };
+        if enough() {
             return true;
         }
         // A boost is to keep memory from fragmenting, not to refuse the urgent a page.
@@ -303,7 +312,11 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             if let Some(frames) = own.pop_from(shelf) {
                 return Some(frames);
             }
-            let boosted = self.with_zone(cell, |zone| {
+            let boosted = self.with_unsettled(cell, |zone| {
+                match wanted.order {
+                    Order::ZERO => self.ground.settle_some(zone),
+                    _ => self.ground.settle(zone),
+                }
                 own.refill(shelf, |pages| self.ground.rmqueue_run(zone, request, pages));
                 self.boost(cell, zone, flags)
             });

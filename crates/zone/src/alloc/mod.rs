@@ -247,7 +247,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
-        self.zones.iter().for_each(|cell| _ = self.settle_waiting(cell));
+        self.zones.iter().for_each(|cell| self.settle_waiting(cell));
         self.ground.validate(self.zones.len())?;
         let mut in_lists = 0;
         for cell in self.zones {

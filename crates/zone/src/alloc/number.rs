@@ -196,7 +196,13 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
 
     /// Checks that a block may be freed, and tells whoever wants to know if not.
     fn checked(&self, pfn: Pfn, order: Order) -> Result<FrameIdx, BadFree> {
-        check(&self.ground.map, pfn, order).map_err(|e| self.tell(e))
+        let look = || check(&self.ground.map, pfn, order);
+        // Pages that wait to be merged do not look free yet.
+        let again = |_| {
+            self.zones.iter().for_each(|cell| self.settle_waiting(cell));
+            look()
+        };
+        look().or_else(again).map_err(|e| self.tell(e))
     }
 
     fn tell(&self, e: BadFree) -> BadFree {

@@ -23,7 +23,10 @@ impl<'a> Ground<'a> {
             if cma && let Some(frames) = self.take_smallest(z, order, MigrateType::Cma) {
                 return Some(frames);
             }
-            if !self.steal(z, request) {
+            // Not from other types before all of its own was looked at.
+            if z.parked_pages() > 0 {
+                self.settle(z);
+            } else if !self.steal(z, request) {
                 return None;
             }
         }

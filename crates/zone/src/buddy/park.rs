@@ -12,8 +12,11 @@
 //! - Who asks without the lock which orders have blocks, and learns of none, is told as well whether pages wait, and settles the zone
 //!   before it believes that.
 //!
-//! The park's memory is the caller's ([`BuddyZone::with_park`]), and bounds how much there is to settle: a pageblock that finds
-//! another's pages in its slot settles those first. Without memory, pages merge when they come.
+//! - Who fills a CPU's list with single pages settles a part only ([`Ground::settle_some`]), and the rest before it would take from other types: so it does
+//!   not pay for all that others freed.
+//!
+//! The park's memory is the caller's ([`BuddyZone::with_park`]), and bounds how much there is to settle: pages of a pageblock that finds
+//! another's in its slot merge when they come, as all do without memory.
 
 use super::zone::BuddyZone;
 use super::{Ground, MigrateType};
@@ -74,6 +77,9 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
 }
 
 impl<'a> Ground<'a> {
+    /// At least so many pages are merged, of those that wait, whenever a CPU's list is filled.
+    const PART: u64 = 256;
+
     /// Frees what a CPU's lists have too much of: frames of one zone.
     #[inline]
     pub(crate) fn free_later(&self, z: &mut BuddyZone<'_, 'a>, frames: Frames<'a>) {
@@ -99,9 +105,6 @@ impl<'a> Ground<'a> {
         if !waits {
             return self.free_run(z, frames);
         }
-        while let Some(run) = z.parked.park.take_run_beside(&frames) {
-            self.unpark(z, run);
-        }
         match z.parked.park.begin(frames) {
             Ok(None) => {
                 z.free += 1;
@@ -117,6 +120,9 @@ impl<'a> Ground<'a> {
     fn free_whole(&self, z: &mut BuddyZone<'_, 'a>, block: Frames<'a>, pages: usize) {
         z.free += pages;
         self.unpark(z, block);
+        if z.parked_pages() == 0 {
+            z.occupied_changed = true;
+        }
     }
 
     /// Gives what was counted as free to the lists, which count it anew.
@@ -131,6 +137,26 @@ impl<'a> Ground<'a> {
         if z.parked_pages() > 0 {
             self.settle_all(z);
         }
+    }
+
+    /// Merges some of what waits, for who needs single pages: what takes as long as freeing a few batches did.
+    #[inline]
+    pub(crate) fn settle_some(&self, z: &mut BuddyZone<'_, 'a>) {
+        if z.parked_pages() > 0 {
+            self.settle_part(z);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_part(&self, z: &mut BuddyZone<'_, 'a>) {
+        let mut left = Self::PART;
+        while left > 0 {
+            let Some(run) = z.parked.park.take_run() else { break };
+            left = left.saturating_sub(run.len());
+            self.unpark(z, run);
+        }
+        z.occupied_changed = true;
     }
 
     #[cold]
