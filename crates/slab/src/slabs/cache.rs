@@ -238,7 +238,7 @@ fn stride(objects: u32, fewer: u32, random: u64) -> u32 {
 ///
 /// # Invariants
 /// While somebody lives here there is a `T`. It is written before he moves in, and no more until everybody who might read it is gone
-/// (`Slabs::destroy`'s contract, and what [`Tenancy`] says of holders).
+/// (`Slabs::destroy`'s contract, and what `Tenancy` says of holders).
 pub struct Slot<T = Info> {
     /// Which cache lives here, and who keeps it.
     pub(crate) tenancy: Tenancy,
