@@ -108,7 +108,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
             images::boot,
         ),
         stage("same-answers", "every bare-metal image decides as the hosted boot does", 25, same::run),
-        stage("miri", "the lower crates have no undefined behaviour", 280, rust::miri),
+        stage("miri", "the lower crates have no undefined behaviour", 320, rust::miri),
     ]
 }
 
