@@ -15,6 +15,7 @@ use crate::format::{Entry, Format, Leaf};
 use crate::memory::{TableMemory, TableSource};
 use crate::shape::Level;
 use crate::tables::{Cursor, Node};
+use fill::Piece;
 pub use known::{LeafTables, PageEntries, PageWords};
 use pages::Pages;
 use pagewright_addr::{PhysAddr, VirtRange};
@@ -101,7 +102,8 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         let memory = &self.tables.memory;
         let mut chain =
             Chain::reserve(memory, source, needed).map_err(|got| MapError::NoTables { needed, got })?;
-        let done = self.fill(job, root, false, range.start.get(), phys.get(), range.len, &mut chain);
+        let whole = Piece { va: range.start.get(), phys: phys.get(), len: range.len };
+        let done = self.fill(job, root, false, whole, &mut chain);
         let tables = needed - chain.len();
         // Another cursor may have made a table that both needed.
         chain.release(memory, source);

@@ -10,23 +10,27 @@ use crate::tables::{Cursor, Node};
 use crate::word::Word;
 use pagewright_addr::PhysAddr;
 
+/// A part of a mapping: so many bytes at `va` lead to the memory at `phys`.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) va: u64,
+    pub(super) phys: u64,
+    pub(super) len: u64,
+}
+
 impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     /// Writes the leaves; every table that is missing is in `chain`. Nothing is in the table if it is `new`.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn fill(
         &self,
         job: &Job<'_>,
         node: Node<'_, F>,
         new: bool,
-        va: u64,
-        phys: u64,
-        len: u64,
+        Piece { mut va, mut phys, mut len }: Piece,
         chain: &mut Chain<F::Word>,
     ) -> Result<(), MapError> {
         let format = &self.tables.format;
         let shape = F::TREE.level(node.level);
         let size = shape.bytes();
-        let (mut va, mut phys, mut len) = (va, phys, len);
         while len > 0 {
             let index = shape.index(va);
             let mut chunk = len.min(size - (va & (size - 1)));
@@ -44,7 +48,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             } else if self.whole_page(job, &node, index, va, phys, len) {
                 chunk = self.page_below(job, &node, index, va, phys, chain)?;
             } else {
-                self.below(job, &node, index, va, phys, chunk, chain)?;
+                self.below(job, &node, index, Piece { va, phys, len: chunk }, chain)?;
             }
             va = va.wrapping_add(chunk);
             phys += chunk;
@@ -184,25 +188,23 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         Ok(tables as u64 * size)
     }
 
-    /// Fills `chunk` bytes in the table below entry `index`, which is made if there is none.
+    /// Fills a piece in the table below entry `index`, which is made if there is none.
     ///
     /// A table that is this cursor's from end to end is linked when it is full. Into one that others may need as well
     /// an empty table is linked first.
-    #[allow(clippy::too_many_arguments)]
     fn below(
         &self,
         job: &Job<'_>,
         node: &Node<'_, F>,
         index: usize,
-        va: u64,
-        phys: u64,
-        chunk: u64,
+        piece: Piece,
         chain: &mut Chain<F::Word>,
     ) -> Result<(), MapError> {
+        let Piece { va, phys, len } = piece;
         let (format, memory) = (&self.tables.format, &self.tables.memory);
         let found = node.load(format, index);
         if found != 0 {
-            return self.fill(job, self.linked(node, va, found)?, false, va, phys, chunk, chain);
+            return self.fill(job, self.linked(node, va, found)?, false, piece, chain);
         }
         let damage = Damage { level: node.level, at: format.window().extend(va), word: found };
         let below = node.level.down().ok_or(damage)?;
@@ -211,11 +213,11 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             let word = format.table_word(node.level, index, page, job.options.limits);
             // Whoever else shares the page would link the same.
             let _ = format.replace(node.level, node.words, node.first + index, 0, word);
-            return self.fill(job, self.linked(node, va, word)?, false, va, phys, chunk, chain);
+            return self.fill(job, self.linked(node, va, word)?, false, piece, chain);
         }
         let page = chain.pop(memory).ok_or(damage)?;
         let words = F::Word::words(memory, page, format.page_words(below)).ok_or(damage)?;
-        let whole = per_page == 1 && chunk == F::TREE.level(node.level).bytes();
+        let whole = per_page == 1 && len == F::TREE.level(node.level).bytes();
         let size = F::TREE.level(below).bytes();
         // Leaves to the last entry: then it need not be zeroed.
         if !(whole && fits(job, below, size, phys, size)) {
@@ -223,7 +225,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
         }
         let word = format.table_word(node.level, index, page, job.options.limits);
         if whole {
-            self.fill(job, self.linked(node, va, word)?, true, va, phys, chunk, chain)?;
+            self.fill(job, self.linked(node, va, word)?, true, piece, chain)?;
             return match format.replace(node.level, node.words, node.first + index, 0, word) {
                 Ok(()) => Ok(()),
                 Err(word) => Err(Damage { word, ..damage }.into()),
@@ -239,7 +241,7 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
             chain.push(memory, page);
         }
         let word = node.load(format, index);
-        self.fill(job, self.linked(node, va, word)?, false, va, phys, chunk, chain)
+        self.fill(job, self.linked(node, va, word)?, false, piece, chain)
     }
 
     /// The table that entry `index`, which is `word`, leads to.
