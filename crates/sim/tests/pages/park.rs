@@ -6,6 +6,7 @@ use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::random::Random;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{Context, NoHooks};
+use pagewright_zone::debug::BadFree;
 use std::collections::BTreeSet;
 
 type Machine<'z, 'm, 's, 'a> = Pages<'z, 'm, 's, 'a, NoHooks>;
@@ -86,6 +87,63 @@ fn free_blocks_are_those_of_pages_that_merge_when_they_come() {
     assert_eq!(lists, blocks);
 }
 
+/// Or an atomic allocation would pay for all that others freed.
+#[test]
+fn who_fills_a_list_merges_a_part_of_what_waits() {
+    with_plain_machine(&machine(32, 1), NoHooks, |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let (freed, kept): (Vec<_>, Vec<_>) =
+                take_all(m, cx).into_iter().partition(|frames| frames.start().get() % 2 == 0);
+            freed.into_iter().rev().for_each(|frames| m.allocator.free_pages(cx, frames));
+            m.allocator.drain_local_pages(cx);
+            let waited = waiting(m);
+            assert!(waited > 2000, "only {waited} pages wait");
+            let one = m.allocator.alloc_pages(cx, Gfp::GFP_ATOMIC, Order::ZERO).expect("half is free");
+            let merged = waited - waiting(m);
+            assert!((1..=512).contains(&merged), "{merged} of {waited}");
+            // For all there is, the rest is merged as well, and nothing is said to be gone that waits.
+            let rest = take_all(m, cx);
+            assert_eq!(waiting(m), 0);
+            let all = [kept, rest, vec![one]].into_iter().flatten();
+            all.for_each(|frames| m.allocator.free_pages(cx, frames));
+        });
+        expect_all_back(m, &before);
+    });
+}
+
+#[test]
+fn double_frees_of_pages_that_wait_have_their_name() {
+    for hardened in [false, true] {
+        with_plain_machine(&machine(16, 1), NoHooks, |m| {
+            let before = buddyinfo(m);
+            m.allocator.set_hardened(hardened);
+            m.on_cpu(0, |cx| {
+                let get = || m.allocator.get_free_pages(cx, Gfp::GFP_ATOMIC | Gfp::NOWARN, Order::ZERO).ok();
+                let mut held: Vec<_> = core::iter::from_fn(get).collect();
+                held.sort_unstable();
+                // One by itself, and then three that follow each other, which its neighbours are not.
+                let at = held.iter().position(|pfn| pfn.get() % 512 == 64).expect("a pageblock");
+                let (lone, run) = (held[at], [held[at + 5], held[at + 6], held[at + 7]]);
+                let other = held[at + 40];
+                held.retain(|pfn| *pfn != lone && *pfn != other && !run.contains(pfn));
+                for pfn in [other, lone, run[0], run[1], run[2]] {
+                    assert_eq!(m.allocator.free_pages_at(cx, pfn, Order::ZERO), Ok(()));
+                }
+                m.allocator.drain_local_pages(cx);
+                assert_eq!(waiting(m), 5);
+                for pfn in [run[1], run[2], run[0], lone, other] {
+                    let refused = m.allocator.free_pages_at(cx, pfn, Order::ZERO);
+                    assert_eq!(refused, Err(BadFree::DoubleFree(pfn)));
+                }
+                held.into_iter().for_each(|pfn| m.allocator.free_pages_at(cx, pfn, Order::ZERO).unwrap());
+            });
+            m.allocator.set_hardened(false);
+            expect_all_back(m, &before);
+        });
+    }
+}
+
 #[test]
 fn a_pageblock_waits_no_longer_when_it_is_whole() {
     with_plain_machine(&machine(16, 1), NoHooks, |m| {
@@ -139,7 +197,7 @@ fn blocks_of_every_order_are_made_of_pages_that_wait() {
 }
 
 #[test]
-fn pages_of_cma_and_isolated_pageblocks_do_not_wait() {
+fn pages_of_cma_do_not_wait() {
     let area = (0x4_0800, 1024);
     with_plain_machine(&PlainMachine { cma: vec![area], ..machine(16, 1) }, NoHooks, |m| {
         let before = buddyinfo(m);
