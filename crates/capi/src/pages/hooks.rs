@@ -3,11 +3,11 @@
 use super::machine;
 use crate::global::options;
 use crate::print::Text;
-use core::fmt::Write;
+use pagewright_addr::PageShift;
 use pagewright_page::Frames;
 use pagewright_zone::NodeMask;
 use pagewright_zone::alloc::Hooks;
-use pagewright_zone::alloc::report::{Failure, NoCounts};
+use pagewright_zone::alloc::report::{Counts, Failure};
 
 /// Memory at its linear address; no reclaim.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,16 @@ impl Hooks for CHooks {
             machine().map_or(NodeMask::EMPTY, |m| m.allocator.zones().iter().map(|z| z.nid()).collect());
         text.line(format_args!("{}", failure.line("(C)", "/", &online)));
         // Writing to this never fails.
-        let _ = text.write_str("Mem-Info:\n").and_then(|()| failure.show_mem(&NoCounts, &mut text));
+        let _ = failure.show_mem(&CCounts, &mut text);
         text.end();
+    }
+}
+
+/// What C's machine is besides its page allocator: nothing that counts.
+struct CCounts;
+
+impl Counts for CCounts {
+    fn page_shift(&self) -> PageShift {
+        machine().map_or(PageShift::SHIFT_4K, |machine| machine.shift)
     }
 }

@@ -1,0 +1,52 @@
+//! What a program in C is told when memory is used up, with pages of 16 KiB.
+
+use core::ffi::{CStr, c_char};
+use pagewright_capi::*;
+use pagewright_zone::Gfp;
+use std::alloc::{Layout, alloc};
+use std::sync::Mutex;
+
+#[unsafe(no_mangle)]
+static mut movable_node_enabled: bool = false;
+
+static PRINTED: Mutex<String> = Mutex::new(String::new());
+
+unsafe extern "C" fn keep(text: *const c_char) {
+    // SAFETY: the library passes NUL-terminated text.
+    let text = unsafe { CStr::from_ptr(text) };
+    PRINTED.lock().unwrap().push_str(text.to_str().unwrap());
+}
+
+#[test]
+fn a_failure_is_reported_once_in_the_machines_own_pages() {
+    const PAGE: u64 = 16 << 10;
+    let layout = Layout::from_size_align(64 << 20, 32 << 20).unwrap();
+    // SAFETY: the layout is not empty.
+    let base = unsafe { alloc(layout) }.expose_provenance() as u64;
+    // SAFETY: nothing else in this process uses the library.
+    unsafe {
+        pagewright_memblock_options.page_shift = 14;
+        pagewright_memblock_options.print = Some(keep);
+    }
+    assert_eq!(memblock_add_node(base, 64 << 20, 0, 0), 0);
+    memblock_set_current_limit(u64::MAX);
+    assert_eq!(pagewright_page_alloc_init(), 0);
+    let all = nr_free_pages() as u64;
+    assert!(all > 3000 && all * PAGE <= 64 << 20, "{all} pages");
+    PRINTED.lock().unwrap().clear();
+    let mut held = vec![];
+    loop {
+        let page = alloc_pages(Gfp::GFP_KERNEL.bits(), 0);
+        if page.is_null() {
+            break;
+        }
+        held.push(page);
+    }
+    let said = PRINTED.lock().unwrap().clone();
+    assert!(said.contains("(C): page allocation failure: order:0, mode:0xcc0(GFP_KERNEL)"), "{said}");
+    assert_eq!(said.matches("Mem-Info:").count(), 1, "{said}");
+    let free = said.split("Normal free:").nth(1).and_then(|rest| rest.split("kB").next()).unwrap();
+    assert_eq!(free.parse(), Ok(nr_free_pages() as u64 * (PAGE >> 10)), "{said}");
+    held.into_iter().for_each(|page| __free_pages(page, 0));
+    assert_eq!(nr_free_pages() as u64, all);
+}
