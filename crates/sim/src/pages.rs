@@ -127,6 +127,20 @@ pub fn with_service<'s, 'a, H: Hooks, R>(
     hooks: H,
     then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>, &Running<'_, 's, 'a>) -> R,
 ) -> Result<R, BootError> {
+    with_debugged_service(boot, running, hooks, None, then)
+}
+
+/// The same, with debugging that [`PageAllocator::set_debugging`] switches on.
+///
+/// # Errors
+/// As for [`Running::serve`].
+pub fn with_debugged_service<'s, 'a, H: Hooks, R>(
+    boot: &Boot<'_>,
+    running: &mut Running<'_, 's, 'a>,
+    hooks: H,
+    debugging: Option<&Debugging<'_>>,
+    then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>, &Running<'_, 's, 'a>) -> R,
+) -> Result<R, BootError> {
     let cpus = boot.online_cpus().last().map_or(1, |last| last as usize + 1);
     let bytes = running.service_bytes(boot, cpus);
     let words = |bytes: u64| vec![0_u64; bytes.div_ceil(8) as usize];
@@ -140,7 +154,11 @@ pub fn with_service<'s, 'a, H: Hooks, R>(
     let nodes: Vec<_> = (0..cpus).map(|cpu| service.node(cpu)).collect();
     let (base, cpus, cma) = (*service.base(), service.cpus(), Some(service.cma));
     let claimed = Mutex::new(vec![false; cpus.len()]);
-    Ok(then(&Pages { allocator: service.allocator, base, cma, cpus, nodes: &nodes, claimed }, running))
+    let allocator = match debugging {
+        Some(debugging) => service.allocator.with_debugging(debugging),
+        None => service.allocator,
+    };
+    Ok(then(&Pages { allocator, base, cma, cpus, nodes: &nodes, claimed }, running))
 }
 
 /// Who watches a machine.

@@ -11,7 +11,7 @@ use pagewright_zone::buddy::MigrateType;
 pub const FREE: &str = "Free pages count per migrate type at order";
 /// The beginning of the line above a node's pageblocks.
 pub const BLOCKS: &str = "Number of blocks type";
-/// Linux stops counting a free list here and prints `>` before the number.
+/// Linux stops counting a free list here and prints `>` before this number, however long the list is.
 const COUNT_LIMIT: u64 = 100_000;
 
 /// Writes the head of a node's part.
@@ -40,7 +40,7 @@ pub fn free(
     write!(w, "Node {node:>4}, zone {zone:>8}, type {migrate:>12} ")?;
     for count in counts {
         let mark = if count >= COUNT_LIMIT { ">" } else { "" };
-        write!(w, "{mark}{count:>6} ")?;
+        write!(w, "{mark}{:>6} ", count.min(COUNT_LIMIT))?;
     }
     writeln!(w)
 }

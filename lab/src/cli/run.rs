@@ -3,7 +3,7 @@
 use super::machine::MachineArgs;
 use super::{Outcome, colour, print};
 use crate::fault::Fault;
-use crate::workload::{BUILTIN, Report, Workload, builtin, document, drive};
+use crate::workload::{BUILTIN, Report, Watch, Workload, builtin, document, drive};
 use pagewright_slab::objects::Design;
 use pagewright_view::Views;
 use std::io::Read;
@@ -27,6 +27,15 @@ pub(super) struct RunArgs {
     /// Files to print before and after the work, with commas between them: zoneinfo, buddyinfo, vmstat, ...
     #[arg(long, value_name = "FILES", default_value = "")]
     show: String,
+    /// Print what the kernel would say of the first so many allocations that failed, with its Mem-Info.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    failures: usize,
+    /// Print who holds each block when the work is done, as /sys/kernel/debug/page_owner does; page_owner_sort reads it.
+    #[arg(long)]
+    page_owner: bool,
+    /// Let allocations fail that could be served: INTERVAL,PROBABILITY,SPACE,TIMES, as fail_page_alloc= of a kernel's command line.
+    #[arg(long, value_name = "I,P,S,T")]
+    fail_page_alloc: Option<String>,
     /// How objects are cut from pages, if the workload has any.
     #[arg(long, value_enum, default_value_t = Chosen::Slub)]
     slabs: Chosen,
@@ -73,7 +82,8 @@ fn read(what: &str) -> Result<(String, String), Fault> {
         read.map_err(|e| Fault::caused(e, "standard input", "the text of a workload"))?;
         return Ok(("standard input".to_owned(), text));
     }
-    if what.contains('=') && !Path::new(what).exists() {
+    let is_text = what.contains(['=', '[', ';', '#']) || what.trim().is_empty();
+    if is_text && !Path::new(what).exists() {
         return Ok(("the workload".to_owned(), what.to_owned()));
     }
     let names: Vec<&str> = BUILTIN.iter().map(|(name, _)| *name).collect();
@@ -93,12 +103,18 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome, Fault> {
     workload.seed = args.workload_seed.unwrap_or(workload.seed);
     workload.threads |= args.threads;
     let views = Views::parse(&args.show).map_err(|e| Fault::caused(e, "--show", ""))?;
-    let account = drive(&args.machine.machine()?, &workload, args.slabs.design(), &views)?;
+    let watch = Watch {
+        failures: args.failures,
+        page_owner: args.page_owner,
+        fail_page_alloc: args.fail_page_alloc.clone(),
+    };
+    let machine = args.machine.machine()?;
+    let account = drive(&machine, &workload, args.slabs.design(), &views, &watch)?;
     if args.json {
-        let text = serde_json::to_string_pretty(&document(&name, &account));
+        let text = serde_json::to_string_pretty(&document(&name, &machine.name, &account));
         print(format_args!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?))?;
     } else {
-        print(Report { account: &account, name: &name, colour: colour() })?;
+        print(Report { account: &account, name: &name, machine: &machine.name, colour: colour() })?;
     }
     Ok(if account.all_back() { Outcome::Fine } else { Outcome::Differs })
 }

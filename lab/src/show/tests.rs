@@ -86,6 +86,19 @@ Node 0, zone   Normal           19          483
 }
 
 #[test]
+fn pagetypeinfo_counts_no_further_than_linux_does() {
+    let line = |count| {
+        let mut text = String::new();
+        pagewright_view::pagetypeinfo::free(&mut text, 0, "Normal", "Movable", [count, 7].into_iter())
+            .unwrap();
+        text
+    };
+    assert!(line(99_999).ends_with("  99999      7 \n"));
+    assert!(line(100_000).ends_with(" >100000      7 \n"));
+    assert!(line(168_161).ends_with(" >100000      7 \n"));
+}
+
+#[test]
 fn meminfo_pads_labels_and_amounts() {
     let text = "MemTotal:        2042380 kB\nVmallocTotal:   133143592960 kB\n\
 HardwareCorrupted:     0 kB\nHugePages_Total:   123456\nHugePages_Free:        0\n";

@@ -46,6 +46,12 @@ impl ZoneAccount {
         };
         zones.zones().map(zone).collect()
     }
+
+    /// Pageblocks that are kept for urgent requests.
+    pub(super) fn high_atomic(&self) -> u64 {
+        let kinds = TYPES.iter().zip(self.pageblocks);
+        kinds.filter(|(kind, _)| **kind == MigrateType::HighAtomic).map(|(_, count)| count).sum()
+    }
 }
 
 /// Memory at one point of the work.
@@ -161,6 +167,12 @@ pub struct Account {
     pub caches: [Vec<CacheAccount>; 2],
     /// Objects that were not what had been written to them.
     pub damaged: u64,
+    /// What the kernel would have said of the first allocations that failed, as many as were asked for.
+    pub failures: Vec<String>,
+    /// Allocations that were made to fail.
+    pub injected: u32,
+    /// Who held each block when the work was done, if that was asked for.
+    pub page_owner: String,
     /// What the allocator's own check found in the end.
     pub violation: Option<String>,
 }

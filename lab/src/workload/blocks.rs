@@ -3,10 +3,12 @@
 //! A block is deposited in the page map, as movable memory or as the kernel's own, and found by its first frame. Only whoever frees a block
 //! takes it out of the table, so a block that is freed twice, or moved to where another is, is found out by the page map.
 
+use super::watch::Reports;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
 use pagewright_zone::ZoneKind;
 use pagewright_zone::alloc::compact::Kcompactd;
+use pagewright_zone::alloc::report::Failure;
 use pagewright_zone::alloc::{Hooks, Migrate, MigrateMode, Migrated};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,17 +48,23 @@ pub(super) struct Blocks<'a> {
     table: Mutex<Table>,
     /// Each node's kcompactd, and what its kswapd was woken for.
     nodes: Vec<(Kcompactd, Mutex<Option<Wake>>)>,
+    reports: Reports,
 }
 
 /// What a kswapd was woken for: the largest order, and the highest zone that anybody who asked may use.
 pub(super) type Wake = (Order, ZoneKind);
 
 impl<'a> Blocks<'a> {
-    /// None yet, on a machine with these nodes.
-    pub(super) fn new(map: PageMap<'a>, nodes: impl Iterator<Item = NodeId>) -> Self {
+    /// None yet, on a machine with these nodes; failures go to `reports`.
+    pub(super) fn new(map: PageMap<'a>, nodes: impl Iterator<Item = NodeId>, reports: Reports) -> Self {
         let nodes: BTreeSet<_> = nodes.collect();
         let nodes = nodes.into_iter().map(|nid| (Kcompactd::new(nid), Mutex::new(None))).collect();
-        Self { map, owner: OwnerHandle::NONE, table: Mutex::default(), nodes }
+        Self { map, owner: OwnerHandle::NONE, table: Mutex::default(), nodes, reports }
+    }
+
+    /// The kernel's reports of failures.
+    pub(super) const fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// The nodes' kcompactds, each with what its kswapd was woken for since the last call.
@@ -171,6 +179,10 @@ impl Migrate for Blocks<'_> {
 }
 
 impl Hooks for Blocks<'_> {
+    fn report(&self, failure: &Failure<'_>) {
+        self.reports.say(failure);
+    }
+
     fn mover(&self) -> Option<&dyn Migrate> {
         Some(self)
     }

@@ -5,17 +5,17 @@ use super::blocks::{Blocks, Number};
 use super::numbers::Numbers;
 use super::objects::{ObjectKind, ObjectPhase, Objects, Stored};
 use super::picture::BlockPicture;
-use super::{Lifetime, Phase, Workload};
+use super::watch::{Reports, Watched};
+use super::{Lifetime, Phase, Watch, Workload};
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use crate::run;
 use pagewright::{Boot, Running};
 use pagewright_addr::{Order, PageShift};
-use pagewright_sim::pages::{Pages, with_service};
+use pagewright_sim::pages::{Pages, with_debugged_service};
 use pagewright_sim::store::with_store;
 use pagewright_slab::objects::Design;
 use pagewright_view::{Live, State, Views};
-use pagewright_zone::Gfp;
 use pagewright_zone::alloc::Context;
 use pagewright_zone::buddy::{MigrateType, ZoneId};
 use std::collections::VecDeque;
@@ -31,30 +31,39 @@ const PROACTIVENESS: u32 = 20;
 
 type Machine<'x, 'm, 's, 'a, 'h> = Pages<'x, 'm, 's, 'a, &'h Blocks<'a>>;
 
-/// Boots a machine, puts its allocator in service and does the work; objects are of this design, where the workload has any. `views` are shown before and after.
+/// Boots a machine, puts its allocator in service and does the work; objects are of this design, where the workload has any. `views` are shown before and after,
+/// and `watch` says what else is looked at.
 ///
 /// # Errors
-/// A [`Fault`] for a machine that does not boot, has fewer processors than the workload wants, or cannot have objects.
+/// A [`Fault`] for a watch that makes no sense, a machine that does not boot, has fewer processors than the workload wants, or cannot have objects.
 pub fn drive(
     machine: &OwnedMachine,
     workload: &Workload,
     design: Design,
     views: &Views,
+    watch: &Watch,
 ) -> Result<Account, Fault> {
     run::boot_to(
         machine,
         |boot, running, _, _| {
+            let (config, map) = (&boot.machine.config, *running.buddy.map());
             let nodes = running.buddy.zones().iter().map(|zone| zone.nid());
-            let blocks = Blocks::new(*running.buddy.map(), nodes);
+            let reports = Reports::new(watch.failures, config, nodes.clone().collect());
+            let blocks = Blocks::new(map, nodes, reports);
+            let watched = Watched::new(watch, workload.seed, map.len() as usize)?;
+            let debugging = watched.debugging();
             let fault = |e: pagewright::BootError| Fault::caused(e, "the page allocator", "");
-            with_service(boot, running, &blocks, |pages, running| {
+            with_debugged_service(boot, running, &blocks, debugging.as_ref(), |pages, running| {
                 let mut account = if workload.objects.is_empty() {
                     work(boot, running, pages, None, workload, views)?
                 } else {
                     with_objects(boot, running, pages, design, workload, views)?
                 };
                 account.back = all_back(pages);
-                account.violation = pages.allocator.validate().err().map(|violation| violation.to_string());
+                let violation = pages.allocator.validate().err().map(|violation| violation.to_string());
+                account.violation = violation.or_else(|| watched.trouble());
+                account.failures = blocks.reports().take();
+                account.injected = watched.injected();
                 Ok(account)
             })
             .map_err(fault)?
@@ -149,7 +158,7 @@ impl Shared<'_> {
         let drawn = (self.phase.orders.at(numbers.next()), self.phase.masks.at(numbers.next()));
         let (Some(order), Some(gfp)) = drawn else { return };
         self.asked[order.index()].fetch_add(1, Relaxed);
-        match pages.allocator.alloc_pages(cx, gfp | Gfp::NOWARN, order) {
+        match pages.allocator.alloc_pages(cx, gfp, order) {
             Ok(frames) => {
                 let movable = gfp.migrate_type(true) == Ok(MigrateType::Movable);
                 let pinned = movable && numbers.percent(self.phase.pinned);
@@ -264,6 +273,9 @@ fn work<'s, 'a>(
     let caches_after = caches();
     drain();
     let after = ZoneAccount::all(&pages.allocator);
+    let mut page_owner = String::new();
+    // Empty without owners; writing to a text does not fail.
+    let _ = pages.allocator.write_page_owners(&mut page_owner);
     let picture = BlockPicture::of(boot, &pages.base, &pages.allocator);
     for number in pages.allocator.hooks().numbers() {
         let cpu = number as usize % cpus;
@@ -286,6 +298,9 @@ fn work<'s, 'a>(
         design: None,
         caches: [caches_before, caches_after],
         damaged: objects.map_or(0, Objects::damaged),
+        failures: vec![],
+        injected: 0,
+        page_owner,
         violation: None,
     })
 }

@@ -56,7 +56,7 @@ fn mark(mark: &Mark) -> Value {
 }
 
 /// Everything that a workload did.
-pub fn document(name: &str, account: &Account) -> Value {
+pub fn document(name: &str, machine: &str, account: &Account) -> Value {
     let phases: Vec<Value> = account
         .phases
         .iter()
@@ -95,6 +95,7 @@ pub fn document(name: &str, account: &Account) -> Value {
     let steals = account.steals();
     json!({
         "workload": name,
+        "machine": machine,
         "seed": account.seed,
         "cpus": account.cpus,
         "phases": phases,
@@ -111,5 +112,8 @@ pub fn document(name: &str, account: &Account) -> Value {
         "all_back": account.all_back(),
         "same_blocks": account.same_blocks(),
         "violation": account.violation,
+        "failure_reports": account.failures,
+        "injected_failures": account.injected,
+        "page_owner": account.page_owner,
     })
 }

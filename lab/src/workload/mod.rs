@@ -14,6 +14,7 @@ mod objects;
 mod picture;
 mod report;
 mod text;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use objects::ObjectKind;
 pub use picture::BlockPicture;
 pub use report::Report;
 pub use text::{MAX_CPUS, MAX_OPERATIONS, WorkloadError};
+pub use watch::Watch;
 
 use pagewright_addr::Order;
 use pagewright_zone::Gfp;

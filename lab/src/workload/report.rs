@@ -12,6 +12,8 @@ pub struct Report<'r> {
     pub account: &'r Account,
     /// The workload's name.
     pub name: &'r str,
+    /// The machine's.
+    pub machine: &'r str,
     /// Whether tables may fit themselves to the terminal.
     pub colour: bool,
 }
@@ -146,10 +148,16 @@ impl Report<'_> {
         if !account.all_back() {
             return format!("Pages are missing: {before} were free, {back} are when all is given back");
         }
-        let blocks = if account.same_blocks() {
-            "in blocks as large as before"
-        } else {
-            "in other blocks than before"
+        let kept: u64 = account.back.iter().map(ZoneAccount::high_atomic).sum();
+        let blocks = match (account.same_blocks(), kept) {
+            (true, _) => "in blocks as large as before".to_owned(),
+            (false, 0) => "in other blocks than before".to_owned(),
+            (false, kept) => {
+                let s = if kept == 1 { "" } else { "s" };
+                format!(
+                    "in other blocks than before: {kept} pageblock{s} stay with urgent requests (HighAtomic)"
+                )
+            }
         };
         format!("All {before} pages are free again when all is given back, {blocks}")
     }
@@ -159,11 +167,19 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let account = self.account;
         let s = if account.cpus == 1 { "" } else { "s" };
-        writeln!(f, "{} on {} processor{s}, seed {}\n", self.name, account.cpus, account.seed)?;
+        writeln!(
+            f,
+            "{} on {}, {} processor{s}, seed {}\n",
+            self.name, self.machine, account.cpus, account.seed
+        )?;
+        account.failures.iter().try_for_each(|report| writeln!(f, "{report}"))?;
         for (when, views) in
             ["Before", "After"].iter().zip(&account.views).filter(|(_, views)| !views.is_empty())
         {
             writeln!(f, "{when}:\n{views}")?;
+        }
+        if !account.page_owner.is_empty() {
+            writeln!(f, "page_owner:\n{}", account.page_owner)?;
         }
         writeln!(f, "{}\n", self.free_blocks())?;
         writeln!(f, "{}\n", self.pageblocks())?;

@@ -16,7 +16,7 @@ fn short(text: &str, operations: u64) -> Workload {
 }
 
 fn account(machine_name: &str, workload: &Workload) -> Account {
-    drive(&machine(machine_name), workload, Design::Slub, &Views::default()).unwrap()
+    drive(&machine(machine_name), workload, Design::Slub, &Views::default(), &Watch::default()).unwrap()
 }
 
 fn counter(account: &Account, name: &str) -> (u64, u64) {
@@ -54,6 +54,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ("gfp=GFP_KERNEL|__GFP_FOO", 1, 16, "`__GFP_FOO`"),
         ("gfp=__GFP_NOFAIL", 1, 5, "`__GFP_NOFAIL`"),
         ("gfp=__GFP_MOVABLE|__GFP_RECLAIMABLE", 1, 5, "`__GFP_MOVABLE|__GFP_RECLAIMABLE`"),
+        ("gfp=GFP_DMA|__GFP_DMA32", 1, 5, "`GFP_DMA|__GFP_DMA32`"),
         ("[a\nb=1", 1, 1, "`[a`"),
         ("[a]\n[b]\ncpus=1", 3, 1, "`cpus`"),
         ("cpus=0", 1, 6, "`0`"),
@@ -135,7 +136,8 @@ fn an_allocator_in_service_shows_what_the_boot_showed() {
     for name in ["arm64-virt", "x86_64-q35", "x86_64-numa4", "arm-lpae-virt", "i386-pc"] {
         let machine = machine(name);
         let booted = run::boot(&machine, |booted| booted.show_all(&views), |_| ()).unwrap().unwrap();
-        let live = drive(&machine, &short("fill=1%", 1_000), Design::Slub, &views).unwrap();
+        let live =
+            drive(&machine, &short("fill=1%", 1_000), Design::Slub, &views, &Watch::default()).unwrap();
         assert_eq!(live.views[0], booted, "{name}");
         assert_ne!(live.views[1], booted, "{name}");
     }
@@ -153,7 +155,9 @@ fn fragmented_memory_is_compacted_for_huge_pages() {
     let text = "fill=90%; stay=2%; orders=0; operations=60000\n[leave]\nfill=40%;operations=60000\n[seek]\nfill=80%;orders=9;gfp=GFP_TRANSHUGE;operations=40";
     let mut machine = machine("arm64-virt");
     machine.cmdline = Some("mem=256M".to_owned());
-    let account = drive(&machine, &Workload::parse(text).unwrap(), Design::Slub, &Views::default()).unwrap();
+    let account =
+        drive(&machine, &Workload::parse(text).unwrap(), Design::Slub, &Views::default(), &Watch::default())
+            .unwrap();
     assert!(counter(&account, "pgmigrate_success").1 > 0, "{:?}", account.vmstat);
     assert!(account.steals().fallbacks > 0);
     assert!(account.all_back() && account.same_blocks(), "{:?}", account.violation);
@@ -171,7 +175,7 @@ fn kcompactd_is_woken_where_the_mask_lets_kswapd_be() {
         }
         let mut machine = machine("arm64-virt");
         machine.cmdline = Some("mem=256M".to_owned());
-        let account = drive(&machine, &workload, Design::Slub, &Views::default()).unwrap();
+        let account = drive(&machine, &workload, Design::Slub, &Views::default(), &Watch::default()).unwrap();
         (counter(&account, "compact_stall").1, counter(&account, "compact_daemon_wake").1)
     };
     let (stalls, wakes) = seek("GFP_HIGHUSER_MOVABLE");
@@ -194,7 +198,7 @@ fn the_picture_has_every_page_once() {
 #[test]
 fn the_documents_name_every_key_and_every_word() {
     let keys = include_str!("../../../docs/json.md").split("## `run --json`").nth(1).expect("a chapter");
-    let value = document("x", &account("x86_64-numa4", &short("fill=1%", 500)));
+    let value = document("x", "m", &account("x86_64-numa4", &short("fill=1%", 500)));
     for key in value.as_object().unwrap().keys() {
         assert!(keys.contains(&format!("`{key}")), "{key} is not in docs/json.md");
     }
@@ -218,7 +222,8 @@ fn objects_of_every_design_come_and_go_beside_pages() {
         for threads in [false, true] {
             workload.threads = threads;
             let views = Views::parse("slabinfo").unwrap();
-            let account = drive(&machine("x86_64-q35"), &workload, design, &views).unwrap();
+            let account =
+                drive(&machine("x86_64-q35"), &workload, design, &views, &Watch::default()).unwrap();
             assert!(account.all_back() && account.damaged == 0, "{design}");
             assert_eq!(account.design, Some(design));
             let [before, after] = &account.caches;
@@ -238,9 +243,10 @@ fn objects_of_every_design_come_and_go_beside_pages() {
                 "{design}: {asked} asked for, {failed} failed, {} freed",
                 phase.objects_freed
             );
-            let report = Report { account: &account, name: "objects", colour: false }.to_string();
+            let report =
+                Report { account: &account, name: "objects", machine: "pc", colour: false }.to_string();
             assert!(report.contains(&format!("Objects by {design}:")) && report.contains("objects freed"));
-            let json = document("objects", &account);
+            let json = document("objects", "pc", &account);
             assert_eq!(json["slabs"], design.to_string());
             assert!(json["caches"]["after"].as_array().unwrap().iter().any(|cache| cache["name"] == "inode"));
         }
@@ -251,7 +257,9 @@ fn objects_of_every_design_come_and_go_beside_pages() {
 fn the_same_seed_does_the_same_to_objects() {
     let run = || {
         let workload = Workload::parse(OBJECTS).unwrap();
-        let account = drive(&machine("x86_64-q35"), &workload, Design::Slub, &Views::default()).unwrap();
+        let account =
+            drive(&machine("x86_64-q35"), &workload, Design::Slub, &Views::default(), &Watch::default())
+                .unwrap();
         (account.caches, account.phases)
     };
     assert_eq!(run(), run());
@@ -275,4 +283,59 @@ fn what_is_no_object_is_refused_where_it_stands() {
     let two = Workload::parse("objects=64 a/8:3\n[next]\nobjects=a/8 1K").unwrap();
     assert_eq!(two.objects.len(), 3, "a kind is one in all parts");
     assert_eq!(two.phases[1].objects.0, [(1, 1), (2, 1)]);
+}
+
+const TIGHT: &str = "ops=4000; fill=100%; orders=0:9 4:1; gfp=GFP_KERNEL; stay=1";
+
+fn watched(text: &str, watch: &Watch) -> Account {
+    let workload = Workload::parse(text).unwrap();
+    drive(&machine("arm64-virt"), &workload, Design::Slub, &Views::default(), watch).unwrap()
+}
+
+#[test]
+fn failures_are_reported_in_the_kernels_words_as_many_as_are_asked_for() {
+    let text = "ops=200000; orders=10; fill=100%; gfp=GFP_NOWAIT";
+    let silent = watched(text, &Watch::default());
+    let told = watched(text, &Watch { failures: 2, ..Watch::default() });
+    let failed = |account: &Account| account.phases[0].orders[0].1.failed;
+    assert!(failed(&told) > 2 && silent.failures.is_empty());
+    assert_eq!(failed(&told), failed(&silent), "who is told changes nothing");
+    assert_eq!(told.failures.len(), 2);
+    for report in &told.failures {
+        let first = "workload: page allocation failure: order:10, mode:0x800(GFP_NOWAIT), nodemask=(null)";
+        let expected = format!("{first},cpuset=/,mems_allowed=0\nMem-Info:\n");
+        assert!(report.starts_with(&expected), "{report}");
+        assert!(report.contains("Node 0 DMA free:") && report.ends_with('\n'), "{report}");
+    }
+    // The same in the report and the document.
+    let report = Report { account: &told, name: "w", machine: "m", colour: false }.to_string();
+    assert_eq!(report.matches("Mem-Info:").count(), 2);
+    assert!(report.starts_with("w on m, "), "{report}");
+    assert_eq!(document("w", "m", &told)["failure_reports"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn owners_of_all_that_is_held_are_shown() {
+    let account = watched(TIGHT, &Watch { page_owner: true, ..Watch::default() });
+    let asked: u64 = account.phases[0].orders.iter().map(|(_, asked)| asked.asked - asked.failed).sum();
+    let held = asked - account.phases[0].freed;
+    let lines = |text: &str| account.page_owner.lines().filter(|line| line.starts_with(text)).count() as u64;
+    assert_eq!(lines("Page allocated via order "), held);
+    assert_eq!(lines("PFN "), held, "{}", account.page_owner);
+    assert!(account.page_owner.contains("mask 0xcc0(GFP_KERNEL), pid 1, tgid 1 (workload), ts "));
+    assert!(watched(TIGHT, &Watch::default()).page_owner.is_empty());
+}
+
+#[test]
+fn allocations_fail_on_purpose_and_every_page_comes_back() {
+    let watch = |text: &str| Watch { fail_page_alloc: Some(text.to_owned()), ..Watch::default() };
+    let account = watched(TIGHT, &watch("1,10,0,-1"));
+    let phase = &account.phases[0];
+    let failed: u64 = phase.orders.iter().map(|(_, asked)| asked.failed).sum();
+    assert!(failed > 100 && u64::from(account.injected) == failed, "{failed}, {}", account.injected);
+    assert!(account.all_back());
+    assert_eq!(watched(TIGHT, &watch("1,100,0,7")).injected, 7, "so many times and no more");
+    let workload = Workload::parse(TIGHT).unwrap();
+    let wrong = drive(&machine("arm64-virt"), &workload, Design::Slub, &Views::default(), &watch("1,x"));
+    assert!(wrong.unwrap_err().to_string().contains("--fail-page-alloc"));
 }

@@ -5,7 +5,7 @@
 
 use super::{Lifetime, ObjectKind, Phase, Weighted, Workload};
 use pagewright_addr::Order;
-use pagewright_zone::Gfp;
+use pagewright_zone::{Gfp, ZoneSet};
 use std::fmt;
 
 /// Operations of one part, at most.
@@ -157,9 +157,15 @@ fn mask(piece: Piece<'_>) -> Result<Gfp, WorkloadError> {
     if mask.contains(Gfp::NOFAIL) {
         return Err(piece.refuse("a mask that may fail: nothing frees memory for __GFP_NOFAIL"));
     }
-    match mask.migrate_type(true) {
+    if mask.migrate_type(true).is_err() {
+        return Err(piece.refuse("__GFP_MOVABLE or __GFP_RECLAIMABLE, not both"));
+    }
+    // Whatever zones there are, these contradict each other.
+    match mask.zone(ZoneSet::BASE) {
         Ok(_) => Ok(mask),
-        Err(_) => Err(piece.refuse("__GFP_MOVABLE or __GFP_RECLAIMABLE, not both")),
+        Err(_) => {
+            Err(piece.refuse("zone modifiers that go together: GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM or none"))
+        }
     }
 }
 
