@@ -17,9 +17,7 @@ fn main() {
             return;
         }
     };
-    if matches!(folder, "arm64" | "x86_64") {
-        module(&variable("TARGET"), if folder == "arm64" { "small" } else { "kernel" });
-    }
+    module(&variable("TARGET"), if folder == "x86_64" { "kernel" } else { "small" });
     let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/arch").join(folder).join(script);
     let script = script.to_string_lossy();
     println!("cargo:rerun-if-changed={script}");

@@ -49,6 +49,11 @@ pub trait Metal: Sync {
     /// Forgets all translations of the tables that were changed, on all processors.
     fn flush_tlb(&self);
 
+    /// Forgets this processor's translation of a kernel's page. Who overrides it not forgets more.
+    fn flush_here(&self, _: VirtAddr) {
+        self.flush_tlb();
+    }
+
     /// Makes entries that were added to the kernel's tables visible to all processors' table walkers, where they do not see to that.
     fn publish(&self) {}
 
@@ -106,6 +111,14 @@ pub trait Metal: Sync {
     /// What is wrong.
     fn try_module(&self, _: &Subject<'_>) -> Result<Note, Note> {
         Err(note(format_args!("the image has no module")))
+    }
+
+    /// Maps pages of high memory, where the kernel has windows for it: over the image's own format, as for modules.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn try_highmem(&self, _: &Subject<'_>) -> Result<Note, Note> {
+        Err(note(format_args!("the image has no high memory")))
     }
 
     /// Makes what was written there visible to all processors' fetching of instructions, where caches do not see to that.

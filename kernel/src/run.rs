@@ -90,7 +90,8 @@ pub fn run(
         // Before the tests: on memory as the boot left it.
         measured = bench::run(bench::Subject { pages, objects, metal, space, units, steps }, options);
         let (scratch, modules) = (scratch_range(boot), modules_range(boot));
-        let subject = Subject { pages, objects, metal, tables, units, space, scratch, modules };
+        let highmem = boot.kmap_windows();
+        let subject = Subject { pages, objects, metal, tables, units, space, scratch, modules, highmem };
         (passed, failed) = selftest::run(&subject, options);
     });
     if let Err(why) = served {

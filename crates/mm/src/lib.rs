@@ -66,6 +66,7 @@ pub mod error;
 pub mod fdt;
 pub mod free_area;
 mod heapsort;
+pub mod highmem;
 pub mod hugetlb;
 pub mod memmap;
 pub mod memtest;

@@ -12,6 +12,8 @@ pub mod census;
 #[cfg(feature = "tests")]
 mod exhaust;
 #[cfg(feature = "tests")]
+pub mod highmem;
+#[cfg(feature = "tests")]
 pub mod module;
 #[cfg(feature = "tests")]
 mod objects;
@@ -38,6 +40,7 @@ use crate::options::Options;
 use crate::pages::Pages;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
+use pagewright::highmem::KmapWindows;
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::VirtRange;
 
@@ -45,7 +48,7 @@ use pagewright_addr::VirtRange;
 pub type Note = ArrayString<112>;
 
 /// A note with this text, as far as it fits.
-pub(crate) fn note(text: fmt::Arguments<'_>) -> Note {
+pub fn note(text: fmt::Arguments<'_>) -> Note {
     let mut note = Note::new();
     // What is too long is cut.
     let _ = note.write_fmt(text);
@@ -71,6 +74,8 @@ pub struct Subject<'k> {
     pub scratch: Option<VirtRange>,
     /// Addresses where modules lie, in reach of the image's text.
     pub modules: Option<VirtRange>,
+    /// Where high memory gets its addresses.
+    pub highmem: Option<KmapWindows>,
 }
 
 impl fmt::Debug for Subject<'_> {
@@ -99,12 +104,15 @@ const TESTS: &[(&str, Test)] = &[
     ("shootdown", smp::shootdown),
     ("vmalloc", vmalloc::run),
     ("cases", cases::run),
+    (HIGHMEM, highmem::run),
     (MODULE, module::run),
 ];
 /// The others have none.
 #[cfg(not(feature = "tests"))]
 const TESTS: &[(&str, Test)] = &[];
 
+/// The test that only kernels with windows for high memory have.
+const HIGHMEM: &str = "highmem";
 /// The test that only images with a module have.
 const MODULE: &str = "module";
 
@@ -117,7 +125,11 @@ pub fn unknown<'a>(options: &Options<'a>) -> Option<&'a str> {
 pub fn run(subject: &Subject<'_>, options: &Options<'_>) -> (u32, u32) {
     let (mut passed, mut failed) = (0, 0);
     let console = subject.metal.console();
-    let has = |name: &str| name != MODULE || subject.metal.has_module();
+    let has = |name: &str| match name {
+        MODULE => subject.metal.has_module(),
+        HIGHMEM => subject.highmem.is_some(),
+        _ => true,
+    };
     for (name, test) in TESTS.iter().filter(|(name, _)| options.runs(name) && has(name)) {
         match test(subject) {
             Ok(saw) => {

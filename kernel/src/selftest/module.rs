@@ -22,10 +22,8 @@ use pagewright_pagetable::{Attr, AttrFlags, Format, TableMemory, Tables};
 
 /// Areas that there is room for.
 const AREAS: usize = 16;
-/// Addresses of vmalloc's that it is loaded into as well, and at which multiples: the first are farther from the image than a branch reaches, and no other area
-/// has any of the tables of their pages.
+/// Addresses of vmalloc's that it is loaded into as well: no other area has any of the tables of their pages.
 const FAR_BYTES: u64 = 4 << 20;
-const FAR_ALIGN: u64 = 1 << 30;
 /// Data that the kernel alone reads and writes.
 const DATA: Attr = Attr::normal(
     AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
@@ -100,7 +98,9 @@ impl WithFormat for Work<'_, '_> {
         if arch == ModuleArch::X86_64 {
             return Ok(note(format_args!("init made {FROM} to {TO}, and what is gone faults")));
         }
-        let veneers = far(subject, |far| over(subject, file, arch, far, format))?;
+        // At a multiple of this they are farther from the image than a branch reaches, also where arm's area begins right behind a few MiB of low memory.
+        let align = if arch == ModuleArch::Arm { 64 << 20 } else { 1 << 30 };
+        let veneers = far(subject, align, |far| over(subject, file, arch, far, format))?;
         if veneers == 0 {
             return Err(failed("no veneer, where the kernel is far"));
         }
@@ -109,9 +109,13 @@ impl WithFormat for Work<'_, '_> {
 }
 
 /// Does something with addresses of vmalloc's.
-fn far<R>(subject: &Subject<'_>, work: impl FnOnce(VirtRange) -> Result<R, Note>) -> Result<R, Note> {
+fn far<R>(
+    subject: &Subject<'_>,
+    align: u64,
+    work: impl FnOnce(VirtRange) -> Result<R, Note>,
+) -> Result<R, Note> {
     let Space { area, metal } = subject.space;
-    let taken = on(subject.pages, metal, |on| area.get_vm_area(on, FAR_BYTES, FAR_ALIGN));
+    let taken = on(subject.pages, metal, |on| area.get_vm_area(on, FAR_BYTES, align));
     let at = taken.ok_or_else(|| failed("this processor has no number"))?.map_err(|e| because(&e))?;
     let done = work(VirtRange::from_len(at, FAR_BYTES));
     let gone = on(subject.pages, metal, |on| area.remove_vm_area(on, at));
@@ -128,6 +132,19 @@ fn far<R>(subject: &Subject<'_>, work: impl FnOnce(VirtRange) -> Result<R, Note>
 /// What is wrong.
 pub fn over_any(subject: &Subject<'_>, file: &'static [u8], arch: ModuleArch) -> Result<Note, Note> {
     subject.tables.format.with(Work { subject, file, arch })
+}
+
+/// The same over tables of this format, where an image has only one: the code of each is as much again.
+///
+/// # Errors
+/// What is wrong.
+pub fn over_one<F: Format>(
+    subject: &Subject<'_>,
+    file: &'static [u8],
+    arch: ModuleArch,
+    format: F,
+) -> Result<Note, Note> {
+    Work { subject, file, arch }.run(format)
 }
 
 fn failed(what: &str) -> Note {

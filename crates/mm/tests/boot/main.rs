@@ -14,6 +14,7 @@ mod failing;
 mod failing_tables;
 mod freed;
 mod i386_tables;
+mod kmaps;
 mod least_tables;
 mod models;
 mod numa;

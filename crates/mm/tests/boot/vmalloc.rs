@@ -25,7 +25,7 @@ const PAGE: u64 = 4096;
 const DEVICE: u64 = 0x2000_0000;
 
 /// Boots with memory for tables, and puts the page allocator in service.
-fn serving(
+pub(crate) fn serving(
     spec: &Spec,
     tables: bool,
     look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoHooks>, &PhysMemory),

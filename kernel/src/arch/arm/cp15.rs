@@ -3,7 +3,7 @@
 use super::TTBR_FLAGS;
 use super::image::LPAE;
 use core::arch::asm;
-use pagewright_addr::PhysAddr;
+use pagewright_addr::{PhysAddr, VirtRange};
 
 macro_rules! read {
     ($name:ident, $text:literal, $what:literal) => {
@@ -82,6 +82,15 @@ pub(super) fn flush_all() {
     }
 }
 
+/// Forgets this processor's translation of a page that is the same in all address spaces (TLBIMVA).
+pub(super) fn flush_page(at: u32) {
+    let page = at & !0xfff;
+    // SAFETY: a translation that is forgotten is read from the tables again.
+    unsafe {
+        asm!("dsb", "mcr p15, 0, {}, c8, c7, 1", "dsb", "isb", in(reg) page, options(nostack, preserves_flags))
+    };
+}
+
 /// Loads TTBR0 and forgets what came of the old tree.
 ///
 /// # Safety
@@ -104,6 +113,28 @@ pub(super) unsafe fn load(root: PhysAddr) {
 pub(crate) fn clean(at: u32) {
     // SAFETY: what is written back is what the processors see already.
     unsafe { asm!("mcr p15, 0, {}, c7, c10, 1", "dsb", in(reg) at, options(nostack, preserves_flags)) };
+}
+
+/// Makes what was written there visible to all processors' fetching of instructions: data to where both caches meet (DCCMVAU), instructions and predicted branches
+/// forgotten (ICIMVAU, BPIALLIS).
+pub(super) fn sync_code(range: VirtRange) {
+    // The smallest line that there is.
+    const LINE: usize = 16;
+    let lines = || (range.start.get() as u32..=range.last().get() as u32).step_by(LINE);
+    for at in lines() {
+        // SAFETY: what is cleaned is what the processors see already.
+        unsafe { asm!("mcr p15, 0, {}, c7, c11, 1", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: a barrier.
+    unsafe { asm!("dsb", options(nostack, preserves_flags)) };
+    for at in lines() {
+        // SAFETY: instructions are fetched anew.
+        unsafe { asm!("mcr p15, 0, {}, c7, c5, 1", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: branches are predicted anew; barriers.
+    unsafe {
+        asm!("mcr p15, 0, {}, c7, c1, 6", "dsb", "isb", in(reg) 0, options(nostack, preserves_flags));
+    }
 }
 
 /// The top table in TTBR0.

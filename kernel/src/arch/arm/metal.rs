@@ -9,15 +9,23 @@ use pagewright::Boot;
 use pagewright::pgtable::arm::{DOMAIN_IO, MapType};
 use pagewright::pgtable::{KernelFormat, KernelTables};
 use pagewright::vmalloc::VmallocInitError;
-use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_hot::{SpaceError, SpaceSetup, WithSpace};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
+#[cfg(feature = "tests")]
+use pagewright_kernel::selftest::{Note, Subject, highmem, module, note};
 use pagewright_kernel::team::Team;
+#[cfg(feature = "tests")]
+use pagewright_kspace::module::ModuleArch;
 use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
 use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
+
+/// The module that the build script has compiled.
+#[cfg(feature = "tests")]
+const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.o"));
 
 unsafe extern "C" {
     /// See `entry.s`.
@@ -114,6 +122,10 @@ impl Metal for Arm {
         cp15::flush_all();
     }
 
+    fn flush_here(&self, at: VirtAddr) {
+        cp15::flush_page(at.get() as u32);
+    }
+
     fn publish(&self) {
         cp15::publish();
     }
@@ -162,6 +174,37 @@ impl Metal for Arm {
             KernelFormat::ArmShort(format) => setup.serve_with(format, work),
             _ => Err(SpaceError::Vmalloc(VmallocInitError::NoTables)),
         }
+    }
+
+    #[cfg(feature = "tests")]
+    fn has_module(&self) -> bool {
+        true
+    }
+
+    #[cfg(feature = "tests")]
+    fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
+        match subject.tables.format {
+            #[cfg(feature = "lpae")]
+            KernelFormat::ArmLpae(format) => module::over_one(subject, MODULE, ModuleArch::Arm, format),
+            #[cfg(not(feature = "lpae"))]
+            KernelFormat::ArmShort(format) => module::over_one(subject, MODULE, ModuleArch::Arm, format),
+            _ => Err(note(format_args!("the tables are not the image's"))),
+        }
+    }
+
+    #[cfg(feature = "tests")]
+    fn try_highmem(&self, subject: &Subject<'_>) -> Result<Note, Note> {
+        match subject.tables.format {
+            #[cfg(feature = "lpae")]
+            KernelFormat::ArmLpae(format) => highmem::over_one(subject, format),
+            #[cfg(not(feature = "lpae"))]
+            KernelFormat::ArmShort(format) => highmem::over_one(subject, format),
+            _ => Err(note(format_args!("the tables are not the image's"))),
+        }
+    }
+
+    fn sync_code(&self, range: VirtRange) {
+        cp15::sync_code(range);
     }
 
     fn has_timer(&self) -> bool {
