@@ -20,7 +20,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         self.remove_unless(on, addr, VmFlags::ALLOC, VmFlags::all())
     }
 
-    /// Takes the mapping of [`Self::vmap`] or [`Self::map_phys`] away (`vunmap`, `iounmap`); address 0 is nothing. The caller's pages must
+    /// Takes the mapping of [`Self::vmap`] or [`Self::map_phys`] away (`vunmap`, `iounmap`), or any other area that has no pages of its own;
+    /// address 0 is nothing. The caller's pages must
     /// not be used for anything else before the next purge, or somebody whose TLB is old reads that: whoever cannot wait calls
     /// [`Self::vm_unmap_aliases`].
     ///
@@ -30,8 +31,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if addr == VirtAddr::ZERO {
             return Ok(());
         }
-        let kinds = VmFlags::MAP | VmFlags::IOREMAP | VmFlags::DMA_COHERENT;
-        self.remove_unless(on, addr, kinds, VmFlags::all())
+        self.remove_unless(on, addr, VmFlags::empty(), VmFlags::ALLOC)
     }
 
     /// Takes an area away that begins at `addr` and is of any of these kinds, or of any at all if none is named (`remove_vm_area`): what it was.

@@ -48,7 +48,8 @@ impl PhysMapping {
 }
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
-    /// Maps pages of the caller's one behind the other (`vmap`): where they begin. They stay the caller's.
+    /// Maps pages of the caller's one behind the other (`vmap`): where they begin. They stay the caller's. `flags` say what the area is
+    /// called: [`VmFlags::MAP`] mostly, [`VmFlags::DMA_COHERENT`] where devices share it; without either it has no name.
     ///
     /// # Errors
     /// As for [`Self::vmalloc`]; [`VmallocError::Flags`] also for [`VmFlags::MAP_PUT_PAGES`]: nobody would free the pages.
@@ -72,7 +73,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             self.give_back(&taken);
             return Err(why);
         }
-        self.register(&taken, flags | VmFlags::MAP, PhysAddr::ZERO, caller);
+        self.register(&taken, flags, PhysAddr::ZERO, caller);
         Ok(taken.range.start)
     }
 

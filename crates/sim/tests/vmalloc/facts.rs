@@ -120,7 +120,7 @@ fn vmap_shows_pages_of_the_callers_in_their_order() {
                 .map(|_| on.allocator.get_zeroed_page(on.context, Gfp::GFP_KERNEL).unwrap())
                 .rev()
                 .collect();
-            let at = m.vmalloc.vmap(on, &pfns, VmFlags::empty(), attr).unwrap();
+            let at = m.vmalloc.vmap(on, &pfns, VmFlags::MAP, attr).unwrap();
             for (n, pfn) in (0..).zip(&pfns) {
                 assert_eq!(m.vmalloc.vmalloc_to_pfn(va(at.get() + n * PAGE)), Some(*pfn));
             }

@@ -107,7 +107,7 @@ fn mappings_of_memory_leave_nothing_behind_whichever_allocation_fails() {
     each_fails(FormatKind::X86Level4, X86Level4::default(), 3, |m| {
         let attr = kernel_data(&X86Level4::default());
         let held = m.pages.base.map().pfn(pagewright_page::FrameIdx::new(17));
-        m.on_cpu(0, |on| m.vmalloc.vmap(on, &[held, held], VmFlags::empty(), attr))
+        m.on_cpu(0, |on| m.vmalloc.vmap(on, &[held, held], VmFlags::MAP, attr))
     });
 }
 

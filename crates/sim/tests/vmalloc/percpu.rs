@@ -306,7 +306,7 @@ fn new_entries_are_made_visible_before_anybody_learns_the_address() {
             once("pages in a table that is there");
             let page = m.vmalloc.vmalloc_to_pfn(at).unwrap();
             let attr = m.vmalloc.config().attr;
-            let mapped = m.vmalloc.vmap(on, &[page, page], VmFlags::empty(), attr).unwrap();
+            let mapped = m.vmalloc.vmap(on, &[page, page], VmFlags::MAP, attr).unwrap();
             once("vmap");
             let device = PhysMapping::io(PhysAddr::new(0xfed0_0000), PAGE, attr);
             let device = m.vmalloc.map_phys(on, &device).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use pagewright_addr::PhysAddr;
-use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, PhysMapping, VmFlags};
+use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, PhysMapping, VfreeError, VmFlags};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
 use pagewright_view::vmallocinfo::{self, Widths};
@@ -28,7 +28,7 @@ fn vmallocinfo_has_a_line_for_each_area() {
             let page = m.vmalloc.vmalloc_to_pfn(freed).unwrap();
             m.vmalloc.vm_map_ram(on, &[page]).unwrap();
             m.vmalloc.vfree(on, freed).unwrap();
-            m.vmalloc.vmap(on, &[page, page], VmFlags::empty(), attr).unwrap();
+            m.vmalloc.vmap(on, &[page, page], VmFlags::MAP, attr).unwrap();
             let mut text = String::new();
             vmallocinfo::write(&mut text, &m.vmalloc, on, &EarlyAreas::new(), true, widths).unwrap();
             let at = |n: u32| format!("{}:{}", file!(), line + n);
@@ -67,6 +67,33 @@ fn vmallocinfo_has_a_line_for_each_area() {
                 "3 gaps, 24156 KiB free, the largest 14336 KiB; 16 KiB wait for a flush or are kept"
             );
             assert_eq!(text.lines().count(), 8 + 3 + 1);
+        });
+    });
+}
+
+/// A coherent buffer is no "vmap", and an area that nobody gave a kind has none; either goes as it came.
+#[test]
+fn a_vmap_is_called_what_its_caller_says() {
+    let machine = VmallocMachine { config: lowest_first, ..machine(FormatKind::X86Level4, 16, 1) };
+    let widths = Widths { virt: 16, phys: 16 };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        m.on_cpu(0, |on| {
+            let attr = kernel_data(&X86Level4::default());
+            let own = m.vmalloc.vmalloc(on, PAGE).unwrap();
+            let page = m.vmalloc.vmalloc_to_pfn(own).unwrap();
+            for (flags, name) in
+                [(VmFlags::MAP, " vmap"), (VmFlags::DMA_COHERENT, " dma-coherent"), (VmFlags::empty(), "")]
+            {
+                let at = m.vmalloc.vmap(on, &[page], flags, attr).unwrap();
+                let mut text = String::new();
+                vmallocinfo::write(&mut text, &m.vmalloc, on, &EarlyAreas::new(), false, widths).unwrap();
+                let line = text.lines().find(|line| line.starts_with(&format!("{:#x}-", at.get()))).unwrap();
+                let told = format!(":{}{name}", line!() - 4);
+                assert!(line.ends_with(&told), "{line}");
+                m.vmalloc.vunmap(on, at).unwrap();
+                assert_eq!(m.vmalloc.vunmap(on, at), Err(VfreeError::Nonexistent(at)));
+            }
+            m.vmalloc.vfree(on, own).unwrap();
         });
     });
 }
