@@ -4,7 +4,8 @@
 //! through one address is not seen through the other until the right lines were written back and forgotten. Linux's rules for that, as arm has
 //! them, are here: [`colour`] places shared mappings so that their lines are shared as well, and [`Dcache`] flushes: a page that the kernel writes and
 //! user code reads (`flush_dcache_page`, put off until somebody maps it), and pages that are copied or zeroed for user code, through windows whose
-//! colour is that of the user's address.
+//! colour is that of the user's address. The kernel's own aliases are [`Behaviour`]'s: areas that vmalloc maps and unmaps
+//! ([`crate::vmalloc::OnCached`]), and what passes through them.
 //!
 //! What the operations do is the machine's ([`pagewright_platform::DataCache`]); the simulator has caches with contents, in which each flush that is
 //! left out shows.
@@ -13,6 +14,7 @@ pub mod colour;
 mod copy;
 mod flush;
 mod shape;
+mod vmap;
 
 pub use flush::{CacheCpu, CachedPage, FileMapping};
 pub use shape::{CacheKind, CacheShape, CacheShapeError};

@@ -51,6 +51,11 @@ pub trait VmContext<'a> {
 
     /// Makes new entries visible to every CPU's table walker ([`TlbFlush::publish`]): called before anybody learns the address.
     fn publish(&mut self) {}
+
+    /// Entries are about to be taken away: of one area, or of all that is mapped in a part of the region. Whoever has a cache that aliases flushes it
+    /// ([`super::OnCached`]); others have nothing to do.
+    #[inline]
+    fn before_unmap(&mut self) {}
 }
 
 /// The page allocator in a context, and whoever flushes TLBs.

@@ -105,6 +105,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         slot: &'v VmSlot,
         was: &Going,
     ) -> Result<(), UnmapError> {
+        on.before_unmap();
         // Single pages, mapped by this crate: nothing else is in the tables there.
         let start = was.range.start;
         let quick = match (was.tables, was.mapped) {

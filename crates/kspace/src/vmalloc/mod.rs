@@ -29,6 +29,7 @@
 
 mod alloc;
 mod area;
+mod cached;
 mod context;
 mod cpu;
 mod early;
@@ -51,6 +52,7 @@ mod user;
 
 pub use alloc::VmRequest;
 pub use area::{VmArea, VmSection, VmSlot};
+pub use cached::OnCached;
 pub use context::{OnPages, VmContext};
 pub use cpu::VmCpu;
 pub use early::{EarlyArea, EarlyAreas, EarlyError};

@@ -129,6 +129,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         {
             return Err(nonexistent);
         }
+        on.before_unmap();
         let unmapped = self.cursor.apart(range).and_then(|mut part| part.unmap(range, &mut |_| ()));
         let Ok(pending) = unmapped else { return Err(nonexistent) };
         let memory = self.cursor.tables().memory();

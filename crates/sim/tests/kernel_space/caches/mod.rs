@@ -1,3 +1,4 @@
 mod aliases;
 mod board;
 mod rules;
+mod vmap;
