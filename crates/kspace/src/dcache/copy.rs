@@ -2,10 +2,11 @@
 //!
 //! What is written has to be found by user code at its address. With colours the page is written through a window of the address's colour, and stays in
 //! the cache; the kernel's own lines of it are forgotten before, or they would be written back over it some day. With virtual tags it is
-//! written through the linear map and written back at once; the page that is read is read past the user's and the kernel's old lines, on
+//! written through the kernel's address and written back at once; the page that is read is read past the user's and the kernel's old lines, on
 //! StrongARM and XScale through the mini data cache so that it does not push the rest out.
 
 use super::flush::{CacheCpu, CachedPage};
+use super::high::Lines;
 use super::{Behaviour, Dcache, DcacheError, Windows, colour};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{PhysAddr, VirtAddr};
@@ -19,7 +20,7 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
     /// [`DcacheError`].
     pub fn copy_user_highpage<C: DataCache + MappedMemory, T: TlbFlush + ?Sized>(
         &self,
-        cx: &mut CacheCpu<'_, C, T>,
+        cx: &mut CacheCpu<'_, C, T, F>,
         to: PhysAddr,
         from: &CachedPage<'_>,
         user: VirtAddr,
@@ -27,15 +28,12 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
         let page = F::SHAPE.page_bytes();
         let user = user.align_down(page);
         match self.behaviour {
-            Behaviour::NonAliasing => {
-                let (to, from) = (self.kernel(to)?, self.kernel(from.phys)?);
-                cx.cache.copy(to, from, page).map_err(DcacheError::Access)
-            }
+            Behaviour::NonAliasing => self.copy_page(cx, to, from.phys),
             Behaviour::ViptAliasing => {
                 self.sync_dcache(cx, from)?;
                 let colour = colour::cache_colour(user, page);
                 // Old lines of the kernel's would be written back over the copy.
-                cx.cache.invalidate(self.kernel(to)?, page);
+                cx.cache.invalidate(self.low(to)?, page);
                 self.through(cx, (1, colour), from.phys, |cx, from| {
                     self.through(cx, (2, colour), to, |cx, to| {
                         cx.cache.copy(to, from, page).map_err(DcacheError::Access)
@@ -43,24 +41,42 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
                 })
             }
             Behaviour::Vivt => {
-                let to = self.kernel(to)?;
                 // What user code wrote where the page is mapped now, and what the kernel did.
                 cx.cache.clean_invalidate(user, page);
-                cx.cache.clean_invalidate(self.kernel(from.phys)?, page);
+                self.flush_kernel(cx, from.phys)?;
                 from.clean.store(true, Relaxed);
                 if let Some(Windows::Minicache(_)) = &self.windows {
-                    self.through(cx, (0, 0), from.phys, |cx, from| {
-                        let copied = cx.cache.copy(to, from, page).map_err(DcacheError::Access);
-                        cx.cache.invalidate(from, page);
-                        copied
-                    })?;
+                    self.at_page(cx, to, Lines::Go, |cx, to| {
+                        self.through(cx, (0, 0), from.phys, |cx, from| {
+                            let copied = cx.cache.copy(to, from, page).map_err(DcacheError::Access);
+                            cx.cache.invalidate(from, page);
+                            copied
+                        })
+                    })
                 } else {
-                    cx.cache.copy(to, self.kernel(from.phys)?, page).map_err(DcacheError::Access)?;
+                    self.copy_page(cx, to, from.phys)
                 }
-                cx.cache.clean_invalidate(to, page);
-                Ok(())
             }
         }
+    }
+
+    /// Copies a page through the kernel's addresses of both; what it was copied to is written back where tags are virtual.
+    fn copy_page<C: DataCache + MappedMemory, T: TlbFlush + ?Sized>(
+        &self,
+        cx: &mut CacheCpu<'_, C, T, F>,
+        to: PhysAddr,
+        from: PhysAddr,
+    ) -> Result<(), DcacheError<C::Error>> {
+        self.at_page(cx, from, Lines::Stay, |cx, from| {
+            self.at_page(cx, to, Lines::Go, |cx, to| {
+                cx.cache.copy(to, from, F::SHAPE.page_bytes()).map_err(DcacheError::Access)
+            })
+        })
+    }
+
+    /// Where the linear map has a page, for caches whose colours alias.
+    fn low<E>(&self, page: PhysAddr) -> Result<VirtAddr, DcacheError<E>> {
+        self.linear.address(page).ok_or(DcacheError::NoAddress(page))
     }
 
     /// Zeroes a page for user code, which is to find it at `user` (`clear_user_highpage`).
@@ -69,22 +85,17 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
     /// [`DcacheError`].
     pub fn clear_user_highpage<C: DataCache + MappedMemory, T: TlbFlush + ?Sized>(
         &self,
-        cx: &mut CacheCpu<'_, C, T>,
+        cx: &mut CacheCpu<'_, C, T, F>,
         to: PhysAddr,
         user: VirtAddr,
     ) -> Result<(), DcacheError<C::Error>> {
         let page = F::SHAPE.page_bytes();
-        let kernel = self.kernel(to)?;
         if self.behaviour == Behaviour::ViptAliasing {
-            cx.cache.invalidate(kernel, page);
+            cx.cache.invalidate(self.low(to)?, page);
             return self.through(cx, (2, colour::cache_colour(user, page)), to, |cx, to| {
                 cx.cache.zero(to, page).map_err(DcacheError::Access)
             });
         }
-        cx.cache.zero(kernel, page).map_err(DcacheError::Access)?;
-        if self.behaviour == Behaviour::Vivt {
-            cx.cache.clean_invalidate(kernel, page);
-        }
-        Ok(())
+        self.at_page(cx, to, Lines::Go, |cx, to| cx.cache.zero(to, page).map_err(DcacheError::Access))
     }
 }

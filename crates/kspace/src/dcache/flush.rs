@@ -1,5 +1,6 @@
 //! `flush_dcache_page` and what maps pages into user space afterwards.
 
+use super::high::HighCpu;
 use super::{Behaviour, Dcache, DcacheError, Windows, colour};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pagewright_addr::{PhysAddr, VirtAddr};
@@ -30,21 +31,23 @@ pub struct FileMapping<'p> {
 
 /// The CPU's means.
 #[derive(Debug)]
-pub struct CacheCpu<'c, C, T: ?Sized> {
+pub struct CacheCpu<'c, C, T: ?Sized, F: Format> {
     /// Its data cache, which is memory as it reaches it as well where pages are copied ([`pagewright_platform::MappedMemory`]).
     pub cache: &'c C,
     /// Its own TLB.
     pub tlb: &'c mut T,
+    /// Its way to high memory; without it pages that lie there are refused.
+    pub high: Option<HighCpu<'c, F>>,
 }
 
 impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
     /// Maps a window's page of a colour to `page` while `work` runs. `window` counts the windows.
     pub(super) fn through<C, T: TlbFlush + ?Sized, R, E>(
         &self,
-        cx: &mut CacheCpu<'_, C, T>,
+        cx: &mut CacheCpu<'_, C, T, F>,
         (window, colour): (u64, u64),
         page: PhysAddr,
-        work: impl FnOnce(&mut CacheCpu<'_, C, T>, VirtAddr) -> Result<R, DcacheError<E>>,
+        work: impl FnOnce(&mut CacheCpu<'_, C, T, F>, VirtAddr) -> Result<R, DcacheError<E>>,
     ) -> Result<R, DcacheError<E>> {
         let (slots, slot) = match &self.windows {
             Some(Windows::Aliasing(slots)) => (slots, (window * colour::COLOURS + colour) as u32),
@@ -63,7 +66,7 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
     /// [`DcacheError::Window`].
     pub fn flush_pfn_alias<C: DataCache, T: TlbFlush + ?Sized, E>(
         &self,
-        cx: &mut CacheCpu<'_, C, T>,
+        cx: &mut CacheCpu<'_, C, T, F>,
         page: PhysAddr,
         colour: u64,
     ) -> Result<(), DcacheError<E>> {
@@ -79,7 +82,7 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
     /// [`DcacheError::Window`].
     pub fn flush_cache_page<C: DataCache, T: TlbFlush + ?Sized, E>(
         &self,
-        cx: &mut CacheCpu<'_, C, T>,
+        cx: &mut CacheCpu<'_, C, T, F>,
         page: PhysAddr,
         user: VirtAddr,
     ) -> Result<(), DcacheError<E>> {
@@ -101,7 +104,7 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
     /// [`DcacheError`].
     pub fn flush_dcache_page<C: DataCache, T: TlbFlush + ?Sized, E>(
         &self,
-        cx: &mut CacheCpu<'_, C, T>,
+        cx: &mut CacheCpu<'_, C, T, F>,
         page: &CachedPage<'_>,
     ) -> Result<(), DcacheError<E>> {
         if page.mapping.is_some_and(|m| !m.mapped) {
@@ -127,7 +130,7 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
     /// [`DcacheError`]; it stays marked then.
     pub fn sync_dcache<C: DataCache, T: TlbFlush + ?Sized, E>(
         &self,
-        cx: &mut CacheCpu<'_, C, T>,
+        cx: &mut CacheCpu<'_, C, T, F>,
         page: &CachedPage<'_>,
     ) -> Result<(), DcacheError<E>> {
         if !page.clean.load(Relaxed) {
@@ -140,10 +143,10 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
     /// The kernel's lines of a page, and those of the colour that a file's page has in user space (`__flush_dcache_page`).
     pub(super) fn flush_page<C: DataCache, T: TlbFlush + ?Sized, E>(
         &self,
-        cx: &mut CacheCpu<'_, C, T>,
+        cx: &mut CacheCpu<'_, C, T, F>,
         page: &CachedPage<'_>,
     ) -> Result<(), DcacheError<E>> {
-        cx.cache.clean_invalidate(self.kernel(page.phys)?, F::SHAPE.page_bytes());
+        self.flush_kernel(cx, page.phys)?;
         match page.mapping {
             Some(mapping) if self.behaviour == Behaviour::ViptAliasing => {
                 self.flush_pfn_alias(cx, page.phys, colour::colour_of_index(mapping.index))

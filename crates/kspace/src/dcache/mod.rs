@@ -13,16 +13,18 @@
 pub mod colour;
 mod copy;
 mod flush;
+mod high;
 mod shape;
 mod vmap;
 
 pub use flush::{CacheCpu, CachedPage, FileMapping};
+pub use high::{HighCpu, HighWindow};
 pub use shape::{CacheKind, CacheShape, CacheShapeError};
 
-use crate::highmem::Linear;
+use crate::highmem::{KmapLocalError, Linear};
 use crate::layout::{Kind, Layout};
 use core::fmt;
-use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_addr::{PhysAddr, VirtRange};
 use pagewright_pagetable::{Format, SlotError, Slots, TableMemory};
 
 /// What of a cache decides about flushes (`cacheid`).
@@ -50,9 +52,12 @@ impl Behaviour {
 /// Why a page was not flushed, copied or zeroed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DcacheError<E> {
-    /// The page is not in the linear map: with caches that alias there is no high memory.
+    /// The page is not in the linear map, and the CPU brings no kmaps or its cache has colours, with which there is no high memory.
     #[error("the page at {0:#x} has no address in the linear map")]
     NoAddress(PhysAddr),
+    /// It gets no local kmap.
+    #[error("{0}")]
+    Kmap(KmapLocalError),
     /// A window cannot be mapped to it.
     #[error("{0}")]
     Window(SlotError),
@@ -109,10 +114,5 @@ impl<'t, F: Format, M: TableMemory> Dcache<'t, F, M> {
     /// How the cache behaves.
     pub const fn behaviour(&self) -> Behaviour {
         self.behaviour
-    }
-
-    /// Where the kernel has a page.
-    fn kernel<E>(&self, page: PhysAddr) -> Result<VirtAddr, DcacheError<E>> {
-        self.linear.address(page).ok_or(DcacheError::NoAddress(page))
     }
 }

@@ -131,6 +131,16 @@ impl<'t, F: Format, M: TableMemory> Kmap<'t, F, M> {
         Some(self.slots.address(slot.into()))
     }
 
+    /// Does something at the address of a page of high memory that has one in the window, which it keeps meanwhile: the window's lock is held, so
+    /// that it is to be short, and to leave the window alone.
+    pub(crate) fn with_high(&self, page: PhysAddr, work: &mut dyn FnMut(VirtAddr)) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if let Some(slot) = state.chains.find(state.entries, Self::number(page)) {
+            work(self.slots.address(slot.into()));
+        }
+    }
+
     /// The next slot with count 0, as `map_new_virtual` looks for it.
     fn free_slot(&self, state: &mut State<'_>, tlb: &mut dyn TlbFlush) -> Result<u16, KmapError> {
         let slots = self.slots.count();

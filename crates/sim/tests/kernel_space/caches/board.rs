@@ -58,6 +58,17 @@ pub(crate) fn board(
     user_pages: &[(u64, PhysAddr, MemoryType)],
     then: impl FnOnce(Board<'_, '_>),
 ) {
+    board_of("CONFIG_HIGHMEM=n", shape, mini, user_pages, then);
+}
+
+/// The same with another kernel.
+pub(crate) fn board_of(
+    config: &str,
+    shape: &str,
+    mini: Option<&str>,
+    user_pages: &[(u64, PhysAddr, MemoryType)],
+    then: impl FnOnce(Board<'_, '_>),
+) {
     let shape: CacheShape = shape.parse().unwrap();
     let behaviour = Behaviour::of(&shape, PAGE);
     let windows = match (behaviour, mini) {
@@ -65,7 +76,7 @@ pub(crate) fn board(
         (_, Some(_)) => CacheWindows::Minicache,
         _ => CacheWindows::None,
     };
-    let world = World::with_cache(FormatKind::ArmShort, ArmShort::default(), "CONFIG_HIGHMEM=n", windows);
+    let world = World::with_cache(FormatKind::ArmShort, ArmShort::default(), config, windows);
     world.run(1, |m, pages| {
         // Another view of the same tree; nobody else changes these addresses.
         let tables = Tables::new(ArmShort::default(), m.tables.memory(), m.tables.root());

@@ -1,4 +1,5 @@
 mod aliases;
 mod board;
+mod high;
 mod rules;
 mod vmap;
