@@ -15,6 +15,7 @@ use pagewright_sim::PhysMemory;
 use pagewright_sim::mmu::{Access, AccessError, FaultKind, Strictness};
 use pagewright_sim::pages::PlainMachine;
 use pagewright_sim::vmalloc::{HostedVmalloc, VmallocMachine, with_vmalloc};
+use pagewright_zone::figures::ZoneSource;
 use std::ops::ControlFlow;
 
 type Made<'s, 'v, 'a, F> = Stacks<'s, 'v, 'a, F, &'v PhysMemory>;
@@ -124,6 +125,50 @@ fn two_stacks_of_tasks_that_ended_are_kept_and_come_back_zeroed() {
             assert_eq!(stacks.free_vm_stack_cache(on, 1), 2);
             assert_eq!(m.vmalloc.nr_pages(), 0);
         });
+    }
+    on_three_kernels!(test);
+}
+
+#[test]
+fn a_stack_leaves_nothing_behind_whichever_allocation_fails() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        stacks: &Made<'_, 'v, 'a, F>,
+        shape: StackShape,
+    ) {
+        let left = || {
+            m.on_cpu(0, |on| {
+                m.vmalloc.give_all_back(on);
+                m.vmalloc.release_tables(on);
+            });
+            (0..2).for_each(|cpu| m.pages.on_cpu(cpu, |cx| m.pages.allocator.drain_local_pages(cx)));
+            let zones: &dyn ZoneSource = &m.pages.allocator;
+            (zones.zones().map(|zone| zone.free).sum::<u64>(), m.vmalloc.gaps())
+        };
+        let memory = m.mmu.memory_of(0);
+        let give_back = |stack| {
+            m.on_cpu(0, |on| {
+                stacks.free(on, stack).unwrap();
+                assert_eq!(stacks.free_vm_stack_cache(on, 0), 1);
+            });
+        };
+        // Tables that reach beyond the region stay once they are made.
+        give_back(m.on_cpu(0, |on| stacks.alloc(on, &memory)).unwrap());
+        let before = left();
+        let mut failures = 0;
+        for nth in 1..=24 {
+            m.pages.allocator.fail_nth(nth);
+            let made = m.on_cpu(0, |on| stacks.alloc(on, &memory));
+            m.pages.allocator.fail_nth(0);
+            match made {
+                Ok(stack) => give_back(stack),
+                Err(StackError::Area(_)) => failures += 1,
+                Err(other) => panic!("{other}"),
+            }
+            assert_eq!(left(), before, "{nth}");
+        }
+        // Pages are asked for once more one by one; a table is not.
+        assert!((1..24).contains(&failures), "{shape:?}: {failures} failures");
     }
     on_three_kernels!(test);
 }

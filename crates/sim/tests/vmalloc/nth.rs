@@ -2,7 +2,7 @@
 
 use super::*;
 use pagewright_addr::PhysAddr;
-use pagewright_kspace::vmalloc::{PhysMapping, VmFlags, VmallocError};
+use pagewright_kspace::vmalloc::{PhysMapping, VmFlags, VmRequest, VmallocError};
 use pagewright_pagetable::format::arm::short::ArmShort;
 use pagewright_pagetable::format::x86::{X86Level4, X86Level5};
 use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
@@ -108,6 +108,86 @@ fn mappings_of_memory_leave_nothing_behind_whichever_allocation_fails() {
         let attr = kernel_data(&X86Level4::default());
         let held = m.pages.base.map().pfn(pagewright_page::FrameIdx::new(17));
         m.on_cpu(0, |on| m.vmalloc.vmap(on, &[held, held], VmFlags::MAP, attr))
+    });
+}
+
+/// Single pages serve where a block or its table is missing; what was mapped of the blocks by then goes as every area does.
+#[test]
+fn huge_areas_leave_nothing_behind_whichever_allocation_fails() {
+    let machine = VmallocMachine { config: lowest_first, ..machine(FormatKind::X86Level4, 16, 1) };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        let before = buddyinfo(m.pages);
+        // On either side of a border between tables, so that the second block needs one when the first is mapped.
+        let start = va(m.vmalloc.range().start.get() + (1 << 30) - 2 * MIB);
+        let within = Some(VirtRange::from_len(start, 8 * MIB));
+        let request = VmRequest::new(4 * MIB).with_flags(VmFlags::ALLOW_HUGE_VMAP);
+        let request = VmRequest { within, ..request };
+        let mut failures = 0;
+        for nth in 1..100 {
+            m.pages.allocator.fail_nth(nth);
+            let at = m.on_cpu(0, |on| m.vmalloc.vmalloc_request(on, &request)).unwrap();
+            m.pages.allocator.fail_nth(0);
+            let area = m.vmalloc.find_vm_area(at).unwrap();
+            assert_eq!((m.vmalloc.nr_pages(), area.pages), (1024, 1024), "{nth}");
+            for offset in (0..4 * MIB).step_by(PAGE as usize) {
+                assert!(m.vmalloc.translate(va(at.get() + offset)).is_ok(), "{nth} {offset:#x}");
+            }
+            m.on_cpu(0, |on| m.vmalloc.vfree(on, at).unwrap());
+            expect_all_back(m, &before);
+            if area.page_order > Order::ZERO {
+                assert_eq!(at, start);
+                break;
+            }
+            failures += 1;
+        }
+        // Two blocks, and the tables from below the root to either side.
+        assert_eq!(failures, 5);
+    });
+}
+
+#[test]
+fn mappings_of_vm_map_ram_leave_nothing_behind_whichever_allocation_fails() {
+    let machine = VmallocMachine { config: lowest_first, ..machine(FormatKind::X86Level4, 16, 1) };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        let before = buddyinfo(m.pages);
+        let page = m.pages.base.map().pfn(pagewright_page::FrameIdx::new(17));
+        // A piece, one beyond the block's first table, and a mapping of its own.
+        for (earlier, count) in [(0, 3), (8, 64), (0, 70)] {
+            let mut failures = 0;
+            for nth in 1..100 {
+                let map = |count| m.on_cpu(0, |on| m.vmalloc.vm_map_ram(on, &vec![page; count]));
+                let pieces: Vec<_> = (0..earlier).map(|_| map(64).unwrap()).collect();
+                m.pages.allocator.fail_nth(nth);
+                let end = map(count);
+                m.pages.allocator.fail_nth(0);
+                if let Err(why) = &end {
+                    failures += 1;
+                    assert!(matches!(why, VmallocError::Map(_)), "{why}");
+                    // What others have is as it was, and what was not mapped is given to nobody else before its block is gone.
+                    for at in &pieces {
+                        assert_eq!(m.vmalloc.vmalloc_to_pfn(va(at.get() + 63 * PAGE)), Some(page));
+                    }
+                    if count < 70 {
+                        let next = map(count).unwrap();
+                        assert!(!pieces.contains(&next));
+                        m.on_cpu(0, |on| m.vmalloc.vm_unmap_ram(on, next, count as u64).unwrap());
+                    }
+                }
+                m.on_cpu(0, |on| {
+                    for at in &pieces {
+                        m.vmalloc.vm_unmap_ram(on, *at, 64).unwrap();
+                    }
+                    if let Ok(at) = end {
+                        m.vmalloc.vm_unmap_ram(on, at, count as u64).unwrap();
+                    }
+                });
+                expect_all_back(m, &before);
+                if end.is_ok() {
+                    break;
+                }
+            }
+            assert!(failures >= if earlier > 0 { 1 } else { 3 }, "{earlier} {count}: {failures}");
+        }
     });
 }
 

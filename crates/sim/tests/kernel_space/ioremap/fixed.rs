@@ -12,10 +12,13 @@ use pagewright_pagetable::{Format, TableSource};
 use pagewright_sim::mmu::{Access, AccessError};
 use pagewright_sim::vmalloc::HostedVmalloc;
 
-const DEVICE: u64 = 0xe000_0000;
+pub(super) const DEVICE: u64 = 0xe000_0000;
 
 /// A place in vmalloc space, far up where nothing comes by itself.
-fn place<'v, 'a, F: Format>(m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>, below_end: u64) -> VirtAddr {
+pub(super) fn place<'v, 'a, F: Format>(
+    m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+    below_end: u64,
+) -> VirtAddr {
     let range = m.vmalloc.range();
     VirtAddr::new(((range.last().get() - below_end) >> 22) << 22)
 }
@@ -183,7 +186,7 @@ fn bridges_ports_lie_in_the_window() {
 }
 
 /// Pages for tables behind the root, which the page allocator does not have.
-struct Spare(u64);
+pub(super) struct Spare(pub(super) u64);
 
 impl TableSource for Spare {
     fn alloc_table(&mut self) -> Option<PhysAddr> {

@@ -2,6 +2,7 @@
 
 mod fixed;
 mod kinds;
+mod nth;
 
 use crate::world::PAGE;
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
