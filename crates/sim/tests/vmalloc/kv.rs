@@ -2,7 +2,8 @@
 
 use super::*;
 use pagewright::vmalloc::VmallocFor;
-use pagewright_kspace::vmalloc::OnPages;
+use pagewright::vmalloc::cases::{self, Ground, LaterGround};
+use pagewright_kspace::vmalloc::{OnPages, VfreeError, VmRequest, VmallocError};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_platform::{GracePeriods, NoInterrupts};
 use pagewright_sim::slabs::{HostedSlabs, LinearRam, with_slabs};
@@ -248,30 +249,68 @@ fn what_a_handler_frees_goes_with_the_next_poll() {
     });
 }
 
-/// The two cases of Linux's vmalloc test module: areas of a page, written to, freed after their readers have left.
+/// A machine's area as one CPU has it, with what is freed later.
+struct Later<'g, 'l, 'r, 'c, 'k, 'a> {
+    kv: &'g Family<'r, 'c, 'k, 'a>,
+    space: &'g dyn VirtSpace,
+    later: &'g KvLater<'l>,
+    range: VirtRange,
+}
+
+impl Ground for Later<'_, '_, '_, '_, '_, '_> {
+    fn page_bytes(&self) -> u64 {
+        PAGE
+    }
+
+    fn range(&self) -> VirtRange {
+        self.range
+    }
+
+    fn vmalloc(&mut self, request: &VmRequest) -> Result<VirtAddr, VmallocError> {
+        Ok(self.space.alloc(request.size, request.gfp, request.node).unwrap())
+    }
+
+    fn vfree(&mut self, at: VirtAddr) -> Result<(), VfreeError> {
+        if self.space.free(at) { Ok(()) } else { Err(VfreeError::Nonexistent(at)) }
+    }
+
+    fn purge(&mut self) {}
+
+    fn store(&mut self, at: VirtAddr, byte: u8) -> bool {
+        self.space.write(at, &[byte])
+    }
+
+    fn load(&mut self, at: VirtAddr) -> Option<u8> {
+        let mut byte = [0];
+        self.space.read(at, &mut byte).then_some(byte[0])
+    }
+}
+
+impl LaterGround for Later<'_, '_, '_, '_, '_, '_> {
+    fn kvfree_rcu(&mut self, at: VirtAddr, with_link: bool) -> bool {
+        match with_link {
+            // SAFETY: an area of a page that the case had, and knows no more; the link lies inside it.
+            true => unsafe { self.kv.kvfree_rcu(self.later, at, 8) },
+            // SAFETY: as above.
+            false => unsafe { self.kv.kvfree_rcu_mightsleep(self.later, at).is_ok() },
+        }
+    }
+
+    fn poll(&mut self) -> u64 {
+        self.kv.kvfree_rcu_poll(self.later)
+    }
+}
+
+/// The two cases of Linux's vmalloc test module, on each CPU.
 fn kvfree_rcu(two_arguments: bool) {
     world(|m, slabs| {
         let later = KvLater::new(slabs.readers);
         let rounds = if cfg!(miri) { 3 } else { 400 };
         for cpu in 0..2 {
             on(m, slabs, cpu, |kv, space| {
-                let mut freed = 0;
-                for round in 0..rounds {
-                    let at = space.alloc(PAGE, Gfp::GFP_KERNEL, None).unwrap();
-                    assert!(space.write(at, b"a"));
-                    // SAFETY: nobody else knows it; the link lies behind what was written.
-                    unsafe {
-                        match two_arguments {
-                            true => assert!(kv.kvfree_rcu(&later, at, 8)),
-                            false => kv.kvfree_rcu_mightsleep(&later, at).unwrap(),
-                        }
-                    }
-                    if round % 16 == 0 {
-                        freed += kv.kvfree_rcu_poll(&later);
-                    }
-                }
-                freed += kv.kvfree_rcu_poll(&later);
-                assert_eq!((freed, m.vmalloc.nr_pages()), (rounds, 0));
+                let ground = &mut Later { kv, space, later: &later, range: m.vmalloc.range() };
+                let waiting = cases::kvfree_rcu(ground, rounds, two_arguments).unwrap();
+                assert_eq!((kv.kvfree_rcu_poll(&later), m.vmalloc.nr_pages()), (waiting, 0));
             });
         }
     });

@@ -1,163 +1,210 @@
-//! The cases of Linux's vmalloc test module, from their described behaviour: what each does to areas, and that all of it comes back.
+//! The cases of Linux's vmalloc test module (`pagewright::vmalloc::cases`), with pools and without; all memory and all addresses come back.
 
 use super::*;
-use pagewright_kspace::vmalloc::{VmRequest, VmallocError};
+use pagewright::vmalloc::cases::{self, CaseError, Ground, RamGround};
+use pagewright_addr::Pfn;
+use pagewright_kspace::vmalloc::{VfreeError, VmContext, VmRequest, Vmalloc, VmallocError};
 use pagewright_pagetable::format::x86::X86Level4;
-use pagewright_sim::random::Random;
-use pagewright_sim::vmalloc::{OnHosted, with_vmalloc};
+use pagewright_sim::PhysMemory;
+use pagewright_sim::mmu::Mmu;
+use pagewright_sim::vmalloc::with_vmalloc;
 use pagewright_zone::Gfp;
-
-type Machine<'p, 'v, 'x, 'm, 's, 'a> = HostedVmalloc<'p, 'v, 'x, 'm, 's, 'a, X86Level4>;
 
 /// So many rounds; under Miri few.
 const fn rounds(n: u64) -> u64 {
     if cfg!(miri) { 3 } else { n }
 }
 
+/// A machine's area as its second CPU sees it, through the software MMU.
+struct Hosted<'r, 'v, 'a, 'm, C> {
+    vmalloc: &'r Vmalloc<'v, 'a, X86Level4, &'v PhysMemory>,
+    mmu: &'r Mmu<'m>,
+    on: &'r mut C,
+    pages: &'r [Pfn],
+}
+
+impl<'a, C: VmContext<'a>> Ground for Hosted<'_, '_, 'a, '_, C> {
+    fn page_bytes(&self) -> u64 {
+        PAGE
+    }
+
+    fn range(&self) -> VirtRange {
+        self.vmalloc.range()
+    }
+
+    fn vmalloc(&mut self, request: &VmRequest) -> Result<VirtAddr, VmallocError> {
+        self.vmalloc.vmalloc_request(self.on, request)
+    }
+
+    fn vfree(&mut self, at: VirtAddr) -> Result<(), VfreeError> {
+        self.vmalloc.vfree(self.on, at)
+    }
+
+    fn purge(&mut self) {
+        self.vmalloc.purge_vmap_area_lazy(self.on);
+    }
+
+    fn store(&mut self, at: VirtAddr, byte: u8) -> bool {
+        self.mmu.store(1, at, false, &[byte]).is_ok()
+    }
+
+    fn load(&mut self, at: VirtAddr) -> Option<u8> {
+        let mut byte = [0];
+        self.mmu.load(1, at, false, &mut byte).ok().map(|_| byte[0])
+    }
+}
+
+impl<'a, C: VmContext<'a>> RamGround for Hosted<'_, '_, 'a, '_, C> {
+    fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    fn map_ram(&mut self, count: usize) -> Result<VirtAddr, VmallocError> {
+        self.vmalloc.vm_map_ram(self.on, &self.pages[..count])
+    }
+
+    fn unmap_ram(&mut self, at: VirtAddr, count: usize) -> Result<(), VfreeError> {
+        self.vmalloc.vm_unmap_ram(self.on, at, count as u64)
+    }
+}
+
 /// Runs a case with pools and without, and expects all memory and all addresses back.
-fn case(test: impl Fn(&Machine<'_, '_, '_, '_, '_, '_>)) {
+fn case(test: impl Fn(&mut dyn RamGround) -> Result<(), CaseError>) {
     for config in [lowest_first as fn(&mut VmallocConfig), |_| ()] {
         let machine = VmallocMachine { config, areas: 1 << 15, ..machine(FormatKind::X86Level4, 128, 2) };
         with_vmalloc(&machine, X86Level4::default(), |m| {
             let before = buddyinfo(m.pages);
-            test(m);
+            m.on_cpu(1, |on| {
+                let pages: Vec<_> = (0..80)
+                    .map(|_| on.allocator.get_free_pages(on.context, Gfp::GFP_KERNEL, Order::ZERO).unwrap())
+                    .collect();
+                let (allocator, context) = (on.allocator, on.context);
+                assert_eq!(test(&mut Hosted { vmalloc: &m.vmalloc, mmu: m.mmu, on, pages: &pages }), Ok(()));
+                for pfn in pages {
+                    allocator.free_pages_at(context, pfn, Order::ZERO).unwrap();
+                }
+            });
             m.on_cpu(0, |on| m.vmalloc.give_all_back(on));
             expect_all_back(m, &before);
         });
     }
 }
 
-/// Makes an area, writes to its first and last byte, and frees it.
-fn once<'x, 'm, 's, 'a, 'v>(
-    m: &HostedVmalloc<'_, 'v, 'x, 'm, 's, 'a, X86Level4>,
-    on: &mut OnHosted<'_, 'x, 'm, 's, 'a, 'v>,
-    request: &VmRequest,
-) -> Result<(), VmallocError> {
-    let at = m.vmalloc.vmalloc_request(on, request)?;
-    assert!(at.is_aligned(request.align));
-    for byte in [at.get(), at.get() + request.size - 1] {
-        m.mmu.store(0, va(byte), false, &[7]).unwrap();
-    }
-    m.vmalloc.vfree(on, at).unwrap();
-    Ok(())
+/// Places for so many areas.
+fn room(areas: u64) -> Vec<VirtAddr> {
+    vec![VirtAddr::ZERO; rounds(areas) as usize]
 }
 
 #[test]
 fn fix_size() {
-    case(|m| {
-        m.on_cpu(0, |on| (0..rounds(500)).for_each(|_| once(m, on, &VmRequest::new(3 * PAGE)).unwrap()));
-    });
+    case(|g| cases::fix_size(g, rounds(500)));
 }
 
 #[test]
 fn full_fit() {
-    case(|m| {
-        m.on_cpu(0, |on| {
-            // Every second area goes, and what comes then fits just where they were.
-            let all: Vec<_> = (0..rounds(3000)).map(|_| m.vmalloc.vmalloc(on, PAGE).unwrap()).collect();
-            let end = all.last().unwrap().get();
-            for at in all.iter().step_by(2) {
-                m.vmalloc.vfree(on, *at).unwrap();
-            }
-            m.vmalloc.purge_vmap_area_lazy(on);
-            for _ in 0..rounds(300) {
-                let at = m.vmalloc.vmalloc(on, PAGE).unwrap();
-                assert!(at.get() < end, "in a hole");
-                m.vmalloc.vfree(on, at).unwrap();
-            }
-            for at in all.iter().skip(1).step_by(2) {
-                m.vmalloc.vfree(on, *at).unwrap();
-            }
-        });
-    });
+    case(|g| cases::full_fit(g, &mut room(3000), rounds(300)));
 }
 
 #[test]
 fn long_busy_list() {
-    case(|m| {
-        m.on_cpu(0, |on| {
-            let all: Vec<_> = (0..rounds(15_000)).map(|_| m.vmalloc.vmalloc(on, PAGE).unwrap()).collect();
-            for _ in 0..rounds(200) {
-                let large = m.vmalloc.vmalloc(on, 100 * PAGE).unwrap();
-                once(m, on, &VmRequest::new(PAGE)).unwrap();
-                m.vmalloc.vfree(on, large).unwrap();
-            }
-            all.into_iter().for_each(|at| m.vmalloc.vfree(on, at).unwrap());
-        });
-    });
+    case(|g| cases::long_busy_list(g, &mut room(15_000), rounds(200)));
 }
 
 #[test]
 fn random_size() {
-    case(|m| {
-        let mut random = Random::new(5);
-        m.on_cpu(0, |on| {
-            for _ in 0..rounds(400) {
-                once(m, on, &VmRequest::new((1 + random.below(99)) * PAGE)).unwrap();
-            }
-        });
-    });
+    case(|g| cases::random_size(g, rounds(400)));
 }
 
 #[test]
 fn fix_align() {
-    case(|m| {
-        // Twice a kernel stack's alignment.
-        let request = VmRequest::new(5 * PAGE).aligned(32 << 10);
-        m.on_cpu(0, |on| (0..rounds(300)).for_each(|_| once(m, on, &request).unwrap()));
-    });
+    case(|g| cases::fix_align(g, rounds(300)));
 }
 
 #[test]
 fn random_align() {
-    case(|m| {
-        let mut random = Random::new(9);
-        m.on_cpu(0, |on| {
-            for _ in 0..rounds(300) {
-                let align = 1 << random.below(23);
-                let size = (PAGE * (1 + random.below(9))).max(align / 16);
-                once(m, on, &VmRequest::new(size).aligned(align)).unwrap();
-            }
-        });
-    });
+    case(|g| cases::random_align(g, rounds(300)));
 }
 
 #[test]
 fn align_shift() {
-    case(|m| {
-        m.on_cpu(0, |on| {
-            // Every alignment that there is; those that nothing in the region is aligned to fail, and change nothing.
-            let served: Vec<_> = (0..64)
-                .filter(|shift| {
-                    let end = once(m, on, &VmRequest::new(PAGE).aligned(1 << shift));
-                    let full = matches!(end, Err(VmallocError::Space { .. }));
-                    assert!(end.is_ok() || full, "{end:?}");
-                    end.is_ok()
-                })
-                .collect();
-            // In the region, which begins at 0xffffc90000000000, lie multiples of up to 2^45: 0xffffe00000000000.
-            assert_eq!(served, (0..=45).collect::<Vec<_>>());
-        });
-    });
+    // In the region, which begins at 0xffffc90000000000, lie multiples of up to 2^45: 0xffffe00000000000.
+    assert_eq!(
+        region(FormatKind::X86Level4).start.get().checked_next_multiple_of(1 << 45),
+        Some(0xffff_e000_0000_0000)
+    );
+    case(|g| cases::align_shift(g));
 }
 
 #[test]
 fn vm_map_ram() {
-    case(|m| {
-        m.on_cpu(1, |on| {
-            let pages: Vec<_> = (0..80)
-                .map(|_| on.allocator.get_free_pages(on.context, Gfp::GFP_KERNEL, Order::ZERO).unwrap())
-                .collect();
-            for n in 0..rounds(400) {
-                let count = [1, 3, 64, 80][n as usize % 4];
-                let at = m.vmalloc.vm_map_ram(on, &pages[..count]).unwrap();
-                m.mmu.store(1, at, false, &n.to_le_bytes()).unwrap();
-                m.vmalloc.vm_unmap_ram(on, at, count as u64).unwrap();
-            }
-            m.vmalloc.vm_unmap_aliases(on);
-            for pfn in pages {
-                on.allocator.free_pages_at(on.context, pfn, Order::ZERO).unwrap();
-            }
+    case(|g| cases::vm_map_ram(g, rounds(400)));
+}
+
+/// A ground where one thing is wrong, so that a case has something to find.
+struct Spoiled<'r, G> {
+    ground: &'r mut G,
+    what: Wrong,
+    areas: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    /// What is written is another byte.
+    Byte,
+    /// What is freed stays.
+    Free,
+    /// Alignment is ignored.
+    Align,
+}
+
+impl<G: Ground> Ground for Spoiled<'_, G> {
+    fn page_bytes(&self) -> u64 {
+        self.ground.page_bytes()
+    }
+
+    fn range(&self) -> VirtRange {
+        self.ground.range()
+    }
+
+    fn vmalloc(&mut self, request: &VmRequest) -> Result<VirtAddr, VmallocError> {
+        self.areas += 1;
+        let align = if self.what == Wrong::Align { 1 } else { request.align };
+        self.ground.vmalloc(&VmRequest { align, ..*request })
+    }
+
+    fn vfree(&mut self, at: VirtAddr) -> Result<(), VfreeError> {
+        if self.what == Wrong::Free { Ok(()) } else { self.ground.vfree(at) }
+    }
+
+    fn purge(&mut self) {
+        self.ground.purge();
+    }
+
+    fn store(&mut self, at: VirtAddr, byte: u8) -> bool {
+        let byte = if self.what == Wrong::Byte { byte ^ 1 } else { byte };
+        self.ground.store(at, byte)
+    }
+
+    fn load(&mut self, at: VirtAddr) -> Option<u8> {
+        self.ground.load(at)
+    }
+}
+
+#[test]
+fn cases_find_what_is_wrong() {
+    for (what, found) in [
+        (Wrong::Byte, (|e| matches!(e, CaseError::Lost(_))) as fn(CaseError) -> bool),
+        (Wrong::Free, |e| matches!(e, CaseError::Reachable(_))),
+        (Wrong::Align, |e| matches!(e, CaseError::Unaligned(_))),
+    ] {
+        let machine = machine(FormatKind::X86Level4, 32, 2);
+        with_vmalloc(&machine, X86Level4::default(), |m| {
+            m.on_cpu(1, |on| {
+                let ground = &mut Hosted { vmalloc: &m.vmalloc, mmu: m.mmu, on, pages: &[] };
+                let mut spoiled = Spoiled { ground, what, areas: 0 };
+                let end = cases::fix_align(&mut spoiled, 3);
+                assert!(end.is_err_and(found), "{end:?} after {} areas", spoiled.areas);
+            });
         });
-    });
+    }
 }

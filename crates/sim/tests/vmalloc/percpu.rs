@@ -1,13 +1,13 @@
 //! Areas of per-CPU chunks: as far from each other as the first chunk's units, from the top down; and Linux's test case `percpu`.
 
 use super::*;
+use pagewright::vmalloc::cases::{self, PerCpuGround};
 use pagewright_addr::PhysAddr;
 use pagewright_kspace::vmalloc::{PcpuPart, PhysMapping, VfreeError, VmFlags, VmallocError};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_pagetable::{FlushScope, TlbFlush};
-use pagewright_percpu::{ChunkLayout, ChunkSource, FirstChunk, Geometry, How, PerCpuAllocator};
+use pagewright_percpu::{ChunkLayout, ChunkSource, FirstChunk, Geometry, How, PerCpuAllocator, PerCpuBytes};
 use pagewright_platform::{Carve, NoInterrupts};
-use pagewright_sim::random::Random;
 use pagewright_sim::vmalloc::with_vmalloc;
 use std::alloc::{Layout as HostLayout, alloc_zeroed, dealloc};
 use std::cell::Cell;
@@ -225,7 +225,50 @@ unsafe impl ChunkSource for Chunks<'_, '_, '_, '_, '_, '_, '_> {
     }
 }
 
-/// Many allocations of up to a quarter of a page with every alignment, then all of them back.
+type Copies<'g, 'r, 'p, 'v, 'x, 'm, 's, 'a> =
+    PerCpuAllocator<'g, Chunks<'r, 'p, 'v, 'x, 'm, 's, 'a>, NoInterrupts>;
+
+/// Per-CPU memory whose chunks are the region's.
+struct Hosted<'c, 'g, 'r, 'p, 'v, 'x, 'm, 's, 'a>(&'c Copies<'g, 'r, 'p, 'v, 'x, 'm, 's, 'a>);
+
+impl Hosted<'_, '_, '_, '_, '_, '_, '_, '_, '_> {
+    /// Each CPU and its copy, which begins with a word.
+    fn copies(&self, bytes: &PerCpuBytes) -> Vec<(u32, NonNull<u32>)> {
+        let copy = |cpu| self.0.copy(bytes, cpu as usize).unwrap().cast();
+        (0..OFFSETS.len() as u32).map(|cpu| (cpu, copy(cpu))).collect()
+    }
+}
+
+impl PerCpuGround for Hosted<'_, '_, '_, '_, '_, '_, '_, '_, '_> {
+    type Bytes = PerCpuBytes;
+
+    fn page_bytes(&self) -> u64 {
+        PAGE
+    }
+
+    fn alloc(&mut self, size: u64, align: u64) -> Option<PerCpuBytes> {
+        Some(self.0.alloc(size, align, How::Grow).unwrap())
+    }
+
+    fn write(&mut self, bytes: &PerCpuBytes, align: u64, number: u32) -> bool {
+        self.copies(bytes).into_iter().all(|(cpu, copy)| {
+            // SAFETY: a copy of at least four bytes, this test's; multiples of 4 are aligned for it.
+            unsafe { copy.write(number ^ cpu) };
+            (copy.addr().get() as u64).is_multiple_of(align.max(4))
+        })
+    }
+
+    fn has(&mut self, bytes: &PerCpuBytes, number: u32) -> bool {
+        // SAFETY: as in `write`.
+        self.copies(bytes).into_iter().all(|(cpu, copy)| unsafe { copy.read() } == number ^ cpu)
+    }
+
+    fn free(&mut self, bytes: PerCpuBytes) -> bool {
+        self.0.free(bytes).is_ok()
+    }
+}
+
+/// The case of Linux's vmalloc test module.
 #[test]
 fn percpu() {
     world(|m| {
@@ -234,39 +277,18 @@ fn percpu() {
         // SAFETY: of some bytes.
         let lowest = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap();
         let first = FirstChunk { lowest, static_size: 0, reserved_size: 0, dyn_size: UNIT };
-        let bytes =
-            PerCpuAllocator::<'_, Chunks<'_, '_, '_, '_, '_, '_, '_>, NoInterrupts>::bytes_for(&geometry, 64);
+        let bytes = Copies::bytes_for(&geometry, 64);
         let mut words = vec![0_u64; bytes.div_ceil(8) as usize];
         let mut room = Carve::of(&mut words);
         // SAFETY: the units lie in the allocation above, which nobody else uses and which outlives the allocator.
         let percpu =
             unsafe { PerCpuAllocator::new(geometry, &first, 64, &mut room, Chunks(m), NoInterrupts) }
                 .unwrap();
-        let mut random = Random::new(3);
-        let rounds = if cfg!(miri) { 40 } else { 1500 };
-        let held: Vec<_> = (0..rounds)
-            .map(|n| {
-                let (size, align) = (1 + random.below(PAGE / 4), 1 << random.below(12));
-                let bytes = percpu.alloc(size, align, How::Grow).unwrap();
-                for cpu in 0..OFFSETS.len() {
-                    let copy = percpu.copy(&bytes, cpu).unwrap();
-                    assert_eq!(copy.addr().get() as u64 % align.max(4), 0);
-                    // SAFETY: a copy of at least four bytes, this test's; multiples of 4 are aligned for it.
-                    unsafe { copy.cast::<u32>().write(n ^ cpu as u32) };
-                }
-                bytes
-            })
-            .collect();
+        let mut held: Vec<_> = (0..if cfg!(miri) { 40 } else { 1500 }).map(|_| None).collect();
+        assert_eq!(cases::percpu(&mut Hosted(&percpu), &mut held), Ok(held.len() as u32));
+        // The allocations are back, and the chunks that were made for them not yet.
         if !cfg!(miri) {
-            assert!(m.vmalloc.nr_pages() >= 10 * 4 * UNIT / PAGE, "further chunks were made");
-        }
-        for (n, bytes) in held.into_iter().enumerate() {
-            for cpu in 0..OFFSETS.len() {
-                // SAFETY: as above.
-                let found = unsafe { percpu.copy(&bytes, cpu).unwrap().cast::<u32>().read() };
-                assert_eq!(found, n as u32 ^ cpu as u32);
-            }
-            percpu.free(bytes).unwrap();
+            assert!(percpu.stats().nr_max_chunks >= 10, "{:?}", percpu.stats());
         }
         percpu.shrink();
         percpu.validate().unwrap();
