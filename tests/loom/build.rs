@@ -15,7 +15,7 @@ struct Source {
 
 const ATOMIC: (&str, &str) = ("core::sync::atomic", "loom::sync::atomic");
 
-const SOURCES: [Source; 10] = [
+const SOURCES: [Source; 12] = [
     Source {
         path: "../../crates/platform/src/spin.rs",
         name: "spin.rs",
@@ -54,8 +54,19 @@ const SOURCES: [Source; 10] = [
         replace: &[
             ATOMIC,
             ("pub const fn new()", "pub fn new()"),
-            ("static NEVER_QUIET: Attention = Attention { word: AtomicU32::new(1 << 31) };", ""),
+            ("static NEVER_QUIET: Attention = Attention { word: AtomicU32::new(1 << 30) };", ""),
             ("pub(super) const NEVER_QUIET: &'static Self = &NEVER_QUIET;", ""),
+        ],
+    },
+    Source { path: "../../crates/zone/src/buddy/migrate.rs", name: "migrate.rs", replace: &[] },
+    Source {
+        path: "../../crates/zone/src/alloc/occupied.rs",
+        name: "occupied.rs",
+        replace: &[
+            ATOMIC,
+            ("use crate::buddy::MigrateType", "use crate::migrate::MigrateType"),
+            ("pub(super) const fn new()", "pub(super) fn new()"),
+            ("[const { AtomicUsize::new(0) }; WORDS]", "core::array::from_fn(|_| AtomicUsize::new(0))"),
         ],
     },
     Source {

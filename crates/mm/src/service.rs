@@ -207,7 +207,8 @@ impl<'s, 'a> Running<'_, 's, 'a> {
             None => unreachable!("as many cells as zones"),
         });
         let cells = cells.ok_or(small("zones"))?;
-        let allocator = PageAllocator::new(base, kinds, fallbacks, cells, cpus, interrupts, hooks);
+        let allocator =
+            PageAllocator::new(base, kinds, fallbacks, cells, cpus, interrupts, hooks).with_lists(listed);
         Ok(Service { allocator, cma, base, cpus, nodes })
     }
 }

@@ -91,6 +91,18 @@ impl PageMeta {
         self.counts.set(references);
     }
 
+    /// The token's own reference, where nobody refers to the frame: a plain store by whoever holds the token.
+    #[inline]
+    pub(crate) fn set_referenced(&self) {
+        self.counts.set_first();
+    }
+
+    /// No reference, where the token's own is the only one ([`Self::has_no_others`]): a plain store by whoever holds the token.
+    #[inline]
+    pub(crate) fn set_unreferenced(&self) {
+        self.counts.clear_last();
+    }
+
     /// Whether nobody refers to the frame or maps it.
     #[inline]
     pub(crate) fn is_unreferenced(&self) -> bool {

@@ -349,9 +349,10 @@ fn lay<'s>(heads: impl Iterator<Item = &'s PageMeta>, places: &mut [FrameIdx], s
         idx = idx.wrapping_sub(pages);
         *place = FrameIdx::new(idx);
     }
+    // Nobody refers to any but the first, which has its reference.
     for head in heads {
         head.set_word(Word::OWNED);
-        head.set_refcount(1);
+        head.set_referenced();
     }
 }
 
@@ -364,7 +365,7 @@ fn bury<'s>(heads: impl Iterator<Item = &'s PageMeta> + Clone, start: FrameIdx, 
             in_use(FrameIdx::new(start.get() + (nth as u32 + 1) * pages), head);
         }
         head.set_word(Word::INNER);
-        head.set_refcount(0);
+        head.set_unreferenced();
     }
 }
 
@@ -373,7 +374,7 @@ fn bury<'s>(heads: impl Iterator<Item = &'s PageMeta> + Clone, start: FrameIdx, 
 fn exhume<'s>(heads: impl Iterator<Item = &'s PageMeta>, count: usize) {
     for head in heads.take(count) {
         head.set_word(Word::OWNED);
-        head.set_refcount(1);
+        head.set_referenced();
     }
 }
 

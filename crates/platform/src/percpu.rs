@@ -8,13 +8,13 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 
 /// One CPU's part of something: `S` for all CPUs to read, `T` for its owner alone.
 pub struct PerCpu<S, T> {
     shared: S,
     /// 1 while the owner uses its part, else 0: a number, so that it can be looked at together with others.
-    busy: AtomicU8,
+    busy: AtomicU32,
     value: UnsafeCell<T>,
 }
 
@@ -26,7 +26,7 @@ unsafe impl<S: Sync, T: Send> Sync for PerCpu<S, T> {}
 impl<S, T> PerCpu<S, T> {
     /// A CPU's part.
     pub const fn new(shared: S, value: T) -> Self {
-        Self { shared, busy: AtomicU8::new(0), value: UnsafeCell::new(value) }
+        Self { shared, busy: AtomicU32::new(0), value: UnsafeCell::new(value) }
     }
 
     /// What any CPU may use.
@@ -90,7 +90,7 @@ impl<'c, S, T> Here<'c, S, T> {
     /// The same unless there are reasons not to, bits of whatever meaning: one look for both.
     #[inline]
     pub fn enter_unless(self, reasons: u32) -> Option<Entered<'c, S, T>> {
-        if reasons | u32::from(self.cpu.busy.load(Relaxed)) != 0 {
+        if reasons | self.cpu.busy.load(Relaxed) != 0 {
             return None;
         }
         self.cpu.busy.store(1, Relaxed);

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `Spin` | two holders at once; a holder that does not see what the last one wrote |
 //! | `Attention` | a request that is lost, or answered twice |
+//! | which orders of a zone have blocks, told without its lock | a block of pages that wait no longer, and that is not seen |
 //! | references of a page, in one word and in two | a count that does not add up; a reference that is taken while the page changes hands |
 //! | a processor's free list | an object that is taken twice or lost, because the list was used between a look at it and the swap; an object taken for one of another slab |
 //! | a slab's own list | an object that is lost or there twice, a link that is not seen, a slab in two lists or in none: frees from elsewhere against the processor that takes all, gives up or freezes, and against the holder of the lock |
@@ -28,6 +29,16 @@ pub mod spin {
 #[allow(rustdoc::broken_intra_doc_links)]
 pub mod attention {
     include!(concat!(env!("OUT_DIR"), "/attention.rs"));
+}
+
+#[allow(rustdoc::broken_intra_doc_links)]
+pub mod migrate {
+    include!(concat!(env!("OUT_DIR"), "/migrate.rs"));
+}
+
+#[allow(rustdoc::broken_intra_doc_links)]
+pub mod occupied {
+    include!(concat!(env!("OUT_DIR"), "/occupied.rs"));
 }
 
 pub mod counts_wide {

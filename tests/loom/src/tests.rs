@@ -10,6 +10,7 @@ use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 
 mod cpu_slab;
+mod occupied;
 mod requested;
 mod tenancy;
 

@@ -46,6 +46,18 @@ impl Counts {
         self.references.store(references, Release);
     }
 
+    /// From none to one reference: a plain store by whoever holds the token. There are no mappings where there are no references.
+    #[inline]
+    pub(crate) fn set_first(&self) {
+        self.references.store(1, Release);
+    }
+
+    /// From one reference, which is all there is, to none: a plain store by whoever holds the token. Nobody takes one of none, so there is nothing to see by it.
+    #[inline]
+    pub(crate) fn clear_last(&self) {
+        self.references.store(0, Relaxed);
+    }
+
     /// Sets both, as nobody does.
     #[cfg(test)]
     pub(crate) fn set_both(&self, references: u32, mappings: u32) {

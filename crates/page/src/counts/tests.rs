@@ -46,6 +46,19 @@ macro_rules! facts {
             }
 
             #[test]
+            fn the_first_reference_and_the_last_are_stored() {
+                let counts = Counts::default();
+                counts.set_first();
+                assert!(
+                    counts.is_one()
+                        && counts.take_reference() == Some(2)
+                        && counts.drop_reference() == Some(1)
+                );
+                counts.clear_last();
+                assert!(counts.is_none() && counts.take_reference().is_none());
+            }
+
+            #[test]
             fn what_is_mapped_is_not_alone_whatever_its_references() {
                 let counts = Counts::default();
                 for references in [0, 1, 2] {

@@ -45,6 +45,18 @@ impl Counts {
         self.0.store(references.into(), Relaxed);
     }
 
+    /// From none to one reference: a plain store by whoever holds the token. There are no mappings where there are no references.
+    #[inline]
+    pub(crate) fn set_first(&self) {
+        self.0.store(ONE, Relaxed);
+    }
+
+    /// From one reference, which is all there is, to none: a plain store by whoever holds the token.
+    #[inline]
+    pub(crate) fn clear_last(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// Sets both, as nobody does.
     #[cfg(test)]
     pub(crate) fn set_both(&self, references: u32, mappings: u32) {

@@ -26,7 +26,7 @@ impl<'a> PageMap<'a> {
             wrong("bad page state: freed while referenced or mapped", start, head);
         }
         self.expect_not_compound(head, start);
-        head.set_refcount(0);
+        head.set_unreferenced();
         head.word.store(Word::free(order).bits(), Release);
         start
     }
@@ -43,8 +43,8 @@ impl<'a> PageMap<'a> {
         if slot.word.compare_exchange(from.bits(), to.bits(), Acquire, Relaxed).is_err() {
             wrong("no free block of the wanted order to take", idx, slot);
         }
-        // The exchange made the word that of a token's head.
-        slot.set_refcount(1);
+        // The exchange made the word that of a token's head; to a free block nobody refers.
+        slot.set_referenced();
         Frames::from_parts(slot, idx, order.pages())
     }
 
@@ -92,7 +92,7 @@ impl<'a> PageMap<'a> {
         for (slot, head) in slots.iter_mut().zip(heads) {
             if idx != start.get() {
                 head.set_word(Word::OWNED);
-                head.set_refcount(1);
+                head.set_referenced();
             }
             *slot = Some(Frames::from_parts(head, FrameIdx::new(idx), 1));
             idx = idx.wrapping_add(1);
@@ -120,7 +120,7 @@ impl<'a> PageMap<'a> {
         if !upper.has_no_others() {
             wrong("merged while referenced or mapped", above.start(), upper);
         }
-        upper.set_refcount(0);
+        upper.set_unreferenced();
         upper.set_word(Word::INNER);
         Frames::from_parts(below.head(), below.start(), below.len() + above.len())
     }

@@ -16,37 +16,39 @@ impl<'a> PageMap<'a> {
         self.slots.get(idx.index()).is_some_and(|slot| slot.word() == Word::free(order))
     }
 
-    /// Takes the lowest `2^order` frames of the free block of order `from` that starts at `idx` (expand). The others become free blocks,
-    /// and `rest` gets each, from the largest on; the caller links them under the lock under which it has unlinked the whole.
+    /// Takes the lowest `pages` frames of the free block of order `from` that starts at `idx` (expand). The others become free blocks,
+    /// and `rest` gets each, from the smallest on; the caller links them under the lock under which it has unlinked the whole.
     ///
     /// # Panics
-    /// If no free block of order `from` starts there, or it is not larger than `order`.
+    /// If no free block of order `from` starts there, or it has no more frames than that, or none are wanted.
     #[inline]
     #[track_caller]
     pub fn take_part(
         &self,
         idx: FrameIdx,
         from: Order,
-        order: Order,
+        pages: u32,
         mut rest: impl FnMut(FrameIdx, Order),
     ) -> Frames<'a> {
         let slot = self.slot(idx);
         let taken = slot.word.compare_exchange(Word::free(from).bits(), Word::OWNED.bits(), Acquire, Relaxed);
-        if taken.is_err() || order >= from {
+        let size = from.pages() as u32;
+        if taken.is_err() || pages == 0 || pages >= size {
             wrong("no free block of the wanted order to cut up", idx, slot);
         }
-        slot.set_refcount(1);
-        let mut half = from;
-        while half > order
-            && let Some(next) = half.down()
-        {
-            half = next;
-            let upper = FrameIdx::new(idx.get() | 1 << half.get());
+        // To a free block nobody refers.
+        slot.set_referenced();
+        let mut at = pages;
+        while at < size {
+            // The largest aligned block that begins there: the block's end is no nearer.
+            let order = Order::new(at.trailing_zeros() as u8).unwrap_or_default();
+            let free = FrameIdx::new(idx.get() + at);
             // What is taken is inside the block: nobody has a token for it, refers to it, or finds it by its word.
-            self.slot(upper).word.store(Word::free(half).bits(), Release);
-            rest(upper, half);
+            self.slot(free).word.store(Word::free(order).bits(), Release);
+            rest(free, order);
+            at += 1 << order.get();
         }
-        Frames::from_parts(slot, idx, order.pages())
+        Frames::from_parts(slot, idx, u64::from(pages))
     }
 
     /// Begins to make a block free that may join its buddies first. Its token is gone; [`Joining::finish`] makes the block free.
@@ -64,7 +66,7 @@ impl<'a> PageMap<'a> {
             wrong("bad page state: freed while referenced or mapped", start, head);
         }
         self.expect_not_compound(head, start);
-        head.set_refcount(0);
+        head.set_unreferenced();
         Joining { slots: self.slots, largest: self.sections.align(), head, start, order }
     }
 }

@@ -201,7 +201,7 @@ impl<'a> PageMap<'a> {
         if !touches || low.word() != Word::OWNED || high.word() != Word::OWNED || !high.has_no_others() {
             return Err((one, other));
         }
-        high.set_refcount(0);
+        high.set_unreferenced();
         high.set_word(Word::INNER);
         Ok(Frames::from_parts(low, below.start(), len))
     }

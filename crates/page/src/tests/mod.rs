@@ -130,9 +130,9 @@ fn a_part_is_taken_and_the_rest_stays_free_in_blocks_that_double() {
     with_map(1, |map, all| {
         let idx = map.put_block(all.into_frames());
         let mut rest = std::vec![];
-        let part = map.take_part(idx, ALIGN, order(1), |at, order| rest.push((at.get(), order.get())));
+        let part = map.take_part(idx, ALIGN, 2, |at, order| rest.push((at.get(), order.get())));
         assert_eq!((part.start(), part.order()), (idx, Some(order(1))));
-        assert_eq!(rest, [(8, 3), (4, 2), (2, 1)]);
+        assert_eq!(rest, [(2, 1), (4, 2), (8, 3)]);
         assert!(rest.iter().all(|&(at, n)| map.is_free_block(FrameIdx::new(at), order(n))));
         assert_eq!((map.state(idx), map.refcount(idx), map.refcount(FrameIdx::new(8))), (State::Owned, 1, 0));
         assert_eq!(map.validate(), Ok(()));
@@ -140,7 +140,28 @@ fn a_part_is_taken_and_the_rest_stays_free_in_blocks_that_double() {
         (0..3).for_each(|_| joining.absorb());
         assert_eq!((joining.order(), joining.finish()), (ALIGN, idx));
         assert_eq!(map.validate(), Ok(()));
-        assert!(panic_of(|| map.take_part(idx, order(3), order(1), |_, _| ())).contains("to cut up"));
+        assert!(panic_of(|| map.take_part(idx, order(3), 2, |_, _| ())).contains("to cut up"));
+    });
+}
+
+#[test]
+fn a_part_may_be_any_number_of_pages_but_none_and_all() {
+    with_map(1, |map, all| {
+        let idx = map.put_block(all.into_frames());
+        for (pages, wanted) in
+            [(5, &[(5, 0), (6, 1), (8, 3)][..]), (15, &[(15, 0)]), (1, &[(1, 0), (2, 1), (4, 2), (8, 3)])]
+        {
+            let mut rest = std::vec![];
+            let part = map.take_part(idx, ALIGN, pages, |at, order| rest.push((at.get(), order.get())));
+            assert_eq!((part.start(), part.len(), &rest[..]), (idx, u64::from(pages), wanted));
+            assert!((0..pages).all(|at| at == 0 || map.state(FrameIdx::new(at)) == State::Inner));
+            assert_eq!(map.validate(), Ok(()));
+            let rest = rest.into_iter().map(|(at, n)| map.take_block(FrameIdx::new(at), order(n)));
+            assert_eq!(map.put_block(rest.fold(part, |low, high| map.merge(low, high))), idx);
+        }
+        for pages in [0, 16, 17] {
+            assert!(panic_of(|| map.take_part(idx, ALIGN, pages, |_, _| ())).contains("to cut up"));
+        }
     });
 }
 

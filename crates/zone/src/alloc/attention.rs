@@ -20,18 +20,24 @@ bitflags! {
         /// Somebody is told of allocations and frees ([`PageEvents`](super::PageEvents)).
         const EVENTS = 0x20;
         /// What is freed is looked at before a list takes it ([`set_hardened`](super::PageAllocator::set_hardened)).
-        const HARDENED = 0x40;
+        const HARDENED = 1 << 31;
     }
 }
 
 impl Reasons {
-    /// Those that freeing need not heed: the lowest bits, so that one comparison tells whether there are others.
+    /// Those that freeing need not heed: the lowest bits, which a shift loses.
     pub const OF_ALLOCATION: Self = Self::PRESSURE.union(Self::FAULT);
+    /// Those that allocations need not heed: the highest.
+    pub const OF_FREEING: Self = Self::HARDENED;
 }
 
-const _: () = assert!((Reasons::OF_ALLOCATION.bits() + 1).is_power_of_two());
+// Shifts and not masks: where an instruction shifts one of its operands by the way they cost nothing.
+const ALLOCATION_BITS: u32 = Reasons::OF_ALLOCATION.bits().trailing_ones();
+const FREEING_BITS: u32 = Reasons::OF_FREEING.bits().leading_ones();
+const _: () = assert!(Reasons::OF_ALLOCATION.bits().count_ones() == ALLOCATION_BITS);
+const _: () = assert!(Reasons::OF_FREEING.bits().count_ones() == FREEING_BITS);
 
-static NEVER_QUIET: Attention = Attention { word: AtomicU32::new(1 << 31) };
+static NEVER_QUIET: Attention = Attention { word: AtomicU32::new(1 << 30) };
 
 /// One CPU's word.
 #[derive(Debug, Default)]
@@ -51,13 +57,19 @@ impl Attention {
     /// Whether there is no reason but those in `except`.
     #[inline]
     pub fn is_quiet(&self, except: Reasons) -> bool {
-        self.bits_but(except) == 0
+        self.word.load(Relaxed) & !except.bits() == 0
     }
 
-    /// The reasons there are but those in `except`, as a number: 0 is none.
+    /// Whether allocations have to heed a reason: a number that is not 0.
     #[inline]
-    pub fn bits_but(&self, except: Reasons) -> u32 {
-        self.word.load(Relaxed) & !except.bits()
+    pub fn for_allocation(&self) -> u32 {
+        self.word.load(Relaxed) << FREEING_BITS
+    }
+
+    /// Whether who frees has to heed a reason: a number that is not 0.
+    #[inline]
+    pub fn for_freeing(&self) -> u32 {
+        self.word.load(Relaxed) >> ALLOCATION_BITS
     }
 
     /// The reasons there are.

@@ -4,7 +4,7 @@
 //! those take them. What that does not serve takes the way of a single page.
 
 use super::prepare::Wanted;
-use super::{AllocFailure, AllocFlags, Candidate, Context, Hooks, PageAllocator, Reasons, ZoneCell};
+use super::{AllocFailure, AllocFlags, Candidate, Context, Hooks, PageAllocator, ZoneCell};
 use crate::NodeMask;
 use crate::buddy::{MigrateType, ZoneId};
 use crate::gfp::Gfp;
@@ -159,7 +159,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 slots[filled] = Some(run);
                 filled += 1;
             }
-            cell.numa.count_direct(Order::ZERO, taken);
+            lists.count_direct(Order::ZERO, taken as usize);
             (filled, taken, self.boost(cell, lists, flags))
         });
         self.tell_boost(cell, flags, boosted);
@@ -170,7 +170,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// This CPU's first zone, if nothing asks for attention and it has so many pages to spare: what the whole of preparation would
     /// find nearly always.
     fn near_source(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, pages: u64) -> Option<Source<'_, 's, 'a>> {
-        if !cx.gate.is_quiet(Reasons::empty()) {
+        if cx.gate.for_allocation() != 0 {
             return None;
         }
         let first = cx.cpu.enter()?.first(gfp.class())?;
@@ -256,7 +256,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 if direct == whole && whole < empty {
                     own.refill(shelf, |pages| self.ground.rmqueue_run(lists, request, pages));
                 }
-                cell.numa.count_direct(Order::ZERO, direct as u64);
+                lists.count_direct(Order::ZERO, direct);
                 (direct, self.boost(cell, lists, flags))
             });
             filled += direct;
@@ -284,7 +284,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     pub fn free_pages_bulk(&self, cx: &Context<'_, 'm, 'a>, frames: impl IntoIterator<Item = Frames<'a>>) {
         let mut rest = frames.into_iter();
         loop {
-            let refused = if cx.cpu.shared().is_quiet(Reasons::OF_ALLOCATION)
+            let refused = if cx.cpu.shared().for_freeing() == 0
                 && let Some(mut own) = cx.cpu.enter()
             {
                 loop {

@@ -3,11 +3,12 @@
 use super::compact::CompactState;
 use super::flags::AllocFlags;
 use super::numa::NumaEvents;
+use super::occupied::OccupiedWords;
 use crate::ZoneKind;
 use crate::buddy::{BuddyZone, Ground, MigrateType, ZoneId};
 use crate::watermark::{Pageset, ZoneMarks};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
 use pagewright_page::Frames;
 use pagewright_platform::Mutex;
@@ -18,6 +19,10 @@ use pagewright_platform::Mutex;
 pub(super) struct Pages(AtomicU32);
 
 impl Pages {
+    /// Larger numbers are held at this, so that a register holds the sum of eight: where it has 32 bits there are 2^27 frames at most, whose metadata has to fit
+    /// into memory, and what is beyond that is never reached anyhow.
+    const MOST: u32 = if usize::BITS > u32::BITS { u32::MAX } else { u32::MAX / 8 };
+
     #[inline]
     pub(super) fn load(&self) -> u64 {
         self.0.load(Relaxed).into()
@@ -25,7 +30,7 @@ impl Pages {
 
     #[inline]
     pub(super) fn store(&self, pages: u64) {
-        self.0.store(u32::try_from(pages).unwrap_or(u32::MAX), Relaxed);
+        self.0.store(pages.min(Self::MOST.into()) as u32, Relaxed);
     }
 
     /// The same as wide as a register, for what every operation under the lock computes.
@@ -39,16 +44,6 @@ impl Pages {
         self.0.store(u32::try_from(pages).unwrap_or(u32::MAX), Relaxed);
     }
 }
-
-/// Adds numbers of pages, each of 32 bits: a register of 64 has room for all of them, in one of 32 the sum is held at the most.
-#[inline]
-fn plus(a: usize, b: usize) -> usize {
-    if usize::BITS > u32::BITS { a + b } else { a.saturating_add(b) }
-}
-
-/// Of how many migrate types a word tells which orders have blocks, and how many words there are.
-const OCCUPIED_TYPES: usize = usize::BITS as usize / 16;
-const OCCUPIED_WORDS: usize = MigrateType::COUNT.div_ceil(OCCUPIED_TYPES);
 
 /// One zone.
 #[derive(Debug)]
@@ -78,7 +73,7 @@ pub struct ZoneCell<'s, 'a> {
     free: Pages,
     free_cma: Pages,
     /// Which orders have blocks, by type ([`BuddyZone::occupied`]).
-    occupied: [AtomicUsize; OCCUPIED_WORDS],
+    pub(super) occupied: OccupiedWords,
     /// What the blocks kept for urgent allocations hold (`nr_reserved_highatomic`).
     highatomic: Pages,
     /// Whether an allocation that may use this zone first goes to a lower one before it mixes migrate types (`alloc_flags_nofragment`).
@@ -111,7 +106,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             lowmem_reserve: core::array::from_fn(|_| Pages::default()),
             free: Pages::default(),
             free_cma: Pages::default(),
-            occupied: [const { AtomicUsize::new(0) }; OCCUPIED_WORDS],
+            occupied: OccupiedWords::new(),
             highatomic: Pages::default(),
             keeps_apart: AtomicBool::new(false),
             pressed: AtomicBool::new(false),
@@ -248,17 +243,34 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     // that is built for size pays for its size, not for theirs. (A pair of order 10 in the x86_64 image: 1024 instructions when they were
     // inlined there, 793 now.)
     pub(super) fn publish(&self, zone: &mut BuddyZone<'s, 'a>, largest: Order) {
+        self.publish_here(zone, largest);
+    }
+
+    #[inline(always)]
+    fn publish_here(&self, zone: &mut BuddyZone<'s, 'a>, largest: Order) {
         if let Some(occupied) = zone.take_occupied(largest) {
-            // As many at once as a register holds. The last word says whether pages wait: who reads there that none do finds their blocks in the others.
-            for (to, from) in self.occupied.iter().zip(occupied.chunks(OCCUPIED_TYPES)) {
-                let word = from.iter().rev().fold(0, |word, &orders| word << 16 | usize::from(orders));
-                to.store(word, Release);
-            }
+            self.occupied.tell(&occupied);
         }
         let (free, free_cma) = (zone.free_now(), zone.free_cma_pages() as usize);
         self.free.set_now(free);
         self.free_cma.set_now(free_cma);
         self.presses.store(self.would_press(free, free_cma), Relaxed);
+    }
+
+    /// Merges a part of what waits, or all of it once so many parts were merged that others must have freed as fast: whether nothing waits any more. `parts` begins as
+    /// none. With interrupts off.
+    #[inline(never)]
+    pub(super) fn settle_part(&self, ground: &Ground<'a>, parts: &mut Option<usize>) -> bool {
+        let mut zone = self.lists.lock();
+        let left = parts.get_or_insert_with(|| 2 * (zone.parked_pages() / Ground::PART + 1));
+        if *left == 0 {
+            ground.settle(&mut zone);
+        } else {
+            *left -= 1;
+            ground.settle_some(&mut zone);
+        }
+        self.publish(&mut zone, ground.largest);
+        zone.parked_pages() == 0
     }
 
     /// Whether it does not count as it should among the zones below their low watermark.
@@ -275,9 +287,9 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
 
     #[inline]
     fn would_press(&self, free: usize, free_cma: usize) -> bool {
-        let usable = free.saturating_sub(plus(free_cma, self.highatomic.now()));
+        let usable = free.saturating_sub(free_cma + self.highatomic.now());
         // A zone without memory presses nobody.
-        usable <= plus(self.low.now(), self.boost.now()) && self.is_populated()
+        usable <= self.low.now() + self.boost.now() && self.is_populated()
     }
 
     /// Whether so much is free that [`Self::watermark_ok`] holds at the low watermark for a request of any kind, as far as numbers of
@@ -286,11 +298,11 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
     pub(super) fn has_plenty(&self, order: Order, highest: ZoneKind) -> bool {
         let kept =
             [&self.free_cma, &self.highatomic, &self.boost, &self.low, &self.lowmem_reserve[highest.index()]];
-        let kept = kept.into_iter().fold(order.pages() as usize, |sum, pages| plus(sum, pages.now()));
+        let kept = kept.into_iter().fold(order.pages() as usize, |sum, pages| sum + pages.now());
         self.free.now() >= kept
     }
 
-    /// Takes a block of a type's own, with interrupts off, if there is plenty and no CMA area is in question.
+    /// Takes a block of a type's own, with interrupts off, if there is plenty, no CMA area is in question, and no more waits to be merged than is merged at once.
     #[inline(never)]
     pub(super) fn take_own(
         &self,
@@ -303,22 +315,43 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             return None;
         }
         let mut zone = self.lists.lock();
-        ground.settle(&mut zone);
+        if zone.parked_pages() > 0 {
+            if zone.parked_pages() > Ground::PART {
+                return None;
+            }
+            ground.settle(&mut zone);
+        }
         let found = ground.take_own(&mut zone, order, migrate);
         if found.is_some() {
-            self.numa.count_direct(order, 1);
+            zone.count_direct(order, 1);
         }
         // Also if there was none: what waited has become blocks, of which others should know.
-        self.publish(&mut zone, ground.largest);
+        self.publish_here(&mut zone, ground.largest);
         found
     }
 
-    /// Gives a block back, all of which is the zone's and of one type, with interrupts off.
+    /// Gives frames back that are one block, all of it of one zone and type, with interrupts off: its zone.
+    ///
+    /// # Errors
+    /// The frames themselves if they are not.
     #[inline(never)]
-    pub(super) fn put(&self, ground: &Ground<'a>, block: Frames<'a>, order: Order) {
-        let mut zone = self.lists.lock();
-        ground.free_one(&mut zone, block, order, None);
-        self.publish(&mut zone, ground.largest);
+    pub(super) fn put<'c>(
+        ground: &Ground<'a>,
+        zones: &'c [Self],
+        block: Frames<'a>,
+    ) -> Result<&'c Self, Frames<'a>> {
+        let Some(order) = block.order().filter(|&order| order <= ground.largest) else { return Err(block) };
+        let kind = ground.blocks.kind_at(block.start());
+        let cell = kind.zone().and_then(|zone| zones.get(zone.index()));
+        let Some(cell) = cell else { return Err(block) };
+        let mut zone = cell.lists.lock();
+        // It changes under the lock.
+        if !ground.blocks.are_all(block.start(), order, kind) {
+            return Err(block);
+        }
+        ground.merge(&mut zone, block, order, (kind.migrate(), false), None);
+        cell.publish_here(&mut zone, ground.largest);
+        Ok(cell)
     }
 
     /// The mark that an attempt is measured against.
@@ -372,23 +405,9 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         order.is_zero() || self.has_block(order, flags, urgent)
     }
 
-    /// Of which orders a type has blocks.
-    fn occupied_by(&self, migrate: MigrateType) -> u16 {
-        let at = migrate.index();
-        (self.occupied[at / OCCUPIED_TYPES].load(Relaxed) >> (16 * (at % OCCUPIED_TYPES))) as u16
-    }
-
-    /// Whether pages wait to be merged, so that there may be blocks of which [`Self::watermark_ok`] does not know: who asks before that
-    /// knows of all that waited no more.
-    #[inline]
-    pub(super) fn has_waiting(&self) -> bool {
-        let at = const { MigrateType::Isolate.index() };
-        self.occupied[at / OCCUPIED_TYPES].load(Acquire) >> (16 * (at % OCCUPIED_TYPES)) & 0xffff != 0
-    }
-
     /// Whether a free block of the order or a larger one is in a list that the request may use.
     fn has_block(&self, order: Order, flags: AllocFlags, urgent: bool) -> bool {
-        let occupied = |migrate: MigrateType| self.occupied_by(migrate) >> order.get() != 0;
+        let occupied = |migrate: MigrateType| self.occupied.of(migrate) >> order.get() != 0;
         MigrateType::ALL.into_iter().any(|migrate| match migrate {
             MigrateType::Unmovable | MigrateType::Movable | MigrateType::Reclaimable => occupied(migrate),
             MigrateType::Cma => flags.contains(AllocFlags::CMA) && occupied(migrate),

@@ -12,7 +12,7 @@ use super::{Hooks, PageAllocator};
 use crate::buddy::{MigrateType, ZoneId};
 use core::fmt::{self, Write};
 use pagewright_addr::Order;
-use pagewright_platform::{Interrupts, WithoutInterrupts};
+use pagewright_platform::Interrupts;
 
 /// At an index up to it, a costly allocation fails for want of memory rather than by fragmentation, and compaction
 /// leaves the zone alone (`vm.extfrag_threshold`).
@@ -141,13 +141,13 @@ impl<I: Interrupts, H: Hooks> PageAllocator<'_, '_, '_, '_, I, H> {
     pub fn free_blocks_by_order(&self, zone: ZoneId) -> [u64; Order::LIMIT] {
         let mut blocks = [0; Order::LIMIT];
         let Some(cell) = self.zones.get(zone.index()) else { return blocks };
-        let _quiet = WithoutInterrupts::new(&self.interrupts);
-        let lists = self.settled(cell);
-        for (n, sum) in (0..=self.ground.largest.get()).zip(&mut blocks) {
-            let Some(order) = Order::new(n) else { continue };
-            let of = |&migrate: &MigrateType| lists.free_blocks_of(order, migrate, self.ground.largest);
-            *sum = MigrateType::ALL.iter().map(of).sum();
-        }
+        self.with_zone(cell, |lists| {
+            for (n, sum) in (0..=self.ground.largest.get()).zip(&mut blocks) {
+                let Some(order) = Order::new(n) else { continue };
+                let of = |&migrate: &MigrateType| lists.free_blocks_of(order, migrate, self.ground.largest);
+                *sum = MigrateType::ALL.iter().map(of).sum();
+            }
+        });
         blocks
     }
 }

@@ -28,7 +28,7 @@ impl<I: Interrupts, H: Hooks> ZoneSource for PageAllocator<'_, '_, '_, '_, I, H>
     }
 
     fn given(&self, zone: ZoneId, served: &Served) -> Given {
-        let direct = self.zones.get(zone.index()).map_or(0, |cell| cell.numa.direct().1);
+        let direct = self.zones.get(zone.index()).map_or(0, |cell| self.direct(cell).1);
         Given { pages: served.pages + direct, numa: self.numa_stat(zone, served.blocks) }
     }
 

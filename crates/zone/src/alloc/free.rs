@@ -5,7 +5,7 @@ use super::{Attention, Context, Hooks, PageAllocator, Reasons, ZoneCell};
 use crate::buddy::{BuddyZone, ZoneId};
 use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames};
-use pagewright_platform::{Interrupts, MutexGuard, WithoutInterrupts};
+use pagewright_platform::{Interrupts, WithoutInterrupts};
 
 impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// Does something under a zone's lock, once all that was freed is in its lists, and tells everyone what it changed.
@@ -14,25 +14,30 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         cell: &ZoneCell<'s, 'a>,
         f: impl FnOnce(&mut BuddyZone<'s, 'a>) -> R,
     ) -> R {
+        self.settle_waiting(cell);
         self.with_unsettled(cell, |zone| {
+            // What came in the meantime.
             self.ground.settle(zone);
             f(zone)
         })
     }
 
-    /// A zone whose lists have all that was freed, for who only looks; with interrupts off.
-    pub(crate) fn settled<'c>(&self, cell: &'c ZoneCell<'s, 'a>) -> MutexGuard<'c, BuddyZone<'s, 'a>> {
-        let mut zone = cell.lists.lock();
-        self.ground.settle(&mut zone);
-        cell.publish(&mut zone, self.ground.largest);
-        zone
+    /// Sees to it that what is known of a zone's blocks without its lock holds for all that was freed before.
+    pub(super) fn settle_waiting(&self, cell: &ZoneCell<'s, 'a>) {
+        if cell.occupied.has_waiting() {
+            self.settle_in_parts(cell);
+        }
     }
 
-    /// Sees to it that what is known of a zone's blocks without its lock holds for all that was freed.
-    pub(super) fn settle_waiting(&self, cell: &ZoneCell<'s, 'a>) {
-        if cell.has_waiting() {
+    /// Merges what waits in a zone: a part at a time, between which others have its lock and interrupts come.
+    #[cold]
+    #[inline(never)]
+    fn settle_in_parts(&self, cell: &ZoneCell<'s, 'a>) {
+        let mut parts = None;
+        let mut done = false;
+        while !done {
             let _quiet = WithoutInterrupts::new(&self.interrupts);
-            drop(self.settled(cell));
+            done = cell.settle_part(&self.ground, &mut parts);
         }
     }
 
@@ -109,15 +114,14 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     #[inline(never)]
     pub(super) fn free_slow(&self, cx: &Context<'_, 'm, 'a>, mut frames: Frames<'a>) {
         self.ground.map.prepare_free(&mut frames);
-        if !cx.cpu.shared().is_quiet(Reasons::OF_ALLOCATION) {
+        if cx.cpu.shared().for_freeing() != 0 {
             match self.look_at_freed(cx, frames) {
                 Some(unseen) => frames = unseen,
                 None => return,
             }
         }
-        // No order beyond a pageblock's has lists. An interrupt handler finds them in use where what it interrupted uses them.
-        let listed = self.ground.blocks.order().max(Order::new(super::pcp::COSTLY_ORDER).unwrap_or_default());
-        if frames.fit_in(listed)
+        // An interrupt handler finds the lists in use where what it interrupted uses them.
+        if frames.fit_in(self.listed)
             && let Some(mut own) = cx.cpu.enter()
             && own.has_list(&frames)
         {
@@ -171,18 +175,18 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// Gives frames to the free lists of the zones they are in.
     #[inline]
     fn free_to_zones(&self, frames: Frames<'a>) {
-        if let Some((zone, order)) = self.ground.block_of_one_kind(&frames)
-            && let Some(cell) = self.zones.get(zone.index())
-        {
-            let quiet = WithoutInterrupts::new(&self.interrupts);
-            cell.put(&self.ground, frames, order);
-            if cell.pressure_changed() {
-                self.weigh(cell);
+        let quiet = WithoutInterrupts::new(&self.interrupts);
+        match ZoneCell::put(&self.ground, self.zones, frames) {
+            Ok(cell) => {
+                if cell.pressure_changed() {
+                    self.weigh(cell);
+                }
             }
-            drop(quiet);
-            return;
+            Err(frames) => {
+                drop(quiet);
+                self.free_in_parts(frames);
+            }
         }
-        self.free_in_parts(frames);
     }
 
     /// Gives frames that are more or less than one block to the zones they are in.
@@ -203,13 +207,6 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 }
 
 impl crate::buddy::Ground<'_> {
-    /// The zone and order of frames that are one block, in pageblocks of one zone and one type.
-    #[inline(never)]
-    fn block_of_one_kind(&self, frames: &Frames<'_>) -> Option<(ZoneId, Order)> {
-        let order = frames.order().filter(|&order| order <= self.largest)?;
-        Some((self.blocks.zone_of_all(frames.start(), order)?, order))
-    }
-
     /// The largest aligned block that begins at `start` and has at most `len` frames.
     pub(crate) fn largest_order_at(&self, start: FrameIdx, len: u64) -> Order {
         let order =

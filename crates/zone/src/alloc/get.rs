@@ -59,7 +59,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// out what comes after it, as long as there is plenty and the request's own type has a block.
     #[inline]
     fn alloc_beside_lists(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, order: Order) -> Option<Frames<'a>> {
-        let ordinary = cx.gate.is_quiet(super::Reasons::empty())
+        let ordinary = cx.gate.for_allocation() == 0
             && !gfp.intersects(Gfp::ZERO | Gfp::COMP | Gfp::THISNODE | Gfp::WRITE)
             && order <= self.ground.largest;
         if !ordinary {
@@ -263,15 +263,10 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             return true;
         }
         let Wanted { gfp, order, highest, preferred, .. } = *wanted;
-        // Whether pages wait is asked first: who merges them meanwhile says so last, when their blocks can be seen.
         let enough = || {
-            let waiting = !order.is_zero() && cell.has_waiting();
-            let enough = || cell.watermark_ok(order, cell.mark(flags), highest, flags);
-            enough()
-                || (waiting && {
-                    self.settle_waiting(cell);
-                    enough()
-                })
+            let look = || cell.watermark_ok(order, cell.mark(flags), highest, flags);
+            // One page there is as soon as one is free.
+            if order.is_zero() { look() } else { cell.occupied.find(look, || self.settle_waiting(cell)) }
         };
         if enough() {
             return true;
@@ -312,14 +307,30 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             if let Some(frames) = own.pop_from(shelf) {
                 return Some(frames);
             }
-            let boosted = self.with_unsettled(cell, |zone| {
-                match wanted.order {
-                    Order::ZERO => self.ground.settle_some(zone),
-                    _ => self.ground.settle(zone),
+            if !wanted.order.is_zero() {
+                self.settle_waiting(cell);
+            }
+            let (mut boosted, mut merged) = (false, false);
+            loop {
+                let mut waits = false;
+                boosted |= self.with_unsettled(cell, |zone| {
+                    match wanted.order {
+                        Order::ZERO => self.ground.settle_some(zone),
+                        _ => self.ground.settle(zone),
+                    }
+                    own.refill(shelf, |pages| {
+                        // Before other types' blocks all that waits is merged, but not in here.
+                        waits = !merged && self.ground.has_much_to_settle(zone, request);
+                        if waits { None } else { self.ground.rmqueue_run(zone, request, pages) }
+                    });
+                    self.boost(cell, zone, flags)
+                });
+                if !waits || !own.has_none(shelf) {
+                    break;
                 }
-                own.refill(shelf, |pages| self.ground.rmqueue_run(zone, request, pages));
-                self.boost(cell, zone, flags)
-            });
+                merged = true;
+                self.settle_waiting(cell);
+            }
             let found = own.pop_from(shelf);
             drop(own);
             self.tell_boost(cell, flags, boosted);
@@ -344,7 +355,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             let urgent = !order.is_zero() && flags.contains(AllocFlags::HARDER);
             let kept = urgent.then(|| self.ground.take_smallest(zone, order, MigrateType::HighAtomic));
             let found = kept.flatten().or_else(|| self.ground.rmqueue(zone, request));
-            cell.numa.count_direct(order, u64::from(found.is_some()));
+            zone.count_direct(order, usize::from(found.is_some()));
             (found, self.boost(cell, zone, flags))
         });
         self.tell_boost(cell, flags, boosted);

@@ -43,6 +43,7 @@ mod look;
 mod migrate;
 mod numa;
 mod number;
+mod occupied;
 pub mod pcp;
 mod prepare;
 pub mod report;
@@ -89,6 +90,8 @@ pub struct PageAllocator<'z, 'm, 's, 'a, I, H> {
     pub(crate) zones: &'z [ZoneCell<'s, 'a>],
     pub(crate) cpus: &'z [Cpu<'m, 'a>],
     pub(super) fallbacks: Fallbacks<'z>,
+    /// No larger blocks have lists.
+    pub(super) listed: Order,
     pub(super) kinds: ZoneSet,
     pub(crate) interrupts: I,
     pub(super) hooks: H,
@@ -121,8 +124,10 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         interrupts: I,
         hooks: H,
     ) -> Self {
+        let listed = base.ground.blocks.order().max(Order::new(pcp::COSTLY_ORDER).unwrap_or_default());
         let allocator = Self {
             ground: base.ground,
+            listed,
             zones,
             cpus,
             fallbacks,
@@ -155,6 +160,12 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
             allocator.weigh(cell);
         }
         allocator
+    }
+
+    /// The same where CPUs keep no lists but these: so larger blocks are not looked for there. Without it any up to a pageblock's may have some.
+    #[must_use]
+    pub fn with_lists(self, listed: pcp::Listed) -> Self {
+        Self { listed: listed.largest(), ..self }
     }
 
     /// The zones.
@@ -191,7 +202,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         order: Order,
     ) -> Result<Frames<'a>, AllocFailure> {
         if !gfp.intersects(Gfp::ZERO | Gfp::COMP)
-            && let Some(mut own) = cx.cpu.enter_unless(cx.gate.bits_but(Reasons::empty()))
+            && let Some(mut own) = cx.cpu.enter_unless(cx.gate.for_allocation())
             && let Some(frames) = own.pop(gfp.class(), order)
         {
             return Ok(frames);
@@ -206,7 +217,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         if gfp.intersects(Gfp::ZERO | Gfp::COMP) {
             return None;
         }
-        cx.cpu.enter_unless(cx.gate.bits_but(Reasons::empty()))?.pop(gfp.class(), order)
+        cx.cpu.enter_unless(cx.gate.for_allocation())?.pop(gfp.class(), order)
     }
 
     /// Gives frames back (`__free_pages`), in whatever number and alignment.
@@ -217,7 +228,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
     #[inline]
     pub fn free_pages(&self, cx: &Context<'_, 'm, 'a>, frames: Frames<'a>) {
         let mut frames = frames;
-        if let Some(mut own) = cx.cpu.enter_unless(cx.cpu.shared().bits_but(Reasons::OF_ALLOCATION)) {
+        if let Some(mut own) = cx.cpu.enter_unless(cx.cpu.shared().for_freeing()) {
             match own.push(frames) {
                 Ok(()) => return,
                 Err(refused) => frames = refused,
@@ -237,8 +248,7 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
     /// Free blocks of an order and type in a zone, untouched ones included; those on CPUs' lists are not among them.
     pub fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
         self.zones.get(zone.index()).map_or(0, |cell| {
-            let _quiet = WithoutInterrupts::new(&self.interrupts);
-            self.settled(cell).free_blocks_of(order, migrate, self.ground.largest)
+            self.with_zone(cell, |zone| zone.free_blocks_of(order, migrate, self.ground.largest))
         })
     }
 

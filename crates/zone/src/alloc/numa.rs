@@ -6,15 +6,13 @@
 use super::{Hooks, PageAllocator, ZoneCell};
 use crate::buddy::ZoneId;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use pagewright_addr::{NodeId, Order};
+use pagewright_addr::NodeId;
 use pagewright_page::Frames;
-use pagewright_platform::Interrupts;
+use pagewright_platform::{Interrupts, WithoutInterrupts};
 
 /// Exceptions of one zone.
 #[derive(Debug, Default)]
 pub(super) struct NumaEvents {
-    /// Served past the per-CPU lists, under the zone's lock, by order.
-    direct: [AtomicU64; Order::LIMIT],
     miss: AtomicU64,
     foreign: AtomicU64,
     interleave_hit: AtomicU64,
@@ -24,18 +22,6 @@ pub(super) struct NumaEvents {
 impl NumaEvents {
     fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Relaxed);
-    }
-
-    /// So many allocations of an order are served under the zone's lock, which whoever calls holds.
-    pub(super) fn count_direct(&self, order: Order, n: u64) {
-        let count = &self.direct[order.index() % Order::LIMIT];
-        count.store(count.load(Relaxed) + n, Relaxed);
-    }
-
-    /// How many there were, and how many pages they got.
-    pub(super) fn direct(&self) -> (u64, u64) {
-        let counts = self.direct.iter().map(|count| count.load(Relaxed));
-        counts.enumerate().fold((0, 0), |(blocks, pages), (n, count)| (blocks + count, pages + (count << n)))
     }
 
     /// An interleaved allocation came from the node whose turn it was.
@@ -111,14 +97,19 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
         }
     }
 
+    /// How many allocations a zone served under its lock, past the CPUs' lists, and how many pages they got.
+    pub(super) fn direct(&self, cell: &ZoneCell<'s, 'a>) -> (u64, u64) {
+        let _quiet = WithoutInterrupts::new(&self.interrupts);
+        cell.lists.lock().direct()
+    }
+
     /// A zone's numbers. `served` is how often the lists of all CPUs served allocations from it
     /// ([`CpuPages::served`](super::CpuPages::served)), which only each CPU itself can tell.
     pub fn numa_stat(&self, zone: ZoneId, served: u64) -> NumaStat {
-        let Some(events) = self.zones.get(zone.index()).map(|cell| &cell.numa) else {
-            return NumaStat::default();
-        };
+        let Some(cell) = self.zones.get(zone.index()) else { return NumaStat::default() };
+        let events = &cell.numa;
         let (miss, other) = (events.miss.load(Relaxed), events.other.load(Relaxed));
-        let all = served + events.direct().0;
+        let all = served + self.direct(cell).0;
         NumaStat {
             hit: all.saturating_sub(miss),
             miss,

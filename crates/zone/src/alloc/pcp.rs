@@ -46,6 +46,11 @@ pub enum Listed {
 }
 
 impl Listed {
+    /// The largest.
+    pub(super) fn largest(self) -> Order {
+        self.orders().map(|(_, order)| order).max().unwrap_or_default()
+    }
+
     /// Places and orders.
     fn orders(self) -> impl Iterator<Item = (usize, Order)> {
         let (huge, places) = match self {

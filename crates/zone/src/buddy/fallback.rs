@@ -44,16 +44,16 @@ impl<'a> Ground<'a> {
             return None;
         }
         match z.smallest(order, migrate).and_then(|from| Some((z.list(from, migrate).head()?, from))) {
-            Some((idx, from)) => Some(self.take_from(z, idx, from, order, migrate)),
+            Some((idx, from)) => Some(self.take_from(z, idx, from, order.pages() as u32, migrate)),
             None => self.take_smallest(z, order, migrate),
         }
     }
 
-    /// What [`Self::rmqueue`] takes, or at once what several of them would: a block of at most `pages` pages that begins with the frames that the next
-    /// requests would get.
+    /// What [`Self::rmqueue`] takes, or at once what several of them would: a run of at most `pages` pages (of which there are whole blocks of the request's
+    /// order), the frames that the next requests would get.
     ///
     /// The smallest block that fits is cut down to nothing before another is touched, its lowest part first; so as long as it is of the
-    /// request's own type, it can be had as a whole.
+    /// request's own type, as much of its front as is wanted can be had at once.
     pub(crate) fn rmqueue_run(
         &self,
         z: &mut BuddyZone<'_, 'a>,
@@ -85,10 +85,9 @@ impl<'a> Ground<'a> {
     }
 
     fn take_run(&self, z: &mut BuddyZone<'_, 'a>, request: Request, pages: u32) -> Option<Frames<'a>> {
-        let most = Order::new(pages.ilog2() as u8)?.min(self.largest);
         let from = z.smallest(request.order, request.migrate)?;
         let idx = self.first_free(z, from, request.migrate)?;
-        Some(self.take_from(z, idx, from, from.min(most), request.migrate))
+        Some(self.take_from(z, idx, from, pages.min(from.pages() as u32), request.migrate))
     }
 
     /// `__rmqueue_smallest`: the smallest block of a type that is large enough, cut down to the order.
@@ -101,7 +100,7 @@ impl<'a> Ground<'a> {
         // Untouched memory is in no list, but is as good as blocks of the largest order.
         let from = z.smallest(order, migrate).unwrap_or(self.largest);
         let idx = self.first_free(z, from, migrate).filter(|_| from >= order)?;
-        Some(self.take_from(z, idx, from, order, migrate))
+        Some(self.take_from(z, idx, from, order.pages() as u32, migrate))
     }
 
     /// The block at the head of a list. Untouched memory queues behind the largest Movable blocks: its lowest block is
@@ -120,27 +119,27 @@ impl<'a> Ground<'a> {
         Some(idx)
     }
 
-    /// Takes a block out of a type's list, or what is asked for of it: the halves that are not needed go back (`expand`).
+    /// Takes a block out of a type's list, or so many of its first pages: what is not needed goes back (`expand`).
     #[inline]
     fn take_from(
         &self,
         z: &mut BuddyZone<'_, 'a>,
         idx: FrameIdx,
         from: Order,
-        order: Order,
+        pages: u32,
         migrate: MigrateType,
     ) -> Frames<'a> {
         let list = z.remove(&self.map, idx, from);
         if list != migrate {
             z.recount(from, list, migrate);
         }
-        // The halves stay free.
-        z.count(order, migrate, false);
-        if from == order {
-            return self.map.take_block(idx, order);
+        // The rest stays free.
+        z.count_pages(pages as usize, migrate, false);
+        if u64::from(pages) == from.pages() {
+            return self.map.take_block(idx, from);
         }
-        self.map.take_part(idx, from, order, |half, order| {
-            z.insert(&self.map, half, order, migrate, Place::Head);
+        self.map.take_part(idx, from, pages, |part, order| {
+            z.insert(&self.map, part, order, migrate, Place::Head);
         })
     }
 

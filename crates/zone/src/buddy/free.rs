@@ -132,16 +132,31 @@ impl<'a> Buddy<'_, '_, 'a> {
 }
 
 impl<'a> Ground<'a> {
-    /// `__free_one_page`: merges with the buddy as long as that is free, then links the result.
+    /// Gives a block to the list of its pageblock's type.
     #[inline]
     pub(crate) fn free_one(
         &self,
         z: &mut BuddyZone<'_, 'a>,
         block: Frames<'a>,
-        mut order: Order,
+        order: Order,
         place: Option<Place>,
     ) {
-        let (migrate, shared) = self.blocks.kind_of(block.start());
+        let kind = self.blocks.kind_of(block.start());
+        self.merge(z, block, order, kind, place);
+    }
+
+    /// `__free_one_page`: merges with the buddy as long as that is free, then links the result. `kind` is that of the block's pageblock: its type,
+    /// and whether another zone shares it.
+    #[inline]
+    pub(crate) fn merge(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        block: Frames<'a>,
+        mut order: Order,
+        kind: (MigrateType, bool),
+        place: Option<Place>,
+    ) {
+        let (migrate, shared) = kind;
         let mut block = self.map.join(block, order);
         z.count(order, migrate, true);
         while order < self.largest {
@@ -151,15 +166,8 @@ impl<'a> Ground<'a> {
             }
             // Inside a pageblock that is no other zone's too, it is of the same zone and type.
             let beyond = order >= self.blocks.order();
-            if (beyond || shared) && self.blocks.zone_of(buddy) != Some(z.id) {
+            if (beyond || shared) && !self.may_merge(z.id, buddy, migrate, beyond) {
                 break;
-            }
-            if beyond {
-                // Pageblocks whose blocks must stay countable by type do not merge with others.
-                let other = self.blocks.migrate_type(buddy);
-                if migrate != other && !(migrate.is_mergeable() && other.is_mergeable()) {
-                    break;
-                }
             }
             let from = z.remove(&self.map, buddy, order);
             if from != migrate {
@@ -171,6 +179,18 @@ impl<'a> Ground<'a> {
         let place = place.unwrap_or_else(|| self.place(z.id, block.start(), order));
         let idx = block.finish();
         z.insert(&self.map, idx, order, migrate, place);
+    }
+
+    /// Whether a buddy beyond the block's own pageblock, or in one that two zones share, is such that they merge.
+    // Out of line: else each merge begins with loading what only this looks at.
+    #[inline(never)]
+    fn may_merge(&self, zone: ZoneId, buddy: FrameIdx, migrate: MigrateType, beyond: bool) -> bool {
+        if self.blocks.zone_of(buddy) != Some(zone) {
+            return false;
+        }
+        // Pageblocks whose blocks must stay countable by type do not merge with others.
+        let other = self.blocks.migrate_type(buddy);
+        !beyond || migrate == other || (migrate.is_mergeable() && other.is_mergeable())
     }
 
     /// `page_is_buddy`.

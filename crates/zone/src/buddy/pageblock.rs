@@ -151,6 +151,24 @@ impl Record {
     }
 }
 
+/// What pageblocks may have in common: their zone, their type, and what else there is to know of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind(Record);
+
+impl Kind {
+    /// Their zone, if they have memory; the lower one where two share a pageblock.
+    #[inline]
+    pub(crate) fn zone(self) -> Option<ZoneId> {
+        self.0.zone()
+    }
+
+    /// Their type.
+    #[inline]
+    pub(crate) fn migrate(self) -> MigrateType {
+        self.0.migrate(false)
+    }
+}
+
 /// The records of one machine. Copied freely; see the module's head for who may write.
 #[derive(Clone, Copy)]
 pub struct Pageblocks<'a> {
@@ -253,18 +271,24 @@ impl<'a> Pageblocks<'a> {
         if record.is_mixed() { self.piece_at(u64::from(idx.get())).map(|p| p.zone) } else { record.zone() }
     }
 
-    /// The zone of a block whose pageblocks are all of one zone, not shared with another, and of one type.
-    #[inline]
-    pub(crate) fn zone_of_all(&self, idx: FrameIdx, order: Order) -> Option<ZoneId> {
-        let record = self.record(idx);
-        if order > self.order {
-            let first = idx.index() >> self.order.get();
-            let others = self.records.get(first + 1..first + (1 << (order.get() - self.order.get())))?;
-            if others.iter().any(|other| other.load(Relaxed) != record.0) {
-                return None;
-            }
-        }
-        record.zone().filter(|_| !record.is_mixed())
+    /// What is known of a frame's pageblock.
+    #[inline(always)]
+    pub(crate) fn kind_at(&self, idx: FrameIdx) -> Kind {
+        Kind(self.record(idx))
+    }
+
+    /// Whether the pageblocks of a block are all of a kind, and that of one zone alone.
+    #[inline(always)]
+    pub(crate) fn are_all(&self, idx: FrameIdx, order: Order, kind: Kind) -> bool {
+        let alone = self.record(idx).0 == kind.0.0 && !kind.0.is_mixed();
+        alone && (order <= self.order || self.others_are(idx, order, kind))
+    }
+
+    #[inline(never)]
+    fn others_are(&self, idx: FrameIdx, order: Order, kind: Kind) -> bool {
+        let first = idx.index() >> self.order.get();
+        let others = self.records.get(first + 1..first + (1 << (order.get() - self.order.get())));
+        others.is_some_and(|others| others.iter().all(|record| record.load(Relaxed) == kind.0.0))
     }
 
     fn piece_at(&self, index: u64) -> Option<&ZonePiece> {

@@ -14,12 +14,13 @@
 //!
 //! - Who fills a CPU's list with single pages settles a part only ([`Ground::settle_some`]), and the rest before it would take from other types: so it does
 //!   not pay for all that others freed.
+//! - Who settles all of a zone in service does so in parts, between which others have the lock and interrupts come.
 //!
 //! The park's memory is the caller's ([`BuddyZone::with_park`]), and bounds how much there is to settle: pages of a pageblock that finds
 //! another's in its slot merge when they come, as all do without memory.
 
 use super::zone::BuddyZone;
-use super::{Ground, MigrateType};
+use super::{Ground, MigrateType, Request};
 use core::fmt;
 use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames, PageMap, Park};
@@ -77,8 +78,8 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
 }
 
 impl<'a> Ground<'a> {
-    /// At least so many pages are merged, of those that wait, whenever a CPU's list is filled.
-    const PART: u64 = 256;
+    /// At least so many pages are merged, of those that wait, whenever a CPU's list is filled; and so many before somebody else may have the lock.
+    pub(crate) const PART: usize = 256;
 
     /// Frees what a CPU's lists have too much of: frames of one zone.
     #[inline]
@@ -147,13 +148,18 @@ impl<'a> Ground<'a> {
         }
     }
 
+    /// Whether a request would have to settle more than a part, since its own type has no block.
+    pub(crate) fn has_much_to_settle(&self, z: &BuddyZone<'_, 'a>, request: Request) -> bool {
+        z.parked_pages() > Self::PART && z.smallest(request.order, request.migrate).is_none()
+    }
+
     #[cold]
     #[inline(never)]
     fn settle_part(&self, z: &mut BuddyZone<'_, 'a>) {
         let mut left = Self::PART;
         while left > 0 {
             let Some(run) = z.parked.park.take_run() else { break };
-            left = left.saturating_sub(run.len());
+            left = left.saturating_sub(run.len() as usize);
             self.unpark(z, run);
         }
         z.occupied_changed = true;

@@ -97,6 +97,8 @@ pub struct BuddyZone<'s, 'a> {
     /// A block smaller than a pageblock was taken from another type's lists.
     pub(super) mixed: bool,
     pub(super) steals: Steals,
+    /// Blocks that the page allocator took here past its CPUs' lists, by order.
+    direct: [u64; Order::LIMIT],
     /// Neighbours in lists are checked.
     hardened: bool,
     /// Who is told of fallbacks.
@@ -126,6 +128,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             reported: 0,
             mixed: false,
             steals: Steals::default(),
+            direct: [0; _],
             hardened: false,
             watch: Watch::default(),
         }
@@ -159,6 +162,18 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
     /// How often other types' lists had to serve.
     pub fn steals(&self) -> Steals {
         self.steals
+    }
+
+    /// So many allocations of an order are served past the CPUs' lists.
+    #[inline]
+    pub(crate) fn count_direct(&mut self, order: Order, n: usize) {
+        self.direct[order.index() % Order::LIMIT] += n as u64;
+    }
+
+    /// How many there were, and how many pages they got.
+    pub(crate) fn direct(&self) -> (u64, u64) {
+        let counts = self.direct.iter().enumerate();
+        counts.fold((0, 0), |(blocks, pages), (n, count)| (blocks + count, pages + (count << n)))
     }
 
     /// Pages in CMA areas (`cma_pages`).
@@ -233,7 +248,8 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
 
     /// The same, if it changed since this was last asked. Nobody asks for isolated blocks: in their place it says whether pages wait to
     /// be merged, so that there may be other blocks.
-    #[inline]
+    // Always: else on 32-bit arm it leaves an array of halves in memory, for the caller to put together.
+    #[inline(always)]
     pub(crate) fn take_occupied(&mut self, largest: Order) -> Option<Occupied> {
         let untouched = self.extents.frames() > 0;
         if !self.occupied_changed && self.told_untouched == untouched {
@@ -379,10 +395,15 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
         self.count(order, to, true);
     }
 
-    /// So many pages more are free, or fewer.
+    /// A block's pages more are free, or fewer.
     #[inline]
     pub(super) fn count(&mut self, order: Order, migrate: MigrateType, add: bool) {
-        let pages = order.pages() as usize;
+        self.count_pages(order.pages() as usize, migrate, add);
+    }
+
+    /// So many pages more are free, or fewer.
+    #[inline]
+    pub(super) fn count_pages(&mut self, pages: usize, migrate: MigrateType, add: bool) {
         let apply = |n: &mut usize| *n = if add { *n + pages } else { *n - pages };
         if migrate == MigrateType::Isolate {
             apply(&mut self.isolated);

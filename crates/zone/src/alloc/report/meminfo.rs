@@ -8,7 +8,7 @@ use crate::buddy::MigrateType;
 use crate::{NodeMask, ZoneKind};
 use core::fmt;
 use pagewright_addr::{NodeId, Order};
-use pagewright_platform::{Interrupts, WithoutInterrupts};
+use pagewright_platform::Interrupts;
 
 /// An allocator, as seen by whoever reports on it.
 pub(in super::super) struct InService<'x, 'c, 'z, 'm, 's, 'a, I, H> {
@@ -42,26 +42,26 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
         let largest = self.allocator.ground.largest;
         let local_pcp = self.cx.cpu.enter().map_or(0, |own| u64::from(own.count(cell.id())));
         let of = counts.zone(cell.id());
-        let _quiet = WithoutInterrupts::new(&self.allocator.interrupts);
-        let zone = self.allocator.settled(cell);
-        let mut blocks = [(0, 0); Order::LIMIT];
-        for order in (0..=largest.get()).filter_map(Order::new) {
-            let (number, types) = &mut blocks[order.index()];
-            for migrate in MigrateType::ALL {
-                let some = zone.free_blocks_of(order, migrate, largest);
-                *number += some;
-                *types |= u8::from(some > 0) << migrate.index();
+        self.allocator.with_zone(cell, |zone| {
+            let mut blocks = [(0, 0); Order::LIMIT];
+            for order in (0..=largest.get()).filter_map(Order::new) {
+                let (number, types) = &mut blocks[order.index()];
+                for migrate in MigrateType::ALL {
+                    let some = zone.free_blocks_of(order, migrate, largest);
+                    *number += some;
+                    *types |= u8::from(some > 0) << migrate.index();
+                }
             }
-        }
-        Snapshot {
-            free: zone.free_pages(),
-            free_cma: zone.free_cma_pages(),
-            managed: zone.managed_pages(),
-            cma: zone.cma_pages(),
-            blocks,
-            local_pcp,
-            of,
-        }
+            Snapshot {
+                free: zone.free_pages(),
+                free_cma: zone.free_cma_pages(),
+                managed: zone.managed_pages(),
+                cma: zone.cma_pages(),
+                blocks,
+                local_pcp,
+                of,
+            }
+        })
     }
 
     fn nodes(&self) -> impl Iterator<Item = NodeId> {
