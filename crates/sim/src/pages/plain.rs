@@ -13,7 +13,7 @@ use pagewright_zone::zonelist::{LOCAL_DISTANCE, REMOTE_DISTANCE, Topology, ZoneL
 use pagewright_zone::{NodeMask, ZoneKind};
 use std::sync::atomic::AtomicU32;
 
-/// A plain machine to try an allocator on: pages of 4 KiB, largest blocks of order 10.
+/// A plain machine to try an allocator on: pages of 4 KiB, largest blocks of order 10 unless it says otherwise.
 #[derive(Clone, Debug)]
 pub struct PlainMachine {
     /// Runs of RAM, ascending: node, first frame, frames.
@@ -22,6 +22,8 @@ pub struct PlainMachine {
     pub cpus: Vec<NodeId>,
     /// One past the last frame of ZONE_DMA32; 0 for a kernel without it.
     pub dma32_end: u64,
+    /// The largest order (MAX_ORDER - 1).
+    pub largest: Order,
     /// `pageblock_order`.
     pub pageblock: Order,
     /// How far one node is from another, as an SLIT has it.
@@ -54,6 +56,7 @@ impl PlainMachine {
             ram: vec![(NodeId::ZERO, 0x4_0000, frames)],
             cpus: vec![NodeId::ZERO; cpus],
             dma32_end: 0,
+            largest: Order::new(10).unwrap_or_default(),
             pageblock: Order::new(9).unwrap_or_default(),
             distance: |from, to| if from == to { LOCAL_DISTANCE } else { REMOTE_DISTANCE },
             cma: vec![],
@@ -74,6 +77,7 @@ impl PlainMachine {
         }
         config.possible = nodes;
         config.online = nodes;
+        config.max_order = self.largest.get() + 1;
         config.pageblock_order = self.pageblock.get();
         config
     }

@@ -21,6 +21,7 @@ mod policy;
 mod reporting;
 mod slow;
 mod threads;
+mod waiting;
 
 use pagewright_addr::{NodeId, Order};
 use pagewright_sim::pages::{Pages, PlainMachine};
