@@ -11,7 +11,7 @@ use pagewright_pagetable::{AttrChange, UnmapError};
 
 /// The processor that a file says it is for; x86_64 if it is none that is known.
 pub fn machine_of(file: &[u8]) -> ModuleArch {
-    let known = [ModuleArch::Arm64, ModuleArch::Arm];
+    let known = [ModuleArch::Arm64, ModuleArch::Arm, ModuleArch::I386];
     let said = file.get(18..20).map_or(0, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
     known.into_iter().find(|arch| arch.e_machine() == said).unwrap_or(ModuleArch::X86_64)
 }
@@ -21,6 +21,8 @@ fn kinds(arch: ModuleArch) -> (u32, u32, [u8; 4]) {
     match arch {
         // call: PLT32; 64.
         ModuleArch::X86_64 => (4, 1, [0; 4]),
+        // call, with the distance that it is reckoned from: PLT32; 32.
+        ModuleArch::I386 => (4, 1, 0xffff_fffc_u32.to_le_bytes()),
         // bl: CALL26; ABS64.
         ModuleArch::Arm64 => (283, 257, 0x9400_0000_u32.to_le_bytes()),
         // bl, with the distance that it is reckoned from: CALL; ABS32.
@@ -114,6 +116,7 @@ impl FlatKernel {
             ModuleArch::X86_64 => 0xffff_ffff_c000_0000,
             ModuleArch::Arm64 => 0xffff_8000_0000_0000,
             ModuleArch::Arm => 0xbf00_0000,
+            ModuleArch::I386 => 0xf880_0000,
         };
         Self { base, bytes: Vec::new(), most }
     }

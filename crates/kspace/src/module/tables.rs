@@ -71,13 +71,15 @@ fn pointer(memory: &mut impl CodeMemory, arch: ModuleArch, at: u64) -> u64 {
     match arch {
         ModuleArch::Arm => word.into(),
         ModuleArch::X86_64 | ModuleArch::Arm64 => at.wrapping_add_signed(i64::from(word as i32)),
+        // Addresses have 32 bits.
+        ModuleArch::I386 => u64::from((at as u32).wrapping_add(word)),
     }
 }
 
 fn put_pointer(memory: &mut impl CodeMemory, arch: ModuleArch, at: u64, to: u64) {
     let word = match arch {
         ModuleArch::Arm => to,
-        ModuleArch::X86_64 | ModuleArch::Arm64 => to.wrapping_sub(at),
+        ModuleArch::X86_64 | ModuleArch::I386 | ModuleArch::Arm64 => to.wrapping_sub(at),
     };
     memory.write(VirtAddr::new(at), &(word as u32).to_le_bytes());
 }

@@ -119,7 +119,7 @@ impl Elf {
         self.symbols.len() as u32 - 1
     }
 
-    /// A relocation. Arm's tables have no addends, so there the place keeps what it has.
+    /// A relocation. Arm's tables and i386's have no addends, so there the place keeps what it has.
     pub fn relocate(&mut self, section: u16, offset: u64, symbol: u32, kind: u32, addend: i64) {
         self.relocations.push(Relocation { section, offset, symbol, kind, addend });
     }
@@ -128,7 +128,7 @@ impl Elf {
     pub fn build(mut self) -> Vec<u8> {
         let wide = self.arch.word() == 8;
         let new = || Out { bytes: Vec::new(), wide };
-        let with_addends = self.arch != ModuleArch::Arm;
+        let with_addends = self.arch.has_addends();
         let symtab = self.sections.len() as u32;
         let (mut symbols, mut names) = (new(), vec![0]);
         for symbol in &self.symbols {

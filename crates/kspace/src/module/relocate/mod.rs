@@ -2,6 +2,7 @@
 
 mod arm;
 mod arm64;
+mod i386;
 mod x86_64;
 
 use super::error::{ModuleError, RelocationProblem};
@@ -13,6 +14,8 @@ use elf::abi;
 pub enum ModuleArch {
     /// x86_64.
     X86_64,
+    /// 32-bit x86.
+    I386,
     /// arm64.
     Arm64,
     /// 32-bit Arm, ARM instructions.
@@ -75,28 +78,29 @@ impl ModuleArch {
     pub const fn e_machine(self) -> u16 {
         match self {
             Self::X86_64 => abi::EM_X86_64,
+            Self::I386 => abi::EM_386,
             Self::Arm64 => abi::EM_AARCH64,
             Self::Arm => abi::EM_ARM,
         }
     }
 
     /// Whether its relocations have addends of their own (SHT_RELA).
-    pub(super) const fn has_addends(self) -> bool {
-        !matches!(self, Self::Arm)
+    pub const fn has_addends(self) -> bool {
+        !matches!(self, Self::Arm | Self::I386)
     }
 
     /// Bytes of an address.
     pub const fn word(self) -> u64 {
         match self {
             Self::X86_64 | Self::Arm64 => 8,
-            Self::Arm => 4,
+            Self::Arm | Self::I386 => 4,
         }
     }
 
     /// Bytes of a veneer; 0 where branches need none.
     pub const fn veneer(self) -> u64 {
         match self {
-            Self::X86_64 => 0,
+            Self::X86_64 | Self::I386 => 0,
             Self::Arm64 => arm64::VENEER,
             Self::Arm => arm::VENEER,
         }
@@ -105,7 +109,7 @@ impl ModuleArch {
     /// The instructions that go to an address from wherever they lie.
     pub(super) fn veneer_to(self, target: u64) -> [u8; 16] {
         match self {
-            Self::X86_64 => [0; 16],
+            Self::X86_64 | Self::I386 => [0; 16],
             Self::Arm64 => arm64::veneer(target),
             Self::Arm => arm::veneer(target),
         }
@@ -114,7 +118,7 @@ impl ModuleArch {
     /// Where a branch leads, by the instruction before its relocation, and what is added for one that leads to a veneer.
     pub(super) fn branch_target(self, word: u64, values: &Values) -> (u64, i64) {
         match self {
-            Self::X86_64 | Self::Arm64 => (values.sum(0) as u64, 0),
+            Self::X86_64 | Self::I386 | Self::Arm64 => (values.sum(0) as u64, 0),
             Self::Arm => arm::branch_target(word, values),
         }
     }
@@ -122,7 +126,7 @@ impl ModuleArch {
     /// Whether a relocation is a branch that a veneer can lead on.
     pub(super) const fn is_branch(self, kind: u32) -> bool {
         match self {
-            Self::X86_64 => false,
+            Self::X86_64 | Self::I386 => false,
             Self::Arm64 => arm64::is_branch(kind),
             Self::Arm => arm::is_branch(kind),
         }
@@ -132,6 +136,7 @@ impl ModuleArch {
     pub(super) const fn width(self, kind: u32) -> Option<usize> {
         match self {
             Self::X86_64 => x86_64::width(kind),
+            Self::I386 => i386::width(kind),
             Self::Arm64 => arm64::width(kind),
             Self::Arm => arm::width(kind),
         }
@@ -141,6 +146,7 @@ impl ModuleArch {
     pub(super) fn patch(self, kind: u32, word: u64, values: &Values) -> Patched {
         match self {
             Self::X86_64 => x86_64::patch(kind, values),
+            Self::I386 => i386::patch(kind, word, values),
             Self::Arm64 => arm64::patch(kind, word, values),
             Self::Arm => arm::patch(kind, word, values),
         }

@@ -1,11 +1,11 @@
 //! Words as assemblers and linkers make them.
 
 use super::super::error::RelocationProblem::{Range, Unaligned, Unknown};
-use super::ModuleArch::{Arm, Arm64, X86_64};
+use super::ModuleArch::{Arm, Arm64, I386, X86_64};
 use super::*;
 
 fn patched(arch: ModuleArch, kind: u32, word: u64, place: u64, symbol: u64, addend: i64) -> Patched {
-    let addend = (arch != Arm).then_some(addend);
+    let addend = arch.has_addends().then_some(addend);
     arch.patch(kind, word, &Values { place, symbol, addend })
 }
 
@@ -25,6 +25,25 @@ fn x86_64_reaches_2_gib_and_sign_extends() {
     assert_eq!(
         (X86_64.width(3), X86_64.width(0), X86_64.width(1), X86_64.width(2)),
         (None, Some(0), Some(8), Some(4))
+    );
+}
+
+#[test]
+fn i386_adds_what_the_place_has_and_wraps() {
+    let p = |kind, word, place, symbol| patched(I386, kind, word, place, symbol, 0);
+    // A call's distance is reckoned from the end of its four bytes, which the place says.
+    for call in [2, 4] {
+        assert_eq!(p(call, 0xffff_fffc, 0xf800_1001, 0xc100_0000), Ok(0xc8ff_effb));
+        assert_eq!(p(call, 0xffff_fffc, 0xffff_f000, 0x1000), Ok(0x1ffc));
+    }
+    assert_eq!(p(1, 0xffff_fff8, 0, 0xc100_0000), Ok(0xc0ff_fff8));
+    assert_eq!(p(1, 0x10, 0, 0xffff_fff8), Ok(8), "addresses wrap");
+    for kind in [3, 8, 9, 10, 20, 22] {
+        assert_eq!((I386.width(kind), p(kind, 0, 0, 0)), (None, Err(Unknown)), "{kind}");
+    }
+    assert_eq!(
+        (I386.width(0), I386.width(1), I386.veneer(), I386.is_branch(4)),
+        (Some(0), Some(4), 0, false)
     );
 }
 

@@ -44,6 +44,7 @@ fn arch(kind: FormatKind) -> ModuleArch {
     match kind {
         FormatKind::X86Level4 => ModuleArch::X86_64,
         FormatKind::Arm64Page4kVa48 => ModuleArch::Arm64,
+        FormatKind::I386 | FormatKind::I386Pae => ModuleArch::I386,
         _ => ModuleArch::Arm,
     }
 }
@@ -53,6 +54,7 @@ fn target(arch: ModuleArch, at: u64, bytes: [u8; 4]) -> u64 {
     let word = u32::from_le_bytes(bytes);
     match arch {
         ModuleArch::X86_64 => at.wrapping_add_signed(i64::from(word as i32) + 4),
+        ModuleArch::I386 => u64::from((at as u32).wrapping_add(word).wrapping_add(4)),
         ModuleArch::Arm64 => {
             assert_eq!(word >> 26, 0x25, "still bl");
             at.wrapping_add_signed(i64::from((word << 6) as i32 >> 6) * 4)
@@ -183,9 +185,14 @@ impl WithFormat for LoadedProtectedAndFreed {
 
 #[test]
 fn a_module_is_loaded_protected_and_freed() {
-    for kind in
-        [FormatKind::X86Level4, FormatKind::Arm64Page4kVa48, FormatKind::ArmShort, FormatKind::ArmLpae]
-    {
+    for kind in [
+        FormatKind::X86Level4,
+        FormatKind::Arm64Page4kVa48,
+        FormatKind::ArmShort,
+        FormatKind::ArmLpae,
+        FormatKind::I386,
+        FormatKind::I386Pae,
+    ] {
         kind.with(LoadedProtectedAndFreed(kind));
     }
 }

@@ -7,7 +7,7 @@ use pagewright_pagetable::{AttrChange, UnmapError};
 use pagewright_sim::modules::elf::EXEC;
 use pagewright_sim::modules::{FAULTS, FlatKernel, exporting};
 
-const ALL: [ModuleArch; 3] = [ModuleArch::X86_64, ModuleArch::Arm64, ModuleArch::Arm];
+const ALL: [ModuleArch; 4] = [ModuleArch::X86_64, ModuleArch::I386, ModuleArch::Arm64, ModuleArch::Arm];
 
 fn load_into(host: &mut impl ModuleHost, bytes: &[u8]) -> Result<Module, String> {
     let file = ModuleFile::parse(bytes, machine_of(bytes)).unwrap();
@@ -75,7 +75,7 @@ fn what_one_module_exports_another_uses() {
             let data = elf.section(".data", ALLOC | WRITE, 8, &[0; 8]);
             let symbol = elf.symbol(name, UNDEFINED, 0);
             let pointer = match arch {
-                ModuleArch::X86_64 => 1,
+                ModuleArch::X86_64 | ModuleArch::I386 => 1,
                 ModuleArch::Arm64 => 257,
                 ModuleArch::Arm => 2,
             };
