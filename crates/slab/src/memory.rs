@@ -49,6 +49,21 @@ pub trait PageSource<'a> {
 
     /// The node that serves a node: itself if it has memory, else the nearest that has (`node_to_mem_node`).
     fn memory_node(&self, node: NodeId) -> NodeId;
+
+    /// The node whose memory a request with this mask that starts on `from` tries after `tried`, in the order of `from`'s zonelist: `from` itself first, then by distance; `None` after
+    /// the last. A node may be named twice where memory comes or goes in between.
+    fn node_after(&self, from: NodeId, tried: Option<NodeId>, gfp: Gfp) -> Option<NodeId>;
+}
+
+/// The nodes of a zonelist, in its order: the one it is of first, then by distance.
+pub(crate) fn zonelist(pages: &dyn PageSource<'_>, from: NodeId, gfp: Gfp) -> impl Iterator<Item = NodeId> {
+    let mut tried = None;
+    let next = move || {
+        tried = Some(pages.node_after(from, tried, gfp)?);
+        tried
+    };
+    // No longer than any list, should nodes come and go all the time.
+    core::iter::from_fn(next).take(NodeId::LIMIT)
 }
 
 /// The page allocator in a context.
@@ -83,6 +98,10 @@ impl<'a, I: Interrupts, H: Hooks> PageSource<'a> for PagesFor<'_, '_, '_, '_, 'a
 
     fn memory_node(&self, node: NodeId) -> NodeId {
         self.allocator.memory_node(node).unwrap_or(node)
+    }
+
+    fn node_after(&self, from: NodeId, tried: Option<NodeId>, gfp: Gfp) -> Option<NodeId> {
+        self.allocator.node_after(self.context, from, tried, gfp)
     }
 }
 
@@ -119,5 +138,9 @@ impl<'a> PageSource<'a> for Counting<'_, 'a> {
 
     fn memory_node(&self, node: NodeId) -> NodeId {
         self.pages.memory_node(node)
+    }
+
+    fn node_after(&self, from: NodeId, tried: Option<NodeId>, gfp: Gfp) -> Option<NodeId> {
+        self.pages.node_after(from, tried, gfp)
     }
 }

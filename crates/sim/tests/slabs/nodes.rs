@@ -316,3 +316,100 @@ fn another_nodes_slabs_are_used_before_a_new_one_is_made_as_often_as_the_ratio_s
         });
     }
 }
+
+/// Four nodes in a row of unequal steps, as an SLIT may have them, with a processor each. From node 3, node 1 is nearest, then 0, then 2; from node 0 it is 2, 3, 1: the way back is
+/// not as long as the way there.
+fn four_nodes() -> PlainMachine {
+    const SLIT: [[u32; 4]; 4] = [[10, 40, 15, 20], [20, 10, 30, 40], [15, 25, 10, 35], [22, 16, 31, 10]];
+    let each = if cfg!(miri) { 256 } else { 1 << 12 };
+    PlainMachine {
+        ram: (0..4).map(|n| (node(n), 0x4_0000 * (u64::from(n) + 1), each)).collect(),
+        cpus: (0..4).map(node).collect(),
+        distance: |from, to| SLIT[from.index()][to.index()],
+        ..small(4)
+    }
+}
+
+#[test]
+fn other_nodes_are_asked_in_the_order_of_their_distance_not_of_their_numbers() {
+    for design in [Design::Slub, Design::SlubCpuSlabs, Design::Slab] {
+        let machine = four_nodes();
+        on_design(design, &machine, &Silent, |m| {
+            let o = m.allocator();
+            for (from, order) in [(3_u16, [1, 0, 2]), (0, [2, 3, 1])] {
+                let name = format!("far-{from}");
+                let cache = o.create(&spec(&name, 512)).unwrap();
+                // Each of the others has a slab with something free in it.
+                let mut kept: Vec<_> = order
+                    .iter()
+                    .map(|&on| {
+                        m.on_cpu(usize::from(on), |cx| {
+                            let [stays, goes] = [(); 2].map(|()| o.alloc(cx, cache, K).unwrap());
+                            // SAFETY: freed once.
+                            unsafe { o.free(cx, cache, goes) };
+                            o.flush_cpu(cx);
+                            stays
+                        })
+                    })
+                    .collect();
+                let slabs = o.row(cache).unwrap().slabs;
+                // No page is left, so that no slab can be made.
+                let taken = m.pages.on_cpu(usize::from(from), |cx| {
+                    let mut taken = vec![];
+                    let gfp = (K | Gfp::NOWARN | Gfp::MEMALLOC) - Gfp::RECLAIM;
+                    while let Ok(page) = m.pages.allocator.alloc_pages(cx, gfp, Order::ZERO) {
+                        taken.push(page);
+                    }
+                    taken
+                });
+                m.on_cpu(usize::from(from), |cx| {
+                    let found: Vec<_> =
+                        std::iter::from_fn(|| o.alloc(cx, cache, K | Gfp::NOWARN).ok()).collect();
+                    assert_eq!(o.row(cache).unwrap().slabs, slabs, "{design}: a slab was made");
+                    let mut nodes: Vec<_> = found.iter().map(|&object| m.node_of(object).unwrap()).collect();
+                    nodes.dedup();
+                    assert_eq!(nodes, order.map(node), "{design}: from node {from}");
+                    kept.extend(found);
+                    // SAFETY: each is freed once.
+                    kept.into_iter().for_each(|object| unsafe { o.free(cx, cache, object) });
+                });
+                let give = |page| m.pages.on_cpu(0, |cx| m.pages.allocator.free_pages(cx, page));
+                taken.into_iter().for_each(give);
+            }
+        });
+    }
+}
+
+#[test]
+fn of_several_nodes_with_slabs_to_spare_the_nearest_gives() {
+    for design in [Design::Slub, Design::SlubCpuSlabs] {
+        on_design(design, &four_nodes(), &Silent, |m| {
+            let Objects::Slub(slabs) = &m.objects else { panic!("another design") };
+            let cache = slabs.create(&spec("spare", 1024)).unwrap();
+            let mut held = vec![];
+            for cpu in [0, 1, 2] {
+                m.on_cpu(cpu, |cx| {
+                    let all: Vec<_> = (0..160).map(|_| slabs.alloc(cx, cache, K).unwrap()).collect();
+                    for (n, object) in all.into_iter().enumerate() {
+                        if n % 4 == 0 {
+                            // SAFETY: freed once.
+                            unsafe { slabs.free(cx, cache, object) };
+                        } else {
+                            held.push(object);
+                        }
+                    }
+                    slabs.flush_cpu(cx);
+                });
+            }
+            m.on_cpu(3, |cx| {
+                slabs.set_attribute(cx, cache, "remote_node_defrag_ratio", "100").unwrap();
+                slabs.set_attribute(cx, cache, "min_partial", "2").unwrap();
+                let object = slabs.alloc(cx, cache, K).unwrap();
+                assert_eq!(m.node_of(object), Some(node(1)), "{design}");
+                held.push(object);
+                // SAFETY: each is freed once.
+                held.into_iter().for_each(|object| unsafe { slabs.free(cx, cache, object) });
+            });
+        });
+    }
+}

@@ -5,7 +5,7 @@ use super::layout::Management;
 use super::node::NodeCache;
 use super::word::{PLACE_UNIT, SlabWord};
 use super::{Block, Slab};
-use crate::memory::SlabMemory;
+use crate::memory::{SlabMemory, zonelist};
 use crate::slabs::cpu::CpuSlabs;
 use crate::slabs::tenancy::CLOSING;
 use crate::slabs::{CacheId, Row, SlabContext, SlabError, SlabState};
@@ -180,7 +180,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         if gfp.contains(Gfp::THISNODE) || self.nodes <= 1 {
             return Err(SlabError::NoMemory);
         }
-        let found = (0..self.nodes).any(|node| self.take_listed(id, cache, node, false, out) > 0);
+        // As Linux does, from where the processor is, whichever node was asked for; what lies near first.
+        let mut nodes = zonelist(cx.pages, cx.pages.memory_node(cx.node), gfp);
+        let found =
+            nodes.any(|node| self.take_listed(id, cache, self.list_node(node.index()), false, out) > 0);
         if found || self.new_slab(cx, id, cache, node, gfp, out) > 0 {
             return Ok(());
         }

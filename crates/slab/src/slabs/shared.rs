@@ -175,7 +175,8 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             return Ok(n);
         }
         if self.nodes > 1 {
-            let mut richer = self.with_slabs_to_spare((cache, info), (node, gfp), asked, next_random(random));
+            let mut richer =
+                self.with_slabs_to_spare(cx, (cache, info), (node, gfp), asked, next_random(random));
             let found =
                 richer.find_map(|other| nonzero(self.take_partial(cache, info, other, &mut out[..wanted])));
             if let Some(n) = found {
@@ -185,7 +186,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
         if let Some(n) = self.new_slab(cx, cache, info, (asked, gfp, next_random(random)), out) {
             return Ok(n);
         }
-        let mut others = self.others(node, gfp);
+        let mut others = self.others(cx, node, gfp);
         let found = others.find_map(|other| nonzero(self.take_partial(cache, info, other, &mut out[..1])));
         found.ok_or(SlabError::NoMemory)
     }

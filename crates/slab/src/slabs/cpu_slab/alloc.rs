@@ -131,7 +131,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if let Some(slab) = self.take_partial_slabs(cache, info, node, cpu) {
             return self.pop_slowly(info, cpu, &slab).ok_or(SlabError::NoMemory);
         }
-        let mut richer = self.with_slabs_to_spare((cache, info), (node, gfp), asked, at.2);
+        let mut richer = self.with_slabs_to_spare(cx, (cache, info), (node, gfp), asked, at.2);
         if let Some(slab) = richer.find_map(|other| self.take_partial_slabs(cache, info, other, cpu)) {
             return self.pop_slowly(info, cpu, &slab).ok_or(SlabError::NoMemory);
         }
@@ -140,7 +140,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             cpu.list.replace(Some(first));
             return self.pop_slowly(info, cpu, &slab).ok_or(SlabError::NoMemory);
         }
-        let slab = self.others(node, gfp).find_map(|other| self.take_partial_slabs(cache, info, other, cpu));
+        let slab =
+            self.others(cx, node, gfp).find_map(|other| self.take_partial_slabs(cache, info, other, cpu));
         slab.and_then(|slab| self.pop_slowly(info, cpu, &slab)).ok_or(SlabError::NoMemory)
     }
 
@@ -177,7 +178,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if let Some(address) = self.take_one_partial(cache, info, node) {
             return Ok(address);
         }
-        let mut richer = self.with_slabs_to_spare((cache, info), (node, gfp), asked, at.2);
+        let mut richer = self.with_slabs_to_spare(cx, (cache, info), (node, gfp), asked, at.2);
         if let Some(address) = richer.find_map(|other| self.take_one_partial(cache, info, other)) {
             return Ok(address);
         }
@@ -186,7 +187,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             self.put_back(cx, cache, info, &slab, rest);
             return Ok(slab.base + first);
         }
-        self.others(node, gfp)
+        self.others(cx, node, gfp)
             .find_map(|other| self.take_one_partial(cache, info, other))
             .ok_or(SlabError::NoMemory)
     }

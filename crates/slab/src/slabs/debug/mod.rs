@@ -258,15 +258,16 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 break;
             }
             // It may lie on another node than was asked for.
-            if let Some(address) = self.take_from_any(cache, info, at.1, node, track) {
+            if let Some(address) = self.take_from_any(cx, cache, info, at.1, node, track) {
                 return Ok(address);
             }
         }
-        self.take_from_any(cache, info, at.1, node, track).ok_or(SlabError::NoMemory)
+        self.take_from_any(cx, cache, info, at.1, node, track).ok_or(SlabError::NoMemory)
     }
 
     fn take_from_any(
         &self,
+        cx: &SlabContext<'_, 'k, 'a>,
         cache: CacheId,
         info: &Info,
         gfp: Gfp,
@@ -274,7 +275,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         track: Track,
     ) -> Option<usize> {
         core::iter::once(node)
-            .chain(self.others(node, gfp))
+            .chain(self.others(cx, node, gfp))
             .find_map(|node| self.take_from(cache, info, node, track))
     }
 
