@@ -28,11 +28,18 @@ bitflags! {
         const CACHE_DMA = 1 << 9;
         /// One of `kmalloc`'s (SLAB_KMALLOC).
         const KMALLOC = 1 << 10;
+        /// Every allocation and free is told ([`Reports::traced`](crate::slabs::Reports::traced), SLAB_TRACE).
+        const TRACE = 1 << 11;
+        /// One of those whose allocations fail where only some are to (SLAB_FAILSLAB).
+        const FAILSLAB = 1 << 12;
     }
 }
 
 impl CacheFlags {
-    /// What takes the fast paths away (SLAB_DEBUG_FLAGS): objects are looked at one by one.
+    /// What `slub_debug` without letters asks for (DEBUG_DEFAULT_FLAGS).
     pub const DEBUG: Self =
         Self::POISON.union(Self::RED_ZONE).union(Self::STORE_USER).union(Self::CONSISTENCY_CHECKS);
+
+    /// What takes the fast paths away (SLAB_DEBUG_FLAGS): objects are looked at one by one.
+    pub const WATCHED: Self = Self::DEBUG.union(Self::TRACE);
 }

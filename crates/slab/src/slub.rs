@@ -141,7 +141,7 @@ impl Slub {
         let order = self.order(object.size).ok_or(GeometryError::TooLarge { bytes: object.size, limit })?;
         let objects = self.objects(order, object.size) as u32;
         let small = order_for(object.size, self.page_shift).unwrap_or(order).min(order);
-        let keeps = self.cpu_partial && !spec.flags.intersects(CacheFlags::DEBUG);
+        let keeps = self.cpu_partial && !spec.flags.intersects(CacheFlags::WATCHED);
         let cpu_partial = if keeps { near(object.size, self.page_shift) } else { 0 };
         Ok(Geometry {
             order,

@@ -25,7 +25,7 @@ use pagewright_slab::kmalloc::{Classes, KmallocKind};
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::ObjectAllocator;
 use pagewright_slab::slabs::{
-    DebugOptions, NodeSlabs, Report, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slot,
+    DebugOptions, NodeSlabs, Report, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slot, Traced,
 };
 use pagewright_slab::slub::Slub;
 use pagewright_zone::Gfp;
@@ -97,6 +97,10 @@ struct Printed;
 impl Reports for Printed {
     fn report(&self, report: &Report) {
         Text::new(&options()).line(format_args!("{report}"));
+    }
+
+    fn traced(&self, traced: &Traced) {
+        Text::new(&options()).line(format_args!("{traced}"));
     }
 }
 

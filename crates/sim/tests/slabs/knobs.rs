@@ -157,7 +157,8 @@ fn what_cannot_be_written_is_refused_and_changes_nothing() {
         assert_eq!(set(watched, "cpu_partial", "30"), Err(AttributeError::Value));
         assert_eq!(set(watched, "cpu_partial", "0"), Ok(()));
         assert_eq!(set(cache, "no_such", "1"), Err(AttributeError::Unknown));
-        let written = ["cpu_partial", "min_partial", "remote_node_defrag_ratio", "shrink", "validate"];
+        let written =
+            ["cpu_partial", "failslab", "min_partial", "remote_node_defrag_ratio", "shrink", "validate"];
         for name in attributes::NAMES.into_iter().filter(|name| !written.contains(name)) {
             assert_eq!(set(cache, name, "1"), Err(AttributeError::ReadOnly), "{name}");
         }

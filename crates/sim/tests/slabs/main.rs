@@ -21,6 +21,7 @@ mod reaper;
 mod reclaim;
 mod slab;
 mod threads;
+mod traces;
 mod tune;
 mod typesafe;
 mod watched;

@@ -12,7 +12,7 @@ use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
 /// What there is no mechanism for.
-const UNSUPPORTED: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU);
+const UNSUPPORTED: CacheFlags = CacheFlags::WATCHED.union(CacheFlags::TYPESAFE_BY_RCU);
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Makes a cache (`kmem_cache_create_usercopy`).

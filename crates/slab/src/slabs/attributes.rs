@@ -4,12 +4,13 @@ use super::Slabs;
 use super::cache::CacheId;
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
+use crate::slab::MOST_NODES;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
 /// The names of all attributes that can be read, in the order of a listing.
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 30] = [
     "aliases",
     "align",
     "cache_dma",
@@ -17,6 +18,7 @@ pub const NAMES: [&str; 29] = [
     "cpu_slabs",
     "ctor",
     "destroy_by_rcu",
+    "failslab",
     "hwcache_align",
     "min_partial",
     "object_size",
@@ -65,8 +67,8 @@ pub struct Attribute<'s, 'k, 'a, I, M> {
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// The attribute of that name; `None` if there is none, or no such cache any more.
     ///
-    /// Sizes are in bytes. Counts have a part for each node that has any (`N0=..`). Objects in processors' rows, and in their slabs, count as taken. Where processors have
-    /// rows, `cpu_slabs` and `slabs_cpu_partial` count none.
+    /// Sizes are in bytes. Counts have a part for each node that has any (`N0=..`), `slabs_cpu_partial` one for each processor (`C0=objects(slabs)`). Objects in processors' rows, and in their slabs,
+    /// count as taken. Where processors have rows, `cpu_slabs` and `slabs_cpu_partial` count none.
     pub fn attribute(&self, cache: CacheId, name: &str) -> Option<Attribute<'_, 'k, 'a, I, M>> {
         self.info(cache)?;
         let name = NAMES.into_iter().find(|known| *known == name)?;
@@ -93,15 +95,16 @@ impl<I: Interrupts, M: SlabMemory> fmt::Display for Attribute<'_, '_, '_, I, M> 
         let Some(info) = self.slabs.info(self.cache) else { return Ok(()) };
         let g = &info.geometry;
         let flag = |f: &mut fmt::Formatter<'_>, flag| write!(f, "{}", u8::from(info.flags.contains(flag)));
+        let by_node = |f: &mut fmt::Formatter<'_>, each: &dyn Fn(usize) -> u64| {
+            // Each node is asked once, so that the parts are those of the sum.
+            let (mut parts, nodes) = ([0; MOST_NODES], self.slabs.nodes);
+            parts.iter_mut().take(nodes).enumerate().for_each(|(node, part)| *part = each(node));
+            write!(f, "{}", parts.iter().sum::<u64>())?;
+            let mut some = parts.iter().enumerate().filter(|(_, part)| **part > 0);
+            some.try_for_each(|(node, part)| write!(f, " N{node}={part}"))
+        };
         let count = |f: &mut fmt::Formatter<'_>, count: Count| {
-            let each = |node| count(&self.slabs.on_node(self.cache, node));
-            write!(f, "{}", (0..self.slabs.nodes).map(each).sum::<u64>())?;
-            for (node, n) in (0..self.slabs.nodes).map(|node| (node, each(node))) {
-                if n > 0 {
-                    write!(f, " N{node}={n}")?;
-                }
-            }
-            Ok(())
+            by_node(f, &|node| count(&self.slabs.on_node(self.cache, node)))
         };
         match self.name {
             "aliases" => write!(f, "{}", info.users.load(Relaxed).saturating_sub(1)),
@@ -118,15 +121,19 @@ impl<I: Interrupts, M: SlabMemory> fmt::Display for Attribute<'_, '_, '_, I, M> 
             "slab_size" => write!(f, "{}", g.size),
             "usersize" => write!(f, "{}", info.usercopy.1),
             "slabs_cpu_partial" => {
-                let slabs = self.slabs.count_cpu_slabs(self.cache).1;
                 // Half full, as they are on average.
-                write!(f, "{}({slabs})", slabs * u64::from(g.objects) / 2)
+                let both = |slabs: u64| (slabs * u64::from(g.objects) / 2, slabs);
+                let of = |cpu: usize| self.slabs.count_cpu_partial(self.cache, cpu);
+                let (objects, slabs) = both((0..self.slabs.cpus.len()).map(of).sum());
+                write!(f, "{objects}({slabs})")?;
+                (0..self.slabs.cpus.len())
+                    .map(|cpu| (cpu, both(of(cpu))))
+                    .filter(|(_, both)| both.1 > 0)
+                    .try_for_each(|(cpu, (objects, slabs))| write!(f, " C{cpu}={objects}({slabs})"))
             }
-            "cpu_slabs" => {
-                let (taken, partial) = self.slabs.count_cpu_slabs(self.cache);
-                write!(f, "{}", taken + partial)
-            }
-            "trace" => f.write_str("0"),
+            "cpu_slabs" => by_node(f, &|node| self.slabs.count_cpu_slabs(self.cache, node)),
+            "failslab" => write!(f, "{}", u8::from(info.knobs.fails())),
+            "trace" => flag(f, CacheFlags::TRACE),
             "cache_dma" => flag(f, CacheFlags::CACHE_DMA),
             "destroy_by_rcu" => flag(f, CacheFlags::TYPESAFE_BY_RCU),
             "hwcache_align" => flag(f, CacheFlags::HWCACHE_ALIGN),

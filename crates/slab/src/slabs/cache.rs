@@ -198,7 +198,7 @@ impl Info {
             flags,
             ctor: spec.ctor,
             usercopy: spec.usercopy,
-            knobs: Knobs::new(&geometry),
+            knobs: Knobs::new(&geometry, flags),
             places: Places::new(&geometry, secret),
             stride: stride(geometry.objects, geometry.least.1, random),
             gfp,

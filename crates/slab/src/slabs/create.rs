@@ -29,7 +29,10 @@ const PROMOTED: usize = 32;
 /// What merged caches must have alike (SLAB_MERGE_SAME).
 const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT.union(CacheFlags::CACHE_DMA).union(CacheFlags::ACCOUNT);
 /// Caches with these are never merged (SLAB_NEVER_MERGE).
-const APART: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU).union(CacheFlags::KMALLOC);
+const APART: CacheFlags = CacheFlags::WATCHED
+    .union(CacheFlags::FAILSLAB)
+    .union(CacheFlags::TYPESAFE_BY_RCU)
+    .union(CacheFlags::KMALLOC);
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Makes a cache (`kmem_cache_create_usercopy`), or finds one whose objects do as well: of the same kind, nowhere a word larger, as aligned,
@@ -101,6 +104,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let does = |info: &Info| {
             info.ctor.is_none()
                 && !info.flags.intersects(APART)
+                && !info.knobs.fails()
                 && info.usercopy.1 == 0
                 && (info.flags ^ object.flags) & ALIKE == CacheFlags::empty()
                 && size <= info.geometry.size

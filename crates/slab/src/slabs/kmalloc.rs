@@ -304,7 +304,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         bytes: usize,
         at: (Gfp, Option<NodeId>),
     ) -> Result<NonNull<u8>, SlabError> {
-        self.large().kmalloc(cx.pages, bytes, at, || self.kmalloc.serves().and_then(|()| self.injected(cx)))
+        self.large()
+            .kmalloc(cx.pages, bytes, at, || self.kmalloc.serves().and_then(|()| self.injected(cx, None)))
     }
 
     fn large(&self) -> Large<'_, 'a, M> {

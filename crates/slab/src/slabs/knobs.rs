@@ -5,11 +5,12 @@
 use super::Slabs;
 use super::cache::CacheId;
 use super::cpu::{Requests, SlabContext};
+use crate::CacheFlags;
 use crate::memory::SlabMemory;
 use crate::objects::CacheTable;
 use crate::slub::Geometry;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use pagewright_platform::Interrupts;
 
 /// How much is kept near processors and nodes, and how readily other nodes' slabs are used. Figures by themselves: whoever reads one may see the old or the new.
@@ -19,16 +20,18 @@ pub(crate) struct Knobs {
     cpu_partial_slabs: AtomicU32,
     min_partial: AtomicU32,
     remote_node_defrag_ratio: AtomicU32,
+    failslab: AtomicBool,
 }
 
 impl Knobs {
     /// As a cache begins.
-    pub(crate) const fn new(geometry: &Geometry) -> Self {
+    pub(crate) const fn new(geometry: &Geometry, flags: CacheFlags) -> Self {
         Self {
             cpu_partial: AtomicU32::new(geometry.cpu_partial),
             cpu_partial_slabs: AtomicU32::new(geometry.cpu_partial_slabs),
             min_partial: AtomicU32::new(geometry.min_partial),
             remote_node_defrag_ratio: AtomicU32::new(100),
+            failslab: AtomicBool::new(flags.contains(CacheFlags::FAILSLAB)),
         }
     }
 
@@ -50,6 +53,11 @@ impl Knobs {
     /// How often of a hundred times another node's partial slab is taken before a new one is made.
     pub(crate) fn remote_node_defrag_ratio(&self) -> u32 {
         self.remote_node_defrag_ratio.load(Relaxed)
+    }
+
+    /// Whether its allocations are among those that fail where only some are to.
+    pub(crate) fn fails(&self) -> bool {
+        self.failslab.load(Relaxed)
     }
 
     /// Whether another node's slab is to be taken this time: of 1024 times ten for each hundredth.
@@ -93,6 +101,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// | `cpu_partial` | how many objects a processor keeps; 0 for none. This processor gives up what it has, others when they come by. Only 0 for caches that are watched |
     /// | `min_partial` | how many empty slabs a node keeps, from now on |
     /// | `remote_node_defrag_ratio` | 0 to 100: how often of a hundred times another node's slab is taken before a new one is made |
+    /// | `failslab` | 1 or 0: whether its allocations are among those that [`Self::fail_marked`] has fail; not for caches that several share |
     /// | `shrink` | 1: as [`Self::shrink`] |
     /// | `validate` | 1, for watched caches: as [`Self::validate_objects`] |
     ///
@@ -147,6 +156,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                     return Err(AttributeError::Value);
                 }
                 knobs.remote_node_defrag_ratio.store(ratio, Relaxed);
+            }
+            "failslab" => {
+                if info.users.load(Relaxed) > 1 {
+                    return Err(AttributeError::Value);
+                }
+                knobs.failslab.store(asked().is_ok(), Relaxed);
             }
             "shrink" => {
                 asked()?;

@@ -62,6 +62,7 @@ mod shared;
 mod slabinfo;
 mod slow;
 pub(crate) mod tenancy;
+mod traces;
 mod view;
 mod word;
 
@@ -76,8 +77,9 @@ pub(crate) use kmalloc::KmallocCaches;
 pub use kmalloc::SlabState;
 pub use knobs::AttributeError;
 pub use node::NodeSlabs;
-pub use report::{Damage, Overwritten, Report, Reports, Silent};
+pub use report::{Damage, Overwritten, Report, Reports, Silent, Traced};
 pub use slabinfo::SlabInfo;
+pub use traces::{Trace, TraceSite, Traces};
 pub use view::{Broken, CacheFigures};
 
 use crate::faults::Faults;

@@ -3,7 +3,9 @@
 use super::Slabs;
 use super::cache::{CacheName, Info};
 use super::debug::Track;
+use super::traces::Trace;
 use core::fmt;
+use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Damage, or misuse. Addresses are those of objects.
@@ -109,10 +111,44 @@ impl fmt::Display for Report {
     }
 }
 
+/// An operation on a traced cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Traced {
+    /// The cache.
+    pub cache: CacheName,
+    /// What was done.
+    pub what: Trace,
+    /// With which object.
+    pub object: usize,
+    /// Objects of its slab that are in use: with this one after it was allocated, and before it is freed.
+    pub in_use: u32,
+    /// The slab's first free object then, if there is any.
+    pub first_free: Option<usize>,
+    /// The place in the code, where Linux prints a stack trace; `None` if more places than are kept did such a thing.
+    pub site: Option<&'static Location<'static>>,
+}
+
+impl fmt::Display for Traced {
+    /// Linux's line (`trace` in mm/slub), without what it prints behind it: the bytes of an object that is freed, and the stack.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cache, object, in_use, .. } = self;
+        let what = match self.what {
+            Trace::Alloc => "alloc",
+            Trace::Free => "free",
+        };
+        write!(f, "TRACE {cache} {what} {object:#x} inuse={in_use} fp={:#x}", self.first_free.unwrap_or(0))
+    }
+}
+
 /// Whoever is told of damage. What was found is contained: nothing wrong is followed, freed or handed out.
 pub trait Reports: Sync {
     /// A finding; called with locks held, so it must not use slabs.
     fn report(&self, report: &Report);
+
+    /// An operation on a cache with [`CacheFlags::TRACE`](crate::CacheFlags::TRACE); called as [`Self::report`] is.
+    fn traced(&self, traced: &Traced) {
+        let _ = traced;
+    }
 }
 
 /// Nobody.

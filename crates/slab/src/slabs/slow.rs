@@ -31,7 +31,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         cache: CacheId,
         gfp: Gfp,
     ) -> Result<NonNull<u8>, SlabError> {
-        self.injected(cx)?;
+        self.injected(cx, Some(cache))?;
         self.answer(cx);
         let address = match cx.cpu.enter() {
             None if self.has_cpu_slabs() => self.fetch_from_cpu_slab(cx, cache, gfp, None)?,
@@ -56,7 +56,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if self.nodes == 1 && !cx.cpu.requests().has(Requests::FAULT) {
             return self.alloc(cx, cache, gfp);
         }
-        self.injected(cx)?;
+        self.injected(cx, Some(cache))?;
         self.answer(cx);
         let address = if self.has_cpu_slabs() {
             self.fetch_from_cpu_slab(cx, cache, gfp, Some(node))?
@@ -331,7 +331,21 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         self.faults.set(n, self.cpus);
     }
 
-    pub(crate) fn injected(&self, cx: &SlabContext<'_, 'k, 'a>) -> Result<(), SlabError> {
-        if cx.cpu.requests().has(Requests::FAULT) { self.faults.pass() } else { Ok(()) }
+    /// Whether only caches that are marked count and fail then (failslab's `cache-filter`): by `A` of `slub_debug=`, or by their attribute `failslab`.
+    pub fn fail_marked(&self, only: bool) {
+        self.faults.only_marked(only);
+    }
+
+    /// Whether an allocation goes on: of a cache, or of pages alone.
+    pub(crate) fn injected(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: Option<CacheId>,
+    ) -> Result<(), SlabError> {
+        if !cx.cpu.requests().has(Requests::FAULT) {
+            return Ok(());
+        }
+        let marked = cache.and_then(|cache| self.info(cache)).is_some_and(|info| info.knobs.fails());
+        self.faults.pass_for(marked)
     }
 }

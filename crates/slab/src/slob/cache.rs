@@ -16,7 +16,7 @@ use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
 /// What there is no mechanism for.
-const UNSUPPORTED: CacheFlags = CacheFlags::DEBUG.union(CacheFlags::TYPESAFE_BY_RCU);
+const UNSUPPORTED: CacheFlags = CacheFlags::WATCHED.union(CacheFlags::TYPESAFE_BY_RCU);
 
 /// A cache's figures.
 #[derive(Debug)]

@@ -80,12 +80,23 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         self.cpus.iter().filter_map(move |cpu| cpu.slabs().slabs.get(cache.index()))
     }
 
-    /// How many slabs processors have of a cache: to take from, and to go on with.
-    pub(crate) fn count_cpu_slabs(&self, cache: CacheId) -> (u64, u64) {
-        let mut counted = (0, 0);
+    /// How many partial slabs a processor has of a cache.
+    pub(crate) fn count_cpu_partial(&self, cache: CacheId, cpu: usize) -> u64 {
+        let part = self.cpus.get(cpu).and_then(|cpu| cpu.slabs().slabs.get(cache.index()));
+        part.map_or(0, |part| part.partial_slabs.load(Relaxed).into())
+    }
+
+    /// How many slabs of a node processors have of a cache: to take from, and to go on with, all of which are taken to lie where the first does.
+    pub(crate) fn count_cpu_slabs(&self, cache: CacheId, node: usize) -> u64 {
+        let on = |head: FrameIdx| SlabWord::from_bits(self.map.data_word(head).load(Relaxed)).node() == node;
+        let mut counted = 0;
         for cpu in self.cpu_slabs(cache) {
-            counted.0 += u64::from(cpu.place().0 != 0);
-            counted.1 += u64::from(cpu.partial_slabs.load(Relaxed));
+            counted += u64::from(self.slab_of(cpu).is_some_and(|slab| on(slab.head)));
+            let first =
+                cpu.partial.load(Relaxed).checked_sub(1).and_then(|idx| FrameIdx::from_usize(idx as usize));
+            if first.is_some_and(on) {
+                counted += u64::from(cpu.partial_slabs.load(Relaxed));
+            }
         }
         counted
     }

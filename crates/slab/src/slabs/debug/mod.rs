@@ -24,8 +24,9 @@ pub use track::Track;
 use super::cache::{CacheId, Info};
 use super::cpu::SlabContext;
 use super::node::NodeSlabs;
-use super::report::{Damage, Overwritten, Report};
+use super::report::{Damage, Overwritten, Report, Traced};
 use super::shared::Slab;
+use super::traces::Trace;
 use super::word::{Listed, SlabWord};
 use super::{SlabError, Slabs};
 use crate::CacheFlags;
@@ -70,7 +71,7 @@ type Found = (Damage, Option<Overwritten>);
 impl Info {
     /// Whether operations look at objects one by one.
     pub(crate) const fn is_watched(&self) -> bool {
-        self.flags.intersects(CacheFlags::DEBUG)
+        self.flags.intersects(CacheFlags::WATCHED)
     }
 
     /// Whether a free object is filled with a pattern (`__OBJECT_POISON`): what a constructor wrote stays, and what others may read yet.
@@ -229,6 +230,22 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         });
     }
 
+    /// Tells of an allocation after it, of a free before it, if the cache is traced (`trace`).
+    fn tell_trace(
+        &self,
+        info: &Info,
+        slab: &Slab,
+        word: SlabWord,
+        (what, object): (Trace, usize),
+        track: Track,
+    ) {
+        if info.flags.contains(CacheFlags::TRACE) {
+            let first_free = word.first_free().map(|offset| slab.base + offset);
+            let (cache, in_use) = (info.name, word.out());
+            self.reports.traced(&Traced { cache, what, object, in_use, first_free, site: track.site });
+        }
+    }
+
     /// Puts a damaged slab aside: its free objects are given up, and count as out for good.
     fn put_aside(&self, info: &Info, lists: &mut NodeSlabs, slab: &Slab, node: usize) {
         // Its own word may be what is damaged: it came from this list.
@@ -310,6 +327,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 word = lists.relist(&self.map, head, word, Listed::Full);
             }
             self.set_word(&slab, word);
+            self.tell_trace(info, &slab, word, (Trace::Alloc, address), track);
             return Some(address);
         }
         None
@@ -344,6 +362,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if info.flags.contains(CacheFlags::STORE_USER) {
             self.write_track(info, &slab, offset, 1, track);
         }
+        self.tell_trace(info, &slab, word, (Trace::Free, address), track);
         self.mark(info, &slab, offset, Object::Free);
         // SAFETY: an object of the slab that was in use, and is nobody's from now on, as the caller says.
         let (_, word) = unsafe { self.take_in(info, &slab, &[address]) };

@@ -21,11 +21,7 @@ pub struct BadOption(
 
 impl fmt::Display for BadOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "slub_debug option '{}' unknown: letters are F, Z, P, U, O and - (T and A are not supported)",
-            self.0
-        )
+        write!(f, "slub_debug option '{}' unknown: letters are F, Z, P, U, T, A, O and -", self.0)
     }
 }
 
@@ -75,6 +71,8 @@ impl<'o> DebugOptions<'o> {
                 'z' => CacheFlags::RED_ZONE,
                 'p' => CacheFlags::POISON,
                 'u' => CacheFlags::STORE_USER,
+                't' => CacheFlags::TRACE,
+                'a' => CacheFlags::FAILSLAB,
                 'o' => {
                     block.unless_larger = true;
                     continue;
@@ -147,6 +145,7 @@ mod tests {
         assert_eq!(flags("F,dentry;", "inode_cache"), CacheFlags::empty(), "nothing is no block");
         assert_eq!(flags(";;F", "inode_cache"), CacheFlags::CONSISTENCY_CHECKS);
         assert_eq!(flags("fzpu", "inode_cache"), ALL);
+        assert_eq!(flags("tA,dentry", "dentry"), CacheFlags::TRACE | CacheFlags::FAILSLAB);
     }
 
     #[test]

@@ -128,7 +128,13 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// Reads it; `None` if something was written over it.
-    pub(super) fn read_track(&self, info: &Info, slab: &Slab, offset: usize, which: usize) -> Option<Track> {
+    pub(in super::super) fn read_track(
+        &self,
+        info: &Info,
+        slab: &Slab,
+        offset: usize,
+        which: usize,
+    ) -> Option<Track> {
         let at = self.place(info, slab, offset, which);
         // SAFETY: as for `write_track`; every byte is initialised.
         let (sum, site, cpu, task, gap, when) = unsafe {
