@@ -10,7 +10,7 @@ use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects};
 use pagewright_slab::slab::{ArraySpace, NodeCache, Slab, SlabConfig};
 use pagewright_slab::slabs::{
-    CpuSlab, NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
+    CpuSlab, DebugOptions, NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
 };
 use pagewright_slab::slob::{Slob, SlobConfig};
 use pagewright_slab::slub::Slub;
@@ -76,6 +76,21 @@ pub fn with_design<H: Hooks, R>(
     reports: &dyn Reports,
     then: impl FnOnce(&HostedObjects<'_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> R {
+    with_watched_design(design, pages, nodes, (caches, DebugOptions::NONE), reports, then)
+}
+
+/// The same with SLUB's caches watched from the start, those of kmalloc too.
+///
+/// # Panics
+/// As for [`with_design`].
+pub fn with_watched_design<H: Hooks, R>(
+    design: Design,
+    pages: &Pages<'_, '_, '_, '_, H>,
+    nodes: &[NodeId],
+    (caches, watched): (usize, DebugOptions<'_>),
+    reports: &dyn Reports,
+    then: impl FnOnce(&HostedObjects<'_, '_, '_, '_, '_, '_, H>) -> R,
+) -> R {
     let memory = LinearRam::new(pages.base.map()).expect("host memory for the machine's RAM");
     let map = *pages.base.map();
     let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
@@ -97,6 +112,7 @@ pub fn with_design<H: Hooks, R>(
             let slub = Slub { word, ..Slub::new(nodes.len() as u32) };
             let slabs = Slabs::new(map, memory, NoInterrupts, slub, space, reports, 0x5eed);
             let mut slabs = slabs.expect("places for the first cache");
+            slabs.watch(watched);
             if caches >= 64 {
                 slabs.create_kmalloc_caches(&classes(8)).expect("places for kmalloc's caches");
                 slabs.init_late();

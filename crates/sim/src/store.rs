@@ -3,14 +3,16 @@
 //! Each object is filled with a mark of its own when it comes and looked at when it goes, so that two users of one piece of memory are found.
 
 use crate::SimError;
-use crate::designs::{HostedObjects, with_design};
+use crate::designs::{HostedObjects, with_watched_design};
 use crate::pages::Pages;
 use crate::slabs::LinearRam;
 use core::fmt;
 use pagewright_addr::NodeId;
+use pagewright_platform::NoInterrupts;
 use pagewright_slab::objects::{CacheRow, Design, Objects, SlabInfo};
 use pagewright_slab::slabs::{
-    CacheName, CacheSpec, CreateError, DestroyError, Destroyed, Silent, SlabContext, SlabError,
+    CacheName, CacheSpec, CreateError, DebugOptions, DestroyError, Destroyed, Silent, SlabContext, SlabError,
+    Slabs,
 };
 use pagewright_slab::{CacheFlags, CacheId};
 use pagewright_zone::Gfp;
@@ -150,6 +152,14 @@ impl<'h, 'p, 'k, 'x, 'm, 's, 'a, H: Hooks> ObjectStore<'h, 'p, 'k, 'x, 'm, 's, '
         rows
     }
 
+    /// SLUB's slabs, if that is the design.
+    pub fn slabs(&self) -> Option<&'h Slabs<'k, 'a, NoInterrupts, LinearRam>> {
+        match &self.hosted.objects {
+            Objects::Slub(slabs) => Some(slabs),
+            Objects::Slab(_) | Objects::Slob(_) => None,
+        }
+    }
+
     /// The text of `/proc/slabinfo`.
     pub fn slabinfo(&self) -> SlabInfo<'_, 'k, 'a> {
         SlabInfo(self.hosted.allocator())
@@ -240,7 +250,7 @@ impl fmt::Display for StoreError {
 impl core::error::Error for StoreError {}
 
 /// Puts a design in service above a page allocator, with kmalloc (of x86_64, with pages of 4 KiB) and these caches (name and bytes of an object), and hands a store of its objects to
-/// `then`. Everything is given back afterwards.
+/// `then`. SLUB's caches are watched as `watched` says. Everything is given back afterwards.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -249,11 +259,12 @@ pub fn with_store<H: Hooks, R>(
     pages: &Pages<'_, '_, '_, '_, H>,
     nodes: &[NodeId],
     caches: &[(&str, usize)],
+    watched: DebugOptions<'_>,
     then: impl FnOnce(&ObjectStore<'_, '_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> Result<R, StoreError> {
     // Asked for before, so that a machine that is too large is an error.
     LinearRam::new(pages.base.map()).map_err(StoreError::Memory)?;
-    with_design(design, pages, nodes, 64 + caches.len(), &Silent, |hosted| {
+    with_watched_design(design, pages, nodes, (64 + caches.len(), watched), &Silent, |hosted| {
         let store = ObjectStore::new(hosted, caches).map_err(StoreError::Create)?;
         let done = then(&store);
         store.end().map(|()| done)

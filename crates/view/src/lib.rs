@@ -35,6 +35,7 @@ pub mod meminfo;
 mod names;
 pub mod page_tables;
 pub mod pagetypeinfo;
+pub mod slab;
 mod state;
 mod text;
 mod views;

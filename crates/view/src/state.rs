@@ -1,5 +1,6 @@
 //! The machine that is shown.
 
+use crate::slab::SlabFiles;
 use crate::vmallocinfo::VmallocShown;
 use core::fmt;
 use pagewright::{Boot, Running};
@@ -24,6 +25,7 @@ pub struct State<'b, 'z, 's, 'p, 'a> {
     pub(crate) zones: &'b dyn ZoneSource,
     pub(crate) live: Option<Live<'b>>,
     pub(crate) slabs: Option<&'b dyn fmt::Display>,
+    pub(crate) slab_files: Option<(&'b dyn SlabFiles, Option<&'b str>)>,
     pub(crate) vmalloc: Option<&'b dyn VmallocShown>,
     pub(crate) resources: Option<&'b Resources<'b, 'static>>,
 }
@@ -46,7 +48,16 @@ impl fmt::Debug for Live<'_> {
 impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
     /// A machine right after its initcalls.
     pub fn new(boot: &'b Boot<'a>, running: &'b Running<'z, 's, 'p>) -> Self {
-        Self { boot, running, zones: &running.buddy, live: None, slabs: None, vmalloc: None, resources: None }
+        Self {
+            boot,
+            running,
+            zones: &running.buddy,
+            live: None,
+            slabs: None,
+            slab_files: None,
+            vmalloc: None,
+            resources: None,
+        }
     }
 
     /// A machine whose zones are in service with an allocator, `zones`.
@@ -56,7 +67,7 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
         zones: &'b dyn ZoneSource,
         live: Live<'b>,
     ) -> Self {
-        Self { boot, running, zones, live: Some(live), slabs: None, vmalloc: None, resources: None }
+        Self { zones, live: Some(live), ..Self::new(boot, running) }
     }
 
     /// The same machine with the tree of its resources, in which drivers' requests are: what `iomem` shows from then on.
@@ -70,6 +81,12 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
     #[must_use]
     pub fn with_slabs(self, slabinfo: &'b dyn fmt::Display) -> Self {
         Self { slabs: Some(slabinfo), ..self }
+    }
+
+    /// The same machine with the attributes of its caches ([`crate::slab`]): of all, or of the one of that name.
+    #[must_use]
+    pub fn with_slab_files(self, files: &'b dyn SlabFiles, cache: Option<&'b str>) -> Self {
+        Self { slab_files: Some((files, cache)), ..self }
     }
 
     /// The same machine with its vmalloc area, which shows itself ([`crate::vmallocinfo::Shown`]).

@@ -1,8 +1,8 @@
 //! The list of views, and how one asks for them by name.
 
 use crate::{
-    State, buddyinfo, cma, extfrag, iomem, layout, memblock, meminfo, page_tables, pagetypeinfo, vmstat,
-    zoneinfo,
+    State, buddyinfo, cma, extfrag, iomem, layout, memblock, meminfo, page_tables, pagetypeinfo, slab,
+    vmstat, zoneinfo,
 };
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
@@ -38,6 +38,8 @@ pub enum View {
     Cma,
     /// `/proc/slabinfo`, version 2.1.
     Slabinfo,
+    /// The files of `/sys/kernel/slab`, and those of `/sys/kernel/debug/slab`, cache by cache.
+    Slab,
     /// `/proc/vmallocinfo`.
     Vmallocinfo,
     /// Who has what of the vmalloc area, with its gaps.
@@ -52,7 +54,7 @@ pub enum View {
 
 impl View {
     /// All views.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Zoneinfo,
         Self::Buddyinfo,
         Self::Pagetypeinfo,
@@ -65,6 +67,7 @@ impl View {
         Self::UnusableIndex,
         Self::Cma,
         Self::Slabinfo,
+        Self::Slab,
         Self::Vmallocinfo,
         Self::VmallocMap,
         Self::Layout,
@@ -87,6 +90,7 @@ impl View {
             Self::UnusableIndex => "extfrag/unusable_index",
             Self::Cma => "cma",
             Self::Slabinfo => "slabinfo",
+            Self::Slab => "slab",
             Self::Vmallocinfo => "vmallocinfo",
             Self::VmallocMap => "vmalloc-map",
             Self::Layout => "layout",
@@ -118,6 +122,7 @@ impl View {
             Self::UnusableIndex => extfrag::unusable(w, state.zones),
             Self::Cma => cma::write(w, state),
             Self::Slabinfo => write!(w, "{}", state.slabs.ok_or(ViewError::NoSlabs)?),
+            Self::Slab => return slab::write(w, state),
             Self::Vmallocinfo => state.vmalloc.ok_or(ViewError::NoVmalloc)?.vmallocinfo(w),
             Self::VmallocMap => state.vmalloc.ok_or(ViewError::NoVmalloc)?.map(w),
             Self::Layout => layout::write(w, &state.layout(state.boot.version)?),
@@ -251,6 +256,10 @@ pub enum ViewError {
     Layout(LayoutError),
     /// No slabs are in service.
     NoSlabs,
+    /// The slabs in service have no attributes: they are not SLUB's.
+    NoAttributes,
+    /// No cache has that name.
+    NoCache,
     /// No vmalloc is in service.
     NoVmalloc,
     /// Page tables were only counted.
@@ -267,6 +276,10 @@ impl fmt::Display for ViewError {
             Self::Write(e) => e.fmt(f),
             Self::Layout(e) => e.fmt(f),
             Self::NoSlabs => f.write_str("no slabs are in service on this machine"),
+            Self::NoAttributes => {
+                f.write_str("only SLUB's caches have attributes, and no others are in service")
+            }
+            Self::NoCache => f.write_str("no cache of that name is in service"),
             Self::NoVmalloc => f.write_str("no vmalloc is in service on this machine"),
             Self::NoTables => f.write_str("no page tables, they were only counted"),
             Self::Tables(e) => e.fmt(f),

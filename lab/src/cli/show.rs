@@ -19,6 +19,9 @@ pub(super) struct ShowArgs {
     /// The file, as Linux 6.1 prints it right after boot; or several, with commas between them. `cache` stands alone.
     #[arg(value_parser = ViewsParser, value_name = "FILE")]
     files: Shown,
+    /// The cache whose attributes `show slab` shows; else those of all.
+    #[arg(value_name = "CACHE")]
+    cache: Option<String>,
     #[command(flatten)]
     machine: MachineArgs,
     /// Print one JSON document instead (layout only); docs/json.md lists its keys.
@@ -80,6 +83,9 @@ impl TypedValueParser for ViewsParser {
                 View::PageTableRuns => value.help(
                     "Their leaves run by run, with their entries, where the software MMU reads the same",
                 ),
+                View::Slab => value.help(
+                    "Attributes of caches, as below /sys/kernel/slab; of CACHE alone, if one is named",
+                ),
                 View::VmallocMap => value.help("Who has what of the vmalloc area, its gaps, and the largest"),
                 _ => value,
             }
@@ -93,6 +99,12 @@ impl TypedValueParser for ViewsParser {
 
 /// Runs the command.
 pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
+    let cache = args.cache.as_deref();
+    if let Some(cache) = cache
+        && !matches!(&args.files, Shown::Files(files) if files.iter().any(|view| view == View::Slab))
+    {
+        return Err(Fault::new(cache, "show", "a cache's name after `show slab` only"));
+    }
     let files = match (&args.files, args.dcache) {
         (Shown::Files(files), None) => files,
         (Shown::Cache, Some(shape)) if !args.json => {
@@ -128,7 +140,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
         if layout_only { virtual_layout(args, booted) } else { booted.show_all(files) }
     };
     if files.iter().any(run::needs_service) {
-        print(run::serve(&machine, files, |booted, state| booted.show_state(files, state))??)?;
+        print(run::serve(&machine, files, cache, |booted, state| booted.show_state(files, state))??)?;
         return Ok(Outcome::Fine);
     }
     print(run::boot(&machine, show, |_| ())??)?;

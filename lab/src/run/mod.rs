@@ -11,8 +11,8 @@ mod stopped;
 
 pub use cpus::nodes as cpu_nodes;
 pub use record::{Entry, Recorder};
-pub(crate) use serving::needs_service;
 pub use serving::serve;
+pub(crate) use serving::{TRACE_SITES, needs_service};
 pub use slots::{SPARE_SLOTS, SpareSlots};
 
 use crate::fault::Fault;

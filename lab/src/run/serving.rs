@@ -8,7 +8,8 @@ use pagewright_pagetable::{Format, NotLive};
 use pagewright_sim::pages::{Pages, with_service};
 use pagewright_sim::slabs::with_booted_slabs;
 use pagewright_sim::vmalloc::{BootedVmalloc, WithVmalloc, with_booted_vmalloc};
-use pagewright_slab::slabs::Silent;
+use pagewright_slab::slabs::{Silent, TraceSite};
+use pagewright_view::slab::Shown as SlabsShown;
 use pagewright_view::vmallocinfo::{Shown, VmallocShown};
 use pagewright_view::{Live, State, View, Views};
 use pagewright_zone::alloc::{Hooks, NoHooks};
@@ -31,9 +32,12 @@ pub(crate) fn with_state<'s, 'a, H: Hooks, R>(
     then(&State::live(booted.boot, booted.running, &pages.allocator, live))
 }
 
+/// Lines that `alloc_traces` of a cache has at most: as many as places in the code are kept, some of them with several sizes.
+pub(crate) const TRACE_SITES: usize = 512;
+
 /// Whether a view shows what serves only where it was asked for.
 pub(crate) const fn needs_service(view: View) -> bool {
-    matches!(view, View::Slabinfo | View::Vmallocinfo | View::VmallocMap)
+    matches!(view, View::Slabinfo | View::Slab | View::Vmallocinfo | View::VmallocMap)
 }
 
 /// A vmalloc area that is looked at by the machine's first CPU, whenever somebody looks.
@@ -78,13 +82,14 @@ impl<'s, 'a, H: Hooks, R, W: FnOnce(&dyn VmallocShown) -> R> WithVmalloc<'s, 'a,
 }
 
 /// Boots the machine, puts its page allocator in service and what else the views ask for (slabs, vmalloc), and hands that to `then`: the machine, and what
-/// its views show.
+/// its views show. Of slabs' attributes those of `cache` are shown, if one is named.
 ///
 /// # Errors
 /// A [`Fault`] for a machine that does not boot, whose objects the host cannot hold, or whose tables were only counted.
 pub fn serve<R>(
     machine: &OwnedMachine,
     views: &Views,
+    cache: Option<&str>,
     then: impl FnOnce(&Booted<'_, '_, '_, '_, '_>, &State<'_, '_, '_, '_, '_>) -> R,
 ) -> Result<R, Fault> {
     let asks = |view: View| views.iter().any(|other| other == view);
@@ -101,12 +106,16 @@ pub fn serve<R>(
                     with_booted_vmalloc(boot, pages, &mut NotLive, Then { boot, show })
                         .map_err(|e| Fault::caused(e, "vmalloc", "a machine whose page tables are built"))
                 };
-                if !asks(View::Slabinfo) {
+                if !asks(View::Slabinfo) && !asks(View::Slab) {
                     return with_state(&booted, pages, with_vmalloc);
                 }
                 with_booted_slabs(boot, pages, 0, &Silent, |served| {
                     let slabinfo = served.slabs.slabinfo();
-                    with_state(&booted, pages, |state| with_vmalloc(&state.with_slabs(&slabinfo)))
+                    let mut sites = [TraceSite::EMPTY; TRACE_SITES];
+                    let files = SlabsShown::new(&served.slabs, &mut sites);
+                    with_state(&booted, pages, |state| {
+                        with_vmalloc(&state.with_slabs(&slabinfo).with_slab_files(&files, cache))
+                    })
                 })
                 .map_err(|e| {
                     Fault::caused(e, "slabs", "a machine with this host's words, and RAM that it can lend")

@@ -15,6 +15,7 @@ use pagewright_addr::{Order, PageShift};
 use pagewright_sim::pages::{Pages, with_debugged_service};
 use pagewright_sim::store::with_store;
 use pagewright_slab::objects::Design;
+use pagewright_slab::slabs::DebugOptions;
 use pagewright_view::{Live, State, Views};
 use pagewright_zone::alloc::Context;
 use pagewright_zone::buddy::{MigrateType, ZoneId};
@@ -93,7 +94,10 @@ fn with_objects<'s, 'a>(
         return Err(Fault::new(what, "the workload", "pages of 4096 bytes"));
     }
     let caches = ObjectKind::caches(&workload.objects);
-    let account = with_store(design, pages, pages.nodes(), &caches, |store| {
+    // What means nothing has a line in the log of a boot that starts slabs.
+    let watched =
+        boot.params.slub_debug.map_or(DebugOptions::NONE, |text| DebugOptions::skipping(text, |_| ()));
+    let account = with_store(design, pages, pages.nodes(), &caches, watched, |store| {
         let objects = Stored { store };
         let mut account = work(boot, running, pages, Some(&objects), workload, views)?;
         account.design = Some(design);
@@ -223,6 +227,10 @@ fn work<'s, 'a>(
         let slabinfo = objects.map(Objects::slabinfo);
         let state = match &slabinfo {
             Some(slabinfo) => state.with_slabs(slabinfo),
+            None => state,
+        };
+        let state = match objects.and_then(Objects::files) {
+            Some(files) => state.with_slab_files(files, None),
             None => state,
         };
         views.write(&mut text, &state).map_err(|e| Fault::caused(e.why, e.view.name(), ""))?;

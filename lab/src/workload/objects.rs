@@ -3,7 +3,10 @@
 use super::account::{Asked, CacheAccount};
 use super::numbers::Numbers;
 use super::{Lifetime, Phase};
+use crate::run::TRACE_SITES;
 use pagewright_sim::store::{ObjectStore, Wanted};
+use pagewright_slab::slabs::TraceSite;
+use pagewright_view::slab::{Shown, SlabFiles};
 use pagewright_zone::alloc::Hooks;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -67,6 +70,9 @@ pub(super) trait Objects: Sync {
 
     /// `/proc/slabinfo`.
     fn slabinfo(&self) -> String;
+
+    /// The caches' attributes, where the design has any.
+    fn files(&self) -> Option<&dyn SlabFiles>;
 
     /// The reaper comes to every processor.
     fn reap(&self, round: u64);
@@ -168,12 +174,23 @@ impl<H: Hooks + Sync> Objects for Stored<'_, '_, '_, '_, '_, '_, '_, '_, H> {
         self.store.slabinfo().to_string()
     }
 
+    fn files(&self) -> Option<&dyn SlabFiles> {
+        self.store.slabs().map(|_| self as &dyn SlabFiles)
+    }
+
     fn reap(&self, round: u64) {
         self.store.reap(round);
     }
 
     fn damaged(&self) -> u64 {
         self.store.damaged()
+    }
+}
+
+impl<H: Hooks> SlabFiles for Stored<'_, '_, '_, '_, '_, '_, '_, '_, H> {
+    fn write(&self, w: &mut dyn fmt::Write, cache: Option<&str>) -> Result<usize, fmt::Error> {
+        let Some(slabs) = self.store.slabs() else { return Ok(0) };
+        Shown::new(slabs, &mut [TraceSite::EMPTY; TRACE_SITES]).write(w, cache)
     }
 }
 

@@ -90,6 +90,97 @@ fn slabinfo_has_kmallocs_caches_and_only_those_watched_that_the_command_line_nam
 }
 
 #[test]
+fn slab_has_the_attributes_of_every_cache_and_traces_of_those_that_keep_records() {
+    for machine in ["x86_64-q35", "x86_64-numa4", "arm64-virt", "arm64-numa2"] {
+        let show = |more: &[&str]| text(&[&["show", "slab"][..], more, &["--machine", machine]].concat());
+        let all = show(&[]);
+        let caches: std::collections::BTreeSet<_> =
+            all.lines().map(|line| line.split_once('/').unwrap().0).collect();
+        let slabinfo = text(&["show", "slabinfo", "--machine", machine]);
+        let named = slabinfo.lines().skip(2).map(|line| line.split_whitespace().next().unwrap());
+        assert_eq!(caches, named.collect(), "{machine}: the caches of slabinfo");
+        let one = show(&["kmalloc-512"]);
+        let own: Vec<_> = all.lines().filter(|line| line.starts_with("kmalloc-512/")).collect();
+        assert_eq!(one.lines().collect::<Vec<_>>(), own, "{machine}");
+        for line in ["kmalloc-512/object_size:512", "kmalloc-512/align:512", "kmalloc-512/failslab:0"] {
+            assert!(own.contains(&line), "{machine}: {line}\n{one}");
+        }
+        assert!(!one.contains("_traces") && !one.contains("/shrink"), "{one}");
+        let watched = show(&["kmalloc-512", "--cmdline", "slub_debug=UT,kmalloc-512"]);
+        for line in
+            ["store_user:1", "trace:1", "cpu_partial:0", "alloc_traces:No data", "free_traces:No data"]
+        {
+            assert!(watched.contains(&format!("kmalloc-512/{line}\n")), "{machine}: {line}\n{watched}");
+        }
+    }
+    let both = text(&["show", "slab,slabinfo", "kmalloc-8", "--machine", "x86_64-q35"]);
+    assert!(
+        both.starts_with("==> slab <==\nkmalloc-8/aliases:0\n") && both.contains("\nkmalloc-8k "),
+        "{both}"
+    );
+    for (args, expected) in [
+        (&["show", "slab", "kmalloc-7", "--machine", "x86_64-q35"][..], "no cache of that name"),
+        (&["show", "meminfo", "kmalloc-8"], "after `show slab` only"),
+        (&["show", "cache", "kmalloc-8"], "after `show slab` only"),
+        (&["show", "slab", "--machine", "arm-virt"], "words of 4 bytes"),
+    ] {
+        let refused = pagewright(args);
+        assert_eq!(refused.status.code(), Some(2), "{args:?}");
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(told.contains(expected) && told.lines().count() == 1, "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn slab_tells_of_a_workloads_objects_by_node_by_processor_and_by_who_took_them() {
+    // Many objects come first, then most of them go.
+    let workload = "ops=4000; fill=5%; object-share=90; object-fill=1; objects=512:3 dentry/192:2\n\
+                    [fewer]\nops=2500; fill=5%; object-share=90; object-fill=0; objects=512:3 dentry/192:2";
+    let run = |slabs: &str, cmdline: &str| {
+        let args = ["run", workload, "--slabs", slabs, "--show", "slab", "--machine", "x86_64-numa4"];
+        pagewright(&[&args[..], &["--cmdline", cmdline]].concat())
+    };
+    let told = |slabs: &str, cmdline: &str, file: &str| {
+        let ran = run(slabs, cmdline);
+        let text = String::from_utf8(ran.stdout).unwrap();
+        assert!(ran.status.success(), "{text}");
+        let value = text.lines().rev().find_map(|line| line.strip_prefix(file)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("{file}: {text}")).to_owned()
+    };
+    let parts = |value: &str, kind: char| -> u64 {
+        let part =
+            |word: &str| word.strip_prefix(kind)?.split_once('=')?.1.split('(').next()?.parse::<u64>().ok();
+        value.split(' ').filter_map(part).sum()
+    };
+    for file in ["kmalloc-512/objects", "dentry/total_objects", "dentry/slabs"] {
+        let value = told("slub", "", file);
+        let all: u64 = value.split(' ').next().unwrap().parse().unwrap();
+        assert!(all > 0 && value.split(' ').count() > 2 && parts(&value, 'N') == all, "{file}: {value}");
+    }
+    assert_eq!(told("slub", "", "dentry/cpu_slabs"), "0", "processors have rows");
+    let cpu_slabs = told("slub-cpu-slabs", "", "kmalloc-512/cpu_slabs");
+    assert!(parts(&cpu_slabs, 'N') > 3 && cpu_slabs.starts_with(&parts(&cpu_slabs, 'N').to_string()));
+    let partial = told("slub-cpu-slabs", "", "kmalloc-512/slabs_cpu_partial");
+    assert!(
+        partial.contains(" C0=") && partial.starts_with(&format!("{}(", parts(&partial, 'C'))),
+        "{partial}"
+    );
+    let traces = told("slub", "slub_debug=U", "dentry/alloc_traces");
+    assert!(
+        traces.contains("store.rs:") && traces.contains(" cpus=0-") && traces.contains(" nodes=0-"),
+        "{traces}"
+    );
+    for design in ["slab", "slob"] {
+        let refused = run(design, "");
+        let why = String::from_utf8(refused.stderr).unwrap();
+        assert!(
+            refused.status.code() == Some(2) && why.contains("only SLUB's caches have attributes"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
 fn vmallocinfo_has_what_the_boot_mapped_and_the_map_shows_the_gaps_between() {
     let show = |machine: &str, files: &str| text(&["show", files, "--machine", machine]);
     let image = show("arm64-virt", "vmallocinfo");
