@@ -22,7 +22,9 @@ fn a_size_goes_to_the_least_class_that_holds_it() {
     for min in [8, 64, 128] {
         let classes = classes(min);
         let sizes: Vec<u32> = classes.sizes().collect();
-        for bytes in 1..=8192 {
+        // Under Miri those around the classes, and some between.
+        let near = |bytes: u64| sizes.iter().any(|&size| u64::from(size).abs_diff(bytes) <= 1);
+        for bytes in (1..=8192).filter(|&bytes| !cfg!(miri) || bytes % 97 == 0 || near(bytes)) {
             let least = sizes.iter().copied().find(|&size| u64::from(size) >= bytes);
             assert_eq!(classes.class_of(bytes), least, "{bytes} bytes from {min} on");
         }

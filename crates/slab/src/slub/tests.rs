@@ -125,7 +125,7 @@ proptest! {
     fn a_slab_holds_its_objects(
         size in 1_u64..(4 << 20),
         align in 0_u32..13,
-        bits in 0_u32..1 << 11,
+        bits in 0_u32..1 << 13,
         cpus in 1_u32..512,
         word in prop_oneof![Just(4_u32), Just(8)],
         ctor: bool,
