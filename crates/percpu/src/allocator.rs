@@ -267,28 +267,27 @@ impl<'m, S: ChunkSource, I: Interrupts> PerCpuAllocator<'m, S, I> {
                 return Ok(());
             }
         }
-        self.free_slow(bytes)
+        if self.free_slow(bytes.addr, bytes.chunk.into()) { Ok(()) } else { Err(FreeError::Foreign(bytes)) }
     }
 
-    /// Into the map of its chunk. Kept out of the path of shelves.
+    /// Into the map of its chunk; whether it is of one. Kept out of the path of shelves, whose token therefore needs no place in memory.
     #[inline(never)]
-    fn free_slow(&self, bytes: PerCpuBytes) -> Result<(), FreeError> {
+    fn free_slow(&self, addr: usize, number: usize) -> bool {
         let quiet = WithoutInterrupts::new(&self.interrupts);
         let mut state = self.state.lock();
         let State { chunks, slots, stats, .. } = &mut *state;
-        let number = usize::from(bytes.chunk);
         let known = chunks.get_mut(number).and_then(Option::as_mut);
-        if !known.is_some_and(|chunk| chunk.free(bytes.addr)) {
-            return Err(FreeError::Foreign(bytes));
+        if !known.is_some_and(|chunk| chunk.free(addr)) {
+            return false;
         }
         stats.freed();
         if number == RESERVED {
-            return Ok(());
+            return true;
         }
         let spare = chunks[number].as_ref().is_some_and(Chunk::is_spare) && slots.has_spare();
         if !spare {
             slots.place(chunks, number);
-            return Ok(());
+            return true;
         }
         slots.take_out(chunks, number);
         let memory = chunks[number].take().and_then(|chunk| chunk.memory);
@@ -296,7 +295,7 @@ impl<'m, S: ChunkSource, I: Interrupts> PerCpuAllocator<'m, S, I> {
         drop(state);
         drop(quiet);
         memory.into_iter().for_each(|memory| self.source.destroy(memory));
-        Ok(())
+        true
     }
 
     /// Gives back what is kept for the next caller: small pieces to the maps, and the spare chunk to its source (under memory
@@ -383,7 +382,7 @@ impl<'m, S: ChunkSource, I: Interrupts> PerCpuAllocator<'m, S, I> {
             in_use += u64::from(chunk.allocations);
         }
         let wrong = |chunk, what, found, expected| Violation { chunk, what, at: 0, found, expected };
-        let known = stats.nr_cur_alloc + state.shelves.len();
+        let known = stats.nr_cur_alloc as u64 + state.shelves.len();
         if in_use != known {
             return Err(wrong(0, "allocations in use", known, in_use));
         }

@@ -80,7 +80,8 @@ impl<'m> Geometry<'m> {
             return Err(AllocError::Illegal { size, align });
         }
         let align = if align < MIN_ALLOC { MIN_ALLOC } else { align };
-        Ok((size.div_ceil(MIN_ALLOC) as u32, (align / MIN_ALLOC) as u32))
+        // As both are small, words do: two instructions of 32-bit processors where there were five.
+        Ok(((size as u32).div_ceil(MIN_ALLOC as u32), align as u32 / MIN_ALLOC as u32))
     }
 
     /// Pieces in a page, the reach of one block of hints.

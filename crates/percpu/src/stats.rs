@@ -10,9 +10,9 @@ pub struct Stats {
     /// Allocations made.
     pub nr_alloc: u64,
     /// Allocations in use.
-    pub nr_cur_alloc: u64,
+    pub nr_cur_alloc: usize,
     /// The most that were in use at a time.
-    pub nr_max_alloc: u64,
+    pub nr_max_alloc: usize,
     /// Chunks.
     pub nr_chunks: u32,
     /// The most chunks at a time.
@@ -28,7 +28,7 @@ pub struct Stats {
 impl Stats {
     /// Allocations given back.
     pub const fn nr_dealloc(&self) -> u64 {
-        self.nr_alloc - self.nr_cur_alloc
+        self.nr_alloc - self.nr_cur_alloc as u64
     }
 
     /// An allocation of `size` bytes.
@@ -73,8 +73,8 @@ impl fmt::Display for Stats {
         writeln!(f, "Global Stats:\n----------------------------------------")?;
         line(f, "nr_alloc", self.nr_alloc)?;
         line(f, "nr_dealloc", self.nr_dealloc())?;
-        line(f, "nr_cur_alloc", self.nr_cur_alloc)?;
-        line(f, "nr_max_alloc", self.nr_max_alloc)?;
+        line(f, "nr_cur_alloc", self.nr_cur_alloc as u64)?;
+        line(f, "nr_max_alloc", self.nr_max_alloc as u64)?;
         line(f, "nr_chunks", self.nr_chunks.into())?;
         line(f, "nr_max_chunks", self.nr_max_chunks.into())?;
         line(f, "min_alloc_size", self.min_alloc_size.into())?;

@@ -26,11 +26,12 @@ pub type PerCpuPages<'p> = PerCpuAllocator<'p, &'p Chunks<'p>, Masking>;
 
 /// Allocates `size` bytes for each processor and gives them back, `rounds` times. Returns how often something failed.
 #[inline(never)]
-pub fn pairs(percpu: &PerCpuPages<'_>, size: u64, rounds: u64) -> u64 {
+pub fn pairs(percpu: &PerCpuPages<'_>, size: usize, rounds: usize) -> usize {
     let mut failed = 0;
     for _ in 0..rounds {
-        match percpu.alloc(core::hint::black_box(size), 8, How::Atomic) {
-            Ok(bytes) => failed += u64::from(percpu.free(bytes).is_err()),
+        // A size that the compiler does not know, in the processor's words.
+        match percpu.alloc(core::hint::black_box(size) as u64, 8, How::Atomic) {
+            Ok(bytes) => failed += usize::from(percpu.free(bytes).is_err()),
             Err(_) => failed += 1,
         }
     }

@@ -7,7 +7,7 @@ use pagewright_hot::pairs;
 use pagewright_percpu::How;
 
 /// Pairs of an allocation and a free, measured together.
-const PAIRS: u64 = 4096;
+const PAIRS: usize = 4096;
 
 /// The group.
 pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
@@ -22,7 +22,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
             if failed > 0 {
                 return Err(Failed::NoUnits);
             }
-            bench.value(format_args!("percpu.{size}"), Value::quotient(ticks, PAIRS));
+            bench.value(format_args!("percpu.{size}"), Value::quotient(ticks, PAIRS as u64));
         }
         for bytes in some.into_iter().flatten() {
             percpu.free(bytes).map_err(|_| Failed::NoUnits)?;
