@@ -23,24 +23,40 @@ pub use range::{PfnRange, PhysRange, VirtRange};
 
 /// The base-2 logarithm of a page's size in bytes: 12, 14 or 16 on the machines modelled here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PageShift(u8);
+pub struct PageShift(Shift);
+
+/// The shifts that there are. As these are all, the compiler knows that a word can be shifted by each, and does not see to larger ones first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+enum Shift {
+    Of4K = 12,
+    Of16K = 14,
+    Of64K = 16,
+}
+
+impl fmt::Debug for Shift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&(*self as u8), f)
+    }
+}
 
 impl PageShift {
     /// 4 KiB pages.
-    pub const SHIFT_4K: Self = Self(12);
+    pub const SHIFT_4K: Self = Self(Shift::Of4K);
     /// 16 KiB pages (arm64 only).
-    pub const SHIFT_16K: Self = Self(14);
+    pub const SHIFT_16K: Self = Self(Shift::Of16K);
     /// 64 KiB pages (arm64 only).
-    pub const SHIFT_64K: Self = Self(16);
+    pub const SHIFT_64K: Self = Self(Shift::Of64K);
 
     /// The shift itself.
+    #[inline(always)]
     pub const fn get(self) -> u32 {
         self.0 as u32
     }
 
     /// Bytes in one page.
     pub const fn bytes(self) -> u64 {
-        1 << self.0
+        1 << self.get()
     }
 
     /// How many whole pages are needed to hold `len_bytes`.

@@ -12,7 +12,7 @@ use pagewright_slab::slabs::Destroyed;
 use pagewright_slab::{CacheFlags, CacheId, CacheSpec, Slabs};
 
 /// Pairs of an allocation and a free, measured together; and objects that are held at once.
-const PAIRS: u64 = 4096;
+const PAIRS: usize = 4096;
 
 /// The group.
 pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
@@ -41,15 +41,15 @@ fn values(bench: &Bench<'_>, cache: CacheId) -> Result<(), Failed> {
         bench.value(format_args!("slab.{name}"), value);
     }
     for (name, from, count) in [
-        ("kmalloc.64", ObjectsFrom::Kmalloc(64), PAIRS as usize),
+        ("kmalloc.64", ObjectsFrom::Kmalloc(64), PAIRS),
         ("kmalloc.1k", ObjectsFrom::Kmalloc(1024), 1024),
-        ("cache.40", ObjectsFrom::Cache(cache), PAIRS as usize),
+        ("cache.40", ObjectsFrom::Cache(cache), PAIRS),
     ] {
         let [taking, giving] = batch(bench, from, count).ok_or(Failed::NoObjects)?;
         bench.value(format_args!("slab.batch{count}.{name}"), Value::quotient(taking + giving, count as u64));
     }
     if let Some([taking, giving]) = remote(bench, ObjectsFrom::Kmalloc(64)) {
-        bench.value(format_args!("slab.remote.64"), Value::quotient(taking + giving, PAIRS));
+        bench.value(format_args!("slab.remote.64"), Value::quotient(taking + giving, PAIRS as u64));
     }
     Ok(())
 }
@@ -60,15 +60,15 @@ fn pairs(bench: &Bench<'_>, from: ObjectsFrom) -> Option<Value> {
     let both = || {
         bench.subject.pages.undisturbed(|| {
             objects.here(|cx| {
-                let mut failed = 0;
-                let ticks = bench.clock.ticks(|| failed = object_pairs(objects.slabs(), cx, from, PAIRS));
-                (failed == 0).then_some(ticks)
+                let mut whole = false;
+                let ticks = bench.clock.ticks(|| whole = object_pairs(objects.slabs(), cx, from, PAIRS));
+                whole.then_some(ticks)
             })
         })
     };
     // The first time makes the slab.
     both()??;
-    Some(Value::quotient(both()??, PAIRS))
+    Some(Value::quotient(both()??, PAIRS as u64))
 }
 
 /// An array of so many places for objects, in pages.
@@ -107,9 +107,8 @@ fn timed(
     from: ObjectsFrom,
     places: &mut [Option<NonNull<u8>>],
 ) -> Option<[u64; 2]> {
-    let (slabs, mut taken) = (bench.subject.objects.slabs(), 0);
-    let taking = bench.clock.ticks(|| taken = take_objects(slabs, cx, from, places));
-    let whole = taken == places.len();
+    let (slabs, mut whole) = (bench.subject.objects.slabs(), false);
+    let taking = bench.clock.ticks(|| whole = take_objects(slabs, cx, from, places));
     // SAFETY: they were just taken from there, and nobody else knows them.
     let giving = bench.clock.ticks(|| unsafe { give_objects(slabs, cx, from, places) });
     whole.then_some([taking, giving])
@@ -126,12 +125,11 @@ fn remote(bench: &Bench<'_>, from: ObjectsFrom) -> Option<[u64; 2]> {
     if metal.cpus() < 2 {
         return None;
     }
-    with_places(bench, PAIRS as usize, |places| {
+    with_places(bench, PAIRS, |places| {
         let mut both = || {
-            let mut taken = 0;
+            let mut whole = false;
             let taking =
-                objects.here(|cx| clock.ticks(|| taken = take_objects(objects.slabs(), cx, from, places)))?;
-            let whole = taken == places.len();
+                objects.here(|cx| clock.ticks(|| whole = take_objects(objects.slabs(), cx, from, places)))?;
             let handed = Mutex::new((Handed(places), 0));
             metal.on_each_cpu(&|cpu| {
                 if cpu != 1 {

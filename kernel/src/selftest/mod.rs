@@ -10,6 +10,8 @@ pub mod buddy;
 mod cases;
 pub mod census;
 #[cfg(feature = "tests")]
+mod copies;
+#[cfg(feature = "tests")]
 mod exhaust;
 #[cfg(feature = "tests")]
 pub mod highmem;
@@ -95,6 +97,7 @@ const TESTS: &[(&str, Test)] = &[
     ("space", space::run),
     ("tables", tables::run),
     ("wx", wx::run),
+    ("copies", copies::run),
     ("percpu", smp::percpu),
     ("dynamic", percpu::run),
     ("kmalloc", objects::kmalloc),
