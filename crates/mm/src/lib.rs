@@ -92,6 +92,7 @@ pub use error::BootError;
 pub use pagewright_addr as addr;
 pub use pagewright_firmware as firmware;
 pub use pagewright_kspace as kspace;
+pub use pagewright_kspace::{dcache, module, stacks};
 pub use pagewright_memblock as memblock;
 pub use pagewright_page as page;
 pub use pagewright_pagetable as pagetable;
