@@ -1,18 +1,24 @@
 //! The slab allocator of the machine that boots: what it decides by, and how it comes into service (`pagewright-slab` is re-exported here).
 
+mod designs;
 mod service;
 
+pub use designs::ObjectService;
 pub use pagewright_slab::*;
 pub use service::{SlabService, SlabSetup, StartSlabsError};
 
 use crate::Boot;
 use pagewright_addr::Order;
 use pagewright_firmware::Arch;
+use pagewright_firmware::config::Slab;
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::slub::Slub;
 
 /// Bytes of a cache line on the processors that these architectures have (L1_CACHE_BYTES of Debian's kernels).
 const CACHE_LINE: u32 = 64;
+
+/// The least size of kmalloc's caches with SLAB (KMALLOC_SHIFT_LOW).
+const SLAB_LEAST: u32 = 32;
 
 impl Boot<'_> {
     /// By what this machine's SLUB lays caches out.
@@ -48,7 +54,7 @@ impl Boot<'_> {
         }
     }
 
-    /// The caches that this machine's kmalloc has.
+    /// The caches that this machine's kmalloc has: SLAB's begin at 32 bytes, SLOB has none.
     pub fn kmalloc_classes(&self) -> Classes {
         let config = &self.machine.config;
         // What devices may be given shares no cache line with anything else.
@@ -57,6 +63,7 @@ impl Boot<'_> {
             Arch::Arm => (CACHE_LINE, CACHE_LINE),
             Arch::Arm64 => (2 * CACHE_LINE, 2 * CACHE_LINE),
         };
+        let min_size = if config.slab == Slab::Slab { SLAB_LEAST.max(min_size) } else { min_size };
         Classes {
             page_shift: config.page_shift,
             min_size,

@@ -107,6 +107,8 @@ pub struct Params<'a> {
     pub cgroup_disable_memory: bool,
     /// `slub_min_objects=`.
     pub slub_min_objects: Option<i32>,
+    /// `slab_max_order=`.
+    pub slab_max_order: Option<i32>,
     /// `slub_min_order=`.
     pub slub_min_order: Option<i32>,
     /// `slub_max_order=`.

@@ -74,7 +74,7 @@ impl From<CreateError> for StartSlabsError {
     }
 }
 
-const fn small(what: &'static str) -> StartSlabsError {
+pub(super) const fn small(what: &'static str) -> StartSlabsError {
     StartSlabsError::Boot(BootError::Space { what })
 }
 
@@ -82,8 +82,8 @@ const fn small(what: &'static str) -> StartSlabsError {
 pub struct SlabService<'k, 'a, I, M> {
     /// The slabs.
     pub slabs: Slabs<'k, 'a, I, M>,
-    cpus: &'k [SlabCpu<'k>],
-    nodes: &'k [NodeId],
+    pub(super) cpus: &'k [SlabCpu<'k>],
+    pub(super) nodes: &'k [NodeId],
 }
 
 impl<I, M> fmt::Debug for SlabService<'_, '_, I, M> {
@@ -121,14 +121,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> SlabService<'k, 'a, I, M> {
 
 impl Boot<'_> {
     /// Places in the table of caches: one for the slabs' own, kmalloc's, and `caches` more.
-    fn slab_places(&self, caches: usize) -> usize {
+    pub(super) fn slab_places(&self, caches: usize) -> usize {
         let classes = self.kmalloc_classes();
         let kinds = KmallocKind::ALL.into_iter().filter(|&kind| classes.has(kind)).count();
         1 + kinds * classes.sizes().count() + caches
     }
 
     /// How many nodes' lists each cache has: up to the last that may have memory.
-    fn slab_nodes(&self) -> usize {
+    pub(super) fn slab_nodes(&self) -> usize {
         let nodes = self.layout.as_ref().map_or(&[][..], |layout| layout.nodes());
         nodes.iter().filter(|node| node.possible).map(|node| node.nid.index() + 1).max().unwrap_or(1)
     }
@@ -166,22 +166,7 @@ impl Boot<'_> {
         let lists = places * self.slab_nodes();
         let lists = shared.slice(lists, || Mutex::new(NodeSlabs::new())).ok_or(small("lists of slabs"))?;
         let options = self.debug_options(&mut shared).ok_or(small("the options of slabs"))?;
-        let count = cpus.len();
-        let nodes = shared.slice(count, || NodeId::ZERO).ok_or(small("the CPUs' nodes"))?;
-        let (mut rooms, mut of_cpu, mut enough) = (cpus, nodes.iter_mut(), true);
-        let mut number = seed;
-        let cpus = shared.slice(count, || {
-            let room = rooms.next();
-            if let (Some(room), Some(node)) = (&room, of_cpu.next()) {
-                *node = room.node;
-            }
-            let rows = room.and_then(|mut room| room.memory.slice(places, Row::new));
-            enough &= rows.is_some();
-            // Another number for each, so that they do not lay slabs out alike.
-            number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            SlabCpu::new(rows.unwrap_or_default(), number)
-        });
-        let cpus: &'k [SlabCpu<'k>] = cpus.filter(|_| enough).ok_or(small("CPUs' rows of objects"))?;
+        let (cpus, nodes) = carve_cpus(&mut shared, cpus, places, seed)?;
         let space = SlabSpace { slots, lists, cpus };
         let mut slabs = Slabs::new(map, memory, interrupts, self.slub(), space, reports, seed)?;
         slabs.watch(options);
@@ -200,4 +185,30 @@ impl Boot<'_> {
             warning!(self, "slub_debug option '{}' unknown. skipped", letter.0);
         }))
     }
+}
+
+/// The CPUs, each with rows for so many caches in its own memory, and their nodes.
+pub(super) fn carve_cpus<'k>(
+    shared: &mut Carve<'k>,
+    cpus: impl ExactSizeIterator<Item = CpuRoom<'k>>,
+    places: usize,
+    seed: u64,
+) -> Result<(&'k [SlabCpu<'k>], &'k [NodeId]), StartSlabsError> {
+    let count = cpus.len();
+    let nodes = shared.slice(count, || NodeId::ZERO).ok_or(small("the CPUs' nodes"))?;
+    let (mut rooms, mut of_cpu, mut enough) = (cpus, nodes.iter_mut(), true);
+    let mut number = seed;
+    let cpus = shared.slice(count, || {
+        let room = rooms.next();
+        if let (Some(room), Some(node)) = (&room, of_cpu.next()) {
+            *node = room.node;
+        }
+        let rows = room.and_then(|mut room| room.memory.slice(places, Row::new));
+        enough &= rows.is_some();
+        // Another number for each, so that they do not lay slabs out alike.
+        number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        SlabCpu::new(rows.unwrap_or_default(), number)
+    });
+    let cpus: &'k [SlabCpu<'k>] = cpus.filter(|_| enough).ok_or(small("CPUs' rows of objects"))?;
+    Ok((cpus, nodes))
 }

@@ -43,11 +43,12 @@ impl<'a> Reader<'a, '_> {
                 params.cgroup_disable_memory |=
                     param.value.is_some_and(|v| v.split(',').any(|controller| controller == "memory"));
             }
-            "slub_min_objects" | "slub_min_order" | "slub_max_order" => {
+            "slub_min_objects" | "slub_min_order" | "slub_max_order" | "slab_max_order" => {
                 let value = param.value.and_then(parse_integer).map(|i| i.value);
                 *match name {
                     "slub_min_objects" => &mut params.slub_min_objects,
                     "slub_min_order" => &mut params.slub_min_order,
+                    "slab_max_order" => &mut params.slab_max_order,
                     _ => &mut params.slub_max_order,
                 } = value;
             }

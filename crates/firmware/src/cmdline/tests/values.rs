@@ -240,7 +240,7 @@ fn switches_and_numbers_reach_their_fields() {
         "movable_node memblock=debug mminit_loglevel=4 init_on_alloc=0 init_on_free=1 page_poison=on \
          page_alloc.shuffle=1 nokaslr nr_cpus=2 maxcpus=1 possible_cpus=8 nosmp dhash_entries=16 ihash_entries=17 \
          mhash_entries=18 mphash_entries=19 thash_entries=20 uhash_entries=21 hashdist=0 cgroup_disable=pids,memory \
-         slub_min_objects=8 slub_min_order=1 slub_max_order=2 slab_nomerge slub_debug=P nogbpages no5lvl acpi=off \
+         slub_min_objects=8 slub_min_order=1 slub_max_order=2 slab_max_order=1 slab_nomerge slub_debug=P nogbpages no5lvl acpi=off \
          nolapic add_efi_memmap efi=nosoftreserve noinitrd retain_initrd disable_mtrr_trim numa_balancing=disable",
     );
     assert!(
@@ -258,6 +258,7 @@ fn switches_and_numbers_reach_their_fields() {
     assert_eq!((p.dhash_entries, p.ihash_entries, p.mhash_entries), (Some(16), Some(17), Some(18)));
     assert_eq!((p.mphash_entries, p.thash_entries, p.uhash_entries), (Some(19), Some(20), Some(21)));
     assert_eq!((p.slub_min_objects, p.slub_min_order, p.slub_max_order), (Some(8), Some(1), Some(2)));
+    assert_eq!(p.slab_max_order, Some(1));
     assert_eq!((p.slab_nomerge, p.slub_debug, p.numa_balancing), (Some(true), Some("P"), Some(false)));
     let i386 = parse(Arch::I386, "vmalloc=256M highmem=64M reservetop=16M");
     assert_eq!(
