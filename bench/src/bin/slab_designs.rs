@@ -99,7 +99,9 @@ fn run(design: Design, mix: &Mix) -> Found {
             &Silent,
             |m: &HostedObjects<'_, '_, '_, '_, '_, '_, NoHooks>| {
                 let o = m.allocator();
-                let spec = |size: u32| CacheSpec::new("mix", size.into(), 0, CacheFlags::empty());
+                let spec = |size: u32| {
+                    CacheSpec::new("mix", size.into(), 0, CacheFlags::empty()).with_usercopy(0, size)
+                };
                 let create = |&(size, _): &(u32, u32)| o.create(&spec(size)).expect("a place for it");
                 let caches: Vec<_> = CACHES.iter().map(create).collect();
                 let mut held = vec![None; mix.objects];

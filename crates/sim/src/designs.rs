@@ -1,10 +1,12 @@
 //! The designs of slabs on a hosted machine, whichever is asked for.
 
 use crate::pages::Pages;
-use crate::slabs::LinearRam;
+use crate::slabs::{HostedSlabsError, LinearRam};
+use pagewright::slab::SlabSetup;
+use pagewright::{Boot, CpuRoom};
 use pagewright_addr::NodeId;
 use pagewright_page::FrameIdx;
-use pagewright_platform::{Mutex, NoInterrupts};
+use pagewright_platform::{Carve, Mutex, NoInterrupts, Reader, ReaderHere, Readers};
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects};
@@ -23,6 +25,7 @@ pub struct HostedObjects<'p, 'k, 'x, 'm, 's, 'a, H> {
     pub objects: Objects<'k, 'a, NoInterrupts, LinearRam>,
     /// The page allocator below.
     pub pages: &'p Pages<'x, 'm, 's, 'a, H>,
+    readers: &'k Readers<'k>,
     cpus: &'k [SlabCpu<'k>],
     nodes: &'k [NodeId],
 }
@@ -50,6 +53,18 @@ impl<'k, 'a, H: Hooks> HostedObjects<'_, 'k, '_, '_, '_, 'a, H> {
             // it is ordered before what the next does.
             let here = unsafe { self.cpus[cpu].here() };
             f(&SlabContext::new(here, self.nodes[cpu], &pages))
+        })
+    }
+
+    /// Runs `f` as [`Self::on_cpu`] does, as one that reads objects without a lock.
+    ///
+    /// # Panics
+    /// As for [`Self::on_cpu`].
+    pub fn reading<R>(&self, cpu: usize, f: impl FnOnce(&SlabContext<'_, 'k, 'a>, ReaderHere<'_>) -> R) -> R {
+        self.on_cpu(cpu, |cx| {
+            // SAFETY: nobody else is this CPU while the closure runs, and the handle cannot leave this thread.
+            let here = unsafe { self.readers.here(cpu) };
+            f(cx, here.expect("a reader for each CPU"))
         })
     }
 
@@ -104,6 +119,8 @@ pub fn with_watched_design<H: Hooks, R>(
         _ => SlabCpu::new(rows, 0x5eed + u64::from(cpu)),
     });
     let cpus: Vec<SlabCpu<'_>> = cpus.collect();
+    let readers: Vec<Reader> = nodes.iter().map(|_| Reader::new()).collect();
+    let readers = Readers::new(&readers);
     match design {
         Design::Slub | Design::SlubCpuSlabs => {
             let slots: Vec<Slot> = (0..caches).map(|_| Slot::new()).collect();
@@ -117,7 +134,9 @@ pub fn with_watched_design<H: Hooks, R>(
                 slabs.create_kmalloc_caches(&classes(8)).expect("places for kmalloc's caches");
                 slabs.init_late();
             }
-            then(&HostedObjects { objects: Objects::Slub(slabs), pages, cpus: &cpus, nodes })
+            slabs.set_grace_periods(&readers);
+            let objects = Objects::Slub(slabs);
+            then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
         }
         Design::Slab => {
             let slots: Vec<_> = (0..caches).map(|_| Slot::new()).collect();
@@ -140,16 +159,49 @@ pub fn with_watched_design<H: Hooks, R>(
                 slab.create_kmalloc_caches(&classes(32)).expect("places for kmalloc's caches");
                 slab.init_late();
             }
-            then(&HostedObjects { objects: Objects::Slab(slab), pages, cpus: &cpus, nodes })
+            slab.set_grace_periods(&readers);
+            let objects = Objects::Slab(slab);
+            then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
         }
         Design::Slob => {
             let slots: Vec<_> = (0..caches).map(|_| Slot::new()).collect();
             let config = SlobConfig { word, ..SlobConfig::new() };
             let slob = Slob::new(map, memory, NoInterrupts, config, &slots, reports, 0x5eed);
             let objects = Objects::Slob(slob.expect("an alignment that is one"));
-            then(&HostedObjects { objects, pages, cpus: &cpus, nodes })
+            then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
         }
     }
+}
+
+/// Puts the objects of a booted machine in service above its page allocator, by the design that its kernel was configured with, for the same CPUs and with so
+/// many places for caches besides kmalloc's, and hands them to `then`.
+///
+/// # Errors
+/// [`HostedSlabsError`]: the host has no memory for the machine's RAM, or the machine's words are not the host's.
+pub fn with_booted_objects<'s, 'a, H: Hooks, R>(
+    boot: &Boot<'_>,
+    pages: &Pages<'_, '_, 's, 'a, H>,
+    caches: usize,
+    reports: &dyn Reports,
+    then: impl FnOnce(&HostedObjects<'_, '_, '_, '_, 's, 'a, H>) -> R,
+) -> Result<R, HostedSlabsError> {
+    let map = *pages.base.map();
+    let memory = LinearRam::of_pages(&map, boot.machine.config.page_shift).map_err(HostedSlabsError::Sim)?;
+    let bytes = boot.object_bytes(caches, pages.cpus());
+    let words = |bytes: u64| vec![0_u64; bytes.div_ceil(8) as usize];
+    let mut shared = words(bytes.shared);
+    let mut rows: Vec<_> = pages.nodes().iter().map(|&node| (node, words(bytes.each_cpu))).collect();
+    let rooms = rows.iter_mut().map(|(node, words)| CpuRoom { node: *node, memory: Carve::of(words) });
+    let setup = SlabSetup { caches, reports, ..SlabSetup::new(map, memory, NoInterrupts, 0x5eed) };
+    let service = boot.objects_init(setup, Carve::of(&mut shared), rooms);
+    let mut service = service.map_err(HostedSlabsError::Start)?;
+    let readers: Vec<Reader> = pages.nodes().iter().map(|_| Reader::new()).collect();
+    let readers = Readers::new(&readers);
+    service.objects.set_grace_periods(&readers);
+    service.init_late();
+    let cpus = service.cpus();
+    let objects = service.objects;
+    Ok(then(&HostedObjects { objects, pages, readers: &readers, cpus, nodes: pages.nodes() }))
 }
 
 /// kmalloc's classes from a least size on.

@@ -169,7 +169,11 @@ impl<'k, 'a> Model<'_, '_, 'k, '_, '_, '_, 'a> {
         flags.set(CacheFlags::DEBUG, self.watched);
         self.made += 1;
         let name = format!("fuzz-{}", self.made);
-        match self.m.allocator().create(&CacheSpec::new(&name, size as u64, align, flags)) {
+        match self
+            .m
+            .allocator()
+            .create(&CacheSpec::new(&name, size as u64, align, flags).with_usercopy(0, size as u32))
+        {
             Ok(cache) => self.caches.push((cache, size)),
             Err(why) => assert!(matches!(why, CreateError::NoPlace { .. }), "{why}"),
         }

@@ -14,7 +14,7 @@ use pagewright_slab::slabs::{
     CacheName, CacheSpec, CreateError, DebugOptions, DestroyError, Destroyed, Silent, SlabContext, SlabError,
     Slabs,
 };
-use pagewright_slab::{CacheFlags, CacheId};
+use pagewright_slab::{CacheFlags, CacheId, SlabPages};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::Hooks;
 use std::collections::VecDeque;
@@ -62,7 +62,8 @@ impl<'h, 'p, 'k, 'x, 'm, 's, 'a, H: Hooks> ObjectStore<'h, 'p, 'k, 'x, 'm, 's, '
         caches: &[(&str, usize)],
     ) -> Result<Self, CreateError> {
         let make = |&(name, bytes): &(&str, usize)| {
-            let spec = CacheSpec::new(name, bytes as u64, 0, CacheFlags::empty());
+            let spec =
+                CacheSpec::new(name, bytes as u64, 0, CacheFlags::empty()).with_usercopy(0, bytes as u32);
             Ok((hosted.allocator().create(&spec)?, bytes))
         };
         Ok(Self {
@@ -158,6 +159,11 @@ impl<'h, 'p, 'k, 'x, 'm, 's, 'a, H: Hooks> ObjectStore<'h, 'p, 'k, 'x, 'm, 's, '
             Objects::Slub(slabs) => Some(slabs),
             Objects::Slab(_) | Objects::Slob(_) => None,
         }
+    }
+
+    /// Pages of a node that they take.
+    pub fn slab_pages(&self, nid: NodeId) -> SlabPages {
+        self.hosted.allocator().slab_pages(nid)
     }
 
     /// The text of `/proc/slabinfo`.

@@ -16,6 +16,20 @@ pub enum GeometryError {
     },
     /// An alignment that is not a power of two.
     Alignment(u64),
+    /// An alignment that is larger than the block that such an object lies in.
+    AlignmentTooLarge {
+        /// What was asked for, in bytes.
+        bytes: u64,
+        /// The largest, in bytes.
+        limit: u64,
+    },
+    /// Slabs of several objects that free lists do not reach through.
+    SlabTooLarge {
+        /// A slab's bytes.
+        bytes: u64,
+        /// Below which distance from its start all objects must begin.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for GeometryError {
@@ -24,6 +38,18 @@ impl fmt::Display for GeometryError {
             Self::NoBytes => f.write_str("a cache's objects must have at least one byte"),
             Self::TooLarge { bytes, limit } => {
                 write!(f, "objects of {bytes} bytes are larger than the largest block, {limit} bytes")
+            }
+            Self::AlignmentTooLarge { bytes, limit } => {
+                write!(
+                    f,
+                    "an alignment of {bytes} bytes is more than the {limit} bytes that such objects can have"
+                )
+            }
+            Self::SlabTooLarge { bytes, limit } => {
+                write!(
+                    f,
+                    "a slab of {bytes} bytes has objects beyond {limit} bytes, which free lists do not reach"
+                )
             }
             Self::Alignment(align) => write!(f, "an alignment of {align} bytes is no power of two"),
         }

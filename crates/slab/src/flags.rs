@@ -18,7 +18,7 @@ bitflags! {
         const STORE_USER = 1 << 4;
         /// Every allocation and free looks for damage (SLAB_CONSISTENCY_CHECKS).
         const CONSISTENCY_CHECKS = 1 << 5;
-        /// Pages count as reclaimable (SLAB_RECLAIM_ACCOUNT).
+        /// Pages count as reclaimable ([`SlabPages`](crate::SlabPages), SLAB_RECLAIM_ACCOUNT).
         const RECLAIM_ACCOUNT = 1 << 6;
         /// Pages count for the task's memory cgroup (SLAB_ACCOUNT).
         const ACCOUNT = 1 << 7;
@@ -32,6 +32,8 @@ bitflags! {
         const TRACE = 1 << 11;
         /// One of those whose allocations fail where only some are to (SLAB_FAILSLAB).
         const FAILSLAB = 1 << 12;
+        /// Pages come from ZONE_DMA32 (SLAB_CACHE_DMA32).
+        const CACHE_DMA32 = 1 << 13;
     }
 }
 

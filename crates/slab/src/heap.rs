@@ -110,7 +110,7 @@ impl<T, H: Heap> KmemCache<T, H> {
             return Err(CreateError::Geometry(GeometryError::NoBytes));
         }
         let spec = CacheSpec::new(name, size_of::<T>() as u64, align_of::<T>() as u64, flags);
-        let id = heap.with(|slabs, _| slabs.create_unmerged(&CacheSpec { usercopy: (0, 0), ..spec }))?;
+        let id = heap.with(|slabs, _| slabs.create_unmerged(&spec))?;
         Ok(Self { heap, id, objects: PhantomData })
     }
 

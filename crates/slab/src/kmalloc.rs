@@ -80,13 +80,22 @@ impl Classes {
     /// The sizes of all classes in bytes, ascending.
     pub fn sizes(&self) -> impl Iterator<Item = u32> + use<> {
         let classes = *self;
-        (self.min_size.ilog2()..=self.max_size().ilog2()).flat_map(move |shift| {
+        (self.min_size.max(1).ilog2()..=self.max_size().ilog2()).flat_map(move |shift| {
             let size = 1u32 << shift;
             let half = size / 2;
             // What lies between the last power of two and this one.
             let between = BETWEEN.into_iter().find(|&b| half < b && b < size && classes.has_between(b));
             between.into_iter().chain([size])
         })
+    }
+
+    /// The kinds and sizes of all caches, in the order in which Linux makes them: kind by kind. slabinfo has them the other way round.
+    ///
+    /// Source: slabinfo of captured machines.
+    pub fn caches(&self) -> impl Iterator<Item = (KmallocKind, u32)> + use<> {
+        let classes = *self;
+        let kinds = KmallocKind::ALL.into_iter().filter(move |&kind| classes.has(kind));
+        kinds.flat_map(move |kind| classes.sizes().map(move |size| (kind, size)))
     }
 
     /// Whether there are caches of a kind.

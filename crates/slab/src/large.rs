@@ -1,5 +1,6 @@
 //! Memory that no cache serves: blocks of pages of their own, and no bytes at all. All designs have these alike.
 
+use crate::account::Account;
 use crate::memory::{PageSource, SlabMemory};
 use crate::slabs::SlabError;
 use core::ptr::NonNull;
@@ -16,6 +17,7 @@ const LARGE: OwnerHandle = OwnerHandle::new((1 << OwnerHandle::INDEX_BITS) - 1, 
 pub(crate) struct Large<'s, 'a, M> {
     pub(crate) map: &'s PageMap<'a>,
     pub(crate) memory: &'s M,
+    pub(crate) account: &'s Account,
     pub(crate) page_shift: PageShift,
     /// The page allocator's largest order.
     pub(crate) largest: Order,
@@ -56,6 +58,7 @@ impl<'a, M: SlabMemory> Large<'_, 'a, M> {
             pages.free(frames);
             return Err(SlabError::NoMemory);
         };
+        self.account.add(pages.node_of(frames.start()), false, frames.len());
         self.map.deposit(frames, Use::Kernel, LARGE);
         let memory = NonNull::new(self.memory.pointer(address)).ok_or(SlabError::NoMemory)?;
         if gfp.contains(Gfp::ZERO) {
@@ -96,7 +99,9 @@ impl<'a, M: SlabMemory> Large<'_, 'a, M> {
             return true;
         }
         let Some((idx, _)) = self.block(address) else { return false };
-        pages.free(self.map.withdraw(idx, Use::Kernel, LARGE));
+        let frames = self.map.withdraw(idx, Use::Kernel, LARGE);
+        self.account.sub(pages.node_of(idx), false, frames.len());
+        pages.free(frames);
         true
     }
 

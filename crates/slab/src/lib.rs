@@ -27,6 +27,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod account;
 #[cfg(feature = "allocator-api2")]
 mod collections;
 mod direct;
@@ -48,6 +49,7 @@ pub mod slob;
 pub mod slub;
 mod usercopy;
 
+pub use account::SlabPages;
 pub use direct::DirectMemory;
 pub use error::GeometryError;
 pub use flags::CacheFlags;

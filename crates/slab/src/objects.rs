@@ -3,6 +3,7 @@
 //! Whoever knows the design calls it by its own functions, which the compiler can put in place; who lets a configuration choose has an [`Objects`]. A
 //! [`SlabContext`] serves all of them.
 
+use crate::account::SlabPages;
 use crate::large::NO_BYTES;
 use crate::memory::SlabMemory;
 use crate::slab::Slab;
@@ -14,7 +15,7 @@ use crate::usercopy::UsercopyError;
 use core::fmt;
 use core::ptr::NonNull;
 use pagewright_addr::NodeId;
-use pagewright_platform::Interrupts;
+use pagewright_platform::{GracePeriods, Interrupts};
 use pagewright_zone::Gfp;
 
 mod designs;
@@ -200,6 +201,9 @@ pub trait ObjectAllocator<'k, 'a> {
         let _ = nid;
         0
     }
+
+    /// Pages of a node that objects take.
+    fn slab_pages(&self, nid: NodeId) -> SlabPages;
 
     /// What is to be done every two seconds on each processor, with the number of the round: SLAB's reaper (`cache_reap`), SLUB's for what barns
     /// keep; what others asked for.
@@ -390,6 +394,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Objects<'k, 'a, I, M> {
             Self::Slub(slabs) => &slabs.memory,
             Self::Slab(slab) => &slab.memory,
             Self::Slob(slob) => &slob.memory,
+        }
+    }
+
+    /// From here on there can be caches whose objects keep their type, with SLUB and SLAB: whether these grace periods are the ones that slabs wait for.
+    pub const fn set_grace_periods(&mut self, grace: &'k dyn GracePeriods) -> bool {
+        match self {
+            Self::Slub(slabs) => slabs.set_grace_periods(grace),
+            Self::Slab(slab) => slab.set_grace_periods(grace),
+            Self::Slob(_) => false,
         }
     }
 

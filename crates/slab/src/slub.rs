@@ -24,6 +24,12 @@ use pagewright_addr::{Order, PageShift};
 
 /// Objects in a slab can be counted in 15 bits (MAX_OBJS_PER_PAGE).
 const MOST_OBJECTS: u64 = 32_767;
+/// The least alignment of objects (ARCH_SLAB_MINALIGN): that of the longest integer in C, with words of either size. All object sizes in slabinfo of
+/// 32-bit machines are multiples of it.
+pub(crate) const MINALIGN: u64 = 8;
+/// Objects begin below this distance from their slab's start, which is as far as the free lists of this library's slabs reach. Without a
+/// parameter no slab of several objects is as large.
+pub(crate) const REACH: u64 = (32 << 20) - MINALIGN;
 /// Fractions of a slab that may be wasted, best first.
 const FRACTIONS: [u64; 3] = [16, 8, 4];
 /// PAGE_ALLOC_COSTLY_ORDER.
@@ -124,22 +130,23 @@ impl Slub {
     /// Lays a cache out (`calculate_sizes`).
     ///
     /// # Errors
-    /// [`GeometryError`] for objects without bytes, for objects that the largest block does not hold, and for an alignment that is
-    /// none.
+    /// [`GeometryError`] for objects without bytes, for objects that the largest block does not hold, for an alignment that is
+    /// none, and for slabs of several objects beyond 32 MiB, which only `slub_min_order=` asks for.
     pub fn geometry(&self, spec: &ObjectSpec) -> Result<Geometry, GeometryError> {
         let limit = self.bytes(self.largest);
         if spec.size == 0 {
             return Err(GeometryError::NoBytes);
         }
-        if spec.align != 0 && !spec.align.is_power_of_two() || spec.align > limit {
-            return Err(GeometryError::Alignment(spec.align));
-        }
+        check_align(spec.align, limit)?;
         if spec.size > limit {
             return Err(GeometryError::TooLarge { bytes: spec.size, limit });
         }
         let object = self.object(spec);
         let order = self.order(object.size).ok_or(GeometryError::TooLarge { bytes: object.size, limit })?;
         let objects = self.objects(order, object.size) as u32;
+        if object.left_red_zone + u64::from(objects.saturating_sub(1)) * object.size >= REACH {
+            return Err(GeometryError::SlabTooLarge { bytes: self.bytes(order), limit: REACH });
+        }
         let small = order_for(object.size, self.page_shift).unwrap_or(order).min(order);
         let keeps = self.cpu_partial && !spec.flags.intersects(CacheFlags::WATCHED);
         let cpu_partial = if keeps { near(object.size, self.page_shift) } else { 0 };
@@ -159,7 +166,7 @@ impl Slub {
         near(1, self.page_shift)
     }
 
-    /// The alignment that a cache gets (`calculate_alignment`): what was asked for, a whole word, and with HWCACHE_ALIGN the
+    /// The alignment that a cache gets (`calculate_alignment`): what was asked for, 8 bytes at least, a whole word, and with HWCACHE_ALIGN the
     /// smallest part of a cache line that holds an object.
     pub fn alignment(&self, spec: &ObjectSpec) -> u64 {
         alignment(spec, self.cache_line, self.word)
@@ -265,6 +272,16 @@ const fn order_for(bytes: u64, page_shift: PageShift) -> Option<Order> {
     Order::new(page_shift.pages_for(bytes).next_power_of_two().trailing_zeros() as u8)
 }
 
+/// Whether an alignment can be asked for where the largest block has `limit` bytes; 0 is no wish.
+pub(crate) const fn check_align(bytes: u64, limit: u64) -> Result<(), GeometryError> {
+    match bytes {
+        0 => Ok(()),
+        _ if !bytes.is_power_of_two() => Err(GeometryError::Alignment(bytes)),
+        _ if bytes > limit => Err(GeometryError::AlignmentTooLarge { bytes, limit }),
+        _ => Ok(()),
+    }
+}
+
 /// The alignment of a cache on a kernel with such cache lines and words; see [`Slub::alignment`].
 pub(crate) fn alignment(spec: &ObjectSpec, cache_line: u32, word: u32) -> u64 {
     let mut align = spec.align;
@@ -275,7 +292,7 @@ pub(crate) fn alignment(spec: &ObjectSpec, cache_line: u32, word: u32) -> u64 {
         }
         align = align.max(line);
     }
-    align.max(1).next_multiple_of(word.into())
+    align.max(MINALIGN).next_multiple_of(word.into())
 }
 
 /// Free objects that a processor may keep in partial slabs: few large ones, many small ones.

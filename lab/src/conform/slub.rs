@@ -5,7 +5,7 @@
 
 use super::compare::Tally;
 use crate::capture::Capture;
-use crate::capture::slab::SlubKmalloc;
+use crate::capture::slab::{SlabInfo, SlubKmalloc};
 use crate::facts::{Group, body};
 use pagewright::Boot;
 use pagewright_slab::kmalloc::{Classes, KmallocKind, Name};
@@ -27,6 +27,9 @@ pub fn slub(capture: &Capture, boot: &Boot<'_>) -> Option<Tally> {
     if let Some(file) = &capture.slub_kmalloc {
         kmalloc(&mut tally, file, &slub, &classes);
     }
+    if let Some(file) = &capture.slabinfo {
+        order(&mut tally, file, &classes);
+    }
     for cache in capture.slabinfo.iter().flat_map(|file| &file.caches) {
         let shape = |objects: u64, pages: u64| format!("{objects} objects, {pages} pages");
         let ours = slub.geometry(&ObjectSpec::new(cache.size)).ok();
@@ -35,6 +38,19 @@ pub fn slub(capture: &Capture, boot: &Boot<'_>) -> Option<Tally> {
         tally.check(Group::Slub, &key, Some(shape(cache.objects, cache.pages)), ours);
     }
     Some(tally)
+}
+
+/// slabinfo has kmalloc's caches in the opposite order of their creation.
+fn order(tally: &mut Tally, file: &SlabInfo, classes: &Classes) {
+    let mut ours: Vec<_> = classes.caches().map(|(kind, size)| Name(kind, size).to_string()).collect();
+    ours.reverse();
+    let theirs: Vec<&str> = file
+        .caches
+        .iter()
+        .map(|cache| cache.name.as_str())
+        .filter(|name| name.contains("kmalloc-"))
+        .collect();
+    tally.check(Group::Slub, "kmalloc's caches in order", Some(theirs.join(" ")), Some(ours.join(" ")));
 }
 
 /// The caches of kmalloc, by name. The captured file leaves out the kind for devices that reach ZONE_DMA only.
@@ -103,6 +119,27 @@ mod tests {
         let other = compared(&format!("{NORMAL}{RECLAIMABLE}").replacen(" 8 3 6 6 ", " 4 2 6 5 ", 1));
         let keys: Vec<&str> = other.differences.iter().map(|d| d.key.as_str()).collect();
         assert_eq!(keys, ["kmalloc-4k objs_per_slab", "kmalloc-4k order", "kmalloc-4k min_partial"]);
+    }
+
+    #[test]
+    fn the_order_of_slabinfo_counts() {
+        let classes = Classes {
+            page_shift: PageShift::SHIFT_4K,
+            min_size: 4096,
+            min_align: 8,
+            accounted: false,
+            dma: false,
+        };
+        let compared = |names: [&str; 5]| {
+            let rows = names.map(|name| format!("{name} 0 0 8 1 1 : tunables 0 0 0 : slabdata 0 0 0\n"));
+            let text = format!("slabinfo - version: 2.1\n{}", rows.concat());
+            let mut tally = Tally::default();
+            order(&mut tally, &SlabInfo::parse(&text).unwrap(), &classes);
+            (tally.facts, tally.open())
+        };
+        let [a, b, c, d] = ["kmalloc-rcl-8k", "kmalloc-rcl-4k", "kmalloc-8k", "kmalloc-4k"];
+        assert_eq!(compared(["mm_struct", a, b, c, d]), (1, 0));
+        assert_eq!(compared(["mm_struct", a, c, b, d]), (1, 1));
     }
 
     #[test]

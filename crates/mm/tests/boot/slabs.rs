@@ -2,17 +2,19 @@
 
 use pagewright::addr::{NodeId, PhysAddr, PhysRange};
 use pagewright::firmware::cmdline::CommandLine;
-use pagewright::firmware::config::{Flavour, KernelConfig};
+use pagewright::firmware::config::{Flavour, KernelConfig, Slab};
 use pagewright::firmware::e820::{E820Entry, E820Kind};
 use pagewright::firmware::{Firmware, KernelImage, Machine, Pc};
 use pagewright::memblock::{Event, Sink};
 use pagewright::platform::{Carve, NoInterrupts};
+use pagewright::slab::objects::Design;
 use pagewright::slab::slabs::{CacheSpec, Silent};
 use pagewright::slab::{CacheFlags, CacheId, SlabSetup, StartSlabsError};
 use pagewright::zone::Gfp;
 use pagewright::zone::alloc::NoHooks;
 use pagewright::zone::figures::ZoneSource;
 use pagewright::{Boot, BootError, CpuRoom, EventSink, Level, Tables, Workspace, workspace_words};
+use pagewright_sim::designs::with_booted_objects;
 use pagewright_sim::pages::{Pages, with_service};
 use pagewright_sim::slabs::{HostedSlabs, LinearRam, with_booted_slabs};
 use pagewright_sim::with_page_allocator;
@@ -38,14 +40,23 @@ impl EventSink for Log {
 
 /// A PC with 64 MiB and three CPUs, its page allocator in service; returns its log.
 fn serving(cmdline: &str, look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoHooks>)) -> String {
+    serving_with(CONFIG, cmdline, look)
+}
+
+/// The same with another kernel.
+fn serving_with(
+    config: KernelConfig,
+    cmdline: &str,
+    look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoHooks>),
+) -> String {
     let e820 = [E820Entry::new(0, 0x9_fc00, E820Kind::Ram), E820Entry::new(MIB, 63 * MIB, E820Kind::Ram)];
     let part = |start, len| PhysRange::from_len(PhysAddr::new(start), len);
     let image = KernelImage::plain(part(16 * MIB, 8 * MIB), part(24 * MIB, 4 * MIB));
-    let mut machine = Machine::new(CONFIG, image, Firmware::Pc(Pc { e820: &e820, ..Pc::default() }));
+    let mut machine = Machine::new(config, image, Firmware::Pc(Pc { e820: &e820, ..Pc::default() }));
     machine.cpus.possible = CPUS as u32;
     machine.cmdline = Some(CommandLine::new(cmdline));
-    let (mut room, mut tables) = (vec![0; workspace_words(&CONFIG)], Box::new(Tables::new()));
-    let workspace = Workspace::new(&CONFIG, &mut room, &mut tables).unwrap();
+    let (mut room, mut tables) = (vec![0; workspace_words(&config)], Box::new(Tables::new()));
+    let workspace = Workspace::new(&config, &mut room, &mut tables).unwrap();
     let log = Log::default();
     let mut boot = Boot::new(&machine, workspace, &log).unwrap();
     boot.run().unwrap();
@@ -132,12 +143,7 @@ fn caches_are_merged_unless_the_command_line_forbids_it() {
         [("", true), ("slab_nomerge", false), ("slub_nomerge", false), ("slab_nomerge slab_merge", true)]
     {
         with_slabs(cmdline, |m| {
-            let make = |name| {
-                m.slabs.create(&CacheSpec {
-                    usercopy: (0, 0),
-                    ..CacheSpec::new(name, 72, 0, CacheFlags::empty())
-                })
-            };
+            let make = |name| m.slabs.create(&CacheSpec::new(name, 72, 0, CacheFlags::empty()));
             assert_eq!(make("one").unwrap() == make("two").unwrap(), merged, "{cmdline}");
         });
     }
@@ -186,4 +192,94 @@ fn too_little_memory_for_slabs_is_an_error_whatever_is_missing() {
         }
         assert_eq!(free_pages(pages), before);
     });
+}
+
+#[test]
+fn objects_are_served_by_the_design_that_was_configured() {
+    for (slab, design) in [(Slab::Slub, Design::Slub), (Slab::Slab, Design::Slab), (Slab::Slob, Design::Slob)]
+    {
+        serving_with(KernelConfig { slab, ..CONFIG }, "", |boot, pages| {
+            assert_eq!(boot.slab_design(), design);
+            let before = free_pages(pages);
+            with_booted_objects(boot, pages, 8, &Silent, |m| {
+                let o = m.allocator();
+                assert_eq!(o.design(), design);
+                let cache = o.create(&CacheSpec::new("some", 72, 0, CacheFlags::empty())).unwrap();
+                for cpu in 0..CPUS {
+                    m.on_cpu(cpu, |cx| {
+                        let object = o.alloc(cx, cache, Gfp::GFP_KERNEL).unwrap();
+                        for bytes in [1, 30, 96, 700, 4096, 40_000] {
+                            let memory = o.kmalloc(cx, bytes, Gfp::GFP_KERNEL, None).unwrap();
+                            // SAFETY: so many bytes were just allocated; freed once.
+                            unsafe {
+                                memory.write_bytes(0x5a, bytes);
+                                assert!(o.ksize(memory) >= bytes, "{design}");
+                                o.kfree(cx, memory);
+                            }
+                        }
+                        assert!(o.slab_pages(NodeId::ZERO).all() > 0, "{design}: it lies in one");
+                        // SAFETY: freed once.
+                        unsafe { o.free(cx, cache, object) };
+                    });
+                }
+                assert_eq!(o.findings(), 0, "{design}");
+                let mut least = u64::MAX;
+                o.each_cache(&mut |_, row| {
+                    if row.name.as_str().starts_with("kmalloc-") {
+                        least = least.min(row.size);
+                    }
+                });
+                let classes = match design {
+                    Design::Slab => 32,
+                    Design::Slob => u64::MAX,
+                    _ => 8,
+                };
+                assert_eq!(least, classes, "{design}");
+            })
+            .unwrap();
+            assert!(free_pages(pages) <= before);
+        });
+    }
+}
+
+#[test]
+fn slabs_of_slab_are_as_large_as_memory_and_command_line_let_them() {
+    let order = |cmdline: &str| {
+        let mut order = 0;
+        serving_with(KernelConfig { slab: Slab::Slab, ..CONFIG }, cmdline, |boot, _| {
+            order = boot.slab_config().max_order.get();
+        });
+        order
+    };
+    assert_eq!(["", "slab_max_order=0", "slab_max_order=3", "slab_max_order=99"].map(order), [1, 0, 3, 10]);
+}
+
+#[test]
+fn too_little_memory_for_any_design_is_an_error() {
+    for slab in [Slab::Slab, Slab::Slob] {
+        serving_with(KernelConfig { slab, ..CONFIG }, "", |boot, pages| {
+            let map = *pages.base.map();
+            let bytes = boot.object_bytes(8, CPUS);
+            let before = free_pages(pages);
+            let try_with = |shared: u64| {
+                let words = |bytes: u64| vec![0_u64; bytes.div_ceil(8) as usize];
+                let mut shared = words(shared);
+                let mut rows: Vec<_> = (0..CPUS).map(|_| words(bytes.each_cpu)).collect();
+                let rooms =
+                    rows.iter_mut().map(|rows| CpuRoom { node: NodeId::ZERO, memory: Carve::of(rows) });
+                let memory = LinearRam::new(&map).unwrap();
+                let setup = SlabSetup { caches: 8, ..SlabSetup::new(map, memory, NoInterrupts, 1) };
+                boot.objects_init(setup, Carve::of(&mut shared), rooms).map(drop)
+            };
+            assert_eq!(try_with(bytes.shared), Ok(()), "{slab:?}");
+            for part in (0..bytes.shared.saturating_sub(512)).step_by(997) {
+                let why = try_with(part);
+                assert!(
+                    matches!(why, Err(StartSlabsError::Boot(BootError::Space { .. }))),
+                    "{part}: {why:?}"
+                );
+            }
+            assert_eq!(free_pages(pages), before);
+        });
+    }
 }

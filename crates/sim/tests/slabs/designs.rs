@@ -2,9 +2,9 @@
 
 use super::*;
 use pagewright_sim::designs::{HostedObjects, with_design};
-use pagewright_slab::SlabError;
 use pagewright_slab::objects::{Design, Objects, SlabInfo};
 use pagewright_slab::slabs::Damage;
+use pagewright_slab::{SlabError, SlabPages};
 use pagewright_zone::Gfp;
 use std::ptr::NonNull;
 
@@ -63,6 +63,8 @@ pub(super) fn on_design(
                 );
             });
             assert_eq!(free_blocks(pages), before, "every page is back");
+            let counted = [0, 1, 2].map(|n| m.allocator().slab_pages(node(n)));
+            assert_eq!(counted, [SlabPages::default(); 3], "and none counts as a slab's");
             pages.allocator.validate().unwrap();
             pages.base.map().validate().unwrap();
         });

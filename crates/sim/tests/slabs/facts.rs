@@ -104,27 +104,6 @@ fn a_constructed_object_keeps_its_contents_while_it_is_free() {
 }
 
 #[test]
-fn caches_alike_are_one_and_others_are_not() {
-    silently(1, |m| {
-        let plain =
-            |name, size, flags| CacheSpec { usercopy: (0, 0), ..CacheSpec::new(name, size, 0, flags) };
-        let first = m.slabs.create(&plain("first", 100, CacheFlags::empty())).unwrap();
-        let same = m.slabs.create(&plain("same", 97, CacheFlags::empty())).unwrap();
-        assert_eq!(first, same);
-        assert_eq!(m.slabs.figures(first).unwrap().users, 2);
-        for (name, size, flags) in [
-            ("smaller by a word", 96, CacheFlags::empty()),
-            ("reclaimable", 100, CacheFlags::RECLAIM_ACCOUNT),
-            ("dma", 100, CacheFlags::CACHE_DMA),
-        ] {
-            assert_ne!(m.slabs.create(&plain(name, size, flags)).unwrap(), first, "{name}");
-        }
-        let usercopy = m.slabs.create(&spec("for users", 100)).unwrap();
-        assert_ne!(usercopy, first, "what users may be given is nobody else's");
-    });
-}
-
-#[test]
 fn an_object_alive_at_destroy_is_named_and_the_cache_stays() {
     silently(2, |m| {
         let cache = m.slabs.create(&spec("busy", 200)).unwrap();
@@ -162,38 +141,6 @@ fn another_processor_is_asked_for_what_it_holds() {
         });
         // SAFETY: nobody uses it.
         assert_eq!(m.on_cpu(0, |cx| unsafe { m.slabs.destroy(cx, cache) }), Ok(Destroyed::Gone));
-    });
-}
-
-#[test]
-fn no_cache_is_merged_with_one_that_is_about_to_go() {
-    silently(2, |m| {
-        let merges = |name| CacheSpec { usercopy: (0, 0), ..spec(name, 64) };
-        let pair = |cpu, cache| {
-            m.on_cpu(cpu, |cx| {
-                let object = m.slabs.alloc(cx, cache, K).unwrap();
-                // SAFETY: freed once.
-                unsafe { m.slabs.free(cx, cache, object) };
-            });
-        };
-        let old = m.slabs.create(&merges("old")).unwrap();
-        pair(1, old);
-        // SAFETY: nobody uses it.
-        let end = || m.on_cpu(0, |cx| unsafe { m.slabs.destroy(cx, old) });
-        assert_eq!(end(), Err(DestroyError::Retry { cpus: 1 }));
-        let new = m.slabs.create(&merges("new")).unwrap();
-        assert_ne!(new, old, "it would go with it");
-        assert_eq!(m.slabs.create(&merges("newer")), Ok(new), "which stays");
-        m.on_cpu(1, |cx| m.slabs.poll(cx));
-        assert_eq!(end(), Ok(Destroyed::Gone));
-        // Nothing of that is left in its place for who comes there.
-        assert_eq!(destroy(m, new), Ok(Destroyed::Shared));
-        let next = m.slabs.create_unmerged(&merges("next")).unwrap();
-        for cache in [new, next] {
-            pair(0, cache);
-            let figures = m.slabs.figures(cache).unwrap();
-            assert!(figures.active_objects > 0, "the free object is in a row");
-        }
     });
 }
 
@@ -340,7 +287,8 @@ fn a_machine_without_memory_says_so_and_goes_on() {
 fn attributes_say_what_the_figures_do() {
     silently(1, |m| {
         let flags = CacheFlags::HWCACHE_ALIGN | CacheFlags::RECLAIM_ACCOUNT;
-        let cache = m.slabs.create_unmerged(&CacheSpec::new("read", 40, 0, flags)).unwrap();
+        let cache =
+            m.slabs.create_unmerged(&CacheSpec::new("read", 40, 0, flags).with_usercopy(0, 40)).unwrap();
         let say = |name| m.slabs.attribute(cache, name).unwrap().to_string();
         assert_eq!((say("slabs"), say("objects")), ("0".into(), "0".into()));
         m.on_cpu(0, |cx| {

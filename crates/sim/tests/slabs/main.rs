@@ -1,5 +1,6 @@
 //! Small objects on hosted machines: facts, a model with contents, threads, and every way to fail. What is said of no design is said of SLUB.
 
+mod accounted;
 mod asked;
 mod barns;
 mod cpu_slab;
@@ -13,6 +14,8 @@ mod heap;
 mod hotplug;
 mod kmalloc;
 mod knobs;
+mod last;
+mod merged;
 mod misuse;
 mod model;
 mod moved;
@@ -123,8 +126,9 @@ fn small(cpus: usize) -> PlainMachine {
     }
 }
 
+/// A cache that is merged with no other, as users may be given all of its objects.
 fn spec(name: &str, size: u64) -> CacheSpec<'_> {
-    CacheSpec::new(name, size, 0, CacheFlags::empty())
+    CacheSpec::new(name, size, 0, CacheFlags::empty()).with_usercopy(0, size as u32)
 }
 
 fn silently(cpus: usize, f: impl FnOnce(&Machine<'_, '_, '_, '_, '_, '_>)) {

@@ -5,6 +5,7 @@ use pagewright_addr::PageShift;
 use pagewright_platform::NoInterrupts;
 use pagewright_sim::slabs::LinearRam;
 use pagewright_slab::memory::PagesFor;
+use pagewright_slab::objects::Design;
 use pagewright_slab::slabs::{Damage, NodeSlabs, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot};
 use pagewright_slab::slub::Slub;
 use pagewright_zone::Gfp;
@@ -149,4 +150,33 @@ fn rows_beyond_the_places_are_left_alone() {
             assert!(!slabs.shrink(&one, own));
         });
     });
+}
+
+#[test]
+fn a_pointer_into_an_object_reaches_no_neighbour_when_it_is_zeroed() {
+    for design in [Design::Slub, Design::Slab] {
+        let kept = Kept::default();
+        on_design(design, &small(1), &kept, |m| {
+            let o = m.allocator();
+            m.on_cpu(0, |cx| {
+                let objects = [(); 42].map(|()| o.kmalloc(cx, 96, K, None).unwrap());
+                // SAFETY: ours yet, and so many bytes.
+                objects.iter().for_each(|object| unsafe { object.write_bytes(0x77, 96) });
+                let inner = inside(objects[1], 32);
+                // SAFETY: of the same object. The free is misuse: it changes no more than that object, whose owner gives it up.
+                let (rest, all) = unsafe {
+                    o.kfree_sensitive(cx, inner);
+                    (o.ksize(inner), o.ksize(objects[1]))
+                };
+                assert_eq!((rest, all), (64, 96), "{design}");
+                for (n, object) in objects.iter().enumerate().filter(|(n, _)| *n != 1) {
+                    // SAFETY: ours yet, and so many bytes.
+                    let whole = (0..96).all(|at| unsafe { object.add(at).read() } == 0x77);
+                    assert!(whole, "{design}: object {n}");
+                }
+                // SAFETY: each is freed once; what was freed by a pointer into it was not.
+                objects.into_iter().for_each(|object| unsafe { o.kfree(cx, object) });
+            });
+        });
+    }
 }

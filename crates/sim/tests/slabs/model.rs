@@ -80,7 +80,9 @@ fn play(design: Design, machine: &PlainMachine, flags: &[CacheFlags], ops: u64, 
                     let align = [0, 8, 64][random.below(3) as usize];
                     let flags = flags[random.below(flags.len() as u64) as usize];
                     // Never merged: all of its objects may be copied to users.
-                    let cache = objects.create(&CacheSpec::new("model", size, align, flags)).unwrap();
+                    let cache = objects
+                        .create(&CacheSpec::new("model", size, align, flags).with_usercopy(0, size as u32))
+                        .unwrap();
                     caches.push((cache, size as usize));
                 }
                 2 if !caches.is_empty() => {

@@ -59,6 +59,8 @@ fn kmalloc_begins_at_32_bytes_and_slabinfo_says_what_arrays_hold() {
         let known = [
             ("kmalloc-32", "32 124 1", "120 60 8"),
             ("kmalloc-64", "64 64 1", "120 60 8"),
+            ("kmalloc-96", "128 32 1", "120 60 8"),
+            ("kmalloc-rcl-192", "192 21 1", "120 60 8"),
             ("kmalloc-512", "512 8 1", "54 27 8"),
             ("kmalloc-4k", "4096 1 1", "24 12 8"),
             ("kmalloc-8k", "8192 1 2", "8 4 0"),

@@ -1,9 +1,10 @@
 //! Objects that keep their type: their pages go when the readers have left that were there.
 
-use super::{Kept, Machine, destroy, on, silently, small};
-use pagewright_addr::PageShift;
+use super::{Kept, Machine, destroy, end, on, on_design, silently, small};
+use pagewright_addr::{NodeId, PageShift};
 use pagewright_platform::{GracePeriods, NoInterrupts};
 use pagewright_sim::slabs::LinearRam;
+use pagewright_slab::objects::Design;
 use pagewright_slab::slabs::{
     CacheSpec, CreateError, Damage, DestroyError, Destroyed, Silent, SlabSpace, Slabs, Slot,
 };
@@ -177,6 +178,65 @@ fn an_object_that_is_freed_again_while_its_slab_waits_is_told_and_left_alone() {
     });
     let damage: Vec<Damage> = kept.0.lock().unwrap().iter().map(|report| report.damage).collect();
     assert_eq!(damage, [Damage::DoubleFree]);
+}
+
+#[test]
+fn pages_of_slab_wait_for_readers_too() {
+    on_design(Design::Slab, &small(2), &Silent, |m| {
+        let o = m.allocator();
+        let cache = o.create(&spec(CacheFlags::RECLAIM_ACCOUNT)).unwrap();
+        // The only cache there whose pages can be asked for back.
+        let pages = || o.slab_pages(NodeId::ZERO).reclaimable;
+        let objects: Vec<_> =
+            m.on_cpu(0, |cx| (0..60).map(|_| o.alloc(cx, cache, Gfp::GFP_KERNEL).unwrap()).collect());
+        let first = objects[0];
+        let full = pages();
+        assert!(full >= 15);
+        m.reading(1, |_, here| {
+            let section = here.read_lock();
+            m.on_cpu(0, |cx| {
+                for object in objects {
+                    // SAFETY: allocated above, and freed once.
+                    unsafe { o.free(cx, cache, object) };
+                }
+                assert!(!o.shrink(cx, cache), "none is the cache's to use");
+            });
+            assert_eq!(pages(), full, "a reader may look at them");
+            assert_eq!(seen(first).magic.load(Ordering::Relaxed), MAGIC, "it is still an object");
+            // SAFETY: nobody uses the cache.
+            let waits = m.on_cpu(0, |cx| unsafe { o.destroy(cx, cache) });
+            assert!(matches!(waits, Err(DestroyError::Readers { slabs: 2.. })), "{waits:?}");
+            // The cache is as it was.
+            m.on_cpu(0, |cx| {
+                let object = o.alloc(cx, cache, Gfp::GFP_KERNEL).unwrap();
+                assert_eq!(seen(object).magic.load(Ordering::Relaxed), MAGIC);
+                // SAFETY: freed once.
+                unsafe { o.free(cx, cache, object) };
+            });
+            drop(section);
+        });
+        m.on_cpu(0, |cx| o.reap(cx, 0));
+        assert!(pages() < full, "whoever reaps sees that they have left");
+        assert_eq!(end(m, cache), Ok(Destroyed::Gone));
+        assert_eq!(pages(), 0);
+    });
+}
+
+#[test]
+fn slab_and_slob_take_no_notice_of_debugging() {
+    for design in [Design::Slab, Design::Slob] {
+        on_design(design, &small(1), &Silent, |m| {
+            let o = m.allocator();
+            let cache = o.create(&CacheSpec::new("plain", 64, 0, CacheFlags::DEBUG)).unwrap();
+            assert_eq!(o.row(cache).map_or(64, |row| row.size), 64, "{design}: nothing lies beside objects");
+            assert_eq!(end(m, cache), Ok(Destroyed::Gone));
+        });
+    }
+    on_design(Design::Slob, &small(1), &Silent, |m| {
+        let refused = m.allocator().create(&spec(CacheFlags::empty()));
+        assert_eq!(refused, Err(CreateError::Unsupported(CacheFlags::TYPESAFE_BY_RCU)));
+        assert_eq!(refused.unwrap_err().to_string(), "caches cannot be TYPESAFE_BY_RCU");
+    });
 }
 
 #[test]

@@ -16,10 +16,10 @@ pub(super) fn damages(kept: &Kept) -> Vec<Damage> {
 }
 
 /// A cache of objects of so many bytes, of which three are in use, and one of these.
-struct Watched {
-    cache: CacheId,
-    object: NonNull<u8>,
-    size: usize,
+pub(super) struct Watched {
+    pub(super) cache: CacheId,
+    pub(super) object: NonNull<u8>,
+    pub(super) size: usize,
 }
 
 impl Watched {
@@ -31,7 +31,7 @@ impl Watched {
     }
 
     /// What lies at a distance from the object, as the geometry has it: the damage that a flip there is; `None` for the user's bytes.
-    fn part(&self, m: &Machine<'_, '_, '_, '_, '_, '_>, free: bool, at: isize) -> Option<Damage> {
+    pub(super) fn part(&self, m: &Machine<'_, '_, '_, '_, '_, '_>, free: bool, at: isize) -> Option<Damage> {
         let g = m.slabs.figures(self.cache).unwrap().geometry;
         let tracks = g.inuse as isize + WORD as isize;
         let record = ((WORD + 12).next_multiple_of(WORD) + WORD) as isize;
@@ -46,7 +46,7 @@ impl Watched {
     }
 
     /// All places of the object, as distances from it.
-    fn places(&self, m: &Machine<'_, '_, '_, '_, '_, '_>) -> std::ops::Range<isize> {
+    pub(super) fn places(&self, m: &Machine<'_, '_, '_, '_, '_, '_>) -> std::ops::Range<isize> {
         let g = m.slabs.figures(self.cache).unwrap().geometry;
         -(g.left_red_zone as isize)..(g.size - g.left_red_zone) as isize
     }
@@ -297,7 +297,7 @@ fn the_command_line_chooses_what_is_watched() {
             (flags(net), flags(plain)),
             (CacheFlags::RED_ZONE | CacheFlags::POISON, CacheFlags::empty())
         );
-        let alike = CacheSpec { usercopy: (0, 0), ..spec("alike", 64) };
+        let alike = CacheSpec::new("alike", 64, 0, CacheFlags::empty());
         let first = m.slabs.create(&alike).unwrap();
         assert_eq!(m.slabs.create(&alike).unwrap(), first);
         let named = CacheSpec { name: "net", ..alike };
@@ -340,7 +340,10 @@ fn a_node_without_memory_finds_nothing_wrong_elsewhere() {
 #[test]
 fn users_are_given_no_red_zone() {
     silently(1, |m| {
-        let cache = m.slabs.create(&CacheSpec::new("copied", 32, 0, CacheFlags::RED_ZONE)).unwrap();
+        let cache = m
+            .slabs
+            .create(&CacheSpec::new("copied", 32, 0, CacheFlags::RED_ZONE).with_usercopy(0, 32))
+            .unwrap();
         let g = m.slabs.figures(cache).unwrap().geometry;
         m.on_cpu(0, |cx| {
             let object = m.slabs.alloc(cx, cache, K).unwrap();

@@ -14,6 +14,11 @@ fn each_architecture_has_its_classes() {
     let sizes = |min| classes(min).sizes().collect::<Vec<_>>();
     assert_eq!(sizes(8), [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192]);
     assert_eq!(sizes(64), [64, 128, 192, 256, 512, 1024, 2048, 4096, 8192]);
+    assert_eq!(
+        sizes(0),
+        [1, 2, 4].into_iter().chain(sizes(8)).collect::<Vec<_>>(),
+        "no size at all is none less"
+    );
     assert_eq!(sizes(128), [128, 256, 512, 1024, 2048, 4096, 8192]);
 }
 
@@ -44,6 +49,16 @@ fn names_are_those_of_slabinfo() {
     for (kind, size, name) in names {
         assert_eq!(Name(kind, size).to_string(), name);
     }
+}
+
+#[test]
+fn caches_are_made_kind_by_kind() {
+    let few = Classes { min_size: 4096, accounted: false, ..X86 };
+    let names: Vec<_> = few.caches().map(|(kind, size)| Name(kind, size).to_string()).collect();
+    assert_eq!(
+        names,
+        ["kmalloc-4k", "kmalloc-8k", "kmalloc-rcl-4k", "kmalloc-rcl-8k", "dma-kmalloc-4k", "dma-kmalloc-8k"]
+    );
 }
 
 #[test]

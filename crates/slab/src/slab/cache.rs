@@ -17,6 +17,8 @@ pub struct SlabCache {
     pub(super) usercopy: (u32, u32),
     /// What every page allocation for it asks for.
     pub(super) gfp: Gfp,
+    /// Whether objects keep their type until their readers have left.
+    pub(super) typesafe: bool,
     /// The cache that free lists off the slab are objects of.
     pub(super) freelists: Option<CacheId>,
     /// What arrays hold, as one word, so that who reads it has three numbers that belong together.
@@ -35,10 +37,21 @@ impl SlabCache {
         let flags = spec.object.flags;
         let mut gfp = Gfp::empty();
         gfp.set(Gfp::DMA, flags.contains(CacheFlags::CACHE_DMA));
+        gfp.set(Gfp::DMA32, flags.contains(CacheFlags::CACHE_DMA32));
         gfp.set(Gfp::RECLAIMABLE, flags.contains(CacheFlags::RECLAIM_ACCOUNT));
         let reciprocal = (1_u64 << 32).div_ceil(layout.size);
         let tunables = AtomicU64::new(packed(layout.tunables));
-        Self { name, layout, ctor: spec.ctor, usercopy: spec.usercopy, gfp, freelists, tunables, reciprocal }
+        Self {
+            name,
+            layout,
+            ctor: spec.ctor,
+            usercopy: spec.usercopy,
+            gfp,
+            typesafe: flags.contains(CacheFlags::TYPESAFE_BY_RCU),
+            freelists,
+            tunables,
+            reciprocal,
+        }
     }
 
     /// What arrays hold, or will once they are filled or emptied next.

@@ -11,11 +11,8 @@ use crate::slabs::{CacheId, CacheName, CacheSpec, CreateError, DestroyError, Des
 use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
-/// What there is no mechanism for.
-const UNSUPPORTED: CacheFlags = CacheFlags::WATCHED.union(CacheFlags::TYPESAFE_BY_RCU);
-
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
-    /// Makes a cache (`kmem_cache_create_usercopy`).
+    /// Makes a cache (`kmem_cache_create_usercopy`). Flags that ask for debugging ask for nothing, as in a kernel without CONFIG_DEBUG_SLAB.
     ///
     /// # Errors
     /// [`CreateError`].
@@ -25,9 +22,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         if u64::from(first) + u64::from(len) > spec.object.size {
             return Err(CreateError::Usercopy { first, len });
         }
-        let unsupported = spec.object.flags & UNSUPPORTED;
-        if !unsupported.is_empty() {
-            return Err(CreateError::Unsupported(unsupported));
+        let typesafe = spec.object.flags & CacheFlags::TYPESAFE_BY_RCU;
+        if !typesafe.is_empty() && self.grace.is_none() {
+            return Err(CreateError::Unsupported(typesafe));
         }
         // Lists off a slab are objects of caches that have theirs not there: making one slab would go on for ever.
         let class = |bytes: u64| {
@@ -82,6 +79,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
                 objects += 1;
             });
             return Err(DestroyError::InUse { objects, first });
+        }
+        self.release_deferred(cx);
+        let slabs = slot.waits();
+        if slabs > 0 {
+            slot.tenancy.set(OPEN);
+            return Err(DestroyError::Readers { slabs });
         }
         let _quiet = self.quiet();
         let _registry = self.registry.lock();

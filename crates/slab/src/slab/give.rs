@@ -4,7 +4,7 @@ use super::cache::SlabCache;
 use super::freelist::Refused;
 use super::node::NodeCache;
 use super::word::Listed;
-use super::{Block, PLACE_UNIT, Slab};
+use super::{Block, Slab};
 use crate::memory::SlabMemory;
 use crate::objects::Tunables;
 use crate::slabs::cpu::{CpuSlabs, Requests};
@@ -291,32 +291,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         true
     }
 
-    /// Gives the pages of a chain of slabs back, and the lists that they have off the slab.
-    pub(super) fn discard(
-        &self,
-        cx: &SlabContext<'_, 'k, 'a>,
-        id: CacheId,
-        cache: &SlabCache,
-        mut empty: Option<FrameIdx>,
-    ) {
-        while let Some(head) = empty {
-            empty = self.map.next(head);
-            self.map.set_next(head, None);
-            let word = super::SlabWord::from_bits(self.map.data(head));
-            self.map.set_data(head, 0);
-            let owner = self.map.owner(head);
-            debug_assert!(CacheId::of_home(owner) == id, "the caller's slabs");
-            cx.pages.free(self.map.withdraw_slab(head, owner));
-            if let Some(lists) = cache.freelists {
-                let (frame, unit) = word.place();
-                if let Some(page) = self.memory.address(FrameIdx::new(frame)) {
-                    // SAFETY: it was this slab's list, which is gone.
-                    unsafe { self.give_back(cx, lists, &[page + unit * PLACE_UNIT]) };
-                }
-            }
-        }
-    }
-
     /// Answers requests of others: gives everything back, and arrays of caches that are about to go.
     pub(super) fn answer(&self, cx: &SlabContext<'_, 'k, 'a>) {
         if cx.cpu.requests().has(Requests::FLUSH)
@@ -333,6 +307,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Does what others asked of this processor; harmless at any time.
     pub fn poll(&self, cx: &SlabContext<'_, 'k, 'a>) {
         self.answer(cx);
+        self.release_deferred(cx);
     }
 
     /// Gives up this processor's arrays (a processor that goes offline).

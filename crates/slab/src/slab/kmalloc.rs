@@ -1,11 +1,11 @@
 //! kmalloc: memory of any size, from the class that holds it, or from pages of its own.
 
-use super::Slab;
+use super::{Slab, SlabConfig};
 use crate::kmalloc::Classes;
 use crate::large::Large;
 use crate::memory::SlabMemory;
 use crate::objects::Design;
-use crate::slabs::{CreateError, KmallocCaches, SlabContext, SlabError, SlabState};
+use crate::slabs::{CacheSpec, CreateError, KmallocCaches, SlabContext, SlabError, SlabState};
 use crate::usercopy::{Copied, Place, UsercopyError};
 use core::ptr::NonNull;
 use pagewright_addr::NodeId;
@@ -18,12 +18,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         self.kmalloc.state
     }
 
-    /// Makes kmalloc's caches (`create_kmalloc_caches`); SLAB's begin at 32 bytes. A kind that the kernel does not have is served by the normal one.
+    /// Makes kmalloc's caches (`create_kmalloc_caches`); SLAB's begin at 32 bytes, and are aligned as HWCACHE_ALIGN says. A kind that the kernel does not have is served by the normal one.
     ///
     /// # Errors
     /// [`CreateError`]: too few places for caches, or sizes that cannot be laid out. Nothing is served then; caches that were made stay.
     pub fn create_kmalloc_caches(&mut self, classes: &Classes) -> Result<(), CreateError> {
-        self.kmalloc = KmallocCaches::build(classes, |spec| self.create(spec))?;
+        self.kmalloc = KmallocCaches::build(classes, |spec| {
+            self.create(&CacheSpec { object: SlabConfig::kmalloc(spec.object), ..*spec })
+        })?;
         Ok(())
     }
 
@@ -56,12 +58,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         }
     }
 
-    /// How many bytes may be used of what was allocated (`ksize`); 0 of what was not.
+    /// How many bytes may be used of what was allocated (`ksize`), from this address to the object's end; 0 of what was not.
     pub fn ksize(&self, memory: NonNull<u8>) -> usize {
         let address = memory.addr().get();
-        match self.cache(self.owner_of(address)) {
-            Some(cache) => cache.layout.object_size as usize,
-            None => self.large().size(address).unwrap_or(0),
+        match (self.cache(self.owner_of(address)), self.block_at(address)) {
+            (Some(cache), Some(block)) => {
+                let within = self.within(cache, &block, self.word(&block), address);
+                within.map_or(0, |within| (cache.layout.object_size as usize).saturating_sub(within))
+            }
+            _ => self.large().size(address).unwrap_or(0),
         }
     }
 
@@ -89,6 +94,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
 
     pub(super) fn large(&self) -> Large<'_, 'a, M> {
         let (page_shift, largest) = (self.config.page_shift, self.config.largest);
-        Large { map: &self.map, memory: &self.memory, page_shift, largest }
+        Large { map: &self.map, memory: &self.memory, account: &self.account, page_shift, largest }
     }
 }

@@ -19,7 +19,7 @@
 mod tests;
 
 use crate::objects::Tunables;
-use crate::slub::{ObjectSpec, alignment};
+use crate::slub::{ObjectSpec, alignment, check_align};
 use crate::{CacheFlags, GeometryError};
 use pagewright_addr::{Order, PageShift};
 
@@ -113,6 +113,14 @@ impl SlabConfig {
         if bytes > 32 << 20 { Order::new(1).expect("below the limit") } else { Order::ZERO }
     }
 
+    /// Objects of kmalloc as SLAB has them: they begin at cache lines, or at equal parts of them (ARCH_KMALLOC_FLAGS), so that 96 bytes take 128
+    /// where lines have 64.
+    ///
+    /// Source: slabinfo of kernels with SLAB.
+    pub const fn kmalloc(object: ObjectSpec) -> ObjectSpec {
+        ObjectSpec { flags: object.flags.union(CacheFlags::HWCACHE_ALIGN), ..object }
+    }
+
     /// Bytes of an index into a slab's objects.
     pub const fn index(&self) -> u32 {
         if self.page_shift.bytes() >> 8 <= LEAST { 1 } else { 2 }
@@ -136,9 +144,7 @@ impl SlabConfig {
         if spec.size == 0 {
             return Err(GeometryError::NoBytes);
         }
-        if spec.align != 0 && !spec.align.is_power_of_two() || spec.align > limit {
-            return Err(GeometryError::Alignment(spec.align));
-        }
+        check_align(spec.align, limit)?;
         let too_large = GeometryError::TooLarge { bytes: spec.size, limit };
         if spec.size > limit {
             return Err(too_large);

@@ -28,6 +28,7 @@
 
 mod cache;
 mod create;
+mod deferred;
 mod freelist;
 mod give;
 mod kmalloc;
@@ -40,9 +41,11 @@ mod view;
 mod word;
 
 use crate::CacheFlags;
+use crate::account::Account;
 use crate::faults::Faults;
 use crate::memory::SlabMemory;
 use crate::slabs::cpu::Requests;
+use crate::slabs::deferred::Deferred;
 use crate::slabs::{
     CacheId, CacheSpec, CreateError, Damage, KmallocCaches, Report, Reports, Row, SlabContext, SlabCpu,
     SlabError, Slot,
@@ -53,9 +56,9 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub use layout::{Layout, Management, SlabConfig};
 pub use node::NodeCache;
 use pagewright_page::{FrameIdx, OwnerHandle, PageMap};
-use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
+use pagewright_platform::{GracePeriods, Interrupts, Mutex, WithoutInterrupts};
 use pagewright_zone::Gfp;
-use word::{PLACE_UNIT, SlabWord};
+use word::SlabWord;
 
 /// So many nodes a slab's owner tells apart.
 pub(crate) const MOST_NODES: usize = ((1 << OwnerHandle::INDEX_BITS) / CacheId::PLACES) as usize;
@@ -92,6 +95,12 @@ pub struct Slab<'k, 'a, I, M> {
     /// (`slabs::cpu`).
     alien_rooms: Option<CacheId>,
     kmalloc: KmallocCaches,
+    /// Pages of slabs and blocks.
+    pub(crate) account: Account,
+    /// Who knows when readers have left, if there are any.
+    grace: Option<&'k dyn GracePeriods>,
+    /// Slabs that wait for them; nothing else is locked inside.
+    deferred: Mutex<Deferred>,
     faults: Faults,
     found: AtomicU64,
 }
@@ -139,6 +148,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             random: AtomicU64::new(seed),
             alien_rooms: None,
             kmalloc: KmallocCaches::new(),
+            account: Account::new(),
+            grace: None,
+            deferred: Mutex::new(Deferred::new()),
             faults: Faults::none(),
             found: AtomicU64::new(0),
         };

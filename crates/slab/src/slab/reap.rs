@@ -62,6 +62,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         for at in 0..self.space.slots.len() {
             self.holding(cx, at, &mut |id, cache| self.reap_cache(cx, id, cache, round));
         }
+        self.release_deferred(cx);
     }
 
     fn reap_cache(&self, cx: &SlabContext<'_, 'k, 'a>, id: CacheId, cache: &SlabCache, round: u64) {
@@ -146,7 +147,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     }
 
     /// Gives everything back that a cache has free: this processor's array, those of nodes and for nodes, all free slabs (`kmem_cache_shrink`). Other
-    /// processors are asked, and do their part at the latest with the next operation that no array serves, or a poll. Returns whether the cache has slabs yet.
+    /// processors are asked, and do their part at the latest with the next operation that no array serves, or a poll. Returns whether the cache has slabs yet, besides those that wait for readers.
     pub fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, id: CacheId) -> bool {
         let Some(cache) = self.cache(id) else { return false };
         if let Some(mut own) = cx.cpu.enter() {
@@ -155,7 +156,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         for cpu in self.space.cpus.iter().filter(|&cpu| !core::ptr::eq(cpu, cx.cpu.cpu())) {
             cpu.requests().post(Requests::FLUSH);
         }
-        self.drain_nodes(cx, id, cache) > 0
+        let left = self.drain_nodes(cx, id, cache);
+        // Also those of earlier: nothing may have become free just now.
+        self.release_deferred(cx);
+        left > 0
     }
 
     /// Gives back what nodes have free; how many slabs they have yet.

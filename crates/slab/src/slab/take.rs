@@ -276,6 +276,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
             Some((frame, unit)) => SlabWord::off_slab(colour, frame, unit),
             None => SlabWord::new(colour),
         };
+        self.account.add(home, cache.gfp.contains(Gfp::RECLAIMABLE), frames.len());
         self.map.deposit_slab(frames, owner);
         // SAFETY: nobody else knows the slab.
         let word = unsafe { self.fill_list(cache, &block, word, self.random()) };

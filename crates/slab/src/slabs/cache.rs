@@ -138,15 +138,21 @@ pub struct CacheSpec<'n> {
     pub object: ObjectSpec,
     /// What fills new objects.
     pub ctor: Option<Ctor>,
-    /// Which bytes of an object user space may be given: first and length.
+    /// Which bytes of an object user space may be given, and may give: first and length.
     pub usercopy: (u32, u32),
 }
 
 impl<'n> CacheSpec<'n> {
-    /// Objects of these bytes and alignment, with these flags, all of which may be copied to users.
+    /// Objects of these bytes and alignment, with these flags; nothing of them may be copied to users (`kmem_cache_create`).
     pub const fn new(name: &'n str, size: u64, align: u64, flags: CacheFlags) -> Self {
         let object = ObjectSpec { size, align, flags, ctor: false };
-        Self { name, object, ctor: None, usercopy: (0, size as u32) }
+        Self { name, object, ctor: None, usercopy: (0, 0) }
+    }
+
+    /// The same with bytes that may be copied to users: the first, and how many. Such caches are merged with no other.
+    #[must_use]
+    pub const fn with_usercopy(self, first: u32, len: u32) -> Self {
+        Self { usercopy: (first, len), ..self }
     }
 
     /// The same with a constructor.
@@ -192,6 +198,7 @@ impl Info {
         let flags = spec.object.flags;
         let mut gfp = Gfp::empty();
         gfp.set(Gfp::DMA, flags.contains(CacheFlags::CACHE_DMA));
+        gfp.set(Gfp::DMA32, flags.contains(CacheFlags::CACHE_DMA32));
         gfp.set(Gfp::RECLAIMABLE, flags.contains(CacheFlags::RECLAIM_ACCOUNT));
         Self {
             name,

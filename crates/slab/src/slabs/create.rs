@@ -23,20 +23,27 @@ pub enum Destroyed {
     Shared,
 }
 
+// What layouts allow is what a slab's word and a processor's list can say.
+const _: () = assert!(crate::slub::REACH == super::word::REACH);
+
 /// A shrink sorts slabs with up to so many free objects (SHRINK_PROMOTE_MAX).
 const PROMOTED: usize = 32;
 
 /// What merged caches must have alike (SLAB_MERGE_SAME).
-const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT.union(CacheFlags::CACHE_DMA).union(CacheFlags::ACCOUNT);
+const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT
+    .union(CacheFlags::CACHE_DMA)
+    .union(CacheFlags::CACHE_DMA32)
+    .union(CacheFlags::ACCOUNT);
 /// Caches with these are never merged (SLAB_NEVER_MERGE).
 const APART: CacheFlags = CacheFlags::WATCHED
+    .difference(CacheFlags::CONSISTENCY_CHECKS)
     .union(CacheFlags::FAILSLAB)
     .union(CacheFlags::TYPESAFE_BY_RCU)
     .union(CacheFlags::KMALLOC);
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
-    /// Makes a cache (`kmem_cache_create_usercopy`), or finds one whose objects do as well: of the same kind, nowhere a word larger, as aligned,
-    /// without constructor.
+    /// Makes a cache (`kmem_cache_create_usercopy`), or finds one whose objects do as well: of the same kind, nowhere a word larger, at multiples of
+    /// the alignment, without constructor, and of which users are given nothing.
     ///
     /// # Errors
     /// [`CreateError`].
@@ -101,6 +108,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         if !registry.merges {
             return Ok(None);
         }
+        // Slabs begin at multiples of whatever their objects' size is a multiple of, so objects that are as far apart as an alignment asks for have it.
         let does = |info: &Info| {
             info.ctor.is_none()
                 && !info.flags.intersects(APART)
@@ -109,7 +117,6 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
                 && (info.flags ^ object.flags) & ALIKE == CacheFlags::empty()
                 && size <= info.geometry.size
                 && info.geometry.size.is_multiple_of(geometry.align)
-                && info.geometry.align.is_multiple_of(geometry.align)
                 && info.geometry.size - size < self.slub.word.into()
         };
         // One that is about to go would take the new user with it.

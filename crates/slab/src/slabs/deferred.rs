@@ -15,6 +15,7 @@ use crate::memory::SlabMemory;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use pagewright_page::{FrameIdx, PageMap};
 use pagewright_platform::{GracePeriods, Interrupts};
+use pagewright_zone::Gfp;
 
 /// Slabs one behind the other, by their links to the next.
 #[derive(Debug, Default)]
@@ -53,8 +54,13 @@ impl Deferred {
         Self { waiting: Chain::new(), period: 0, arriving: Chain::new() }
     }
 
+    /// One more, which is in no list.
+    pub(crate) fn push(&mut self, map: &PageMap<'_>, head: FrameIdx) {
+        self.arriving.push(map, head);
+    }
+
     /// Those whose readers have left; the next period begins if it can.
-    fn step(&mut self, grace: &dyn GracePeriods) -> Option<FrameIdx> {
+    pub(crate) fn step(&mut self, grace: &dyn GracePeriods) -> Option<FrameIdx> {
         if self.waiting.first.is_none() && self.arriving.first.is_some() {
             self.waiting = core::mem::take(&mut self.arriving);
             self.period = grace.begin();
@@ -91,7 +97,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             slot.deferred.fetch_add(1, Relaxed);
         }
         let _quiet = self.quiet();
-        self.deferred.lock().arriving.push(&self.map, head);
+        self.deferred.lock().push(&self.map, head);
     }
 
     /// Gives the pages of slabs back whose readers have left.
@@ -126,7 +132,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     /// How many slabs of a cache wait for readers. Who takes the last of them after this look sees what the caller has said before.
     pub(super) fn waits(slot: &Slot) -> u32 {
-        slot.deferred.fetch_add(0, AcqRel)
+        slot.waits()
+    }
+}
+
+impl<T> Slot<T> {
+    /// How many slabs of the cache wait for readers; ordered with whoever takes the last of them.
+    pub(crate) fn waits(&self) -> u32 {
+        self.deferred.fetch_add(0, AcqRel)
     }
 }
 
@@ -155,7 +168,11 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
     /// Gives the pages of a slab back that is in no list, and that nobody looks at.
     pub(crate) fn release(&self, cx: &SlabContext<'_, '_, 'a>, head: FrameIdx) {
         self.map.set_data(head, 0);
-        let frames = self.map.withdraw_slab(head, self.map.owner(head));
+        let owner = self.map.owner(head);
+        let info = self.info(CacheId::of_home(owner));
+        let reclaimable = info.is_some_and(|info| info.gfp.contains(Gfp::RECLAIMABLE));
+        let frames = self.map.withdraw_slab(head, owner);
+        self.account.sub(cx.pages.node_of(head), reclaimable, frames.len());
         cx.pages.free(frames);
     }
 }

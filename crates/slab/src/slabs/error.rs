@@ -105,7 +105,10 @@ impl fmt::Display for CreateError {
             Self::Usercopy { first, len } => {
                 write!(f, "{len} bytes from byte {first} on are not inside an object")
             }
-            Self::Unsupported(flags) => write!(f, "caches cannot be {flags:?}"),
+            Self::Unsupported(flags) => {
+                f.write_str("caches cannot be")?;
+                flags.iter_names().try_for_each(|(name, _)| write!(f, " {name}"))
+            }
             Self::Nodes { nodes, most } => write!(f, "{nodes} nodes, and slabs are of no more than {most}"),
             Self::Processors { with_slabs, of } => {
                 write!(f, "{with_slabs} of {of} processors have slabs of their own: all or none do")

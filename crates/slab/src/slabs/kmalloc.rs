@@ -78,21 +78,18 @@ impl KmallocCaches {
         mut create: impl FnMut(&CacheSpec<'_>) -> Result<CacheId, CreateError>,
     ) -> Result<Self, CreateError> {
         let mut table = Self { dma: classes.has(KmallocKind::Dma), ..Self::new() };
-        for (at, size) in classes.sizes().take(MOST).enumerate() {
-            for kind in KmallocKind::ALL {
-                if !classes.has(kind) {
-                    table.caches[kind as usize][at] = table.caches[KmallocKind::Normal as usize][at];
-                    continue;
-                }
-                let mut name = CacheName::new("k").ok_or(CreateError::Name)?;
-                name.clear();
-                write!(name, "{}", Name(kind, size)).map_err(|_| CreateError::Name)?;
-                let spec = CacheSpec {
-                    object: classes.spec(size, kind),
-                    ..CacheSpec::new(name.as_str(), size.into(), 0, crate::CacheFlags::empty())
-                };
-                table.caches[kind as usize][at] = Some(create(&spec)?);
-            }
+        let place = |size| classes.sizes().position(|s| s == size).filter(|&at| at < MOST);
+        for (kind, size) in classes.caches() {
+            let Some(at) = place(size) else { continue };
+            let mut name = CacheName::new("k").ok_or(CreateError::Name)?;
+            name.clear();
+            write!(name, "{}", Name(kind, size)).map_err(|_| CreateError::Name)?;
+            let (name, object) = (name.as_str(), classes.spec(size, kind));
+            let spec = CacheSpec { name, object, ctor: None, usercopy: (0, size) };
+            table.caches[kind as usize][at] = Some(create(&spec)?);
+        }
+        for kind in KmallocKind::ALL.into_iter().filter(|&kind| !classes.has(kind)) {
+            table.caches[kind as usize] = table.caches[KmallocKind::Normal as usize];
         }
         let class_of = |bytes: u64| {
             let size = classes.class_of(bytes);
@@ -263,16 +260,33 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         unsafe { self.free_any(cx, memory) };
     }
 
-    /// How many bytes may be used of what was allocated (`ksize`); 0 of what was not. Where kmalloc keeps what was asked for, it counts as all of them from now on.
+    /// How many bytes could be used of so many if they were allocated: those of their class, or of a block of pages. No bytes stay none, and what is too large stays
+    /// what it is (`kmalloc_size_roundup`).
+    pub fn kmalloc_size_roundup(&self, bytes: usize) -> usize {
+        if let Some(info) = self.kmalloc.cache_of(bytes, Gfp::empty()).and_then(|cache| self.info(cache)) {
+            return info.geometry.object_size as usize;
+        }
+        let order =
+            self.slub.order_for(bytes as u64).filter(|&order| bytes > 0 && order <= self.slub.largest);
+        order.map_or(bytes, |order| self.slub.bytes(order) as usize)
+    }
+
+    /// How many bytes may be used of what was allocated (`ksize`), from this address to the object's end; 0 of what was not. Where kmalloc keeps what was asked for, it counts as all of
+    /// them from now on.
     pub fn ksize(&self, memory: NonNull<u8>) -> usize {
         let address = memory.addr().get();
-        if let Some(info) = self.info(self.owner_of(address)) {
-            let object = info.geometry.object_size as usize;
+        let (Some(info), Some(slab)) = (self.info(self.owner_of(address)), self.slab_at(address)) else {
+            return self.large().size(address).unwrap_or(0);
+        };
+        let Some(from) = (address - slab.base).checked_sub(info.places.offset_of(0)) else { return 0 };
+        let (object, size) = (info.geometry.object_size as usize, info.geometry.size as usize);
+        let within = from % size;
+        if within == 0 {
             self.keep_asked(self.owner_of(address), address, object);
-            // What is not the user's is looked at.
-            return if info.is_watched() { object } else { info.geometry.size as usize };
         }
-        self.large().size(address).unwrap_or(0)
+        // What is not the user's is looked at.
+        let usable = if info.is_watched() { object } else { size };
+        usable.saturating_sub(within)
     }
 
     /// Makes memory larger or smaller (`krealloc`): the contents that both have stay. `None` is allocated anew; no bytes free it.
@@ -310,7 +324,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
 
     fn large(&self) -> Large<'_, 'a, M> {
         let (page_shift, largest) = (self.slub.page_shift, self.slub.largest);
-        Large { map: &self.map, memory: &self.memory, page_shift, largest }
+        Large { map: &self.map, memory: &self.memory, account: &self.account, page_shift, largest }
     }
 
     /// Frees what is no object: no bytes, a block of pages, or nothing that was allocated.

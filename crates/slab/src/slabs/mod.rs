@@ -45,7 +45,7 @@ pub mod cpu;
 pub mod cpu_slab;
 mod create;
 pub mod debug;
-mod deferred;
+pub(crate) mod deferred;
 mod error;
 mod give;
 mod keep;
@@ -82,6 +82,7 @@ pub use slabinfo::SlabInfo;
 pub use traces::{Trace, TraceSite, Traces};
 pub use view::{Broken, CacheFigures};
 
+use crate::account::Account;
 use crate::faults::Faults;
 use crate::memory::SlabMemory;
 use crate::slab::MOST_NODES;
@@ -144,6 +145,8 @@ pub struct Slabs<'k, 'a, I, M> {
     pub(crate) grace: Option<&'k dyn GracePeriods>,
     /// Slabs that wait for them; nothing else is locked inside.
     pub(crate) deferred: Mutex<deferred::Deferred>,
+    /// Pages of slabs and blocks.
+    pub(crate) account: Account,
     /// Places in the code that used watched caches; the innermost of all locks.
     pub(crate) sites: Mutex<debug::Sites>,
     /// How many records of users were made.
@@ -210,6 +213,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             barn_limit: AtomicUsize::new((map.len() * slub.page_shift.bytes() / keep::PART) as usize),
             grace: None,
             deferred: Mutex::new(deferred::Deferred::new()),
+            account: Account::new(),
             sites: Mutex::new(debug::Sites::new()),
             recorded: AtomicUsize::new(0),
         };

@@ -287,8 +287,9 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             cx.pages.free(frames);
             return None;
         };
-        let node = self.list_node(cx.pages.node_of(slab.head).index());
-        self.map.deposit_slab(frames, cache.home(node));
+        let node = cx.pages.node_of(slab.head);
+        self.account.add(node, info.gfp.contains(Gfp::RECLAIMABLE), frames.len());
+        self.map.deposit_slab(frames, cache.home(self.list_node(node.index())));
         Some((slab, got))
     }
 }

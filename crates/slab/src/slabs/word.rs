@@ -6,7 +6,7 @@
 //! |          | list      |      | node     | objects out   | first free    |
 //! +----------+-----+-----+------+----------+---------------+---------------+
 //! ```
-//! *First free* is the free object's distance from the slab's start in units of 4 bytes; all ones is none. *Objects out* are those that are not in the
+//! *First free* is the free object's distance from the slab's start in units of 8 bytes; all ones is none. *Objects out* are those that are not in the
 //! slab's own list: in use, or with a processor.
 
 use pagewright_addr::NodeId;
@@ -18,7 +18,9 @@ const LIST_SHIFT: u32 = 55;
 const OUT_MASK: u64 = 0xffff << OUT_SHIFT;
 const LIST_MASK: u64 = 3 << LIST_SHIFT;
 /// Objects lie at multiples of this.
-const UNIT: usize = 4;
+const UNIT: usize = 8;
+/// Objects begin below this distance from their slab's start: all ones stands for none.
+pub(crate) const REACH: u64 = NONE * UNIT as u64;
 
 /// Which list of its node a slab is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +84,11 @@ impl SlabWord {
         }
     }
 
+    /// The list that a slab is in whose own list is such.
+    pub(crate) const fn belongs(self) -> Listed {
+        if self.first_free().is_some() { Listed::Partial } else { Listed::Full }
+    }
+
     #[must_use]
     pub(crate) const fn with_listed(self, listed: Listed) -> Self {
         let bits = match listed {
@@ -127,7 +134,7 @@ mod tests {
             (new.first_free(), new.out(), new.node(), new.listed()),
             (None, 32_767, 1023, Listed::Nowhere)
         );
-        let last = (4 << 20) - 8;
+        let last = REACH as usize - 8;
         let word = new.with_first_free(Some(last)).with_listed(Listed::Full).take_back(1);
         assert_eq!((word.first_free(), word.out(), word.node()), (Some(last), 32_766, 1023));
         assert_eq!(word.listed(), Listed::Full);

@@ -7,7 +7,7 @@ use crate::slabs::{
     CacheId, CacheName, CacheSpec, CreateError, Ctor, Damage, DestroyError, Destroyed, SlabContext,
     SlabError, Slot,
 };
-use crate::slub::{ObjectSpec, alignment};
+use crate::slub::{ObjectSpec, alignment, check_align};
 use crate::{CacheFlags, GeometryError};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use pagewright_platform::Interrupts;
 use pagewright_zone::Gfp;
 
 /// What there is no mechanism for.
-const UNSUPPORTED: CacheFlags = CacheFlags::WATCHED.union(CacheFlags::TYPESAFE_BY_RCU);
+const UNSUPPORTED: CacheFlags = CacheFlags::TYPESAFE_BY_RCU;
 
 /// A cache's figures.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub struct SlobCache {
     size: usize,
     align: usize,
     ctor: Option<Ctor>,
-    dma: bool,
+    /// What every page allocation for it asks for.
+    gfp: Gfp,
     /// Objects in use.
     pub(super) out: AtomicU64,
 }
@@ -40,7 +41,7 @@ impl SlobCache {
     }
 
     fn gfp(&self, gfp: Gfp) -> Gfp {
-        if self.dma { gfp | Gfp::DMA } else { gfp }
+        gfp | self.gfp
     }
 }
 
@@ -57,15 +58,16 @@ impl SlobConfig {
         let align = alignment(spec, self.cache_line, self.word);
         // A block of pages lies at a multiple of its size, a page at a multiple of its own.
         let most = if spec.size < page { page } else { spec.size.next_power_of_two() };
-        if spec.align != 0 && !spec.align.is_power_of_two() || align > most {
-            return Err(GeometryError::Alignment(spec.align));
+        check_align(spec.align, limit)?;
+        if align > most {
+            return Err(GeometryError::AlignmentTooLarge { bytes: align, limit: most });
         }
         Ok((spec.size as usize, align as usize))
     }
 }
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
-    /// Makes a cache (`kmem_cache_create`). None is ever merged with another: there is nothing to gain.
+    /// Makes a cache (`kmem_cache_create`). None is ever merged with another: there is nothing to gain. Flags that ask for debugging ask for nothing.
     ///
     /// # Errors
     /// [`CreateError`].
@@ -80,8 +82,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
             return Err(CreateError::Usercopy { first, len });
         }
         let (size, align) = self.config.layout(&spec.object)?;
-        let dma = spec.object.flags.contains(CacheFlags::CACHE_DMA);
-        let cache = SlobCache { name, size, align, ctor: spec.ctor, dma, out: AtomicU64::new(0) };
+        let mut gfp = Gfp::empty();
+        gfp.set(Gfp::DMA, spec.object.flags.contains(CacheFlags::CACHE_DMA));
+        gfp.set(Gfp::DMA32, spec.object.flags.contains(CacheFlags::CACHE_DMA32));
+        let cache = SlobCache { name, size, align, ctor: spec.ctor, gfp, out: AtomicU64::new(0) };
         let _quiet = self.quiet();
         let _registry = self.registry.lock();
         Slot::open_first(self.slots, cache)

@@ -29,6 +29,7 @@ mod tests;
 mod view;
 mod word;
 
+use crate::account::Account;
 use crate::faults::Faults;
 use crate::large::Large;
 use crate::memory::{PageSource, SlabMemory};
@@ -94,6 +95,8 @@ pub struct Slob<'k, 'a, I, M> {
     registry: Mutex<()>,
     lists: Mutex<Lists>,
     secret: usize,
+    /// Pages of blocks, of which none can be asked for back.
+    pub(crate) account: Account,
     faults: Faults,
     found: AtomicU64,
 }
@@ -126,6 +129,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
             registry: Mutex::new(()),
             lists: Mutex::new(Lists { pages: [const { List::new() }; 3], held: 0 }),
             secret: (seed ^ (seed << 32)) as usize,
+            account: Account::new(),
             faults: Faults::none(),
             found: AtomicU64::new(0),
         })
@@ -141,7 +145,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
 
     fn large(&self) -> Large<'_, 'a, M> {
         let SlobConfig { page_shift, largest, .. } = self.config;
-        Large { map: &self.map, memory: &self.memory, page_shift, largest }
+        Large { map: &self.map, memory: &self.memory, account: &self.account, page_shift, largest }
     }
 
     fn report(&self, damage: Damage, cache: Option<&SlobCache>, address: usize) {
@@ -189,6 +193,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
             pages.free(frames);
             return Err(SlabError::NoMemory);
         };
+        self.account.add(pages.node_of(idx), false, frames.len());
         self.map.deposit_slab(frames, OWNER);
         let _quiet = self.quiet();
         let mut lists = self.lists.lock();
@@ -322,7 +327,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
         self.map.set_data(idx, 0);
         drop(lists);
         drop(quiet);
-        pages.free(self.map.withdraw_slab(idx, OWNER));
+        let frames = self.map.withdraw_slab(idx, OWNER);
+        self.account.sub(pages.node_of(idx), false, frames.len());
+        pages.free(frames);
         true
     }
 }

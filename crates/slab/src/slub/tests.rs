@@ -98,6 +98,20 @@ fn red_zones_lie_on_both_sides() {
 }
 
 #[test]
+fn objects_are_aligned_to_eight_bytes_with_words_of_four_too() {
+    let slub = Slub { word: 4, ..Slub::new(1) };
+    let both = |spec| {
+        let g = slub.geometry(&spec).unwrap();
+        (g.align, g.size)
+    };
+    assert_eq!([4, 12, 20].map(|size| both(ObjectSpec::new(size))), [(8, 8), (8, 16), (8, 24)]);
+    // A free pointer behind 20 bytes makes 24; red zones of 8 and of 4 bytes lie around 20 and 4 of the user's own.
+    assert_eq!(both(ObjectSpec { ctor: true, ..ObjectSpec::new(20) }), (8, 24));
+    let red = ObjectSpec { flags: CacheFlags::RED_ZONE, ..ObjectSpec::new(20) };
+    assert_eq!((slub.geometry(&red).unwrap().left_red_zone, both(red)), (8, (8, 40)));
+}
+
+#[test]
 fn impossible_objects_are_errors() {
     let slub = Slub::new(1);
     assert_eq!(slub.geometry(&ObjectSpec::new(0)), Err(GeometryError::NoBytes));
@@ -108,7 +122,30 @@ fn impossible_objects_are_errors() {
     );
     let odd = ObjectSpec { align: 24, ..ObjectSpec::new(64) };
     assert_eq!(slub.geometry(&odd), Err(GeometryError::Alignment(24)));
+    let far = ObjectSpec { align: 2 * limit, ..ObjectSpec::new(64) };
+    assert_eq!(
+        slub.geometry(&far).unwrap_err().to_string(),
+        "an alignment of 8388608 bytes is more than the 4194304 bytes that such objects can have"
+    );
     assert_eq!(of(&slub, limit), (limit, 1, 10), "one object in the largest block");
+}
+
+#[test]
+fn slabs_are_no_larger_than_their_free_lists_reach() {
+    let order = |n| pagewright_addr::Order::new(n).unwrap();
+    let of_order = |n| Slub {
+        page_shift: PageShift::SHIFT_64K,
+        min_order: order(n),
+        max_order: order(n),
+        ..Slub::new(1)
+    };
+    // 1024 bytes: 32,767 of them can be counted, the last of which begins below 32 MiB.
+    assert_eq!(of(&of_order(8), 1024), (1024, 16_384, 8));
+    assert_eq!(of(&of_order(9), 8192), (8192, 4096, 9), "32 MiB are reached");
+    let refused = of_order(10).geometry(&ObjectSpec::new(8192));
+    assert_eq!(refused, Err(GeometryError::SlabTooLarge { bytes: 64 << 20, limit: (32 << 20) - 8 }));
+    let whole = of_order(10).geometry(&ObjectSpec::new(40 << 20)).unwrap();
+    assert_eq!((whole.objects, whole.order.get()), (1, 10), "an object alone begins at its slab's start");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! SLAB, as the trait calls it.
 
+use crate::account::SlabPages;
 use crate::memory::SlabMemory;
 use crate::objects::{CacheRow, CacheTable, Design, ObjectAllocator, Tunables, TuneError};
 use crate::slab::Slab;
@@ -136,6 +137,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slab<'k, 
         tunables: Tunables,
     ) -> Result<(), TuneError> {
         self.tune(cx, cache, tunables)
+    }
+
+    fn slab_pages(&self, nid: NodeId) -> SlabPages {
+        self.account.of(nid)
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {

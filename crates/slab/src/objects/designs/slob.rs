@@ -1,5 +1,6 @@
 //! SLOB, as the trait calls it. Free pages never stay, nothing is at hand, and no node has structures, as the trait's defaults say.
 
+use crate::account::SlabPages;
 use crate::memory::SlabMemory;
 use crate::objects::{CacheRow, Design, ObjectAllocator};
 use crate::slabs::{
@@ -77,6 +78,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slob<'k, 
         to_user: bool,
     ) -> Result<(), UsercopyError> {
         self.check_heap_object(memory, bytes, to_user)
+    }
+
+    fn slab_pages(&self, nid: NodeId) -> SlabPages {
+        self.account.of(nid)
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {

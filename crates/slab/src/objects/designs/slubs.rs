@@ -1,5 +1,6 @@
 //! SLUB, as the trait calls it.
 
+use crate::account::SlabPages;
 use crate::memory::SlabMemory;
 use crate::objects::{CacheRow, CacheTable, Design, ObjectAllocator};
 use crate::slabs::bulk::{put_at_hand, take_at_hand};
@@ -141,6 +142,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
         to_user: bool,
     ) -> Result<(), UsercopyError> {
         self.check_heap_object(memory, bytes, to_user)
+    }
+
+    fn slab_pages(&self, nid: NodeId) -> SlabPages {
+        self.account.of(nid)
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {

@@ -24,17 +24,17 @@ fn kmallocs_slabs_are_those_of_slabinfo() {
     let found: Vec<_> = CLASSES
         .sizes()
         .map(|size| {
-            let l = layout(CLASSES.spec(size, crate::kmalloc::KmallocKind::Normal));
+            let l = layout(SlabConfig::kmalloc(CLASSES.spec(size, crate::kmalloc::KmallocKind::Normal)));
             (l.size, l.objects, l.order.pages(), l.management)
         })
         .collect();
-    // 32 bytes and an index are 33, of which a page holds 124; from 64 on an object has room for all indices.
+    // 32 bytes and an index are 33, of which a page holds 124; from 64 on an object has room for all indices. 96 bytes begin at a line.
     let on = |size, objects, pages| (size, objects, pages, Management::OnSlab);
     let within = |size, objects, pages| (size, objects, pages, Management::InObject);
     let expected = [
         on(32, 124, 1),
         within(64, 64, 1),
-        within(96, 42, 1),
+        within(128, 32, 1),
         within(128, 32, 1),
         within(192, 21, 1),
         within(256, 16, 1),

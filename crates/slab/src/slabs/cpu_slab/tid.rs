@@ -6,7 +6,7 @@
 //! | transaction                  | first free    |
 //! +------------------------------+---------------+
 //! ```
-//! *First free* is a distance from the start of the slab that the processor has, in units of 4 bytes; all ones is none. Transactions of a processor begin with its
+//! *First free* is a distance from the start of the slab that the processor has, in units of 8 bytes; all ones is none. Transactions of a processor begin with its
 //! number and go on in steps of a power of two above all of them, so that no two processors ever have the same one.
 //!
 //! # The protocol
@@ -22,7 +22,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire};
 const FIRST_BITS: u32 = 22;
 const NONE: u64 = (1 << FIRST_BITS) - 1;
 /// Objects lie at multiples of this.
-const UNIT: usize = 4;
+const UNIT: usize = 8;
 /// From one transaction of a processor to the next: more than there are processors' numbers.
 const TID_STEP: u64 = 1 << 12;
 

@@ -186,10 +186,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         Ok(())
     }
 
-    /// Whether a slab's word, its list of free objects and its rest are sound (`check_slab`, `slab_pad_check`).
-    fn check_slab(&self, info: &Info, slab: &Slab, word: SlabWord, node: usize) -> Result<(), Found> {
+    /// Whether a slab's word, its list of free objects and its rest are sound (`check_slab`, `slab_pad_check`), of one that is in such a list of a node.
+    fn check_slab(
+        &self,
+        info: &Info,
+        slab: &Slab,
+        word: SlabWord,
+        (node, listed): (usize, Listed),
+    ) -> Result<(), Found> {
         let objects = info.objects(self.map.word(slab.head).order());
-        let listed = if word.first_free().is_some() { Listed::Partial } else { Listed::Full };
         let sound =
             word.is_sound() && word.node() == node && word.listed() == listed && word.out() <= objects;
         let leads = word.first_free().is_none_or(|offset| info.places.is_inside(offset, slab.bytes));
@@ -304,7 +309,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
             let slab = self.slab(head, self.map.word(head).order())?;
             let mut word = self.word(&slab);
             let first = word.first_free().unwrap_or(0);
-            let checked = self.check_slab(info, &slab, word, node);
+            let checked = self.check_slab(info, &slab, word, (node, word.belongs()));
             let checked = checked.and_then(|()| self.check_object(info, &slab, first, Object::Free));
             if let Err(found) = checked {
                 self.tell(info, &slab, slab.base + first, found);
@@ -352,7 +357,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let quiet = self.quiet();
         let mut lists = self.lists_of(cache, node).lock();
         let word = self.word(&slab);
-        let mut checked = self.check_slab(info, &slab, word, node);
+        let mut checked = self.check_slab(info, &slab, word, (node, word.belongs()));
         if checked.is_ok() && self.is_listed_free(info, &slab, word, offset) {
             checked = Err((Damage::DoubleFree, None));
         }

@@ -2,6 +2,7 @@
 
 use super::super::Slabs;
 use super::super::cache::{CacheId, Info};
+use super::super::word::Listed;
 use super::Object;
 use crate::memory::SlabMemory;
 use pagewright_page::FrameIdx;
@@ -28,7 +29,7 @@ impl<I: Interrupts, M: SlabMemory> Slabs<'_, '_, I, M> {
         let order = self.map.word(head).order();
         let Some(slab) = self.slab(head, order) else { return 0 };
         let word = self.word(&slab);
-        if let Err(why) = self.check_slab(info, &slab, word, node) {
+        if let Err(why) = self.check_slab(info, &slab, word, (node, word.belongs())) {
             self.tell(info, &slab, slab.base, why);
             return 1;
         }
@@ -45,12 +46,16 @@ impl<I: Interrupts, M: SlabMemory> Slabs<'_, '_, I, M> {
         found
     }
 
-    /// The last look at a slab whose objects are all free, before its pages go (`free_slab`).
+    /// The last look at a slab that is in no list and whose objects are all free, before its pages go (`free_slab`).
     pub(crate) fn check_last(&self, info: &Info, head: FrameIdx) {
         // Records of users take a lock.
         let _quiet = self.quiet();
         let order = self.map.word(head).order();
         let Some(slab) = &self.slab(head, order) else { return };
+        let node = CacheId::node_of_home(self.map.owner(head));
+        if let Err(why) = self.check_slab(info, slab, self.word(slab), (node, Listed::Nowhere)) {
+            self.tell(info, slab, slab.base, why);
+        }
         for number in 0..info.objects(order) {
             let offset = info.places.offset_of(number);
             if let Err(why) = self.check_object(info, slab, offset, Object::Free) {
