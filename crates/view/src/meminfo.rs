@@ -32,7 +32,11 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
     let out = &mut |name: &str, kib: u64| amount(w, name, kib, true);
     let page = state.page_kib();
     let (total, free) = (state.managed_pages(), state.sum(|zone| zone.free));
-    let available = free.saturating_sub(state.running.watermarks.totalreserve_pages());
+    // Of what reclaim can ask for, half is not counted on, but no more than the low watermarks.
+    let slabs = state.all_slab_pages();
+    let low: u64 = state.running.watermarks.zones().iter().map(|zone| zone.low).sum();
+    let reclaimable = slabs.reclaimable - (slabs.reclaimable / 2).min(low);
+    let available = (free + reclaimable).saturating_sub(state.running.watermarks.totalreserve_pages());
     out("MemTotal", total * page)?;
     out("MemFree", free * page)?;
     out("MemAvailable", available * page)?;
@@ -49,11 +53,12 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
         out("LowTotal", (total - high) * page)?;
         out("LowFree", (free - high_free) * page)?;
     }
-    zeroes(
-        out,
-        "SwapTotal SwapFree Zswap Zswapped Dirty Writeback AnonPages Mapped Shmem KReclaimable Slab \
-         SReclaimable SUnreclaim KernelStack PageTables SecPageTables NFS_Unstable Bounce WritebackTmp",
-    )?;
+    zeroes(out, "SwapTotal SwapFree Zswap Zswapped Dirty Writeback AnonPages Mapped Shmem")?;
+    out("KReclaimable", slabs.reclaimable * page)?;
+    out("Slab", slabs.all() * page)?;
+    out("SReclaimable", slabs.reclaimable * page)?;
+    out("SUnreclaim", slabs.unreclaimable * page)?;
+    zeroes(out, "KernelStack PageTables SecPageTables NFS_Unstable Bounce WritebackTmp")?;
     out("CommitLimit", total.saturating_sub(state.hugetlb_pages()) / 2 * page)?;
     out("Committed_AS", 0)?;
     out("VmallocTotal", vmalloc_kib(state))?;

@@ -2,6 +2,7 @@
 
 use crate::text::Small;
 use core::fmt;
+use pagewright::slab::SlabPages;
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::{KernelConfig, Thp};
 use pagewright_zone::alloc::NumaStat;
@@ -47,9 +48,21 @@ const NODE: &str = "nr_inactive_anon nr_active_anon nr_inactive_file nr_active_f
 const NUMA_BALANCING_NODE: &str = "pgpromote_success pgpromote_candidate";
 
 /// Counters of a node.
-pub(crate) fn node(config: &KernelConfig) -> impl Iterator<Item = &'static str> {
+fn node(config: &KernelConfig) -> impl Iterator<Item = &'static str> {
     let promote = if config.numa_balancing { NUMA_BALANCING_NODE } else { "" };
     NODE.split_whitespace().chain(promote.split_whitespace())
+}
+
+/// A node's counters with their values: what slabs have, and zero for all others.
+pub(crate) fn node_counters(
+    config: &KernelConfig,
+    slabs: SlabPages,
+) -> impl Iterator<Item = (&'static str, u64)> {
+    node(config).map(move |name| match name {
+        "nr_slab_reclaimable" => (name, slabs.reclaimable),
+        "nr_slab_unreclaimable" => (name, slabs.unreclaimable),
+        _ => (name, 0),
+    })
 }
 
 /// The values of [`NUMA`].

@@ -3,6 +3,8 @@
 use crate::slab::SlabFiles;
 use crate::vmallocinfo::VmallocShown;
 use core::fmt;
+use core::ops::Add;
+use pagewright::slab::SlabPages;
 use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, Order};
 use pagewright_kspace::resource::Resources;
@@ -26,6 +28,7 @@ pub struct State<'b, 'z, 's, 'p, 'a> {
     pub(crate) live: Option<Live<'b>>,
     pub(crate) slabs: Option<&'b dyn fmt::Display>,
     pub(crate) slab_files: Option<(&'b dyn SlabFiles, Option<&'b str>)>,
+    pub(crate) slab_pages: Option<&'b dyn Fn(NodeId) -> SlabPages>,
     pub(crate) vmalloc: Option<&'b dyn VmallocShown>,
     pub(crate) resources: Option<&'b Resources<'b, 'static>>,
 }
@@ -55,6 +58,7 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
             live: None,
             slabs: None,
             slab_files: None,
+            slab_pages: None,
             vmalloc: None,
             resources: None,
         }
@@ -87,6 +91,13 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
     #[must_use]
     pub fn with_slab_files(self, files: &'b dyn SlabFiles, cache: Option<&'b str>) -> Self {
         Self { slab_files: Some((files, cache)), ..self }
+    }
+
+    /// The same machine with the pages of a node that its slabs have
+    /// ([`ObjectAllocator::slab_pages`](pagewright::slab::objects::ObjectAllocator::slab_pages)): what vmstat, meminfo and zoneinfo count.
+    #[must_use]
+    pub fn with_slab_pages(self, pages: &'b dyn Fn(NodeId) -> SlabPages) -> Self {
+        Self { slab_pages: Some(pages), ..self }
     }
 
     /// The same machine with its vmalloc area, which shows itself ([`crate::vmallocinfo::Shown`]).
@@ -138,6 +149,16 @@ impl<'b> State<'b, '_, '_, '_, '_> {
     /// What a zone gave out.
     pub(crate) fn given(&self, zone: &ZoneCounts) -> Given {
         self.zones.given(zone.zone, &self.served(zone))
+    }
+
+    /// What slabs have of a node.
+    pub(crate) fn slab_pages(&self, nid: NodeId) -> SlabPages {
+        self.slab_pages.map_or(SlabPages::default(), |pages| pages(nid))
+    }
+
+    /// What they have of all nodes.
+    pub(crate) fn all_slab_pages(&self) -> SlabPages {
+        self.nodes().map(|node| self.slab_pages(node.nid)).fold(SlabPages::default(), SlabPages::add)
     }
 
     /// A sum over all zones.

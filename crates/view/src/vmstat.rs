@@ -28,7 +28,8 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
         let values = names::numa(&all.fold(NumaStat::default(), NumaStat::plus));
         names::NUMA.iter().zip(values).try_for_each(|(name, value)| counter(w, name, value))?;
     }
-    names::node(config).try_for_each(|name| counter(w, name, 0))?;
+    names::node_counters(config, state.all_slab_pages())
+        .try_for_each(|(name, value)| counter(w, name, value))?;
     // Writeback starts at 10 and 20 % of what may be dirty, which is what is free and not held back.
     let high = match config.highmem {
         true => state.sum_of(ZoneKind::HighMem, |zone| zone.free),

@@ -149,7 +149,7 @@ fn write_zone(
     let free_cma = zone.map_or(0, |zone| zone.free_cma);
     head(w, node.nid.get().into(), kind.name())?;
     if with_node {
-        node_stats(w, names::node(config).map(|name| (name, 0)))?;
+        node_stats(w, names::node_counters(config, state.slab_pages(node.nid)))?;
     }
     // Every mark is shown with what fragmentation adds to it.
     let boost = zone.map_or(0, |zone| zone.boost);

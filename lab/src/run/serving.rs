@@ -5,9 +5,11 @@ use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use pagewright::Boot;
 use pagewright_pagetable::{Format, NotLive};
+use pagewright_sim::designs::{HostedObjects, with_booted_objects};
 use pagewright_sim::pages::{Pages, with_service};
-use pagewright_sim::slabs::with_booted_slabs;
+use pagewright_sim::slabs::{HostedSlabsError, with_booted_slabs};
 use pagewright_sim::vmalloc::{BootedVmalloc, WithVmalloc, with_booted_vmalloc};
+use pagewright_slab::objects::{Design, ObjectAllocator, SlabInfo};
 use pagewright_slab::slabs::{Silent, TraceSite};
 use pagewright_view::slab::Shown as SlabsShown;
 use pagewright_view::vmallocinfo::{Shown, VmallocShown};
@@ -109,17 +111,44 @@ pub fn serve<R>(
                 if !asks(View::Slabinfo) && !asks(View::Slab) {
                     return with_state(&booted, pages, with_vmalloc);
                 }
+                let refused = |e: HostedSlabsError| {
+                    Fault::caused(e, "slabs", "a machine with this host's words, and RAM that it can lend")
+                };
+                match boot.slab_design() {
+                    Design::Slub | Design::SlubCpuSlabs => {}
+                    Design::Slob => {
+                        return Err(Fault::new(
+                            "CONFIG_SLOB=y",
+                            "slabinfo",
+                            "a kernel with SLUB or SLAB: with SLOB there is no such file",
+                        ));
+                    }
+                    Design::Slab => {
+                        let show = |served: &HostedObjects<'_, '_, '_, '_, '_, '_, NoHooks>| {
+                            let slab_pages = |nid| served.allocator().slab_pages(nid);
+                            let slabinfo = SlabInfo(served.allocator());
+                            with_state(&booted, pages, |state| {
+                                with_vmalloc(&state.with_slabs(&slabinfo).with_slab_pages(&slab_pages))
+                            })
+                        };
+                        return with_booted_objects(boot, pages, 0, &Silent, show).map_err(refused)?;
+                    }
+                }
                 with_booted_slabs(boot, pages, 0, &Silent, |served| {
                     let slabinfo = served.slabs.slabinfo();
+                    let slab_pages = |nid| served.slabs.slab_pages(nid);
                     let mut sites = [TraceSite::EMPTY; TRACE_SITES];
                     let files = SlabsShown::new(&served.slabs, &mut sites);
                     with_state(&booted, pages, |state| {
-                        with_vmalloc(&state.with_slabs(&slabinfo).with_slab_files(&files, cache))
+                        with_vmalloc(
+                            &state
+                                .with_slabs(&slabinfo)
+                                .with_slab_pages(&slab_pages)
+                                .with_slab_files(&files, cache),
+                        )
                     })
                 })
-                .map_err(|e| {
-                    Fault::caused(e, "slabs", "a machine with this host's words, and RAM that it can lend")
-                })?
+                .map_err(refused)?
             })
             .map_err(|e| Fault::caused(e, "the page allocator", ""))?
         },

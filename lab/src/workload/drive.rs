@@ -14,6 +14,7 @@ use pagewright::{Boot, Running};
 use pagewright_addr::{Order, PageShift};
 use pagewright_sim::pages::{Pages, with_debugged_service};
 use pagewright_sim::store::with_store;
+use pagewright_slab::SlabPages;
 use pagewright_slab::objects::Design;
 use pagewright_slab::slabs::DebugOptions;
 use pagewright_view::{Live, State, Views};
@@ -225,8 +226,9 @@ fn work<'s, 'a>(
     let show = || {
         let mut text = String::new();
         let slabinfo = objects.map(Objects::slabinfo);
+        let slab_pages = |nid| objects.map_or(SlabPages::default(), |objects| objects.slab_pages(nid));
         let state = match &slabinfo {
-            Some(slabinfo) => state.with_slabs(slabinfo),
+            Some(slabinfo) => state.with_slabs(slabinfo).with_slab_pages(&slab_pages),
             None => state,
         };
         let state = match objects.and_then(Objects::files) {

@@ -4,7 +4,9 @@ use super::account::{Asked, CacheAccount};
 use super::numbers::Numbers;
 use super::{Lifetime, Phase};
 use crate::run::TRACE_SITES;
+use pagewright_addr::NodeId;
 use pagewright_sim::store::{ObjectStore, Wanted};
+use pagewright_slab::SlabPages;
 use pagewright_slab::slabs::TraceSite;
 use pagewright_view::slab::{Shown, SlabFiles};
 use pagewright_zone::alloc::Hooks;
@@ -73,6 +75,8 @@ pub(super) trait Objects: Sync {
 
     /// The caches' attributes, where the design has any.
     fn files(&self) -> Option<&dyn SlabFiles>;
+    /// Pages of a node that they take.
+    fn slab_pages(&self, nid: NodeId) -> SlabPages;
 
     /// The reaper comes to every processor.
     fn reap(&self, round: u64);
@@ -176,6 +180,10 @@ impl<H: Hooks + Sync> Objects for Stored<'_, '_, '_, '_, '_, '_, '_, '_, H> {
 
     fn files(&self) -> Option<&dyn SlabFiles> {
         self.store.slabs().map(|_| self as &dyn SlabFiles)
+    }
+
+    fn slab_pages(&self, nid: NodeId) -> SlabPages {
+        self.store.slab_pages(nid)
     }
 
     fn reap(&self, round: u64) {

@@ -221,7 +221,7 @@ fn objects_of_every_design_come_and_go_beside_pages() {
         let mut workload = Workload::parse(OBJECTS).unwrap();
         for threads in [false, true] {
             workload.threads = threads;
-            let views = Views::parse("slabinfo").unwrap();
+            let views = Views::parse("slabinfo,vmstat,meminfo").unwrap();
             let account =
                 drive(&machine("x86_64-q35"), &workload, design, &views, &Watch::default()).unwrap();
             assert!(account.all_back() && account.damaged == 0, "{design}");
@@ -235,6 +235,15 @@ fn objects_of_every_design_come_and_go_beside_pages() {
                 "{design}"
             );
             assert!(account.views[1].contains("\ndentry "), "{design}");
+            let count = |name: &str| -> u64 {
+                let line = account.views[1].lines().find(|line| line.split([' ', ':']).next() == Some(name));
+                line.unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
+            };
+            let (pages, kib) = (count("nr_slab_unreclaimable"), count("SUnreclaim"));
+            assert!(
+                pages > 100 && kib == 4 * pages && kib + count("SReclaimable") == count("Slab"),
+                "{design}"
+            );
             let phase = &account.phases[0];
             let (asked, failed) =
                 phase.objects.iter().fold((0, 0), |(a, f), (_, one)| (a + one.asked, f + one.failed));

@@ -1,6 +1,6 @@
 //! `show`: files that other people's parsers read.
 
-use crate::{pagewright, text};
+use crate::{pagewright, scratch, text};
 use procfs_core::{FromBufRead, Iomem, Meminfo, VmStat};
 
 #[test]
@@ -178,6 +178,34 @@ fn slab_tells_of_a_workloads_objects_by_node_by_processor_and_by_who_took_them()
             "{why}"
         );
     }
+}
+
+#[test]
+fn slabinfo_is_of_the_design_that_the_kernel_has() {
+    let folder = scratch("designs");
+    let config = folder.join("config");
+    let show = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        pagewright(&["show", "slabinfo", "--kernel-config", config.to_str().unwrap(), "--memory", "256M"])
+    };
+    let out = show("CONFIG_X86_64=y\nCONFIG_SLAB=y\n");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let rows = String::from_utf8(out.stdout).unwrap();
+    let row = |text: &str, name: &str| -> Option<Vec<String>> {
+        let mut rows = text.lines().map(|line| line.split_whitespace().map(String::from).collect::<Vec<_>>());
+        rows.find(|row| row[0] == name)
+    };
+    assert!(row(&rows, "kmalloc-8").is_none() && row(&rows, "kmalloc-32").is_some(), "{rows}");
+    // Objects that begin at lines, no slab of more than two pages unless it must be, arrays.
+    let known = row(&rows, "kmalloc-96").unwrap();
+    assert_eq!(known[3..6], ["128", "32", "1"], "{rows}");
+    assert_ne!(known[8], "0", "{rows}");
+    let last = rows.lines().last().unwrap();
+    assert!(last.starts_with("alien_cache "), "{rows}");
+    let refused = show("CONFIG_X86_64=y\nCONFIG_SLOB=y\n");
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(2) && why.contains("SLOB"), "{why}");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
