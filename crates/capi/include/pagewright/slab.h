@@ -64,16 +64,19 @@ bool pagewright_may_copy(const void *p, size_t n);
 #define SLAB_POISON 0x00000800u
 #define SLAB_HWCACHE_ALIGN 0x00002000u
 #define SLAB_CACHE_DMA 0x00004000u
+#define SLAB_CACHE_DMA32 0x00008000u
 #define SLAB_STORE_USER 0x00010000u
 #define SLAB_RECLAIM_ACCOUNT 0x00020000u
 #define SLAB_PANIC 0x00040000u
-#define SLAB_TYPESAFE_BY_RCU 0x00080000u /* known but not served: kmem_cache_create says so and returns NULL */
+#define SLAB_TYPESAFE_BY_RCU 0x00080000u /* see pagewright_rcu_read_lock */
 #define SLAB_ACCOUNT 0x04000000u
 /* These mean nothing here. */
 #define SLAB_MEM_SPREAD 0x00100000u
 #define SLAB_TRACE 0x00200000u
+#define SLAB_DEBUG_OBJECTS 0x00400000u
 #define SLAB_NOLEAKTRACE 0x00800000u
 #define SLAB_FAILSLAB 0x02000000u
+#define SLAB_KASAN 0x08000000u
 #define SLAB_NO_USER_FLAGS 0x10000000u
 
 /* Where memory of no bytes lies. */
@@ -91,6 +94,8 @@ unsigned int kmem_cache_size(struct kmem_cache *s);
 void *kmem_cache_alloc(struct kmem_cache *s, gfp_t gfp);
 void *kmem_cache_zalloc(struct kmem_cache *s, gfp_t gfp);
 void *kmem_cache_alloc_node(struct kmem_cache *s, gfp_t gfp, int nid);
+struct list_lru;
+void *kmem_cache_alloc_lru(struct kmem_cache *s, struct list_lru *lru, gfp_t gfp);
 void kmem_cache_free(struct kmem_cache *s, void *object);
 int kmem_cache_alloc_bulk(struct kmem_cache *s, gfp_t gfp, size_t size, void **p);
 void kmem_cache_free_bulk(struct kmem_cache *s, size_t size, void **p);
@@ -99,12 +104,29 @@ void kmem_cache_free_bulk(struct kmem_cache *s, size_t size, void **p);
 #define KMEM_CACHE(type, flags)                                                                             \
 	kmem_cache_create(#type, sizeof(struct type), __alignof__(struct type), (flags), NULL)
 
+/* The same, of which users may be given one field. */
+#define KMEM_CACHE_USERCOPY(type, flags, field)                                                             \
+	kmem_cache_create_usercopy(#type, sizeof(struct type), __alignof__(struct type), (flags),           \
+				   __builtin_offsetof(struct type, field), sizeof(((struct type *)0)->field), NULL)
+
+/*
+ * Objects of caches with SLAB_TYPESAFE_BY_RCU may be looked at in a section after they were freed: they may be somebody else's, but are objects of
+ * that cache, whose memory goes only when the section has ended. Sections may lie inside each other.
+ */
+void pagewright_rcu_read_lock(void);
+/* Whether a section was open. */
+bool pagewright_rcu_read_unlock(void);
+
 void *kmalloc(size_t size, gfp_t gfp);
 void *kmalloc_node(size_t size, gfp_t gfp, int nid);
 void *kzalloc(size_t size, gfp_t gfp);
 void *kzalloc_node(size_t size, gfp_t gfp, int nid);
 void *kmalloc_array(size_t n, size_t size, gfp_t gfp);
 void *kcalloc(size_t n, size_t size, gfp_t gfp);
+void *kmalloc_array_node(size_t n, size_t size, gfp_t gfp, int nid);
+void *kcalloc_node(size_t n, size_t size, gfp_t gfp, int nid);
+#define kmalloc_track_caller(size, gfp) kmalloc((size), (gfp))
+size_t kmalloc_size_roundup(size_t size);
 void *krealloc(const void *p, size_t size, gfp_t gfp);
 void *krealloc_array(void *p, size_t n, size_t size, gfp_t gfp);
 void kfree(const void *p);
@@ -113,6 +135,11 @@ void kfree_bulk(size_t size, void **p);
 size_t ksize(const void *p);
 void *kmemdup(const void *src, size_t len, gfp_t gfp);
 char *kstrdup(const char *s, gfp_t gfp);
+char *kstrndup(const char *s, size_t max, gfp_t gfp);
+char *kmemdup_nul(const char *s, size_t len, gfp_t gfp);
+/* Which texts are constants is not known here: this is always a copy. */
+const char *kstrdup_const(const char *s, gfp_t gfp);
+void kfree_const(const void *p);
 
 #ifdef __cplusplus
 }

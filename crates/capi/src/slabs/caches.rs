@@ -26,20 +26,23 @@ pub type slab_flags_t = c_uint;
 const NAMED: u32 = 16;
 
 /// Linux's numbers.
-const FLAGS: [(slab_flags_t, CacheFlags); 10] = [
+const FLAGS: [(slab_flags_t, CacheFlags); 11] = [
     (0x100, CacheFlags::CONSISTENCY_CHECKS),
     (0x400, CacheFlags::RED_ZONE),
     (0x800, CacheFlags::POISON),
     (0x2000, CacheFlags::HWCACHE_ALIGN),
     (0x4000, CacheFlags::CACHE_DMA),
+    (0x8000, CacheFlags::CACHE_DMA32),
     (0x1_0000, CacheFlags::STORE_USER),
     (0x2_0000, CacheFlags::RECLAIM_ACCOUNT),
     (0x4_0000, CacheFlags::PANIC),
     (0x8_0000, CacheFlags::TYPESAFE_BY_RCU),
     (0x400_0000, CacheFlags::ACCOUNT),
 ];
-/// Flags that ask for nothing that there is here: SLAB_MEM_SPREAD, SLAB_TRACE, SLAB_NOLEAKTRACE, SLAB_FAILSLAB, SLAB_NO_USER_FLAGS.
-const IGNORED: slab_flags_t = 0x10_0000 | 0x20_0000 | 0x80_0000 | 0x200_0000 | 0x1000_0000;
+/// Flags that ask for nothing that there is here: SLAB_MEM_SPREAD, SLAB_TRACE, SLAB_DEBUG_OBJECTS, SLAB_NOLEAKTRACE, SLAB_FAILSLAB, SLAB_KASAN,
+/// SLAB_NO_USER_FLAGS.
+const IGNORED: slab_flags_t =
+    0x10_0000 | 0x20_0000 | 0x40_0000 | 0x80_0000 | 0x200_0000 | 0x800_0000 | 0x1000_0000;
 
 fn flags(asked: slab_flags_t) -> Option<CacheFlags> {
     let mut left = asked & !IGNORED;
@@ -98,7 +101,7 @@ pub unsafe extern "C" fn kmem_cache_create(
     unsafe { kmem_cache_create_usercopy(name, size, align, asked, 0, 0, ctor) }
 }
 
-/// The same, with the bytes of an object that user space may be given.
+/// The same, with the bytes of an object that user space may be given. Bytes that do not lie in an object are none, and that is said.
 ///
 /// # Safety
 /// As for [`kmem_cache_create`].
@@ -125,10 +128,15 @@ pub unsafe extern "C" fn kmem_cache_create_usercopy(
         say(format_args!("kmem_cache_create: Failed to create slab '{text}': no such flags: {asked:#x}"));
         return null_mut();
     };
-    let spec = CacheSpec {
-        usercopy: (useroffset, usersize),
-        ..CacheSpec::new(text, size.into(), align.into(), flags)
-    };
+    let inside =
+        u64::from(useroffset) + u64::from(usersize) <= size.into() && (usersize > 0 || useroffset == 0);
+    if !inside {
+        say(format_args!(
+            "kmem_cache_create: slab '{text}': {usersize} bytes from byte {useroffset} on are not inside an object, users are given none"
+        ));
+    }
+    let region = if inside { (useroffset, usersize) } else { (0, 0) };
+    let spec = CacheSpec::new(text, size.into(), align.into(), flags).with_usercopy(region.0, region.1);
     let spec = match ctor {
         // SAFETY: as the caller says.
         Some(ctor) => unsafe { spec.with_ctor(ctor) },
@@ -200,6 +208,13 @@ fn figures(s: *const kmem_cache) -> Option<CacheFigures> {
 pub extern "C" fn kmem_cache_alloc(s: *mut kmem_cache, gfp: gfp_t) -> *mut c_void {
     let Some((service, id)) = slabs().zip(cache(s)) else { return null_mut() };
     pointer(service.run(|slabs, cx| slabs.alloc(cx, id, mask(gfp)).ok()).flatten())
+}
+
+/// An object, or null. No list of recently used objects is kept, so `lru` is nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmem_cache_alloc_lru(s: *mut kmem_cache, lru: *mut c_void, gfp: gfp_t) -> *mut c_void {
+    let _ = lru;
+    kmem_cache_alloc(s, gfp)
 }
 
 /// An object full of zeroes, or null.

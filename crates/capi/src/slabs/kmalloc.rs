@@ -47,6 +47,24 @@ pub extern "C" fn kcalloc(n: usize, size: usize, gfp: gfp_t) -> *mut c_void {
     kmalloc_array(n, size, gfp | Gfp::ZERO.bits())
 }
 
+/// An array near a node.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmalloc_array_node(n: usize, size: usize, gfp: gfp_t, nid: c_int) -> *mut c_void {
+    n.checked_mul(size).map_or(null_mut(), |bytes| kmalloc_node(bytes, gfp, nid))
+}
+
+/// The same, full of zeroes.
+#[unsafe(no_mangle)]
+pub extern "C" fn kcalloc_node(n: usize, size: usize, gfp: gfp_t, nid: c_int) -> *mut c_void {
+    kmalloc_array_node(n, size, gfp | Gfp::ZERO.bits(), nid)
+}
+
+/// How many bytes could be used of so many, were they allocated: those of their class, or of a block of pages. What is too large stays as it is.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmalloc_size_roundup(size: usize) -> usize {
+    slabs().map_or(size, |s| s.slabs.kmalloc_size_roundup(size))
+}
+
 /// Makes memory larger or smaller, and returns where it is then; null leaves it as it was. A null pointer is allocated anew, no bytes free it.
 ///
 /// # Safety
@@ -143,4 +161,57 @@ pub unsafe extern "C" fn kstrdup(s: *const c_char, gfp: gfp_t) -> *mut c_char {
     }
     // SAFETY: as the caller says; the copy has the NUL too.
     unsafe { kmemdup(s.cast(), core::ffi::CStr::from_ptr(s).count_bytes() + 1, gfp).cast() }
+}
+
+/// A copy of at most `max` bytes of a text, which ends with a NUL; or null, which is also what null's copy is.
+///
+/// # Safety
+/// `s` is null, or has `max` bytes or a NUL before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kstrndup(s: *const c_char, max: usize, gfp: gfp_t) -> *mut c_char {
+    if s.is_null() {
+        return null_mut();
+    }
+    // SAFETY: bytes up to the first NUL, as the caller says.
+    let len = (0..max).take_while(|&n| unsafe { *s.add(n) } != 0).count();
+    // SAFETY: so many bytes were just looked at.
+    unsafe { kmemdup_nul(s, len, gfp) }
+}
+
+/// A copy of so many bytes with a NUL behind them, or null, which is also what null's copy is.
+///
+/// # Safety
+/// `s` is null or has `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kmemdup_nul(s: *const c_char, len: usize, gfp: gfp_t) -> *mut c_char {
+    let Some(bytes) = len.checked_add(1).filter(|_| !s.is_null()) else { return null_mut() };
+    let copy = kmalloc(bytes, gfp).cast::<c_char>();
+    if !copy.is_null() {
+        // SAFETY: the caller has so many bytes at one; at the other one more was just allocated.
+        unsafe {
+            copy.copy_from_nonoverlapping(s, len);
+            copy.add(len).write(0);
+        }
+    }
+    copy
+}
+
+/// A copy of a text that may be a constant, for [`kfree_const`]. Which texts are constants is not known here: it is always a copy.
+///
+/// # Safety
+/// As for [`kstrdup`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kstrdup_const(s: *const c_char, gfp: gfp_t) -> *const c_char {
+    // SAFETY: as the caller says.
+    unsafe { kstrdup(s, gfp) }
+}
+
+/// Frees what [`kstrdup_const`] returned; anything else is reported.
+///
+/// # Safety
+/// As for [`kfree`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kfree_const(p: *const c_void) {
+    // SAFETY: as the caller says.
+    unsafe { kfree(p) }
 }

@@ -1,6 +1,6 @@
 //! Small objects for C: `include/pagewright/slab.h`.
 //!
-//! A `struct kmem_cache *` is no pointer but a handle, so a stale one is recognised. What is wrong with objects is printed as SLUB
+//! A `struct kmem_cache *` is no pointer but a handle, so a stale one is recognised, until 511 caches later its place has the same number again. What is wrong with objects is printed as SLUB
 //! prints it, counted ([`pagewright_slab_findings`]), and contained.
 //!
 //! [`slabs`] is the one place that touches the global value.
@@ -8,9 +8,11 @@
 mod caches;
 mod kmalloc;
 mod memory;
+mod readers;
 
 pub use caches::*;
 pub use kmalloc::*;
+pub use readers::*;
 
 use crate::global::options;
 use crate::pages::machine;
@@ -217,6 +219,7 @@ fn tables(
 
 fn begin(mut service: Service, debug: DebugOptions<'static>, classes: &Classes) -> Result<Service, c_int> {
     service.slabs.watch(debug);
+    service.slabs.set_grace_periods(&readers::SECTIONS);
     service.slabs.create_kmalloc_caches(classes).map_err(|_| EINVAL)?;
     service.slabs.init_late();
     Ok(service)
@@ -242,11 +245,14 @@ pub extern "C" fn pagewright_slab_fail_nth(n: c_uint) {
     }
 }
 
-/// Gives back what slabs have kept at hand and nobody needed since the last call (`cache_reap`'s part). Meant to be called every two seconds.
+/// Gives back what slabs have kept at hand and nobody needed since the last call (`cache_reap`'s part), and what waited for readers that have left. Meant to be called every two seconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagewright_slab_reap() {
     if let Some(service) = slabs() {
-        service.run(|slabs, cx| ObjectAllocator::reap(slabs, cx, 0));
+        service.run(|slabs, cx| {
+            ObjectAllocator::reap(slabs, cx, 0);
+            slabs.reap(cx);
+        });
     }
 }
 

@@ -68,6 +68,11 @@ struct session {
 	unsigned int made;
 };
 
+struct parts {
+	char hidden[24];
+	char shown[40];
+};
+
 /* Each object is made once, when its slab is. */
 static void make_session(void *object)
 {
@@ -171,7 +176,20 @@ static void caches(void)
 	CHECK(!kmem_cache_create("", 8, 0, 0, NULL) && told("a cache's name"));
 	CHECK(!kmem_cache_create(NULL, 8, 0, 0, NULL) && told("a cache's name"));
 	CHECK(!kmem_cache_create("none", 0, 0, 0, NULL) && told("Failed to create slab 'none'"));
-	CHECK(!kmem_cache_create_usercopy("copied", 64, 0, 0, 60, 8, NULL) && told("not inside an object"));
+	CHECK(!kmem_cache_create("far", 64, 8388608, 0, NULL) && told("more than the 4194304 bytes"));
+
+	/* A part that is not inside an object is none. */
+	s = kmem_cache_create_usercopy("outside", 64, 0, 0, 60, 8, NULL);
+	CHECK(s && told("not inside an object"));
+	many[0] = kmem_cache_alloc_lru(s, NULL, GFP_KERNEL);
+	CHECK(many[0] && !pagewright_may_copy((char *)many[0] + 60, 1));
+	kmem_cache_free(s, many[0]);
+	kmem_cache_destroy(s);
+	s = KMEM_CACHE_USERCOPY(parts, 0, shown);
+	many[0] = kmem_cache_alloc(s, GFP_KERNEL);
+	CHECK(pagewright_may_copy((char *)many[0] + 24, 40) && !pagewright_may_copy(many[0], 1));
+	kmem_cache_free(s, many[0]);
+	kmem_cache_destroy(s);
 
 	/* A part that users may be given. */
 	s = kmem_cache_create_usercopy("copied", 64, 0, SLAB_PANIC, 16, 32, NULL);
@@ -180,6 +198,41 @@ static void caches(void)
 	CHECK(!pagewright_may_copy((char *)many[0] + 15, 4) && !pagewright_may_copy(NULL, 1));
 	kmem_cache_free(s, many[0]);
 	kmem_cache_destroy(s);
+}
+
+/* Objects that keep their type while somebody reads. */
+static void typesafe(void)
+{
+	static void *many[64];
+	struct kmem_cache *s = kmem_cache_create("seen", 1024, 0, SLAB_TYPESAFE_BY_RCU, NULL);
+	unsigned long before, all;
+	char *first;
+
+	CHECK(s && kmem_cache_alloc_bulk(s, GFP_KERNEL, 64, many) == 64);
+	first = many[0];
+	first[1000] = 77;
+	before = nr_free_pages();
+	pagewright_rcu_read_lock();
+	pagewright_rcu_read_lock();
+	kmem_cache_free_bulk(s, 64, many);
+	CHECK(kmem_cache_shrink(s) == 0);
+	CHECK(pagewright_rcu_read_unlock());
+	pagewright_slab_reap();
+	CHECK(nr_free_pages() <= before && first[1000] == 77);
+	kmem_cache_destroy(s);
+	CHECK(told("wait for readers"));
+	CHECK(pagewright_rcu_read_unlock() && !pagewright_rcu_read_unlock());
+	pagewright_slab_reap();
+	all = nr_free_pages();
+	CHECK(all > before + 10);
+	/* One that begins later does not keep what was freed before. */
+	CHECK(kmem_cache_alloc_bulk(s, GFP_KERNEL, 64, many) == 64);
+	kmem_cache_free_bulk(s, 64, many);
+	kmem_cache_shrink(s);
+	pagewright_rcu_read_lock();
+	kmem_cache_destroy(s);
+	pagewright_rcu_read_unlock();
+	CHECK(!said[0] && kmem_cache_size(s) == 0 && nr_free_pages() > before + 10);
 }
 
 /* What watched caches see. */
@@ -253,8 +306,28 @@ static void sizes(void)
 	CHECK(p && !strcmp((char *)p, "a text") && !kstrdup(NULL, GFP_KERNEL));
 	q = kmemdup(p, 7, GFP_ATOMIC);
 	CHECK(q && !memcmp(p, q, 7));
-	kfree(p);
 	kfree(q);
+	q = (unsigned char *)kstrndup((char *)p, 3, GFP_KERNEL);
+	CHECK(q && !strcmp((char *)q, "a t") && !kstrndup(NULL, 3, GFP_KERNEL));
+	kfree(q);
+	q = (unsigned char *)kstrndup((char *)p, 100, GFP_KERNEL);
+	CHECK(q && !strcmp((char *)q, "a text"));
+	kfree(q);
+	q = (unsigned char *)kmemdup_nul((char *)p, 2, GFP_KERNEL);
+	CHECK(q && !strcmp((char *)q, "a "));
+	kfree(q);
+	q = (unsigned char *)kstrdup_const((char *)p, GFP_KERNEL);
+	CHECK(q && !strcmp((char *)q, "a text"));
+	kfree_const(q);
+	kfree(p);
+	p = kmalloc_track_caller(10, GFP_KERNEL);
+	CHECK(p);
+	kfree(p);
+	p = kcalloc_node(10, 30, GFP_KERNEL, 0);
+	CHECK(p && holds(p, 0, 300) && !kmalloc_array_node(SIZE_MAX / 2, 3, GFP_KERNEL, -1));
+	kfree(p);
+	CHECK(kmalloc_size_roundup(0) == 0 && kmalloc_size_roundup(1) == 8 && kmalloc_size_roundup(97) == 128);
+	CHECK(kmalloc_size_roundup(8193) == 16384 && kmalloc_size_roundup(SIZE_MAX) == SIZE_MAX);
 	for (n = 0; n < 100; n++)
 		many[n] = n % 7 ? kmalloc(n * n, GFP_KERNEL) : NULL;
 	kfree_bulk(100, many);
@@ -307,6 +380,7 @@ int main(void)
 	CHECK(taken > 0 && taken < 64);
 
 	caches();
+	typesafe();
 	watched();
 	sizes();
 	CHECK(pagewright_bad_frees == 0);
