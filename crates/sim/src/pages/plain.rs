@@ -20,6 +20,8 @@ pub struct PlainMachine {
     pub ram: Vec<(NodeId, u64, u64)>,
     /// The node of each CPU.
     pub cpus: Vec<NodeId>,
+    /// One past the last frame of ZONE_DMA; 0 for a kernel without it.
+    pub dma_end: u64,
     /// One past the last frame of ZONE_DMA32; 0 for a kernel without it.
     pub dma32_end: u64,
     /// The largest order (MAX_ORDER - 1).
@@ -30,6 +32,8 @@ pub struct PlainMachine {
     pub distance: fn(NodeId, NodeId) -> u32,
     /// CMA areas, ascending: first frame and frames, whole pageblocks.
     pub cma: Vec<(u64, u64)>,
+    /// So many frames from the first one on are in use from the start, and nobody's to give.
+    pub reserved: u64,
     /// What may be plugged in later.
     pub plug: Pluggable,
     /// Whether pageblocks are grouped by mobility; Linux does not on machines with little memory.
@@ -55,11 +59,13 @@ impl PlainMachine {
         Self {
             ram: vec![(NodeId::ZERO, 0x4_0000, frames)],
             cpus: vec![NodeId::ZERO; cpus],
+            dma_end: 0,
             dma32_end: 0,
             largest: Order::new(10).unwrap_or_default(),
             pageblock: Order::new(9).unwrap_or_default(),
             distance: |from, to| if from == to { LOCAL_DISTANCE } else { REMOTE_DISTANCE },
             cma: vec![],
+            reserved: 0,
             plug: Pluggable::default(),
             mobility_grouping: true,
             single_lists: false,
@@ -71,9 +77,11 @@ impl PlainMachine {
         let end = self.ram.iter().map(|&(_, start, len)| start + len).max().unwrap_or(0);
         let nodes: NodeMask = self.nodes().into_iter().collect();
         let mut config = LayoutConfig::one_node(PageShift::SHIFT_4K, Pfn::new(end));
-        if self.dma32_end > 0 {
-            config.zones = config.zones.with(ZoneKind::Dma32);
-            config.max_zone_pfn[ZoneKind::Dma32.index()] = Pfn::new(self.dma32_end.min(end));
+        for (kind, zone_end) in [(ZoneKind::Dma, self.dma_end), (ZoneKind::Dma32, self.dma32_end)] {
+            if zone_end > 0 {
+                config.zones = config.zones.with(kind);
+                config.max_zone_pfn[kind.index()] = Pfn::new(zone_end.min(end));
+            }
         }
         config.possible = nodes;
         config.online = nodes;
@@ -213,7 +221,7 @@ fn boot<H: Hooks>(
         .expect("room for every piece");
     let mut buddy =
         Buddy::new(map, blocks, &mut zones, largest, machine.mobility_grouping).expect("orders that fit");
-    free_ram(&mut buddy, &layout, all, &machine.cma);
+    free_ram(&mut buddy, &layout, all, machine);
 
     let mut order = vec![NodeId::ZERO; ZoneLists::required_len(&layout)];
     let topology = Topology {
@@ -254,18 +262,22 @@ fn boot<H: Hooks>(
     );
 }
 
-/// Frees all RAM, and leaves the holes between; CMA areas are lent.
+/// Frees all RAM but what is reserved, and leaves the holes between; CMA areas are lent.
 fn free_ram<'a>(
     buddy: &mut Buddy<'_, '_, 'a>,
     layout: &Layout<'_>,
     mut all: Pristine<'a>,
-    cma: &[(u64, u64)],
+    machine: &PlainMachine,
 ) {
+    let mut reserved = machine.reserved;
     for range in layout.ranges() {
         let start = buddy.map().idx(range.pfns.start).map_or(0, FrameIdx::get);
         drop(all.take_front(u64::from(start) - all.start()));
-        let mut at = range.pfns.start.get();
-        for &(area, len) in cma.iter().filter(|&&(area, _)| range.pfns.contains(Pfn::new(area))) {
+        let kept = reserved.min(range.pfns.len());
+        drop(all.take_front(kept));
+        reserved -= kept;
+        let mut at = range.pfns.start.get() + kept;
+        for &(area, len) in machine.cma.iter().filter(|&&(area, _)| range.pfns.contains(Pfn::new(area))) {
             buddy.free_boot(all.take_front(area - at));
             buddy.activate_cma(all.take_front(len).into_reserved());
             at = area + len;

@@ -1,8 +1,9 @@
 //! What is said when an allocation fails, in Linux's words.
 
 use super::*;
+use pagewright_sim::pages::Pluggable;
 use pagewright_zone::NodeMask;
-use pagewright_zone::alloc::report::{Counts, NodeCounts, SwapCounts, ZoneCounts};
+use pagewright_zone::alloc::report::{Counts, NoCounts, NodeCounts, SwapCounts, ZoneCounts};
 use pagewright_zone::alloc::{Failure, NoHooks};
 use pagewright_zone::buddy::ZoneId;
 use std::sync::Mutex;
@@ -189,12 +190,63 @@ fn free_blocks_are_shown_with_the_types_that_have_some() {
             m.allocator.drain_local_pages(cx);
             let held = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, order(5)).unwrap();
             let mut text = String::new();
-            m.allocator.show_mem(cx, &pagewright_zone::alloc::report::NoCounts, &mut text).unwrap();
+            m.allocator.show_mem(cx, &NoCounts, &mut text).unwrap();
             let line = text.lines().find(|line| line.contains("*4kB")).unwrap();
             let expected = "Node 0 Normal: 0*4kB 0*8kB 0*16kB 0*32kB 0*64kB 1*128kB (U) 1*256kB (U) 1*512kB (U) \
                             1*1024kB (U) 1*2048kB (U) 3*4096kB (M) = 16256kB";
             assert_eq!(line, expected);
             m.allocator.free_pages(cx, held);
+        });
+    });
+}
+
+#[test]
+fn zones_and_nodes_without_memory_are_left_out_of_the_report() {
+    let plug = Pluggable { frames: 4 << 10, nodes: vec![node(1)] };
+    let machine = PlainMachine { plug, reserved: 1000, ..machine(16, 1) };
+    with_plain_machine(&machine, NoHooks, |m| {
+        m.on_cpu(0, |cx| {
+            let cells = m.allocator.zones();
+            assert_eq!(cells.len(), 4, "two zones of each node, for what may come");
+            let mut text = String::new();
+            m.allocator.show_mem(cx, &NoCounts, &mut text).unwrap();
+            let of_zone = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+            assert_eq!(
+                (of_zone("Node 0 Normal"), of_zone("Node 0 Movable"), of_zone("Node 1")),
+                (2, 0, 0),
+                "{text}"
+            );
+            // What nobody else knows of the zones' frames the allocator does.
+            assert!(text.contains(" present:16384kB managed:12384kB "), "{text}");
+            assert!(
+                text.contains("\n4096 pages RAM\n0 pages HighMem/MovableOnly\n1000 pages reserved\n"),
+                "{text}"
+            );
+        });
+    });
+}
+
+#[test]
+fn pages_on_lists_are_counted_where_zones_are_told_of() {
+    let log = Log::default();
+    with_plain_machine(&table::two_nodes(), &log, |m| {
+        m.on_cpu(0, |cx| {
+            // One page of node 0 lies on this CPU's list.
+            let near = m.allocator.alloc_pages_node(cx, node(0), Gfp::GFP_KERNEL, Order::ZERO).unwrap();
+            let other = m.allocator.alloc_pages_node(cx, node(0), Gfp::GFP_KERNEL, Order::ZERO).unwrap();
+            m.allocator.free_pages(cx, other);
+            let list = u64::from(cx.cpu.enter().unwrap().count(m.allocator.zones()[0].id()));
+            assert!(list > 0);
+            let only = NodeMask::only(node(1));
+            let fails = Gfp::GFP_KERNEL | Gfp::NORETRY;
+            let mut held = vec![near];
+            while let Ok(page) = m.allocator.alloc_pages_nodemask(cx, node(1), Some(&only), fails, order(9)) {
+                held.push(page);
+            }
+            let text = log.0.lock().unwrap().pop().unwrap();
+            // Two on other CPUs' lists, as the owners say, in the one zone.
+            assert!(text.contains(" free_pcp:2 free_cma:0\n"), "{text}");
+            held.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
         });
     });
 }

@@ -45,7 +45,7 @@ pub struct ZoneCounts {
     pub inactive_file: u64,
     pub unevictable: u64,
     pub writepending: u64,
-    /// All RAM of the zone, what the allocator never got included; `None` if nobody knows.
+    /// All RAM of the zone, what the allocator never got included; `None` for what the allocator knows of it.
     pub present: Option<u64>,
     pub mlocked: u64,
     pub bounce: u64,

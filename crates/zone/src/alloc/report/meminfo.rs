@@ -8,7 +8,7 @@ use crate::buddy::MigrateType;
 use crate::{NodeMask, ZoneKind};
 use core::fmt;
 use pagewright_addr::{NodeId, Order};
-use pagewright_platform::Interrupts;
+use pagewright_platform::{Interrupts, WithoutInterrupts};
 
 /// An allocator, as seen by whoever reports on it.
 pub(in super::super) struct InService<'x, 'c, 'z, 'm, 's, 'a, I, H> {
@@ -21,17 +21,12 @@ struct Snapshot {
     free: u64,
     free_cma: u64,
     managed: u64,
+    present: u64,
     cma: u64,
     /// Free blocks by order, and a bit for each type that has some.
     blocks: [(u64, u8); Order::LIMIT],
     local_pcp: u64,
     of: ZoneCounts,
-}
-
-impl Snapshot {
-    fn present(&self) -> u64 {
-        self.of.present.unwrap_or(self.managed)
-    }
 }
 
 /// Letters for migrate types in the lines of free blocks (`show_migration_types`).
@@ -56,6 +51,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
                 free: zone.free_pages(),
                 free_cma: zone.free_cma_pages(),
                 managed: zone.managed_pages(),
+                present: of.present.unwrap_or(cell.present_pages()),
                 cma: zone.cma_pages(),
                 blocks,
                 local_pcp,
@@ -64,19 +60,35 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
         })
     }
 
+    fn managed(&self, cell: &ZoneCell<'s, 'a>) -> u64 {
+        let _quiet = WithoutInterrupts::new(&self.allocator.interrupts);
+        cell.lists.lock().managed_pages()
+    }
+
     fn nodes(&self) -> impl Iterator<Item = NodeId> {
         let mut seen = NodeMask::EMPTY;
         self.allocator.zones.iter().map(ZoneCell::nid).filter(move |&nid| seen.insert(nid))
     }
 
-    fn totals(&self, counts: &dyn Counts, out: &mut dyn fmt::Write) -> fmt::Result {
+    /// The zones with memory: others are not told of.
+    fn zones(&self) -> impl Iterator<Item = &ZoneCell<'s, 'a>> + Clone {
+        self.allocator.zones.iter().filter(|cell| cell.is_populated())
+    }
+
+    /// `shown` says which zones' nodes are told of. Of pages on CPUs' lists those of these zones count, as in Linux; of all others those of all.
+    fn totals(
+        &self,
+        counts: &dyn Counts,
+        shown: impl Fn(&ZoneCell<'s, 'a>) -> bool,
+        out: &mut dyn fmt::Write,
+    ) -> fmt::Result {
         let sum = |of: fn(&NodeCounts) -> u64| self.nodes().map(|nid| of(&counts.node(nid))).sum::<u64>();
         let (mut bounce, mut free, mut pcp, mut cma) = (0, 0, 0, 0);
-        for cell in self.allocator.zones {
+        for cell in self.zones() {
             let now = self.snapshot(cell, counts);
             bounce += now.of.bounce;
             free += now.free;
-            pcp += now.local_pcp + now.of.other_pcp;
+            pcp += if shown(cell) { now.local_pcp + now.of.other_pcp } else { 0 };
             cma += now.free_cma;
         }
         let lines: [&[(&str, u64)]; 8] = [
@@ -171,7 +183,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
             ("inactive_file", now.of.inactive_file),
             ("unevictable", now.of.unevictable),
             ("writepending", now.of.writepending),
-            ("present", now.present()),
+            ("present", now.present),
             ("managed", now.managed),
             ("mlocked", now.of.mlocked),
             ("bounce", now.of.bounce),
@@ -227,15 +239,15 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
     fn ram(&self, counts: &dyn Counts, out: &mut dyn fmt::Write) -> fmt::Result {
         let kinds = self.allocator.kinds;
         let (mut all, mut high, mut reserved, mut cma) = (0, 0, 0, 0);
-        for cell in self.allocator.zones {
+        for cell in self.zones() {
             let now = self.snapshot(cell, counts);
-            all += now.present();
-            reserved += now.present() - now.managed.min(now.present());
+            all += now.present;
+            reserved += now.present - now.managed.min(now.present);
             cma += now.cma;
             // Where there is high memory, the movable zone is made of it.
             let is_high = matches!(cell.kind(), ZoneKind::HighMem | ZoneKind::Movable);
             if is_high && kinds.contains(ZoneKind::HighMem) {
-                high += now.present();
+                high += now.present;
             }
         }
         writeln!(out, "{all} pages RAM\n{high} pages HighMem/MovableOnly\n{reserved} pages reserved")?;
@@ -249,7 +261,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
     }
 }
 
-impl<I: Interrupts, H: Hooks> MemInfo for InService<'_, '_, '_, '_, '_, '_, I, H> {
+impl<'s, 'a, I: Interrupts, H: Hooks> MemInfo for InService<'_, '_, '_, '_, 's, 'a, I, H> {
     fn write(
         &self,
         counts: &dyn Counts,
@@ -258,10 +270,12 @@ impl<I: Interrupts, H: Hooks> MemInfo for InService<'_, '_, '_, '_, '_, '_, I, H
         out: &mut dyn fmt::Write,
     ) -> fmt::Result {
         let shown = |nid| nodes.is_none_or(|nodes| nodes.contains(nid));
-        let zones = || self.allocator.zones.iter().filter(|z| shown(z.nid()) && z.kind() <= highest);
-        self.totals(counts, out)?;
+        let told = |zone: &ZoneCell<'s, 'a>| shown(zone.nid()) && zone.kind() <= highest;
+        let zones = || self.zones().filter(|zone| told(zone));
+        self.totals(counts, told, out)?;
         for nid in self.nodes().filter(|&nid| shown(nid)) {
-            if zones().any(|zone| zone.nid() == nid) {
+            // A node whose memory is all reserved has none to be short of.
+            if zones().any(|zone| zone.nid() == nid && self.managed(zone) > 0) {
                 self.node(nid, counts, out)?;
             }
         }
