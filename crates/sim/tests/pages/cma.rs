@@ -6,7 +6,7 @@ use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::cma::{CmaArea, DmaAreas};
-use pagewright_zone::alloc::{NoHooks, TaskFlags};
+use pagewright_zone::alloc::{AllocFailure, NoHooks, TaskFlags};
 
 /// 4096 frames, of which 1024 and, further up, 256 are lent.
 fn lent() -> PlainMachine {
@@ -152,6 +152,11 @@ fn memory_for_devices_comes_from_areas_and_then_from_pages() {
                 let request = (pages, Gfp::GFP_KERNEL | Gfp::NOWARN);
                 m.allocator.dma_alloc_pages(cx, &tenants, areas, None, request).unwrap()
             };
+            for pages in [0, 1025, u64::MAX] {
+                let request = (pages, Gfp::GFP_KERNEL | Gfp::NOWARN);
+                let none = m.allocator.dma_alloc_pages(cx, &tenants, &areas, None, request);
+                assert!(matches!(none, Err(AllocFailure::TooLarge { .. })), "{pages}: {none:?}");
+            }
             let odd = get(&areas, 5);
             assert_eq!((odd.start().get(), odd.len()), (1024, 5));
             let next = get(&areas, 5);

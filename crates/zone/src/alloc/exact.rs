@@ -68,12 +68,17 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         }
     }
 
-    fn exact(&self, gfp: Gfp, pages: u64) -> Result<(Order, Gfp), AllocFailure> {
+    /// The order of the smallest block with so many frames, if there are such blocks.
+    pub(super) fn block_for(&self, pages: u64) -> Result<Order, AllocFailure> {
         let largest = self.ground.largest;
-        let Some(order) = order_for(pages).filter(|&order| order <= largest) else {
+        order_for(pages).filter(|&order| order <= largest).ok_or_else(|| {
             let order = order_for(pages).or(Order::new(Order::LIMIT as u8 - 1)).unwrap_or_default();
-            return Err(AllocFailure::TooLarge { order, largest });
-        };
+            AllocFailure::TooLarge { order, largest }
+        })
+    }
+
+    fn exact(&self, gfp: Gfp, pages: u64) -> Result<(Order, Gfp), AllocFailure> {
+        let order = self.block_for(pages)?;
         if gfp.intersects(NOT_EXACT) {
             self.hooks.step(Step::Warn(GfpWarning::Exact));
         }

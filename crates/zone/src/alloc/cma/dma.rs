@@ -1,5 +1,6 @@
 //! Memory for devices that cannot gather it: which area it comes from (`dma_alloc_contiguous`).
 
+use super::super::exact::order_for;
 use super::super::migrate::Migrate;
 use super::super::{AllocFailure, Context, Hooks, PageAllocator};
 use super::CmaArea;
@@ -45,11 +46,6 @@ impl<'q, 'n> DmaAreas<'q, 'n> {
     }
 }
 
-/// The order of the smallest block that holds so many pages (`get_order`).
-fn order_of(pages: u64) -> Option<Order> {
-    Order::new(pages.next_power_of_two().trailing_zeros() as u8)
-}
-
 impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
     /// Allocates contiguous pages from the areas that are right for a device (`dma_alloc_contiguous`), aligned as a block
     /// of that size would be, up to [`CONFIG_CMA_ALIGNMENT`]. `None` if there is no such area or it has none.
@@ -62,7 +58,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         (pages, gfp): (u64, Gfp),
     ) -> Option<Frames<'a>> {
         let most = Order::new(CONFIG_CMA_ALIGNMENT)?;
-        let align = order_of(pages).map_or(most, |order| order.min(most));
+        let align = order_for(pages).map_or(most, |order| order.min(most));
         let request = (pages, align, gfp.contains(Gfp::NOWARN));
         areas.choice(nid, pages, gfp).find_map(|area| self.cma_alloc(cx, mover, area, request).ok())
     }
@@ -71,7 +67,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
     /// stays with it.
     ///
     /// # Errors
-    /// The page allocator's; [`AllocFailure::TooLarge`] for more pages than any block has.
+    /// The page allocator's; [`AllocFailure::TooLarge`] for more pages than any block has, and for none.
     pub fn dma_alloc_pages(
         &self,
         cx: &Context<'_, 'm, 'a>,
@@ -83,10 +79,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         if let Some(frames) = self.dma_alloc_contiguous(cx, mover, areas, nid, (pages, gfp)) {
             return Ok(frames);
         }
-        let largest = self.ground.largest;
-        let order = order_of(pages).filter(|&order| order <= largest);
-        let order =
-            order.ok_or(AllocFailure::TooLarge { order: largest.up().unwrap_or(largest), largest })?;
+        let order = self.block_for(pages)?;
         self.alloc_pages_node(cx, nid.unwrap_or(cx.node), gfp, order)
     }
 
