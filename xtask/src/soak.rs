@@ -55,7 +55,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
         let seed = fresh_seed();
         println!("   PAGEWRIGHT_OPS={} PAGEWRIGHT_SEED={seed}", options.operations);
         let cmd = cmd.env("PAGEWRIGHT_OPS", options.operations.to_string());
-        // So many on the page allocator beside the set of frames, and a tenth as many of all kinds beside the reference model.
+        // So many on the page allocator of all kinds, beside the reference model and its oracles; a third as many beside a set of frames alone.
         let cmd = cmd.env("PAGEWRIGHT_PAGE_OPS", options.page_operations.to_string());
         let cmd = cmd.env("PAGEWRIGHT_SEED", seed.to_string());
         let cmd = cmd.env("PROPTEST_CASES", options.cases.to_string()).limit(Duration::from_secs(4 * 3600));

@@ -1,10 +1,10 @@
 //! The page allocator beside a reference model, driven by bytes: a property test's, a fuzzer's, or a seed's.
 //!
-//! The first byte chooses a machine; each four that follow are an operation: allocation, free (whole or in parts), bulk allocation, pages of tenants
+//! The first byte chooses a machine; each four that follow are an operation: allocation (also of compound pages, exact numbers, by number, near a node or by a policy), free (whole or in parts), bulk allocation, pages of tenants
 //! that may be moved and pinned, contiguous ranges, CMA areas, compaction, drains, injected failures. The model is a set of frames:
 //! who has each. After every operation nobody has what another has, contents of pages that move are theirs, and at intervals every
-//! list is validated and every frame counted. Policies are held to oracles: fallbacks to [`crate::ageing::check`], failures to watermarks (a
-//! request may fail only if no zone had enough), contiguous ranges to what is in them.
+//! list is validated and every frame counted. Policies are held to oracles: fallbacks to [`crate::ageing::check`], failures and successes to watermarks (a
+//! request may fail only if no zone had enough; it is served by the first that has, which had enough before), contiguous ranges to what is in them.
 //!
 //! At the end everything goes back, and free memory is what it was.
 
@@ -22,6 +22,11 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of an operation.
 pub const OPERATION: usize = 4;
+/// Pageblocks of all machines.
+const PAGEBLOCK: Order = match Order::new(4) {
+    Some(order) => order,
+    None => panic!("a small order"),
+};
 /// How many machines there are.
 pub const MACHINES: u8 = 4;
 
@@ -32,6 +37,10 @@ pub struct Summary {
     pub operations: u64,
     /// Requests for blocks that were served, and that failed.
     pub allocations: (u64, u64),
+    /// Blocks that were compound pages, exact numbers of pages, blocks by number, blocks near a node or by a policy.
+    pub forms: [u64; 4],
+    /// Blocks whose zone was held to the watermarks.
+    pub justified: u64,
     /// Contiguous ranges, likewise.
     pub ranges: (u64, u64),
     /// CMA allocations, likewise.
@@ -68,7 +77,7 @@ impl PageEvents for Referee {
 const BASE: u64 = 0x4_0000;
 
 fn machine(which: u8) -> PlainMachine {
-    let pageblock = Order::new(4).unwrap_or_default();
+    let pageblock = PAGEBLOCK;
     let plain = |frames, cpus| PlainMachine { pageblock, ..PlainMachine::new(frames, cpus) };
     match which % MACHINES {
         0 => plain(2048, 2),

@@ -1,6 +1,7 @@
 //! The model: who has each frame.
 
 mod contig;
+mod requests;
 
 use super::oracle::Asked;
 use super::{OPERATION, Summary};
@@ -10,7 +11,7 @@ use pagewright_addr::{Order, Pfn, PfnRange};
 use pagewright_page::{FrameIdx, Frames};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::cma::CmaArea;
-use pagewright_zone::alloc::{AllocFailure, Context, NoHooks, TaskFlags};
+use pagewright_zone::alloc::{Context, NoHooks, TaskFlags};
 
 /// A frame's owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Model<'p, 'z, 'm, 's, 'a, 'w> {
     pages: &'p Pages<'z, 'm, 's, 'a, NoHooks>,
     owners: Vec<Owner>,
     tokens: Vec<Frames<'a>>,
+    /// Blocks that are out by number.
+    numbers: Vec<(Pfn, Order)>,
     /// Of the CMA area.
     lent: Vec<Frames<'a>>,
     tenants: Tenants<'a>,
@@ -77,6 +80,7 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
             pages,
             owners,
             tokens: vec![],
+            numbers: vec![],
             lent: vec![],
             tenants: Tenants::new(*pages.base.map()),
             names: vec![],
@@ -103,17 +107,23 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
 
     /// A token comes.
     fn take(&mut self, frames: &Frames<'a>) {
-        let start = frames.start().index();
-        for owner in &mut self.owners[start..start + frames.len() as usize] {
-            assert_eq!(*owner, Owner::Nobody, "of {frames:?} somebody has a part");
+        self.take_run(frames.start(), frames.len());
+    }
+
+    fn take_run(&mut self, start: FrameIdx, len: u64) {
+        for owner in &mut self.owners[start.index()..start.index() + len as usize] {
+            assert_eq!(*owner, Owner::Nobody, "of {len} frames from {start:?} on somebody has a part");
             *owner = Owner::Token;
         }
     }
 
     /// A token goes.
     fn give(&mut self, frames: &Frames<'a>) {
-        let start = frames.start().index();
-        self.owners[start..start + frames.len() as usize].fill(Owner::Nobody);
+        self.give_run(frames.start(), frames.len());
+    }
+
+    fn give_run(&mut self, start: FrameIdx, len: u64) {
+        self.owners[start.index()..start.index() + len as usize].fill(Owner::Nobody);
     }
 
     /// Looks where tenants are now.
@@ -157,8 +167,9 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
         self.summary.operations += 1;
         let pages = self.pages;
         pages.on_cpu(usize::from(c) % pages.cpus(), |cx| match what % 32 {
-            0..8 => self.allocate(cx, a, b),
-            8..14 => self.free(cx, a, b),
+            0..8 => self.request(cx, a, b, c),
+            8..13 => self.free(cx, a, b),
+            13 => self.free_number(cx, a),
             14..18 => self.settle(cx, a, b),
             18..21 => self.evict(cx, a, b),
             21 => self.repin(a),
@@ -181,49 +192,6 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
         }
     }
 
-    fn failed(&mut self, asked: Asked, failure: AllocFailure) {
-        self.summary.allocations.1 += 1;
-        match failure {
-            AllocFailure::Injected { .. } => assert!(self.injecting, "nobody asked for a failure"),
-            AllocFailure::NoMemory { .. } => {
-                let served = asked.serving_zone(&self.pages.allocator);
-                assert!(served.is_none(), "{asked:?} failed, but {:?} has enough", served.map(|z| z.id()));
-            }
-            other => panic!("{asked:?} cannot fail with {other:?}"),
-        }
-    }
-
-    fn allocate(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
-        let order = Order::new(ORDERS[usize::from(a) % ORDERS.len()]).unwrap_or_default();
-        let gfp = MASKS[usize::from(b) % MASKS.len()] | Gfp::NOWARN;
-        match self.pages.allocator.alloc_pages(cx, gfp, order) {
-            Ok(frames) => {
-                assert_eq!(frames.order(), Some(order));
-                self.summary.allocations.0 += 1;
-                self.take(&frames);
-                self.tokens.push(frames);
-            }
-            Err(failure) => self.failed(Asked { nid: cx.node, gfp, order }, failure),
-        }
-    }
-
-    fn free(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8) {
-        if self.tokens.is_empty() {
-            return;
-        }
-        let at = (usize::from(a) << 8 | usize::from(b)) % self.tokens.len();
-        let frames = self.tokens.swap_remove(at);
-        self.give(&frames);
-        if frames.len() > 1 && b.is_multiple_of(4) {
-            let low = 1 + u64::from(a) % (frames.len() - 1);
-            let (low, high) = self.pages.base.map().split_at(frames, low);
-            self.pages.allocator.free_pages(cx, high);
-            self.pages.allocator.free_pages(cx, low);
-        } else {
-            self.pages.allocator.free_pages(cx, frames);
-        }
-    }
-
     /// Many tokens go one by one and reach their zone, where single pages wait for their pageblocks; then somebody looks, or wants a block.
     fn scatter(&mut self, cx: &Context<'_, 'm, 'a>, a: u8, b: u8, c: u8) {
         for n in 0..a {
@@ -237,7 +205,7 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
             0 => {}
             1 => _ = self.buddyinfo(),
             2 => assert_eq!(allocator.validate(), Ok(())),
-            _ => self.allocate(cx, b, c),
+            _ => self.request(cx, b, c, c),
         }
     }
 
@@ -337,6 +305,9 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
         self.tenants.check();
         self.summary.moved = pages.allocator.migrate_events().success();
         pages.on_cpu(0, |cx| {
+            while !self.numbers.is_empty() {
+                self.free_number(cx, 0);
+            }
             for frames in std::mem::take(&mut self.lent) {
                 let area = self.area.as_ref().expect("it was lent by one");
                 pages.allocator.cma_release(cx, area, frames).expect("it is the area's");

@@ -20,14 +20,25 @@ fn input(machine: u8, operations: u64, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// So many operations on one of the machines, which begins anew now and then.
+fn on_machine(machine: u8, operations: u64, seed: u64) -> Vec<Summary> {
+    let runs = 0..operations.div_ceil(LENGTH);
+    runs.map(|n| exercise(&input(machine, LENGTH.min(operations), seed.wrapping_add(n)))).collect()
+}
+
 #[test]
 fn operations_of_all_kinds_agree_with_the_model() {
-    let all = from_env("PAGEWRIGHT_PAGE_OPS", if cfg!(miri) { 300 } else { 300_000 }) / 10;
+    let all = from_env("PAGEWRIGHT_PAGE_OPS", if cfg!(miri) { 30 } else { 1_000_000 });
     let seed = from_env("PAGEWRIGHT_SEED", 1);
     let mut sum = Summary::default();
-    for n in 0..all.div_ceil(LENGTH) {
-        let machine = (n % u64::from(MACHINES)) as u8;
-        let one = exercise(&input(machine, LENGTH.min(all), seed + n));
+    let summaries: Vec<Summary> = std::thread::scope(|scope| {
+        let share = all.div_ceil(MACHINES.into());
+        let start = |n: u8| seed.wrapping_add(u64::from(n) << 32);
+        let threads = [0, 1, 2, 3].map(|n| scope.spawn(move || on_machine(n, share, start(n))));
+        assert_eq!(threads.len(), usize::from(MACHINES));
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    for one in summaries {
         sum.operations += one.operations;
         sum.allocations.0 += one.allocations.0;
         sum.allocations.1 += one.allocations.1;
@@ -36,6 +47,8 @@ fn operations_of_all_kinds_agree_with_the_model() {
         sum.cma.0 += one.cma.0;
         sum.cma.1 += one.cma.1;
         sum.moved += one.moved;
+        sum.justified += one.justified;
+        sum.forms.iter_mut().zip(one.forms).for_each(|(sum, n)| *sum += n);
         sum.fallbacks += one.fallbacks;
         sum.waited += one.waited;
     }
@@ -44,6 +57,7 @@ fn operations_of_all_kinds_agree_with_the_model() {
         // All of it happened, and all of it failed now and then.
         let counts = [sum.allocations.0, sum.allocations.1, sum.ranges.0, sum.ranges.1, sum.cma.0, sum.cma.1];
         assert!(counts.iter().all(|&count| count > 10), "{sum:?}");
+        assert!(sum.forms.iter().all(|&count| count > 100) && sum.justified > 1000, "{sum:?}");
         assert!(sum.moved > 100 && sum.fallbacks > 100 && sum.waited > 1000, "{sum:?}");
     }
 }
