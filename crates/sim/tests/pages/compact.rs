@@ -1,5 +1,7 @@
 //! Compaction: blocks made of scattered pages.
 
+mod stale;
+
 use super::contig::{all_leave, small};
 use super::*;
 use pagewright_page::FrameIdx;
@@ -7,7 +9,7 @@ use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::alloc::compact::{Kcompactd, Outcome};
 use pagewright_zone::alloc::{
-    AllocFlags, Context, Hooks, Migrate, MigrateMode, Migrated, NoHooks, Progress, TaskFlags,
+    AllocFlags, AllocRequest, Context, Hooks, Migrate, MigrateMode, Migrated, NoHooks, Progress, TaskFlags,
 };
 use pagewright_zone::{Gfp, ZoneKind};
 use std::cell::RefCell;
@@ -33,6 +35,34 @@ fn scatter<'m, 'a, H: Hooks>(
 
 fn largest_free<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> u8 {
     buddyinfo(m)[0].iter().rposition(|&blocks| blocks > 0).unwrap_or(0) as u8
+}
+
+#[test]
+fn a_zone_counts_in_its_nodes_score_with_all_its_memory() {
+    // Most of the lower zone is reserved.
+    let machine = PlainMachine { dma32_end: 0x4_0000 + 8192, reserved: 6144, ..machine(64, 1) };
+    with_plain_machine(&machine, NoHooks, |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let (low, normal) = (&m.allocator.zones()[0], &m.allocator.zones()[1]);
+            assert_eq!((low.present_pages(), normal.present_pages()), (8192, 8192));
+            let tenants = Tenants::new(*m.base.map());
+            scatter(m, cx, &tenants, 4);
+            let scores = [low, normal].map(|zone| u64::from(m.allocator.zone_score(zone)));
+            // Normal is emptied again.
+            for name in tenants.names() {
+                if tenants.place(name).unwrap().get() >= 8192 {
+                    m.allocator.free_pages(cx, tenants.leave(name).unwrap());
+                }
+            }
+            m.allocator.drain_local_pages(cx);
+            assert!(scores[0] > 90 && m.allocator.zone_score(normal) == 0, "{scores:?}");
+            let low = u64::from(m.allocator.zone_score(low));
+            assert_eq!(u64::from(m.allocator.node_score(NodeId::ZERO)), low * 8192 / (16384 + 1));
+            all_leave(m, cx, &tenants);
+        });
+        expect_all_back(m, &before);
+    });
 }
 
 #[test]
@@ -134,7 +164,7 @@ impl Hooks for Late {
     fn mover(&self) -> Option<&dyn Migrate> {
         self.mover.get().map(|mover| mover as &dyn Migrate)
     }
-    fn reclaim(&self, _: NodeId, _: Order, _: Gfp) -> Progress {
+    fn reclaim(&self, _: &AllocRequest<'_>) -> Progress {
         *self.reclaim.borrow_mut() += 1;
         Progress::default()
     }

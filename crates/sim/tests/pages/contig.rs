@@ -101,7 +101,7 @@ fn a_pageblock_is_isolated_once_and_gets_its_type_back() {
             let one = m.allocator.start_isolate_page_range(pfns(at, 40), purpose).unwrap();
             assert_eq!(types(m)[(at / 16) as usize], MigrateType::Isolate);
             let twice = m.allocator.start_isolate_page_range(pfns(at & !1023, 1024), purpose).unwrap_err();
-            assert_eq!(twice, ContigError::Busy { pfns: pfns(at & !1023, 1024) });
+            assert_eq!(twice, ContigError::Busy { pfns: pfns(at & !1023, 1024), at: None });
             m.allocator.undo_isolate_page_range(one, None);
             assert_eq!(types(m), was);
             let one = m.allocator.start_isolate_page_range(pfns(at, 1), purpose).unwrap();
@@ -191,8 +191,13 @@ fn one_pinned_page_keeps_a_range_from_being_had_and_all_is_as_before() {
                 m.allocator.alloc_contig_range(cx, &tenants, range, MigrateType::Movable, Gfp::GFP_KERNEL)
             };
             let busy = get(pfns(start, 512)).unwrap_err();
-            assert_eq!(busy, ContigError::Busy { pfns: pfns(at, start + 512 - at) });
-            let text = format!("alloc_contig_range: [{:x}, {:x}) PFNs busy", BASE + at, BASE + start + 512);
+            assert_eq!(
+                busy,
+                ContigError::Busy { pfns: pfns(start, 512), at: Some(pfns(at, 1).start) },
+                "the range, and what is in the way"
+            );
+            let text =
+                format!("alloc_contig_range: [{:x}, {:x}) PFNs busy", BASE + start, BASE + start + 512);
             assert_eq!(busy.to_string(), text);
             m.allocator.drain_local_pages(cx);
             assert_eq!((types(m), m.allocator.zones()[0].free_pages()), (was, free));
@@ -221,7 +226,7 @@ fn kernel_memory_is_in_the_way() {
                     .allocator
                     .alloc_contig_range(cx, &tenants, range, MigrateType::Movable, Gfp::GFP_KERNEL)
                     .unwrap_err();
-                assert_eq!(busy, ContigError::Busy { pfns: range });
+                assert_eq!(busy, ContigError::Busy { pfns: range, at: None });
             }
             // Beside it in its pageblock is room.
             let beside = m

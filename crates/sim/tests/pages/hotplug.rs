@@ -51,7 +51,7 @@ impl HotplugNotifier for Notes {
     }
 }
 
-fn on_node(_: NodeId) -> u32 {
+pub(super) fn on_node(_: NodeId) -> u32 {
     1
 }
 

@@ -1,5 +1,6 @@
 //! The page allocator in service on hosted machines: facts, a model, threads, and every way to fail.
 
+mod account;
 mod ageing;
 mod bulk;
 mod cma;
@@ -13,6 +14,7 @@ mod exercise;
 mod facts;
 mod hotplug;
 mod linear;
+mod lists;
 mod model;
 mod nth;
 mod numa;

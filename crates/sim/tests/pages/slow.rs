@@ -1,14 +1,17 @@
 //! The slow path: which branches an allocation takes when there is no memory to spare.
 
+mod apart;
 mod report;
+mod rows;
 mod script;
 mod table;
 
 use super::*;
 use pagewright_page::Frames;
 use pagewright_sim::pages::with_plain_machine;
-use pagewright_zone::alloc::{AllocFlags, CompactResult, Context, Step, TaskFlags};
-use pagewright_zone::{Gfp, ZoneKind};
+use pagewright_zone::alloc::{AllocFlags, CompactResult, Context, NoHooks, Step, TaskFlags};
+use pagewright_zone::watermark::ZoneMarks;
+use pagewright_zone::{Gfp, NodeMask, ZoneKind};
 use script::{Script, Used, words};
 
 #[test]
@@ -100,6 +103,36 @@ fn kept_blocks_go_to_the_needy_at_last() {
     });
 }
 
+#[test]
+fn as_many_blocks_are_kept_as_reach_a_hundredth_of_the_zone_and_one_more() {
+    // Of 256 pageblocks of 64 pages.
+    let small = PlainMachine { pageblock: order(6), ..machine(64, 1) };
+    with_plain_machine(&small, NoHooks, |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let cell = &m.allocator.zones()[0];
+            let pages = cell.present_pages();
+            // Nearly all is kept for the urgent, so that they find much, and find it with their reserves.
+            let mut marks = ZoneMarks::new(node(0), ZoneKind::Normal, pages, true);
+            (marks.min, marks.low, marks.high) = (pages, pages, pages);
+            marks.pageset = cell.pageset();
+            cell.set_marks(&marks);
+            let urgent = |_| m.allocator.alloc_pages(cx, Gfp::GFP_ATOMIC, order(4)).unwrap();
+            let (mut held, mut kept) = (vec![], vec![0]);
+            for n in 0..200 {
+                held.push(urgent(n));
+                if *kept.last().unwrap() != cell.highatomic_pages() {
+                    kept.push(cell.highatomic_pages());
+                }
+            }
+            assert_eq!(pages / 100 + 64, 227, "and no more once there are as many");
+            assert_eq!(kept, [0, 64, 128, 192, 256]);
+            held.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
+        });
+        expect_all_back(m, &before);
+    });
+}
+
 /// All memory in movable blocks of half a pageblock, each second one free: the next unmovable page must mix with them.
 fn half_used<'m, 'a>(m: &Pages<'_, 'm, '_, 'a, &Script>, cx: &Context<'_, 'm, 'a>) -> Vec<Frames<'a>> {
     let all = cx.with_task(TaskFlags::MEMALLOC);
@@ -183,6 +216,25 @@ fn a_boost_keeps_nobody_urgent_from_a_page() {
         });
         expect_all_back(m, &before);
     });
+}
+
+#[test]
+fn who_makes_memory_is_told_for_whom() {
+    let script = Script { compact: vec![CompactResult::Complete].into(), ..Script::default() };
+    let [one, two] = [0, 1].map(|n| NodeMask::only(node(n)));
+    let used = Used {
+        nodes: Some(&one),
+        cpuset: Some(&two),
+        task: TaskFlags::DYING,
+        ..Used::of(&table::two_nodes())
+    };
+    let gfp = Gfp::GFP_HIGHUSER - Gfp::HARDWALL;
+    let (_, ok) = used.alloc(&script, gfp, order(2));
+    assert!(!ok);
+    // Compaction, reclaim, compaction, those who give memory back, and the killer.
+    let told = script.told.lock().unwrap();
+    let both = [Some(one), Some(two)];
+    assert_eq!(*told, vec![(node(0), ZoneKind::Normal, both, TaskFlags::DYING); 5]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use pagewright_slab::objects::{Design, Objects};
 use pagewright_slab::slab::{ArraySpace, Management, NodeCache, Slab, SlabConfig};
 use pagewright_slab::slabs::{CreateError, Slot};
 use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{Hooks, Progress};
+use pagewright_zone::alloc::{AllocRequest, Hooks, Progress};
 use std::ptr::NonNull;
 
 const K: Gfp = Gfp::GFP_KERNEL;
@@ -23,8 +23,8 @@ fn machine() -> PlainMachine {
 struct NoReclaim;
 
 impl Hooks for NoReclaim {
-    fn reclaim(&self, nid: NodeId, order: Order, gfp: Gfp) -> Progress {
-        panic!("reclaim on node {nid} for {order:?} with {gfp:?}");
+    fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
+        panic!("reclaim: {request:?}");
     }
 }
 

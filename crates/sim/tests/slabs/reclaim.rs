@@ -9,7 +9,7 @@ use pagewright_slab::shrink::{
     Clock, ReapTimer, ShrinkControl, Shrinker, ShrinkerSlot, Shrinkers, SlabShrinker,
 };
 use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{Hooks, Progress};
+use pagewright_zone::alloc::{AllocRequest, Hooks, Progress};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 const K: Gfp = Gfp::GFP_KERNEL.union(Gfp::NOWARN);
@@ -22,9 +22,13 @@ struct Pressed<'h> {
 }
 
 impl Hooks for Pressed<'_> {
-    fn reclaim(&self, nid: NodeId, _: Order, gfp: Gfp) -> Progress {
+    fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
         self.asked.fetch_add(1, Relaxed);
-        if self.on.load(Relaxed) { self.shrinkers.try_to_free_pages(gfp, nid) } else { Progress::default() }
+        if self.on.load(Relaxed) {
+            self.shrinkers.try_to_free_pages(request.gfp, request.nid)
+        } else {
+            Progress::default()
+        }
     }
 }
 

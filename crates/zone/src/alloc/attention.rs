@@ -11,7 +11,7 @@ bitflags! {
         const PRESSURE = 1;
         /// An allocation is to fail.
         const FAULT = 2;
-        /// Its lists should go back to the zones.
+        /// Its lists, or those of some zones, should go back to the zones.
         const DRAIN = 4;
         /// Pages are looked at on their way out of the lists and back ([`crate::debug`]).
         const DEBUG = 8;
@@ -19,6 +19,10 @@ bitflags! {
         const ZONES = 0x10;
         /// Somebody is told of allocations and frees ([`PageEvents`](super::PageEvents)).
         const EVENTS = 0x20;
+        /// Pages are charged for ([`set_accounting`](super::PageAllocator::set_accounting)).
+        const ACCOUNT = 0x40;
+        /// It gives lists back just now.
+        const DRAINING = 0x80;
         /// What is freed is looked at before a list takes it ([`set_hardened`](super::PageAllocator::set_hardened)).
         const HARDENED = 1 << 31;
     }

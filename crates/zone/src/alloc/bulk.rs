@@ -106,19 +106,21 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             return Ok(Some((source, preferred)));
         }
         let mut wanted = self.prepare(cx, nid, nodes, gfp, Order::ZERO)?;
-        if self.debugging_now(cx).is_some_and(|debugging| debugging.keeps_owners()) {
-            // Each page's owner is noted: as expensive as taking them one by one.
+        let owned = self.debugging_now(cx).is_some_and(|debugging| debugging.keeps_owners());
+        if owned || self.is_charged(cx, gfp) {
+            // Each page's owner is noted, or somebody pays for it: as expensive as taking them one by one.
             return Ok(None);
         }
         let (gfp, failure) = (wanted.gfp, AllocFailure::NoMemory { order: Order::ZERO, gfp });
-        let flags = self.in_cpuset(cx, nid, &mut wanted).ok_or(failure)?;
-        let found = self.zone_for(cx, nid, &wanted, flags, pages).map(|(at, _)| at.zone.index());
+        let flags = self.in_cpuset(cx, nid, &mut wanted);
+        let first = wanted.preferred.ok_or(failure)?;
+        let found = self.zone_for(cx, (nid, first), &wanted, flags, pages).map(|(at, _)| at.zone.index());
         let Some(cell) = found.and_then(|zone| self.zones.get(zone)) else { return Ok(None) };
         if wanted.migrate == MigrateType::Movable && !flags.contains(AllocFlags::CMA) {
             // Movable lists may hold CMA pages.
             return Ok(None);
         }
-        Ok(Some((Source { cell, migrate: wanted.migrate, flags, gfp }, wanted.preferred.zone)))
+        Ok(Some((Source { cell, migrate: wanted.migrate, flags, gfp }, first.zone)))
     }
 
     /// Single pages as [`Self::alloc_pages_bulk_nodemask`] gives them, `pages` at most, in whole runs of frames that follow each other, one token for each: for
@@ -210,14 +212,14 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     fn zone_for<'q>(
         &'q self,
         cx: &Context<'q, 'm, 'a>,
-        nid: NodeId,
+        (nid, first): (NodeId, Candidate),
         wanted: &Wanted<'q>,
         flags: AllocFlags,
         pages: u64,
     ) -> Option<(Candidate, &'q ZoneCell<'s, 'a>)> {
         let mut zones = self
             .zonelist(cx, nid, wanted, flags)
-            .take_while(|(at, _)| at.zone == wanted.preferred.zone || at.nid == wanted.preferred.nid);
+            .take_while(|(at, _)| at.zone == first.zone || at.nid == first.nid);
         zones
             .find(|(_, cell)| cell.watermark_ok(Order::ZERO, cell.mark(flags) + pages, wanted.highest, flags))
     }

@@ -1,6 +1,7 @@
 //! A zone as all CPUs share it: its free lists behind a lock, and figures that are read without it.
 
 use super::compact::CompactState;
+use super::drain::Asked;
 use super::flags::AllocFlags;
 use super::numa::NumaEvents;
 use super::occupied::OccupiedWords;
@@ -83,6 +84,7 @@ pub struct ZoneCell<'s, 'a> {
     /// Whether it should, as of the last operation under its lock.
     presses: AtomicBool,
     pub(super) compact: CompactState,
+    pub(super) asked: Asked,
 }
 
 impl<'s, 'a> ZoneCell<'s, 'a> {
@@ -112,6 +114,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             pressed: AtomicBool::new(false),
             presses: AtomicBool::new(false),
             compact: CompactState::new(),
+            asked: Asked::default(),
             lists: Mutex::new(zone),
         };
         cell.set_marks(marks);

@@ -15,7 +15,7 @@ use crate::buddy::{MigrateType, ZoneId};
 use crate::gfp::Gfp;
 use crate::{NodeMask, ZoneKind};
 use core::fmt;
-use pagewright_addr::{NodeId, Order, PfnRange};
+use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
 use pagewright_page::{FrameIdx, Frames, State};
 use pagewright_platform::Interrupts;
 
@@ -27,8 +27,10 @@ const TRIES: u32 = 5;
 pub enum ContigError {
     /// Something in the range is in use and cannot be moved, or somebody else isolates it (`-EBUSY`).
     Busy {
-        /// From the first frame in the way, where it is known, to the range's end.
+        /// The range.
         pfns: PfnRange,
+        /// The first frame in the way, where it is known.
+        at: Option<Pfn>,
     },
     /// The task is being killed (`-EINTR`).
     Interrupted {
@@ -61,7 +63,7 @@ impl ContigError {
     /// What the error is about.
     pub const fn pfns(&self) -> PfnRange {
         match *self {
-            Self::Busy { pfns }
+            Self::Busy { pfns, .. }
             | Self::Interrupted { pfns }
             | Self::NoMemory { pfns }
             | Self::Range { pfns } => pfns,
@@ -70,7 +72,7 @@ impl ContigError {
 }
 
 impl fmt::Display for ContigError {
-    /// In the words of the kernel log.
+    /// In the words of the kernel log. What is busy Linux told up to 5.12 only, with the range that was asked for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (start, end) = (self.pfns().start.get(), self.pfns().end.get());
         let what = match self {
@@ -123,7 +125,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         gfp: Gfp,
     ) -> Result<Frames<'a>, ContigError> {
         // Pages on CPUs' lists look like pages in use.
-        self.drain_all(cx, mover);
+        let zone = self.ground.map.idx(pfns.start).and_then(|idx| self.ground.blocks.zone_of(idx));
+        self.drain_all(cx, Some(zone.ok_or(ContigError::Range { pfns })?));
         let isolated = self.start_isolate_page_range(pfns, IsolateFor::Contig(migrate))?;
         let result = self.empty_and_take(cx, mover, &isolated, gfp);
         self.undo_isolate_page_range(isolated, result.is_ok().then_some(migrate));
@@ -143,9 +146,12 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         gfp: Gfp,
         pages: u64,
     ) -> Result<Frames<'a>, ContigError> {
-        let none = ContigError::NoMemory { pfns: PfnRange::from_len(pagewright_addr::Pfn::ZERO, pages) };
+        let none = ContigError::NoMemory { pfns: PfnRange::from_len(Pfn::ZERO, pages) };
         let highest = gfp.zone(self.kinds).map_err(|_| none)?;
-        let preferred = self.first_zone(nid, highest, None).filter(|_| pages > 0).ok_or(none)?;
+        let preferred = self.first_zone(nid, highest, gfp, None);
+        if preferred.is_none() || pages == 0 {
+            return Err(none);
+        }
         let wanted = Wanted {
             gfp,
             order: Order::ZERO,
@@ -200,13 +206,6 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         true
     }
 
-    /// Empties every CPU's lists, and waits for that if the mover can.
-    pub(super) fn drain_all(&self, cx: &Context<'_, 'm, 'a>, mover: &dyn Migrate) {
-        self.post_drain();
-        self.drain_local_pages(cx);
-        mover.wait_for_drain();
-    }
-
     fn empty_and_take(
         &self,
         cx: &Context<'_, 'm, 'a>,
@@ -217,7 +216,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let Isolated { zone, start, end, .. } = *isolated;
         let pfns = self.pfns_of(start, end);
         let cell = self.zones.get(zone.index()).ok_or(ContigError::Range { pfns })?;
-        self.drain_all(cx, mover);
+        self.drain_all(cx, Some(zone));
         match self.empty_range(cx, mover, isolated, gfp) {
             // Somebody may have freed it meanwhile.
             Ok(()) | Err(ContigError::Busy { .. }) => {}
@@ -227,7 +226,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             None => self.ground.take_range(z, start, end).ok_or(start),
             Some(at) => Err(at),
         });
-        let taken = taken.map_err(|at| ContigError::Busy { pfns: self.pfns_of(at, end) })?;
+        let taken = taken.map_err(|at| ContigError::Busy { pfns, at: Some(self.pfns_of(at, end).start) })?;
         Ok(self.watch_allocated(taken, gfp))
     }
 
@@ -264,7 +263,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 continue;
             }
             if tries == TRIES {
-                break Err(ContigError::Busy { pfns });
+                break Err(ContigError::Busy { pfns, at: None });
             }
             tries += 1;
             if let Err(NoPlace) = self.migrate_pages(cx, mover, &mut batch, MigrateMode::Sync, &mut places) {

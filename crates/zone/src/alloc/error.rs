@@ -24,6 +24,13 @@ pub enum AllocFailure {
     },
     /// The mask contradicts itself ([`GfpError`]).
     Mask(Gfp),
+    /// There are such pages, but whoever would be charged for them may have no more ([`Hooks::charge`](super::Hooks::charge)).
+    NotCharged {
+        /// What was asked for.
+        order: Order,
+        /// How.
+        gfp: Gfp,
+    },
     /// Fault injection: this allocation was told to fail.
     Injected {
         /// How many allocations had been asked for since it was armed, this one included.
@@ -39,6 +46,9 @@ impl fmt::Display for AllocFailure {
         match *self {
             Self::NoMemory { order, gfp } => {
                 write!(f, "page allocation failure: order:{}, mode:{:#x}({gfp})", order.get(), gfp.bits())
+            }
+            Self::NotCharged { order, gfp } => {
+                write!(f, "nobody may be charged for order {}, mode {:#x}({gfp})", order.get(), gfp.bits())
             }
             Self::TooLarge { order, largest } => {
                 write!(f, "order {} is beyond the largest, {}", order.get(), largest.get())

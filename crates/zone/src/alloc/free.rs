@@ -1,8 +1,8 @@
-//! Freeing under a zone's lock: what lists have too much of, what no list takes, and whole lists.
+//! Freeing under a zone's lock: what lists have too much of, and what no list takes.
 
-use super::pcp::{Admitted, CpuPages};
+use super::pcp::Admitted;
 use super::{Attention, Context, Hooks, PageAllocator, Reasons, ZoneCell};
-use crate::buddy::{BuddyZone, ZoneId};
+use crate::buddy::BuddyZone;
 use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames};
 use pagewright_platform::{Interrupts, WithoutInterrupts};
@@ -84,31 +84,6 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         }
     }
 
-    /// Gives everything in this CPU's lists back to the zones (`drain_local_pages`).
-    pub fn drain_local_pages(&self, cx: &Context<'_, 'm, 'a>) {
-        cx.cpu.shared().take(Reasons::DRAIN);
-        if let Some(mut own) = cx.cpu.enter() {
-            self.drain_cpu(&mut own);
-        }
-        self.answer(cx);
-    }
-
-    /// Gives everything in a CPU's lists back, for whoever has them: an offline CPU's for instance.
-    pub fn drain_cpu(&self, own: &mut CpuPages<'m, 'a>) {
-        for (at, cell) in self.zones.iter().enumerate() {
-            if own.count(ZoneId::new(at as u16)) > 0 {
-                self.with_unsettled(cell, |zone| {
-                    own.drain(&self.ground, zone, u32::MAX, at);
-                });
-            }
-        }
-    }
-
-    /// Asks all CPUs to give their lists back (`drain_all_pages`); each does so with its next allocation or free.
-    pub fn post_drain(&self) {
-        self.cpus.iter().for_each(|cpu| cpu.shared().post(Reasons::DRAIN));
-    }
-
     /// The way of frames that no list took, or that came while there is a request.
     #[cold]
     #[inline(never)]
@@ -157,6 +132,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             };
             events.event(&super::PageEvent::Free { pfn: self.ground.map.pfn(frames.start()), order });
         }
+        self.uncharge(cx, &frames);
         self.answer(cx);
         Some(frames)
     }
@@ -174,7 +150,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 
     /// Gives frames to the free lists of the zones they are in.
     #[inline]
-    fn free_to_zones(&self, frames: Frames<'a>) {
+    pub(super) fn free_to_zones(&self, frames: Frames<'a>) {
         let quiet = WithoutInterrupts::new(&self.interrupts);
         match ZoneCell::put(&self.ground, self.zones, frames) {
             Ok(cell) => {

@@ -1,7 +1,7 @@
 //! One attempt: through the zones in fallback order, to the first that has memory to spare (`get_page_from_freelist`).
 
 use super::flags::{AllocFlags, TaskFlags};
-use super::hooks::{Effort, Hooks, NodeReclaim, Step};
+use super::hooks::{Hooks, NodeReclaim, Step};
 use super::pcp::COSTLY_ORDER;
 use super::prepare::Wanted;
 use super::slow::GaveUp;
@@ -101,7 +101,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     ) -> Result<Frames<'a>, AllocFailure> {
         let result = self.alloc_among(cx, nid, nodes, gfp, order);
         // What is refused before a list was looked at is not told.
-        if matches!(result, Err(AllocFailure::NoMemory { .. }))
+        if matches!(result, Err(AllocFailure::NoMemory { .. } | AllocFailure::NotCharged { .. }))
             && let Some(events) = self.events_now(cx)
         {
             self.tell_alloc(events, gfp, order, None);
@@ -134,6 +134,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 Err(GaveUp::NoMemory) => return Err(AllocFailure::NoMemory { order, gfp: wanted.gfp }),
             }
         };
+        let frames = self.charged(cx, wanted.gfp, order, frames)?;
         Ok(self.finish(cx, wanted.gfp, frames))
     }
 
@@ -144,27 +145,29 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         nid: NodeId,
         mut wanted: Wanted<'w>,
     ) -> Option<Frames<'a>> {
-        let mut flags = self.in_cpuset(cx, nid, &mut wanted)?;
+        let mut flags = self.in_cpuset(cx, nid, &mut wanted);
         flags.set(AllocFlags::SPREAD_DIRTY, wanted.gfp.contains(Gfp::WRITE));
         flags |= self.nofragment(&wanted);
         self.get_page_from_freelist(cx, nid, &wanted, flags)
     }
 
-    /// The first zone of a node's list that will do.
+    /// The first zone of a node's list that will do, whatever the task's cpuset says.
     pub(super) fn first_zone(
         &self,
         nid: NodeId,
         highest: ZoneKind,
+        gfp: Gfp,
         nodes: Option<&NodeMask>,
     ) -> Option<Candidate> {
-        let mut zones = self.fallbacks.of(nid);
-        zones.find(|z| z.kind <= highest && nodes.is_none_or(|nodes| nodes.contains(z.nid)))
+        let here = gfp.contains(Gfp::THISNODE);
+        let mut zones = self.fallbacks.of(nid).filter(|z| z.kind <= highest && (!here || z.nid == nid));
+        zones.find(|z| nodes.is_none_or(|nodes| nodes.contains(z.nid)))
     }
 
     /// Whether the first attempt keeps migrate types apart.
     fn nofragment(&self, wanted: &Wanted<'_>) -> AllocFlags {
-        let keeps =
-            self.zones.get(wanted.preferred.zone.index()).is_some_and(|z| z.keeps_apart.load(Relaxed));
+        let first = wanted.preferred.and_then(|first| self.zones.get(first.zone.index()));
+        let keeps = first.is_some_and(|cell| cell.keeps_apart.load(Relaxed));
         if keeps { AllocFlags::NOFRAGMENT } else { AllocFlags::empty() }
     }
 
@@ -206,6 +209,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> Option<Frames<'a>> {
+        let first = wanted.preferred?;
         let mut flags = flags;
         loop {
             let mut again = false;
@@ -221,19 +225,16 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                         continue;
                     }
                 }
-                if flags.contains(AllocFlags::NOFRAGMENT)
-                    && at.zone != wanted.preferred.zone
-                    && at.nid != wanted.preferred.nid
-                {
+                if flags.contains(AllocFlags::NOFRAGMENT) && at.zone != first.zone && at.nid != first.nid {
                     // Local memory matters more than keeping types apart.
                     flags.remove(AllocFlags::NOFRAGMENT);
                     again = true;
                     break;
                 }
-                if self.has_enough(cx, cell, wanted, flags)
+                if self.has_enough(cx, cell, first.nid, wanted, flags)
                     && let Some(frames) = self.rmqueue(cx, cell, at, wanted, flags)
                 {
-                    self.count_numa(cell, wanted.preferred.zone, cx.node, 1);
+                    self.count_numa(cell, first.zone, cx.node, 1);
                     if !wanted.order.is_zero() && flags.contains(AllocFlags::HARDER) {
                         self.reserve_highatomic(cell, &frames);
                     }
@@ -256,13 +257,14 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         &self,
         cx: &Context<'_, 'm, 'a>,
         cell: &ZoneCell<'s, 'a>,
+        nearest: NodeId,
         wanted: &Wanted<'_>,
         flags: AllocFlags,
     ) -> bool {
         if flags.contains(AllocFlags::NO_WATERMARKS) {
             return true;
         }
-        let Wanted { gfp, order, highest, preferred, .. } = *wanted;
+        let Wanted { gfp, order, highest, .. } = *wanted;
         let enough = || {
             let look = || cell.watermark_ok(order, cell.mark(flags), highest, flags);
             // One page there is as soon as one is free.
@@ -277,7 +279,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             return true;
         }
         if self.tuning.node_reclaim_mode() == 0
-            || !self.near(preferred.nid, cell.nid())
+            || !self.near(nearest, cell.nid())
             || !gfp.may_block()
             || cx.task.contains(TaskFlags::MEMALLOC)
         {
@@ -360,58 +362,6 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         });
         self.tell_boost(cell, flags, boosted);
         found
-    }
-
-    /// After an urgent allocation beyond order 0 its pageblock is kept for the next ones
-    /// (`reserve_highatomic_pageblock`), up to 1 % of the zone and one block more.
-    fn reserve_highatomic(&self, cell: &ZoneCell<'s, 'a>, frames: &Frames<'a>) {
-        let block = self.ground.blocks.order().pages();
-        self.with_zone(cell, |zone| {
-            if cell.highatomic_pages() >= zone.managed_pages() / 100 + block {
-                return;
-            }
-            let idx = frames.start();
-            if self.ground.blocks.migrate_type(idx).is_mergeable() {
-                cell.keep_highatomic(block as i64);
-                self.ground.blocks.set_migrate_type(idx, MigrateType::HighAtomic);
-                self.ground.move_free_blocks(zone, idx, MigrateType::HighAtomic);
-            }
-        });
-    }
-
-    /// Gives one pageblock that was kept for urgent allocations back to a request's type (`unreserve_highatomic_pageblock`);
-    /// with `force` even the last. Returns whether free blocks moved.
-    pub(super) fn unreserve_highatomic(
-        &self,
-        cx: &Context<'_, 'm, 'a>,
-        nid: NodeId,
-        wanted: &Wanted<'_>,
-        effort: Effort,
-    ) -> bool {
-        let block = self.ground.blocks.order().pages();
-        let force = effort == Effort::Last;
-        for (_, cell) in self.zonelist(cx, nid, wanted, AllocFlags::empty()) {
-            if !force && cell.highatomic_pages() <= block {
-                continue;
-            }
-            let moved = self.with_zone(cell, |zone| {
-                for order in (0..=self.ground.largest.get()).filter_map(Order::new) {
-                    let Some(idx) = zone.first_of(order, MigrateType::HighAtomic) else { continue };
-                    if self.ground.blocks.migrate_type(idx) == MigrateType::HighAtomic {
-                        cell.keep_highatomic(-(block as i64));
-                    }
-                    self.ground.blocks.set_migrate_type(idx, wanted.migrate);
-                    if self.ground.move_free_blocks(zone, idx, wanted.migrate).free > 0 {
-                        return true;
-                    }
-                }
-                false
-            });
-            if moved {
-                return true;
-            }
-        }
-        false
     }
 
     /// Whether an order has per-CPU lists or is costly.

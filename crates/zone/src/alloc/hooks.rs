@@ -5,12 +5,12 @@
 //! allocates, and may allocate themselves (as a task with [`TaskFlags::MEMALLOC`](super::TaskFlags), or they come back to
 //! themselves).
 
-use super::flags::AllocFlags;
+use super::flags::{AllocFlags, TaskFlags};
 use super::migrate::Migrate;
 use super::report::Failure;
-use crate::ZoneKind;
 use crate::buddy::ZoneId;
 use crate::gfp::{Gfp, GfpWarning};
+use crate::{NodeMask, ZoneKind};
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
 
@@ -117,7 +117,9 @@ pub enum Step {
     OomBusy,
     /// The killer is not asked.
     OomExcluded(OomExclusion),
-    /// The task may not use file systems: others get the time to free memory.
+    /// Somebody gave memory back before a task had to be killed.
+    OomNotify,
+    /// The task may not use file systems: nobody is killed, and others get the time to free memory.
     OomNoFs,
     /// The out-of-memory killer is asked; whether it made progress.
     Oom(bool),
@@ -129,6 +131,25 @@ pub enum Step {
     Retry,
     /// The allocation fails.
     Fail,
+}
+
+/// For whom memory is to be made (`struct oom_control`, what `try_to_free_pages` is told).
+#[derive(Clone, Copy, Debug)]
+pub struct AllocRequest<'r> {
+    /// The node that it begins with.
+    pub nid: NodeId,
+    /// What is wanted.
+    pub order: Order,
+    /// How: without what the task may not do.
+    pub gfp: Gfp,
+    /// The highest zone that will do.
+    pub highest: ZoneKind,
+    /// The nodes that will do, if not all: pages of others are of no use.
+    pub nodes: Option<&'r NodeMask>,
+    /// The nodes of the task's cpuset, if it is in one.
+    pub mems_allowed: Option<&'r NodeMask>,
+    /// The task.
+    pub task: TaskFlags,
 }
 
 /// Who makes memory when there is none. Every method has a default that makes nothing.
@@ -148,9 +169,9 @@ pub trait Hooks {
         let _ = (nid, order, highest);
     }
 
-    /// Compacts memory until a block of `order` is free (`try_to_compact_pages`).
-    fn compact(&self, nid: NodeId, order: Order, gfp: Gfp, priority: CompactPriority) -> CompactResult {
-        let _ = (nid, order, gfp, priority);
+    /// Compacts memory until such a block is free (`try_to_compact_pages`).
+    fn compact(&self, request: &AllocRequest<'_>, priority: CompactPriority) -> CompactResult {
+        let _ = (request, priority);
         CompactResult::Skipped
     }
 
@@ -160,8 +181,8 @@ pub trait Hooks {
     }
 
     /// Frees pages (`try_to_free_pages`).
-    fn reclaim(&self, nid: NodeId, order: Order, gfp: Gfp) -> Progress {
-        let _ = (nid, order, gfp);
+    fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
+        let _ = request;
         Progress::default()
     }
 
@@ -196,9 +217,17 @@ pub trait Hooks {
     /// Gives the right to kill back.
     fn oom_unlock(&self) {}
 
-    /// Kills a task (`out_of_memory`); whether memory will come free.
-    fn out_of_memory(&self, order: Order, gfp: Gfp) -> bool {
-        let _ = (order, gfp);
+    /// Asks whoever would rather give memory back than see a task killed (the OOM notifiers), and lets a task that is dying anyway use reserves to get
+    /// on with it (`task_will_free_mem`); whether that frees memory. Asked before anybody is killed, and also for masks that nobody is killed for, so it must do no more than the mask
+    /// allows.
+    fn oom_notify(&self, request: &AllocRequest<'_>) -> bool {
+        let _ = request;
+        false
+    }
+
+    /// Kills a task (`out_of_memory`); whether memory will come free. Not asked for masks without `__GFP_FS`.
+    fn out_of_memory(&self, request: &AllocRequest<'_>) -> bool {
+        let _ = request;
         false
     }
 
@@ -206,6 +235,27 @@ pub trait Hooks {
     /// allocation fails where Linux's would go on for ever.
     fn wait_for_others(&self) -> bool {
         false
+    }
+
+    /// Charges for frames that are about to be handed out to a mask with `__GFP_ACCOUNT` (`__memcg_kmem_charge_page`), and notes for them who pays: the task's
+    /// control group, say. `false` if that would be too much: the allocation fails then, without a report, so a mask with `__GFP_NOFAIL` must be
+    /// charged at any rate. Asked only while accounting is on ([`set_accounting`](super::PageAllocator::set_accounting)).
+    fn charge(&self, gfp: Gfp, frames: &Frames<'_>) -> bool {
+        let _ = (gfp, frames);
+        true
+    }
+
+    /// Frames are given back, whole blocks or parts (`__memcg_kmem_uncharge_page`): who paid for them pays no more. Told of all that is freed while accounting is
+    /// on, also of what nobody ever paid for. Who moves a page that is charged moves the note with it.
+    fn uncharge(&self, frames: &Frames<'_>) {
+        let _ = frames;
+    }
+
+    /// Waits until the other CPUs have given back the lists that they were just asked for; `pending` says whether a CPU has yet to. A CPU that is not online
+    /// never answers: its lists are emptied by [`drain_cpu`](super::PageAllocator::drain_cpu) when it goes. By default nobody waits: what is on
+    /// others' lists counts as in use then.
+    fn wait_for_drain(&self, pending: &dyn Fn(usize) -> bool) {
+        let _ = pending;
     }
 
     /// Is told each decision of the slow path.
@@ -235,14 +285,14 @@ impl<H: Hooks> Hooks for &H {
     fn wake_kswapd(&self, nid: NodeId, order: Order, highest: ZoneKind) {
         (**self).wake_kswapd(nid, order, highest);
     }
-    fn compact(&self, nid: NodeId, order: Order, gfp: Gfp, priority: CompactPriority) -> CompactResult {
-        (**self).compact(nid, order, gfp, priority)
+    fn compact(&self, request: &AllocRequest<'_>, priority: CompactPriority) -> CompactResult {
+        (**self).compact(request, priority)
     }
     fn mover(&self) -> Option<&dyn Migrate> {
         (**self).mover()
     }
-    fn reclaim(&self, nid: NodeId, order: Order, gfp: Gfp) -> Progress {
-        (**self).reclaim(nid, order, gfp)
+    fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
+        (**self).reclaim(request)
     }
     fn reclaimable_pages(&self, zone: ZoneId) -> u64 {
         (**self).reclaimable_pages(zone)
@@ -262,11 +312,23 @@ impl<H: Hooks> Hooks for &H {
     fn oom_unlock(&self) {
         (**self).oom_unlock();
     }
-    fn out_of_memory(&self, order: Order, gfp: Gfp) -> bool {
-        (**self).out_of_memory(order, gfp)
+    fn oom_notify(&self, request: &AllocRequest<'_>) -> bool {
+        (**self).oom_notify(request)
+    }
+    fn out_of_memory(&self, request: &AllocRequest<'_>) -> bool {
+        (**self).out_of_memory(request)
     }
     fn wait_for_others(&self) -> bool {
         (**self).wait_for_others()
+    }
+    fn charge(&self, gfp: Gfp, frames: &Frames<'_>) -> bool {
+        (**self).charge(gfp, frames)
+    }
+    fn uncharge(&self, frames: &Frames<'_>) {
+        (**self).uncharge(frames);
+    }
+    fn wait_for_drain(&self, pending: &dyn Fn(usize) -> bool) {
+        (**self).wait_for_drain(pending);
     }
     fn step(&self, step: Step) {
         (**self).step(step);

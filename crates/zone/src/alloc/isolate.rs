@@ -54,7 +54,7 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
             let (from, next) = (done.end, self.next_block(done.end, end));
             if !self.with_zone(cell, |z| self.isolate_block(cell, z, (from, next), purpose)) {
                 self.undo_isolate_page_range(done, None);
-                return Err(ContigError::Busy { pfns });
+                return Err(ContigError::Busy { pfns, at: None });
             }
             done.end = next;
         }
@@ -79,13 +79,14 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
     /// Whether everything in the isolated range is free (`test_pages_isolated`).
     ///
     /// # Errors
-    /// [`ContigError::Busy`] from the first frame that is not, to the range's end.
+    /// [`ContigError::Busy`] with the first frame that is not.
     pub fn test_pages_isolated(&self, isolated: &Isolated) -> Result<(), ContigError> {
         let Isolated { zone, start, end, purpose } = *isolated;
         let Some(cell) = self.zones.get(zone.index()) else { return Ok(()) };
         let busy = self
             .with_zone(cell, |z| self.ground.first_busy(z, start, end, |idx| self.passable(purpose, idx)));
-        busy.map_or(Ok(()), |at| Err(ContigError::Busy { pfns: self.pfns_of(at, end) }))
+        let Some(at) = busy else { return Ok(()) };
+        Err(ContigError::Busy { pfns: self.pfns_of(start, end), at: Some(self.pfns_of(at, end).start) })
     }
 
     /// What offlining passes over: pages that are of no use already.

@@ -71,10 +71,6 @@ pub trait Migrate {
     fn interrupted(&self) -> bool {
         false
     }
-
-    /// Waits until every CPU has answered the request to give its lists back. By default it does not wait: pages on others' lists
-    /// count as busy then.
-    fn wait_for_drain(&self) {}
 }
 
 /// Whether a block with this word can be asked to move.

@@ -18,6 +18,7 @@
 //!
 //! Memory comes and goes while all this runs ([`hotplug`]): a zone that may have memory one day has its cell from the start, without any.
 
+mod account;
 pub mod attention;
 mod boost;
 mod bulk;
@@ -26,6 +27,7 @@ pub mod cma;
 pub mod compact;
 mod context;
 mod contig;
+mod drain;
 mod error;
 mod events;
 mod exact;
@@ -35,11 +37,13 @@ mod figures;
 mod flags;
 mod free;
 mod get;
+mod highatomic;
 mod hooks;
 pub mod hotplug;
 mod isolate;
 mod linear;
 mod look;
+mod marks;
 mod migrate;
 mod numa;
 mod number;
@@ -63,7 +67,8 @@ pub use events::{PageEvent, PageEvents};
 pub use fallback::{Candidate, Fallbacks, ZoneRef};
 pub use flags::{AllocFlags, TaskFlags};
 pub use hooks::{
-    CompactPriority, CompactResult, Effort, Hooks, NoHooks, NodeReclaim, OomExclusion, Progress, Step,
+    AllocRequest, CompactPriority, CompactResult, Effort, Hooks, NoHooks, NodeReclaim, OomExclusion,
+    Progress, Step,
 };
 pub use isolate::{IsolateFor, Isolated};
 pub use linear::LinearPages;

@@ -72,6 +72,10 @@ fn refill_blocks(batch: u32, order: Order) -> u32 {
 pub struct ZoneFigures {
     high: u32,
     batch: u32,
+    /// What "high" is for now: less while kswapd works in the zone.
+    bound: u32,
+    /// The last request to empty the lists that was answered.
+    drained: u32,
     /// By how much more than a batch a drain takes, doubling: grows while pages are only freed. Each allocation since
     /// the lists had served `grown_at` halves it.
     free_factor: u32,
@@ -83,7 +87,7 @@ impl ZoneFigures {
     pub fn new(pageset: Pageset) -> Self {
         let limited = |n: u64, most: u32| u32::try_from(n).unwrap_or(most).min(most);
         let (high, batch) = (limited(pageset.high, 1 << 30), limited(pageset.batch, 1 << 16).max(1));
-        Self { high, batch, free_factor: 0, grown_at: 0 }
+        Self { high, batch, bound: high, drained: 0, free_factor: 0, grown_at: 0 }
     }
 
     /// Above so many pages some are given back ("high").
@@ -108,10 +112,10 @@ impl ZoneFigures {
         if ends_run(factor, order) {
             return count;
         }
-        if self.high < self.batch {
+        if self.bound < self.batch {
             return 1;
         }
-        let most = self.high - self.batch;
+        let most = self.bound - self.batch;
         let wanted = self.batch.checked_shl(factor).unwrap_or(u32::MAX);
         (self.free_factor, self.grown_at) = (factor + u32::from(wanted < most), pops);
         wanted.clamp(self.batch, most.max(self.batch))
@@ -234,16 +238,26 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         }
     }
 
-    /// Lets a zone's lists hold more or less from now on, as far as there is room. What they have beyond goes back with the next frees.
-    pub(super) fn resize(&mut self, zone: ZoneId, pageset: Pageset) {
+    /// Lets a zone's lists hold more or less from now on, as far as there is room, and no more than four batches while kswapd works
+    /// there (`nr_pcp_high`). What they have beyond goes back with the next frees.
+    pub(super) fn resize(&mut self, zone: ZoneId, pageset: Pageset, reclaim: bool) {
         let Some(figures) = self.zones.get_mut(zone.index()) else { return };
         let new = ZoneFigures::new(pageset);
-        if (figures.high, figures.batch) != (new.high, new.batch) {
-            *figures = new;
+        let bound = if reclaim { new.high.min(new.batch << 2) } else { new.high };
+        let same = (figures.high, figures.batch) == (new.high, new.batch);
+        if !same || figures.bound != bound {
+            *figures = ZoneFigures { bound, drained: figures.drained, ..if same { *figures } else { new } };
             for shelf in zone.index() * SHELVES..(zone.index() + 1) * SHELVES {
                 self.rack.set_limit(shelf, 0);
             }
         }
+    }
+
+    /// Notes a request to empty a zone's lists by its number; whether it is a new one.
+    pub(super) fn note_drain(&mut self, zone: ZoneId, number: u32) -> bool {
+        self.zones
+            .get_mut(zone.index())
+            .is_some_and(|zone| core::mem::replace(&mut zone.drained, number) != number)
     }
 
     /// The figures of a zone's lists.

@@ -2,10 +2,11 @@
 //! (`prepare_alloc_pages`, `prep_new_page`).
 
 use super::flags::{AllocFlags, TaskFlags};
-use super::{AllocFailure, Candidate, Context, Hooks, PageAllocator, Reasons};
+use super::hooks::AllocRequest;
+use super::{AllocFailure, Candidate, Context, Hooks, PageAllocator, Reasons, Step};
 use crate::buddy::MigrateType;
 use crate::debug::Debugging;
-use crate::gfp::Gfp;
+use crate::gfp::{Gfp, GfpWarning};
 use crate::{NodeMask, ZoneKind};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{NodeId, Order};
@@ -20,10 +21,18 @@ pub(super) struct Wanted<'w> {
     pub(super) migrate: MigrateType,
     /// The highest zone that will do.
     pub(super) highest: ZoneKind,
-    /// The zone that is tried first.
-    pub(super) preferred: Candidate,
+    /// The zone that is tried first, if any will do.
+    pub(super) preferred: Option<Candidate>,
     /// The nodes that will do, if not all.
     pub(super) nodes: Option<&'w NodeMask>,
+}
+
+impl Wanted<'_> {
+    /// What whoever makes memory is told.
+    pub(super) fn request<'r>(&'r self, cx: &Context<'r, '_, '_>, nid: NodeId) -> AllocRequest<'r> {
+        let Self { order, gfp, highest, nodes, .. } = *self;
+        AllocRequest { nid, order, gfp, highest, nodes, mems_allowed: cx.nodes, task: cx.task }
+    }
 }
 
 impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
@@ -38,6 +47,9 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         order: Order,
     ) -> Result<Wanted<'w>, AllocFailure> {
         self.injected(cx)?;
+        if let Some(warning) = GfpWarning::of(gfp, order, self.ground.largest) {
+            self.hooks.step(Step::Warn(warning));
+        }
         let wanted = self.work_out(cx, nid, nodes, gfp, order)?;
         self.answer(cx);
         if let Some(failure) = self.debugging_now(cx).and_then(|debugging| debugging.fails(wanted.gfp, order))
@@ -63,29 +75,29 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         let gfp = cx.task.limit(gfp);
         let highest = gfp.zone(self.kinds).map_err(|_| AllocFailure::Mask(gfp))?;
         let migrate = gfp.migrate_type(self.ground.mobility_grouping).map_err(|_| AllocFailure::Mask(gfp))?;
-        let preferred = self.first_zone(nid, highest, nodes).ok_or(AllocFailure::NoMemory { order, gfp })?;
+        let preferred = self.first_zone(nid, highest, gfp, nodes);
         Ok(Wanted { gfp, order, migrate, highest, preferred, nodes })
     }
 
     /// What the first attempt may do. A cpuset counts like the caller's nodes: even for the kernel's own allocations its nodes come
-    /// first. `None` if it has no zone that will do.
+    /// first. If it has no zone that will do, none is preferred.
     pub(super) fn in_cpuset<'w>(
         &self,
         cx: &Context<'w, 'm, 'a>,
         nid: NodeId,
         wanted: &mut Wanted<'w>,
-    ) -> Option<AllocFlags> {
+    ) -> AllocFlags {
         let mut flags = AllocFlags::first(wanted.gfp, wanted.migrate == MigrateType::Movable);
         if let Some(nodes) = cx.nodes {
             wanted.gfp |= Gfp::HARDWALL;
             if wanted.nodes.is_none() && !cx.task.contains(TaskFlags::INTERRUPT) {
-                wanted.preferred = self.first_zone(nid, wanted.highest, Some(nodes))?;
+                wanted.preferred = self.first_zone(nid, wanted.highest, wanted.gfp, Some(nodes));
                 wanted.nodes = Some(nodes);
             } else {
                 flags.insert(AllocFlags::CPUSET);
             }
         }
-        Some(flags)
+        flags
     }
 
     /// Makes a block ready for whoever asked for it (`prep_new_page`).

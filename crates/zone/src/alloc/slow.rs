@@ -14,9 +14,10 @@ use super::flags::{AllocFlags, TaskFlags};
 use super::hooks::{CompactPriority, CompactResult, Effort, Hooks, Progress, Step};
 use super::prepare::Wanted;
 use super::report::{Failure, InService};
-use super::{Context, PageAllocator};
-use crate::NodeMask;
+use super::{Context, PageAllocator, ZoneCell};
+use crate::buddy::MigrateType;
 use crate::gfp::{Gfp, GfpWarning};
+use crate::{NodeMask, ZoneKind};
 use core::sync::atomic::Ordering::Acquire;
 use pagewright_addr::NodeId;
 use pagewright_page::Frames;
@@ -46,7 +47,7 @@ pub(super) enum GaveUp {
     NoMemory,
 }
 
-impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
+impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// The slow path. `lists` says how often the fallback orders had been written when the request began.
     ///
     /// # Errors
@@ -59,7 +60,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         lists: u32,
     ) -> Result<Frames<'a>, GaveUp> {
         let mut wanted = *wanted;
-        for warning in GfpWarning::of(wanted.gfp, wanted.order) {
+        for warning in GfpWarning::of_waiting(wanted.gfp) {
             self.hooks.step(Step::Warn(warning));
         }
         if wanted.gfp.contains(Gfp::ATOMIC | Gfp::DIRECT_RECLAIM) {
@@ -74,7 +75,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
             return Err(GaveUp::ListsChanged(now));
         }
         self.hooks.step(Step::Fail);
-        if !wanted.gfp.contains(Gfp::NOWARN) {
+        if !wanted.gfp.contains(Gfp::NOWARN) && self.may_have_been_served(wanted.gfp) {
             let Wanted { gfp, order, highest, .. } = wanted;
             let mem = InService { allocator: self, cx };
             let task = cx.task;
@@ -89,6 +90,12 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
             });
         }
         Err(GaveUp::NoMemory)
+    }
+
+    /// Whether a failure is worth telling: not if it asked for ZONE_DMA where no node has memory there (`has_managed_dma`).
+    fn may_have_been_served(&self, gfp: Gfp) -> bool {
+        let managed = |cell: &ZoneCell<'s, 'a>| self.with_zone(cell, |zone| zone.managed_pages());
+        !gfp.contains(Gfp::DMA) || self.zones.iter().any(|z| z.kind() == ZoneKind::Dma && managed(z) > 0)
     }
 
     fn attempt(
@@ -122,42 +129,21 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         nid: NodeId,
         wanted: &mut Wanted<'_>,
     ) -> Option<Frames<'a>> {
-        let (gfp, order, task) = (wanted.gfp, wanted.order, cx.task);
-        let movable = wanted.migrate == crate::buddy::MigrateType::Movable;
-        let costly = Self::is_costly(order);
+        let (gfp, task) = (wanted.gfp, cx.task);
+        let movable = wanted.migrate == MigrateType::Movable;
         let can_reclaim = gfp.contains(Gfp::DIRECT_RECLAIM) && !task.contains(TaskFlags::INTERRUPT);
         let mut flags = AllocFlags::slow(gfp, task, movable);
         let mut rounds = Rounds { fruitless: 0, compactions: 0, priority: CompactPriority::SyncLight };
 
-        // A movable zone only, say, for a mask that cannot use it: no reclaim will ever help.
-        if gfp.contains(Gfp::HARDWALL) && self.zonelist(cx, nid, wanted, flags).next().is_none() {
+        // A movable zone only, say, for a mask that cannot use it, or nodes without memory: no reclaim will ever help.
+        let walled_in =
+            || gfp.contains(Gfp::HARDWALL) && self.zonelist(cx, nid, wanted, flags).next().is_none();
+        if wanted.preferred.is_none() || walled_in() {
             self.hooks.step(Step::NoZone);
             if let Some(done) = self.refuse(cx, nid, wanted, can_reclaim) {
                 return done;
             }
-        }
-        self.wake(cx, nid, wanted);
-        if let Some(frames) = self.attempt(cx, nid, wanted, flags) {
-            return Some(frames);
-        }
-
-        // A large block may be a matter of order rather than of memory: compaction costs less than reclaim.
-        let compact_first = can_reclaim
-            && AllocFlags::reserves(gfp, task).is_empty()
-            && (costly || (!order.is_zero() && !movable));
-        let mut light = true;
-        if compact_first {
-            let (found, result) = self.compacted(cx, nid, wanted, flags, CompactPriority::Async);
-            if found.is_some() {
-                return found;
-            }
-            // Huge pages are an optimisation: their masks say NORETRY, and get a light attempt only.
-            if costly && gfp.contains(Gfp::NORETRY) {
-                light = !matches!(result, CompactResult::Skipped | CompactResult::Deferred);
-                rounds.priority = CompactPriority::Async;
-            }
-        }
-        if !light && let Some(done) = self.refuse(cx, nid, wanted, can_reclaim) {
+        } else if let Some(done) = self.lightly(cx, nid, wanted, flags, can_reclaim, &mut rounds) {
             return done;
         }
 
@@ -173,9 +159,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
                 // Nor to those of its policy, which is about where, not about whether.
                 self.hooks.step(Step::AnyNode);
                 wanted.nodes = None;
-                if let Some(first) = self.first_zone(nid, wanted.highest, None) {
-                    wanted.preferred = first;
-                }
+                wanted.preferred = self.first_zone(nid, wanted.highest, gfp, None);
             }
             if let Some(frames) = self.attempt(cx, nid, wanted, flags) {
                 return Some(frames);
@@ -196,6 +180,43 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         }
     }
 
+    /// What costs little, before any reclaim: the min watermark and, for a block, light compaction. `None` if there is more to be done.
+    fn lightly(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        nid: NodeId,
+        wanted: &Wanted<'_>,
+        flags: AllocFlags,
+        can_reclaim: bool,
+        rounds: &mut Rounds,
+    ) -> Option<Option<Frames<'a>>> {
+        let (gfp, order) = (wanted.gfp, wanted.order);
+        let (costly, movable) = (Self::is_costly(order), wanted.migrate == MigrateType::Movable);
+        self.wake(cx, nid, wanted);
+        if let Some(frames) = self.attempt(cx, nid, wanted, flags) {
+            return Some(Some(frames));
+        }
+        // A large block may be a matter of order rather than of memory: compaction costs less than reclaim.
+        let compact_first = can_reclaim
+            && AllocFlags::reserves(gfp, cx.task).is_empty()
+            && (costly || (!order.is_zero() && !movable));
+        if !compact_first {
+            return None;
+        }
+        let (found, result) = self.compacted(cx, nid, wanted, flags, CompactPriority::Async);
+        if found.is_some() {
+            return Some(found);
+        }
+        // Huge pages are an optimisation: their masks say NORETRY, and get a light attempt only.
+        if costly && gfp.contains(Gfp::NORETRY) {
+            rounds.priority = CompactPriority::Async;
+            if matches!(result, CompactResult::Skipped | CompactResult::Deferred) {
+                return self.refuse(cx, nid, wanted, can_reclaim);
+            }
+        }
+        None
+    }
+
     /// The end, unless the allocation may not fail: then some of the reserves are tried, but not all, since others that may use them
     /// make progress with the rest; and `None` stands for another round.
     fn refuse(
@@ -211,6 +232,9 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         }
         if cx.task.contains(TaskFlags::MEMALLOC) {
             self.hooks.step(Step::Warn(GfpWarning::NofailMemalloc));
+        }
+        if Self::is_costly(wanted.order) && !wanted.gfp.contains(Gfp::NOWARN) {
+            self.hooks.step(Step::Warn(GfpWarning::NofailCostly));
         }
         if let Some(frames) = self.anywhere(cx, nid, wanted, AllocFlags::HARDER) {
             return Some(Some(frames));
@@ -293,7 +317,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         let mover = self.hooks.mover();
         let result = match mover {
             Some(mover) => self.try_to_compact_pages(cx, mover, nid, wanted, (flags, priority)),
-            None => self.hooks.compact(nid, wanted.order, wanted.gfp, priority),
+            None => self.hooks.compact(&wanted.request(cx, nid), priority),
         };
         self.hooks.step(Step::Compact(priority, result));
         if result == CompactResult::Skipped {
@@ -318,7 +342,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         flags: AllocFlags,
     ) -> (Option<Frames<'a>>, Progress) {
         self.stalled[wanted.highest.index()].fetch_add(1, core::sync::atomic::Ordering::Relaxed);
-        let progress = self.hooks.reclaim(nid, wanted.order, wanted.gfp);
+        let progress = self.hooks.reclaim(&wanted.request(cx, nid));
         self.hooks.step(Step::Reclaim(progress));
         if progress.freed == 0 {
             return (None, progress);
@@ -328,8 +352,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         }
         self.hooks.step(Step::DrainReserves);
         self.unreserve_highatomic(cx, nid, wanted, Effort::Some);
-        self.post_drain();
-        self.drain_local_pages(cx);
+        self.drain_all(cx, None);
         (self.get_page_from_freelist(cx, nid, wanted, flags), progress)
     }
 }

@@ -6,6 +6,7 @@ use super::{Context, Hooks, PageAllocator, Reasons};
 use crate::ZoneSet;
 use crate::buddy::{Base, Ground};
 use crate::gfp::Gfp;
+use core::sync::atomic::{Ordering::Acquire, fence};
 use pagewright_addr::NodeId;
 use pagewright_page::Shelf;
 use pagewright_platform::Interrupts;
@@ -49,13 +50,16 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
             return;
         }
         let Some(mut own) = cx.cpu.enter() else { return };
-        if cx.cpu.shared().take(Reasons::DRAIN) {
-            self.drain_cpu(&mut own);
+        if posted.contains(Reasons::DRAIN) {
+            self.answer_drain(cx, &mut own);
         }
         if cx.cpu.shared().take(Reasons::ZONES) {
+            fence(Acquire);
             let ground = &self.ground;
             own.lead(|class| first_of(ground, self.kinds, &self.fallbacks, cx.node, class));
-            self.zones.iter().for_each(|cell| own.resize(cell.id(), cell.pageset()));
+            for cell in self.zones {
+                own.resize(cell.id(), cell.pageset(), cell.asked.reclaim_is_active());
+            }
         }
     }
 }

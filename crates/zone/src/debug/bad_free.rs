@@ -1,5 +1,6 @@
 //! What must not be freed by number.
 
+use crate::alloc::compact::CHAINED;
 use core::fmt;
 use pagewright_addr::{Order, Pfn};
 use pagewright_page::{FrameIdx, PageFlags, PageMap, State, Word};
@@ -121,6 +122,8 @@ pub(crate) fn check(map: &PageMap<'_>, pfn: Pfn, freed: Order) -> Result<FrameId
     let idx = map.idx(pfn).ok_or(BadFree::NoFrame(pfn))?;
     let word = map.word(idx);
     match word.state() {
+        // On its way from one place to another, and nobody's.
+        State::Kernel if map.owner(idx) == CHAINED => return Err(BadFree::DoubleFree(pfn)),
         State::Kernel => {}
         State::Free | State::Pristine => return Err(BadFree::DoubleFree(pfn)),
         State::Owned => return Err(BadFree::NotByNumber(pfn)),

@@ -91,6 +91,25 @@ fn combinations_have_the_numbers_of_6_1() {
         (Gfp::GFP_USER, 0x10_0cc0),
         (Gfp::GFP_HIGHUSER, 0x10_0cc2),
         (Gfp::GFP_HIGHUSER_MOVABLE, 0x10_0cca),
+        (Gfp::GFP_TRANSHUGE_LIGHT, 0x1c_20ca),
+        (Gfp::GFP_TRANSHUGE, 0x1c_24ca),
+        (Gfp::DMA, 0x1),
+        (Gfp::HIGHMEM, 0x2),
+        (Gfp::DMA32, 0x4),
+        (Gfp::MOVABLE, 0x8),
+        (Gfp::RECLAIMABLE, 0x10),
+        (Gfp::ZERO, 0x100),
+        (Gfp::WRITE, 0x1000),
+        (Gfp::NOWARN, 0x2000),
+        (Gfp::RETRY_MAYFAIL, 0x4000),
+        (Gfp::NOFAIL, 0x8000),
+        (Gfp::NORETRY, 0x1_0000),
+        (Gfp::MEMALLOC, 0x2_0000),
+        (Gfp::COMP, 0x4_0000),
+        (Gfp::NOMEMALLOC, 0x8_0000),
+        (Gfp::HARDWALL, 0x10_0000),
+        (Gfp::THISNODE, 0x20_0000),
+        (Gfp::ACCOUNT, 0x40_0000),
     ];
     for (gfp, number) in table {
         assert_eq!(gfp.bits(), number, "{gfp}");
@@ -202,17 +221,21 @@ fn the_longest_combination_names_a_mask() {
 
 #[test]
 fn odd_masks_are_told_apart_from_contradictions() {
-    use GfpWarning::{AtomicReclaims, NofailCannotReclaim, NofailLarge};
-    let table: [(Gfp, u8, &[GfpWarning]); 6] = [
+    use GfpWarning::{AtomicReclaims, NofailCannotReclaim, NofailLarge, TooLarge};
+    let table: [(Gfp, u8, &[GfpWarning]); 8] = [
+        (Gfp::GFP_KERNEL, 11, &[TooLarge]),
+        (Gfp::GFP_KERNEL | Gfp::NOWARN, 11, &[]),
         (Gfp::GFP_KERNEL, 10, &[]),
         (Gfp::GFP_ATOMIC | Gfp::NOMEMALLOC, 0, &[]),
         (Gfp::GFP_ATOMIC | Gfp::DIRECT_RECLAIM, 0, &[AtomicReclaims]),
         (Gfp::GFP_KERNEL | Gfp::NOFAIL, 1, &[]),
         (Gfp::GFP_KERNEL | Gfp::NOFAIL, 2, &[NofailLarge]),
-        (Gfp::GFP_ATOMIC | Gfp::NOFAIL, 3, &[NofailCannotReclaim, NofailLarge]),
+        (Gfp::GFP_ATOMIC | Gfp::NOFAIL, 3, &[NofailLarge, NofailCannotReclaim]),
     ];
     for (gfp, order, expected) in table {
-        let found: std::vec::Vec<_> = GfpWarning::of(gfp, Order::new(order).unwrap()).collect();
+        let (order, largest) = (Order::new(order).unwrap(), Order::new(10).unwrap());
+        let at_once = GfpWarning::of(gfp, order, largest);
+        let found: std::vec::Vec<_> = at_once.into_iter().chain(GfpWarning::of_waiting(gfp)).collect();
         assert_eq!(found, expected, "{gfp}");
         assert!(gfp.zone(all_zones()).is_ok() && gfp.migrate_type(true).is_ok());
     }

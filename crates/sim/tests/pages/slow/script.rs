@@ -4,7 +4,7 @@ use super::super::*;
 use pagewright_page::Frames;
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::alloc::{
-    AllocFlags, CompactPriority, CompactResult, Failure, NodeReclaim, Progress, Step, TaskFlags,
+    AllocFlags, AllocRequest, CompactPriority, CompactResult, Failure, NodeReclaim, Progress, Step, TaskFlags,
 };
 use pagewright_zone::buddy::ZoneId;
 use pagewright_zone::{Gfp, NodeMask, ZoneKind};
@@ -13,6 +13,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
+/// A node, a zone, a policy's nodes and a cpuset's, a task.
+pub(super) type Told = (NodeId, ZoneKind, [Option<NodeMask>; 2], TaskFlags);
+
 /// The answers; of a list the last one stays.
 #[derive(Default)]
 pub(super) struct Script {
@@ -20,6 +23,8 @@ pub(super) struct Script {
     pub(super) reclaimable: u64,
     pub(super) compact: Mutex<Vec<CompactResult>>,
     pub(super) kills: AtomicU32,
+    /// How often somebody gives memory back before it comes to that.
+    pub(super) gives: AtomicU32,
     /// How often somebody else is killing already.
     pub(super) busy: AtomicU32,
     /// How often there are others who may free memory.
@@ -33,6 +38,7 @@ pub(super) struct Script {
     pub(super) woken: Mutex<Vec<(NodeId, Order, ZoneKind)>>,
     pub(super) steps: Mutex<Vec<Step>>,
     pub(super) reports: Mutex<Vec<(Gfp, Order)>>,
+    pub(super) told: Mutex<Vec<Told>>,
     pub(super) helper: Mutex<Option<(SyncSender<()>, Receiver<()>)>>,
 }
 
@@ -62,6 +68,11 @@ impl Script {
     pub(super) fn reports(&self) -> Vec<(Gfp, Order)> {
         lock(&self.reports).clone()
     }
+    /// Notes what who makes memory is told: the highest zone, the nodes, those of the cpuset, the task.
+    fn told(&self, request: &AllocRequest<'_>) {
+        let masks = [request.nodes, request.mems_allowed].map(|nodes| nodes.copied());
+        lock(&self.told).push((request.nid, request.highest, masks, request.task));
+    }
     pub(super) fn forget(&self) {
         lock(&self.steps).clear();
         lock(&self.woken).clear();
@@ -79,10 +90,12 @@ impl Hooks for &Script {
     fn wake_kswapd(&self, nid: NodeId, order: Order, highest: ZoneKind) {
         lock(&self.woken).push((nid, order, highest));
     }
-    fn compact(&self, _: NodeId, _: Order, _: Gfp, _: CompactPriority) -> CompactResult {
+    fn compact(&self, request: &AllocRequest<'_>, _: CompactPriority) -> CompactResult {
+        self.told(request);
         next(&self.compact).unwrap_or(CompactResult::Skipped)
     }
-    fn reclaim(&self, _: NodeId, _: Order, _: Gfp) -> Progress {
+    fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
+        self.told(request);
         Progress { freed: next(&self.freed).unwrap_or(0) }
     }
     fn reclaimable_pages(&self, _: ZoneId) -> u64 {
@@ -97,7 +110,12 @@ impl Hooks for &Script {
     fn oom_trylock(&self) -> bool {
         !once(&self.busy)
     }
-    fn out_of_memory(&self, _: Order, _: Gfp) -> bool {
+    fn oom_notify(&self, request: &AllocRequest<'_>) -> bool {
+        self.told(request);
+        once(&self.gives)
+    }
+    fn out_of_memory(&self, request: &AllocRequest<'_>) -> bool {
+        self.told(request);
         once(&self.kills)
     }
     fn wait_for_others(&self) -> bool {
@@ -129,6 +147,8 @@ pub(super) struct Used<'u> {
     pub(super) node_reclaim_mode: u32,
     /// Use up this zone only.
     pub(super) fill: Gfp,
+    /// Give so many pages back, most of what nobody may have who is not urgent.
+    pub(super) left: usize,
 }
 
 impl Used<'_> {
@@ -141,6 +161,7 @@ impl Used<'_> {
             only: None,
             node_reclaim_mode: 0,
             fill: Gfp::GFP_KERNEL,
+            left: 0,
         }
     }
 
@@ -160,6 +181,8 @@ impl Used<'_> {
                 while let Ok(frames) = m.allocator.alloc_pages_node(&all, nid, fill, Order::ZERO) {
                     lock(&held).push(frames);
                 }
+                lock(&held).drain(..self.left).for_each(|page| m.allocator.free_pages(cx, page));
+                m.allocator.drain_local_pages(cx);
                 m.allocator.tuning().set_node_reclaim_mode(self.node_reclaim_mode);
             });
             script.forget();
@@ -223,6 +246,7 @@ pub(super) fn words(steps: &[Step]) -> String {
         Step::RetryCompact(priority) => format!("more compaction {priority:?}"),
         Step::OomBusy => "oom busy".to_owned(),
         Step::OomExcluded(why) => format!("no oom {why:?}"),
+        Step::OomNotify => "given".to_owned(),
         Step::OomNoFs => "no fs".to_owned(),
         Step::Oom(progress) => format!("oom {progress}"),
         Step::VictimGivesUp => "victim".to_owned(),

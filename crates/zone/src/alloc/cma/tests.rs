@@ -87,6 +87,6 @@ fn failures_read_as_in_the_kernel_log() {
     let failure = CmaFailure { area: "reserved", count: 512, cause: None };
     assert_eq!(failure.to_string(), "cma: cma_alloc: reserved: alloc failed, req-size: 512 pages, ret: -12");
     let pfns = PfnRange::from_len(Pfn::new(0x4_0000), 16);
-    let busy = CmaFailure { cause: Some(ContigError::Busy { pfns }), ..failure };
+    let busy = CmaFailure { cause: Some(ContigError::Busy { pfns, at: None }), ..failure };
     assert_eq!(busy.errno(), -16);
 }

@@ -123,7 +123,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
                 Outcome::Success => cell.compact.defer_reset(order, false),
                 Outcome::Complete | Outcome::PartialSkipped => {
                     // Blocks may form of what lies on CPUs' lists.
-                    self.drain_all(cx, mover);
+                    self.drain_all(cx, Some(cell.id()));
                     cell.compact.defer(order);
                 }
                 _ => {}

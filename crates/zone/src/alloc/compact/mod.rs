@@ -18,6 +18,7 @@ mod scan;
 mod state;
 
 pub use daemon::{Kcompactd, Nap};
+pub(crate) use scan::CHAINED;
 pub use state::{COMPACT_MAX_DEFER_SHIFT, CompactEvents, CompactState};
 
 use super::extfrag::{ContigPageInfo, EXTFRAG_THRESHOLD, ScoreMarks};
@@ -173,7 +174,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             let mut cc =
                 Control { whole_zone: true, ignore_skip: true, ..Control::new(None, MigrateMode::Sync) };
             self.compact_zone(cx, mover, cell, &mut cc);
-            self.drain_local_pages(cx);
+            self.drain_local_zone(cx, cell.id());
         }
     }
 
@@ -277,7 +278,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             if let (Some(order), Some(at)) = (cc.order.filter(|o| !o.is_zero()), moved_from)
                 && at < cc.migrate_at & !(order.pages() - 1)
             {
-                self.drain_local_pages(cx);
+                self.drain_local_zone(cx, cell.id());
                 moved_from = None;
             }
         };
@@ -329,9 +330,11 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     /// The score of a node (`fragmentation_score_node`).
     pub fn node_score(&self, nid: NodeId) -> u32 {
         let cells = || self.zones.iter().filter(|cell| cell.nid() == nid);
-        let pages = |cell: &ZoneCell<'s, 'a>| self.with_zone(cell, |z| z.managed_pages());
-        let all = cells().map(pages).sum();
-        cells().map(|cell| super::extfrag::weighted_score(self.zone_score(cell), pages(cell), all)).sum()
+        let all = cells().map(ZoneCell::present_pages).sum();
+        let weighted = |cell: &ZoneCell<'s, 'a>| {
+            super::extfrag::weighted_score(self.zone_score(cell), cell.present_pages(), all)
+        };
+        cells().map(weighted).sum()
     }
 
     /// Whether a node is fragmented enough to be compacted ahead of need (`should_proactive_compact_node`).

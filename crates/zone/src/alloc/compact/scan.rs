@@ -11,6 +11,13 @@ use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, State, Use};
 use pagewright_platform::Interrupts;
 
+/// Whose the pages of a [`Chain`] are: so who frees one by a number that is no longer his is told so.
+pub(crate) const CHAINED: OwnerHandle =
+    match OwnerHandle::new((1 << OwnerHandle::INDEX_BITS) - 1, OwnerHandle::MAX_GENERATION) {
+        Some(handle) => handle,
+        None => panic!("the last handle there is"),
+    };
+
 /// Free pages that compaction took out of the lists, linked through their metadata.
 pub(super) struct Chain {
     head: Option<FrameIdx>,
@@ -23,7 +30,7 @@ impl Chain {
     }
 
     fn push<'a>(&mut self, map: &PageMap<'a>, page: Frames<'a>) {
-        let idx = map.deposit(page, Use::Kernel, OwnerHandle::NONE);
+        let idx = map.deposit(page, Use::Kernel, CHAINED);
         map.set_next(idx, self.head);
         self.head = Some(idx);
         self.len += 1;
@@ -34,7 +41,7 @@ impl Chain {
         self.head = map.next(idx);
         self.len -= 1;
         map.set_next(idx, None);
-        Some(map.withdraw(idx, Use::Kernel, OwnerHandle::NONE))
+        Some(map.withdraw(idx, Use::Kernel, CHAINED))
     }
 
     /// Cuts a block into pages, the lowest to be popped first.

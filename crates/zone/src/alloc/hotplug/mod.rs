@@ -86,17 +86,13 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
             plug.notifier.say(&HotplugLine::MinFreeKept(kept));
         }
         for cell in self.zones {
-            if let Some(marks) = plug.marks.zone(cell.nid(), cell.kind()) {
-                cell.set_marks(marks);
-            }
             cell.keeps_apart.store(self.keeps_apart(cell), Relaxed);
-            // Counts it among those that press, or no longer.
-            self.with_zone(cell, |_| ());
         }
+        self.apply_marks(plug.marks);
         if rebuild && order == Settle::Offline {
             self.rebuild_zonelists(plug);
+            self.cpus.iter().for_each(|cpu| cpu.shared().post(Reasons::ZONES));
         }
-        self.cpus.iter().for_each(|cpu| cpu.shared().post(Reasons::ZONES));
     }
 
     /// `build_all_zonelists` of a running machine.

@@ -63,7 +63,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let others = self.zones.iter().filter(|z| z.nid() == nid).map(ZoneCell::present_pages).sum::<u64>();
         let last = (others == pfns.len()).then_some(nid);
         let what = MemoryNotify { pfns, status_change_nid: last };
-        self.drain_all(cx, mover);
+        self.drain_all(cx, Some(cell.id()));
         let isolated =
             self.start_isolate_page_range(pfns, IsolateFor::Offline).map_err(|_| OfflineFailure::Isolate)?;
         let agreed = plug.notifier.notify(MemoryEvent::GoingOffline, &what).map_err(OfflineFailure::Notifier);
@@ -116,7 +116,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 Err(ContigError::Interrupted { .. }) => return Err(OfflineFailure::Signal),
                 other => other,
             };
-            self.drain_all(cx, mover);
+            self.drain_all(cx, Some(cell.id()));
             let taken = self.with_zone(cell, |z| {
                 if let Some(at) = self.ground.first_busy(z, start, end, |_| None) {
                     return Err(at);
@@ -135,7 +135,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             fruitless = if stuck == Some(at) { fruitless + 1 } else { 0 };
             stuck = Some(at);
             if fruitless == PATIENCE {
-                let busy = ContigError::Busy { pfns: self.pfns_of(at, end) };
+                let pfns = self.pfns_of(start, end);
+                let busy = ContigError::Busy { pfns, at: Some(self.pfns_of(at, end).start) };
                 return Err(OfflineFailure::Unmovable(moved.err().unwrap_or(busy)));
             }
         }

@@ -14,8 +14,8 @@ impl<'m, 'a> CpuPages<'m, 'a> {
         let pages = order.pages() as u32;
         let Some(figures) = self.zones.get_mut(zone) else { return Admitted::No(frames) };
         let after = count + pages;
-        let many = after >= figures.high || ends_run(figures.factor(pops), order);
-        let (high, batch) = (figures.high, figures.batch);
+        let many = after >= figures.bound || ends_run(figures.factor(pops), order);
+        let (high, batch) = (figures.bound, figures.batch);
         let more = if many {
             1
         } else {
@@ -45,7 +45,7 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     /// How many blocks more a shelf may take if it wants `blocks`: with what the other lists of the zone may take it
     /// stays below `high`, or they lose that.
     fn lease(&mut self, zone: usize, shelf: usize, blocks: u32, leased: u32) -> u32 {
-        let high = self.zones[zone].high;
+        let high = self.zones[zone].bound;
         let own = &self.rack.shelves()[shelf];
         let more = blocks << own.order().get();
         if leased - ((own.left() as u32) << own.order().get()) + more >= high {

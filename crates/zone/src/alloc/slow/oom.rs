@@ -28,7 +28,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
     }
 
     fn may_kill(&self, cx: &Context<'_, 'm, 'a>, nid: NodeId, wanted: &Wanted<'_>) -> Round<'a> {
-        let (gfp, order) = (wanted.gfp, wanted.order);
+        let (gfp, request) = (wanted.gfp, wanted.request(cx, nid));
         // Somebody else's victim may have freed memory meanwhile; only if that is plenty. Nobody may reclaim for it while
         // holding the right to kill.
         let quick = Wanted { gfp: (gfp | Gfp::HARDWALL) - Gfp::DIRECT_RECLAIM, ..*wanted };
@@ -40,22 +40,31 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
             self.hooks.step(Step::OomExcluded(why));
             return Round::Hopeless;
         }
-        if !gfp.contains(Gfp::FS) {
-            // The round was half a round only; whoever may do more does it.
+        let nofail = gfp.contains(Gfp::NOFAIL);
+        let (mut left_alone, mut progress) = (false, true);
+        // Who gives memory back by himself is asked first, whatever the mask says.
+        if self.hooks.oom_notify(&request) {
+            self.hooks.step(Step::OomNotify);
+        } else if !gfp.contains(Gfp::FS) {
+            // The round was half a round only; whoever may do more does it. That counts as progress.
             self.hooks.step(Step::OomNoFs);
-            return self.leave_it_to_others();
+            left_alone = true;
+        } else {
+            progress = self.hooks.out_of_memory(&request);
+            self.hooks.step(Step::Oom(progress));
+            if nofail && !progress {
+                self.hooks.step(Step::Warn(GfpWarning::NofailNoVictim));
+            }
         }
-        let progress = self.hooks.out_of_memory(order, gfp);
-        self.hooks.step(Step::Oom(progress));
-        if !gfp.contains(Gfp::NOFAIL) {
-            return if progress { Round::Again } else { Round::Hopeless };
+        if nofail && let Some(frames) = self.anywhere(cx, nid, wanted, AllocFlags::NO_WATERMARKS) {
+            return Round::Done(frames);
         }
-        if !progress {
-            self.hooks.step(Step::Warn(GfpWarning::NofailNoVictim));
-        }
-        match self.anywhere(cx, nid, wanted, AllocFlags::NO_WATERMARKS) {
-            Some(frames) => Round::Done(frames),
-            None => Round::Again,
+        if left_alone {
+            self.leave_it_to_others()
+        } else if progress || nofail {
+            Round::Again
+        } else {
+            Round::Hopeless
         }
     }
 
