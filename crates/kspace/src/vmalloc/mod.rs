@@ -87,7 +87,7 @@ pub struct VmallocConfig {
     pub nodes: u32,
     /// Whether large areas may be mapped by blocks (`HAVE_ARCH_HUGE_VMALLOC`: x86_64 and arm64, unless `nohugevmalloc`).
     pub huge: bool,
-    /// Areas for user space begin at multiples of this (`SHMLBA`): a page, or four where an arm cache aliases.
+    /// Areas for user space begin at multiples of this (`SHMLBA`): four pages on arm, a page elsewhere.
     pub shmlba: u64,
     /// The zone modifier that makes pages lie below 4 GiB (`GFP_VMALLOC32`): DMA32 on 64-bit kernels that have the zone, DMA on
     /// those that have that one only, and DMA32 again on 32-bit kernels, where it means the normal zone: with no modifier high memory would serve.

@@ -23,6 +23,7 @@ use crate::pgtable::{arm, arm64, x86};
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
 use pagewright_firmware::cmdline::names_equal;
+use pagewright_kspace::dcache::colour::shmlba;
 use pagewright_kspace::ioremap::{IoKind, MapDesc};
 use pagewright_kspace::layout::Ram;
 use pagewright_kspace::{Facts, Kind, Layout, LayoutError, Version};
@@ -68,7 +69,8 @@ impl Boot<'_> {
         Some(VmallocConfig {
             nodes,
             huge: can && !forbidden,
-            shmlba: if self.machine.cpus.vipt_aliasing { 4 * self.page_bytes() } else { 1 },
+            // arm's is four pages whatever its cache does, since user code may rely on it; elsewhere it is a page.
+            shmlba: if self.machine.arch == Arch::Arm { shmlba(self.page_bytes()) } else { 1 },
             // On 32-bit kernels DMA32 means the normal zone.
             below_4g: match config.is_64bit() && !config.zone_dma32 && config.zone_dma {
                 true => Gfp::DMA,

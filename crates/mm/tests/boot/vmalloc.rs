@@ -252,9 +252,7 @@ fn the_command_line_and_the_machine_say_how_the_area_works() {
     };
     assert!(config(pc(64)).huge && !config(pc(64).cmdline("nohugevmalloc")).huge);
     assert!(!config(imx6()).huge, "arm maps no blocks there");
-    let mut aliasing = imx6();
-    aliasing.cpus.vipt_aliasing = true;
-    assert_eq!((config(imx6()).shmlba, config(aliasing).shmlba), (1, 4 * PAGE));
+    assert_eq!((config(imx6()).shmlba, config(arm64(256)).shmlba, config(pc(64)).shmlba), (4 * PAGE, 1, 1));
     let no_dma32 = pc(64).config(|c| c.zone_dma32 = false);
     assert_eq!(
         (config(pc(64)).below_4g, config(no_dma32).below_4g),
