@@ -14,7 +14,7 @@ use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use pagewright::Boot;
 use pagewright::pgtable::{KernelTables, KernelTree};
-use pagewright::vmalloc::ioremap::{RamMap, RamShare};
+use pagewright::vmalloc::ioremap::RamMap;
 use pagewright::vmalloc::{OnPages, VmFlags, VmRequest};
 use pagewright_addr::{NodeId, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_hot::{KernelSpace, On, SpaceError, SpaceSetup, WithSpace};
@@ -64,18 +64,11 @@ impl Ram {
 }
 
 impl RamMap for Ram {
-    fn ram(&self, range: PhysRange) -> RamShare {
+    fn next_ram(&self, range: PhysRange) -> Option<PhysRange> {
         if !self.all {
-            return RamShare::Part;
+            return Some(range);
         }
-        let inside = |r: &PhysRange| {
-            r.end.get().min(range.end.get()).saturating_sub(r.start.get().max(range.start.get()))
-        };
-        match self.ranges.iter().map(inside).sum::<u64>() {
-            0 => RamShare::None,
-            bytes if bytes == range.len() => RamShare::Whole,
-            _ => RamShare::Part,
-        }
+        self.ranges.iter().map(|ram| ram.intersection(&range)).find(|part| !part.is_empty())
     }
 }
 

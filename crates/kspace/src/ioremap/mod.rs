@@ -1,8 +1,9 @@
 //! Devices' registers and memory in the kernel's address space.
 //!
 //! [`Ioremap`] maps physical addresses into areas of vmalloc space: as a device's, with writes gathered, cached, or not posted, as far as the architecture
-//! has it ([`IoKind`]). The kernel's RAM is refused, since it is mapped already and must not be mapped in two ways at once; only where nothing else is asked for,
-//! and as the linear map has it, its address there is the answer. What a board mapped from the start ([`Ioremap::iotable_init`]) is found again instead of
+//! has it ([`IoKind`]). The kernel's RAM is refused, since it is mapped already and must not be mapped in two ways at once (x86 refuses whole pages
+//! that are not reserved, as there is much else in its first megabyte); only where nothing else is asked for, and as the linear map has it, its address there
+//! is the answer. What a board mapped from the start ([`Ioremap::iotable_init`]) is found again instead of
 //! mapped once more. [`PciIo`] maps I/O ports into the window that is kept for them, and [`Ioremap::take_over`] moves what early boot left mapped.
 
 mod attr;
@@ -21,6 +22,7 @@ use crate::highmem::Linear;
 use crate::resource::{ResourceFlags, Resources};
 use crate::vmalloc::{PhysMapping, VfreeError, VmContext, VmFlags, Vmalloc};
 use core::fmt;
+use core::ops::ControlFlow;
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
 use pagewright_firmware::Arch;
 use pagewright_pagetable::{Format, Level, TableMemory};
@@ -39,17 +41,43 @@ pub enum RamShare {
 
 /// Which physical addresses are the kernel's RAM.
 pub trait RamMap {
-    /// How much of `range` is.
-    fn ram(&self, range: PhysRange) -> RamShare;
-}
+    /// The first run of RAM in `range`, as far as it lies in it.
+    fn next_ram(&self, range: PhysRange) -> Option<PhysRange>;
 
-impl RamMap for Mutex<Resources<'_, '_>> {
+    /// How much of `range` is RAM.
     fn ram(&self, range: PhysRange) -> RamShare {
-        match self.lock().bytes_of(range, ResourceFlags::SYSTEM_RAM) {
+        let mut bytes = 0;
+        each_run(self, range, &mut |run| {
+            bytes += run.len();
+            ControlFlow::Continue(())
+        });
+        match bytes {
             0 => RamShare::None,
             bytes if bytes == range.len() => RamShare::Whole,
             _ => RamShare::Part,
         }
+    }
+}
+
+/// Shows each run of RAM in `range` until `see` has seen enough.
+fn each_run(
+    ram: &(impl RamMap + ?Sized),
+    range: PhysRange,
+    see: &mut dyn FnMut(PhysRange) -> ControlFlow<()>,
+) {
+    let mut rest = range;
+    while let Some(run) = ram.next_ram(rest).map(|run| run.intersection(&rest)).filter(|run| !run.is_empty())
+    {
+        if see(run).is_break() {
+            return;
+        }
+        rest = PhysRange::new(run.end, range.end);
+    }
+}
+
+impl RamMap for Mutex<Resources<'_, '_>> {
+    fn next_ram(&self, range: PhysRange) -> Option<PhysRange> {
+        self.lock().next_of(range, ResourceFlags::SYSTEM_RAM)
     }
 }
 
@@ -177,12 +205,13 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         if ram != RamShare::None {
             // The linear map spans holes between RAM, and maps nothing there.
             let both = self.facts.linear.address(start).zip(self.facts.linear.address(last));
-            return match both {
+            match both {
                 Some((at, _)) if kind == IoKind::Cached && ram == RamShare::Whole => {
-                    Ok(VirtAddr::new(at.get() + offset))
+                    return Ok(VirtAddr::new(at.get() + offset));
                 }
-                _ => Err(IoremapError::Ram(pages)),
-            };
+                _ if self.is_in_the_way(pages) => return Err(IoremapError::Ram(pages)),
+                _ => {}
+            }
         }
         let size = end.get() - start.get();
         let mapping = PhysMapping {
@@ -192,6 +221,22 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         };
         let at = self.vmalloc.map_phys(on, &mapping).map_err(IoremapError::Area)?;
         Ok(VirtAddr::new(at.get() + offset))
+    }
+
+    /// Whether RAM in some pages forbids that they are mapped: any does, but x86 asks only for pages that are RAM from the first byte to the last
+    /// and not reserved (firmware's tables often share a page with RAM's end).
+    fn is_in_the_way(&self, pages: PhysRange) -> bool {
+        if !matches!(self.facts.arch, Arch::X86_64 | Arch::I386) {
+            return true;
+        }
+        let mut found = false;
+        each_run(self.ram, pages, &mut |run| {
+            let whole = run.start.get().next_multiple_of(Self::PAGE)..run.end.align_down(Self::PAGE).get();
+            let mut pages = whole.step_by(Self::PAGE as usize).map(PhysAddr::new);
+            found = pages.any(|page| !self.vmalloc.is_reserved(page));
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        found
     }
 
     /// Areas of devices are aligned to their size, so that blocks fit, up to IOREMAP_MAX_ORDER.

@@ -102,9 +102,12 @@ fn ram_is_told_from_what_is_not() {
     assert_eq!(of(0x8000, 0xa000), Intersects::Disjoint);
     assert_eq!(of(0, 0x1000), Intersects::Disjoint);
     // What nobody has counts as much as what others have.
-    let bytes = |start, end| tree.bytes_of(range(start, end), ResourceFlags::SYSTEM_RAM);
-    assert_eq!([bytes(0x2000, 0x4000), bytes(0x7000, 0x8800), bytes(0x8000, 0xa000)], [0x2000, 0x1000, 0]);
-    assert_eq!([bytes(0, 0x1800), bytes(0, 0x1000), bytes(0, 1 << 32)], [0x800, 0, 0x7000]);
+    let run = |start, end| tree.next_of(range(start, end), ResourceFlags::SYSTEM_RAM);
+    assert_eq!(run(0x2000, 0x4000), Some(range(0x2000, 0x4000)));
+    assert_eq!(run(0x7000, 0x8800), Some(range(0x7000, 0x8000)));
+    assert_eq!([run(0x8000, 0xa000), run(0, 0x1000)], [None, None]);
+    assert_eq!(run(0, 0x1800), Some(range(0x1000, 0x1800)));
+    assert_eq!(run(0, 1 << 32), Some(range(0x1000, 0x8000)));
 }
 
 proptest! {

@@ -50,17 +50,18 @@ impl<'n> Resources<'_, 'n> {
         })
     }
 
-    /// How many bytes of a range lie in resources right below the root that have all of `flags`.
-    pub fn bytes_of(&self, range: PhysRange, flags: ResourceFlags) -> u64 {
-        let (mut bytes, mut at) = (0, self.node(0).child);
+    /// The first part of a range that lies in one resource right below the root which has all of `flags`.
+    pub fn next_of(&self, range: PhysRange, flags: ResourceFlags) -> Option<PhysRange> {
+        let mut at = self.node(0).child;
         while at != NONE {
             let node = self.node(at);
-            if node.what.flags.contains(flags) {
-                bytes += node.what.range.intersection(&range).len();
+            let part = node.what.range.intersection(&range);
+            if node.what.flags.contains(flags) && !part.is_empty() {
+                return Some(part);
             }
             at = node.sibling;
         }
-        bytes
+        None
     }
 
     /// Whether a range meets resources with all of `flags`, and others.

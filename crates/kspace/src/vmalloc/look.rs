@@ -4,7 +4,7 @@ use super::area::{Life, Record};
 use super::{VmArea, VmContext, VmFlags, Vmalloc};
 use core::ops::ControlFlow;
 use pagewright_addr::{NodeId, Pfn, PhysAddr, VirtAddr, VirtRange};
-use pagewright_page::FrameIdx;
+use pagewright_page::{FrameIdx, State};
 use pagewright_pagetable::{Cursor, Format, TableMemory, Unmapped};
 
 /// What of a region is free.
@@ -34,6 +34,11 @@ pub enum Seen {
 }
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
+    /// Whether a page was taken before the page allocator existed (PageReserved).
+    pub(crate) fn is_reserved(&self, page: PhysAddr) -> bool {
+        self.map.idx(page.pfn(self.shift())).is_some_and(|idx| self.map.state(idx) == State::Reserved)
+    }
+
     /// Whether an address is in the region (`is_vmalloc_addr`), whatever is there.
     pub const fn is_vmalloc_addr(&self, addr: VirtAddr) -> bool {
         self.range.contains(addr)

@@ -5,12 +5,12 @@ use crate::support::spec::{RAM, arm64, pc, pc_of};
 use crate::support::tree::{cpus, memory, node, reserved_memory, root};
 use crate::support::{GIB, MIB};
 use pagewright::platform::Carve;
-use pagewright::vmalloc::ioremap::{RamMap, RamShare};
+use pagewright::vmalloc::ioremap::{IoremapError, RamMap};
 use pagewright::vmalloc::{OnPages, VmRequest, Vmalloc, VmallocError, VmallocInitError, VmallocSetup};
 use pagewright::zone::alloc::NoHooks;
 use pagewright::zone::figures::ZoneSource;
 use pagewright::{Boot, Quiet, Tables as BootTables, Workspace, workspace_words};
-use pagewright_addr::{PhysAddr, PhysRange};
+use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_pagetable::format::FormatKind;
 use pagewright_pagetable::format::x86::X86Level4;
@@ -74,12 +74,18 @@ fn machines() -> [(Spec, FormatKind); 4] {
     ]
 }
 
-/// What lies below 512 MiB and above 2 GiB is no RAM.
-struct Ram;
+/// The machine's RAM.
+struct Ram(Vec<PhysRange>);
+
+impl Ram {
+    fn of(boot: &Boot<'_>) -> Self {
+        Self(boot.mb.mem_ranges().collect())
+    }
+}
 
 impl RamMap for Ram {
-    fn ram(&self, range: PhysRange) -> RamShare {
-        if (RAM..2 * GIB).contains(&range.start.get()) { RamShare::Whole } else { RamShare::None }
+    fn next_ram(&self, range: PhysRange) -> Option<PhysRange> {
+        self.0.iter().map(|ram| ram.intersection(&range)).find(|part| !part.is_empty())
     }
 }
 
@@ -121,7 +127,18 @@ impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Use<'_, '_> {
                 assert!(matches!(refused, Err(VmallocError::Space { .. })), "{refused:?}");
             }
             let mut places = [None; 4];
-            let io = boot.ioremap_init(on, &m.vmalloc, &Ram, &mut places).unwrap();
+            let all = Ram::of(boot);
+            let io = boot.ioremap_init(on, &m.vmalloc, &all, &mut places).unwrap();
+            // The image's pages are reserved, others of RAM are free.
+            let (image, free) = (boot.machine.image.text_start, all.0.last().unwrap().end.get() - PAGE);
+            let x86 = matches!(kind, FormatKind::X86Level4 | FormatKind::I386);
+            let refused = |done: Result<VirtAddr, _>| matches!(done, Err(IoremapError::Ram(_)));
+            assert!(refused(io.ioremap(on, PhysAddr::new(free), PAGE)));
+            let reserved = io.ioremap(on, image, PAGE);
+            assert_eq!(refused(reserved), !x86, "{reserved:?}");
+            if let Ok(at) = reserved {
+                io.iounmap(on, at).unwrap();
+            }
             let own = io.ioremap(on, PhysAddr::new(DEVICE + 0x40), 64).unwrap();
             assert_eq!(m.vmalloc.translate(own).unwrap(), PhysAddr::new(DEVICE + 0x40));
             let statics: Vec<_> = boot.static_maps().collect();

@@ -1,6 +1,6 @@
 //! What is mapped where and how, and what is refused.
 
-use super::{Io, MORE, RAM, on_every_kernel, phys};
+use super::{BELOW, Io, MORE, RAM, on_every_kernel, phys};
 use crate::world::PAGE;
 use pagewright_addr::VirtAddr;
 use pagewright_firmware::Arch;
@@ -107,6 +107,47 @@ fn the_kernels_ram_is_refused_and_cached_it_is_the_linear_map() {
             m.vmalloc.give_all_back(on);
         });
         assert_eq!(m.vmalloc.gaps(), gaps);
+    }
+    on_every_kernel!(test);
+}
+
+/// Where RAM ends inside a page, what follows it there is a PC's to map; elsewhere the whole page is RAM's.
+#[test]
+fn only_x86_maps_a_page_that_is_ram_in_part() {
+    fn test<'v, 'a, F: Format>(
+        m: &HostedVmalloc<'_, 'v, '_, '_, '_, 'a, F>,
+        io: &Io<'_, 'v, 'a, F>,
+        arch: Arch,
+        _: &Layout,
+    ) {
+        let end = BELOW.0 + BELOW.1;
+        m.on_cpu(0, |on| {
+            for (at, size) in [(end, 0x400), (end - 8, 16), (end - 8, 8)] {
+                let mapped = io.ioremap(on, phys(at), size);
+                if matches!(arch, Arch::X86_64 | Arch::I386) {
+                    let at = mapped.unwrap();
+                    assert_eq!(m.vmalloc.translate(at).unwrap().get() % PAGE, at.get() % PAGE);
+                    io.iounmap(on, at).unwrap();
+                } else {
+                    assert!(matches!(mapped, Err(IoremapError::Ram(_))), "{arch:?} {mapped:?}");
+                }
+                // Part of a page is not in the linear map, whatever the memory's kind.
+                let cached = io.ioremap_cache(on, phys(at), size);
+                assert_eq!(cached.is_ok(), matches!(arch, Arch::X86_64 | Arch::I386));
+                if let Ok(at) = cached {
+                    assert!(m.vmalloc.range().contains(at));
+                    io.iounmap(on, at).unwrap();
+                }
+            }
+            // One page of RAM before it is enough, also behind one that is RAM in part.
+            for (at, size) in [(end.next_multiple_of(PAGE) - PAGE - 1, 0x800), (0, 0x1001)] {
+                assert!(
+                    matches!(io.ioremap(on, phys(at), size), Err(IoremapError::Ram(_))),
+                    "{arch:?} {at:#x}"
+                );
+            }
+            m.vmalloc.give_all_back(on);
+        });
     }
     on_every_kernel!(test);
 }

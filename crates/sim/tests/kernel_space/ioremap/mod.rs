@@ -22,6 +22,8 @@ use pagewright_sim::vmalloc::{HostedVmalloc, VmallocMachine, with_vmalloc};
 
 /// RAM of the machine, all of it low.
 const RAM: (u64, u64) = (0x4000_0000, 16 << 20);
+/// A PC's first RAM, which ends inside a page.
+const BELOW: (u64, u64) = (0x1000, 0x9_ec00);
 /// More of it behind a hole, which the linear map spans.
 const MORE: (u64, u64) = (0x4200_0000, 4 << 20);
 
@@ -68,7 +70,7 @@ fn kernel<F: Format>(
     let mut nodes = [ResourceNode::EMPTY; 4];
     let mut resources = Resources::new(PhysRange::new(phys(0), phys(1 << 40)), &mut nodes).unwrap();
     let flags = ResourceFlags::SYSTEM_RAM | ResourceFlags::BUSY;
-    for (start, bytes) in [RAM, MORE] {
+    for (start, bytes) in [BELOW, RAM, MORE] {
         let range = PhysRange::from_len(phys(start), bytes);
         resources.insert_resource(Resource { range, name: "System RAM", flags }).unwrap();
     }
