@@ -9,8 +9,9 @@ use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
 use pagewright::Boot;
 use pagewright_addr::{PhysAddr, PhysRange};
-use pagewright_firmware::Arch;
 use pagewright_firmware::e820::E820Kind;
+use pagewright_firmware::{Arch, Machine};
+use pagewright_kspace::Kind;
 use pagewright_kspace::resource::{Resource, ResourceError, ResourceFlags, Resources};
 use pagewright_memblock::{Flags, Region, Set};
 
@@ -81,10 +82,12 @@ pub fn insert(resources: &mut Resources<'_, 'static>, boot: &Boot<'_>) -> Result
 }
 
 /// Whether a driver may request a part of it: what firmware keeps to itself above the first megabyte, and memory that is for one driver
-/// (`do_mark_busy`); on Arm what is not to be mapped.
+/// (`do_mark_busy`); on Arm what is not to be mapped, and tightly coupled memory.
 fn is_drivers(depth: usize, range: PhysRange, name: &str) -> bool {
     let special = ["Reserved", "Soft Reserved", "Persistent Memory", "Persistent Memory (legacy)"];
-    depth == 0 && (name == "reserved" || (special.contains(&name) && range.start.get() >= 1 << 20))
+    depth == 0
+        && (["reserved", ITCM, DTCM].contains(&name)
+            || (special.contains(&name) && range.start.get() >= 1 << 20))
 }
 
 /// Who is told of resources, in the order of the file: depth, range, name.
@@ -123,6 +126,8 @@ fn e820_roots(see: &mut See<'_>, boot: &Boot<'_>) -> fmt::Result {
 }
 
 const SYSTEM_RAM: &str = "System RAM";
+const ITCM: &str = "ITCM RAM";
+const DTCM: &str = "DTCM RAM";
 
 fn e820_name(kind: E820Kind) -> &'static str {
     match kind {
@@ -152,13 +157,42 @@ fn buffer_align(end: PhysAddr) -> u64 {
 fn memblock_roots(see: &mut See<'_>, boot: &Boot<'_>) -> fmt::Result {
     let shift = boot.machine.config.page_shift;
     let arm = boot.machine.arch == Arch::Arm;
+    let mut tcm = tcm(boot);
     for region in boot.mb.regions(Set::Memory).iter().filter(|r| r.size() > 0) {
+        coupled(see, &mut tcm, region.range().start)?;
         // What must not be mapped is reserved on arm64 and does not show on arm.
         let nomap = region.flags().contains(Flags::NOMAP);
         if !(arm && nomap) {
             let whole = region.range().frames_inside(shift).bytes(shift);
             root(see, boot, whole, if nomap { "reserved" } else { SYSTEM_RAM })?;
         }
+    }
+    coupled(see, &mut tcm, PhysAddr::MAX)
+}
+
+/// arm's tightly coupled memory, which the boot moves to where its virtual addresses are, in the order of their addresses; none where RAM is.
+fn tcm(boot: &Boot<'_>) -> ArrayVec<Child, 2> {
+    let Machine { arch, config, cpus, .. } = boot.machine;
+    let bank = |kind, name| {
+        let layout = boot.virtual_layout(boot.version).ok()?;
+        let range = layout.get(kind)?;
+        Some((PhysRange::from_len(PhysAddr::new(range.start.get()), range.len), name))
+    };
+    let (itcm, dtcm) = (cpus.arm.itcm_bytes, cpus.arm.dtcm_bytes);
+    if *arch != Arch::Arm || !config.have_tcm || itcm | dtcm == 0 {
+        return ArrayVec::new();
+    }
+    let free = |(range, _): &Child| {
+        !range.is_empty() && !boot.mb.regions(Set::Memory).iter().any(|region| region.range().overlaps(range))
+    };
+    [bank(Kind::Itcm, ITCM), bank(Kind::Dtcm, DTCM)].into_iter().flatten().filter(free).collect()
+}
+
+/// Those of them that lie below `end`.
+fn coupled(see: &mut See<'_>, tcm: &mut ArrayVec<Child, 2>, end: PhysAddr) -> fmt::Result {
+    while let Some(&(range, name)) = tcm.first().filter(|(range, _)| range.start < end) {
+        see(0, range, name)?;
+        tcm.remove(0);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 mod ram;
 
-use super::size::{Place, number};
+use super::size::{Place, bytes, number};
 use crate::capture::Capture;
 use crate::capture::inputs::{kernel::nearest, pc};
 use crate::facts::plain;
@@ -50,6 +50,12 @@ pub(super) struct MachineArgs {
     /// The architecture, where nothing else tells it.
     #[arg(long, value_enum)]
     arch: Option<ArchArg>,
+    /// Tightly coupled memory for instructions, of an arm processor whose kernel has CONFIG_HAVE_TCM then: 4K to 32K.
+    #[arg(long, value_name = "SIZE", value_parser = tcm)]
+    itcm: Option<u32>,
+    /// The same for data.
+    #[arg(long, value_name = "SIZE", value_parser = tcm)]
+    dtcm: Option<u32>,
     /// A Linux .config: which kernel is modelled.
     #[arg(long, value_name = "FILE")]
     kernel_config: Option<PathBuf>,
@@ -99,6 +105,13 @@ fn count(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("expected a number from 1 to {}", u32::MAX))
 }
 
+/// There is room for 32 KiB of either kind; processors have powers of two, and no less than 4 KiB can be mapped.
+fn tcm(text: &str) -> Result<u32, &'static str> {
+    let fits = |n: &u32| n.is_power_of_two() && (4 << 10..=32 << 10).contains(n);
+    let bytes = bytes(text).and_then(|n| u32::try_from(n).ok()).filter(fits);
+    bytes.ok_or("expected a power of two from 4K to 32K")
+}
+
 fn seed(text: &str) -> Result<u64, &'static str> {
     number(text).ok_or("expected a number below 2^64, such as 7 or 0x7")
 }
@@ -121,6 +134,7 @@ impl MachineArgs {
             }
             machine.cpus.possible = cpus;
         }
+        self.give_tcm(&mut machine)?;
         if let Some(text) = &self.cmdline {
             machine.cmdline = Some(text.clone());
         }
@@ -137,6 +151,27 @@ impl MachineArgs {
             machine.initrd = Some(at);
         }
         Ok(machine)
+    }
+
+    /// Gives the processor the tightly coupled memory that was asked for, and the kernel what it takes to map it.
+    fn give_tcm(&self, machine: &mut OwnedMachine) -> Result<(), Fault> {
+        let option = match (self.itcm, self.dtcm) {
+            (None, None) => return Ok(()),
+            (Some(_), _) => "--itcm",
+            (None, Some(_)) => "--dtcm",
+        };
+        if machine.arch != Arch::Arm {
+            return Err(Fault::new(
+                arch_name(machine.arch),
+                option,
+                "an arm machine: others have no such memory",
+            ));
+        }
+        machine.config.have_tcm = true;
+        let arm = &mut machine.cpus.arm;
+        arm.itcm_bytes = self.itcm.unwrap_or(arm.itcm_bytes);
+        arm.dtcm_bytes = self.dtcm.unwrap_or(arm.dtcm_bytes);
+        Ok(())
     }
 
     fn base(&self, config: Option<&str>) -> Result<OwnedMachine, Fault> {

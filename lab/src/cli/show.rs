@@ -3,13 +3,15 @@
 use super::machine::MachineArgs;
 use super::{Outcome, print};
 use crate::fault::Fault;
+use crate::machine::arch_name;
 use crate::run::{self, Booted};
 use crate::show::cache::CacheView;
 use crate::show::layout::document;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
+use pagewright_firmware::Arch;
 use pagewright_kspace::Version;
-use pagewright_kspace::dcache::CacheShape;
+use pagewright_kspace::dcache::{Behaviour, CacheShape};
 use pagewright_view::{UnknownView, View, Views};
 use std::ffi::OsStr;
 
@@ -27,7 +29,8 @@ pub(super) struct ShowArgs {
     /// Print one JSON document instead (layout only); docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
-    /// The data cache that `show cache` is about: kind, size, ways, bytes of a line.
+    /// The data cache that `show cache` is about, with pages of the machine's size (--arch, --kernel-config), or that the arm machine has: kind, size, ways,
+    /// bytes of a line. If colours of it alias, the machine gets no high memory.
     #[arg(long, value_name = "vivt|vipt|pipt,SIZE,WAYS,LINE")]
     dcache: Option<CacheShape>,
 }
@@ -106,7 +109,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
         return Err(Fault::new(cache, "show", "a cache's name after `show slab` only"));
     }
     let files = match (&args.files, args.dcache) {
-        (Shown::Files(files), None) => files,
+        (Shown::Files(files), _) => files,
         (Shown::Cache, Some(shape)) if !args.json => {
             let page_bytes = args.machine.machine()?.config.page_shift.bytes();
             print(CacheView { shape, page_bytes }.to_string())?;
@@ -117,9 +120,6 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
         }
         (Shown::Cache, _) => {
             return Err(Fault::new("--json", "show", "no such option for anything but `show layout`"));
-        }
-        (Shown::Files(_), Some(_)) => {
-            return Err(Fault::new("--dcache", "show", "no such option for anything but `show cache`"));
         }
     };
     let layout_only = files.iter().eq([View::Layout]);
@@ -132,6 +132,14 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
         return Err(Fault::new("--linux", "show", expected));
     }
     let mut machine = args.machine.machine()?;
+    if let Some(shape) = args.dcache {
+        if machine.arch != Arch::Arm {
+            let expected = "an arm machine, or `show cache`: no other kernel looks at its cache";
+            return Err(Fault::new(arch_name(machine.arch), "--dcache", expected));
+        }
+        let behaviour = Behaviour::of(&shape, machine.config.page_shift.bytes());
+        machine.cpus.vipt_aliasing = behaviour == Behaviour::ViptAliasing;
+    }
     if layout_only {
         // Layouts are known of more versions than page tables.
         machine.linux = Version::V6_1;

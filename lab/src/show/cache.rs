@@ -75,7 +75,7 @@ impl fmt::Display for CacheView {
                     "mappings:    shared ones at addresses equal to their offset modulo {}",
                     Size(lba)
                 )?;
-                writeln!(f, " (SHMLBA: arm counts {} colours)", colour::COLOURS)?;
+                writeln!(f, " (SHMLBA of arm: {} pages, whatever the cache has)", colour::COLOURS)?;
                 if colours > colour::COLOURS {
                     writeln!(f, "             which is not enough: this cache has {colours} colours")?;
                 }

@@ -234,6 +234,42 @@ fn vmallocinfo_has_what_the_boot_mapped_and_the_map_shows_the_gaps_between() {
 }
 
 #[test]
+fn a_cache_whose_colours_alias_costs_an_arm_machine_its_high_memory() {
+    let show =
+        |file: &str, cache: &str| text(&["show", file, "--arch", "arm", "--memory", "2G", "--dcache", cache]);
+    let total = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let (with, without) = (show("meminfo", "pipt,32K,4,32"), show("meminfo", "vipt,32K,4,32"));
+    assert!(with.contains("HighTotal:"), "{with}");
+    assert!(total(&without) < 800 << 10 && total(&with) > 1900 << 10, "{without}");
+    // Windows of every colour, through which pages are copied and flushed.
+    assert!(!show("layout", "pipt,32K,4,32").contains("flush"));
+    let windows = show("layout", "vipt,32K,4,32");
+    assert!(windows.contains("flush"), "{windows}");
+}
+
+#[test]
+fn tightly_coupled_memory_is_asked_for_by_size_and_shows_in_iomem() {
+    let show = |args: &[&str]| text(&[&["show"], args, &["--arch", "arm", "--machine", "arm-virt"]].concat());
+    let iomem = show(&["iomem", "--itcm", "16K", "--dtcm", "0x1000"]);
+    let roots: Vec<_> = iomem.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(
+        roots[roots.len() - 2..],
+        ["fffe0000-fffe3fff : ITCM RAM", "fffe8000-fffe8fff : DTCM RAM"],
+        "{iomem}"
+    );
+    assert!(!show(&["iomem", "--itcm", "32K"]).contains("DTCM"));
+    assert!(!show(&["iomem"]).contains("TCM"));
+    assert!(show(&["layout", "--dtcm", "8K"]).contains("DTCM"));
+    for wrong in ["2K", "12K", "64K", "x"] {
+        let refused = pagewright(&["show", "iomem", "--arch", "arm", "--itcm", wrong]);
+        assert_eq!(refused.status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
 fn show_cache_tells_whether_a_cache_aliases_and_which_colours_mappings_need() {
     let arm1136 = text(&["show", "cache", "--dcache", "vipt,32K,4,32", "--arch", "arm"]);
     for line in [
@@ -262,7 +298,8 @@ fn show_cache_tells_whether_a_cache_aliases_and_which_colours_mappings_need() {
         (&["show", "cache"][..], "--dcache"),
         (&["show", "cache", "--dcache", "vipt,32K,4,48"], "a line of 48 bytes"),
         (&["show", "cache", "--dcache", "vipt,32K,4,32", "--json"], "--json"),
-        (&["show", "meminfo", "--dcache", "vipt,32K,4,32"], "--dcache"),
+        (&["show", "meminfo", "--dcache", "vipt,32K,4,32", "--arch", "arm64"], "--dcache"),
+        (&["show", "iomem", "--itcm", "16K", "--arch", "arm64"], "--itcm"),
     ] {
         let refused = pagewright(args);
         assert_eq!(refused.status.code(), Some(2), "{args:?}");
