@@ -1,4 +1,5 @@
 //! Slots of one table, for paths that count instructions.
+#![allow(unsafe_code)]
 
 use crate::format::{Entry, Format};
 use crate::shape::Level;
@@ -11,14 +12,20 @@ use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 type Cell<F> = <<F as Format>::Word as Word>::Atomic;
 
 /// Slots that lie in one table.
+///
+/// # Invariants
+/// There are as many of software's words as of the hardware's, in formats that have them. Established by [`Self::new`].
 pub struct Row<'s, F: Format> {
     /// The hardware's words.
-    pub(crate) cells: &'s [<F::Word as Word>::Atomic],
+    cells: &'s [<F::Word as Word>::Atomic],
     /// Software's words beside them, in formats that have them.
-    pub(crate) software: &'s [<F::Word as Word>::Atomic],
-    pub(crate) start: VirtAddr,
-    pub(crate) word: u64,
-    pub(crate) limit: u64,
+    software: &'s [<F::Word as Word>::Atomic],
+    start: VirtAddr,
+    /// The word of the page at 0; software's, in formats that have them.
+    word: u64,
+    /// What the hardware's is more than that, as 32 bits wrap around.
+    hardware: u64,
+    limit: u64,
 }
 
 impl<F: Format> Clone for Row<'_, F> {
@@ -35,6 +42,24 @@ impl<F: Format> fmt::Debug for Row<'_, F> {
             .field("start", &self.start)
             .field("count", &self.cells.len())
             .finish_non_exhaustive()
+    }
+}
+
+impl<'s, F: Format> Row<'s, F> {
+    /// Slots in these cells, of which the first is that of `start`, for pages below `limit`; `word` is the slot of the page at 0. `None` if the cells are not as many
+    /// of each kind.
+    pub(crate) fn new(
+        (cells, software): (&'s [Cell<F>], &'s [Cell<F>]),
+        start: VirtAddr,
+        word: u64,
+        limit: u64,
+    ) -> Option<Self> {
+        if !F::SOFTWARE_WORDS {
+            return Some(Self { cells, software, start, word, hardware: 0, limit });
+        }
+        let (hardware, word) = (word & 0xffff_ffff, word >> 32);
+        let hardware = hardware.wrapping_sub(word);
+        (cells.len() == software.len()).then_some(Self { cells, software, start, word, hardware, limit })
     }
 }
 
@@ -55,7 +80,12 @@ impl<F: Format> Row<'_, F> {
     #[inline(always)]
     fn cell(&self, slot: usize) -> Option<(&Cell<F>, Option<&Cell<F>>)> {
         let cell = self.cells.get(slot)?;
-        Some((cell, if F::SOFTWARE_WORDS { Some(self.software.get(slot)?) } else { None }))
+        if !F::SOFTWARE_WORDS {
+            return Some((cell, None));
+        }
+        // SAFETY: one number is compared with another that is the same (the invariant), so that a slot is looked up once and not twice.
+        unsafe { core::hint::assert_unchecked(self.software.len() == self.cells.len()) };
+        Some((cell, Some(self.software.get(slot)?)))
     }
 
     /// As [`crate::Slots::set`]; the page's address has to be a multiple of its size.
@@ -74,9 +104,9 @@ impl<F: Format> Row<'_, F> {
         let number = page.get() >> const { F::SHAPE.page_shift() };
         if let Some(software) = software {
             // Words of 32 bits, each with the page's address: the step is that of both.
-            let both = number << const { F::SHAPE.page_shift() };
-            F::Word::store(software, (self.word >> 32) + both);
-            F::Word::publish(cell, (self.word & 0xffff_ffff) + both);
+            let word = self.word + (number << const { F::SHAPE.page_shift() });
+            F::Word::store(software, word);
+            F::Word::publish(cell, word.wrapping_add(self.hardware));
         } else {
             F::Word::publish(cell, self.word + (number << const { F::SHAPE.page_shift() }));
         }

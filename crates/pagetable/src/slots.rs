@@ -337,9 +337,8 @@ impl<F: Format, M: TableMemory> Slots<'_, F, M> {
         if (node.page, node.first) != (end.page, end.first) {
             return None;
         }
-        let (cells, software) = F::halves(node.words, at, count as usize);
-        let start = self.address(first);
-        Some(Row { cells, software, start, word: self.word, limit: self.end << F::SHAPE.page_shift() })
+        let cells = F::halves(node.words, at, count as usize);
+        Row::new(cells, self.address(first), self.word, self.end << F::SHAPE.page_shift())
     }
 
     /// How many slots from `first` on lie in one table.

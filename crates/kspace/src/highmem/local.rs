@@ -226,36 +226,36 @@ impl<F: Format> KmapCpu<'_, F> {
         map: LocalMap,
         tlb: &mut T,
     ) -> Result<(), NotTop> {
-        if map.index == 0 {
-            return Ok(());
-        }
         let index = stack.index.load(Relaxed);
-        if map.index != index {
-            return Err(self.not_top(map, index));
-        }
+        // Of 0, which low memory has, there is no slot.
         let slot = self.row.count().wrapping_sub(index as usize);
-        if slot < self.row.count() {
-            self.row.clear(slot).finish(tlb);
-        } else {
-            self.clear_deep(index, tlb);
+        if map.index != index || slot >= self.row.count() {
+            return if map.index == 0 { Ok(()) } else { self.unmap_deep(stack, map, tlb) };
         }
+        self.row.clear(slot).finish(tlb);
         // After the flush: a handler that comes in between uses the next slot.
         stack.index.store(index.wrapping_sub(self.step), Relaxed);
         Ok(())
     }
 
+    /// [`Self::kunmap_local`] beyond the first table, or of what is not the last one.
     #[cold]
     #[inline(never)]
-    fn clear_deep<T: TlbFlush + ?Sized>(&self, index: u32, tlb: &mut T) {
+    fn unmap_deep<T: TlbFlush + ?Sized>(
+        &self,
+        stack: &KmapStack,
+        map: LocalMap,
+        tlb: &mut T,
+    ) -> Result<(), NotTop> {
+        let index = stack.index.load(Relaxed);
+        if map.index != index {
+            return Err(NotTop { map, held: index / self.step });
+        }
         if let Some((row, slot)) = self.deep(index) {
             row.clear(slot).finish(tlb);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn not_top(&self, map: LocalMap, index: u32) -> NotTop {
-        NotTop { map, held: index / self.step }
+        stack.index.store(index.wrapping_sub(self.step), Relaxed);
+        Ok(())
     }
 
     /// The same as [`Self::kmap_local_page`] for a task that is not scheduled until it has given the address back: the caller keeps preemption
