@@ -10,7 +10,7 @@ use crate::error::Damage;
 use crate::memory::{TableMemory, TableSource};
 use crate::shape::Level;
 use crate::word::Word;
-use pagewright_addr::VirtRange;
+use pagewright_addr::{VirtAddr, VirtRange};
 
 /// What a TLB has to forget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,15 +56,29 @@ impl<W: Word> Default for PendingFlush<W> {
 #[must_use = "stale translations stay in use until this is added to what is flushed"]
 #[derive(Debug)]
 pub struct PagesFlush {
-    pub(crate) range: VirtRange,
-    pub(crate) page_bytes: u64,
+    /// The first address, and the last: two comparisons add another range.
+    start: VirtAddr,
+    last: VirtAddr,
+    page_bytes: u64,
 }
 
 impl PagesFlush {
+    /// Of the pages of a range, which is not empty.
+    #[inline]
+    pub(crate) const fn of(range: VirtRange, page_bytes: u64) -> Self {
+        let last = range.start.get().wrapping_add(range.len.wrapping_sub(1));
+        Self { start: range.start, last: VirtAddr::new(last), page_bytes }
+    }
+
     /// Both in one, of the same tree: the range that covers both.
     #[inline]
     pub fn merge(self, other: Self) -> Self {
-        Self { range: hull(self.range, other.range), page_bytes: self.page_bytes }
+        Self { start: self.start.min(other.start), last: self.last.max(other.last), ..self }
+    }
+
+    fn range(&self) -> VirtRange {
+        let len = (self.last.get() - self.start.get()).saturating_add(1);
+        VirtRange { start: self.start, len }
     }
 }
 
@@ -95,7 +109,7 @@ impl<W: Word> PendingFlush<W> {
     /// Adds pages that were taken out by [`crate::PageEntries::unmap`] of the same tree.
     #[inline]
     pub fn add_pages(&mut self, pages: PagesFlush) {
-        self.add(pages.range, Level::PTE, pages.page_bytes);
+        self.add(pages.range(), Level::PTE, pages.page_bytes);
     }
 
     /// Notes that leaves of `level` in `range` were changed.

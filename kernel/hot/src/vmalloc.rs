@@ -131,6 +131,10 @@ pub trait KernelSpace: Sync {
     #[cfg(feature = "bench")]
     fn vmalloc_pairs(&self, on: &mut On<'_, '_>, bytes: u64, pairs: u64) -> u64;
 
+    /// The same of areas that do not keep their pages: those that are asked for with a flag.
+    #[cfg(feature = "bench")]
+    fn anew_pairs(&self, on: &mut On<'_, '_>, bytes: u64, pairs: u64) -> u64;
+
     /// Pairs of [`Self::vm_map_ram`] and its end.
     #[cfg(feature = "bench")]
     fn ram_pairs(&self, on: &mut On<'_, '_>, pages: &[Pfn], pairs: u64) -> u64;
@@ -272,6 +276,18 @@ impl<F: Format> KernelSpace for Both<'_, '_, F> {
     fn vmalloc_pairs(&self, on: &mut On<'_, '_>, bytes: u64, pairs: u64) -> u64 {
         for done in 0..pairs {
             let Ok(at) = self.vmalloc.vmalloc(on, black_box(bytes)) else { return done };
+            if self.vmalloc.vfree(on, black_box(at)).is_err() {
+                return done;
+            }
+        }
+        pairs
+    }
+
+    #[cfg(feature = "bench")]
+    fn anew_pairs(&self, on: &mut On<'_, '_>, bytes: u64, pairs: u64) -> u64 {
+        for done in 0..pairs {
+            let request = VmRequest::new(black_box(bytes)).with_gfp(Gfp::GFP_KERNEL | Gfp::NOWARN);
+            let Ok(at) = self.vmalloc.vmalloc_request(on, &request) else { return done };
             if self.vmalloc.vfree(on, black_box(at)).is_err() {
                 return done;
             }

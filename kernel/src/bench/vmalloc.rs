@@ -64,6 +64,9 @@ fn all(bench: &Bench<'_>, many: bool) -> Result<(), Failed> {
     for (name, bytes, pairs) in SIZES {
         told(bench, format_args!("vmalloc.{name}"), pairs, |on, n| area.vmalloc_pairs(on, bytes, n))?;
     }
+    for (name, bytes, pairs) in SIZES {
+        told(bench, format_args!("vmalloc.anew.{name}"), pairs, |on, n| area.anew_pairs(on, bytes, n))?;
+    }
     let page = bench.subject.pages.alloc(Order::ZERO).map_err(|_| Failed::NoArea)?;
     let pfns = [bench.subject.pages.phys(&page).pfn(bench.subject.pages.page_shift())];
     let ram = told(bench, format_args!("vmalloc.map_ram"), PAIRS, |on, n| area.ram_pairs(on, &pfns, n));

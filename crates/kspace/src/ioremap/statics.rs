@@ -30,11 +30,13 @@ impl MapDesc {
 /// The static maps of a kernel, in memory that the caller brings.
 pub struct StaticMaps<'i> {
     maps: &'i mut [Option<MapDesc>],
+    /// So many of them there are: they stay, so the places after those are empty.
+    used: usize,
 }
 
 impl fmt::Debug for StaticMaps<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.maps.iter().flatten()).finish()
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -42,12 +44,16 @@ impl<'i> StaticMaps<'i> {
     /// None yet, with room for as many as there are places.
     pub fn new(maps: &'i mut [Option<MapDesc>]) -> Self {
         maps.fill(None);
-        Self { maps }
+        Self { maps, used: 0 }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &MapDesc> {
+        self.maps.iter().take(self.used).flatten()
     }
 
     /// Where `size` bytes at `phys` are mapped in this way, if they all are (`find_static_vm_paddr`).
     pub(super) fn find(&self, phys: PhysAddr, size: u64, kind: IoKind) -> Option<VirtAddr> {
-        self.maps.iter().flatten().find_map(|map| {
+        self.iter().find_map(|map| {
             let offset = phys.get().checked_sub(map.phys.get())?;
             let fits = map.kind == kind && offset.checked_add(size)? <= map.virt.len;
             fits.then(|| VirtAddr::new(map.virt.start.get() + offset))
@@ -56,16 +62,17 @@ impl<'i> StaticMaps<'i> {
 
     /// The map that an address is in (`find_static_vm_vaddr`).
     pub(super) fn at(&self, at: VirtAddr) -> Option<&MapDesc> {
-        self.maps.iter().flatten().find(|map| map.virt.contains(at))
+        self.iter().find(|map| map.virt.contains(at))
     }
 
     fn room(&self) -> usize {
-        self.maps.iter().filter(|map| map.is_none()).count()
+        self.maps.len() - self.used
     }
 
     fn add(&mut self, map: MapDesc) {
-        if let Some(place) = self.maps.iter_mut().find(|place| place.is_none()) {
+        if let Some(place) = self.maps.get_mut(self.used) {
             *place = Some(map);
+            self.used += 1;
         }
     }
 }

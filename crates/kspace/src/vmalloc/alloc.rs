@@ -87,7 +87,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     #[track_caller]
     pub fn vmalloc<C: VmContext<'a>>(&self, on: &mut C, size: u64) -> Result<VirtAddr, VmallocError> {
         if size.wrapping_sub(1) < Self::PAGE
-            && let Some(at) = self.make_page(on, size, Location::caller())
+            && let Some(at) = self
+                .vmalloc_again(on, size, 1, Location::caller())
+                .or_else(|| self.make_page(on, size, Location::caller()))
         {
             return Ok(at);
         }
@@ -213,6 +215,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         record.order = 0;
         record.tables = Some(tables);
         record.slack = (Self::PAGE - size) as u16;
+        record.plain = true;
         record.phys = PhysAddr::ZERO;
         record.caller = Some(caller);
         Some(taken.range.start)
@@ -227,6 +230,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         let pages = request.size.div_ceil(Self::PAGE);
         let guard = if request.flags.contains(VmFlags::NO_GUARD) { 0 } else { Self::PAGE };
         let size = pages * Self::PAGE + guard;
+        if request.is_plain()
+            && request.is_usual(Self::PAGE)
+            && let Some(at) = self.vmalloc_again(on, request.size, pages, caller)
+        {
+            return Ok(at);
+        }
         let anywhere = request.within.is_none() && request.align <= Self::PAGE;
         let kept = if anywhere { self.take_kept(on, size) } else { None };
         let taken = match kept {
@@ -267,7 +276,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         request: &VmRequest,
         caller: &'static Location<'static>,
     ) {
-        self.row(on.cpu()).pages.fetch_add(got.pages, Relaxed);
+        self.row(on.cpu()).pages.fetch_add(got.pages as usize, Relaxed);
         *taken.slot.record.lock() = Record {
             life: Life::Live,
             flags: request.flags | VmFlags::ALLOC,
@@ -278,6 +287,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             order: order.get(),
             generation: taken.generation,
             tables,
+            plain: order.is_zero() && request.is_plain(),
             slack: (got.pages * Self::PAGE).saturating_sub(request.size).min(Self::PAGE - 1) as u16,
             caller: Some(caller),
             ..Record::default()

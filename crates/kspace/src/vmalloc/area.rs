@@ -60,6 +60,8 @@ pub(super) struct Record {
     pub(super) home: u16,
     /// Bytes of its last page that nobody asked for.
     pub(super) slack: u16,
+    /// Whether its pages are single ones, as whoever makes no conditions gets them (`again`).
+    pub(super) plain: bool,
     pub(super) phys: PhysAddr,
     /// The one or two tables that all of it is in. They stay until the addresses are given back.
     pub(super) tables: Option<LeafTables>,
@@ -135,9 +137,13 @@ impl Record {
     /// The same as whoever takes it apart needs it.
     #[inline]
     pub(super) fn going(&self) -> Going {
-        // An early area of vmalloc's kind has none that were counted.
-        let own = if self.first.is_some() { self.pages } else { 0 };
-        Going { range: self.range, mapped: self.mapped, own, tables: self.tables }
+        Going { range: self.range, mapped: self.mapped, own: self.own_pages(), tables: self.tables }
+    }
+
+    /// Pages that it counts as its own; an early area of vmalloc's kind has none that were counted.
+    #[inline]
+    pub(super) fn own_pages(&self) -> u32 {
+        if self.first.is_some() { self.pages } else { 0 }
     }
 }
 
@@ -169,6 +175,7 @@ impl VmSlot {
             dirty: 0,
             home: 0,
             slack: 0,
+            plain: false,
             phys: PhysAddr::ZERO,
             tables: None,
             caller: None,

@@ -40,6 +40,12 @@ pub trait VmContext<'a> {
         self.alloc_bulk(node, gfp, &mut slots[..most])
     }
 
+    /// Whether pages that this CPU has at hand may be used again without giving them back in between: nobody watches what is allocated and freed, or
+    /// is to be told of it, there is no shortage, and the task may have whatever its CPU has.
+    fn keeps_pages(&self) -> bool {
+        false
+    }
+
     /// Gives blocks back. Called with locks of the region's held: it does not come back to it.
     fn free(&mut self, frames: impl Iterator<Item = Frames<'a>>);
 
@@ -122,6 +128,11 @@ impl<'a, I: Interrupts, H: Hooks> VmContext<'a> for OnPages<'_, '_, '_, '_, 'a, 
             }
             found => found,
         }
+    }
+
+    #[inline]
+    fn keeps_pages(&self) -> bool {
+        self.context.is_quiet()
     }
 
     #[inline]

@@ -8,7 +8,7 @@
 
 use super::area::{NONE, Slots, VmSlot};
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed};
 use pagewright_addr::VirtAddr;
 use pagewright_pagetable::{PagesFlush, PendingFlush, TableMemory, Word};
 use pagewright_platform::Mutex;
@@ -20,8 +20,8 @@ pub(super) const CLASSES: usize = 260;
 #[repr(align(128))]
 pub struct VmCpu<'v, W: Word> {
     pub(super) own: Mutex<Own<'v, W>>,
-    /// Pages that areas got on this CPU, less those that were taken from areas here: modulo 2^64, the sum of all rows counts.
-    pub(super) pages: AtomicU64,
+    /// Pages that areas got on this CPU, less those that were taken from areas here: modulo what a word holds, the sum of all rows counts.
+    pub(super) pages: AtomicUsize,
     /// Where the part of the region begins that it takes addresses from; 0 if there is none.
     pub(super) part: AtomicU64,
 }
@@ -45,7 +45,7 @@ impl<W: Word> VmCpu<'_, W> {
             ready: [NONE; CLASSES],
             ready_pages: 0,
         };
-        Self { own: Mutex::new(own), pages: AtomicU64::new(0), part: AtomicU64::new(0) }
+        Self { own: Mutex::new(own), pages: AtomicUsize::new(0), part: AtomicU64::new(0) }
     }
 }
 
@@ -214,7 +214,8 @@ impl<'v, W: Word> Own<'v, W> {
         *room -= self.flushed.pages;
         self.surplus = self.flushed.pages.saturating_sub(share);
         let pages = self.pages.take();
-        let mut pending = self.pending.take();
+        // Mostly there is none, and a line that nobody writes is in all caches.
+        let mut pending = if self.pending.is_some() { self.pending.take() } else { None };
         if let Some(pages) = pages {
             pending.get_or_insert_default().add_pages(pages);
         }

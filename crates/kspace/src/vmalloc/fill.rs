@@ -8,7 +8,7 @@ use super::{VmContext, Vmalloc, VmallocError};
 use core::cell::RefCell;
 use pagewright_addr::{Order, Pfn, PhysAddr, VirtRange};
 use pagewright_page::{DepositedList, OwnerHandle, Use};
-use pagewright_pagetable::{Attr, Format, LeafTables, TableMemory};
+use pagewright_pagetable::{Attr, Format, LeafTables, PageWords, TableMemory};
 use pagewright_zone::Gfp;
 
 /// Runs of pages, or blocks, that are asked for at a time.
@@ -118,27 +118,39 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             // What was plugged in later may lie above all that there was.
             && u64::from(got.top) < self.frames
         {
-            let entries = self.cursor.page_entries(tables, range).map_err(VmallocError::Tables)?;
-            let (first, len, start) = self.run;
-            let one_section = u64::from(got.bottom) >= first && u64::from(got.top) - first < len;
-            let start = start.pfn(self.shift()).get().wrapping_sub(first);
-            let mut at = got.first;
-            let next = |most: usize| {
-                let Some(idx) = at else { return (Pfn::new(0), most) };
-                if one_section {
-                    let (len, behind) = self.map.linked_run(idx, most);
-                    at = behind;
-                    (Pfn::new(start.wrapping_add(idx.get().into())), len)
-                } else {
-                    at = self.map.next(idx);
-                    (self.phys_of(idx).pfn(self.shift()), 1)
-                }
-            };
-            entries.map(words, next).map_err(VmallocError::Map)?;
+            self.map_list(tables, words, range, got)?;
             on.publish();
             return Ok(taken.tables);
         }
         self.map_chain_anew(on, range, request, taken, got)
+    }
+
+    /// Maps pages in the order of their list, none of them above what `words` reach.
+    #[inline]
+    pub(super) fn map_list(
+        &self,
+        tables: LeafTables,
+        words: &PageWords,
+        range: VirtRange,
+        got: &DepositedList,
+    ) -> Result<(), VmallocError> {
+        let entries = self.cursor.page_entries(tables, range).map_err(VmallocError::Tables)?;
+        let (first, len, start) = self.run;
+        let one_section = u64::from(got.bottom) >= first && u64::from(got.top) - first < len;
+        let start = start.pfn(self.shift()).get().wrapping_sub(first);
+        let mut at = got.first;
+        let next = |most: usize| {
+            let Some(idx) = at else { return (Pfn::new(0), most) };
+            if one_section {
+                let (len, behind) = self.map.linked_run(idx, most);
+                at = behind;
+                (Pfn::new(start.wrapping_add(idx.get().into())), len)
+            } else {
+                at = self.map.next(idx);
+                (self.phys_of(idx).pfn(self.shift()), 1)
+            }
+        };
+        entries.map(words, next).map(drop).map_err(VmallocError::Map)
     }
 
     #[cold]

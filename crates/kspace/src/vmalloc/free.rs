@@ -5,7 +5,9 @@ use super::{VfreeError, VmArea, VmContext, VmFlags, Vmalloc};
 use crate::areas::AreaId;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{VirtAddr, VirtRange};
-use pagewright_pagetable::{Format, PageEntries, PendingFlush, TableMemory, UnmapError};
+use pagewright_pagetable::{
+    Format, LeafTables, PageEntries, PagesFlush, PendingFlush, TableMemory, UnmapError,
+};
 
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Frees what [`Self::vmalloc`] and its relatives gave (`vfree`); address 0 is nothing. The pages are free when a purge has flushed what was mapped and
@@ -75,10 +77,19 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if (!kinds.is_empty() && !record.flags.intersects(kinds)) || record.flags.contains(unless) {
             return Err(VfreeError::Nonexistent(addr));
         }
+        let seen = see(&record);
+        on.before_unmap();
+        let known = self.unmap_known(record.range.start, record.mapped, record.tables);
         record.life = Life::Lazy;
-        let (was, seen) = (record.going(), see(&record));
+        if let Some(flush) = known {
+            let (size, own) = (record.range.len, record.own_pages());
+            drop(record);
+            self.wait_for_flush(on, area, slot, flush, (size, own));
+            return Ok(seen);
+        }
+        let was = record.going();
         drop(record);
-        if let Err(why) = self.retire(on, area, slot, &was) {
+        if let Err(why) = self.retire_slowly(on, area, slot, &was) {
             slot.record.lock().life = Life::Live;
             return Err(VfreeError::Tables(why));
         }
@@ -106,34 +117,67 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         was: &Going,
     ) -> Result<(), UnmapError> {
         on.before_unmap();
-        // Single pages, mapped by this crate: nothing else is in the tables there.
-        let start = was.range.start;
-        let quick = match (was.tables, was.mapped) {
-            (None, _) | (_, 0) => None,
-            (Some(tables), 1) => self.cursor.unmap_one(tables, start).ok(),
-            (Some(tables), mapped) => {
-                let len = u64::from(mapped) << const { F::SHAPE.page_shift() };
-                let entries = self.cursor.page_entries(tables, VirtRange { start, len });
-                entries.ok().map(PageEntries::unmap)
-            }
-        };
-        let row = self.row(on.cpu());
-        let pages = was.range.len >> const { F::SHAPE.page_shift() };
-        let many = if let Some(flush) = quick {
-            let mut own = row.own.lock();
-            own.add_pages(flush);
-            own.push_lazy(area.number(), slot, pages);
-            self.too_many_wait(on, &mut own)
-        } else {
-            self.unmap_slowly(on, area, slot, was)?
-        };
+        if let Some(flush) = self.unmap_known(was.range.start, was.mapped, was.tables) {
+            self.wait_for_flush(on, area, slot, flush, (was.range.len, was.own));
+            return Ok(());
+        }
+        self.retire_slowly(on, area, slot, was)
+    }
+
+    /// The same by a walk, where tables are not known.
+    fn retire_slowly<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        area: AreaId,
+        slot: &'v VmSlot,
+        was: &Going,
+    ) -> Result<(), UnmapError> {
+        let many = self.unmap_slowly(on, area, slot, was)?;
         if was.own > 0 {
-            row.pages.fetch_sub(was.own.into(), Relaxed);
+            self.row(on.cpu()).pages.fetch_sub(was.own as usize, Relaxed);
         }
         if many {
             self.purge_if_possible(on);
         }
         Ok(())
+    }
+
+    /// Takes out what is mapped from `start` on, so many pages, if the tables are known: single pages, mapped by this crate, and nothing else is in the tables there.
+    #[inline]
+    fn unmap_known(&self, start: VirtAddr, mapped: u32, tables: Option<LeafTables>) -> Option<PagesFlush> {
+        match mapped {
+            0 => None,
+            1 => self.cursor.unmap_one(tables?, start).ok(),
+            _ => {
+                let len = u64::from(mapped) << const { F::SHAPE.page_shift() };
+                let entries = self.cursor.page_entries(tables?, VirtRange { start, len });
+                entries.ok().map(PageEntries::unmap)
+            }
+        }
+    }
+
+    /// Lets an area of `size` bytes that was unmapped wait for its flush on this CPU; `own` of its pages counted as its own.
+    #[inline]
+    fn wait_for_flush<C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        area: AreaId,
+        slot: &VmSlot,
+        flush: PagesFlush,
+        (size, own_pages): (u64, u32),
+    ) {
+        let row = self.row(on.cpu());
+        let mut own = row.own.lock();
+        own.add_pages(flush);
+        own.push_lazy(area.number(), slot, size >> const { F::SHAPE.page_shift() });
+        let many = self.too_many_wait(on, &mut own);
+        drop(own);
+        if own_pages > 0 {
+            row.pages.fetch_sub(own_pages as usize, Relaxed);
+        }
+        if many {
+            self.purge_if_possible(on);
+        }
     }
 
     /// By a walk.

@@ -93,6 +93,13 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if !phys.is_aligned(Self::PAGE) {
             return Err(VmallocError::Unaligned(phys.get()));
         }
+        if Self::may_lie_anywhere(mapping)
+            && let Some(words) =
+                self.words_for(attr, PhysAddr::new(phys.get().saturating_add(size - Self::PAGE)))
+            && let Some(at) = self.map_phys_again(on, mapping, &words, caller)
+        {
+            return Ok(at);
+        }
         let taken = self.take_area(on, size, align, within, flags)?;
         let range = VirtRange { start: taken.range.start, len: size };
         let last = PhysAddr::new(phys.get().saturating_add(size - Self::PAGE));
@@ -118,7 +125,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
 
     /// Maps memory from `phys` on by single pages in tables that are known.
     #[inline]
-    fn map_known(
+    pub(super) fn map_known(
         &self,
         tables: LeafTables,
         range: VirtRange,

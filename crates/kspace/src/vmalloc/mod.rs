@@ -17,16 +17,18 @@
 //! once, on all CPUs, and only then pages are freed and addresses used again: by the CPU that freed them, whenever it wants addresses, or by whoever is short of
 //! either. A purge comes when [`VmallocConfig::lazy_pages`] wait, and before a
 //! request fails for want of addresses or pages. Linux frees the pages at once and keeps the addresses only; whoever still has such a
-//! pointer then reads pages of others, here he faults or reads the area's old pages.
+//! pointer then reads pages of others, here he faults or reads the area's old pages. An area that its CPU wants again just as it was keeps its pages for that
+//! (`again`).
 //!
 //! # Locks
 //! Outermost first: the purge (one at a time), then the tree of areas, then a CPU's row, then one area's record. They are
 //! spin locks that interrupt handlers do not take: nothing here is for handlers. Pages are allocated, and tables
-//! changed, with none of them but the purge's. Pages are freed with the purge's or a row's: while a CPU takes an area back nobody finds its row
+//! changed, with none of them but the purge's; single entries of known tables are written under a row and a record as well. Pages are freed with the purge's or a row's: while a CPU takes an area back nobody finds its row
 //! without both area and pages. Only [`Vmalloc::release_tables`] flushes and frees under the tree's, so that nobody takes addresses
 //! meanwhile, and whoever reads an area's pages ([`Vmalloc::vread`]) holds its record. Whoever waits for a purge must be reachable by the flush,
 //! so interrupts are on then.
 
+mod again;
 mod alloc;
 mod area;
 mod cached;
@@ -97,15 +99,15 @@ pub struct VmallocConfig {
 impl VmallocConfig {
     /// The vmalloc area of a machine with so many CPUs and pages in all, whose kernel data is mapped with `attr`; pages of 4 KiB.
     ///
-    /// So many pages wait: 32 MiB for each bit of the number of CPUs (`lazy_max_pages`), but no more than a 128th of the machine, since here
+    /// So many pages wait: 32 MiB for each bit of the number of CPUs (`lazy_max_pages`), but no more than a 144th of the machine, since here
     /// it is not addresses alone that wait: a 32nd in all, with half as many that CPUs have not told of, a quarter more while a flush is under way, as many as all that from
-    /// the flush before, and half as many from those before that.
+    /// the flush before, and as many from those before that.
     pub fn new(attr: Attr, cpus: u32, pages: u64) -> Self {
         let bits = u64::from(u32::BITS - cpus.leading_zeros());
         Self {
             name: "vmalloc",
             attr,
-            lazy_pages: (bits * (32 << 20 >> 12)).min(pages / 128),
+            lazy_pages: (bits * (32 << 20 >> 12)).min(pages / 144),
             pools: true,
             nodes: 1,
             huge: true,
@@ -185,7 +187,8 @@ pub struct Vmalloc<'v, 'a, F: Format, M: TableMemory> {
     /// Pages that are unmapped and not flushed, but for those that rows have not told yet.
     lazy: Apart<AtomicU64>,
     purged: Apart<Purged>,
-    /// A row tells of its pages when there are so many, and has no more than that of those that were flushed longer ago.
+    /// A row tells of its pages when there are so many, and has no more than twice that of those that were flushed longer ago: with less, what a CPU that was
+    /// held up for a moment has would be released by the next one's purge, which is held up by that itself, and so on from one to the other.
     step: u64,
     /// Most pages of flushed addresses that a row keeps.
     most_ready: u64,
@@ -288,9 +291,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
 
     /// Pages that areas have of their own (`vmalloc_nr_pages`: VmallocUsed of meminfo).
     pub fn nr_pages(&self) -> u64 {
-        let sum = self.cpus.iter().fold(0_u64, |sum, cpu| sum.wrapping_add(cpu.pages.load(Relaxed)));
+        let sum = self.cpus.iter().fold(0_usize, |sum, cpu| sum.wrapping_add(cpu.pages.load(Relaxed)));
         // Of pages that go on one CPU while they come on another it may see the end and not the beginning.
-        sum.cast_signed().max(0).cast_unsigned()
+        sum.cast_signed().max(0).cast_unsigned() as u64
     }
 
     /// Pages that are unmapped and wait for their flush.

@@ -169,7 +169,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             self.purge_fragmented_blocks(cpu);
             let mut own = row.own.lock();
             self.tell(&mut own);
-            let (pending, pages) = own.begin_flush(number, self.step, &mut room);
+            let (pending, pages) = own.begin_flush(number, 2 * self.step, &mut room);
             late |= own.has_late();
             drop(own);
             told += pages;

@@ -185,6 +185,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Retires a CPU's blocks of which all that was given out has come back (`purge_fragmented_blocks`).
     pub(super) fn purge_fragmented_blocks(&self, cpu: usize) {
         let mut own = self.row(cpu).own.lock();
+        if own.blocks == NONE {
+            return;
+        }
         let Some(slots) = own.slots else { return };
         let (mut number, mut kept) = (own.blocks, NONE);
         while number != NONE {

@@ -1,8 +1,9 @@
 //! Lists of single pages of one owner: each deposited by itself, linked to the next.
 
 use super::PageMap;
-use crate::{FrameIdx, Frames, OwnerHandle, Use, Word};
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use crate::{FrameIdx, Frames, OwnerHandle, PageMeta, Use, Word};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::fence;
 use pagewright_addr::Order;
 
 /// A list of blocks, each linked to the next, that is deposited piece by piece.
@@ -107,6 +108,54 @@ impl<'a> PageMap<'a> {
         (len, self.next(last))
     }
 
+    /// The list of so many single pages that begins at `first`, as [`Self::deposit_singles`] and [`Self::end_list`] have left it, if all of them are still
+    /// the owner's and nobody else's, without flags, references or mappings: its owner may go on as if he had just deposited it.
+    #[inline]
+    pub fn deposited_list(
+        &self,
+        first: FrameIdx,
+        pages: u64,
+        usage: Use,
+        owner: OwnerHandle,
+    ) -> Option<DepositedList> {
+        let (word, owner) = (Word::head(usage.state(), Order::ZERO), owner.bits());
+        let unchanged = |slot: &PageMeta| {
+            slot.word() == word && slot.owner.load(Relaxed) == owner && slot.has_no_others()
+        };
+        let mut list =
+            DepositedList { first: Some(first), last: None, pages, bottom: first.get(), top: first.get() };
+        let (mut at, mut left) = (first, pages);
+        loop {
+            // A run of neighbours at a time.
+            let mut distance = 1;
+            let mut seen = 0;
+            for slot in self.slots.get(at.index()..)?.iter().take(usize::try_from(left).ok()?) {
+                if !unchanged(slot) {
+                    return None;
+                }
+                seen += 1;
+                distance = slot.next_distance();
+                if distance != 1 {
+                    break;
+                }
+            }
+            let last = at.get().wrapping_add(seen).wrapping_sub(1);
+            left -= u64::from(seen);
+            list.top = list.top.max(last);
+            if left == 0 {
+                list.last = Some(FrameIdx::new(last));
+                // What whoever referred to a page has done with it is over.
+                fence(Acquire);
+                return (distance == 0).then_some(list);
+            }
+            if distance == 0 || seen == 0 {
+                return None;
+            }
+            at = FrameIdx::new(last.wrapping_add(distance));
+            list.bottom = list.bottom.min(at.get());
+        }
+    }
+
     /// Deposits a single page that is linked to none, a list by itself: where it is. [`Self::deposit`] for larger blocks.
     ///
     /// # Panics
@@ -120,6 +169,18 @@ impl<'a> PageMap<'a> {
         head.owner.store(owner.bits(), Relaxed);
         head.word.store(Word::head(usage.state(), Order::ZERO).bits(), Release);
         frames.start()
+    }
+
+    /// Whether a page is as [`Self::deposit_single`] has left it: the owner's and nobody else's, see [`Self::deposited_list`].
+    #[inline]
+    pub fn is_deposited_single(&self, idx: FrameIdx, usage: Use, owner: OwnerHandle) -> bool {
+        let word = Word::head(usage.state(), Order::ZERO);
+        self.slots.get(idx.index()).is_some_and(|slot| {
+            let same = slot.word() == word && slot.owner.load(Relaxed) == owner.bits();
+            let alone = same && slot.has_no_others() && slot.next_distance() == 0;
+            fence(Acquire);
+            alone
+        })
     }
 
     /// Links the last block of a list to none.

@@ -1,7 +1,7 @@
 //! Lists of pages that were deposited one by one.
 
 use super::*;
-use crate::DepositedList;
+use crate::{DepositedList, PageFlags};
 
 const OWNER: OwnerHandle = OwnerHandle::new(5, 3).unwrap();
 const OTHER: OwnerHandle = OwnerHandle::new(5, 4).unwrap();
@@ -103,6 +103,35 @@ fn runs_are_deposited_page_by_page_and_linked_across() {
         // Frames 4 to 6 lie between.
         let (two, one) = map.try_merge(two, one).unwrap_err();
         assert_eq!((two.len(), one.len()), (2, 4));
+    });
+}
+
+#[test]
+fn a_list_that_nobody_has_touched_is_found_as_it_was_deposited() {
+    with_map(1, |map, mut all| {
+        let [one, between, two] = [4, 3, 2].map(|n| all.take_front(n).into_frames());
+        let mut list = DepositedList::default();
+        map.deposit_singles(two, Use::Kernel, OWNER, &mut list);
+        map.deposit_singles(one, Use::Kernel, OWNER, &mut list);
+        map.deposit_singles(between, Use::Kernel, OWNER, &mut list);
+        map.end_list(&list);
+        let first = list.first.unwrap();
+        let found = || map.deposited_list(first, 9, Use::Kernel, OWNER);
+        assert_eq!(found(), Some(list));
+        assert_eq!(map.deposited_list(first, 8, Use::Kernel, OWNER), None, "it has one more");
+        assert_eq!(map.deposited_list(first, 10, Use::Kernel, OWNER), None, "it ends before");
+        assert_eq!(map.deposited_list(first, 9, Use::Kernel, OTHER), None, "somebody else's");
+        assert_eq!(map.deposited_list(first, 9, Use::PageTable, OWNER), None, "for something else");
+        for n in 0..9 {
+            let idx = FrameIdx::new(n);
+            map.take_reference(idx);
+            assert_eq!(found(), None, "{n} is referenced");
+            map.drop_reference(idx);
+            map.set_flags(idx, PageFlags::HWPOISON);
+            assert_eq!(found(), None, "{n} has a flag");
+            map.clear_flags(idx, PageFlags::HWPOISON);
+            assert_eq!(found(), Some(list));
+        }
     });
 }
 

@@ -189,7 +189,8 @@ pub trait Format: Copy + Send + Sync + 'static {
         (&words[at..at + count], &[])
     }
 
-    /// Empties a slot that hardware does not change: one of which all bits are set that hardware would set.
+    /// Empties a slot without looking at what hardware notes in it: one of which all bits are set that hardware would set, or of which nobody wants to know. (Hardware
+    /// notes nothing in an entry that is not valid any more.)
     #[inline]
     fn erase(&self, level: Level, words: &[<Self::Word as Word>::Atomic], at: usize) {
         let _ = level;

@@ -124,8 +124,8 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     ) -> Result<(), MapError> {
         let format = &self.tables.format;
         let (cells, index) = self.entry_in(tables, at).ok_or(MapError::OutsideCursor(page_of::<F>(at)))?;
-        if format.count_empty(Level::PTE, cells, index, 1) == 0 {
-            let word = format.load(Level::PTE, cells, index);
+        let word = format.load(Level::PTE, cells, index);
+        if word != 0 {
             return Err(MapError::AlreadyMapped { at, level: Level::PTE, word });
         }
         let pages = pfn.get().min(words.highest.get() >> const { F::SHAPE.page_shift() });
@@ -142,8 +142,9 @@ impl<F: Format, M: TableMemory> Cursor<'_, F, M> {
     pub fn unmap_one(&self, tables: LeafTables, at: VirtAddr) -> Result<PagesFlush, UnmapError> {
         let entry = self.entry_in(tables, at);
         let (cells, index) = entry.ok_or(UnmapError::OutsideCursor(page_of::<F>(at)))?;
-        self.tables.format.take(Level::PTE, cells, index);
-        Ok(PagesFlush { range: page_of::<F>(at), page_bytes: const { F::SHAPE.page_bytes() } })
+        // What hardware noted last is nobody's concern.
+        self.tables.format.erase(Level::PTE, cells, index);
+        Ok(PagesFlush::of(page_of::<F>(at), const { F::SHAPE.page_bytes() }))
     }
 
     /// The entry of a page in the first of the tables.
@@ -247,14 +248,15 @@ impl<F: Format, M: TableMemory> PageEntries<'_, F, M> {
         let format = &self.tables.format;
         let clear = |part: &Part<'_, F>| {
             for at in part.at..part.at + part.count {
-                format.take(Level::PTE, part.words, at);
+                // What hardware noted last is nobody's concern.
+                format.erase(Level::PTE, part.words, at);
             }
         };
         clear(&self.first);
         if let Some(second) = &self.second {
             clear(second);
         }
-        PagesFlush { range: self.range, page_bytes: const { F::SHAPE.page_bytes() } }
+        PagesFlush::of(self.range, const { F::SHAPE.page_bytes() })
     }
 
     #[inline]

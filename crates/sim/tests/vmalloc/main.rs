@@ -3,6 +3,7 @@
 mod facts;
 mod formats;
 mod huge;
+mod kept;
 mod kv;
 mod linux;
 mod model;

@@ -1,7 +1,7 @@
 //! On whose behalf memory is allocated and freed.
 
 use super::flags::{AllocFlags, TaskFlags};
-use super::{Attention, CpuPages};
+use super::{Attention, CpuPages, Reasons};
 use crate::gfp::Gfp;
 use crate::kind::NodeMask;
 use crate::policy::TaskPolicy;
@@ -72,6 +72,13 @@ impl<'c, 'm, 'a> Context<'c, 'm, 'a> {
     /// The nodes of the task's cpuset, if it is in one.
     pub const fn nodes(&self) -> Option<&'c NodeMask> {
         self.nodes
+    }
+
+    /// Whether nothing asks this CPU for attention ([`Attention`]), and the task is held to no nodes and has no policy: whatever lies in this CPU's lists
+    /// would be served from there, and nobody would be told.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.gate.is_quiet(Reasons::empty())
     }
 
     const fn weighed(self) -> Self {
