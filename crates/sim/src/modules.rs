@@ -6,7 +6,7 @@ use elf::{ALLOC, EXEC, Elf, UNDEFINED, WRITE};
 use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_kspace::areas::{AreaError, Wanted};
 use pagewright_kspace::module::{CodeMemory, ModuleArch, ModuleHost};
-use pagewright_kspace::vmalloc::VmallocError;
+use pagewright_kspace::vmalloc::{NoArea, VmallocError};
 use pagewright_pagetable::{AttrChange, UnmapError};
 
 /// The processor that a file says it is for; x86_64 if it is none that is known.
@@ -145,13 +145,13 @@ impl ModuleHost for FlatKernel {
         4096
     }
 
-    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, VmallocError> {
+    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, NoArea> {
         let used = (self.bytes.len() as u64).next_multiple_of(align);
         let range = VirtRange::from_len(VirtAddr::new(self.base), self.most);
         if bytes > self.most.saturating_sub(used) {
             let wanted = Wanted { size: bytes, align: 4096, within: range };
             let why = AreaError::NoGap { wanted, largest: self.most.saturating_sub(used) };
-            return Err(VmallocError::Space { region: "modules", range, why });
+            return Err(VmallocError::Space { region: "modules", range, why }.into());
         }
         self.bytes.resize((used + bytes) as usize, 0);
         Ok(VirtAddr::new(self.base + used))

@@ -14,7 +14,7 @@ use core::sync::atomic::AtomicU64;
 use pagewright_addr::{Order, VirtAddr, VirtRange};
 use pagewright_hot::Region;
 use pagewright_kspace::module::{
-    CodeMemory, Group, Module, ModuleArch, ModuleFile, ModuleLayout, OnVmalloc, Part, Place,
+    CodeMemory, Group, Module, ModuleArch, ModuleFile, ModuleLayout, ModuleWindows, OnVmalloc, Part, Place,
 };
 use pagewright_kspace::vmalloc::{VmContext, Vmalloc, VmallocConfig};
 use pagewright_pagetable::format::WithFormat;
@@ -208,10 +208,10 @@ fn life<F: Format, M: TableMemory>(
     let file = ModuleFile::parse(file, arch).map_err(|e| because(&e))?;
     let mut places = [Place::Nowhere; 64];
     let layout = ModuleLayout::new(&file, F::SHAPE.page_bytes(), &mut places).map_err(|e| because(&e))?;
-    let code = &mut Code(metal);
+    let (code, windows) = (&mut Code(metal), ModuleWindows::only(region.range()));
     macro_rules! host {
         () => {
-            OnVmalloc { modules: region, spill: None, on, code, symbols: &symbol }
+            OnVmalloc { regions: &[region], windows, on, code, symbols: &symbol }
         };
     }
     let mut module = Module::load(&file, &layout, &mut host!()).map_err(|e| because(&e))?;

@@ -39,7 +39,7 @@ pub enum AreaError {
     NoGap {
         /// What was asked for.
         wanted: Wanted,
-        /// Bytes of the largest gap there is anywhere.
+        /// Bytes of the largest gap there, as far as it lies inside of what was asked for.
         largest: u64,
     },
     /// A size of 0, or an alignment that is no power of two.
@@ -108,6 +108,23 @@ impl<'m, T: Copy + Default> Areas<'m, T> {
         self.nodes.get(self.root).largest
     }
 
+    /// Bytes of the largest gap inside of `window`, what gaps have outside of it not counted. It goes through all gaps that the window has, unless that is
+    /// the whole range.
+    pub fn largest_gap_in(&self, window: VirtRange) -> u64 {
+        if window.contains_range(&self.range) {
+            return self.largest_gap();
+        }
+        let (low, high) = (window.start.max(self.range.start), window.last().min(self.range.last()));
+        if window.is_empty() || low > high {
+            return 0;
+        }
+        let (low, high) = (self.offset(low), self.offset(high).saturating_add(1));
+        let first = Some(self.first_ending_after(low));
+        let nodes = core::iter::successors(first, |node| self.after(*node)).map(|node| self.nodes.get(node));
+        let gaps = nodes.map(|node| (node.start - node.gap, node.start)).take_while(|gap| gap.0 < high);
+        gaps.map(|(from, to)| to.min(high).saturating_sub(from.max(low))).max().unwrap_or(0)
+    }
+
     /// Makes an area in the lowest gap that has room (where alignment rejects many gaps in turn: in the lowest that has room however it lies).
     ///
     /// # Errors
@@ -116,8 +133,8 @@ impl<'m, T: Copy + Default> Areas<'m, T> {
         if wanted.size == 0 || !wanted.align.is_power_of_two() {
             return Err(AreaError::Illegal(*wanted));
         }
-        let (next, at) =
-            self.find_gap(wanted).ok_or(AreaError::NoGap { wanted: *wanted, largest: self.largest_gap() })?;
+        let no_gap = || AreaError::NoGap { wanted: *wanted, largest: self.largest_gap_in(wanted.within) };
+        let (next, at) = self.find_gap(wanted).ok_or_else(no_gap)?;
         self.put(next, at, wanted.size, value)
     }
 

@@ -1,7 +1,7 @@
 //! Why a module is not loaded.
 
 use super::layout::Part;
-use crate::vmalloc::VmallocError;
+use crate::vmalloc::NoArea;
 use core::fmt;
 use pagewright_pagetable::UnmapError;
 
@@ -70,8 +70,8 @@ pub enum ModuleError<'f> {
         part: Part,
         /// Its bytes.
         bytes: u64,
-        /// Why.
-        why: VmallocError,
+        /// Why: which region was full, and what the one behind it said.
+        why: NoArea,
     },
     /// The page tables did not take the protection.
     Protect(UnmapError),

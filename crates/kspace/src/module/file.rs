@@ -16,6 +16,8 @@ pub struct ModuleFile<'f> {
     pub(super) arch: ModuleArch,
     pub(super) elf: ElfBytes<'f, LittleEndian>,
     pub(super) sections: SectionHeaderTable<'f, LittleEndian>,
+    /// Bytes of the file.
+    pub(super) len: usize,
     names: StringTable<'f>,
     symbols: SymbolTable<'f, LittleEndian>,
     symbol_names: StringTable<'f>,
@@ -43,7 +45,7 @@ impl<'f> ModuleFile<'f> {
             _ => return Err(ModuleError::NotElf),
         };
         let Ok(Some((symbols, symbol_names))) = elf.symbol_table() else { return Err(ModuleError::NotElf) };
-        Ok(Self { arch, elf, sections, names, symbols, symbol_names })
+        Ok(Self { arch, elf, sections, len: bytes.len(), names, symbols, symbol_names })
     }
 
     /// How many sections there are, the empty first one included: so many [`super::Place`]s a layout needs.

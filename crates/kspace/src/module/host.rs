@@ -1,6 +1,8 @@
 //! What a module's loader asks of a kernel.
 
-use crate::vmalloc::{VfreeError, VmContext, VmFlags, VmRequest, Vmalloc, VmallocError};
+use super::windows::ModuleWindows;
+use crate::areas::{AreaError, Wanted};
+use crate::vmalloc::{FullRegion, NoArea, VmContext, VmFlags, VmRequest, Vmalloc, VmallocError};
 use core::fmt;
 use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_pagetable::{AttrChange, Format, TableMemory, UnmapError};
@@ -26,8 +28,8 @@ pub trait ModuleHost: CodeMemory {
     /// Takes an area of so many bytes at a multiple of `align`, whole pages of zeroes, writable and not executable.
     ///
     /// # Errors
-    /// [`VmallocError`].
-    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, VmallocError>;
+    /// [`NoArea`].
+    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, NoArea>;
 
     /// Gives an area back.
     fn free(&mut self, at: VirtAddr);
@@ -54,13 +56,12 @@ pub trait ModuleHost: CodeMemory {
     }
 }
 
-/// Modules in a region of [`Vmalloc`], and where that is full in another.
+/// Modules in regions of [`Vmalloc`].
 pub struct OnVmalloc<'h, 'v, 'a, F: Format, M: TableMemory, C, W> {
-    /// The modules' region.
-    pub modules: &'h Vmalloc<'v, 'a, F, M>,
-    /// Where areas come from when that is full, and which part of it will do: all of it on arm, what is within 2 GiB of the modules' on arm64, nothing on
-    /// x86_64.
-    pub spill: Option<(&'h Vmalloc<'v, 'a, F, M>, Option<VirtRange>)>,
+    /// The regions that areas may come from, lowest first: the modules', and vmalloc's.
+    pub regions: &'h [&'h Vmalloc<'v, 'a, F, M>],
+    /// Where in them areas may lie.
+    pub windows: ModuleWindows,
     /// On whose behalf.
     pub on: &'h mut C,
     /// The bytes.
@@ -96,37 +97,55 @@ impl<'a, F: Format, M: TableMemory, C: VmContext<'a>, W: CodeMemory> ModuleHost
         F::SHAPE.page_bytes()
     }
 
-    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, VmallocError> {
+    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, NoArea> {
         let request = VmRequest::new(bytes)
             .aligned(align)
             .with_gfp(Gfp::GFP_KERNEL | Gfp::ZERO)
             .with_flags(VmFlags::FLUSH_RESET_PERMS);
-        match (self.modules.vmalloc_request(self.on, &request), self.spill) {
-            (Err(VmallocError::Space { .. }), Some((other, within))) => {
-                other.vmalloc_request(self.on, &VmRequest { within, ..request })
+        let mut none: Option<NoArea> = None;
+        for window in self.windows.in_order() {
+            for region in self.regions {
+                let Some(part) = shared(window, region.range()) else { continue };
+                let within = (part != region.range()).then_some(part);
+                match region.vmalloc_request(self.on, &VmRequest { within, ..request }) {
+                    Ok(at) => return Ok(at),
+                    Err(why) => {
+                        let full = none.and_then(|before| before.full.or(FullRegion::of(&before.why)));
+                        if !matches!(why, VmallocError::Space { .. }) {
+                            return Err(NoArea { full, why });
+                        }
+                        none = Some(NoArea { full, why });
+                    }
+                }
             }
-            (done, _) => done,
         }
+        Err(none.unwrap_or_else(|| {
+            let (size, within) = (bytes, self.windows.first);
+            let why = AreaError::NoGap { wanted: Wanted { size, align, within }, largest: 0 };
+            VmallocError::Space { region: "modules", range: within, why }.into()
+        }))
     }
 
     fn free(&mut self, at: VirtAddr) {
-        let freed: Result<(), VfreeError> = match self.spill {
-            Some((other, _)) if self.modules.find_vm_area(at).is_none() => other.vfree(self.on, at),
-            _ => self.modules.vfree(self.on, at),
-        };
-        debug_assert!(freed.is_ok(), "an area that was taken here");
+        let region = self.regions.iter().find(|region| region.is_vmalloc_addr(at));
+        let freed = region.is_some_and(|region| region.vfree(self.on, at).is_ok());
+        debug_assert!(freed, "an area that was taken here");
     }
 
     fn protect(&mut self, range: VirtRange, change: &AttrChange) -> Result<(), UnmapError> {
-        match self.spill {
-            Some((other, _)) if self.modules.find_vm_area(range.start).is_none() => {
-                other.set_memory(self.on, range, change)
-            }
-            _ => self.modules.set_memory(self.on, range, change),
+        match self.regions.iter().find(|region| region.is_vmalloc_addr(range.start)) {
+            Some(region) => region.set_memory(self.on, range, change),
+            None => Err(UnmapError::OutsideCursor(range)),
         }
     }
 
     fn symbol(&mut self, name: &str) -> Option<u64> {
         (self.symbols)(name)
     }
+}
+
+/// What two ranges share.
+fn shared(a: VirtRange, b: VirtRange) -> Option<VirtRange> {
+    let (start, last) = (a.start.max(b.start), a.last().min(b.last()));
+    (a.overlaps(&b)).then(|| VirtRange::from_len(start, last.get() - start.get() + 1))
 }

@@ -108,7 +108,12 @@ impl<'p> ModuleLayout<'p> {
         let too_few = ModuleError::Sections { sections, places: places.len() };
         let places = places.get_mut(..sections).ok_or(too_few)?;
         places.fill(Place::Nowhere);
-        let rooms = veneers(file);
+        // Neither would have its permission: text is not written, data is not executed.
+        let both = u64::from(abi::SHF_WRITE | abi::SHF_EXECINSTR);
+        if let Some(section) = file.sections.iter().position(|section| section.sh_flags & both == both) {
+            return Err(ModuleError::Section { section, what: "it is writable and executable" });
+        }
+        let rooms = veneers(file)?;
         let mut parts = [PartLayout::default(); 2];
         for (part, layout) in [Part::Core, Part::Init].into_iter().zip(&mut parts) {
             let mut at = 0;
@@ -199,14 +204,11 @@ fn of(file: &ModuleFile<'_>, section: &SectionHeader) -> Option<(Part, Group)> {
 }
 
 /// To how many addresses branches could lead that lie outside of their part: each symbol that the kernel defines, and each branch into the other part.
-fn veneers(file: &ModuleFile<'_>) -> u32 {
+fn veneers<'f>(file: &ModuleFile<'f>) -> Result<u32, ModuleError<'f>> {
     if file.arch.veneer() == 0 {
-        return 0;
+        return Ok(0);
     }
-    let (mut outside, mut across) = (0_u32, 0_u32);
-    for symbol in file.symbols().skip(1) {
-        outside += u32::from(symbol.st_shndx == abi::SHN_UNDEF);
-    }
+    let mut count = file.symbols().skip(1).filter(|symbol| symbol.st_shndx == abi::SHN_UNDEF).count();
     let part_of = |number: usize| {
         let section = file.sections.get(number).ok()?;
         of(file, &section).map(|(part, _)| part)
@@ -215,12 +217,12 @@ fn veneers(file: &ModuleFile<'_>) -> u32 {
         let Some(symbol) = file.symbol(relocation.symbol) else { return Ok(()) };
         let defined = symbol.st_shndx != abi::SHN_UNDEF;
         if defined && file.arch.is_branch(relocation.kind) {
-            across += u32::from(part_of(target) != part_of(symbol.st_shndx.into()));
+            count += usize::from(part_of(target) != part_of(symbol.st_shndx.into()));
         } else if file.arch.is_branch(relocation.kind) && relocation.addend.is_some_and(|addend| addend != 0)
         {
-            outside += 1;
+            count += 1;
         }
         Ok(())
-    })
-    .map_or(0, |()| outside + across)
+    })?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -14,7 +14,7 @@
 //! # Veneers
 //! A branch on arm64 and arm reaches 128 and 32 MiB. What is farther is reached through a veneer (a *PLT entry*) behind the text: room for
 //! one for each symbol that branches could lead to outside of their area is taken with the layout, so that a module may also lie where the kernel's own
-//! text is out of reach ([`OnVmalloc`] takes areas from vmalloc's region when the modules' is full).
+//! text is out of reach ([`OnVmalloc`] looks for areas where the kernel would: [`ModuleWindows`]).
 //!
 //! The file comes from outside: nothing in it makes this panic, and after an error no area is left. Sources: System V ABI, chapters 4 and 5 (object files); the
 //! processors' supplements (x86-64 psABI, "ELF for the Arm 64-bit Architecture", "ELF for the Arm Architecture") for relocations.
@@ -26,6 +26,7 @@ mod layout;
 mod load;
 mod relocate;
 mod tables;
+mod windows;
 
 pub use error::{ModuleError, RelocationProblem};
 pub use file::{Modinfo, ModuleFile};
@@ -34,3 +35,4 @@ pub use layout::{Group, ModuleLayout, Part, PartLayout, Place};
 pub use load::Module;
 pub use relocate::ModuleArch;
 pub use tables::{Export, Fixup};
+pub use windows::ModuleWindows;

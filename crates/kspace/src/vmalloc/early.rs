@@ -40,8 +40,10 @@ pub enum EarlyError {
     NoRoom {
         /// Its bytes.
         size: u64,
-        /// The region.
+        /// The region, which is vmalloc's.
         range: VirtRange,
+        /// Bytes of its largest gap.
+        largest: u64,
     },
 }
 
@@ -53,7 +55,13 @@ impl fmt::Display for EarlyError {
             Self::Illegal { size, align } => {
                 write!(f, "an early area of {size:#x} bytes at multiples of {align:#x}")
             }
-            Self::NoRoom { size, range } => write!(f, "no room for {size:#x} bytes in {range:?}"),
+            Self::NoRoom { size, range, largest } => write!(
+                f,
+                "the vmalloc area {:#x}-{:#x} ({} KiB) has no room for {size} bytes: the largest gap has {largest} bytes",
+                range.start,
+                range.last(),
+                range.len >> 10
+            ),
         }
     }
 }
@@ -121,7 +129,8 @@ impl EarlyAreas {
         if size == 0 || !align.is_power_of_two() {
             return Err(EarlyError::Illegal { size, align });
         }
-        let no_room = EarlyError::NoRoom { size, range: region };
+        let largest = self.largest_gap(region);
+        let no_room = EarlyError::NoRoom { size, range: region, largest };
         let aligned = |at: u64| at.checked_next_multiple_of(align).ok_or(no_room);
         let mut at = aligned(region.start.get())?;
         for other in &self.all {
@@ -138,6 +147,16 @@ impl EarlyAreas {
         }
         self.add(EarlyArea { range, phys: PhysAddr::ZERO, flags, caller: "" })?;
         Ok(range.start)
+    }
+
+    /// Bytes of the largest gap that the areas leave in a region.
+    fn largest_gap(&self, region: VirtRange) -> u64 {
+        let (mut at, mut largest) = (region.start.get(), 0);
+        for other in self.all.iter().filter(|other| region.overlaps(&other.range)) {
+            largest = largest.max(other.range.start.get().saturating_sub(at));
+            at = other.range.last().get().saturating_add(1);
+        }
+        largest.max(region.start.get().saturating_add(region.len).saturating_sub(at))
     }
 
     /// Takes the one that begins at an address out again, because what was to be there did not come.

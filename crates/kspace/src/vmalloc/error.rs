@@ -69,6 +69,9 @@ impl fmt::Display for VmallocError {
                     write!(f, " from {:#x} to {:#x}", wanted.within.start, wanted.within.last())?;
                 }
                 write!(f, ": the largest gap has {largest} bytes")?;
+                if wanted.within != *range {
+                    f.write_str(" there")?;
+                }
                 if *region == "vmalloc" {
                     f.write_str(
                         "; use vmalloc=<size> to increase the area where the architecture allows it",
@@ -85,6 +88,53 @@ impl fmt::Display for VmallocError {
 }
 
 impl core::error::Error for VmallocError {}
+
+/// Why there is no area in a region, nor in the one where areas go when that is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoArea {
+    /// The region that was asked first, if it was full and another was asked then.
+    pub full: Option<FullRegion>,
+    /// What the region said that was asked last.
+    pub why: VmallocError,
+}
+
+/// A region without room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FullRegion {
+    /// The region's name.
+    pub region: &'static str,
+    /// Bytes of the largest gap where the area could have been.
+    pub largest: u64,
+}
+
+impl FullRegion {
+    /// Of a region that said so.
+    pub const fn of(why: &VmallocError) -> Option<Self> {
+        match *why {
+            VmallocError::Space { region, why: AreaError::NoGap { largest, .. }, .. } => {
+                Some(Self { region, largest })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<VmallocError> for NoArea {
+    fn from(why: VmallocError) -> Self {
+        Self { full: None, why }
+    }
+}
+
+impl fmt::Display for NoArea {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(FullRegion { region, largest }) = self.full {
+            write!(f, "the {region} area is full (the largest gap has {largest} bytes), and ")?;
+        }
+        self.why.fmt(f)
+    }
+}
+
+impl core::error::Error for NoArea {}
 
 /// Why nothing was freed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

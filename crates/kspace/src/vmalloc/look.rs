@@ -39,6 +39,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         self.map.idx(page.pfn(self.shift())).is_some_and(|idx| self.map.state(idx) == State::Reserved)
     }
 
+    /// What the region is called: "vmalloc", "modules".
+    pub const fn name(&self) -> &'static str {
+        self.config.name
+    }
+
     /// Whether an address is in the region (`is_vmalloc_addr`), whatever is there.
     pub const fn is_vmalloc_addr(&self, addr: VirtAddr) -> bool {
         self.range.contains(addr)

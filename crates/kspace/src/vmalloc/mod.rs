@@ -58,7 +58,7 @@ pub use cached::OnCached;
 pub use context::{OnPages, VmContext};
 pub use cpu::VmCpu;
 pub use early::{EarlyArea, EarlyAreas, EarlyError};
-pub use error::{VfreeError, VmallocError};
+pub use error::{FullRegion, NoArea, VfreeError, VmallocError};
 pub use flags::VmFlags;
 pub use look::{Gaps, Seen, VmallocViolation};
 pub use map::PhysMapping;

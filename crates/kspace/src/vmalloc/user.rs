@@ -1,6 +1,6 @@
 //! Who may see an area: user space, and whoever asks whether an access is right.
 
-use super::area::Life;
+use super::area::{Life, Record};
 use super::{VmArea, VmFlags, Vmalloc};
 use core::fmt;
 use pagewright_addr::{Pfn, VirtAddr, VirtRange};
@@ -54,6 +54,11 @@ pub enum BadAccess {
         /// Who had asked for the area.
         was: VmArea,
     },
+    /// Among addresses of `vm_map_ram`, in a piece that was given back, or that nobody has had.
+    NoPiece {
+        /// The first byte that is.
+        at: VirtAddr,
+    },
     /// In no area ("wild-memory-access").
     Wild {
         /// The first byte that is.
@@ -76,6 +81,9 @@ impl fmt::Display for BadAccess {
             Self::Freed { at, was } => {
                 write!(f, "use-after-free at {at:#x} in a vmalloc area of {} bytes", was.requested)?;
                 by(f, was)
+            }
+            Self::NoPiece { at } => {
+                write!(f, "use-after-free or wild-memory-access at {at:#x}, vm_map_ram's")
             }
             Self::Wild { at } => write!(f, "wild-memory-access at {at:#x}"),
         }
@@ -125,18 +133,31 @@ impl<'a, F: Format, M: TableMemory> Vmalloc<'_, 'a, F, M> {
         Ok(())
     }
 
-    /// Whether an access of `len` bytes is right: inside the bytes that one area in use was asked for. What KASAN knows from its shadow is told
-    /// from the areas here, so nothing is paid for it until somebody asks: in debug builds before an access, or after a fault to explain it.
+    /// Whether an access of `len` bytes is right: inside the bytes that one area in use was asked for, or in pieces of `vm_map_ram`'s that somebody
+    /// has. What KASAN knows from its shadow is told from the areas and the page tables here, so nothing is paid for it until somebody asks: a debug
+    /// mode before each access, or a report after a fault.
     ///
     /// # Errors
     /// [`BadAccess`].
     pub fn check_access(&self, addr: VirtAddr, len: u64) -> Result<(), BadAccess> {
         let Some((_, slot)) = self.find(addr) else { return Err(BadAccess::Wild { at: addr }) };
         let record = *slot.record.lock();
+        self.judge(&record, addr, len)
+    }
+
+    /// The same for a report after a fault, where somebody who does not go on may hold what is asked: nothing is waited for. `None` if it was held.
+    pub fn try_check_access(&self, addr: VirtAddr, len: u64) -> Option<Result<(), BadAccess>> {
+        let book = self.book.try_lock()?;
+        let Some(area) = book.tree.at(addr) else { return Some(Err(BadAccess::Wild { at: addr })) };
+        let record = *book.slots.get(area.number()).record.try_lock()?;
+        Some(self.judge(&record, addr, len))
+    }
+
+    fn judge(&self, record: &Record, addr: VirtAddr, len: u64) -> Result<(), BadAccess> {
         let area = record.view(Self::PAGE);
         match record.life {
             Life::Live => {}
-            Life::Block | Life::Ram => return Ok(()),
+            Life::Block | Life::Ram => return self.pieces(record, addr, len),
             Life::Lazy | Life::Ready => return Err(BadAccess::Freed { at: addr, was: area }),
             Life::Making | Life::Free => return Err(BadAccess::Wild { at: addr }),
         }
@@ -146,5 +167,18 @@ impl<'a, F: Format, M: TableMemory> Vmalloc<'_, 'a, F, M> {
             return Ok(());
         }
         Err(BadAccess::OutOfBounds { at: VirtAddr::new(addr.get() + room), area })
+    }
+
+    /// Pages of `vm_map_ram`'s are mapped from when somebody gets them until he gives them back.
+    fn pieces(&self, record: &Record, addr: VirtAddr, len: u64) -> Result<(), BadAccess> {
+        let last = addr.get().saturating_add(len.max(1) - 1);
+        let first = addr.align_down(Self::PAGE).get();
+        for page in (first..=last).step_by(Self::PAGE as usize) {
+            let at = VirtAddr::new(page);
+            if !record.range.contains(at) || self.translate(at).is_err() {
+                return Err(BadAccess::NoPiece { at: at.max(addr) });
+            }
+        }
+        Ok(())
     }
 }

@@ -158,7 +158,7 @@ fn early_areas_are_taken_over() {
     assert!(early.iter().map(|area| area.range.start).is_sorted());
     let small = VirtRange::from_len(va(start), 3 * PAGE);
     let no_room = early.register(small, 2 * PAGE, PAGE, VmFlags::ALLOC);
-    assert_eq!(no_room, Err(EarlyError::NoRoom { size: 2 * PAGE, range: small }));
+    assert_eq!(no_room, Err(EarlyError::NoRoom { size: 2 * PAGE, range: small, largest: 0 }));
     // What comes to nothing leaves its place to the next one.
     assert_eq!(early.remove(va(start + PAGE)), None);
     let removed = early.remove(va(start)).unwrap();

@@ -111,7 +111,9 @@ proptest! {
                         Err(AreaError::NoNode { nodes: 128 }) => prop_assert_eq!(plain.0.len(), 127),
                         Err(error) => {
                             prop_assert_eq!(expected, None);
-                            prop_assert_eq!(error, AreaError::NoGap { wanted, largest: tree.largest_gap() });
+                            let parts = plain.gaps(all).into_iter();
+                            let parts = parts.map(|(from, to)| to.min(start + len).saturating_sub(from.max(start)));
+                            prop_assert_eq!(error, AreaError::NoGap { wanted, largest: parts.max().unwrap_or(0) });
                         }
                     }
                 }

@@ -56,6 +56,9 @@ impl Values {
     }
 }
 
+/// Bytes of the smallest entry of a table: an offset and a word, of 32 bits.
+const SMALLEST: usize = 8;
+
 type Patched = Result<u64, RelocationProblem>;
 
 /// Whether a value fits so many bits with a sign.
@@ -154,15 +157,22 @@ impl ModuleArch {
 }
 
 impl<'f> ModuleFile<'f> {
-    /// Calls `each` with every relocation and the number of the section that it is for.
+    /// Calls `each` with every relocation and the number of the section that it is for. They are no more than the file's bytes are enough for: the
+    /// tables of a damaged file may share theirs.
     pub(super) fn relocations(
         &self,
         mut each: impl FnMut(usize, &Relocation) -> Result<(), ModuleError<'f>>,
     ) -> Result<(), ModuleError<'f>> {
+        let mut left = self.len / SMALLEST;
         for (number, section) in self.sections.iter().enumerate() {
             let target = section.sh_info as usize;
             let damaged =
                 |_| ModuleError::Section { section: number, what: "its relocations end behind the file" };
+            let mut each = |target, relocation: &Relocation| {
+                let shared = ModuleError::Section { section: number, what: "its relocations are another's" };
+                left = left.checked_sub(1).ok_or(shared)?;
+                each(target, relocation)
+            };
             match section.sh_type {
                 abi::SHT_RELA => {
                     for rela in self.elf.section_data_as_relas(&section).map_err(damaged)? {

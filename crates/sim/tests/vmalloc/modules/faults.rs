@@ -25,7 +25,7 @@ fn refused(change: Change, helper: Option<u64>) -> String {
 
 #[test]
 fn each_reason_has_its_name() {
-    let cases: [(Change, &str); 9] = [
+    let cases: [(Change, &str); 10] = [
         (
             |elf| {
                 let other = elf.symbol("other", UNDEFINED, 0);
@@ -75,6 +75,12 @@ fn each_reason_has_its_name() {
             },
             "section 10: it is larger than a module may be",
         ),
+        (
+            |elf| {
+                elf.section(".both", ALLOC | WRITE | EXEC, 8, &[0; 8]);
+            },
+            "section 10: it is writable and executable",
+        ),
     ];
     for (change, expected) in cases {
         assert_eq!(refused(change, None), expected);
@@ -111,6 +117,28 @@ fn what_is_no_module_is_refused() {
     assert!(matches!(few, ModuleError::Sections { places: 3, .. }), "{few}");
     assert_eq!(file.modinfo().collect::<Vec<_>>(), [("license", "MIT"), ("name", "first"), ("depends", "")]);
     assert_eq!(file.undefined().collect::<Vec<_>>(), ["helper"]);
+}
+
+/// So many tables share their bytes that their relocations do not fit 32 bits.
+#[test]
+fn tables_that_share_their_relocations_are_refused_before_they_are_counted_through() {
+    let mut elf = sample(ModuleArch::Arm);
+    let far = elf.symbol("far", UNDEFINED, 0);
+    // R_ARM_CALL.
+    (0..1000).for_each(|_| elf.relocate(4, 0, far, 28, 0));
+    let mut bytes = elf.build();
+    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (headers, count) = (word(&bytes, 32) as usize, u16::from_le_bytes([bytes[48], bytes[49]]));
+    // SHT_REL, for section 4; the table of headers is the last of the file.
+    let mut all = bytes[headers..].chunks(40);
+    let table = all.find(|header| word(header, 4) == 9 && word(header, 28) == 4).unwrap().to_vec();
+    let more = 60_000 - count;
+    (0..more).for_each(|_| bytes.extend(&table));
+    bytes[48..50].copy_from_slice(&60_000_u16.to_le_bytes());
+    let file = ModuleFile::parse(&bytes, ModuleArch::Arm).unwrap();
+    let mut places = vec![Place::Nowhere; file.sections()];
+    let why = ModuleLayout::new(&file, PAGE, &mut places).unwrap_err().to_string();
+    assert!(why.ends_with("its relocations are another's"), "{why}");
 }
 
 /// A branch that is too far goes by a veneer, one for each target in each part; x86_64 has none.

@@ -6,14 +6,14 @@ mod tables;
 
 use super::*;
 use pagewright_kspace::module::{
-    CodeMemory, Group, Module, ModuleArch, ModuleError, ModuleFile, ModuleLayout, OnVmalloc, Part, Place,
-    RelocationProblem,
+    CodeMemory, Group, Module, ModuleArch, ModuleError, ModuleFile, ModuleLayout, ModuleWindows, OnVmalloc,
+    Part, Place, RelocationProblem,
 };
 use pagewright_kspace::vmalloc::VmContext;
 use pagewright_pagetable::AttrFlags;
 use pagewright_pagetable::format::WithFormat;
 use pagewright_sim::mmu::{Access, AccessKind, Mmu};
-use pagewright_sim::modules::elf::{ALLOC, COMMON, Elf, UNDEFINED, WRITE};
+use pagewright_sim::modules::elf::{ALLOC, COMMON, EXEC, Elf, UNDEFINED, WRITE};
 use pagewright_sim::modules::{machine_of, sample};
 use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
 
@@ -85,7 +85,8 @@ fn load<'v, 'a, F: Format, C: VmContext<'a>>(
 ) {
     let mut code = Code { mmu: m.mmu, synced: Vec::new() };
     let symbols = |name: &str| (name == "helper").then_some(helper);
-    let mut host = OnVmalloc { modules: &m.vmalloc, spill: None, on, code: &mut code, symbols: &symbols };
+    let windows = ModuleWindows::only(m.vmalloc.range());
+    let mut host = OnVmalloc { regions: &[&m.vmalloc], windows, on, code: &mut code, symbols: &symbols };
     let arch = machine_of(bytes);
     match ModuleFile::parse(bytes, arch) {
         Err(why) => then(Err(why), &mut host),
@@ -160,11 +161,11 @@ fn loaded_protected_and_freed<F: Format>(kind: FormatKind, format: F, no_execute
                     !allowed(after.start, Write) && allowed(after.start, Read) && allowed(data.start, Write)
                 );
                 assert_eq!((module.range(Part::Init), module.init_function), (None, None));
-                host.modules.purge_vmap_area_lazy(host.on);
+                m.vmalloc.purge_vmap_area_lazy(host.on);
                 assert!(!allowed(init.start, Read));
                 let start = text.start;
                 module.unload(host);
-                host.modules.purge_vmap_area_lazy(host.on);
+                m.vmalloc.purge_vmap_area_lazy(host.on);
                 assert!(!allowed(start, Read));
             });
         });

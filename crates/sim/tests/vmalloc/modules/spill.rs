@@ -21,6 +21,8 @@ impl WithFormat for Spills {
         with_modules(&machine, modules, format, |m| {
             let arch = arch(self.0);
             let own = m.modules.as_ref().unwrap();
+            let regions = &[own, &m.vmalloc];
+            let windows = ModuleWindows { first: modules, spill: Some(range) };
             let helper = modules.start.get() + NEAR;
             let bytes = sample(arch).build();
             let file = ModuleFile::parse(&bytes, arch).unwrap();
@@ -49,8 +51,7 @@ impl WithFormat for Spills {
                 let mut code = Code { mmu: m.mmu, synced: Vec::new() };
                 let (mut loaded, mut spilled) = (Vec::new(), 0);
                 for _ in 0..4 {
-                    let spill = Some((&m.vmalloc, None));
-                    let mut host = OnVmalloc { modules: own, spill, on, code: &mut code, symbols: &symbols };
+                    let mut host = OnVmalloc { regions, windows, on, code: &mut code, symbols: &symbols };
                     let module = Module::load(&file, &layout, &mut host).unwrap();
                     let text = module.group(Part::Core, Group::Text).unwrap();
                     let mut bytes = [0; 4];
@@ -73,10 +74,19 @@ impl WithFormat for Spills {
                 assert!((2..4).contains(&spilled), "{spilled} spilled");
                 // Where nothing near enough is free, nothing is left of the attempt.
                 let nowhere = VirtRange::from_len(range.start, PAGE);
-                let spill = Some((&m.vmalloc, Some(nowhere)));
-                let mut host = OnVmalloc { modules: own, spill, on, code: &mut code, symbols: &symbols };
+                let windows = ModuleWindows { first: modules, spill: Some(nowhere) };
+                let mut host = OnVmalloc { regions, windows, on, code: &mut code, symbols: &symbols };
                 let why = Module::load(&file, &layout, &mut host).unwrap_err();
                 assert!(matches!(why, ModuleError::Area { part: Part::Core, .. }), "{why}");
+                // Both regions are named, and of the second the gap where it may be.
+                let said = why.to_string();
+                let (start, last) = (nowhere.start, nowhere.last());
+                assert!(said.contains(": the modules area is full (the largest gap has "), "{said}");
+                assert!(
+                    said.contains(&format!(" from {start:#x} to {last:#x}: the largest gap has ")),
+                    "{said}"
+                );
+                assert!(said.contains(" 0 bytes there") || said.contains(" 4096 bytes there"), "{said}");
                 for mut module in loaded {
                     module.finish_init(&mut host).unwrap();
                     module.unload(&mut host);

@@ -2,9 +2,8 @@
 
 use super::*;
 use pagewright_kspace::module::{Export, Fixup, ModuleHost};
-use pagewright_kspace::vmalloc::VmallocError;
+use pagewright_kspace::vmalloc::NoArea;
 use pagewright_pagetable::{AttrChange, UnmapError};
-use pagewright_sim::modules::elf::EXEC;
 use pagewright_sim::modules::{FAULTS, FlatKernel, exporting};
 
 const ALL: [ModuleArch; 4] = [ModuleArch::X86_64, ModuleArch::I386, ModuleArch::Arm64, ModuleArch::Arm];
@@ -41,7 +40,7 @@ impl ModuleHost for Linked<'_> {
         PAGE
     }
 
-    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, VmallocError> {
+    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, NoArea> {
         self.memory.alloc(bytes, align)
     }
 
