@@ -179,7 +179,11 @@ fn copy_without(machine: &str, name: &str, left_out: impl Fn(&str) -> bool) -> P
 
 /// What is left out, but for the files that all of these captures lack.
 fn left_out(text: &str) -> impl Iterator<Item = &str> {
-    let lacked = |l: &str| l.contains("no kernel_page_tables.txt") || l.contains("no slabinfo.txt");
+    let lacked = |l: &str| {
+        l.contains("no kernel_page_tables.txt")
+            || l.contains("no slabinfo.txt")
+            || l.contains("no vmallocinfo.txt")
+    };
     text.lines().filter(move |l| l.contains("left out") && !lacked(l))
 }
 

@@ -1,8 +1,10 @@
 //! What can stop a boot.
 
 use core::fmt;
+use pagewright_addr::VirtAddr;
 use pagewright_firmware::Arch;
 use pagewright_kspace::Version;
+use pagewright_kspace::vmalloc::EarlyError;
 
 /// A boot that cannot go on. Where Linux would panic or hang, this says why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +73,22 @@ pub enum BootError {
     Sections(pagewright_page::model::SectionsError),
     /// The page flags of this configuration do not fit a word.
     PageFlags(pagewright_page::flags_layout::LayoutError),
+    /// What has to be mapped by pages lies where a section is mapped already.
+    Section {
+        /// The step that maps it: `devicemaps_init` for a board's registers.
+        step: &'static str,
+        /// Its address.
+        at: VirtAddr,
+        /// The end of low memory, which is mapped by sections.
+        low_end: VirtAddr,
+    },
+    /// An early area cannot be had.
+    EarlyArea {
+        /// Whose.
+        what: &'static str,
+        /// Why.
+        why: EarlyError,
+    },
     /// The kernel's page tables could not be built.
     PageTables(crate::pgtable::TableError),
     /// The zone set-up refused the memory ranges.
@@ -106,6 +124,12 @@ impl fmt::Display for BootError {
             Self::Space { what } => write!(f, "the space lent to the page allocator is too small for {what}"),
             Self::Sections(e) => write!(f, "memory sections: {e}"),
             Self::PageFlags(e) => write!(f, "page flags: {e}"),
+            Self::Section { step, at, low_end } if at < low_end => write!(
+                f,
+                "{step}: {at:#x} is low memory, which reaches to {low_end:#x} (a larger vmalloc= would end it lower)"
+            ),
+            Self::Section { step, at, .. } => write!(f, "{step}: at {at:#x} a section is mapped already"),
+            Self::EarlyArea { what, why } => write!(f, "{what}: {why}"),
             Self::PageTables(e) => write!(f, "page tables: {e}"),
             Self::Zones(e) => write!(f, "zones: {e}"),
         }

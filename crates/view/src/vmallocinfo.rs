@@ -2,17 +2,90 @@
 
 use core::fmt::{self, Write};
 use pagewright::Boot;
-use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
-use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, Seen, VmArea, VmContext, VmFlags, Vmalloc};
+use pagewright_addr::{NodeId, PhysAddr, VirtAddr, VirtRange};
+use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, Gaps, Seen, VmArea, VmContext, VmFlags, Vmalloc};
 use pagewright_pagetable::{Format, TableMemory};
 
-/// How wide addresses are.
+/// How wide addresses and pages are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Widths {
     /// Digits of a virtual address.
     pub virt: usize,
     /// Digits of a physical address (`phys_addr_t`: 16 also on 32-bit kernels with LPAE or PAE).
     pub phys: usize,
+    /// Bytes of a page.
+    pub page: u64,
+}
+
+impl Widths {
+    /// Those of a machine's kernel.
+    pub fn of(boot: &Boot<'_>) -> Self {
+        let digits = |wide| if wide { 16 } else { 8 };
+        let config = &boot.machine.config;
+        let (virt, phys) = (digits(config.is_64bit()), digits(boot.phys_addr_is_64bit()));
+        Self { virt, phys, page: config.page_shift.bytes() }
+    }
+}
+
+/// A region of areas, as one looks at it.
+pub trait Areas {
+    /// [`Vmalloc::range`].
+    fn range(&self) -> VirtRange;
+
+    /// [`Vmalloc::name`].
+    fn name(&self) -> &'static str;
+
+    /// [`Vmalloc::next_area`].
+    fn next_area(&self, from: VirtAddr) -> Option<Seen>;
+
+    /// [`Vmalloc::pages_by_node`].
+    fn pages_by_node(&self, addr: VirtAddr, see: &mut dyn FnMut(NodeId, u64));
+
+    /// [`Vmalloc::gaps`].
+    fn gaps(&self) -> Gaps;
+
+    /// [`Vmalloc::nr_pages`].
+    fn nr_pages(&self) -> u64;
+}
+
+/// A region, and whoever looks at it.
+pub struct Looked<'r, 'v, 'a, F: Format, M: TableMemory, C> {
+    /// The region.
+    pub region: &'r Vmalloc<'v, 'a, F, M>,
+    /// Who looks.
+    pub on: &'r C,
+}
+
+impl<F: Format, M: TableMemory, C> fmt::Debug for Looked<'_, '_, '_, F, M, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Looked").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+impl<'a, F: Format, M: TableMemory, C: VmContext<'a>> Areas for Looked<'_, '_, 'a, F, M, C> {
+    fn range(&self) -> VirtRange {
+        self.region.range()
+    }
+
+    fn name(&self) -> &'static str {
+        self.region.name()
+    }
+
+    fn next_area(&self, from: VirtAddr) -> Option<Seen> {
+        self.region.next_area(from)
+    }
+
+    fn pages_by_node(&self, addr: VirtAddr, see: &mut dyn FnMut(NodeId, u64)) {
+        self.region.pages_by_node(self.on, addr, see);
+    }
+
+    fn gaps(&self) -> Gaps {
+        self.region.gaps()
+    }
+
+    fn nr_pages(&self) -> u64 {
+        self.region.nr_pages()
+    }
 }
 
 /// Begins the line of some addresses.
@@ -36,7 +109,10 @@ pub fn area(w: &mut dyn Write, area: &VmArea, widths: Widths) -> fmt::Result {
     } else if let Some(caller) = area.caller {
         write!(w, " {}:{}", caller.file(), caller.line())?;
     }
-    kind(w, area.pages, area.phys, area.flags, widths)
+    kind(w, area.pages, area.phys, area.flags, widths)?;
+    // Linux has an array of pointers to the pages, from kmalloc if it is no larger than a page, else from vmalloc. Here is none.
+    let array = u64::from(area.pages) * (widths.virt as u64 / 2);
+    if array > widths.page { w.write_str(" vpages") } else { Ok(()) }
 }
 
 /// The early area that an area is: one that came to lie where that began, after it was given up, is another.
@@ -89,84 +165,91 @@ fn others(
     })
 }
 
-/// Writes the file: areas in use by address, then those that wait for their flush. `early` are the machine's early areas, which are named as Linux names
-/// them and shown also where they lie outside of the region. With more than one node each area's pages are counted by node
+/// Writes the machine's early areas, wherever they lie: those of its lines that are there before vmalloc serves.
+///
+/// # Errors
+/// The writer's.
+pub fn early(w: &mut dyn Write, boot: &Boot<'_>) -> fmt::Result {
+    others(w, boot.early_areas, &|_| true, Widths::of(boot))
+}
+
+/// Writes the file of `regions`, lowest first: areas in use by address, then those that wait for their flush. `early` are the machine's early areas, which are
+/// named as Linux names them and shown also where they lie outside of all regions. With more than one node each area's pages are counted by node
 /// (`numa`: CONFIG_NUMA; Linux counts them on one node, too). An area that changes meanwhile may be missing.
 ///
 /// # Errors
 /// The writer's.
-pub fn write<'a, F: Format, M: TableMemory, C: VmContext<'a>>(
+pub fn write(
     w: &mut dyn Write,
-    vmalloc: &Vmalloc<'_, 'a, F, M>,
-    on: &C,
+    regions: &[&dyn Areas],
     early: &EarlyAreas,
     numa: bool,
     widths: Widths,
 ) -> fmt::Result {
-    let region = vmalloc.range();
-    others(w, early, &|range| range.last() < region.start, widths)?;
-    each(vmalloc, &mut |seen| match seen {
-        Seen::Area(found) => {
-            match early_of(early, &found) {
-                Some(early) => early_area(w, early, widths)?,
-                None => area(w, &found, widths)?,
-            }
-            if numa {
-                // As many as kernels with one node for each processor of a large machine have.
-                let mut counts = [0_u64; 64];
-                vmalloc.pages_by_node(on, found.addr, &mut |node, pages| {
-                    if let Some(count) = counts.get_mut(node.index()) {
-                        *count += pages;
-                    }
-                });
-                for (node, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-                    write!(w, " N{node}={count}")?;
+    let mut from = Some(VirtAddr::ZERO);
+    for &areas in regions {
+        let region = areas.range();
+        let below =
+            |range: VirtRange| from.is_some_and(|at| range.start >= at) && range.last() < region.start;
+        others(w, early, &below, widths)?;
+        from = region.last().checked_add(1);
+        each(areas, &mut |seen| match seen {
+            Seen::Area(found) => {
+                match early_of(early, &found) {
+                    Some(early) => early_area(w, early, widths)?,
+                    None => area(w, &found, widths)?,
                 }
+                if numa {
+                    // As many as kernels with one node for each processor of a large machine have.
+                    let mut counts = [0_u64; 64];
+                    areas.pages_by_node(found.addr, &mut |node, pages| {
+                        if let Some(count) = counts.get_mut(node.index()) {
+                            *count += pages;
+                        }
+                    });
+                    for (node, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                        write!(w, " N{node}={count}")?;
+                    }
+                }
+                writeln!(w)
             }
-            writeln!(w)
-        }
-        Seen::Ram(place) => {
-            range(w, place, widths)?;
-            writeln!(w, " vm_map_ram")
-        }
-        Seen::Unpurged(_) | Seen::Ready(_) => Ok(()),
-    })?;
-    others(w, early, &|range| range.start > region.last(), widths)?;
-    each(vmalloc, &mut |seen| match seen {
-        Seen::Unpurged(place) => {
-            range(w, place, widths)?;
-            writeln!(w, " unpurged vm_area")
-        }
-        _ => Ok(()),
+            Seen::Ram(place) => {
+                range(w, place, widths)?;
+                writeln!(w, " vm_map_ram")
+            }
+            Seen::Unpurged(_) | Seen::Ready(_) => Ok(()),
+        })?;
+    }
+    others(w, early, &|range| from.is_some_and(|at| range.start >= at), widths)?;
+    regions.iter().try_for_each(|&areas| {
+        each(areas, &mut |seen| match seen {
+            Seen::Unpurged(place) => {
+                range(w, place, widths)?;
+                writeln!(w, " unpurged vm_area")
+            }
+            _ => Ok(()),
+        })
     })
 }
 
-fn each<'a, F: Format, M: TableMemory>(
-    vmalloc: &Vmalloc<'_, 'a, F, M>,
-    see: &mut dyn FnMut(Seen) -> fmt::Result,
-) -> fmt::Result {
-    let mut from = vmalloc.range().start;
-    while let Some(seen) = vmalloc.next_area(from) {
+fn each(areas: &dyn Areas, see: &mut dyn FnMut(Seen) -> fmt::Result) -> fmt::Result {
+    let mut from = areas.range().start;
+    while let Some(seen) = areas.next_area(from) {
         see(seen)?;
         match seen.range().last().checked_add(1) {
-            Some(next) if next <= vmalloc.range().last() => from = next,
+            Some(next) if next <= areas.range().last() => from = next,
             _ => break,
         }
     }
     Ok(())
 }
 
-/// Writes who has what of the region, gaps included, and the largest gap last: what one looks at when there is no room.
+/// Writes who has what of a region, gaps included, and the largest gap last, with the region's name: what one looks at when there is no room.
 ///
 /// # Errors
 /// The writer's.
-pub fn layout<F: Format, M: TableMemory>(
-    w: &mut dyn Write,
-    vmalloc: &Vmalloc<'_, '_, F, M>,
-    early: &EarlyAreas,
-    widths: Widths,
-) -> fmt::Result {
-    let mut at = vmalloc.range().start;
+pub fn layout(w: &mut dyn Write, areas: &dyn Areas, early: &EarlyAreas, widths: Widths) -> fmt::Result {
+    let mut at = areas.range().start;
     let gap = |w: &mut dyn Write, from: VirtAddr, len: u64| match len {
         0 => Ok(()),
         len => {
@@ -174,7 +257,7 @@ pub fn layout<F: Format, M: TableMemory>(
             writeln!(w, " free")
         }
     };
-    each(vmalloc, &mut |seen| {
+    each(areas, &mut |seen| {
         let place = seen.range();
         // An area may have come where another was when that was looked at.
         gap(w, at, place.start.get().saturating_sub(at.get()))?;
@@ -193,11 +276,12 @@ pub fn layout<F: Format, M: TableMemory>(
             Seen::Ready(_) => " kept for the next of its size\n",
         })
     })?;
-    gap(w, at, vmalloc.range().last().get().wrapping_sub(at.get()).wrapping_add(1))?;
-    let gaps = vmalloc.gaps();
+    gap(w, at, areas.range().last().get().wrapping_sub(at.get()).wrapping_add(1))?;
+    let gaps = areas.gaps();
     writeln!(
         w,
-        "{} gaps, {} KiB free, the largest {} KiB; {} KiB wait for a flush or are kept",
+        "{}: {} gaps, {} KiB free, the largest {} KiB; {} KiB wait for a flush or are kept",
+        areas.name(),
         gaps.count,
         gaps.bytes >> 10,
         gaps.largest >> 10,
@@ -223,41 +307,38 @@ pub trait VmallocShown {
     fn map(&self, w: &mut dyn Write) -> fmt::Result;
 }
 
-/// A booted machine's area with all that its lines are made of.
-pub struct Shown<'r, 'v, 'a, F: Format, M: TableMemory, C> {
-    vmalloc: &'r Vmalloc<'v, 'a, F, M>,
-    on: &'r C,
+/// A booted machine's regions with all that their lines are made of.
+pub struct Shown<'r> {
+    regions: &'r [&'r dyn Areas],
     early: &'r EarlyAreas,
     numa: bool,
     widths: Widths,
 }
 
-impl<F: Format, M: TableMemory, C> fmt::Debug for Shown<'_, '_, '_, F, M, C> {
+impl fmt::Debug for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shown").field("vmalloc", self.vmalloc).finish_non_exhaustive()
+        f.debug_struct("Shown").field("regions", &self.regions.len()).finish_non_exhaustive()
     }
 }
 
-impl<'r, 'v, 'a, F: Format, M: TableMemory, C: VmContext<'a>> Shown<'r, 'v, 'a, F, M, C> {
-    /// The area that the boot put in service ([`Boot::vmalloc_init`]); `on` is whoever looks.
-    pub fn new(boot: &'r Boot<'_>, vmalloc: &'r Vmalloc<'v, 'a, F, M>, on: &'r C) -> Self {
-        let config = &boot.machine.config;
-        let digits = |wide| if wide { 16 } else { 8 };
-        let widths = Widths { virt: digits(config.is_64bit()), phys: digits(boot.phys_addr_is_64bit()) };
-        Self { vmalloc, on, early: boot.early_areas, numa: config.numa, widths }
+impl<'r> Shown<'r> {
+    /// Regions that the boot put in service ([`Boot::vmalloc_init`], [`Boot::modules_init`]), lowest first.
+    pub fn new(boot: &'r Boot<'_>, regions: &'r [&'r dyn Areas]) -> Self {
+        let (numa, widths) = (boot.machine.config.numa, Widths::of(boot));
+        Self { regions, early: boot.early_areas, numa, widths }
     }
 }
 
-impl<'a, F: Format, M: TableMemory, C: VmContext<'a>> VmallocShown for Shown<'_, '_, 'a, F, M, C> {
+impl VmallocShown for Shown<'_> {
     fn nr_pages(&self) -> u64 {
-        self.vmalloc.nr_pages()
+        self.regions.iter().map(|region| region.nr_pages()).sum()
     }
 
     fn vmallocinfo(&self, w: &mut dyn Write) -> fmt::Result {
-        write(w, self.vmalloc, self.on, self.early, self.numa, self.widths)
+        write(w, self.regions, self.early, self.numa, self.widths)
     }
 
     fn map(&self, w: &mut dyn Write) -> fmt::Result {
-        layout(w, self.vmalloc, self.early, self.widths)
+        self.regions.iter().try_for_each(|&region| layout(w, region, self.early, self.widths))
     }
 }

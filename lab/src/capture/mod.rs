@@ -9,6 +9,7 @@ pub mod inputs;
 pub mod page_tables;
 pub mod slab;
 mod symbols;
+pub mod vmallocinfo;
 
 pub use files::{cpulist, sysctl};
 pub use symbols::Symbols;
@@ -52,6 +53,8 @@ pub struct Capture {
     pub slabinfo: Option<slab::SlabInfo>,
     /// What /sys/kernel/slab says about each cache of kmalloc.
     pub slub_kmalloc: Option<slab::SlubKmalloc>,
+    /// `/proc/vmallocinfo`.
+    pub vmallocinfo: Option<vmallocinfo::VmallocInfo>,
     /// `vm.min_free_kbytes`, in KiB.
     pub min_free_kbytes: Option<u64>,
     /// `vm.lowmem_reserve_ratio`, by zone.
@@ -104,6 +107,7 @@ impl Capture {
             page_tables: from.parsed("kernel_page_tables.txt", page_tables::PageTables::parse)?,
             slabinfo: from.parsed("slabinfo.txt", slab::SlabInfo::parse)?,
             slub_kmalloc: from.parsed("slub_kmalloc.txt", slab::SlubKmalloc::parse)?,
+            vmallocinfo: from.parsed("vmallocinfo.txt", vmallocinfo::VmallocInfo::parse)?,
             symbols: from.parsed("kernel_symbols.txt", Symbols::parse)?,
             min_free_kbytes: from.parsed("sysctl_min_free_kbytes.txt", files::sysctl_number)?,
             lowmem_reserve_ratio: from.parsed("sysctl_lowmem_reserve_ratio.txt", sysctl)?,

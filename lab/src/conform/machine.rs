@@ -5,6 +5,7 @@ use super::page_tables;
 use super::replay::{self, Finals};
 use super::report::MachineReport;
 use super::slub::slub;
+use super::vmalloc::vmalloc;
 use super::watermarks::{Kernel, watermarks};
 use crate::capture::Capture;
 use crate::facts::{Facts, Group};
@@ -139,6 +140,10 @@ fn compare_all(
     match slub(capture, boot) {
         Some(tally) => _ = report.groups.insert(Group::Slub, tally),
         None => _ = report.left_out.insert(Group::Slub, "no slabinfo.txt and no slub_kmalloc.txt".to_owned()),
+    }
+    match &capture.vmallocinfo {
+        Some(info) => _ = report.groups.insert(Group::Vmalloc, vmalloc(info, boot)?),
+        None => _ = report.left_out.insert(Group::Vmalloc, "no vmallocinfo.txt".to_owned()),
     }
     page_tables_group(capture, booted, report);
     replay_group(capture, record, !captured.complete, report)

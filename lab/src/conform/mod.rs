@@ -3,7 +3,8 @@
 //! The groups `memory`, `zones`, `placements` and `layout` come from an end-to-end boot: our rendered log and the
 //! captured one are read by the same extractor ([`crate::facts`]). `watermarks` computes from the captured managed
 //! pages; `replay` executes the captured memblock calls again; `page-tables`
-//! compares the tables that the boot built with those that the kernel left in RAM; `slub` lays out the captured caches. A group whose files a capture lacks is left out.
+//! compares the tables that the boot built with those that the kernel left in RAM; `slub` lays out the captured caches; `vmalloc` compares the
+//! areas that are there before vmalloc is. A group whose files a capture lacks is left out.
 
 pub mod allow;
 pub mod compare;
@@ -12,6 +13,7 @@ pub mod page_tables;
 pub mod replay;
 pub mod report;
 pub mod slub;
+pub mod vmalloc;
 pub mod watermarks;
 
 #[cfg(test)]

@@ -33,13 +33,15 @@ pub enum Group {
     PageTables,
     /// SLUB: how caches are laid out in slabs, and which ones kmalloc has.
     Slub,
+    /// Areas of the kernel's virtual memory that are there before vmalloc is.
+    Vmalloc,
     /// Pages that the allocator manages in the end. Shown, never a reason to fail.
     Managed,
 }
 
 impl Group {
     /// All groups in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Memory,
         Self::Zones,
         Self::Placements,
@@ -48,6 +50,7 @@ impl Group {
         Self::Replay,
         Self::PageTables,
         Self::Slub,
+        Self::Vmalloc,
         Self::Managed,
     ];
 
@@ -62,6 +65,7 @@ impl Group {
             Self::Replay => "replay",
             Self::PageTables => "page-tables",
             Self::Slub => "slub",
+            Self::Vmalloc => "vmalloc",
             Self::Managed => "managed",
         }
     }

@@ -32,6 +32,12 @@ pub(crate) fn late_parts(config: &KernelConfig) -> (u64, u64) {
     (sections.smp_locks, sections.decrypted_unused)
 }
 
+/// Bytes from where init sections begin to the end of init text in Debian's kernel of this configuration.
+pub(crate) fn init_text_bytes(config: &KernelConfig) -> u64 {
+    let sections = of(config);
+    sections.inittext_end - sections.init_begin
+}
+
 fn of(config: &KernelConfig) -> &'static Sections {
     match (config.arch, config.lpae) {
         (Arch::Arm64, _) => &ARM64,
@@ -49,7 +55,7 @@ const ARM64: Sections = Sections {
     rodata: 0xd0_0000,
     rodata_end: 0x164_8000,
     init_begin: 0x166_0000,
-    inittext_end: 0x16e_0000,
+    inittext_end: 0x174_0000,
     init_end: 0x1cb_0000,
     data: 0x1cb_0000,
     data_end: 0x1f6_d800,

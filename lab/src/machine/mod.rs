@@ -13,7 +13,7 @@ pub mod tags;
 
 pub use cores::flavour_of;
 pub use efi::{OwnedArmAcpi, OwnedEfi};
-pub(crate) use image::{init_tables, late_parts};
+pub(crate) use image::{init_tables, init_text_bytes, late_parts};
 pub use load::{Layout, after_initrd, place};
 pub use owned::{OwnedFirmware, OwnedMachine, OwnedPc, Taken};
 

@@ -8,11 +8,11 @@ use pagewright_pagetable::{Format, NotLive};
 use pagewright_sim::designs::{HostedObjects, with_booted_objects};
 use pagewright_sim::pages::{Pages, with_service};
 use pagewright_sim::slabs::{HostedSlabsError, with_booted_slabs};
-use pagewright_sim::vmalloc::{BootedVmalloc, WithVmalloc, with_booted_vmalloc};
+use pagewright_sim::vmalloc::{BootedVmalloc, BootedVmallocError, WithVmalloc, with_booted_vmalloc};
 use pagewright_slab::objects::{Design, ObjectAllocator, SlabInfo};
 use pagewright_slab::slabs::{Silent, TraceSite};
 use pagewright_view::slab::Shown as SlabsShown;
-use pagewright_view::vmallocinfo::{Shown, VmallocShown};
+use pagewright_view::vmallocinfo::{Areas, Looked as ByCpu, Shown, VmallocShown};
 use pagewright_view::{Live, State, View, Views};
 use pagewright_zone::alloc::{Hooks, NoHooks};
 use pagewright_zone::buddy::ZoneId;
@@ -51,13 +51,22 @@ struct Looked<'r, 'b, 'p, 'v, 'x, 'm, 's, 'a, F: Format, H> {
 impl<F: Format, H: Hooks> Looked<'_, '_, '_, '_, '_, '_, '_, '_, F, H> {
     fn look(&self, see: &mut dyn FnMut(&dyn VmallocShown) -> fmt::Result) -> fmt::Result {
         let Self { boot, machine } = self;
-        machine.on_cpu(0, &mut NotLive, |on| see(&Shown::new(boot, &machine.vmalloc, on)))
+        machine.on_cpu(0, &mut NotLive, |on| {
+            let on = &*on;
+            let vmalloc = ByCpu { region: &machine.vmalloc, on };
+            let modules = machine.modules.as_ref().map(|region| ByCpu { region, on });
+            let mut regions: Vec<&dyn Areas> = modules.iter().map(|region| region as _).collect();
+            regions.push(&vmalloc);
+            regions.sort_by_key(|region| region.range().start);
+            see(&Shown::new(boot, &regions))
+        })
     }
 }
 
 impl<F: Format, H: Hooks> VmallocShown for Looked<'_, '_, '_, '_, '_, '_, '_, '_, F, H> {
     fn nr_pages(&self) -> u64 {
-        self.machine.vmalloc.nr_pages()
+        let modules = self.machine.modules.as_ref().map_or(0, |modules| modules.nr_pages());
+        self.machine.vmalloc.nr_pages() + modules
     }
 
     fn vmallocinfo(&self, w: &mut dyn fmt::Write) -> fmt::Result {
@@ -105,8 +114,13 @@ pub fn serve<R>(
                         return Ok(then(&booted, state));
                     }
                     let show = |vmalloc: &dyn VmallocShown| then(&booted, &state.with_vmalloc(vmalloc));
-                    with_booted_vmalloc(boot, pages, &mut NotLive, Then { boot, show })
-                        .map_err(|e| Fault::caused(e, "vmalloc", "a machine whose page tables are built"))
+                    with_booted_vmalloc(boot, pages, &mut NotLive, Then { boot, show }).map_err(|e| {
+                        let expected = match e {
+                            BootedVmallocError::NoTables => "a machine whose page tables are built",
+                            BootedVmallocError::Init(_) => "",
+                        };
+                        Fault::caused(e, "vmalloc", expected)
+                    })
                 };
                 if !asks(View::Slabinfo) && !asks(View::Slab) {
                     return with_state(&booted, pages, with_vmalloc);

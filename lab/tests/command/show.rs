@@ -220,13 +220,17 @@ fn vmallocinfo_has_what_the_boot_mapped_and_the_map_shows_the_gaps_between() {
         board.contains("0xf4000000-0xf4001000    4096 iotable_init phys=0x00a00000 ioremap\n"),
         "{board}"
     );
-    let map = show("sabrelite", "vmalloc-map");
+    let both = show("sabrelite", "vmalloc-map");
+    // The modules' region comes first, as its addresses do.
+    let (modules, map) = both.split_at(both.find("0xf0800000-").unwrap());
+    assert_eq!(modules.lines().next(), Some("0xbf000000-0xbfe00000 14680064 free"), "{both}");
+    assert!(modules.lines().nth(1).unwrap().starts_with("modules: 1 gaps, 14336 KiB free"), "{both}");
     let ends: Vec<_> = map.lines().filter_map(|line| line.split([' ', '-']).nth(1)).collect();
     let starts: Vec<_> = map.lines().filter_map(|line| line.split('-').next()).collect();
     let lines = map.lines().count() - 1;
     assert_eq!(starts[1..lines], ends[..lines - 1], "no address is left out: {map}");
     assert!(map.contains("0xf4001000-0xfee00000 182448128 free\n"), "{map}");
-    assert!(map.lines().last().unwrap().starts_with("3 gaps, "), "{map}");
+    assert!(map.lines().last().unwrap().starts_with("vmalloc: 3 gaps, "), "{map}");
     assert_eq!(show("x86_64-q35", "vmallocinfo"), "", "a PC's image lies elsewhere");
     // Beside others, and with slabs.
     let both = show("arm64-virt", "slabinfo,meminfo,vmallocinfo");
@@ -267,6 +271,41 @@ fn tightly_coupled_memory_is_asked_for_by_size_and_shows_in_iomem() {
         let refused = pagewright(&["show", "iomem", "--arch", "arm", "--itcm", wrong]);
         assert_eq!(refused.status.code(), Some(2), "{wrong}");
     }
+}
+
+#[test]
+fn without_pci_arm_keeps_no_window_for_its_ports() {
+    let dir = scratch("no-pci");
+    let config = dir.join("config");
+    std::fs::write(&config, "# CONFIG_PCI is not set\n").unwrap();
+    let show = ["show", "vmallocinfo", "--machine", "arm-virt"];
+    assert!(text(&show).contains(" pci_reserve_io "));
+    let without = [&show[..], &["--kernel-config", config.to_str().unwrap()]].concat();
+    assert_eq!(text(&without), "");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_vmalloc_area_that_is_too_small_says_for_what() {
+    let refused = |machine: &str, cmdline: &str| {
+        let out = pagewright(&["show", "vmallocinfo", "--machine", machine, "--cmdline", cmdline]);
+        assert_eq!(out.status.code(), Some(2), "{machine} {cmdline}");
+        String::from_utf8(out.stderr).unwrap()
+    };
+    // The board's registers lie where the linear map then reaches.
+    let board = refused("sabrelite", "vmalloc=100M");
+    assert!(
+        board.contains("devicemaps_init: 0xf4000000 is low memory, which reaches to 0xf8c00000"),
+        "{board}"
+    );
+    for none in ["vmalloc=0", "vmalloc=16E", "vmalloc=-1"] {
+        let why = refused("i386-pc", none);
+        assert!(why.contains("the vmalloc area has 0 bytes, behind low memory that reaches to 0x"), "{why}");
+        assert!(why.contains("as vmalloc=0 asks") && !why.contains("page tables"), "{why}");
+    }
+    let chunk = refused("i386-pc", "vmalloc=1");
+    assert!(chunk.contains("per-CPU first chunk: the vmalloc area 0x"), "{chunk}");
+    assert!(chunk.contains(" has no room for 118784 bytes: the largest gap has "), "{chunk}");
 }
 
 #[test]

@@ -150,6 +150,9 @@ fn with_list(
     done
 }
 
+/// What its addresses are for.
+const FIRST_CHUNK: &str = "per-CPU first chunk";
+
 /// Takes the pages, maps them and makes the chunk.
 fn place(
     boot: &mut Boot<'_>,
@@ -165,8 +168,13 @@ fn place(
     let no_room =
         BootError::Machine { what: "per-CPU memory without vmalloc space, bytes", value: ai.unit_size };
     // Linux finds the addresses after the pages; that order shows nowhere.
-    let start =
-        boot.register_early_area(region.ok_or(no_room)?, units * ai.unit_size, page, VmFlags::ALLOC)?;
+    let start = boot.register_early_area(
+        FIRST_CHUNK,
+        region.ok_or(no_room)?,
+        units * ai.unit_size,
+        page,
+        VmFlags::ALLOC,
+    )?;
     taken.area = Some(start);
     let goal = boot.max_dma_address();
     // All pages come before the first table: which they are follows from how many there are, so they are remembered by runs.

@@ -85,18 +85,21 @@ impl Boot<'_> {
         if area.range.is_empty() {
             return Ok(());
         }
-        self.early_areas.add(area).map_err(early_error)
+        let what = if area.caller.is_empty() { "an early area" } else { area.caller };
+        self.early_areas.add(area).map_err(|why| BootError::EarlyArea { what, why })
     }
 
-    /// Takes the lowest addresses of `region` that have room (`vm_area_register_early`).
+    /// Takes the lowest addresses of `region` that have room (`vm_area_register_early`), for `what`.
     pub(crate) fn register_early_area(
         &mut self,
+        what: &'static str,
         region: VirtRange,
         size: u64,
         align: u64,
         flags: VmFlags,
     ) -> Result<VirtAddr, BootError> {
-        self.early_areas.register(region, size, align, flags).map_err(early_error)
+        let registered = self.early_areas.register(region, size, align, flags);
+        registered.map_err(|why| BootError::EarlyArea { what, why })
     }
 
     /// What a board's description has mapped from the start, in vmalloc space.
@@ -107,18 +110,5 @@ impl Boot<'_> {
         let inside = move |area: &&EarlyArea| room.is_some_and(|room| room.contains_range(&area.range));
         let desc = |area: &EarlyArea| MapDesc { virt: area.range, phys: area.phys, kind: IoKind::Device };
         self.early_areas.iter().filter(mapped).filter(inside).map(desc)
-    }
-}
-
-fn early_error(e: EarlyError) -> BootError {
-    match e {
-        EarlyError::Full(most) => BootError::TooMany { what: "early areas", limit: most as u64 },
-        EarlyError::Overlap(other) => BootError::Machine {
-            what: "early area's address, which another has",
-            value: other.range.start.get(),
-        },
-        EarlyError::Illegal { size, .. } | EarlyError::NoRoom { size, .. } => {
-            BootError::Machine { what: "early area's size", value: size }
-        }
     }
 }

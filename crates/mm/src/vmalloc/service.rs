@@ -2,11 +2,12 @@
 
 use crate::boot::Boot;
 use core::fmt;
-use pagewright_addr::PhysAddr;
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
 use pagewright_kspace::highmem::Linear;
 use pagewright_kspace::ioremap::{IoFacts, Ioremap, IoremapError, MapDesc, RamMap, StaticMaps};
-use pagewright_kspace::vmalloc::{VmContext, Vmalloc, VmallocError, VmallocSetupError};
+use pagewright_kspace::module::ModuleWindows;
+use pagewright_kspace::vmalloc::{VmContext, Vmalloc, VmallocConfig, VmallocError, VmallocSetupError};
 use pagewright_kspace::{Kind, LayoutError};
 use pagewright_page::PageMap;
 use pagewright_pagetable::{Format, LockError, TableMemory, Tables};
@@ -17,8 +18,13 @@ use pagewright_platform::Carve;
 pub enum VmallocInitError {
     /// The kernel has no such layout.
     Layout(LayoutError),
-    /// It has no vmalloc area.
-    NoArea,
+    /// It has no vmalloc area: what is mapped of RAM leaves none, or it was asked for none.
+    NoArea {
+        /// Where the linear map ends.
+        linear_end: VirtAddr,
+        /// `vmalloc=`.
+        vmalloc: Option<u64>,
+    },
     /// The boot has only counted page tables.
     NoTables,
     /// Somebody else holds a part of the area in the page tables.
@@ -33,7 +39,13 @@ impl fmt::Display for VmallocInitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Layout(e) => e.fmt(f),
-            Self::NoArea => f.write_str("the kernel has no vmalloc area"),
+            Self::NoArea { linear_end, vmalloc } => {
+                write!(f, "the vmalloc area has 0 bytes, behind low memory that reaches to {linear_end:#x}")?;
+                match vmalloc {
+                    Some(asked) => write!(f, ", as vmalloc={asked} asks"),
+                    None => Ok(()),
+                }
+            }
             Self::NoTables => f.write_str("no page tables, they were only counted"),
             Self::Tables(e) => e.fmt(f),
             Self::Setup(e) => e.fmt(f),
@@ -101,8 +113,44 @@ impl Boot<'_> {
         memory: &mut Carve<'v>,
     ) -> Result<Vmalloc<'v, 'a, F, M>, VmallocInitError> {
         let layout = self.virtual_layout(self.version).map_err(VmallocInitError::Layout)?;
-        let range = layout.get(Kind::Vmalloc).ok_or(VmallocInitError::NoArea)?;
+        let linear_end = self.linear_map().virt(self.high_memory);
+        let no_area = VmallocInitError::NoArea { linear_end, vmalloc: self.params.vmalloc };
+        let range = layout.get(Kind::Vmalloc).ok_or(no_area)?;
         let config = self.vmalloc_config().ok_or(VmallocInitError::NoTables)?;
+        self.region_init(on, (config, range), setup, memory)
+    }
+
+    /// Puts the modules' region in service beside vmalloc's, in the same way and over the same tables; where in both an area for a module may lie
+    /// is [`Self::module_windows`]'s. `None` where modules lie in vmalloc's own region (i386).
+    ///
+    /// # Errors
+    /// As for [`Self::vmalloc_init`].
+    pub fn modules_init<'v, 'a, F: Format, M: TableMemory, C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        setup: &VmallocSetup<'v, 'a, F, M>,
+        memory: &mut Carve<'v>,
+    ) -> Result<Option<Vmalloc<'v, 'a, F, M>>, VmallocInitError> {
+        let layout = self.virtual_layout(self.version).map_err(VmallocInitError::Layout)?;
+        let Some(range) = layout.get(Kind::Modules) else { return Ok(None) };
+        let config = self.vmalloc_config().ok_or(VmallocInitError::NoTables)?;
+        // Modules are few and of all sizes, and what is changed of their permissions is changed by pages.
+        let config = VmallocConfig { name: "modules", pools: false, huge: false, ..config };
+        self.region_init(on, (config, range), setup, memory).map(Some)
+    }
+
+    /// Where this kernel looks for the addresses of a module (`module_alloc`), nothing randomised; `None` if its layout has no place for them.
+    pub fn module_windows(&self) -> Option<ModuleWindows> {
+        ModuleWindows::of(&self.virtual_layout(self.version).ok()?)
+    }
+
+    fn region_init<'v, 'a, F: Format, M: TableMemory, C: VmContext<'a>>(
+        &self,
+        on: &mut C,
+        (config, range): (VmallocConfig, VirtRange),
+        setup: &VmallocSetup<'v, 'a, F, M>,
+        memory: &mut Carve<'v>,
+    ) -> Result<Vmalloc<'v, 'a, F, M>, VmallocInitError> {
         let cursor = setup.tables.lock(range).map_err(VmallocInitError::Tables)?;
         let vmalloc = Vmalloc::carve(config, range, cursor, setup.map, memory, (setup.areas, setup.cpus))
             .map_err(VmallocInitError::Setup)?;

@@ -17,6 +17,7 @@ mod i386_tables;
 mod kmaps;
 mod least_tables;
 mod models;
+mod modules;
 mod numa;
 mod page_tables;
 mod percpu_failing;

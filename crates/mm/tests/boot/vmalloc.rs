@@ -50,7 +50,7 @@ pub(crate) fn serving(
     done.expect("the firmware's tables can be read");
 }
 
-fn free_pages(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> u64 {
+pub(crate) fn free_pages(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> u64 {
     for cpu in 0..pages.cpus() {
         pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
     }
@@ -65,7 +65,7 @@ fn imx6() -> Spec {
 }
 
 /// Each kind of kernel, and the format of its tables.
-fn machines() -> [(Spec, FormatKind); 4] {
+pub(crate) fn machines() -> [(Spec, FormatKind); 4] {
     [
         (pc(128), FormatKind::X86Level4),
         (arm64(256), FormatKind::Arm64Page4kVa48),

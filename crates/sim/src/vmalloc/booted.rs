@@ -10,13 +10,16 @@ use pagewright_pagetable::{Format, TableMemory, Tables, TlbFlush};
 use pagewright_platform::{Carve, NoInterrupts};
 use pagewright_zone::alloc::Hooks;
 
-/// Areas that there is memory for.
+/// Areas that there is memory for, and modules' areas.
 const AREAS: usize = 1 << 12;
+const MODULES: usize = 1 << 8;
 
 /// A booted machine with vmalloc in service.
 pub struct BootedVmalloc<'p, 'v, 'x, 'm, 's, 'a, F: Format, H> {
     /// The kernel's vmalloc area.
     pub vmalloc: Vmalloc<'v, 'a, F, &'v dyn TableMemory>,
+    /// The modules' region, where that is another.
+    pub modules: Option<Vmalloc<'v, 'a, F, &'v dyn TableMemory>>,
     /// The page allocator below.
     pub pages: &'p Pages<'x, 'm, 's, 'a, H>,
 }
@@ -86,16 +89,21 @@ impl<'s, 'a, H: Hooks, W: WithVmalloc<'s, 'a, H>> WithFormat for Start<'_, '_, '
     fn run<F: Format>(self, format: F) -> Self::Out {
         let Self { boot, tables, pages, tlb, work } = self;
         let cpus = pages.cpus();
-        let bytes = Vmalloc::<'_, '_, F, &dyn TableMemory>::bytes(AREAS, cpus);
-        let mut room = vec![0_u64; bytes.div_ceil(8) as usize];
+        let room = |areas| {
+            let bytes = Vmalloc::<'_, '_, F, &dyn TableMemory>::bytes(areas, cpus);
+            vec![0_u64; bytes.div_ceil(8) as usize]
+        };
+        let (mut own_room, mut module_room) = (room(AREAS), room(MODULES));
         let tree = Tables::new(format, tables.memory, tables.root);
         let setup = VmallocSetup { tables: &tree, map: *pages.base.map(), areas: AREAS, cpus };
-        let vmalloc = pages.on_cpu(0, |context| {
+        let served = pages.on_cpu(0, |context| {
             let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb };
-            boot.vmalloc_init(on, &setup, &mut Carve::of(&mut room))
+            let vmalloc = boot.vmalloc_init(on, &setup, &mut Carve::of(&mut own_room))?;
+            let setup = VmallocSetup { areas: MODULES, ..setup };
+            Ok((vmalloc, boot.modules_init(on, &setup, &mut Carve::of(&mut module_room))?))
         });
-        let vmalloc = vmalloc.map_err(BootedVmallocError::Init)?;
-        Ok(work.run(&BootedVmalloc { vmalloc, pages }))
+        let (vmalloc, modules) = served.map_err(BootedVmallocError::Init)?;
+        Ok(work.run(&BootedVmalloc { vmalloc, modules, pages }))
     }
 }
 

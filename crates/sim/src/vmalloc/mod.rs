@@ -1,9 +1,11 @@
 //! vmalloc on a hosted machine: pages of a page allocator, tables in simulated RAM, and CPUs that reach both through software MMUs.
 
 mod booted;
+mod checked;
 mod kv;
 
 pub use booted::{BootedVmalloc, BootedVmallocError, WithVmalloc, with_booted_vmalloc};
+pub use checked::{CheckedCpu, CheckedError};
 pub use kv::CpuMemory;
 
 use crate::mmu::{Mmu, Strictness, kernel_registers};

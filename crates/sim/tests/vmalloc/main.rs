@@ -10,6 +10,7 @@ mod model;
 mod modules;
 mod nth;
 mod percpu;
+mod poison;
 mod races;
 mod ram;
 mod rows;

@@ -5,7 +5,7 @@ use pagewright_addr::PhysAddr;
 use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, PhysMapping, VfreeError, VmFlags};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
-use pagewright_view::vmallocinfo::{self, Widths};
+use pagewright_view::vmallocinfo::{self, Looked, Widths};
 
 #[test]
 fn vmallocinfo_has_a_line_for_each_area() {
@@ -13,7 +13,7 @@ fn vmallocinfo_has_a_line_for_each_area() {
     machine.plain.ram = vec![(node(0), 0x4_0000, 4096), (node(1), 0x5_0000, 4096)];
     machine.plain.cpus = vec![node(0)];
     machine.range.len = 32 * MIB;
-    let widths = Widths { virt: 16, phys: 16 };
+    let widths = Widths { virt: 16, phys: 16, page: PAGE };
     with_vmalloc(&machine, X86Level4::default(), |m| {
         m.on_cpu(0, |on| {
             let attr = kernel_data(&X86Level4::default());
@@ -30,13 +30,20 @@ fn vmallocinfo_has_a_line_for_each_area() {
             m.vmalloc.vfree(on, freed).unwrap();
             m.vmalloc.vmap(on, &[page, page], VmFlags::MAP, attr).unwrap();
             let mut text = String::new();
-            vmallocinfo::write(&mut text, &m.vmalloc, on, &EarlyAreas::new(), true, widths).unwrap();
+            vmallocinfo::write(
+                &mut text,
+                &[&Looked { region: &m.vmalloc, on }],
+                &EarlyAreas::new(),
+                true,
+                widths,
+            )
+            .unwrap();
             let at = |n: u32| format!("{}:{}", file!(), line + n);
             let expected = [
                 format!("0xffffc90000000000-0xffffc90000004000   16384 {} pages=3 vmalloc N0=3", at(0)),
                 format!("0xffffc90000008000-0xffffc9000000b000   12288 {} pages=2 vmalloc N1=2", at(2)),
                 format!(
-                    "0xffffc9000000b000-0xffffc90000264000 2461696 {} pages=600 vmalloc user N0=600",
+                    "0xffffc9000000b000-0xffffc90000264000 2461696 {} pages=600 vmalloc user vpages N0=600",
                     at(3)
                 ),
                 format!(
@@ -51,7 +58,8 @@ fn vmallocinfo_has_a_line_for_each_area() {
             ];
             assert_eq!(text.lines().collect::<Vec<_>>(), expected);
             let mut text = String::new();
-            vmallocinfo::layout(&mut text, &m.vmalloc, &EarlyAreas::new(), widths).unwrap();
+            vmallocinfo::layout(&mut text, &Looked { region: &m.vmalloc, on }, &EarlyAreas::new(), widths)
+                .unwrap();
             let free: Vec<_> = text.lines().filter(|line| line.ends_with(" free")).collect();
             assert_eq!(
                 free,
@@ -64,7 +72,7 @@ fn vmallocinfo_has_a_line_for_each_area() {
             let last = text.lines().next_back().unwrap();
             assert_eq!(
                 last,
-                "3 gaps, 24156 KiB free, the largest 14336 KiB; 16 KiB wait for a flush or are kept"
+                "vmalloc: 3 gaps, 24156 KiB free, the largest 14336 KiB; 16 KiB wait for a flush or are kept"
             );
             assert_eq!(text.lines().count(), 8 + 3 + 1);
         });
@@ -75,7 +83,7 @@ fn vmallocinfo_has_a_line_for_each_area() {
 #[test]
 fn a_vmap_is_called_what_its_caller_says() {
     let machine = VmallocMachine { config: lowest_first, ..machine(FormatKind::X86Level4, 16, 1) };
-    let widths = Widths { virt: 16, phys: 16 };
+    let widths = Widths { virt: 16, phys: 16, page: PAGE };
     with_vmalloc(&machine, X86Level4::default(), |m| {
         m.on_cpu(0, |on| {
             let attr = kernel_data(&X86Level4::default());
@@ -86,7 +94,14 @@ fn a_vmap_is_called_what_its_caller_says() {
             {
                 let at = m.vmalloc.vmap(on, &[page], flags, attr).unwrap();
                 let mut text = String::new();
-                vmallocinfo::write(&mut text, &m.vmalloc, on, &EarlyAreas::new(), false, widths).unwrap();
+                vmallocinfo::write(
+                    &mut text,
+                    &[&Looked { region: &m.vmalloc, on }],
+                    &EarlyAreas::new(),
+                    false,
+                    widths,
+                )
+                .unwrap();
                 let line = text.lines().find(|line| line.starts_with(&format!("{:#x}-", at.get()))).unwrap();
                 let told = format!(":{}{name}", line!() - 4);
                 assert!(line.ends_with(&told), "{line}");
@@ -102,7 +117,7 @@ fn a_vmap_is_called_what_its_caller_says() {
 fn areas_that_lie_where_early_ones_did_are_not_taken_for_them() {
     let mut machine = VmallocMachine { config: lowest_first, ..machine(FormatKind::X86Level4, 16, 1) };
     machine.range.len = 32 * MIB;
-    let widths = Widths { virt: 16, phys: 16 };
+    let widths = Widths { virt: 16, phys: 16, page: PAGE };
     with_vmalloc(&machine, X86Level4::default(), |m| {
         m.on_cpu(0, |on| {
             let start = m.vmalloc.range().start;
@@ -117,8 +132,9 @@ fn areas_that_lie_where_early_ones_did_are_not_taken_for_them() {
             {
                 m.vmalloc.add_vm_area(on, range, phys, VmFlags::IOREMAP).unwrap();
                 let (mut info, mut layout) = (String::new(), String::new());
-                vmallocinfo::write(&mut info, &m.vmalloc, on, &early, false, widths).unwrap();
-                vmallocinfo::layout(&mut layout, &m.vmalloc, &early, widths).unwrap();
+                vmallocinfo::write(&mut info, &[&Looked { region: &m.vmalloc, on }], &early, false, widths)
+                    .unwrap();
+                vmallocinfo::layout(&mut layout, &Looked { region: &m.vmalloc, on }, &early, widths).unwrap();
                 for text in [info, layout] {
                     let line = text.lines().next().unwrap();
                     assert_eq!(line.contains(" early "), is_early, "{line}");

@@ -111,9 +111,10 @@ impl Parts<'_> {
         let virt = self.symbol(&["_stext"]).unwrap_or(base + head_len);
         let phys = self.translate(virt, code.start);
         let init_begin = phys(&["__init_begin", "__inittext_begin", "_sinittext"]).unwrap_or(code.end);
-        // Where init text ends is told exactly, or it is known that segments are 64 KiB apart.
-        let segment_end = phys(&["__inittext_end"]);
-        let inittext_end = phys(&["_einittext"]).unwrap_or(init_begin);
+        let inittext_end = phys(&["__inittext_end"]).or_else(|| self.init_text_end(init_begin));
+        // Exit text and the table of alternatives come between _einittext and the end; how long they are nothing tells.
+        let init_text = phys(&["_einittext"]).unwrap_or(init_begin).align_up(16 * PAGE);
+        let as_debian = init_begin.saturating_add(crate::machine::init_text_bytes(config));
         let tables =
             crate::machine::init_tables(virt, virt.wrapping_add(data.end.get() - code.start.get()), config);
         KernelImage {
@@ -122,7 +123,7 @@ impl Parts<'_> {
             rodata_start: phys(&["_etext"]).unwrap_or(init_begin),
             rodata_end: init_begin,
             init_begin,
-            inittext_end: segment_end.unwrap_or(inittext_end.align_up(16 * PAGE)),
+            inittext_end: inittext_end.unwrap_or(init_text.max(as_debian)).min(data.start),
             init_end: data.start,
             data_start: data.start,
             data_end: data.end,
@@ -139,6 +140,13 @@ impl Parts<'_> {
             arm64: self.arm64_tables(config, &phys),
             ..KernelImage::default()
         }
+    }
+
+    /// Where arm64's init text ends: it is an area of its own in `vmallocinfo`.
+    fn init_text_end(&self, init_begin: PhysAddr) -> Option<PhysAddr> {
+        let mut segments = self.capture.vmallocinfo.as_ref()?.of("paging_init");
+        let segment = segments.find(|area| area.phys == Some(init_begin.get()))?;
+        init_begin.checked_add(segment.size)
     }
 
     /// Where the image has its page tables, by symbols; and the code that is mapped while user code runs, which is what its

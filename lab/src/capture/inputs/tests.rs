@@ -1,3 +1,4 @@
+use super::super::vmallocinfo::VmallocInfo;
 use super::super::{Capture, Symbols};
 use crate::machine::OwnedFirmware;
 use crate::show::iomem::IoMem;
@@ -99,10 +100,22 @@ fn an_arm64_image_is_read_from_iomem_and_symbols() {
     let image = super::image::image(&capture, Arch::Arm64, &config).unwrap();
     assert_eq!((image.text_start.get(), image.end.get()), (0x4021_0000, 0x4221_0000));
     assert_eq!(image.load_start().get(), 0x4020_0000);
-    assert_eq!((image.init_begin.get(), image.inittext_end.get()), (0x4186_0000, 0x418e_0000));
+    // Debian's init text, if nothing but _einittext is told.
+    assert_eq!((image.init_begin.get(), image.inittext_end.get()), (0x4186_0000, 0x4194_0000));
     assert_eq!(image.virt, 0xffff_8000_0801_0000);
     // Five tables: the top one, two on each of the two levels below it.
     assert_eq!(image.init_pg_dir.len(), 5 * 4096);
+    // The running kernel's list of areas tells it, and its own symbol before that.
+    capture.vmallocinfo = Some(
+        VmallocInfo::parse("0x1-0x2 786432 paging_init+0x19c/0x610 phys=0x0000000041860000 vmap\n").unwrap(),
+    );
+    let image = super::image::image(&capture, Arch::Arm64, &config).unwrap();
+    assert_eq!(image.inittext_end.get(), 0x4192_0000);
+    let symbols =
+        "ffff800008010000 T _stext\nffff800009660000 T __init_begin\nffff8000096f0000 T __inittext_end\n";
+    capture.symbols = Some(Symbols::parse(symbols).unwrap());
+    let image = super::image::image(&capture, Arch::Arm64, &config).unwrap();
+    assert_eq!(image.inittext_end.get(), 0x418f_0000);
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(super) fn tcm_init(b: &mut Boot<'_>, t: &mut Tables) -> Result<(), BootError
     Ok(())
 }
 
-/// `devicemaps_init`: vectors, the device tree (in sections), the board's registers, the window for PCI I/O.
+/// `devicemaps_init`: vectors, the device tree (in sections), the board's registers, the window for PCI I/O if there is PCI.
 pub(super) fn devicemaps_init(b: &mut Boot<'_>, t: &mut Tables, board: &Board) -> Result<(), BootError> {
     t.step = "devicemaps_init";
     let page = b.page_bytes();
@@ -95,7 +95,7 @@ pub(super) fn devicemaps_init(b: &mut Boot<'_>, t: &mut Tables, board: &Board) -
         t.iotable(b, &maps)?;
     }
     t.fill_pmd_gaps(b)?;
-    if t.fixed.iter().any(|f| (f.0..f.0 + f.1).contains(&PCI_IO)) {
+    if !b.machine.config.pci || t.fixed.iter().any(|f| (f.0..f.0 + f.1).contains(&PCI_IO)) {
         return Ok(());
     }
     t.reserve_area(b, PCI_IO, PMD, "pci_reserve_io")

@@ -12,12 +12,10 @@ mod memory;
 use super::board::Board;
 use crate::boot::Boot;
 use crate::error::BootError;
-use crate::pgtable::TableError;
 use crate::pgtable::arm::{FIXADDR_START, MapType, PMD, Piece, clear_mapping, head, section_bytes};
 use arrayvec::ArrayVec;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_kspace::vmalloc::{EarlyArea, VmFlags};
-use pagewright_pagetable::{Level, MapError};
 
 const MIB: u64 = 1 << 20;
 
@@ -117,7 +115,7 @@ impl Tables {
 
     /// A leaf table for the slot of `virt`, unless it has one (`early_pte_alloc`).
     fn need_leaf(&mut self, b: &mut Boot<'_>, virt: u64) -> Result<(), BootError> {
-        self.check_no_section(virt)?;
+        self.check_no_section(b, virt)?;
         if self.new_leaf(virt) { b.arm_put_table(self.step, virt, &mut table) } else { Ok(()) }
     }
 
@@ -132,13 +130,13 @@ impl Tables {
     }
 
     /// Pages cannot be mapped where a section is: Linux stops there (`pmd_bad`).
-    fn check_no_section(&self, virt: u64) -> Result<(), BootError> {
+    fn check_no_section(&self, b: &Boot<'_>, virt: u64) -> Result<(), BootError> {
         let slot = virt / PMD;
         if test(&self.leaf, slot) || !(test(&self.used, 2 * slot) || test(&self.used, 2 * slot + 1)) {
             return Ok(());
         }
-        let there = MapError::AlreadyMapped { at: VirtAddr::new(virt), level: Level::PMD, word: 0 };
-        Err(BootError::PageTables(TableError::Map(there)))
+        let low_end = b.linear_map().virt(b.high_memory);
+        Err(BootError::Section { step: self.step, at: VirtAddr::new(virt), low_end })
     }
 
     /// `create_mapping`: within each slot sections if the type has them and everything is aligned, else pages. Slots of
@@ -158,7 +156,7 @@ impl Tables {
                 (virt / MIB..next / MIB).for_each(|mib| set(&mut self.used, mib));
                 (next, 0)
             } else {
-                self.check_no_section(virt)?;
+                self.check_no_section(b, virt)?;
                 (first, u64::from(self.new_leaf(virt)))
             };
             let piece = Piece { step: self.step, virt, phys, len: next - virt, ty: m.ty, sections };
