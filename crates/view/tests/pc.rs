@@ -10,6 +10,7 @@ use pagewright_memblock::Region;
 use pagewright_page::model::{MapSpace, SectionRun};
 use pagewright_sim::{EntryWidth, PhysMemory, with_page_allocator};
 use pagewright_view::log::{LogOptions, LogSink};
+use pagewright_view::slab::SlabFiles;
 use pagewright_view::vmallocinfo::VmallocShown;
 use pagewright_view::{NotShown, State, View, ViewError, Views};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
@@ -30,6 +31,15 @@ impl VmallocShown for OneArea {
 
     fn map(&self, w: &mut dyn Write) -> fmt::Result {
         w.write_str("1 gap, 34359738351 KiB free\n")
+    }
+}
+
+/// The files of one cache.
+struct OneCache;
+
+impl SlabFiles for OneCache {
+    fn write(&self, w: &mut dyn Write, _: Option<&str>) -> Result<usize, fmt::Error> {
+        w.write_str("kmalloc-8/align:8\nkmalloc-8/objects:512 N0=512\n").map(|()| 1)
     }
 }
 
@@ -108,7 +118,8 @@ fn booted<R>(
     boot.run().unwrap();
     with_page_allocator(&mut boot, |boot, running| {
         running.initcalls(boot, &watermark::Cpus { online: 1, on_node: &|_| 1 });
-        look(&State::new(boot, running).with_slabs(&"slabinfo - version: 2.1\n").with_vmalloc(&OneArea))
+        let state = State::new(boot, running).with_slabs(&"slabinfo - version: 2.1\n");
+        look(&state.with_slab_files(&OneCache, None).with_vmalloc(&OneArea))
     })
     .unwrap()
 }

@@ -129,11 +129,14 @@ impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Use<'_, '_> {
             let mut places = [None; 4];
             let all = Ram::of(boot);
             let io = boot.ioremap_init(on, &m.vmalloc, &all, &mut places).unwrap();
-            // The image's pages are reserved, others of RAM are free.
-            let (image, free) = (boot.machine.image.text_start, all.0.last().unwrap().end.get() - PAGE);
+            // The image's pages are reserved, those that the page allocator gives are not.
+            let image = boot.machine.image.text_start;
+            let taken = m.vmalloc.vmalloc(on, PAGE).unwrap();
+            let free = m.vmalloc.translate(taken).unwrap();
             let x86 = matches!(kind, FormatKind::X86Level4 | FormatKind::I386);
             let refused = |done: Result<VirtAddr, _>| matches!(done, Err(IoremapError::Ram(_)));
-            assert!(refused(io.ioremap(on, PhysAddr::new(free), PAGE)));
+            assert!(refused(io.ioremap(on, free, PAGE)));
+            m.vmalloc.vfree(on, taken).unwrap();
             let reserved = io.ioremap(on, image, PAGE);
             assert_eq!(refused(reserved), !x86, "{reserved:?}");
             if let Ok(at) = reserved {

@@ -92,6 +92,7 @@ fn a_vmap_is_called_what_its_caller_says() {
             for (flags, name) in
                 [(VmFlags::MAP, " vmap"), (VmFlags::DMA_COHERENT, " dma-coherent"), (VmFlags::empty(), "")]
             {
+                let told = format!(":{}{name}", line!() + 1);
                 let at = m.vmalloc.vmap(on, &[page], flags, attr).unwrap();
                 let mut text = String::new();
                 vmallocinfo::write(
@@ -103,7 +104,6 @@ fn a_vmap_is_called_what_its_caller_says() {
                 )
                 .unwrap();
                 let line = text.lines().find(|line| line.starts_with(&format!("{:#x}-", at.get()))).unwrap();
-                let told = format!(":{}{name}", line!() - 4);
                 assert!(line.ends_with(&told), "{line}");
                 m.vmalloc.vunmap(on, at).unwrap();
                 assert_eq!(m.vmalloc.vunmap(on, at), Err(VfreeError::Nonexistent(at)));

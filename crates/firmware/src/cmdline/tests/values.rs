@@ -1,7 +1,7 @@
 //! Typed values.
 
 use super::*;
-use crate::config::KernelConfig;
+use crate::config::{KernelConfig, Slab};
 use crate::e820::E820Kind;
 
 const MIB: u64 = 1 << 20;
@@ -258,7 +258,11 @@ fn switches_and_numbers_reach_their_fields() {
     assert_eq!((p.dhash_entries, p.ihash_entries, p.mhash_entries), (Some(16), Some(17), Some(18)));
     assert_eq!((p.mphash_entries, p.thash_entries, p.uhash_entries), (Some(19), Some(20), Some(21)));
     assert_eq!((p.slub_min_objects, p.slub_min_order, p.slub_max_order), (Some(8), Some(1), Some(2)));
-    assert_eq!(p.slab_max_order, Some(1));
+    // SLAB's, which a kernel with SLUB does not know.
+    let slab = KernelConfig { slab: Slab::Slab, ..KernelConfig::for_arch(Arch::X86_64) };
+    let of_slab = CommandLine::new("slab_max_order=1 slub_max_order=2").parse_for(&slab).0;
+    assert_eq!((of_slab.slab_max_order, of_slab.slub_max_order), (Some(1), None));
+    assert!(of_slab.unknown.contains("slub_max_order") && p.unknown.contains("slab_max_order"));
     assert_eq!((p.slab_nomerge, p.slub_debug, p.numa_balancing), (Some(true), Some("P"), Some(false)));
     let i386 = parse(Arch::I386, "vmalloc=256M highmem=64M reservetop=16M");
     assert_eq!(
