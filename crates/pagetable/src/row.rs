@@ -14,7 +14,7 @@ type Cell<F> = <<F as Format>::Word as Word>::Atomic;
 /// Slots that lie in one table.
 ///
 /// # Invariants
-/// There are as many of software's words as of the hardware's, in formats that have them. Established by [`Self::new`].
+/// There are as many of software's words as of the hardware's, in formats that have them. Established by `Self::new`.
 pub struct Row<'s, F: Format> {
     /// The hardware's words.
     cells: &'s [<F::Word as Word>::Atomic],

@@ -107,7 +107,7 @@ pub fn with_plain_machine<H: Hooks, R>(
     with_machine(machine, hooks, Watchers::default(), |pages, _| then(pages))
 }
 
-/// The same, with somebody who is told of events once [`PageAllocator::set_events`] says so.
+/// The same, with somebody who is told of events once [`PageAllocator::set_events`](pagewright_zone::alloc::PageAllocator::set_events) says so.
 ///
 /// # Panics
 /// As for [`with_plain_machine`].
