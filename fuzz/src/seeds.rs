@@ -35,10 +35,16 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             .zip(PAGE_TABLES)
             .map(|(kind, name)| ("page_tables", name, crate::page_tables_seed(*kind))),
     );
-    let modules = [("x86_64", ModuleArch::X86_64), ("arm64", ModuleArch::Arm64), ("arm", ModuleArch::Arm)];
+    let modules = [
+        ("x86_64", ModuleArch::X86_64),
+        ("i386", ModuleArch::I386),
+        ("arm64", ModuleArch::Arm64),
+        ("arm", ModuleArch::Arm),
+    ];
     all.extend(modules.map(|(name, arch)| ("module", name, pagewright_sim::modules::sample(arch).build())));
     let tables = [
         ("x86_64-tables", ModuleArch::X86_64),
+        ("i386-tables", ModuleArch::I386),
         ("arm64-tables", ModuleArch::Arm64),
         ("arm-tables", ModuleArch::Arm),
     ];

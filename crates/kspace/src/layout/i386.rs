@@ -74,7 +74,10 @@ pub(super) fn regions(f: &Facts, fixmap: &Fixmap, b: &mut Builder) -> Result<(),
     }
     let high_memory = page_offset + low;
     b.add(Kind::VmallocHole, high_memory, VMALLOC_OFFSET);
-    b.span(Kind::Vmalloc, high_memory + VMALLOC_OFFSET, t.vmalloc_end);
+    let vmalloc = high_memory + VMALLOC_OFFSET;
+    b.span(Kind::Vmalloc, vmalloc, t.vmalloc_end);
+    // MODULES_VADDR and MODULES_END are vmalloc's: modules lie among all other areas.
+    b.inside(Kind::Modules, vmalloc, t.vmalloc_end.saturating_sub(vmalloc));
     b.add(Kind::Guard, t.vmalloc_end, 2 * PAGE);
     if c.highmem {
         b.span(Kind::Pkmap, t.pkmap, t.ldt);

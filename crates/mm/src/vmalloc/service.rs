@@ -132,7 +132,8 @@ impl Boot<'_> {
         memory: &mut Carve<'v>,
     ) -> Result<Option<Vmalloc<'v, 'a, F, M>>, VmallocInitError> {
         let layout = self.virtual_layout(self.version).map_err(VmallocInitError::Layout)?;
-        let Some(range) = layout.get(Kind::Modules) else { return Ok(None) };
+        let own = layout.get(Kind::Modules).filter(|range| layout.get(Kind::Vmalloc) != Some(*range));
+        let Some(range) = own else { return Ok(None) };
         let config = self.vmalloc_config().ok_or(VmallocInitError::NoTables)?;
         // Modules are few and of all sizes, and what is changed of their permissions is changed by pages.
         let config = VmallocConfig { name: "modules", pools: false, huge: false, ..config };

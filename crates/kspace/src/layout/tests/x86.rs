@@ -125,6 +125,7 @@ fn i386_hangs_from_the_top() {
     assert_eq!(at(&l, Kind::LinearMap), (0xc000_0000, 0xf6bf_dfff));
     assert_eq!(at(&l, Kind::VmallocHole), (0xf6bf_e000, 0xf73f_dfff));
     assert_eq!(at(&l, Kind::Vmalloc), (0xf73f_e000, 0xfebf_dfff));
+    assert_eq!(at(&l, Kind::Modules), at(&l, Kind::Vmalloc), "modules lie in vmalloc space");
     assert_eq!(l.get(Kind::Vmalloc).unwrap().len >> 10, 122_880);
     assert_eq!(at(&l, Kind::Pkmap), (0xfec0_0000, 0xfeff_ffff));
     assert_eq!(at(&l, Kind::LdtRemap), (0xff00_0000, 0xff3f_ffff));
