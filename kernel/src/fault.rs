@@ -1,10 +1,11 @@
-//! What is printed of a fault that nobody expected: the way of its address through the tables, and where the code came from.
+//! What is printed of a fault that nobody expected: whose address it was of vmalloc's, its way through the tables, and where the code came from.
 
-use crate::console::{Console, Out};
+use crate::console::{Console, Out, line};
 use crate::direct_map::DirectMap;
 use core::fmt::Write;
 use pagewright::pgtable::{KernelFormat, KernelTables};
 use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_hot::KernelSpace;
 use pagewright_pagetable::Entry;
 use pagewright_platform::Mutex;
 
@@ -14,6 +15,39 @@ const FRAMES: usize = 32;
 /// RAM, once there is a way to it: for walks through tables.
 static RAM: Mutex<Option<DirectMap>> = Mutex::new(None);
 
+/// The vmalloc area that serves, for reports.
+static AREA: Mutex<Option<&'static dyn KernelSpace>> = Mutex::new(None);
+
+/// Nobody explains addresses by an area that is over.
+struct Over;
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        *AREA.lock() = None;
+    }
+}
+
+/// Does something with an area; reports of faults say meanwhile what is wrong with an access to it.
+pub fn explained<R>(area: &dyn KernelSpace, work: impl FnOnce() -> R) -> R {
+    // SAFETY: the area outlives this call, and what is made of it here is gone before it ends, however it does (`Over`): who uses it holds the lock, which
+    // `Over` waits for.
+    let area: &'static dyn KernelSpace = unsafe { core::mem::transmute(area) };
+    *AREA.lock() = Some(area);
+    let _over = Over;
+    work()
+}
+
+/// What is wrong with an access to vmalloc's area, as KASAN would name it.
+fn explain(console: &dyn Console, at: VirtAddr) {
+    // As for RAM, and what cannot be asked now is left out.
+    if let Some(area) = AREA.try_lock()
+        && let Some(area) = *area
+        && area.range().contains(at)
+    {
+        area.explain(at, &mut |why| line(console, format_args!("pagewright: {why}")));
+    }
+}
+
 /// From here on reports show the walk of the address.
 pub fn set_ram(ram: &DirectMap) {
     *RAM.lock() = Some(ram.clone());
@@ -21,6 +55,7 @@ pub fn set_ram(ram: &DirectMap) {
 
 /// The walk of an address through the tables that are loaded, as soon as there is a way to them.
 pub fn walk_loaded(console: &dyn Console, root: PhysAddr, format: KernelFormat, at: VirtAddr) {
+    explain(console, at);
     // A fault inside the lock leaves the walk out.
     if let Some(ram) = RAM.try_lock()
         && let Some(memory) = ram.as_ref()

@@ -45,6 +45,8 @@ pub enum Trigger {
     Overflow,
     /// Panics.
     Panic,
+    /// Reads behind an area of vmalloc's.
+    Overrun,
     /// Reads an address that nothing is mapped at while it prints, and so has the console.
     Console,
 }
@@ -98,8 +100,9 @@ impl<'a> Options<'a> {
                         "fault" => Trigger::Fault,
                         "overflow" => Trigger::Overflow,
                         "panic" => Trigger::Panic,
+                        "overrun" => Trigger::Overrun,
                         "console" => Trigger::Console,
-                        _ => return refuse("trigger", "fault, overflow, panic, console"),
+                        _ => return refuse("trigger", "fault, overflow, panic, overrun, console"),
                     });
                 }
                 _ => {}

@@ -5,17 +5,25 @@ use crate::console::{Console, Out, line};
 use crate::dump;
 use crate::dynamic::{Space, Units};
 use crate::exit::Exit;
+use crate::fault::explained;
 use crate::metal::Metal;
 use crate::objects::Objects;
 use crate::options::{Options, Trigger};
+use crate::pages::Pages;
 use crate::selftest::{self, Subject};
-use crate::space::with_space;
+use crate::space::{on, with_space};
 use crate::stack::{modules_range, scratch_range};
 use core::fmt::Write;
+use pagewright::vmalloc::{Gaps, Seen, VmRequest};
 use pagewright::{Boot, Running};
-use pagewright_addr::VirtAddr;
+use pagewright_addr::{NodeId, VirtAddr, VirtRange};
 use pagewright_firmware::Firmware;
+use pagewright_hot::{KernelSpace, On};
+use pagewright_view::vmallocinfo::{Areas, Shown, VmallocShown};
 use pagewright_view::{State, View, Views};
+
+/// Views of what serves later.
+const LATER: [View; 3] = [View::Slabinfo, View::Vmallocinfo, View::VmallocMap];
 
 /// Prints the views that the command line asks for, and the device tree. Called right after the initcalls, before the image takes memory
 /// or maps anything for itself: what is shown is what a hosted boot of the same machine shows.
@@ -34,8 +42,10 @@ pub fn show(
     };
     match Views::parse(options.show.unwrap_or("")) {
         Ok(mut views) => {
-            // There are no slabs yet: `run` prints it.
-            views.take(View::Slabinfo);
+            // There are no slabs yet, and no vmalloc: `run` prints those.
+            for later in LATER {
+                views.take(later);
+            }
             if let Err(e) = views.write(&mut Out(console), &State::new(boot, running)) {
                 return refuse(&e);
             }
@@ -77,7 +87,9 @@ pub fn run(
         line(console, format_args!("pagewright: no page tables"));
         return Exit::BootFailed;
     };
-    if options.show.is_some_and(|names| names.split(',').any(|name| name == View::Slabinfo.name())) {
+    let asked =
+        |view: View| options.show.is_some_and(|names| names.split(',').any(|name| name == view.name()));
+    if asked(View::Slabinfo) {
         // The console takes everything.
         let _ = View::Slabinfo.write_heading(&mut Out(console));
         let _ = write!(Out(console), "{}", objects.slabs().slabinfo());
@@ -87,12 +99,20 @@ pub fn run(
     let (mut measured, mut passed, mut failed) = (true, 0, 0);
     let served = with_space(metal, boot, pages, tables, &mut |area| {
         let space = Space { area, metal };
+        for view in [View::Vmallocinfo, View::VmallocMap].into_iter().filter(|view| asked(*view)) {
+            show_area(space, boot, pages, view);
+        }
         // Before the tests: on memory as the boot left it.
         measured = bench::run(bench::Subject { pages, objects, metal, space, units, steps }, options);
         let (scratch, modules) = (scratch_range(boot), modules_range(boot));
         let highmem = boot.kmap_windows();
         let subject = Subject { pages, objects, metal, tables, units, space, scratch, modules, highmem };
-        (passed, failed) = selftest::run(&subject, options);
+        explained(area, || {
+            (passed, failed) = selftest::run(&subject, options);
+            if options.trigger == Some(Trigger::Overrun) {
+                overrun(space, pages);
+            }
+        });
     });
     if let Err(why) = served {
         line(console, format_args!("pagewright: vmalloc does not serve: {why}"));
@@ -114,6 +134,10 @@ pub fn run(
             line(console, format_args!("pagewright: the stack holds {depth} frames and has no end"));
             return Exit::TestFailed;
         }
+        Some(Trigger::Overrun) => {
+            line(console, format_args!("pagewright: reading behind an area does not fault"));
+            return Exit::TestFailed;
+        }
         Some(Trigger::Panic) => panic!("as the command line asked for"),
         None => {}
     }
@@ -122,6 +146,65 @@ pub fn run(
         _ if !measured => Exit::TestFailed,
         (0, 0) if options.all_tests() => Exit::TestFailed,
         _ => Exit::Passed,
+    }
+}
+
+/// An image's vmalloc area, and the processor that looks at it.
+struct Looked<'r, 'c, 'z> {
+    area: &'r dyn KernelSpace,
+    on: &'r On<'c, 'z>,
+}
+
+impl Areas for Looked<'_, '_, '_> {
+    fn range(&self) -> VirtRange {
+        self.area.range()
+    }
+
+    fn name(&self) -> &'static str {
+        "vmalloc"
+    }
+
+    fn next_area(&self, from: VirtAddr) -> Option<Seen> {
+        self.area.next_area(from)
+    }
+
+    fn pages_by_node(&self, addr: VirtAddr, see: &mut dyn FnMut(NodeId, u64)) {
+        self.area.pages_by_node(self.on, addr, see);
+    }
+
+    fn gaps(&self) -> Gaps {
+        self.area.gaps()
+    }
+
+    fn nr_pages(&self) -> u64 {
+        self.area.nr_pages()
+    }
+}
+
+/// Prints a view of the area.
+fn show_area(space: Space<'_>, boot: &Boot<'_>, pages: &Pages, view: View) {
+    let Space { area, metal } = space;
+    let out = &mut Out(metal.console());
+    on(pages, metal, |on| {
+        let looked = Looked { area, on };
+        let regions: [&dyn Areas; 1] = [&looked];
+        let shown = Shown::new(boot, &regions);
+        // The console takes everything.
+        let _ = view.write_heading(out);
+        let _ = match view {
+            View::Vmallocinfo => shown.vmallocinfo(out),
+            _ => shown.map(out),
+        };
+    });
+}
+
+/// Reads the page behind an area.
+fn overrun(space: Space<'_>, pages: &Pages) {
+    let Space { area, metal } = space;
+    let page = pages.page_shift().bytes();
+    let taken = on(pages, metal, |on| area.vmalloc(on, &VmRequest::new(100)));
+    if let Some(Ok(at)) = taken {
+        trigger_fault(core::ptr::with_exposed_provenance((at.get() + page + 8) as usize));
     }
 }
 

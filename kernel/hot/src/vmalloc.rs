@@ -9,15 +9,16 @@ use pagewright::Boot;
 use pagewright::pgtable::KernelTables;
 use pagewright::vmalloc::ioremap::{Ioremap, IoremapError, RamMap};
 use pagewright::vmalloc::{
-    IoremapInitError, OnPages, PcpuPart, VfreeError, VmFlags, VmRequest, VmSection, VmSlot, Vmalloc,
-    VmallocError, VmallocInitError, VmallocSetup, VmallocViolation,
+    Gaps, IoremapInitError, OnPages, PcpuPart, Seen, VfreeError, VmFlags, VmRequest, VmSection, VmSlot,
+    Vmalloc, VmallocError, VmallocInitError, VmallocSetup, VmallocViolation,
 };
-use pagewright_addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
+use pagewright_addr::{NodeId, Pfn, PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
+use pagewright_kspace::stacks::{KernelStack, StackError, StackShape, Stacks};
 use pagewright_page::PageMap;
 use pagewright_pagetable::format::WithFormat;
 use pagewright_pagetable::{Format, TableMemory, Tables};
-use pagewright_platform::Carve;
+use pagewright_platform::{Carve, MappedMemory};
 use pagewright_zone::Gfp;
 
 /// vmalloc's context on a processor of an image.
@@ -121,6 +122,39 @@ pub trait KernelSpace: Sync {
     /// [`Vmalloc::nr_pages`].
     fn nr_pages(&self) -> u64;
 
+    /// [`Vmalloc::next_area`].
+    fn next_area(&self, from: VirtAddr) -> Option<Seen>;
+
+    /// [`Vmalloc::pages_by_node`].
+    fn pages_by_node(&self, on: &On<'_, '_>, at: VirtAddr, see: &mut dyn FnMut(NodeId, u64));
+
+    /// [`Vmalloc::gaps`].
+    fn gaps(&self) -> Gaps;
+
+    /// What is wrong with an access to that byte ([`Vmalloc::try_check_access`]), in words; not told if nothing is, or somebody is about to change it.
+    fn explain(&self, at: VirtAddr, tell: &mut dyn FnMut(&dyn fmt::Display));
+
+    /// [`Stacks::alloc`], of stacks that no processor keeps.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    fn alloc_stack(
+        &self,
+        on: &mut On<'_, '_>,
+        shape: StackShape,
+    ) -> Result<KernelStack, StackError<fmt::Error>>;
+
+    /// [`Stacks::free`].
+    ///
+    /// # Errors
+    /// [`VfreeError`].
+    fn free_stack(
+        &self,
+        on: &mut On<'_, '_>,
+        shape: StackShape,
+        stack: KernelStack,
+    ) -> Result<(), VfreeError>;
+
     /// [`Vmalloc::validate`].
     ///
     /// # Errors
@@ -142,6 +176,29 @@ pub trait KernelSpace: Sync {
     /// Pairs of [`Self::ioremap`] and its end, of 4 KiB.
     #[cfg(feature = "bench")]
     fn io_pairs(&self, on: &mut On<'_, '_>, phys: PhysAddr, pairs: u64) -> u64;
+}
+
+/// No processor keeps stacks, so there are no old ones to zero.
+struct NoCache;
+
+impl MappedMemory for NoCache {
+    type Error = fmt::Error;
+
+    fn zero(&self, _: VirtAddr, _: u64) -> fmt::Result {
+        Err(fmt::Error)
+    }
+
+    fn copy(&self, _: VirtAddr, _: VirtAddr, _: u64) -> fmt::Result {
+        Err(fmt::Error)
+    }
+
+    fn read(&self, _: VirtAddr, _: &mut [u8]) -> fmt::Result {
+        Err(fmt::Error)
+    }
+
+    fn write(&self, _: VirtAddr, _: &[u8]) -> fmt::Result {
+        Err(fmt::Error)
+    }
 }
 
 struct Both<'i, 'v, F: Format> {
@@ -266,6 +323,45 @@ impl<F: Format> KernelSpace for Both<'_, '_, F> {
 
     fn nr_pages(&self) -> u64 {
         self.vmalloc.nr_pages()
+    }
+
+    fn next_area(&self, from: VirtAddr) -> Option<Seen> {
+        self.vmalloc.next_area(from)
+    }
+
+    fn pages_by_node(&self, on: &On<'_, '_>, at: VirtAddr, see: &mut dyn FnMut(NodeId, u64)) {
+        self.vmalloc.pages_by_node(on, at, see);
+    }
+
+    fn gaps(&self) -> Gaps {
+        self.vmalloc.gaps()
+    }
+
+    fn explain(&self, at: VirtAddr, tell: &mut dyn FnMut(&dyn fmt::Display)) {
+        if let Some(Err(why)) = self.vmalloc.try_check_access(at, 1) {
+            tell(&why);
+        }
+    }
+
+    fn alloc_stack(
+        &self,
+        on: &mut On<'_, '_>,
+        shape: StackShape,
+    ) -> Result<KernelStack, StackError<fmt::Error>> {
+        let stack = Stacks::new(self.vmalloc, shape, &[]).alloc(on, &NoCache)?;
+        let (at, bytes) = (stack.range().start.get() as usize, shape.bytes as usize);
+        // SAFETY: as for an area of `vmalloc`'s: what of it is high memory is zeroed here only.
+        unsafe { with_exposed_provenance_mut::<u8>(at).write_bytes(0, bytes) };
+        Ok(stack)
+    }
+
+    fn free_stack(
+        &self,
+        on: &mut On<'_, '_>,
+        shape: StackShape,
+        stack: KernelStack,
+    ) -> Result<(), VfreeError> {
+        Stacks::new(self.vmalloc, shape, &[]).free(on, stack)
     }
 
     fn validate(&self) -> Result<(), VmallocViolation> {

@@ -26,6 +26,8 @@ mod smp;
 #[cfg(feature = "tests")]
 mod space;
 #[cfg(feature = "tests")]
+mod stacks;
+#[cfg(feature = "tests")]
 mod tables;
 #[cfg(feature = "tests")]
 mod typesafe;
@@ -107,6 +109,7 @@ const TESTS: &[(&str, Test)] = &[
     ("shootdown", smp::shootdown),
     ("vmalloc", vmalloc::run),
     ("cases", cases::run),
+    ("stacks", stacks::run),
     (HIGHMEM, highmem::run),
     (MODULE, module::run),
 ];

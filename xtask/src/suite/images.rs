@@ -70,6 +70,11 @@ fn cases(target: &Target) -> Vec<Case> {
     cases.push(Case::ends("test=none trigger=fault", 4, "walk of 0x8 "));
     cases.push(Case::ends("test=none trigger=overflow", 4, "Call trace:"));
     cases.push(Case::ends("test=none trigger=panic", 5, "panicked at"));
+    // What KASAN would say of it.
+    cases.push(Case::ends("test=none trigger=overrun", 4, "vmalloc-out-of-bounds at 0x"));
+    // What serves when the other views are printed already.
+    let append = "test=none show=meminfo,vmallocinfo,vmalloc-map".to_owned();
+    cases.push(Case { guest: Guest { append, ..Guest::new(64, 1) }, code: 0, says: "vmalloc: " });
     // A fault while it prints: the report takes the console from there.
     cases.push(Case::ends("test=none trigger=console", 4, "Call trace:"));
     cases.push(Case::ends(if target.flat { "inject=fdt" } else { "inject=acpi" }, 3, "pagewright: "));
