@@ -35,6 +35,9 @@ pub trait TlbFlush {
     /// Makes entries that were added where there were none visible to the table walkers of all CPUs. Nothing is to be forgotten for that; processors that read tables
     /// in the order in which they were written need nothing at all (x86), others a barrier (Arm: `dsb ishst`, `isb`).
     fn publish(&mut self) {}
+
+    /// Kmaps of these pages are about to end, and lead to them still: where data caches have virtual tags, what is in them goes now. Nothing elsewhere.
+    fn before_unmap(&mut self, _: VirtRange) {}
 }
 
 /// A change that has not been flushed yet, and the tables that it emptied.

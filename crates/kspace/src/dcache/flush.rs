@@ -34,7 +34,7 @@ pub struct FileMapping<'p> {
 pub struct CacheCpu<'c, C, T: ?Sized, F: Format> {
     /// Its data cache, which is memory as it reaches it as well where pages are copied ([`pagewright_platform::MappedMemory`]).
     pub cache: &'c C,
-    /// Its own TLB.
+    /// Its own TLB, alone: lines of kmaps that end here are flushed in any case.
     pub tlb: &'c mut T,
     /// Its way to high memory; without it pages that lie there are refused.
     pub high: Option<HighCpu<'c, F>>,

@@ -5,7 +5,7 @@
 //! the boot leaves it out.
 
 use super::flush::CacheCpu;
-use super::{Behaviour, Dcache, DcacheError};
+use super::{Behaviour, Dcache, DcacheError, FlushKmaps};
 use crate::highmem::{Kmap, KmapCpu, KmapStack};
 use core::fmt;
 use pagewright_addr::{PhysAddr, VirtAddr};
@@ -71,10 +71,9 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
         lines: Lines,
         work: impl FnOnce(&mut CacheCpu<'_, C, T, F>, VirtAddr) -> Result<R, DcacheError<E>>,
     ) -> Result<R, DcacheError<E>> {
-        let vivt = self.behaviour == Behaviour::Vivt;
         if let Some(at) = self.linear.address(page) {
             let done = work(cx, at);
-            if vivt && lines == Lines::Go {
+            if self.behaviour == Behaviour::Vivt && lines == Lines::Go {
                 cx.cache.clean_invalidate(at, F::SHAPE.page_bytes());
             }
             return done;
@@ -83,11 +82,8 @@ impl<F: Format, M: TableMemory> Dcache<'_, F, M> {
         let map = high.local.kmap_local_page(high.stack, page, cx.tlb).map_err(DcacheError::Kmap)?;
         let at = map.address();
         let done = work(cx, at);
-        if vivt {
-            // The address is another page's next.
-            cx.cache.clean_invalidate(at, F::SHAPE.page_bytes());
-        }
-        if let Err(e) = high.local.kunmap_local(high.stack, map, cx.tlb) {
+        let mut tlb = FlushKmaps { behaviour: self.behaviour, cache: cx.cache, tlb: &mut *cx.tlb };
+        if let Err(e) = high.local.kunmap_local(high.stack, map, &mut tlb) {
             // Whatever was mapped after it is unmapped: accesses to memory map nothing.
             panic!("{e}");
         }

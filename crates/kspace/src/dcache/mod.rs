@@ -4,28 +4,32 @@
 //! through one address is not seen through the other until the right lines were written back and forgotten. Linux's rules for that, as arm has
 //! them, are here: [`colour`] places shared mappings so that their lines are shared as well, and [`Dcache`] flushes: a page that the kernel writes and
 //! user code reads (`flush_dcache_page`, put off until somebody maps it), and pages that are copied or zeroed for user code, through windows whose
-//! colour is that of the user's address. The kernel's own aliases are [`Behaviour`]'s: areas that vmalloc maps and unmaps
+//! colour is that of the user's address. With virtual tags, what one address space maps twice is not cached there ([`Dcache::make_coherent`]), and a kmap's
+//! lines go before it ends ([`FlushKmaps`]). The kernel's own aliases are [`Behaviour`]'s: areas that vmalloc maps and unmaps
 //! ([`crate::vmalloc::OnCached`]), and what passes through them.
 //!
 //! What the operations do is the machine's ([`pagewright_platform::DataCache`]); the simulator has caches with contents, in which each flush that is
 //! left out shows.
 
+mod coherent;
 pub mod colour;
 mod copy;
 mod flush;
 mod high;
+mod kmaps;
 mod shape;
 mod vmap;
 
 pub use flush::{CacheCpu, CachedPage, FileMapping};
 pub use high::{HighCpu, HighWindow};
+pub use kmaps::FlushKmaps;
 pub use shape::{CacheKind, CacheShape, CacheShapeError};
 
 use crate::highmem::{KmapLocalError, Linear};
 use crate::layout::{Kind, Layout};
 use core::fmt;
 use pagewright_addr::{PhysAddr, VirtRange};
-use pagewright_pagetable::{Format, SlotError, Slots, TableMemory};
+use pagewright_pagetable::{Format, LockError, SlotError, Slots, TableMemory, UnmapError};
 
 /// What of a cache decides about flushes (`cacheid`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,6 +68,12 @@ pub enum DcacheError<E> {
     /// The access failed.
     #[error("{0}")]
     Access(E),
+    /// Somebody else changes the page's mapping.
+    #[error("{0}")]
+    Locked(LockError),
+    /// A mapping cannot be changed.
+    #[error("{0}")]
+    Tables(UnmapError),
 }
 
 /// The rules for one kernel's cache.

@@ -232,6 +232,7 @@ impl<F: Format> KmapCpu<'_, F> {
         if map.index != index || slot >= self.row.count() {
             return if map.index == 0 { Ok(()) } else { self.unmap_deep(stack, map, tlb) };
         }
+        tlb.before_unmap(VirtRange { start: map.at, len: const { F::SHAPE.page_bytes() } });
         self.row.clear(slot).finish(tlb);
         // After the flush: a handler that comes in between uses the next slot.
         stack.index.store(index.wrapping_sub(self.step), Relaxed);
@@ -252,6 +253,7 @@ impl<F: Format> KmapCpu<'_, F> {
             return Err(NotTop { map, held: index / self.step });
         }
         if let Some((row, slot)) = self.deep(index) {
+            tlb.before_unmap(VirtRange { start: map.at, len: const { F::SHAPE.page_bytes() } });
             row.clear(slot).finish(tlb);
         }
         stack.index.store(index.wrapping_sub(self.step), Relaxed);
@@ -317,6 +319,7 @@ impl<F: Format> KmapCpu<'_, F> {
         for (index, row, slot) in self.held(stack) {
             if let Some(page) = row.page(&self.format, slot) {
                 stack.pages[index].store(page.get(), Relaxed);
+                tlb.before_unmap(VirtRange { start: row.address(slot), len: F::SHAPE.page_bytes() });
             }
             row.clear(slot).finish(tlb);
         }

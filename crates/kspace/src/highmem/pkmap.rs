@@ -11,7 +11,7 @@ use super::Linear;
 use super::error::{KmapError, KunmapError};
 use super::hash::{Chains, NONE};
 use core::fmt;
-use pagewright_addr::{PhysAddr, VirtAddr};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{Format, SlotFlush, Slots, TableMemory, TlbFlush};
 use pagewright_platform::Mutex;
 
@@ -171,6 +171,10 @@ impl<'t, F: Format, M: TableMemory> Kmap<'t, F, M> {
             if state.entries[usize::from(slot)].count == 1 {
                 state.chains.remove(state.entries, slot);
                 state.entries[usize::from(slot)] = PkmapEntry::EMPTY;
+                tlb.before_unmap(VirtRange {
+                    start: self.slots.address(slot.into()),
+                    len: F::SHAPE.page_bytes(),
+                });
                 let gone = self.slots.clear(slot.into());
                 pending = Some(match pending {
                     Some(before) => before.merge(gone),

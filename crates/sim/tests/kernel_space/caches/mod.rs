@@ -1,5 +1,6 @@
 mod aliases;
 mod board;
+mod coherent;
 mod high;
 mod rules;
 mod vmap;
