@@ -94,12 +94,12 @@ impl<'p> Objects<'p> {
     #[inline]
     pub fn here<R>(&self, work: impl FnOnce(&SlabContext<'_, 'static, 'static>) -> R) -> Option<R> {
         self.pages.here_as(|number, context| {
-            let cpu = self.service.cpus().get(number)?;
+            let cpu = self.service.cpus.all().get(number)?;
             let pages = PagesFor { allocator: self.pages.allocator(), context };
             // SAFETY: no other processor has this number, nothing here moves from one processor to another, and a handler returns before
             // what it interrupted goes on: as for the page allocator's own handle.
             let here = unsafe { cpu.here() };
-            Some(work(&self.service.context(number, here, &pages)))
+            Some(work(&self.service.cpus.context(number, here, &pages)))
         })?
     }
 

@@ -1,8 +1,10 @@
 //! The slab allocator of the machine that boots: what it decides by, and how it comes into service (`pagewright-slab` is re-exported here).
 
+mod cpus;
 mod designs;
 mod service;
 
+pub use cpus::ServedCpus;
 pub use designs::ObjectService;
 pub use pagewright_slab::*;
 pub use service::{SlabService, SlabSetup, StartSlabsError};

@@ -199,7 +199,7 @@ pub fn with_booted_objects<'s, 'a, H: Hooks, R>(
     let readers = Readers::new(&readers);
     service.objects.set_grace_periods(&readers);
     service.init_late();
-    let cpus = service.cpus();
+    let cpus = service.cpus.all();
     let objects = service.objects;
     Ok(then(&HostedObjects { objects, pages, readers: &readers, cpus, nodes: pages.nodes() }))
 }

@@ -150,7 +150,7 @@ pub fn with_booted_slabs<'s, 'a, H: Hooks, R>(
     let readers = Readers::new(&readers);
     service.slabs.set_grace_periods(&readers);
     service.init_late();
-    let cpus = service.cpus();
+    let cpus = service.cpus.all();
     Ok(then(&HostedSlabs { slabs: service.slabs, pages, readers: &readers, cpus, nodes: pages.nodes() }))
 }
 

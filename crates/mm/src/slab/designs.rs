@@ -3,7 +3,8 @@
 //! Who knows that his machines have SLUB uses [`Boot::kmem_cache_init`], and has nothing of the others in his image; [`Boot::objects_init`] serves by
 //! whichever the configuration names, behind [`Objects`].
 
-use super::service::{SlabSetup, StartSlabsError, carve_cpus, small};
+use super::cpus::ServedCpus;
+use super::service::{SlabSetup, StartSlabsError, small};
 use crate::Boot;
 use crate::service::{CpuRoom, ServiceBytes};
 use core::fmt;
@@ -13,41 +14,26 @@ use pagewright_platform::carve::bytes_for;
 use pagewright_platform::{Carve, Interrupts, Mutex};
 use pagewright_slab::objects::{Design, Objects};
 use pagewright_slab::slab::{ArraySpace, NodeCache, Slab, SlabCache, SlabConfig};
-use pagewright_slab::slabs::{CreateError, Row, SlabCpu, SlabHere, Slot};
+use pagewright_slab::slabs::{CreateError, Row, SlabCpu, Slot};
 use pagewright_slab::slob::{Slob, SlobCache, SlobConfig};
 use pagewright_slab::slub::Slub;
-use pagewright_slab::{GeometryError, PageSource, SlabContext, SlabMemory};
+use pagewright_slab::{GeometryError, SlabMemory};
 
 /// A machine's objects, by the design of its configuration, serving all of its CPUs.
 pub struct ObjectService<'k, 'a, I, M> {
     /// The objects.
     pub objects: Objects<'k, 'a, I, M>,
-    cpus: &'k [SlabCpu<'k>],
-    nodes: &'k [NodeId],
+    /// The CPUs.
+    pub cpus: ServedCpus<'k>,
 }
 
 impl<I, M> fmt::Debug for ObjectService<'_, '_, I, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectService").field("nodes", &self.nodes).finish_non_exhaustive()
+        f.debug_struct("ObjectService").field("cpus", &self.cpus).finish_non_exhaustive()
     }
 }
 
-impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectService<'k, 'a, I, M> {
-    /// The CPUs as slabs know them, by their numbers.
-    pub fn cpus(&self) -> &'k [SlabCpu<'k>] {
-        self.cpus
-    }
-
-    /// How one asks on CPU number `cpu`, whose handle this is; `pages` is this CPU's way to the page allocator.
-    pub fn context<'c>(
-        &self,
-        cpu: usize,
-        here: SlabHere<'c, 'k>,
-        pages: &'c dyn PageSource<'a>,
-    ) -> SlabContext<'c, 'k, 'a> {
-        SlabContext::new(here, self.nodes.get(cpu).copied().unwrap_or(NodeId::ZERO), pages)
-    }
-
+impl<I: Interrupts, M: SlabMemory> ObjectService<'_, '_, I, M> {
     /// Ends the bootstrap (`kmem_cache_init_late`).
     pub fn init_late(&mut self) {
         match &mut self.objects {
@@ -121,18 +107,17 @@ impl Boot<'_> {
     ) -> Result<ObjectService<'k, 'a, I, M>, StartSlabsError> {
         if self.slab_design() == Design::Slub {
             let service = self.kmem_cache_init(setup, shared, cpus)?;
-            let (cpus, nodes) = (service.cpus, service.nodes);
-            return Ok(ObjectService { objects: Objects::Slub(service.slabs), cpus, nodes });
+            return Ok(ObjectService { objects: Objects::Slub(service.slabs), cpus: service.cpus });
         }
         let SlabSetup { map, memory, interrupts, caches, reports, seed } = setup;
         if self.slab_design() == Design::Slob {
             let slots = shared.slice(caches, Slot::new).ok_or(small("caches"))?;
-            let (cpus, nodes) = carve_cpus(&mut shared, cpus, 0, seed)?;
+            let cpus = ServedCpus::carve(&mut shared, cpus, 0, seed)?;
             let config = self.slob_config();
             let align = GeometryError::Alignment(config.min_align.into());
             let slob = Slob::new(map, memory, interrupts, config, slots, reports, seed);
             let slob = slob.map_err(|_| CreateError::Geometry(align))?;
-            return Ok(ObjectService { objects: Objects::Slob(slob), cpus, nodes });
+            return Ok(ObjectService { objects: Objects::Slob(slob), cpus });
         }
         let (places, most) = (self.slab_places(caches), self.slab_nodes());
         let slots = shared.slice(places, Slot::new).ok_or(small("caches"))?;
@@ -140,17 +125,17 @@ impl Boot<'_> {
         let lists = lists.ok_or(small("lists of slabs"))?;
         let aliens = shared.slice(alien_arrays(places, most), || Mutex::new(Row::new()));
         let aliens = aliens.ok_or(small("arrays for other nodes"))?;
-        let (cpus, nodes) = carve_cpus(&mut shared, cpus, places, seed)?;
+        let cpus = ServedCpus::carve(&mut shared, cpus, places, seed)?;
         let mut node = 0..most;
         let node_cpus = shared.slice(most, || {
             let node = node.next();
-            nodes.iter().filter(|of| Some(of.index()) == node).count() as u32
+            node.map_or(0, |node| cpus.on_node(node)) as u32
         });
         let node_cpus = node_cpus.ok_or(small("the nodes' CPUs"))?;
-        let space = ArraySpace { slots, lists, aliens, cpus, node_cpus };
+        let space = ArraySpace { slots, lists, aliens, cpus: cpus.all(), node_cpus };
         let mut slab = Slab::new(map, memory, interrupts, self.slab_config(), space, reports, seed)?;
         slab.create_kmalloc_caches(&self.kmalloc_classes())?;
-        Ok(ObjectService { objects: Objects::Slab(slab), cpus, nodes })
+        Ok(ObjectService { objects: Objects::Slab(slab), cpus })
     }
 }
 

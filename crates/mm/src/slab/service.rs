@@ -5,6 +5,7 @@
 //! (`slub_debug=`). [`SlabService::init_late`] ends the bootstrap. Objects come from the page allocator that whoever asks has in his
 //! context, so no page is taken before the first object is.
 
+use super::cpus::ServedCpus;
 use crate::boot::{Boot, warning};
 use crate::error::BootError;
 use crate::service::{CpuRoom, ServiceBytes};
@@ -15,9 +16,9 @@ use pagewright_platform::carve::bytes_for;
 use pagewright_platform::{Carve, Interrupts, Mutex};
 use pagewright_slab::kmalloc::KmallocKind;
 use pagewright_slab::slabs::{
-    CreateError, DebugOptions, NodeSlabs, Reports, Row, Silent, SlabCpu, SlabHere, SlabSpace, Slot,
+    CreateError, DebugOptions, NodeSlabs, Reports, Row, Silent, SlabCpu, SlabSpace, Slot,
 };
-use pagewright_slab::{PageSource, SlabContext, SlabMemory, Slabs};
+use pagewright_slab::{SlabMemory, Slabs};
 
 /// What slabs are told by their embedder.
 pub struct SlabSetup<'k, 'a, I, M> {
@@ -82,37 +83,17 @@ pub(super) const fn small(what: &'static str) -> StartSlabsError {
 pub struct SlabService<'k, 'a, I, M> {
     /// The slabs.
     pub slabs: Slabs<'k, 'a, I, M>,
-    pub(super) cpus: &'k [SlabCpu<'k>],
-    pub(super) nodes: &'k [NodeId],
+    /// The CPUs.
+    pub cpus: ServedCpus<'k>,
 }
 
 impl<I, M> fmt::Debug for SlabService<'_, '_, I, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SlabService").field("nodes", &self.nodes).finish_non_exhaustive()
+        f.debug_struct("SlabService").field("cpus", &self.cpus).finish_non_exhaustive()
     }
 }
 
-impl<'k, 'a, I: Interrupts, M: SlabMemory> SlabService<'k, 'a, I, M> {
-    /// The CPUs as slabs know them, by their numbers.
-    pub fn cpus(&self) -> &'k [SlabCpu<'k>] {
-        self.cpus
-    }
-
-    /// A CPU's node.
-    pub fn node(&self, cpu: usize) -> NodeId {
-        self.nodes.get(cpu).copied().unwrap_or(NodeId::ZERO)
-    }
-
-    /// How one asks on CPU number `cpu`, whose handle this is; `pages` is this CPU's way to the page allocator.
-    pub fn context<'c>(
-        &self,
-        cpu: usize,
-        here: SlabHere<'c, 'k>,
-        pages: &'c dyn PageSource<'a>,
-    ) -> SlabContext<'c, 'k, 'a> {
-        SlabContext::new(here, self.node(cpu), pages)
-    }
-
+impl<I: Interrupts, M: SlabMemory> SlabService<'_, '_, I, M> {
     /// Ends the bootstrap (`kmem_cache_init_late`).
     pub fn init_late(&mut self) {
         self.slabs.init_late();
@@ -166,13 +147,13 @@ impl Boot<'_> {
         let lists = places * self.slab_nodes();
         let lists = shared.slice(lists, || Mutex::new(NodeSlabs::new())).ok_or(small("lists of slabs"))?;
         let options = self.debug_options(&mut shared).ok_or(small("the options of slabs"))?;
-        let (cpus, nodes) = carve_cpus(&mut shared, cpus, places, seed)?;
-        let space = SlabSpace { slots, lists, cpus };
+        let cpus = ServedCpus::carve(&mut shared, cpus, places, seed)?;
+        let space = SlabSpace { slots, lists, cpus: cpus.all() };
         let mut slabs = Slabs::new(map, memory, interrupts, self.slub(), space, reports, seed)?;
         slabs.watch(options);
         slabs.set_merging(self.params.slab_nomerge != Some(true));
         slabs.create_kmalloc_caches(&self.kmalloc_classes())?;
-        Ok(SlabService { slabs, cpus, nodes })
+        Ok(SlabService { slabs, cpus })
     }
 
     /// What the command line says of watched caches, in memory that lasts as long as the slabs.
@@ -185,30 +166,4 @@ impl Boot<'_> {
             warning!(self, "slub_debug option '{}' unknown. skipped", letter.0);
         }))
     }
-}
-
-/// The CPUs, each with rows for so many caches in its own memory, and their nodes.
-pub(super) fn carve_cpus<'k>(
-    shared: &mut Carve<'k>,
-    cpus: impl ExactSizeIterator<Item = CpuRoom<'k>>,
-    places: usize,
-    seed: u64,
-) -> Result<(&'k [SlabCpu<'k>], &'k [NodeId]), StartSlabsError> {
-    let count = cpus.len();
-    let nodes = shared.slice(count, || NodeId::ZERO).ok_or(small("the CPUs' nodes"))?;
-    let (mut rooms, mut of_cpu, mut enough) = (cpus, nodes.iter_mut(), true);
-    let mut number = seed;
-    let cpus = shared.slice(count, || {
-        let room = rooms.next();
-        if let (Some(room), Some(node)) = (&room, of_cpu.next()) {
-            *node = room.node;
-        }
-        let rows = room.and_then(|mut room| room.memory.slice(places, Row::new));
-        enough &= rows.is_some();
-        // Another number for each, so that they do not lay slabs out alike.
-        number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        SlabCpu::new(rows.unwrap_or_default(), number)
-    });
-    let cpus: &'k [SlabCpu<'k>] = cpus.filter(|_| enough).ok_or(small("CPUs' rows of objects"))?;
-    Ok((cpus, nodes))
 }
