@@ -4,7 +4,7 @@
 //! prints how many pages it has at the peak, beside what was asked for and beside what slabs laid out as SLUB lays them out need at least; the tables that the caller
 //! brings; and what a step costs, in instructions by callgrind and in time, without the loop's own.
 
-use pagewright_addr::{NodeId, Order};
+use pagewright_addr::NodeId;
 use pagewright_bench::callgrind;
 use pagewright_bench::mix::{CACHES, CLASSES, Kind, Mix, Step};
 use pagewright_sim::designs::{HostedObjects, with_design};
@@ -37,12 +37,7 @@ fn free_pages(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> u64 {
     for cpu in 0..pages.cpus() {
         pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
     }
-    let types = pagewright_zone::buddy::MigrateType::ALL;
-    let orders: Vec<_> = (0..=pages.base.largest_order().get()).filter_map(Order::new).collect();
-    let blocks =
-        |zone, order| types.iter().map(|&t| pages.allocator.free_blocks_of(zone, order, t)).sum::<u64>();
-    let zones = pages.allocator.zones();
-    zones.iter().flat_map(|z| orders.iter().map(|&order| blocks(z.id(), order) << order.get())).sum()
+    pages.allocator.zones().iter().map(|zone| pages.allocator.free_areas(zone.id()).pages()).sum()
 }
 
 /// Goes through steps.

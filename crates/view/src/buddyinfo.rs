@@ -20,8 +20,7 @@ pub fn zone(w: &mut dyn Write, node: u32, name: &str, free: impl Iterator<Item =
 /// # Errors
 /// The writer's.
 pub fn write(w: &mut dyn Write, zones: &dyn ZoneSource) -> fmt::Result {
-    zones.zones().try_for_each(|z| {
-        let blocks = zones.orders().map(|order| zones.free_blocks(z.zone, order));
-        zone(w, z.nid.get().into(), z.kind.name(), blocks)
-    })
+    zones
+        .zones()
+        .try_for_each(|z| zone(w, z.nid.get().into(), z.kind.name(), zones.free_areas(z.zone).by_order()))
 }

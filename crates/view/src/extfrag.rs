@@ -1,7 +1,6 @@
 //! `/sys/kernel/debug/extfrag/`: how fragmented the free memory of each zone is, for each order.
 
 use core::fmt::{self, Write};
-use pagewright_addr::Order;
 use pagewright_zone::alloc::extfrag::{write_extfrag_index, write_unusable_index};
 use pagewright_zone::figures::ZoneSource;
 
@@ -24,10 +23,7 @@ pub fn unusable(w: &mut dyn Write, zones: &dyn ZoneSource) -> fmt::Result {
 
 fn each(zones: &dyn ZoneSource, write: &mut dyn FnMut(u32, &str, &[u64]) -> fmt::Result) -> fmt::Result {
     zones.zones().try_for_each(|z| {
-        let mut free = [0; Order::LIMIT];
-        let orders =
-            zones.orders().zip(&mut free).map(|(order, blocks)| *blocks = zones.free_blocks(z.zone, order));
-        let count = orders.count();
-        write(z.nid.get().into(), z.kind.name(), free.get(..count).unwrap_or(&free))
+        let free = zones.free_areas(z.zone).counts();
+        write(z.nid.get().into(), z.kind.name(), free.get(..zones.orders().count()).unwrap_or(&free))
     })
 }

@@ -101,8 +101,9 @@ fn node(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>, nid: NodeId) -> fm
     let number = nid.get().into();
     head(w, config.pageblock_order(), state.orders().count())?;
     for (name, id) in zones() {
+        let areas = all.free_areas(id);
         for migrate in types() {
-            free(w, number, name, migrate, state.orders().map(|o| all.free_blocks_of(id, o, migrate)))?;
+            free(w, number, name, migrate, state.orders().map(|o| areas.blocks_of(o, migrate)))?;
         }
     }
     blocks_head(w, types())?;

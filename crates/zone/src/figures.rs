@@ -6,7 +6,7 @@
 
 use crate::ZoneKind;
 use crate::alloc::NumaStat;
-use crate::buddy::{Buddy, BuddyZone, MigrateCounts, MigrateType, Steals, ZoneId};
+use crate::buddy::{Buddy, BuddyZone, FreeAreas, MigrateCounts, Steals, ZoneId};
 use pagewright_addr::{NodeId, Order};
 
 /// A zone's counts, in pages.
@@ -97,8 +97,8 @@ pub trait ZoneSource {
     /// A zone by its place, from 0 on; `None` past the last.
     fn zone(&self, at: usize) -> Option<ZoneCounts>;
 
-    /// Free blocks of an order and type in a zone, untouched ones included.
-    fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64;
+    /// A zone's free blocks, all of one moment.
+    fn free_areas(&self, zone: ZoneId) -> FreeAreas;
 
     /// How many pageblocks of a zone are of each type.
     fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts;
@@ -145,11 +145,6 @@ impl dyn ZoneSource + '_ {
         self.zones().find(|zone| (zone.nid, zone.kind) == (nid, kind))
     }
 
-    /// Free blocks of an order in a zone.
-    pub fn free_blocks(&self, zone: ZoneId, order: Order) -> u64 {
-        MigrateType::ALL.iter().map(|migrate| self.free_blocks_of(zone, order, *migrate)).sum()
-    }
-
     /// All orders, ascending.
     pub fn orders(&self) -> impl Iterator<Item = Order> + use<> {
         (0..=self.largest_order().get()).filter_map(Order::new)
@@ -161,8 +156,8 @@ impl ZoneSource for Buddy<'_, '_, '_> {
         self.zones().get(at).map(ZoneCounts::of)
     }
 
-    fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
-        Buddy::free_blocks_of(self, zone, order, migrate)
+    fn free_areas(&self, zone: ZoneId) -> FreeAreas {
+        Buddy::free_areas(self, zone)
     }
 
     fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts {

@@ -5,7 +5,6 @@ use crate::metal::Metal;
 use crate::pages::Pages;
 use arrayvec::ArrayVec;
 use pagewright_addr::Order;
-use pagewright_zone::buddy::MigrateType;
 
 /// Zones that are told apart; further ones count with the last.
 const ZONES: usize = 32;
@@ -25,13 +24,8 @@ impl Census {
                 census.zones.push([0; Order::LIMIT]);
             }
             let Some(zone) = census.zones.last_mut() else { continue };
-            for (order, blocks) in zone.iter_mut().enumerate() {
-                let Some(order) = Order::new(order as u8) else { continue };
-                *blocks += MigrateType::ALL
-                    .iter()
-                    .map(|migrate| pages.allocator().free_blocks_of(cell.id(), order, *migrate))
-                    .sum::<u64>();
-            }
+            let now = pages.allocator().free_areas(cell.id()).counts();
+            zone.iter_mut().zip(now).for_each(|(blocks, now)| *blocks += now);
         }
         census
     }

@@ -40,7 +40,7 @@ impl ZoneAccount {
             node: z.nid.get().into(),
             name: z.kind.name(),
             free: z.free,
-            blocks: zones.orders().map(|order| zones.free_blocks(z.zone, order)).collect(),
+            blocks: zones.free_areas(z.zone).by_order().collect(),
             pageblocks: zones.pageblock_counts(z.zone),
             steals: z.steals,
         };

@@ -293,7 +293,7 @@ impl<'a> Living<'_, '_, '_, '_, '_, 'a> {
             blocks.migrate_type(pagewright_page::FrameIdx::new(frame as u32)) == MigrateType::Movable
         };
         let free_blocks = |zone: pagewright_zone::buddy::ZoneId| -> u64 {
-            let by_order = self.pages.allocator.free_blocks_by_order(zone);
+            let by_order = self.pages.allocator.free_areas(zone).counts();
             by_order
                 .iter()
                 .enumerate()

@@ -96,7 +96,7 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
 
     fn buddyinfo(&self) -> Vec<[u64; Order::LIMIT]> {
         let allocator = &self.pages.allocator;
-        allocator.zones().iter().map(|zone| allocator.free_blocks_by_order(zone.id())).collect()
+        allocator.zones().iter().map(|zone| allocator.free_areas(zone.id()).counts()).collect()
     }
 
     fn drain(&self) {

@@ -162,9 +162,10 @@ impl Asked {
             _ => true,
         };
         let own = self.gfp.migrate_type(true).ok();
+        let areas = allocator.free_areas(zone.id());
         (self.order.get()..Order::LIMIT as u8).filter_map(Order::new).any(|order| {
             let pure = |list| !apart || Some(list) == own || order >= PAGEBLOCK;
-            let has = |&list: &MigrateType| allocator.free_blocks_of(zone.id(), order, list) > 0;
+            let has = |&list: &MigrateType| areas.blocks_of(order, list) > 0;
             MigrateType::ALL.iter().filter(|&&list| usable(list) && pure(list)).any(has)
         })
     }

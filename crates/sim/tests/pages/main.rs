@@ -55,11 +55,7 @@ fn zone_ids<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> Vec<ZoneId> {
 
 /// buddyinfo over all types: free blocks of each order, zone by zone.
 fn buddyinfo<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> Vec<Vec<u64>> {
-    let zone = |zone: ZoneId| {
-        (0..=m.base.largest_order().get())
-            .map(|n| MigrateType::ALL.iter().map(|&t| m.allocator.free_blocks_of(zone, order(n), t)).sum())
-            .collect()
-    };
+    let zone = |zone: ZoneId| m.allocator.free_areas(zone).by_order().collect();
     zone_ids(m).into_iter().map(zone).collect()
 }
 

@@ -60,13 +60,7 @@ fn free_blocks(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> Vec<u64> {
     for cpu in 0..pages.cpus() {
         pages.on_cpu(cpu, |cx| allocator.drain_local_pages(cx));
     }
-    let types = pagewright_zone::buddy::MigrateType::ALL;
-    let orders = (0..=pages.base.largest_order().get()).map(|n| Order::new(n).unwrap());
-    let zones = allocator.zones().iter().map(|z| z.id());
-    zones
-        .flat_map(|zone| orders.clone().map(move |order| (zone, order)))
-        .map(|(zone, order)| types.iter().map(|&t| allocator.free_blocks_of(zone, order, t)).sum())
-        .collect()
+    allocator.zones().iter().flat_map(|zone| allocator.free_areas(zone.id()).by_order()).collect()
 }
 
 /// Destroys a cache, other processors doing their part.

@@ -26,7 +26,6 @@ use pagewright_sim::mmu::Strictness;
 use pagewright_sim::pages::{Pages, PlainMachine};
 use pagewright_sim::vmalloc::{HostedVmalloc, VmallocMachine};
 use pagewright_zone::alloc::Hooks;
-use pagewright_zone::buddy::MigrateType;
 
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
@@ -78,14 +77,7 @@ fn buddyinfo<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> Vec<u64> {
         m.on_cpu(cpu, |cx| m.allocator.drain_local_pages(cx));
     }
     assert_eq!(m.allocator.validate(), Ok(()));
-    let orders = (0..=m.base.largest_order().get()).map(|n| Order::new(n).unwrap());
-    let zones = m.allocator.zones().iter().map(|z| z.id());
-    zones
-        .flat_map(|zone| orders.clone().map(move |order| (zone, order)))
-        .map(|(zone, order)| {
-            MigrateType::ALL.iter().map(|&t| m.allocator.free_blocks_of(zone, order, t)).sum::<u64>()
-        })
-        .collect()
+    m.allocator.zones().iter().flat_map(|zone| m.allocator.free_areas(zone.id()).by_order()).collect()
 }
 
 /// Free blocks once there are the tables that reach beyond the region's borders: those stay, as others may be in them.

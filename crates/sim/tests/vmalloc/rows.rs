@@ -178,13 +178,7 @@ fn pairs_of_a_cpu_leave_the_zones_alone() {
             64,
             |m| {
                 let zone = &m.pages.allocator.zones()[0];
-                let free = || {
-                    let orders = (0..=m.pages.base.largest_order().get()).map(|n| Order::new(n).unwrap());
-                    let of = |order| {
-                        MigrateType::ALL.map(|t| m.pages.allocator.free_blocks_of(zone.id(), order, t))
-                    };
-                    orders.map(of).collect::<Vec<_>>()
-                };
+                let free = || m.pages.allocator.free_areas(zone.id());
                 let rounds = if cfg!(miri) { 300 / (pages + 1) } else { 1000 };
                 for _ in 0..rounds {
                     pair(m, 0, pages);

@@ -2,17 +2,14 @@
 //! compaction goes by.
 //!
 //! Pure functions over how many free blocks a zone has of each order, 0 first, as `/proc/buddyinfo` shows them. Whoever asks
-//! takes the counts under the zone's lock ([`PageAllocator::free_blocks_by_order`](super::PageAllocator::free_blocks_by_order)).
+//! takes the counts under the zone's lock ([`PageAllocator::free_areas`](super::PageAllocator::free_areas)).
 //! The formulae are those of Linux's documentation of `vm.extfrag_threshold` and `vm.compaction_proactiveness`.
 
 #[cfg(test)]
 mod tests;
 
-use super::{Hooks, PageAllocator};
-use crate::buddy::{MigrateType, ZoneId};
 use core::fmt::{self, Write};
 use pagewright_addr::Order;
-use pagewright_platform::Interrupts;
 
 /// At an index up to it, a costly allocation fails for want of memory rather than by fragmentation, and compaction
 /// leaves the zone alone (`vm.extfrag_threshold`).
@@ -133,21 +130,4 @@ pub fn write_unusable_index(w: &mut dyn Write, node: u32, zone: &str, free_block
 fn each_order(free_blocks: &[u64]) -> impl Iterator<Item = ContigPageInfo> + '_ {
     (0..free_blocks.len())
         .filter_map(|n| Some(ContigPageInfo::new(free_blocks, Order::new(u8::try_from(n).ok()?)?)))
-}
-
-impl<I: Interrupts, H: Hooks> PageAllocator<'_, '_, '_, '_, I, H> {
-    /// Free blocks of each order in a zone, of all types, at one moment; those on CPUs' lists are not among them. Orders that the
-    /// machine does not have, and those of a zone it does not have, count none.
-    pub fn free_blocks_by_order(&self, zone: ZoneId) -> [u64; Order::LIMIT] {
-        let mut blocks = [0; Order::LIMIT];
-        let Some(cell) = self.zones.get(zone.index()) else { return blocks };
-        self.with_zone(cell, |lists| {
-            for (n, sum) in (0..=self.ground.largest.get()).zip(&mut blocks) {
-                let Some(order) = Order::new(n) else { continue };
-                let of = |&migrate: &MigrateType| lists.free_blocks_of(order, migrate, self.ground.largest);
-                *sum = MigrateType::ALL.iter().map(of).sum();
-            }
-        });
-        blocks
-    }
 }

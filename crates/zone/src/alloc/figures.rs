@@ -1,7 +1,7 @@
 //! What an allocator in service says of its zones and lists.
 
 use super::{Context, Hooks, PageAllocator};
-use crate::buddy::{MigrateCounts, MigrateType, ZoneId};
+use crate::buddy::{FreeAreas, MigrateCounts, ZoneId};
 use crate::figures::{Events, Given, ListFigures, Served, ZoneCounts, ZoneSource};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::Order;
@@ -15,8 +15,8 @@ impl<I: Interrupts, H: Hooks> ZoneSource for PageAllocator<'_, '_, '_, '_, I, H>
         Some(ZoneCounts { boost: cell.boost_pages(), ..figures })
     }
 
-    fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
-        Self::free_blocks_of(self, zone, order, migrate)
+    fn free_areas(&self, zone: ZoneId) -> FreeAreas {
+        Self::free_areas(self, zone)
     }
 
     fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts {

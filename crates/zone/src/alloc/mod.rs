@@ -77,7 +77,7 @@ pub use numa::NumaStat;
 pub use pcp::{CpuPages, ZoneFigures};
 pub use report::Failure;
 
-use crate::buddy::{Base, Ground, MigrateType, Violation, ZoneId};
+use crate::buddy::{Base, FreeAreas, Ground, Violation, ZoneId};
 use crate::debug::Debugging;
 use crate::gfp::Gfp;
 use crate::{ZoneKind, ZoneSet};
@@ -250,11 +250,12 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         })
     }
 
-    /// Free blocks of an order and type in a zone, untouched ones included; those on CPUs' lists are not among them.
-    pub fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
-        self.zones.get(zone.index()).map_or(0, |cell| {
-            self.with_zone(cell, |zone| zone.free_blocks_of(order, migrate, self.ground.largest))
-        })
+    /// A zone's free blocks, all of one moment; none of a zone that there is not.
+    pub fn free_areas(&self, zone: ZoneId) -> FreeAreas {
+        let largest = self.ground.largest;
+        self.zones
+            .get(zone.index())
+            .map_or(FreeAreas::none(largest), |cell| self.with_zone(cell, |zone| zone.free_areas(largest)))
     }
 
     /// Checks the map, the pageblock records and every list of every zone, while nobody allocates or frees.

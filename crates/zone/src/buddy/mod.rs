@@ -77,7 +77,7 @@ pub(crate) mod zone;
 pub use error::{AllocError, BuddyError};
 pub use migrate::MigrateType;
 pub use pageblock::{PageblockError, PageblockViolation, Pageblocks, ZonePiece};
-pub use stats::MigrateCounts;
+pub use stats::{FreeAreas, MigrateCounts};
 pub use validate::Violation;
 pub use watch::{Examined, Fallback, WatchFallbacks};
 pub use zone::{BuddyZone, Steals};

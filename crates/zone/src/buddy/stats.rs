@@ -7,15 +7,60 @@ use pagewright_page::FrameIdx;
 /// A count for each migrate type, by [`MigrateType::index`].
 pub type MigrateCounts = [u64; MigrateType::COUNT];
 
+/// A zone's free blocks by order and type, all of one moment (`zone.free_area`): untouched ones are among them, those of CPUs' lists are not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FreeAreas {
+    blocks: [MigrateCounts; Order::LIMIT],
+    largest: Order,
+}
+
+impl FreeAreas {
+    /// Nothing free, on a machine with this largest order.
+    pub const fn none(largest: Order) -> Self {
+        Self { blocks: [[0; MigrateType::COUNT]; Order::LIMIT], largest }
+    }
+
+    /// Blocks of an order and type.
+    pub fn blocks_of(&self, order: Order, migrate: MigrateType) -> u64 {
+        self.blocks[order.index()][migrate.index()]
+    }
+
+    /// Blocks of an order (`free_area[order].nr_free`).
+    pub fn blocks(&self, order: Order) -> u64 {
+        self.blocks[order.index()].iter().sum()
+    }
+
+    /// Blocks of each order, ascending to the machine's largest.
+    pub fn by_order(&self) -> impl ExactSizeIterator<Item = u64> + Clone + use<> {
+        self.counts().into_iter().take(self.largest.index() + 1)
+    }
+
+    /// Blocks of each order, 0 beyond the machine's largest.
+    pub fn counts(&self) -> [u64; Order::LIMIT] {
+        self.blocks.map(|types| types.iter().sum())
+    }
+
+    /// Pages in all of them.
+    pub fn pages(&self) -> u64 {
+        self.by_order().enumerate().map(|(order, blocks)| blocks << order).sum()
+    }
+}
+
 impl Buddy<'_, '_, '_> {
     /// Free blocks of an order and type in a zone, untouched ones included.
     pub fn free_blocks_of(&self, zone: ZoneId, order: Order, migrate: MigrateType) -> u64 {
-        self.zones.get(zone.index()).map_or(0, |z| z.free_blocks_of(order, migrate, self.ground.largest))
+        self.free_areas(zone).blocks_of(order, migrate)
     }
 
     /// Free blocks of an order in a zone (`free_area[order].nr_free`).
     pub fn free_blocks(&self, zone: ZoneId, order: Order) -> u64 {
-        MigrateType::ALL.iter().map(|&m| self.free_blocks_of(zone, order, m)).sum()
+        self.free_areas(zone).blocks(order)
+    }
+
+    /// A zone's free blocks; none of a zone that there is not.
+    pub fn free_areas(&self, zone: ZoneId) -> FreeAreas {
+        let largest = self.ground.largest;
+        self.zones.get(zone.index()).map_or(FreeAreas::none(largest), |z| z.free_areas(largest))
     }
 
     /// How many pageblocks of a zone are of each type ([`Pageblocks::counts`]).
@@ -58,10 +103,13 @@ impl BuddyZone<'_, '_> {
         self.list(order, migrate).count.into()
     }
 
-    /// Free blocks of an order and type, untouched ones included; `largest` is the largest order.
-    pub fn free_blocks_of(&self, order: Order, migrate: MigrateType, largest: Order) -> u64 {
-        let untouched = order == largest && migrate == MigrateType::Movable;
-        u64::from(self.list(order, migrate).count)
-            + if untouched { self.extents.frames() >> order.get() } else { 0 }
+    /// Free blocks, untouched ones included; `largest` is the largest order.
+    pub fn free_areas(&self, largest: Order) -> FreeAreas {
+        let mut areas = FreeAreas::none(largest);
+        for order in (0..=largest.get()).filter_map(Order::new) {
+            areas.blocks[order.index()] = MigrateType::ALL.map(|migrate| self.listed_blocks(order, migrate));
+        }
+        areas.blocks[largest.index()][MigrateType::Movable.index()] += self.extents.frames() >> largest.get();
+        areas
     }
 }

@@ -16,7 +16,7 @@ const CPUS: u32 = 16;
 
 /// Free blocks of each order and pageblocks of each type, zone by zone.
 fn counts(zones: &dyn ZoneSource) -> Vec<(u64, Vec<u64>)> {
-    zones.zones().map(|z| (z.free, zones.orders().map(|o| zones.free_blocks(z.zone, o)).collect())).collect()
+    zones.zones().map(|z| (z.free, zones.free_areas(z.zone).by_order().collect())).collect()
 }
 
 /// Puts the allocator in service, has each CPU take blocks of every order for every purpose, has another one free them, and expects

@@ -201,7 +201,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let outcome = Self::suitable_with(cell, order, flags, highest, cell.free_pages());
         if outcome == Outcome::Continue && Self::is_costly(order) {
             let index =
-                ContigPageInfo::new(&self.free_blocks_by_order(cell.id()), order).fragmentation_index();
+                ContigPageInfo::new(&self.free_areas(cell.id()).counts(), order).fragmentation_index();
             if (0..=EXTFRAG_THRESHOLD).contains(&index) {
                 return Outcome::Skipped;
             }
@@ -323,7 +323,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 
     /// A zone's part of its free pages that a huge page cannot use, in percent (`fragmentation_score_zone`).
     pub fn zone_score(&self, cell: &ZoneCell<'s, 'a>) -> u32 {
-        let blocks = self.free_blocks_by_order(cell.id());
+        let blocks = self.free_areas(cell.id()).counts();
         ContigPageInfo::new(&blocks, self.ground.blocks.order()).fragmentation_score()
     }
 

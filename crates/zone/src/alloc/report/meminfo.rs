@@ -4,7 +4,7 @@
 
 use super::super::{Context, Hooks, PageAllocator, ZoneCell};
 use super::{Counts, MemInfo, NodeCounts, ZoneCounts};
-use crate::buddy::MigrateType;
+use crate::buddy::{FreeAreas, MigrateType};
 use crate::{NodeMask, ZoneKind};
 use core::fmt;
 use pagewright_addr::{NodeId, Order};
@@ -23,8 +23,7 @@ struct Snapshot {
     managed: u64,
     present: u64,
     cma: u64,
-    /// Free blocks by order, and a bit for each type that has some.
-    blocks: [(u64, u8); Order::LIMIT],
+    blocks: FreeAreas,
     local_pcp: u64,
     of: ZoneCounts,
 }
@@ -37,26 +36,15 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
         let largest = self.allocator.ground.largest;
         let local_pcp = self.cx.cpu.enter().map_or(0, |own| u64::from(own.count(cell.id())));
         let of = counts.zone(cell.id());
-        self.allocator.with_zone(cell, |zone| {
-            let mut blocks = [(0, 0); Order::LIMIT];
-            for order in (0..=largest.get()).filter_map(Order::new) {
-                let (number, types) = &mut blocks[order.index()];
-                for migrate in MigrateType::ALL {
-                    let some = zone.free_blocks_of(order, migrate, largest);
-                    *number += some;
-                    *types |= u8::from(some > 0) << migrate.index();
-                }
-            }
-            Snapshot {
-                free: zone.free_pages(),
-                free_cma: zone.free_cma_pages(),
-                managed: zone.managed_pages(),
-                present: of.present.unwrap_or(cell.present_pages()),
-                cma: zone.cma_pages(),
-                blocks,
-                local_pcp,
-                of,
-            }
+        self.allocator.with_zone(cell, |zone| Snapshot {
+            free: zone.free_pages(),
+            free_cma: zone.free_cma_pages(),
+            managed: zone.managed_pages(),
+            present: of.present.unwrap_or(cell.present_pages()),
+            cma: zone.cma_pages(),
+            blocks: zone.free_areas(largest),
+            local_pcp,
+            of,
         })
     }
 
@@ -215,14 +203,17 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> InService<'_, '_, '_, 'm, 's, 'a, I, H
         write!(out, ":")?;
         let mut total = 0;
         for order in (0..=self.allocator.ground.largest.get()).filter_map(Order::new) {
-            let (number, types) = now.blocks[order.index()];
+            let number = now.blocks.blocks(order);
             let kib = order.pages() << (counts.page_shift().get() - 10);
             write!(out, " {number}*{kib}kB")?;
             total += number * kib;
             if number > 0 {
                 write!(out, " (")?;
-                let present = LETTERS.iter().enumerate().filter(|(n, _)| types >> n & 1 != 0);
-                present.into_iter().try_for_each(|(_, letter)| out.write_char(*letter))?;
+                let some = MigrateType::ALL
+                    .iter()
+                    .zip(LETTERS)
+                    .filter(|(of, _)| now.blocks.blocks_of(order, **of) > 0);
+                some.into_iter().try_for_each(|(_, letter)| out.write_char(letter))?;
                 write!(out, ")")?;
             }
         }
