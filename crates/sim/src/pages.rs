@@ -6,7 +6,7 @@ use pagewright::service::CmaAreas;
 use pagewright::{Boot, BootError, CpuRoom, Running};
 use pagewright_addr::NodeId;
 use pagewright_page::FrameIdx;
-use pagewright_platform::{Carve, NoInterrupts, PerCpu};
+use pagewright_platform::{Carve, Interrupts, NoInterrupts, PerCpu};
 use pagewright_zone::ZoneSet;
 use pagewright_zone::alloc::pcp::Listed;
 use pagewright_zone::alloc::{
@@ -19,15 +19,15 @@ use pagewright_zone::layout::Layout;
 use pagewright_zone::watermark::{Pageset, ZoneMarks};
 use pagewright_zone::zonelist::ZoneLists;
 pub use plain::{
-    PlainMachine, Pluggable, with_debugged_machine, with_plain_machine, with_pluggable_machine,
-    with_watched_machine,
+    PlainMachine, Pluggable, with_debugged_machine, with_interrupted_machine, with_plain_machine,
+    with_pluggable_machine, with_watched_machine,
 };
 use std::sync::Mutex;
 
 /// A machine's allocator and its CPUs.
-pub struct Pages<'x, 'm, 's, 'a, H> {
+pub struct Pages<'x, 'm, 's, 'a, H, I = NoInterrupts> {
     /// The allocator.
-    pub allocator: PageAllocator<'x, 'm, 's, 'a, NoInterrupts, H>,
+    pub allocator: PageAllocator<'x, 'm, 's, 'a, I, H>,
     /// The page map and pageblocks below it.
     pub base: Base<'a>,
     /// The contiguous areas that a booted machine's boot lent it; none on plain machines, whose tests make their own.
@@ -37,7 +37,7 @@ pub struct Pages<'x, 'm, 's, 'a, H> {
     claimed: Mutex<Vec<bool>>,
 }
 
-impl<'m, 's, 'a, H: Hooks> Pages<'_, 'm, 's, 'a, H> {
+impl<'m, 's, 'a, H: Hooks, I: Interrupts> Pages<'_, 'm, 's, 'a, H, I> {
     /// Runs `f` as CPU number `cpu`, which nobody else may be at the time.
     ///
     /// # Panics
@@ -183,23 +183,24 @@ pub fn serve<'s, 'a, H: Hooks, R>(
 ) -> R {
     let (mut then, mut result) = (Some(then), None);
     let marks = (marks, Pageset::default(), false);
-    serve_watched(buddy, kinds, lists, layout, marks, nodes, hooks, Watchers::default(), &mut |pages| {
+    let quiet = (NoInterrupts, hooks);
+    serve_watched(buddy, kinds, lists, layout, marks, nodes, quiet, Watchers::default(), &mut |pages| {
         result = then.take().map(|then| then(pages));
     });
     result.expect("an allocator in service calls what comes then")
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a page allocator is made of")]
-fn serve_watched<'s, 'a, H: Hooks>(
+fn serve_watched<'s, 'a, H: Hooks, I: Interrupts>(
     buddy: &mut Buddy<'_, 's, 'a>,
     kinds: ZoneSet,
     lists: &ZoneLists<'_>,
     layout: &Layout<'_>,
     (marks, room, single): (&[ZoneMarks], Pageset, bool),
     nodes: &[NodeId],
-    hooks: H,
+    (interrupts, hooks): (I, H),
     watchers: Watchers<'s>,
-    then: &mut dyn FnMut(&Pages<'_, '_, 's, 'a, H>),
+    then: &mut dyn FnMut(&Pages<'_, '_, 's, 'a, H, I>),
 ) {
     let (base, zones) = buddy.parts();
     let mut orders = vec![ZoneRef::EMPTY; Fallbacks::required_len(layout, zones.len())];
@@ -244,7 +245,7 @@ fn serve_watched<'s, 'a, H: Hooks>(
             PerCpu::new(Attention::new(), pages)
         })
         .collect();
-    let allocator = PageAllocator::new(base, kinds, fallbacks, &cells, &cpus, NoInterrupts, hooks);
+    let allocator = PageAllocator::new(base, kinds, fallbacks, &cells, &cpus, interrupts, hooks);
     let allocator = match watchers.debugging {
         Some(debugging) => allocator.with_debugging(debugging),
         None => allocator,

@@ -4,7 +4,8 @@ use super::{Pages, Watchers, serve_watched};
 use crate::Metadata;
 use pagewright_addr::{NodeId, Order, PageShift, Pfn, PfnRange};
 use pagewright_page::{FrameIdx, GrownSection, GrownSections, PageMap, Pristine, Section, SectionTable};
-use pagewright_zone::alloc::{Hooks, PageEvents};
+use pagewright_platform::{Interrupts, NoInterrupts};
+use pagewright_zone::alloc::{Hooks, NoHooks, PageEvents};
 use pagewright_zone::buddy::{Buddy, BuddyZone, Pageblocks, ZonePiece};
 use pagewright_zone::debug::Debugging;
 use pagewright_zone::layout::{Layout, LayoutConfig, MemFlags, MemRange, NodeLayout, free_area_init};
@@ -149,6 +150,22 @@ pub fn with_pluggable_machine<H: Hooks, R>(
     with_machine(machine, hooks, Watchers { debugging, ..Watchers::default() }, then)
 }
 
+/// The same, with interrupts that the caller watches, or that come.
+///
+/// # Panics
+/// As for [`with_plain_machine`].
+pub fn with_interrupted_machine<I: Interrupts, R>(
+    machine: &PlainMachine,
+    interrupts: I,
+    then: impl FnOnce(&Pages<'_, '_, '_, '_, NoHooks, I>) -> R,
+) -> R {
+    let (mut then, mut result) = (Some(then), None);
+    boot(machine, (interrupts, NoHooks), Watchers::default(), &mut |pages, _| {
+        result = then.take().map(|then| then(pages));
+    });
+    result.expect("a machine that boots calls what comes then")
+}
+
 fn with_machine<H: Hooks, R>(
     machine: &PlainMachine,
     hooks: H,
@@ -156,16 +173,18 @@ fn with_machine<H: Hooks, R>(
     then: impl FnOnce(&Pages<'_, '_, '_, '_, H>, &mut Watermarks<'_>) -> R,
 ) -> R {
     let (mut then, mut result) = (Some(then), None);
-    boot(machine, hooks, watchers, &mut |pages, marks| result = then.take().map(|then| then(pages, marks)));
+    boot(machine, (NoInterrupts, hooks), watchers, &mut |pages, marks| {
+        result = then.take().map(|then| then(pages, marks))
+    });
     result.expect("a machine that boots calls what comes then")
 }
 
 /// The machine itself: compiled once for each kind of hooks, not for each caller.
-fn boot<H: Hooks>(
+fn boot<H: Hooks, I: Interrupts>(
     machine: &PlainMachine,
-    hooks: H,
+    (interrupts, hooks): (I, H),
     watchers: Watchers<'_>,
-    then: &mut dyn FnMut(&Pages<'_, '_, '_, '_, H>, &mut Watermarks<'_>),
+    then: &mut dyn FnMut(&Pages<'_, '_, '_, '_, H, I>, &mut Watermarks<'_>),
 ) {
     let ranges: Vec<_> = machine
         .ram
@@ -256,7 +275,7 @@ fn boot<H: Hooks>(
         &layout,
         (&marks, room, machine.single_lists),
         &machine.cpus,
-        hooks,
+        (interrupts, hooks),
         watchers,
         &mut |pages| then(pages, &mut watermarks),
     );

@@ -4,17 +4,20 @@ use super::contig::{all_leave, settle};
 use super::*;
 use pagewright_addr::{Pfn, PfnRange};
 use pagewright_page::Frames;
-use pagewright_sim::pages::{with_plain_machine, with_pluggable_machine};
+use pagewright_platform::Interrupts;
+use pagewright_sim::pages::{with_interrupted_machine, with_plain_machine, with_pluggable_machine};
 use pagewright_sim::random::Random;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::hotplug::{MemoryBlock, MemoryBlocks, NoNotifier, OnlineType};
 use pagewright_zone::alloc::{Context, NoHooks, NodeReclaim, Step, TaskFlags};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 /// Every page that there is.
 fn take_all<'m, 'a, H: Hooks>(m: &Pages<'_, 'm, '_, 'a, H>, cx: &Context<'_, 'm, 'a>) -> Vec<Frames<'a>> {
@@ -292,45 +295,78 @@ fn every_block_that_was_freed_before_is_found_while_others_free_and_look() {
     });
 }
 
+thread_local! {
+    /// Whether this thread is the one that merges.
+    static MERGES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whenever the one who merges lets interrupts come, has another thread look at the zone under its lock.
+struct Turns {
+    /// Whether to look; if not, that was all.
+    ask: SyncSender<bool>,
+    answer: Mutex<Receiver<u64>>,
+    seen: Mutex<Vec<u64>>,
+}
+
+// SAFETY: there are no handlers.
+unsafe impl Interrupts for &Turns {
+    type Before = ();
+
+    fn disable(&self) {}
+
+    fn restore(&self, (): ()) {
+        if MERGES.get() {
+            self.ask.send(true).unwrap();
+            let answer = self.answer.lock().unwrap().recv_timeout(Duration::from_secs(60));
+            self.seen.lock().unwrap().push(answer.expect("the zone's lock can be had"));
+        }
+    }
+}
+
 #[test]
 fn who_merges_all_that_waits_lets_others_have_the_lock_in_between() {
     if cfg!(miri) {
         return;
     }
-    with_plain_machine(&machine(512, 2), NoHooks, |m| {
-        let before = buddyinfo(m);
-        let zone = zone_ids(m)[0];
-        // Whether the other thread runs in time is the host's affair: it gets several chances.
-        let seen = (0..30).any(|_| {
-            let held = m.on_cpu(0, |cx| take_all(m, cx));
+    // Merged at a time, at most: a part, and the run of pages with which it ends.
+    const PART: u64 = 256 + 512;
+    let ((ask, asked), (tell, answer)) = (sync_channel(0), sync_channel(0));
+    let turns = Turns { ask, answer: Mutex::new(answer), seen: Mutex::default() };
+    with_interrupted_machine(&machine(64, 1), &turns, |m| {
+        let zone = m.allocator.zones()[0].id();
+        m.on_cpu(0, |cx| {
+            let all = cx.with_task(TaskFlags::MEMALLOC);
+            let take = || m.allocator.alloc_pages(&all, Gfp::GFP_ATOMIC | Gfp::NOWARN, Order::ZERO).ok();
+            let held: Vec<_> = core::iter::from_fn(take).collect();
             let (mut lone, rest): (Vec<_>, Vec<_>) =
                 held.into_iter().partition(|page| at(page).is_multiple_of(2));
             shuffle(&mut lone, 3);
-            m.on_cpu(0, |cx| free(m, cx, lone));
-            let all = waiting(m);
-            assert!(all > 50_000, "{all}");
-            let between = AtomicU64::new(0);
-            thread::scope(|scope| {
-                let (ready, go) = sync_channel(0);
-                let between = &between;
+            lone.into_iter().for_each(|page| m.allocator.free_pages(cx, page));
+            m.allocator.drain_local_pages(cx);
+            let mut last = m.allocator.waiting_pages(zone);
+            assert!(last > 6000, "{last}");
+            let smallest = thread::scope(|scope| {
                 scope.spawn(move || {
-                    ready.send(()).unwrap();
-                    loop {
-                        let now = m.allocator.waiting_pages(zone);
-                        if now == 0 {
-                            break;
-                        }
-                        between.fetch_add(u64::from(now < all), SeqCst);
+                    for _ in asked.iter().take_while(|look| *look) {
+                        tell.send(m.allocator.waiting_pages(zone)).unwrap();
                     }
                 });
-                go.recv().unwrap();
-                assert!(buddyinfo(m)[0][0] > 0);
+                MERGES.set(true);
+                let areas = m.allocator.free_areas(zone);
+                MERGES.set(false);
+                turns.ask.send(false).unwrap();
+                areas.blocks(Order::ZERO)
             });
-            m.on_cpu(0, |cx| free(m, cx, rest));
-            expect_all_back(m, &before);
-            between.load(SeqCst) > 0
+            assert!(smallest > 6000, "{smallest}");
+            for now in turns.seen.lock().unwrap().drain(..) {
+                assert!(last - now <= PART, "{last} pages waited, then {now}");
+                last = now;
+            }
+            assert_eq!(last, 0);
+            rest.into_iter().for_each(|page| m.allocator.free_pages(cx, page));
+            m.allocator.drain_local_pages(cx);
         });
-        assert!(seen, "nobody had the lock before all was merged");
+        assert_eq!(m.allocator.validate(), Ok(()));
     });
 }
 
