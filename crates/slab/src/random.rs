@@ -12,3 +12,8 @@ pub(crate) const fn next_bits(state: &mut u64) -> u64 {
 pub(crate) const fn next_random(state: &mut u64) -> u64 {
     next_bits(state) >> 16
 }
+
+/// A number below `limit`, 0 if that is 0. All are equally likely, to one in 2^32 divided by the limit.
+pub(crate) const fn below(state: &mut u64, limit: u32) -> u32 {
+    (((next_bits(state) >> 32) * limit as u64) >> 32) as u32
+}

@@ -20,6 +20,7 @@ mod misuse;
 mod model;
 mod moved;
 mod nodes;
+mod order;
 mod reaper;
 mod reclaim;
 mod slab;

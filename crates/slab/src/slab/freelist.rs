@@ -6,6 +6,7 @@ use super::node::NodeCache;
 use super::word::{PLACE_UNIT, SlabWord};
 use super::{Block, Slab};
 use crate::memory::SlabMemory;
+use crate::random::below;
 use crate::slabs::Damage;
 use core::mem::MaybeUninit;
 use pagewright_page::FrameIdx;
@@ -104,8 +105,7 @@ impl<I: Interrupts, M: SlabMemory> Slab<'_, '_, I, M> {
         }
     }
 
-    /// Makes a new slab's list, with the objects in an order that begins at one of them and goes on by steps that lead through all; the
-    /// word with that noted.
+    /// Makes a new slab's list, with the objects in a random order, each one as likely as any other (CONFIG_SLAB_FREELIST_RANDOM); the word with what has to be noted of it.
     ///
     /// # Safety
     /// Nobody else knows the slab.
@@ -116,22 +116,28 @@ impl<I: Interrupts, M: SlabMemory> Slab<'_, '_, I, M> {
         mut word: SlabWord,
         random: u64,
     ) -> SlabWord {
-        let objects = cache.layout.objects;
-        let first = (random % u64::from(objects)) as u32;
-        let step = step(objects, random >> 24);
-        let last = (u64::from(first) + u64::from(objects - 1) * u64::from(step)) % u64::from(objects);
+        let (objects, mut random) = (cache.layout.objects, random | 1);
+        let last = below(&mut random, objects);
         if cache.layout.management == Management::InObject {
             // What is taken last has the list.
-            word = word.with_holder(last as u32);
+            word = word.with_holder(last);
         }
         let list = self.list_at(cache, block, word);
-        let mut number = first;
-        for at in 0..objects {
-            // SAFETY: as the caller says.
-            unsafe { self.set_index(cache, list, at, number) };
-            number += step;
-            number -= if number >= objects { objects } else { 0 };
+        // What is last stays so.
+        let others = objects - 1;
+        for at in 0..others {
+            let number = if at == last { others } else { at };
+            let other = below(&mut random, at + 1);
+            // SAFETY: as the caller says; what is read was written before.
+            unsafe {
+                if other < at {
+                    self.set_index(cache, list, at, self.index(cache, list, other));
+                }
+                self.set_index(cache, list, other, number);
+            }
         }
+        // SAFETY: as the caller says.
+        unsafe { self.set_index(cache, list, others, last) };
         word
     }
 
@@ -212,16 +218,4 @@ impl<I: Interrupts, M: SlabMemory> Slab<'_, '_, I, M> {
         // SAFETY: there are none if all objects are out; else the list is the slabs', under its lock.
         (word.out()..cache.layout.objects).map(move |at| unsafe { self.index(cache, list, at) })
     }
-}
-
-/// A step that leads through all of so many objects.
-fn step(objects: u32, random: u64) -> u32 {
-    let common = |mut a: u32, mut b: u32| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    let first = 1 + (random % u64::from(objects)) as u32;
-    (first..objects).chain(1..=first).find(|&step| common(step, objects) == 1).unwrap_or(1)
 }

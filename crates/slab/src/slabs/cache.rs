@@ -177,8 +177,6 @@ pub struct Info {
     /// How much is kept near processors and nodes.
     pub(crate) knobs: Knobs,
     pub(crate) places: Places,
-    /// By how many objects the order in a new slab steps; without a common divisor with how many there are, in slabs of both orders.
-    pub(crate) stride: u32,
     /// What every page allocation for it asks for.
     pub(crate) gfp: Gfp,
     /// Bytes of an object that a user may use: grows when a cache is merged with it.
@@ -188,13 +186,7 @@ pub struct Info {
 }
 
 impl Info {
-    pub(crate) fn new(
-        spec: &CacheSpec<'_>,
-        name: CacheName,
-        geometry: Geometry,
-        secret: usize,
-        random: u64,
-    ) -> Self {
+    pub(crate) fn new(spec: &CacheSpec<'_>, name: CacheName, geometry: Geometry, secret: usize) -> Self {
         let flags = spec.object.flags;
         let mut gfp = Gfp::empty();
         gfp.set(Gfp::DMA, flags.contains(CacheFlags::CACHE_DMA));
@@ -207,7 +199,6 @@ impl Info {
             usercopy: spec.usercopy,
             knobs: Knobs::new(&geometry, flags),
             places: Places::new(&geometry, secret),
-            stride: stride(geometry.objects, geometry.least.1, random),
             gfp,
             object_size: AtomicUsize::new(geometry.object_size as usize),
             users: AtomicU32::new(1),
@@ -226,19 +217,6 @@ impl Info {
     pub(crate) fn objects(&self, order: pagewright_addr::Order) -> u32 {
         if order == self.geometry.order { self.geometry.objects } else { self.geometry.least.1 }
     }
-}
-
-/// A step that leads through all objects of a slab, in slabs of both sizes.
-fn stride(objects: u32, fewer: u32, random: u64) -> u32 {
-    let common = |mut a: u32, mut b: u32| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    let first = 1 + (random % u64::from(objects.max(1))) as u32;
-    let fits = |&step: &u32| common(step, objects) == 1 && common(step, fewer) == 1;
-    (first..objects).chain(1..=first).find(fits).unwrap_or(1)
 }
 
 /// A place in the table of caches; `T` is what its design keeps of a cache.

@@ -9,7 +9,7 @@ use super::word::Listed;
 use super::{CreateError, DestroyError, Slabs};
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
-use crate::random::{next_bits, next_random};
+use crate::random::next_bits;
 use crate::slub::ObjectSpec;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
@@ -90,7 +90,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let _quiet = self.quiet();
         let mut registry = self.registry.lock();
         let secret = self.secret ^ next_bits(&mut registry.random) as usize;
-        let info = Info::new(spec, name, geometry, secret, next_random(&mut registry.random));
+        let info = Info::new(spec, name, geometry, secret);
         super::Slot::open_first(self.slots, info)
     }
 

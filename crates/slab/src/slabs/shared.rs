@@ -8,7 +8,7 @@ use super::report::Damage;
 use super::word::{Listed, SlabWord};
 use super::{SlabError, Slabs};
 use crate::memory::SlabMemory;
-use crate::random::next_random;
+use crate::random::{below, next_random};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use pagewright_addr::{NodeId, Order};
@@ -240,14 +240,13 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
                 }
             }
         }
-        // Random order: a random first one, and steps that lead through all.
-        let mut number = (random % u64::from(objects)) as u32;
-        // In a slab that is smaller for want of a block, the step may be more than it has objects.
-        let (places, stride) = (info.places, info.stride % objects);
+        let (places, mut random) = (info.places, random);
+        // SAFETY: nobody else knows the slab; nothing but links is written there, which no constructor wrote.
+        let mut number = unsafe { self.shuffle(&places, &slab, objects, &mut random) };
         let mut step = || {
             let offset = places.offset_of(number);
-            number += stride;
-            number -= if number >= objects { objects } else { 0 };
+            // SAFETY: written by `shuffle`, and nobody's since.
+            number = unsafe { self.link(&places, &slab, offset).read() } as u32;
             offset
         };
         let given = out.len().min(objects as usize);
@@ -262,6 +261,28 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             first = offset + 1;
         }
         Some(Linked { slab, objects, node, given, first: first.checked_sub(1) })
+    }
+
+    /// Puts the objects of a new slab in a random order, each one as likely as any other (CONFIG_SLAB_FREELIST_RANDOM): in the place of each one's link lies the number of
+    /// the one behind it, in a circle. Where to begin.
+    ///
+    /// # Safety
+    /// Nobody else knows the slab, which has so many objects, at least one.
+    unsafe fn shuffle(&self, places: &Places, slab: &Slab, objects: u32, random: &mut u64) -> u32 {
+        let link = |number| self.link(places, slab, places.offset_of(number));
+        *random |= 1;
+        for number in 0..objects {
+            // Behind any of those that are in the circle; the first is its own neighbour.
+            let before = below(random, number);
+            // SAFETY: links of objects of the slab, aligned as words are; what is read was written before, but for that of the first, which is written alone.
+            unsafe {
+                if number > 0 {
+                    link(number).write(link(before).read());
+                }
+                link(before).write(number as usize);
+            }
+        }
+        below(random, objects)
     }
 
     /// A block for a slab: of the order that suits it, else the least that holds an object.

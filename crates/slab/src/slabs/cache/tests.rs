@@ -4,7 +4,7 @@ use crate::slub::Slub;
 fn info(size: u64) -> Info {
     let spec = CacheSpec::new("test", size, 0, CacheFlags::empty());
     let geometry = Slub::new(4).geometry(&spec.object).unwrap();
-    Info::new(&spec, CacheName::new("test").unwrap(), geometry, 0x5eed_cafe, 12_345)
+    Info::new(&spec, CacheName::new("test").unwrap(), geometry, 0x5eed_cafe)
 }
 
 #[test]
@@ -34,23 +34,6 @@ fn a_changed_free_pointer_leads_nowhere() {
         .count();
     assert_eq!(wrong, size_of::<usize>());
     assert_eq!(info.places.decode(at + 64, stored, 4096), Err(()), "it belongs where it lies");
-}
-
-#[test]
-fn a_stride_visits_every_object_once() {
-    for (objects, fewer) in [(1, 1), (2, 1), (102, 102), (64, 64), (21, 21), (512, 512), (16, 4), (30, 7)] {
-        for random in 0..200 {
-            for n in [objects, fewer] {
-                let step = stride(objects, fewer, random);
-                let mut seen = [false; 512];
-                let mut at = 3 % n;
-                for _ in 0..n {
-                    assert!(!core::mem::replace(&mut seen[at as usize], true));
-                    at = (at + step) % n;
-                }
-            }
-        }
-    }
 }
 
 #[test]
