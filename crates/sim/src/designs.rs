@@ -167,7 +167,9 @@ pub fn with_watched_design<H: Hooks, R>(
             let slots: Vec<_> = (0..caches).map(|_| Slot::new()).collect();
             let config = SlobConfig { word, ..SlobConfig::new() };
             let slob = Slob::new(map, memory, NoInterrupts, config, &slots, reports, 0x5eed);
-            let objects = Objects::Slob(slob.expect("an alignment that is one"));
+            let mut slob = slob.expect("an alignment that is one");
+            slob.set_grace_periods(&readers);
+            let objects = Objects::Slob(slob);
             then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
         }
     }

@@ -397,12 +397,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Objects<'k, 'a, I, M> {
         }
     }
 
-    /// From here on there can be caches whose objects keep their type, with SLUB and SLAB: whether these grace periods are the ones that slabs wait for.
+    /// From here on there can be caches whose objects keep their type: whether these grace periods are the ones that slabs (SLOB: objects) wait for.
     pub const fn set_grace_periods(&mut self, grace: &'k dyn GracePeriods) -> bool {
         match self {
             Self::Slub(slabs) => slabs.set_grace_periods(grace),
             Self::Slab(slab) => slab.set_grace_periods(grace),
-            Self::Slob(_) => false,
+            Self::Slob(slob) => slob.set_grace_periods(grace),
         }
     }
 

@@ -24,6 +24,7 @@ mod order;
 mod reaper;
 mod reclaim;
 mod slab;
+mod slob_readers;
 mod threads;
 mod traces;
 mod tune;

@@ -146,7 +146,7 @@ pub enum DestroyError {
     },
     /// No object is in use, but readers may look at objects yet: ask again when they have left. Nothing has changed.
     Readers {
-        /// How many slabs wait for them.
+        /// How many slabs wait for them (SLOB: objects).
         slabs: u32,
     },
     /// It was destroyed before.

@@ -17,12 +17,14 @@
 //! as another's is found only where their sizes make blocks overlap.
 //!
 //! # Locks
-//! One for all lists (`slob_lock`), and the registry of caches outside of it. Pages are allocated and freed without them; interrupts are off under them.
+//! One for all lists (`slob_lock`), the registry of caches outside of it, and one for objects that wait for readers (`deferred`), with nothing inside. Pages are allocated and freed
+//! without them; interrupts are off under them.
 //!
 //! Source: the behaviour of Linux 6.1's SLOB as its documentation describes it (`mm/slob.c`'s head), which 6.4 removed.
 
 mod blocks;
 mod cache;
+mod deferred;
 mod kmalloc;
 #[cfg(test)]
 mod tests;
@@ -40,7 +42,7 @@ pub use cache::SlobCache;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pagewright_addr::{NodeId, Order, PageShift};
 use pagewright_page::{FrameIdx, OwnerHandle, PageMap};
-use pagewright_platform::{Interrupts, Mutex, WithoutInterrupts};
+use pagewright_platform::{GracePeriods, Interrupts, Mutex, WithoutInterrupts};
 use pagewright_zone::Gfp;
 use word::{Listed, PageWord};
 
@@ -95,6 +97,10 @@ pub struct Slob<'k, 'a, I, M> {
     registry: Mutex<()>,
     lists: Mutex<Lists>,
     secret: usize,
+    /// Who knows when readers have left, if there are any.
+    grace: Option<&'k dyn GracePeriods>,
+    /// Objects that wait for them.
+    waiting: Mutex<deferred::Waiting>,
     /// Pages of blocks, of which none can be asked for back.
     pub(crate) account: Account,
     faults: Faults,
@@ -129,6 +135,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
             registry: Mutex::new(()),
             lists: Mutex::new(Lists { pages: [const { List::new() }; 3], held: 0 }),
             secret: (seed ^ (seed << 32)) as usize,
+            grace: None,
+            waiting: Mutex::new(deferred::Waiting::new()),
             account: Account::new(),
             faults: Faults::none(),
             found: AtomicU64::new(0),

@@ -8,12 +8,13 @@ use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
 impl<I: Interrupts, M: SlabMemory> Slob<'_, '_, I, M> {
-    /// A cache's figures; `None` if it was destroyed. It has no slabs.
+    /// A cache's figures; `None` if it was destroyed. It has no slabs. Objects that wait for readers count, but are not active.
     pub fn row(&self, id: CacheId) -> Option<CacheRow> {
         let cache = self.cache(id)?;
         let out = cache.out.load(Relaxed);
+        let objects = out + u64::from(self.slots.get(id.index()).map_or(0, Slot::waits));
         let size = cache.size() as u64;
-        Some(CacheRow { active_objects: out, objects: out, ..CacheRow::new(cache.name(), size, 0, 0) })
+        Some(CacheRow { active_objects: out, objects, ..CacheRow::new(cache.name(), size, 0, 0) })
     }
 
     pub(crate) fn each_cache(&self, each: &mut dyn FnMut(CacheId, &CacheRow)) {

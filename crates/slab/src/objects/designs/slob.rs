@@ -46,9 +46,22 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slob<'k, 
         unsafe { self.free(cx, cache, object) }
     }
 
-    unsafe fn destroy(&self, _: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> Result<Destroyed, DestroyError> {
+    fn shrink(&self, cx: &SlabContext<'_, 'k, 'a>, cache: CacheId) -> bool {
+        self.release_deferred(cx);
+        self.row(cache).is_some_and(|row| row.objects > 0)
+    }
+
+    unsafe fn destroy(
+        &self,
+        cx: &SlabContext<'_, 'k, 'a>,
+        cache: CacheId,
+    ) -> Result<Destroyed, DestroyError> {
         // SAFETY: as the caller says.
-        unsafe { self.destroy(cache) }
+        unsafe { self.destroy(cx, cache) }
+    }
+
+    fn poll(&self, cx: &SlabContext<'_, 'k, 'a>) {
+        self.release_deferred(cx);
     }
 
     fn kmalloc(
