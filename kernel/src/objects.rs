@@ -67,12 +67,8 @@ impl<'p> Objects<'p> {
             let memory = memory(pages, bytes.each_cpu).ok_or("there is no memory for processors' rows")?;
             rooms.push(CpuRoom { node: pages.service().node(cpu), memory });
         }
-        let (map, ram): (_, DirectMap) = (*pages.map(), pages.ram().clone());
-        // SAFETY: the map's frames are the machine's RAM, which the direct map has; whoever has no right to a frame (its token, or the state
-        // in which it was deposited) does not touch its memory.
-        let memory = unsafe { DirectMemory::new(map, ram, pages.page_shift()) };
-        let memory = memory.ok_or("the direct map does not begin at a block")?;
-        let setup = SlabSetup { caches: CACHES, ..SlabSetup::new(map, memory, Masking, SEED) };
+        let memory = direct_memory(pages).ok_or("the direct map does not begin at a block")?;
+        let setup = SlabSetup { caches: CACHES, ..SlabSetup::new(*pages.map(), memory, Masking, SEED) };
         let service = boot.kmem_cache_init(setup, shared, rooms.into_iter());
         let mut service = service.map_err(|_| "their caches do not fit this machine")?;
         service.slabs.set_grace_periods(&READERS);
@@ -116,6 +112,14 @@ impl<'p> Objects<'p> {
         let left = |cache: &_| self.here(|cx| self.slabs().shrink(cx, *cache)).unwrap_or(true);
         caches.iter().rev().filter(|cache| left(cache)).count()
     }
+}
+
+/// Pages' memory, as slabs need it; `None` if the direct map does not begin at a block.
+pub(crate) fn direct_memory(pages: &Pages) -> Option<DirectMemory<'static>> {
+    let (map, ram): (_, DirectMap) = (*pages.map(), pages.ram().clone());
+    // SAFETY: the map's frames are the machine's RAM, which the direct map has; whoever has no right to a frame (its token, or the state
+    // in which it was deposited) does not touch its memory.
+    unsafe { DirectMemory::new(map, ram, pages.page_shift()) }
 }
 
 /// So many bytes for good.

@@ -11,6 +11,8 @@ mod cases;
 pub mod census;
 #[cfg(feature = "tests")]
 mod copies;
+#[cfg(all(feature = "tests", feature = "designs"))]
+mod designs;
 #[cfg(feature = "tests")]
 mod exhaust;
 #[cfg(feature = "tests")]
@@ -104,6 +106,8 @@ const TESTS: &[(&str, Test)] = &[
     ("dynamic", percpu::run),
     ("kmalloc", objects::kmalloc),
     ("heap", objects::heap),
+    #[cfg(feature = "designs")]
+    ("designs", designs::run),
     ("typesafe", typesafe::run),
     ("smp", smp::stress),
     ("shootdown", smp::shootdown),

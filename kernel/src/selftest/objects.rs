@@ -33,22 +33,44 @@ unsafe impl Send for Piece {}
 
 type Post<T> = Mutex<ArrayVec<T, 8>>;
 
+/// Whose kmalloc is tried, on the processor that asks.
+pub(super) trait Heap: Sync {
+    /// So many bytes.
+    fn kmalloc(&self, bytes: usize, gfp: Gfp) -> Option<NonNull<u8>>;
+
+    /// Gives them back.
+    ///
+    /// # Safety
+    /// They were allocated there, and nobody uses them from now on.
+    unsafe fn kfree(&self, memory: NonNull<u8>);
+}
+
+impl Heap for Objects<'_> {
+    fn kmalloc(&self, bytes: usize, gfp: Gfp) -> Option<NonNull<u8>> {
+        self.here(|cx| self.slabs().kmalloc(cx, bytes, gfp))?.ok()
+    }
+
+    unsafe fn kfree(&self, memory: NonNull<u8>) {
+        // SAFETY: as the caller says.
+        self.here(|cx| unsafe { self.slabs().kfree(cx, memory) });
+    }
+}
+
 impl Piece {
-    fn new(objects: &Objects<'_>, bytes: usize, stamp: u8) -> Option<Self> {
-        let gfp = Gfp::GFP_KERNEL | Gfp::NOWARN;
-        let memory = objects.here(|cx| objects.slabs().kmalloc(cx, bytes, gfp))?.ok()?;
+    fn new(heap: &dyn Heap, bytes: usize, stamp: u8) -> Option<Self> {
+        let memory = heap.kmalloc(bytes, Gfp::GFP_KERNEL | Gfp::NOWARN)?;
         // SAFETY: so many bytes were just allocated.
         unsafe { memory.write_bytes(stamp, bytes) };
         Some(Self { memory, bytes, stamp })
     }
 
     /// Gives it back; whether everything was as it was left.
-    fn give(self, objects: &Objects<'_>) -> bool {
+    fn give(self, heap: &dyn Heap) -> bool {
         // SAFETY: all of the bytes were written when it was made, and it is the only owner.
         let bytes = unsafe { core::slice::from_raw_parts(self.memory.as_ptr(), self.bytes) };
         let whole = bytes.iter().all(|byte| *byte == self.stamp);
         // SAFETY: it was allocated here and is not used any more.
-        objects.here(|cx| unsafe { objects.slabs().kfree(cx, self.memory) });
+        unsafe { heap.kfree(self.memory) };
         whole
     }
 }
@@ -65,8 +87,16 @@ pub(super) fn all_back(subject: &Subject<'_>, before: &census::Census) -> Result
 
 /// Every processor allocates memory of all sizes and frees what others have allocated.
 pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
-    let (objects, metal) = (subject.objects, subject.metal);
     let before = census::take(subject);
+    let made = exchange(subject, subject.objects)?;
+    all_back(subject, &before)?;
+    let cpus = subject.metal.cpus();
+    Ok(note(format_args!("{made} pieces of memory on {cpus} processors, every page is back")))
+}
+
+/// The same with any heap, from which all is given back; how many pieces of memory there were.
+pub(super) fn exchange(subject: &Subject<'_>, heap: &dyn Heap) -> Result<u32, Note> {
+    let metal = subject.metal;
     let (made, wrong, none) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     let posts = [const { Post::<Piece>::new(ArrayVec::new_const()) }; POSTS];
     let posts = &posts[..(metal.cpus() as usize).min(POSTS)];
@@ -75,7 +105,7 @@ pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
         let mut held: ArrayVec<Piece, HELD> = ArrayVec::new();
         let mut count = 0;
         let give = |piece: Piece| {
-            if !piece.give(objects) {
+            if !piece.give(heap) {
                 wrong.fetch_or(1 << (cpu % 32), Ordering::Relaxed);
             }
         };
@@ -96,7 +126,7 @@ pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
             // Small ones are the most frequent; some are larger than any class.
             let most = [64, 64, 512, 4096, 20_000][numbers.below(5) as usize];
             let bytes = 1 + numbers.below(most) as usize;
-            if let Some(piece) = Piece::new(objects, bytes, numbers.below(256) as u8) {
+            if let Some(piece) = Piece::new(heap, bytes, numbers.below(256) as u8) {
                 count += 1;
                 held.push(piece);
             }
@@ -105,7 +135,7 @@ pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
         // On the smallest machines others may have had everything meanwhile; a little there is for each.
         for _ in 0..STEPS {
             if count == 0
-                && let Some(piece) = Piece::new(objects, 1 + numbers.below(32) as usize, 0x5a)
+                && let Some(piece) = Piece::new(heap, 1 + numbers.below(32) as usize, 0x5a)
             {
                 count += 1;
                 give(piece);
@@ -118,7 +148,7 @@ pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
     });
     let mut intact = true;
     for piece in posts.iter().flat_map(|post| post.lock().take()) {
-        intact &= piece.give(objects);
+        intact &= piece.give(heap);
     }
     let wrong = wrong.load(Ordering::Relaxed);
     if wrong != 0 || !intact {
@@ -128,9 +158,7 @@ pub(super) fn kmalloc(subject: &Subject<'_>) -> Result<Note, Note> {
     if none != 0 {
         return Err(note(format_args!("there was no memory at all (processors {none:#b})")));
     }
-    all_back(subject, &before)?;
-    let (made, cpus) = (made.load(Ordering::Relaxed), metal.cpus());
-    Ok(note(format_args!("{made} pieces of memory on {cpus} processors, every page is back")))
+    Ok(made.load(Ordering::Relaxed))
 }
 
 /// Every processor uses boxes, vectors and trees, and drops what others have made.
