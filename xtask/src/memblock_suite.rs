@@ -61,6 +61,7 @@ pub(crate) fn run(work_dir: &Path) -> Result<Outcome, String> {
     std::fs::create_dir_all(work_dir).map_err(|e| format!("{}: {e}", work_dir.display()))?;
     let work_dir = work_dir.canonicalize().map_err(|e| format!("{}: {e}", work_dir.display()))?;
     install()?;
+    check_headers()?;
     run_own_program(&work_dir, &build_library(&work_dir, &["std", "slab"])?)?;
     // The suite brings `kmalloc` and the like itself.
     let library = build_library(&work_dir, &["std"])?;
@@ -78,6 +79,9 @@ pub(crate) fn run(work_dir: &Path) -> Result<Outcome, String> {
     }
     Ok(Outcome { plain: passed[0], numa: passed[1] })
 }
+
+/// The library's headers.
+const HEADERS: [&str; 3] = ["pagewright/memblock.h", "pagewright/pages.h", "pagewright/slab.h"];
 
 /// The project's root directory.
 fn root() -> &'static Path {
@@ -133,6 +137,18 @@ fn build_library(work_dir: &Path, features: &[&str]) -> Result<PathBuf, String> 
     output(&mut build)?;
     let library = target.join("release/libpagewright_capi.a");
     if library.exists() { Ok(library) } else { Err(format!("cargo made no {}", library.display())) }
+}
+
+/// Each header by itself, for a kernel: there are no other headers than a freestanding compiler's own.
+fn check_headers() -> Result<(), String> {
+    let include = root().join("crates/capi/include");
+    for (header, numa) in HEADERS.into_iter().flat_map(|h| [(h, &[][..]), (h, &["-DCONFIG_NUMA"])]) {
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-std=c11", "-ffreestanding", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]).args(numa);
+        gcc.args(["-x", "c", "-I"]).arg(&include).arg(include.join(header));
+        output(&mut gcc)?;
+    }
+    Ok(())
 }
 
 /// Our own C programs, with and without nodes.

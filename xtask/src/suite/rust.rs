@@ -40,8 +40,20 @@ pub(super) fn clippy(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
             }
         }
     }
+    // The C library as a kernel has it, without std. It is for 64 bits.
+    for image in TARGETS.iter().filter(|image| CAPI.contains(&image.name)) {
+        if !matches!(last, Outcome::Passed(_)) {
+            return last;
+        }
+        let what = ["--package", "pagewright-capi", "--lib", "--no-default-features", "--features", "slab"];
+        let cmd = suite.project.cmd("cargo").args(["clippy", "--quiet", "--target", image.triple]);
+        last = suite.judge("clippy", cmd.args(what).args(["--", "-D", "warnings"]), limit, "no warnings");
+    }
     last
 }
+
+/// The images for whose processors the C library is looked at too.
+const CAPI: [&str; 2] = ["x86_64", "arm64"];
 
 /// The seed of property tests here, unless `PROPTEST_RNG_SEED` says otherwise. What decides whether a change is good must say the
 /// same twice; `cargo xtask soak` draws new cases each time.

@@ -22,6 +22,7 @@
 #ifndef PAGEWRIGHT_SLAB_H
 #define PAGEWRIGHT_SLAB_H
 
+#include <pagewright/memblock.h>
 #include <pagewright/pages.h>
 
 #ifdef __cplusplus
@@ -78,6 +79,12 @@ bool pagewright_may_copy(const void *p, size_t n);
 #define SLAB_FAILSLAB 0x02000000u
 #define SLAB_KASAN 0x08000000u
 #define SLAB_NO_USER_FLAGS 0x10000000u
+
+/* Known when the program runs: all three follow from the options. */
+#define KMALLOC_MAX_SIZE                                                                                    \
+	(1UL << (pagewright_memblock_options.page_shift + pagewright_memblock_options.max_order - 1))
+#define KMALLOC_MAX_CACHE_SIZE (1UL << (pagewright_memblock_options.page_shift + 1))
+#define ARCH_KMALLOC_MINALIGN (pagewright_slab_options.min_size)
 
 /* Where memory of no bytes lies. */
 #define ZERO_SIZE_PTR ((void *)16)

@@ -328,6 +328,11 @@ static void sizes(void)
 	kfree(p);
 	CHECK(kmalloc_size_roundup(0) == 0 && kmalloc_size_roundup(1) == 8 && kmalloc_size_roundup(97) == 128);
 	CHECK(kmalloc_size_roundup(8193) == 16384 && kmalloc_size_roundup(SIZE_MAX) == SIZE_MAX);
+	CHECK(kmalloc_size_roundup(KMALLOC_MAX_CACHE_SIZE) == 2 * PAGE && kmalloc_size_roundup(1) == ARCH_KMALLOC_MINALIGN);
+	CHECK(kmalloc_size_roundup(KMALLOC_MAX_SIZE) == KMALLOC_MAX_SIZE && !kmalloc(KMALLOC_MAX_SIZE + 1, GFP_KERNEL));
+	p = kmalloc(KMALLOC_MAX_SIZE, GFP_KERNEL);
+	CHECK(p);
+	kfree(p);
 	for (n = 0; n < 100; n++)
 		many[n] = n % 7 ? kmalloc(n * n, GFP_KERNEL) : NULL;
 	kfree_bulk(100, many);
