@@ -161,7 +161,7 @@ proptest! {
             let seen: Vec<_> = sections.iter().map(|s| (s.nr(), (s.nid(), s.is_early(), s.is_valid()))).collect();
             assert_eq!(seen, naive.iter().map(|(nr, s)| (*nr, *s)).collect::<Vec<_>>());
             assert_eq!(sections.count(), naive.len() as u64);
-            for sub in 0..800 {
+            for sub in (0..800).step_by(if cfg!(miri) { 7 } else { 1 }) {
                 assert_eq!(sections.is_populated(Pfn::new(sub * 0x200)), populated.contains(&sub));
             }
             for (nr, section) in &naive {
