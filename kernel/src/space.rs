@@ -10,6 +10,7 @@ use crate::stack::{IO_WINDOWS, io_range, own_range};
 use arrayvec::ArrayVec;
 use core::cell::RefCell;
 use core::fmt;
+use core::panic::Location;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use pagewright::Boot;
@@ -205,8 +206,15 @@ impl VirtSpace for SpaceFor<'_, '_, '_> {
         self.space.range().contains(at)
     }
 
-    fn alloc(&self, bytes: u64, gfp: Gfp, node: Option<NodeId>) -> Option<VirtAddr> {
-        let request = VmRequest { gfp, node, flags: VmFlags::ALLOW_HUGE_VMAP, ..VmRequest::new(bytes) };
+    fn alloc(
+        &self,
+        bytes: u64,
+        gfp: Gfp,
+        node: Option<NodeId>,
+        caller: &'static Location<'static>,
+    ) -> Option<VirtAddr> {
+        let flags = VmFlags::ALLOW_HUGE_VMAP;
+        let request = VmRequest { gfp, node, flags, caller, ..VmRequest::new(bytes) };
         self.space.vmalloc(&mut self.on.borrow_mut(), &request).ok()
     }
 

@@ -28,10 +28,13 @@ pub struct VmRequest {
     pub flags: VmFlags,
     /// How they are mapped; as the region's pages usually are if not said.
     pub attr: Option<Attr>,
+    /// Who asks, as views name him.
+    pub caller: &'static Location<'static>,
 }
 
 impl VmRequest {
-    /// So many bytes, anywhere, for the kernel's own use.
+    /// So many bytes, anywhere, for the kernel's own use: for whoever calls this.
+    #[track_caller]
     pub const fn new(size: u64) -> Self {
         Self {
             size,
@@ -41,6 +44,7 @@ impl VmRequest {
             gfp: Gfp::GFP_KERNEL,
             flags: VmFlags::empty(),
             attr: None,
+            caller: Location::caller(),
         }
     }
 
@@ -138,13 +142,12 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     ///
     /// # Errors
     /// As for [`Self::vmalloc`].
-    #[track_caller]
     pub fn vmalloc_request<C: VmContext<'a>>(
         &self,
         on: &mut C,
         request: &VmRequest,
     ) -> Result<VirtAddr, VmallocError> {
-        let caller = Location::caller();
+        let caller = request.caller;
         let most = self.map.len().saturating_mul(Self::PAGE);
         if request.size == 0 || request.size > most {
             return Err(VmallocError::Size { size: request.size, most });

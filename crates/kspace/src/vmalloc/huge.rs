@@ -55,6 +55,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         self.vmalloc_request(on, &self.for_users(size, self.config.below_4g))
     }
 
+    #[track_caller]
     fn for_users(&self, size: u64, zone: Gfp) -> VmRequest {
         VmRequest::new(size)
             .with_gfp(Gfp::GFP_KERNEL | Gfp::ZERO | zone)

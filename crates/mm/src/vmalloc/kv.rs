@@ -1,9 +1,10 @@
 //! kvmalloc over vmalloc: the kernel's virtual space as `pagewright-slab` falls back on it.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
+use core::panic::Location;
 use pagewright_addr::{NodeId, VirtAddr};
-use pagewright_kspace::vmalloc::{VmContext, VmFlags, VmRequest, Vmalloc};
+use pagewright_kspace::vmalloc::{VmContext, VmFlags, VmRequest, Vmalloc, VmallocError};
 use pagewright_pagetable::{Format, TableMemory};
 use pagewright_slab::kv::VirtSpace;
 use pagewright_zone::Gfp;
@@ -22,6 +23,25 @@ pub struct VmallocFor<'r, 'v, 'a, F: Format, M: TableMemory, C> {
     vmalloc: &'r Vmalloc<'v, 'a, F, M>,
     on: RefCell<&'r mut C>,
     memory: &'r dyn VirtMemory,
+    refused: Cell<Option<Refused>>,
+}
+
+/// What had no room, and for whom: kvmalloc says only that there is no memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// Who called kvmalloc.
+    pub caller: &'static Location<'static>,
+    /// How many bytes he wanted.
+    pub bytes: u64,
+    /// What vmalloc said: which area was too small, with the largest gap, or how many pages were missing.
+    pub why: VmallocError,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { caller, bytes, why } = self;
+        write!(f, "kvmalloc of {bytes} bytes at {}:{}: {why}", caller.file(), caller.line())
+    }
 }
 
 impl<F: Format, M: TableMemory, C> fmt::Debug for VmallocFor<'_, '_, '_, F, M, C> {
@@ -36,7 +56,12 @@ impl<'r, 'v, 'a, F: Format, M: TableMemory, C: VmContext<'a>> VmallocFor<'r, 'v,
     /// It knows of no slabs: what [`VirtSpace`] promises of their addresses is seen to by whoever makes a [`Kv`](pagewright_slab::kv::Kv) of both. No
     /// address of the slabs' memory lies in [`Vmalloc::range`]; with a kernel's own layout none does, since slabs' memory is in the linear map.
     pub const fn new(vmalloc: &'r Vmalloc<'v, 'a, F, M>, on: &'r mut C, memory: &'r dyn VirtMemory) -> Self {
-        Self { vmalloc, on: RefCell::new(on), memory }
+        Self { vmalloc, on: RefCell::new(on), memory, refused: Cell::new(None) }
+    }
+
+    /// What was refused last, if anything was since somebody asked.
+    pub fn take_refused(&self) -> Option<Refused> {
+        self.refused.take()
     }
 }
 
@@ -45,9 +70,17 @@ impl<'a, F: Format, M: TableMemory, C: VmContext<'a>> VirtSpace for VmallocFor<'
         self.vmalloc.is_vmalloc_addr(at)
     }
 
-    fn alloc(&self, bytes: u64, gfp: Gfp, node: Option<NodeId>) -> Option<VirtAddr> {
-        let request = VmRequest { gfp, node, flags: VmFlags::ALLOW_HUGE_VMAP, ..VmRequest::new(bytes) };
-        self.vmalloc.vmalloc_request(&mut **self.on.borrow_mut(), &request).ok()
+    fn alloc(
+        &self,
+        bytes: u64,
+        gfp: Gfp,
+        node: Option<NodeId>,
+        caller: &'static Location<'static>,
+    ) -> Option<VirtAddr> {
+        let flags = VmFlags::ALLOW_HUGE_VMAP;
+        let request = VmRequest { gfp, node, flags, caller, ..VmRequest::new(bytes) };
+        let had = self.vmalloc.vmalloc_request(&mut **self.on.borrow_mut(), &request);
+        had.inspect_err(|why| self.refused.set(Some(Refused { caller, bytes, why: *why }))).ok()
     }
 
     fn free(&self, at: VirtAddr) -> bool {

@@ -11,7 +11,7 @@ pub mod cases;
 mod kv;
 mod service;
 
-pub use kv::{VirtMemory, VmallocFor};
+pub use kv::{Refused, VirtMemory, VmallocFor};
 pub use pagewright_kspace::ioremap;
 pub use pagewright_kspace::vmalloc::*;
 pub use service::{IoremapInitError, VmallocInitError, VmallocSetup};

@@ -3,7 +3,8 @@
 use super::*;
 use pagewright::vmalloc::VmallocFor;
 use pagewright::vmalloc::cases::{self, Ground, LaterGround};
-use pagewright_kspace::vmalloc::{OnPages, VfreeError, VmRequest, VmallocError};
+use pagewright_addr::PhysAddr;
+use pagewright_kspace::vmalloc::{OnPages, VfreeError, VmFlags, VmRequest, VmallocError};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_platform::{GracePeriods, NoInterrupts};
 use pagewright_sim::slabs::{HostedSlabs, LinearRam, with_slabs};
@@ -109,6 +110,45 @@ fn who_must_not_sleep_and_who_wants_a_page_at_most_gets_no_virtual_memory() {
             // SAFETY: allocated above, and not used again.
             assert!(unsafe { kv.kvfree(at) });
         });
+    });
+}
+
+/// kvmalloc's own error says only that there is no memory; vmalloc knows which area was too small, for what and for whom.
+#[test]
+fn memory_that_is_refused_is_told_with_the_area_and_the_caller_and_memory_that_is_there_is_the_caller_s() {
+    world(|m, slabs| {
+        let gap = m.on_cpu(0, |on| {
+            let all = m.vmalloc.range();
+            let left = TOO_LARGE_FOR_KMALLOC as u64;
+            let most = VirtRange::from_len(all.start, all.len - left);
+            m.vmalloc.add_vm_area(on, most, PhysAddr::ZERO, VmFlags::MAP).unwrap();
+            most
+        });
+        slabs.on_cpu_with_pages(0, |cx, context| {
+            let mut tlb = m.mmu.all_cpus();
+            let mut on = OnPages { allocator: &slabs.pages.allocator, context, cpu: 0, tlb: &mut tlb };
+            let memory = CpuMemory { mmu: m.mmu, cpu: 0 };
+            let space = VmallocFor::new(&m.vmalloc, &mut on, &memory);
+            let kv = Kv::new(&slabs.slabs, cx, &space);
+            // With its guard page it is a page too long.
+            assert_eq!(kv.kvmalloc(TOO_LARGE_FOR_KMALLOC, Gfp::GFP_KERNEL), Err(SlabError::NoMemory));
+            let refused = space.take_refused().unwrap();
+            let here = format!("kvmalloc of 5242880 bytes at {}:{}: the vmalloc area ", file!(), line!() - 2);
+            let told = refused.to_string();
+            assert!(told.starts_with(&here), "{told}");
+            assert!(
+                told.contains(" has no room for 5246976 bytes: the largest gap has 5242880 bytes"),
+                "{told}"
+            );
+            assert_eq!(space.take_refused(), None);
+            let at = kv.kvmalloc(TOO_LARGE_FOR_KMALLOC - PAGE as usize, Gfp::GFP_KERNEL).unwrap();
+            let caller = m.vmalloc.find_vm_area(at).unwrap().caller.unwrap();
+            assert_eq!((caller.file(), caller.line()), (file!(), line!() - 2));
+            assert_eq!(space.take_refused(), None);
+            // SAFETY: allocated above, and not used again.
+            assert!(unsafe { kv.kvfree(at) });
+        });
+        m.on_cpu(0, |on| m.vmalloc.remove(on, gap.start, VmFlags::MAP).unwrap());
     });
 }
 
@@ -267,7 +307,7 @@ impl Ground for Later<'_, '_, '_, '_, '_, '_> {
     }
 
     fn vmalloc(&mut self, request: &VmRequest) -> Result<VirtAddr, VmallocError> {
-        Ok(self.space.alloc(request.size, request.gfp, request.node).unwrap())
+        Ok(self.space.alloc(request.size, request.gfp, request.node, request.caller).unwrap())
     }
 
     fn vfree(&mut self, at: VirtAddr) -> Result<(), VfreeError> {

@@ -16,6 +16,7 @@ pub use later::{KvLater, Wait};
 use crate::memory::SlabMemory;
 use crate::slabs::{SlabContext, SlabError, Slabs};
 use core::fmt;
+use core::panic::Location;
 use core::ptr::NonNull;
 use pagewright_addr::{NodeId, VirtAddr};
 use pagewright_platform::Interrupts;
@@ -31,8 +32,15 @@ pub trait VirtSpace {
     /// Whether an address is in the space (`is_vmalloc_addr`), whatever is there.
     fn contains(&self, at: VirtAddr) -> bool;
 
-    /// Allocates so many bytes (`__vmalloc_node`, by huge pages where they fit), zeroed with `__GFP_ZERO`, near a node if one is named.
-    fn alloc(&self, bytes: u64, gfp: Gfp, node: Option<NodeId>) -> Option<VirtAddr>;
+    /// Allocates so many bytes (`__vmalloc_node`, by huge pages where they fit), zeroed with `__GFP_ZERO`, near a node if one is named. `caller` is who called
+    /// kvmalloc: the area is called his, and so is a failure.
+    fn alloc(
+        &self,
+        bytes: u64,
+        gfp: Gfp,
+        node: Option<NodeId>,
+        caller: &'static Location<'static>,
+    ) -> Option<VirtAddr>;
 
     /// Frees what begins there (`vfree`); `false` if nothing does.
     fn free(&self, at: VirtAddr) -> bool;
@@ -89,7 +97,7 @@ impl<'r, 'c, 'k, 'a, I: Interrupts, M: SlabMemory> Kv<'r, 'c, 'k, 'a, I, M> {
     ///
     /// # Errors
     /// [`SlabError`] of kmalloc, where nothing else was tried; [`SlabError::TooLarge`] for more than 2 GiB less one byte; else
-    /// [`SlabError::NoMemory`].
+    /// [`SlabError::NoMemory`], of which the space knows more.
     #[track_caller]
     pub fn kvmalloc_node(&self, bytes: usize, gfp: Gfp, node: Option<NodeId>) -> Result<VirtAddr, SlabError> {
         let large = bytes as u64 > self.page();
@@ -109,7 +117,10 @@ impl<'r, 'c, 'k, 'a, I: Interrupts, M: SlabMemory> Kv<'r, 'c, 'k, 'a, I, M> {
             Ok(memory) => Ok(VirtAddr::new(memory.as_ptr().expose_provenance() as u64)),
             Err(why) if !large || !gfp.may_block() => Err(why),
             Err(_) if bytes as u64 > MOST => Err(SlabError::TooLarge),
-            Err(_) => self.space.alloc(bytes as u64, gfp, node).ok_or(SlabError::NoMemory),
+            Err(_) => {
+                let at = self.space.alloc(bytes as u64, gfp, node, Location::caller());
+                at.ok_or(SlabError::NoMemory)
+            }
         }
     }
 
