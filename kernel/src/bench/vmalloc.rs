@@ -23,9 +23,11 @@ const DEVICES: [PhysAddr; 2] = [PhysAddr::new(0xfed0_0000), PhysAddr::new(0x0900
 /// The group.
 pub(super) fn run(bench: &Bench<'_>) -> Result<(), Failed> {
     let (pages, metal) = (bench.subject.pages, bench.subject.metal);
-    // Four pages each, and as many again.
-    let many =
-        free_pages(pages, metal) > 8 * BESIDE as u64 && add_areas(bench.subject.space.area, pages, BESIDE);
+    // Four pages each, and as many again; with their guard pages, and some more, of addresses.
+    let addresses = bench.subject.space.area.range().len >> pages.page_shift().get();
+    let many = free_pages(pages, metal) > 8 * BESIDE as u64
+        && addresses > 6 * BESIDE as u64
+        && add_areas(bench.subject.space.area, pages, BESIDE);
     // Tables at the area's borders stay once there are any.
     here(bench, |on| bench.subject.space.area.vmalloc_pairs(on, SIZES[0].1, 1))?;
     here(bench, |on| bench.subject.space.area.give_all_back(on))?;

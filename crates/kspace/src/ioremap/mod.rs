@@ -23,6 +23,7 @@ use crate::resource::{ResourceFlags, Resources};
 use crate::vmalloc::{PhysMapping, VfreeError, VmContext, VmFlags, Vmalloc};
 use core::fmt;
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicBool, Ordering::Acquire};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
 use pagewright_firmware::Arch;
 use pagewright_pagetable::{Format, Level, TableMemory};
@@ -98,6 +99,8 @@ pub struct Ioremap<'i, 'v, 'a, F: Format, M: TableMemory> {
     facts: IoFacts,
     ram: &'i (dyn RamMap + Sync),
     statics: Mutex<StaticMaps<'i>>,
+    /// Whether there are any: who looks for one takes no lock where there are none, as on most machines.
+    any_static: AtomicBool,
 }
 
 impl<F: Format, M: TableMemory> fmt::Debug for Ioremap<'_, '_, '_, F, M> {
@@ -114,7 +117,7 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         ram: &'i (dyn RamMap + Sync),
         statics: StaticMaps<'i>,
     ) -> Self {
-        Self { vmalloc, facts, ram, statics: Mutex::new(statics) }
+        Self { vmalloc, facts, ram, statics: Mutex::new(statics), any_static: AtomicBool::new(false) }
     }
 
     const PAGE: u64 = F::SHAPE.page_bytes();
@@ -197,21 +200,17 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         let end = last.get().checked_add(1).and_then(|end| end.checked_next_multiple_of(Self::PAGE));
         let end = PhysAddr::new(end.ok_or(too_far)?);
         let offset = phys.get() - start.get();
-        if let Some(at) = self.statics.lock().find(phys, size, kind) {
+        if self.any_static.load(Acquire)
+            && let Some(at) = self.statics.lock().find(phys, size, kind)
+        {
             return Ok(at);
         }
         let pages = PhysRange::new(start, end);
-        let ram = self.ram.ram(pages);
-        if ram != RamShare::None {
-            // The linear map spans holes between RAM, and maps nothing there.
-            let both = self.facts.linear.address(start).zip(self.facts.linear.address(last));
-            match both {
-                Some((at, _)) if kind == IoKind::Cached && ram == RamShare::Whole => {
-                    return Ok(VirtAddr::new(at.get() + offset));
-                }
-                _ if self.is_in_the_way(pages) => return Err(IoremapError::Ram(pages)),
-                _ => {}
-            }
+        // Mostly none of it is RAM, which takes one question.
+        if self.ram.next_ram(pages).is_some()
+            && let Some(at) = self.in_ram(pages, last, kind)?
+        {
+            return Ok(VirtAddr::new(at.get() + offset));
         }
         let size = end.get() - start.get();
         let mapping = PhysMapping {
@@ -221,6 +220,32 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
         };
         let at = self.vmalloc.map_phys(on, &mapping).map_err(IoremapError::Area)?;
         Ok(VirtAddr::new(at.get() + offset))
+    }
+
+    /// What becomes of pages, asked for up to the byte `last`, of which some may be RAM: the linear map's address of the first, or `None` if they are to be mapped
+    /// all the same.
+    ///
+    /// # Errors
+    /// [`IoremapError::Ram`].
+    #[cold]
+    #[inline(never)]
+    fn in_ram(
+        &self,
+        pages: PhysRange,
+        last: PhysAddr,
+        kind: IoKind,
+    ) -> Result<Option<VirtAddr>, IoremapError> {
+        let ram = self.ram.ram(pages);
+        if ram == RamShare::None {
+            return Ok(None);
+        }
+        // The linear map spans holes between RAM, and maps nothing there.
+        let both = self.facts.linear.address(pages.start).zip(self.facts.linear.address(last));
+        match both {
+            Some((at, _)) if kind == IoKind::Cached && ram == RamShare::Whole => Ok(Some(at)),
+            _ if self.is_in_the_way(pages) => Err(IoremapError::Ram(pages)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether RAM in some pages forbids that they are mapped: any does, but x86 asks only for pages that are RAM from the first byte to the last
@@ -241,6 +266,9 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
 
     /// Areas of devices are aligned to their size, so that blocks fit, up to IOREMAP_MAX_ORDER.
     fn align(&self, size: u64) -> u64 {
+        if size <= Self::PAGE {
+            return Self::PAGE;
+        }
         let most: u64 = match self.facts.arch {
             Arch::Arm => 1 << 24,
             Arch::I386 => F::SHAPE.level(Level::PMD).bytes(),
@@ -264,7 +292,9 @@ impl<'i, 'v, 'a, F: Format, M: TableMemory> Ioremap<'i, 'v, 'a, F, M> {
     /// # Errors
     /// As for [`Vmalloc::vunmap`].
     pub fn iounmap<C: VmContext<'a>>(&self, on: &mut C, at: VirtAddr) -> Result<(), VfreeError> {
-        if self.facts.linear.phys(at).is_some() || self.statics.lock().at(at).is_some() {
+        if self.facts.linear.phys(at).is_some()
+            || self.any_static.load(Acquire) && self.statics.lock().at(at).is_some()
+        {
             return Ok(());
         }
         let start = at.align_down(Self::PAGE);

@@ -3,6 +3,7 @@
 use super::{IoKind, Ioremap, IoremapError};
 use crate::vmalloc::{VmContext, VmFlags};
 use core::fmt;
+use core::sync::atomic::Ordering::Release;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_pagetable::{Format, Level, TableMemory};
 
@@ -94,9 +95,8 @@ impl<'a, F: Format, M: TableMemory> Ioremap<'_, '_, 'a, F, M> {
                 return Err(why);
             }
         }
-        let mut statics = self.statics.lock();
         for desc in maps {
-            statics.add(desc.whole(Self::PAGE));
+            self.find_from_now_on(desc);
         }
         Ok(())
     }
@@ -115,9 +115,14 @@ impl<'a, F: Format, M: TableMemory> Ioremap<'_, '_, 'a, F, M> {
         self.has_room(maps.len())?;
         for desc in maps {
             self.static_map(on, desc, false)?;
-            self.statics.lock().add(desc.whole(Self::PAGE));
+            self.find_from_now_on(desc);
         }
         Ok(())
+    }
+
+    fn find_from_now_on(&self, desc: &MapDesc) {
+        self.statics.lock().add(desc.whole(Self::PAGE));
+        self.any_static.store(true, Release);
     }
 
     fn has_room(&self, more: usize) -> Result<(), IoremapError> {

@@ -125,17 +125,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             }
             let start = record.range.start;
             self.map_known(tables, VirtRange { start, len: size }, words, phys).ok()?;
-            *record = Record {
-                life: Life::Live,
-                flags,
-                range: record.range,
-                mapped,
-                generation: record.generation,
-                tables: Some(tables),
-                phys,
-                caller: Some(caller),
-                ..Record::default()
-            };
+            record.map_again(flags, mapped, phys, caller);
             Some(start)
         })?;
         on.publish();

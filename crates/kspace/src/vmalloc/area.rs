@@ -74,6 +74,38 @@ impl Record {
         OwnerHandle::new(area.number(), u32::from(self.generation)).unwrap_or_default()
     }
 
+    /// An area without pages is in use again where it lies, mapped to memory of its caller's.
+    #[inline]
+    pub(super) fn map_again(
+        &mut self,
+        flags: VmFlags,
+        mapped: u32,
+        phys: PhysAddr,
+        caller: &'static Location<'static>,
+    ) {
+        // One by one: it is less than all of it. Named, so that what is added later is thought of.
+        let Self {
+            life,
+            flags: kind,
+            range: _,
+            pages,
+            mapped: pages_mapped,
+            first: _,
+            order,
+            generation: _,
+            free,
+            dirty,
+            home,
+            slack,
+            plain,
+            phys: at,
+            tables: _,
+            caller: who,
+        } = self;
+        (*life, *kind, *pages_mapped, *at, *who) = (Life::Live, flags, mapped, phys, Some(caller));
+        (*pages, *order, *free, *dirty, *home, *slack, *plain) = (0, 0, 0, 0, 0, 0, false);
+    }
+
     /// What is to be seen of it.
     pub(super) fn view(&self, page: u64) -> VmArea {
         let guard = if self.flags.contains(VmFlags::NO_GUARD) { 0 } else { page };

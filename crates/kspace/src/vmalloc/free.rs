@@ -143,17 +143,19 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// Takes out what is mapped from `start` on, so many pages, if the tables are known: single pages, mapped by this crate, and nothing else is in the tables there.
-    #[inline]
+    #[inline(always)]
     fn unmap_known(&self, start: VirtAddr, mapped: u32, tables: Option<LeafTables>) -> Option<PagesFlush> {
         match mapped {
             0 => None,
             1 => self.cursor.unmap_one(tables?, start).ok(),
-            _ => {
-                let len = u64::from(mapped) << const { F::SHAPE.page_shift() };
-                let entries = self.cursor.page_entries(tables?, VirtRange { start, len });
-                entries.ok().map(PageEntries::unmap)
-            }
+            _ => self.unmap_many_known(start, mapped, tables?),
         }
+    }
+
+    #[inline(never)]
+    fn unmap_many_known(&self, start: VirtAddr, mapped: u32, tables: LeafTables) -> Option<PagesFlush> {
+        let len = u64::from(mapped) << const { F::SHAPE.page_shift() };
+        self.cursor.page_entries(tables, VirtRange { start, len }).ok().map(PageEntries::unmap)
     }
 
     /// Lets an area of `size` bytes that was unmapped wait for its flush on this CPU; `own` of its pages counted as its own.

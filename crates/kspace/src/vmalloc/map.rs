@@ -124,7 +124,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// Maps memory from `phys` on by single pages in tables that are known.
-    #[inline]
+    #[inline(always)]
     pub(super) fn map_known(
         &self,
         tables: LeafTables,
@@ -136,6 +136,17 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         if range.len == Self::PAGE {
             return self.cursor.map_one(tables, range.start, words, first).map_err(VmallocError::Map);
         }
+        self.map_many_known(tables, range, words, first)
+    }
+
+    #[inline(never)]
+    fn map_many_known(
+        &self,
+        tables: LeafTables,
+        range: VirtRange,
+        words: &PageWords,
+        first: Pfn,
+    ) -> Result<(), VmallocError> {
         let entries = self.cursor.page_entries(tables, range).map_err(VmallocError::Tables)?;
         let mut at = first.get();
         let next = |most: usize| {
@@ -147,15 +158,23 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     }
 
     /// How pages with these attributes are mapped up to `last`: what was worked out for the one before mostly holds for the next.
+    #[inline(always)]
     fn words_for(&self, attr: Attr, last: PhysAddr) -> Option<PageWords> {
-        let mut others = self.others.lock();
+        let others = self.others.lock();
         match &*others {
             Some(words) if words.attr() == attr && last <= words.highest() => Some(*words),
             _ => {
-                let words = self.cursor.tables().page_words(attr, last).ok().flatten()?;
-                Some(*others.insert(words))
+                drop(others);
+                self.work_out_words(attr, last)
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn work_out_words(&self, attr: Attr, last: PhysAddr) -> Option<PageWords> {
+        let words = self.cursor.tables().page_words(attr, last).ok().flatten()?;
+        Some(*self.others.lock().insert(words))
     }
 
     /// Takes addresses and maps nothing (`get_vm_area`); the area is in use from here on. [`Self::remove`] takes it away, and what
