@@ -17,7 +17,9 @@ fn main() {
             return;
         }
     };
-    module(&variable("TARGET"), if folder == "x86_64" { "kernel" } else { "small" });
+    for name in ["sample", "user"] {
+        module(name, &variable("TARGET"), if folder == "x86_64" { "kernel" } else { "small" });
+    }
     let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("src/arch").join(folder).join(script);
     let script = script.to_string_lossy();
     println!("cargo:rerun-if-changed={script}");
@@ -37,15 +39,15 @@ fn main() {
     }
 }
 
-/// Compiles the module that the image loads: `module.o` among the build's files.
-fn module(target: &str, code_model: &str) {
+/// Compiles a module that the image loads: an object of its name among the build's files.
+fn module(name: &str, target: &str, code_model: &str) {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let source = Path::new(&variable("CARGO_MANIFEST_DIR")).join("module/sample.rs");
-    let object = Path::new(&variable("OUT_DIR")).join("module.o");
+    let source = Path::new(&variable("CARGO_MANIFEST_DIR")).join(format!("module/{name}.rs"));
+    let object = Path::new(&variable("OUT_DIR")).join(format!("{name}.o"));
     println!("cargo:rerun-if-changed={}", source.display());
     // Not by the image's flags: the loader places the module, and no debugger looks at it.
     let done = std::process::Command::new(variable("RUSTC"))
-        .args(["--edition=2024", "--crate-name=sample", "--crate-type=lib", "--target", target])
+        .args(["--edition=2024", "--crate-name", name, "--crate-type=lib", "--target", target])
         .args(["-Cpanic=abort", "-Copt-level=s", "-Crelocation-model=static"])
         .arg(format!("-Ccode-model={code_model}"))
         .arg(format!("--emit=obj={}", object.display()))

@@ -18,12 +18,14 @@ extern crate std;
 
 pub mod bench;
 pub mod boot;
+pub mod code;
 pub mod console;
 pub mod devices;
 pub mod dump;
 pub mod dynamic;
 pub mod early_tables;
 pub mod exit;
+pub mod extable;
 pub mod fault;
 pub mod inject;
 pub mod metal;

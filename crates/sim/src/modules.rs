@@ -101,12 +101,21 @@ pub fn exporting(arch: ModuleArch) -> Elf {
     elf
 }
 
-/// Memory from an address on, in which every symbol of the kernel is one function 200 MiB before. Nothing is protected.
+/// CPUs that have copies of per-CPU variables.
+const CPUS: usize = 2;
+
+/// Memory from an address on, in which every symbol of the kernel is one function 200 MiB before, and two CPUs' copies of per-CPU variables, 199 MiB
+/// before. Nothing is protected.
 #[derive(Debug)]
 pub struct FlatKernel {
     base: u64,
     bytes: Vec<u8>,
     most: u64,
+    copies: [Vec<u8>; CPUS],
+    /// Areas and per-CPU rooms that were taken and not given back.
+    pub live: usize,
+    /// Whether the kernel has any symbols.
+    pub has_symbols: bool,
 }
 
 impl FlatKernel {
@@ -118,7 +127,18 @@ impl FlatKernel {
             ModuleArch::Arm => 0xbf00_0000,
             ModuleArch::I386 => 0xf880_0000,
         };
-        Self { base, bytes: Vec::new(), most }
+        let copies = [const { Vec::new() }; CPUS];
+        Self { base, bytes: Vec::new(), most, copies, live: 0, has_symbols: true }
+    }
+
+    /// Where the first per-CPU variable lies, as symbols have it.
+    pub fn per_cpu_base(&self) -> u64 {
+        self.base - (199 << 20)
+    }
+
+    /// A CPU's copies.
+    pub fn copies(&self, cpu: usize) -> &[u8] {
+        &self.copies[cpu]
     }
 
     fn at(&mut self, at: VirtAddr, len: usize) -> &mut [u8] {
@@ -154,20 +174,41 @@ impl ModuleHost for FlatKernel {
             return Err(VmallocError::Space { region: "modules", range, why }.into());
         }
         self.bytes.resize((used + bytes) as usize, 0);
+        self.live += 1;
         Ok(VirtAddr::new(self.base + used))
     }
 
-    fn free(&mut self, _: VirtAddr) {}
+    fn free(&mut self, _: VirtAddr) {
+        self.live -= 1;
+    }
 
     fn protect(&mut self, _: VirtRange, _: &AttrChange) -> Result<(), UnmapError> {
         Ok(())
     }
 
     fn symbol(&mut self, _: &str) -> Option<u64> {
-        Some(self.base - (200 << 20))
+        self.has_symbols.then_some(self.base - (200 << 20))
     }
 
-    fn per_cpu(&mut self, _: u64, _: u64, _: &[u8]) -> Option<u64> {
-        Some(self.base - (199 << 20))
+    fn per_cpu(&mut self, size: u64, align: u64) -> Option<u64> {
+        let start = (self.copies[0].len() as u64).next_multiple_of(align.max(1));
+        let end = start.checked_add(size).filter(|end| *end <= self.most)?;
+        self.copies.iter_mut().for_each(|copy| copy.resize(end as usize, 0));
+        self.live += 1;
+        Some(self.per_cpu_base() + start)
+    }
+
+    fn write_per_cpu(&mut self, at: u64, bytes: &[u8]) {
+        let start = (at - self.per_cpu_base()) as usize;
+        self.copies.iter_mut().for_each(|copy| copy[start..start + bytes.len()].copy_from_slice(bytes));
+    }
+
+    fn read_per_cpu(&mut self, at: u64, into: &mut [u8]) {
+        let start = (at - self.per_cpu_base()) as usize;
+        into.copy_from_slice(&self.copies[0][start..start + into.len()]);
+    }
+
+    fn free_per_cpu(&mut self, _: u64) {
+        self.live -= 1;
     }
 }

@@ -1,6 +1,7 @@
 //! Why a module is not loaded.
 
 use super::layout::Part;
+use super::loaded::ModuleName;
 use crate::vmalloc::NoArea;
 use core::fmt;
 use pagewright_pagetable::UnmapError;
@@ -75,6 +76,23 @@ pub enum ModuleError<'f> {
     },
     /// The page tables did not take the protection.
     Protect(UnmapError),
+    /// No name, or one that is too long.
+    Name,
+    /// A module of that name is there (`EEXIST`).
+    Exists {
+        /// Its name.
+        module: ModuleName,
+    },
+    /// There is no place for another module.
+    Full {
+        /// How many there are.
+        modules: usize,
+    },
+    /// A symbol of a module that is not live yet, or no more (`EBUSY`).
+    NotLive {
+        /// The module.
+        module: ModuleName,
+    },
 }
 
 /// What is wrong with a relocation.
@@ -98,7 +116,7 @@ pub enum RelocationProblem {
     },
     /// A table of the kind that the processor does not use: with addends or without.
     Table,
-    /// It is for per-CPU data, of which each CPU has a copy.
+    /// A distance from per-CPU data to something of which there is one only.
     PerCpu,
     /// There is no room for another veneer.
     Veneers {
@@ -116,7 +134,7 @@ impl fmt::Display for RelocationProblem {
             Self::Range { value } => write!(f, "value {value:#x} does not fit"),
             Self::Unaligned { value } => write!(f, "value {value:#x} is not aligned"),
             Self::Table => f.write_str("its table is of the other kind (SHT_REL, SHT_RELA)"),
-            Self::PerCpu => f.write_str("per-CPU data is not relocated"),
+            Self::PerCpu => f.write_str("a distance from per-CPU data, which is another one on each CPU"),
             Self::Veneers { room } => write!(f, "all {room} veneers are taken"),
         }
     }
@@ -145,6 +163,10 @@ impl fmt::Display for ModuleError<'_> {
                 write!(f, "no area of {bytes} bytes for its {part} part: {why}")
             }
             Self::Protect(why) => write!(f, "its memory cannot be protected: {why}"),
+            Self::Name => f.write_str("a module's name has 1 to 55 bytes"),
+            Self::Exists { module } => write!(f, "a module {module} is loaded already"),
+            Self::Full { modules } => write!(f, "there are {modules} modules, and no place for another"),
+            Self::NotLive { module } => write!(f, "it needs symbols of {module}, which is not live"),
         }
     }
 }

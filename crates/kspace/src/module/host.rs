@@ -43,17 +43,41 @@ pub trait ModuleHost: CodeMemory {
     /// The address of one of the kernel's symbols.
     fn symbol(&mut self, name: &str) -> Option<u64>;
 
-    /// Room for per-CPU variables: each CPU's copy begins with `bytes`, and has zeroes behind up to `size`. The address as symbols have it; `None` if
-    /// there is no room, or no such variables.
-    fn per_cpu(&mut self, size: u64, align: u64, bytes: &[u8]) -> Option<u64> {
-        let _ = (size, align, bytes);
+    /// Room for per-CPU variables, zeroes in each CPU's copy. The address as symbols have it; `None` if there is no room, or no such variables.
+    fn per_cpu(&mut self, size: u64, align: u64) -> Option<u64> {
+        let _ = (size, align);
         None
     }
 
-    /// Gives that back.
+    /// Writes inside of such room, to each CPU's copy.
+    fn write_per_cpu(&mut self, at: u64, bytes: &[u8]) {
+        let _ = (at, bytes);
+    }
+
+    /// Reads one of the copies; a module that is being loaded has the same in all.
+    fn read_per_cpu(&mut self, at: u64, into: &mut [u8]) {
+        let _ = (at, into);
+    }
+
+    /// Gives the room back that begins there.
     fn free_per_cpu(&mut self, at: u64) {
         let _ = at;
     }
+}
+
+/// Where modules' per-CPU variables come from: the reserved part of the first per-CPU chunk.
+pub trait PerCpuRoom {
+    /// As [`ModuleHost::per_cpu`].
+    fn alloc(&mut self, size: u64, align: u64) -> Option<u64>;
+
+    /// As [`ModuleHost::write_per_cpu`].
+    fn write(&mut self, at: u64, bytes: &[u8]);
+
+    /// As [`ModuleHost::read_per_cpu`].
+    fn read(&mut self, at: u64, into: &mut [u8]);
+
+    /// As [`ModuleHost::free_per_cpu`].
+    fn free(&mut self, at: u64);
 }
 
 /// Modules in regions of [`Vmalloc`].
@@ -68,6 +92,8 @@ pub struct OnVmalloc<'h, 'v, 'a, F: Format, M: TableMemory, C, W> {
     pub code: &'h mut W,
     /// The kernel's symbols.
     pub symbols: &'h dyn Fn(&str) -> Option<u64>,
+    /// Room for per-CPU variables, if modules may have such.
+    pub per_cpu: Option<&'h mut dyn PerCpuRoom>,
 }
 
 impl<F: Format, M: TableMemory, C, W> fmt::Debug for OnVmalloc<'_, '_, '_, F, M, C, W> {
@@ -141,6 +167,28 @@ impl<'a, F: Format, M: TableMemory, C: VmContext<'a>, W: CodeMemory> ModuleHost
 
     fn symbol(&mut self, name: &str) -> Option<u64> {
         (self.symbols)(name)
+    }
+
+    fn per_cpu(&mut self, size: u64, align: u64) -> Option<u64> {
+        self.per_cpu.as_mut()?.alloc(size, align)
+    }
+
+    fn write_per_cpu(&mut self, at: u64, bytes: &[u8]) {
+        if let Some(room) = &mut self.per_cpu {
+            room.write(at, bytes);
+        }
+    }
+
+    fn read_per_cpu(&mut self, at: u64, into: &mut [u8]) {
+        if let Some(room) = &mut self.per_cpu {
+            room.read(at, into);
+        }
+    }
+
+    fn free_per_cpu(&mut self, at: u64) {
+        if let Some(room) = &mut self.per_cpu {
+            room.free(at);
+        }
     }
 }
 

@@ -50,8 +50,8 @@ pub enum Place {
     Nowhere,
     /// In a part, so many bytes from its start.
     In(Part, Group, u64),
-    /// Each CPU has a copy (`.data..percpu`).
-    PerCpu,
+    /// Each CPU has a copy (`.data..percpu`), so many bytes from the start of the module's per-CPU variables.
+    PerCpu(u64),
 }
 
 /// A part's size, and where its groups end.
@@ -80,6 +80,15 @@ impl PartLayout {
     }
 }
 
+/// What each CPU has a copy of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PerCpuLayout {
+    /// Bytes; 0 if there is nothing.
+    pub size: u64,
+    /// It begins at a multiple of this.
+    pub align: u64,
+}
+
 /// The layout of a module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ModuleLayout<'p> {
@@ -89,6 +98,8 @@ pub struct ModuleLayout<'p> {
     pub core: PartLayout,
     /// What is freed after init.
     pub init: PartLayout,
+    /// Per-CPU variables.
+    pub per_cpu: PerCpuLayout,
 }
 
 /// No module has more bytes: offsets are small numbers, and sums of them do not overflow.
@@ -114,16 +125,21 @@ impl<'p> ModuleLayout<'p> {
             return Err(ModuleError::Section { section, what: "it is writable and executable" });
         }
         let rooms = veneers(file)?;
+        let mut per_cpu = PerCpuLayout { size: 0, align: 1 };
+        for (number, (section, place)) in file.sections.iter().zip(places.iter_mut()).enumerate() {
+            if is_per_cpu(file, &section) && section.sh_size > 0 {
+                let (start, end) = fit(number, &section, per_cpu.size)?;
+                *place = Place::PerCpu(start);
+                per_cpu = PerCpuLayout { size: end, align: per_cpu.align.max(section.sh_addralign) };
+            }
+        }
         let mut parts = [PartLayout::default(); 2];
         for (part, layout) in [Part::Core, Part::Init].into_iter().zip(&mut parts) {
             let mut at = 0;
             layout.align = page;
             for group in Group::ALL {
                 for (number, (section, place)) in file.sections.iter().zip(places.iter_mut()).enumerate() {
-                    if is_per_cpu(file, &section) {
-                        fit(number, &section, 0)?;
-                        *place = if section.sh_size == 0 { Place::Nowhere } else { Place::PerCpu };
-                    } else if of(file, &section) == Some((part, group)) {
+                    if !is_per_cpu(file, &section) && of(file, &section) == Some((part, group)) {
                         let (start, end) = fit(number, &section, at)?;
                         *place = Place::In(part, group, start);
                         at = end;
@@ -144,7 +160,7 @@ impl<'p> ModuleLayout<'p> {
             }
         }
         let [core, init] = parts;
-        Ok(Self { places, core, init })
+        Ok(Self { places, core, init, per_cpu })
     }
 
     /// A part's layout.

@@ -3,7 +3,7 @@
 use super::error::{ModuleError, RelocationProblem};
 use super::file::ModuleFile;
 use super::host::ModuleHost;
-use super::layout::{Group, ModuleLayout, Part, PartLayout, Place};
+use super::layout::{Group, ModuleLayout, Part, PartLayout, PerCpuLayout, Place};
 use super::relocate::{ModuleArch, Relocation, Values};
 use super::tables::{Faults, ModuleTables};
 use elf::abi;
@@ -215,38 +215,44 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         match *self.layout.places.get(section)? {
             Place::Nowhere => None,
             Place::In(part, _, offset) => Some(self.area(part)?.start.get() + offset),
-            Place::PerCpu => self.per_cpu,
+            Place::PerCpu(offset) => self.per_cpu.map(|start| start + offset),
         }
     }
 
     /// Writes the sections' bytes.
     fn fill(&mut self) -> Result<(), ModuleError<'f>> {
+        let PerCpuLayout { size, align } = self.layout.per_cpu;
+        if size > 0 {
+            let room = self.host.per_cpu(size, align);
+            self.per_cpu = Some(room.ok_or(ModuleError::PerCpu { bytes: size })?);
+        }
         for (number, section) in self.file.sections.iter().enumerate() {
             let Some(&place) = self.layout.places.get(number).filter(|&&place| place != Place::Nowhere)
             else {
                 continue;
             };
             let bytes = self.file.data(number, &section)?;
-            match place {
-                Place::PerCpu if self.per_cpu.is_some() => {
-                    return Err(ModuleError::Section {
-                        section: number,
-                        what: "per-CPU variables, as another one",
-                    });
-                }
-                Place::PerCpu => {
-                    let (size, align) = (section.sh_size, section.sh_addralign.max(1));
-                    let room = self.host.per_cpu(size, align, bytes);
-                    self.per_cpu = Some(room.ok_or(ModuleError::PerCpu { bytes: size })?);
-                }
-                _ => {
-                    if let Some(at) = self.address_of(number).filter(|_| !bytes.is_empty()) {
-                        self.host.write(VirtAddr::new(at), bytes);
-                    }
-                }
+            if let Some(at) = self.address_of(number).filter(|_| !bytes.is_empty()) {
+                self.write(place, at, bytes);
             }
         }
         Ok(())
+    }
+
+    /// Writes to a section's bytes, or to each CPU's copy of them.
+    fn write(&mut self, place: Place, at: u64, bytes: &[u8]) {
+        match place {
+            Place::PerCpu(_) => self.host.write_per_cpu(at, bytes),
+            _ => self.host.write(VirtAddr::new(at), bytes),
+        }
+    }
+
+    /// Reads them; all copies are alike while a module is loaded.
+    fn read(&mut self, place: Place, at: u64, into: &mut [u8]) {
+        match place {
+            Place::PerCpu(_) => self.host.read_per_cpu(at, into),
+            _ => self.host.read(VirtAddr::new(at), into),
+        }
     }
 
     /// The address of a symbol; `None` if it is in a section that is not loaded, or the kernel is to have it and its name cannot be read.
@@ -269,12 +275,10 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         let Relocation { offset, symbol, kind, addend } = *relocation;
         let wrong = |problem| ModuleError::Relocation { section: target, offset, kind, problem };
         let arch = self.file.arch;
-        let Some(&Place::In(part, ..)) = self.layout.places.get(target) else {
-            // Debugging data and the like are not loaded; each CPU's copies are the kernel's to relocate.
-            return match self.layout.places.get(target) {
-                Some(Place::PerCpu) => Err(wrong(RelocationProblem::PerCpu)),
-                _ => Ok(()),
-            };
+        let in_section = match self.layout.places.get(target) {
+            Some(&place) if place != Place::Nowhere => place,
+            // Debugging data and the like are not loaded.
+            _ => return Ok(()),
         };
         if arch.has_addends() != addend.is_some() {
             return Err(wrong(RelocationProblem::Table));
@@ -299,20 +303,30 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         let value = value.ok_or_else(|| wrong(RelocationProblem::Symbol))?;
         let place = self.address_of(target).ok_or_else(|| wrong(RelocationProblem::Outside))? + offset;
         let mut bytes = [0; 8];
-        self.host.read(VirtAddr::new(place), &mut bytes[..width]);
+        self.read(in_section, place, &mut bytes[..width]);
         let word = u64::from_le_bytes(bytes);
         let values = Values { place, symbol: value, addend };
-        let patched = match arch.patch(kind, word, &values) {
-            Err(RelocationProblem::Range { .. }) if arch.is_branch(kind) => {
+        let patched = match (arch.patch(kind, word, &values), in_section) {
+            // A distance is another one from each copy, unless what it leads to has copies as well.
+            (done, Place::PerCpu(_)) if !self.has_copies(&found) => {
+                let elsewhere = Values { place: place ^ 1 << 16, ..values };
+                if arch.patch(kind, word, &elsewhere) == done { done } else { Err(RelocationProblem::PerCpu) }
+            }
+            (Err(RelocationProblem::Range { .. }), Place::In(part, ..)) if arch.is_branch(kind) => {
                 let (to, addend) = arch.branch_target(word, &values);
                 let veneer = self.veneer(part, to).map_err(wrong)?;
                 arch.patch(kind, word, &Values { symbol: veneer, addend: Some(addend), ..values })
             }
-            done => done,
+            (done, _) => done,
         };
         let patched = patched.map_err(wrong)?.to_le_bytes();
-        self.host.write(VirtAddr::new(place), &patched[..width]);
+        self.write(in_section, place, &patched[..width]);
         Ok(())
+    }
+
+    /// Whether a symbol is a per-CPU variable of the module's.
+    fn has_copies(&self, symbol: &Symbol) -> bool {
+        matches!(self.layout.places.get(usize::from(symbol.st_shndx)), Some(Place::PerCpu(_)))
     }
 
     /// The address of the veneer that leads to a target: one that is there, or a new one.

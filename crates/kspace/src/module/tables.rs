@@ -170,6 +170,28 @@ impl Faults {
     }
 }
 
+/// Where a module may fault, for whoever handles faults: a copy of what [`Module::search_extable`] looks at, good until the module's init part or the module
+/// itself goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FaultTable {
+    arch: ModuleArch,
+    table: VirtRange,
+    /// The addresses that are the module's.
+    own: [VirtRange; 2],
+}
+
+impl FaultTable {
+    /// Where to go on if an instruction of the module's faults; `None` if it must not.
+    pub fn search(&self, memory: &mut impl CodeMemory, instruction: VirtAddr) -> Option<Fixup> {
+        let own = |at| self.own.iter().any(|range| range.contains(at));
+        if !own(instruction) {
+            return None;
+        }
+        let found = Faults::new(self.arch, self.table).find(memory, instruction.get());
+        found.filter(|fixup| own(VirtAddr::new(fixup.address)))
+    }
+}
+
 impl Module {
     /// The symbol of that name that the module exports (`find_symbol`), also if only to modules under the GPL; `None` for one that
     /// went with init.
@@ -195,13 +217,13 @@ impl Module {
     /// Where to go on if an instruction of the module's faults (`search_extable`); `None` if it must not. Both are the module's own: what the table says of
     /// init is nothing any more once init is gone, as its addresses may be somebody else's.
     pub fn search_extable(&self, memory: &mut impl CodeMemory, instruction: VirtAddr) -> Option<Fixup> {
-        let parts = [Part::Core, Part::Init].map(|part| self.range(part));
-        let own = |at| parts.iter().flatten().any(|range| range.contains(at));
-        if !own(instruction) {
-            return None;
-        }
-        let found = Faults::new(self.arch, self.tables.faults).find(memory, instruction.get());
-        found.filter(|fixup| own(VirtAddr::new(fixup.address)))
+        self.fault_table().search(memory, instruction)
+    }
+
+    /// Its table of faults as it is now, for a handler.
+    pub fn fault_table(&self) -> FaultTable {
+        let own = [Part::Core, Part::Init].map(|part| self.range(part).unwrap_or_default());
+        FaultTable { arch: self.arch, table: self.tables.faults, own }
     }
 }
 

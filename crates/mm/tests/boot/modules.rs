@@ -45,7 +45,7 @@ impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Windows<'_, '_> {
             let (regions, symbols) = (&regions[..], &|_: &str| None);
             macro_rules! host {
                 () => {
-                    OnVmalloc { regions, windows, on, code: &mut Untouched, symbols }
+                    OnVmalloc { regions, windows, on, code: &mut Untouched, symbols, per_cpu: None }
                 };
             }
             let near = host!().alloc(PAGE, PAGE).unwrap();

@@ -23,9 +23,12 @@ use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::arm::lpae::ArmLpae;
 use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
 
-/// The module that the build script has compiled.
+/// The modules that the build script has compiled.
 #[cfg(feature = "tests")]
-const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.o"));
+const MODULES: module::Files = module::Files {
+    sample: include_bytes!(concat!(env!("OUT_DIR"), "/sample.o")),
+    user: include_bytes!(concat!(env!("OUT_DIR"), "/user.o")),
+};
 
 unsafe extern "C" {
     /// See `entry.s`.
@@ -185,9 +188,9 @@ impl Metal for Arm {
     fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
         match subject.tables.format {
             #[cfg(feature = "lpae")]
-            KernelFormat::ArmLpae(format) => module::over_one(subject, MODULE, ModuleArch::Arm, format),
+            KernelFormat::ArmLpae(format) => module::over_one(subject, MODULES, ModuleArch::Arm, format),
             #[cfg(not(feature = "lpae"))]
-            KernelFormat::ArmShort(format) => module::over_one(subject, MODULE, ModuleArch::Arm, format),
+            KernelFormat::ArmShort(format) => module::over_one(subject, MODULES, ModuleArch::Arm, format),
             _ => Err(note(format_args!("the tables are not the image's"))),
         }
     }

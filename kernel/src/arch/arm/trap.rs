@@ -2,6 +2,7 @@
 
 use super::end::fail;
 use pagewright_kernel::exit::Exit;
+use pagewright_kernel::extable;
 
 /// What `entry.s` saves of the interrupted code.
 #[repr(C)]
@@ -46,6 +47,12 @@ pub(super) extern "C" fn trap(kind: u32, frame: &mut Frame) {
     if expected(kind, frame) {
         frame.r[0] = frame.status | 1 << 31;
         frame.pc = address(probe_fault);
+        return;
+    }
+    if kind == DATA_ABORT
+        && let Some(fixup) = extable::search(frame.pc.into())
+    {
+        frame.pc = fixup.address as u32;
         return;
     }
     if kind == INTERRUPT {

@@ -22,9 +22,12 @@ use pagewright_pagetable::Attr;
 use pagewright_pagetable::format::MemoryTypes;
 use pagewright_pagetable::format::arm64::{Arm64Config, Half};
 
-/// The module that the build script has compiled.
+/// The modules that the build script has compiled.
 #[cfg(feature = "tests")]
-const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.o"));
+const MODULES: module::Files = module::Files {
+    sample: include_bytes!(concat!(env!("OUT_DIR"), "/sample.o")),
+    user: include_bytes!(concat!(env!("OUT_DIR"), "/user.o")),
+};
 
 unsafe extern "C" {
     /// See `entry.s`.
@@ -201,7 +204,7 @@ impl Metal for Arm64 {
 
     #[cfg(feature = "tests")]
     fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
-        module::over_any(subject, MODULE, ModuleArch::Arm64)
+        module::over_any(subject, MODULES, ModuleArch::Arm64)
     }
 
     fn sync_code(&self, range: VirtRange) {

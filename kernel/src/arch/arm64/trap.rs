@@ -2,6 +2,7 @@
 
 use super::end::fail;
 use pagewright_kernel::exit::Exit;
+use pagewright_kernel::extable;
 
 /// What `entry.s` saves of the interrupted code.
 #[repr(C)]
@@ -31,6 +32,9 @@ const UNKNOWN: u64 = 0;
 const INSTRUCTION_ABORT: u64 = 0x21;
 const DATA_ABORT: u64 = 0x25;
 
+/// The kind of a fixup that does nothing but go on elsewhere (EX_TYPE_FIXUP).
+const GO_ON: u32 = 1;
+
 /// Called by `entry.s` for every exception; `kind` is the vector's number.
 pub(super) extern "C" fn trap(kind: u64, frame: &mut Frame) {
     let class = frame.esr >> 26;
@@ -42,6 +46,12 @@ pub(super) extern "C" fn trap(kind: u64, frame: &mut Frame) {
         if expected(class, frame) {
             frame.x[0] = frame.esr;
             frame.elr = probe_fault as *const () as u64;
+            return;
+        }
+        if class == DATA_ABORT
+            && let Some(fixup) = extable::search(frame.elr).filter(|fixup| fixup.kind == GO_ON)
+        {
+            frame.elr = fixup.address;
             return;
         }
     }

@@ -19,9 +19,12 @@ use pagewright_kspace::module::ModuleArch;
 use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::format::x86::X86Config;
 
-/// The module that the build script has compiled.
+/// The modules that the build script has compiled.
 #[cfg(feature = "tests")]
-const MODULE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.o"));
+const MODULES: module::Files = module::Files {
+    sample: include_bytes!(concat!(env!("OUT_DIR"), "/sample.o")),
+    user: include_bytes!(concat!(env!("OUT_DIR"), "/user.o")),
+};
 
 unsafe extern "C" {
     /// See `entry.s`.
@@ -197,7 +200,7 @@ impl Metal for X86 {
 
     #[cfg(feature = "tests")]
     fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
-        module::over_any(subject, MODULE, ModuleArch::X86_64)
+        module::over_any(subject, MODULES, ModuleArch::X86_64)
     }
 
     fn has_timer(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::end::fail;
 use pagewright_kernel::exit::Exit;
+use pagewright_kernel::extable;
 use x86_64::registers::control::Cr2;
 
 /// What `entry.s` saves of the interrupted code.
@@ -49,10 +50,19 @@ const PROTECTION: u64 = 13;
 /// Vectors from here on are no exceptions of the processor's own.
 const FIRST_INTERRUPT: u64 = 32;
 
+/// The kind of a fixup that does nothing but go on elsewhere (EX_TYPE_DEFAULT).
+const GO_ON: u32 = 1;
+
 /// Called by `entry.s` for everything that interrupts.
 pub(super) extern "C" fn trap(frame: &mut Frame) {
     if matches!(frame.vector, PAGE_FAULT | PROTECTION) && expected(frame) {
         frame.rip = probe_fault as *const () as u64;
+        return;
+    }
+    if matches!(frame.vector, PAGE_FAULT | PROTECTION)
+        && let Some(fixup) = extable::search(frame.rip).filter(|fixup| fixup.kind == GO_ON)
+    {
+        frame.rip = fixup.address;
         return;
     }
     if frame.vector >= FIRST_INTERRUPT && super::smp::interrupt(frame.vector as u8) {

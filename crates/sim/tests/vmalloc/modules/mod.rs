@@ -1,8 +1,10 @@
 //! Modules: loaded into simulated memory through the MMU, protected, spilled, and given back.
 
 mod faults;
+mod per_cpu;
 mod spill;
 mod tables;
+mod uses;
 
 use super::*;
 use pagewright_kspace::module::{
@@ -86,7 +88,8 @@ fn load<'v, 'a, F: Format, C: VmContext<'a>>(
     let mut code = Code { mmu: m.mmu, synced: Vec::new() };
     let symbols = |name: &str| (name == "helper").then_some(helper);
     let windows = ModuleWindows::only(m.vmalloc.range());
-    let mut host = OnVmalloc { regions: &[&m.vmalloc], windows, on, code: &mut code, symbols: &symbols };
+    let mut host =
+        OnVmalloc { regions: &[&m.vmalloc], windows, on, code: &mut code, symbols: &symbols, per_cpu: None };
     let arch = machine_of(bytes);
     match ModuleFile::parse(bytes, arch) {
         Err(why) => then(Err(why), &mut host),

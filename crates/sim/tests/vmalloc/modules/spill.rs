@@ -51,7 +51,8 @@ impl WithFormat for Spills {
                 let mut code = Code { mmu: m.mmu, synced: Vec::new() };
                 let (mut loaded, mut spilled) = (Vec::new(), 0);
                 for _ in 0..4 {
-                    let mut host = OnVmalloc { regions, windows, on, code: &mut code, symbols: &symbols };
+                    let mut host =
+                        OnVmalloc { regions, windows, on, code: &mut code, symbols: &symbols, per_cpu: None };
                     let module = Module::load(&file, &layout, &mut host).unwrap();
                     let text = module.group(Part::Core, Group::Text).unwrap();
                     let mut bytes = [0; 4];
@@ -75,7 +76,8 @@ impl WithFormat for Spills {
                 // Where nothing near enough is free, nothing is left of the attempt.
                 let nowhere = VirtRange::from_len(range.start, PAGE);
                 let windows = ModuleWindows { first: modules, spill: Some(nowhere) };
-                let mut host = OnVmalloc { regions, windows, on, code: &mut code, symbols: &symbols };
+                let mut host =
+                    OnVmalloc { regions, windows, on, code: &mut code, symbols: &symbols, per_cpu: None };
                 let why = Module::load(&file, &layout, &mut host).unwrap_err();
                 assert!(matches!(why, ModuleError::Area { part: Part::Core, .. }), "{why}");
                 // Both regions are named, and of the second the gap where it may be.

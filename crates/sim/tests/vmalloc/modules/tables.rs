@@ -6,13 +6,33 @@ use pagewright_kspace::vmalloc::NoArea;
 use pagewright_pagetable::{AttrChange, UnmapError};
 use pagewright_sim::modules::{FAULTS, FlatKernel, exporting};
 
-const ALL: [ModuleArch; 4] = [ModuleArch::X86_64, ModuleArch::I386, ModuleArch::Arm64, ModuleArch::Arm];
+pub(super) const ALL: [ModuleArch; 4] =
+    [ModuleArch::X86_64, ModuleArch::I386, ModuleArch::Arm64, ModuleArch::Arm];
 
 fn load_into(host: &mut impl ModuleHost, bytes: &[u8]) -> Result<Module, String> {
     let file = ModuleFile::parse(bytes, machine_of(bytes)).unwrap();
     let mut places = vec![Place::Nowhere; file.sections()];
     let layout = ModuleLayout::new(&file, PAGE, &mut places).unwrap();
     Module::load(&file, &layout, host).map_err(|why| why.to_string())
+}
+
+/// The relocation that makes an address of a symbol.
+pub(super) const fn address_kind(arch: ModuleArch) -> u32 {
+    match arch {
+        ModuleArch::X86_64 | ModuleArch::I386 => 1,
+        ModuleArch::Arm64 => 257,
+        ModuleArch::Arm => 2,
+    }
+}
+
+/// A module whose data begins with the address of a symbol that somebody else has, and that says so much of itself.
+pub(super) fn using(arch: ModuleArch, name: &str, modinfo: &str) -> Elf {
+    let mut elf = Elf::new(arch);
+    let data = elf.section(".data", ALLOC | WRITE, 8, &[0; 8]);
+    elf.section(".modinfo", ALLOC, 1, modinfo.as_bytes());
+    let symbol = elf.symbol(name, UNDEFINED, 0);
+    elf.relocate(data, 0, symbol, address_kind(arch), 0);
+    elf
 }
 
 /// A kernel that has no symbols but those that its first module exports.
@@ -69,18 +89,7 @@ fn what_one_module_exports_another_uses() {
         for other in ["serve", "serve\0served", "servedx", "", "strict"] {
             assert_eq!(first.find_export(memory, other), None, "{arch:?} {other:?}");
         }
-        let using = |name: &str| {
-            let mut elf = Elf::new(arch);
-            let data = elf.section(".data", ALLOC | WRITE, 8, &[0; 8]);
-            let symbol = elf.symbol(name, UNDEFINED, 0);
-            let pointer = match arch {
-                ModuleArch::X86_64 | ModuleArch::I386 => 1,
-                ModuleArch::Arm64 => 257,
-                ModuleArch::Arm => 2,
-            };
-            elf.relocate(data, 0, symbol, pointer, 0);
-            elf.build()
-        };
+        let using = |name: &str| using(arch, name, "").build();
         let mut host = Linked { memory, first: &first };
         let second = load_into(&mut host, &using("served")).unwrap();
         let data = second.group(Part::Core, Group::Data).unwrap().start;
