@@ -41,13 +41,11 @@ pub enum UnloadError {
     },
     /// Others use it (`EWOULDBLOCK`).
     InUse {
-        /// The module.
-        module: ModuleName,
-        /// How many modules were relocated against its symbols; [`Modules::users`] names them.
+        /// How many modules were relocated against its symbols; [`super::Modules::users`] names them.
         users: u32,
         /// The first of them.
         first: Option<ModuleName>,
-        /// References besides ([`Modules::get`]).
+        /// References besides ([`super::Modules::get`]).
         references: u32,
     },
     /// It has an init function and no exit function: it stays for good (`EBUSY`).
@@ -62,11 +60,11 @@ impl fmt::Display for UnloadError {
         match self {
             Self::None => f.write_str("no such module"),
             Self::Busy { module, state } => write!(f, "Module {module} is busy: {state}"),
-            Self::InUse { module, first: Some(first), users, .. } => {
-                write!(f, "Module {module} is in use by: {first}")?;
+            Self::InUse { first: Some(first), users, .. } => {
+                write!(f, "the module is in use by: {first}")?;
                 if *users > 1 { write!(f, " and {} more", users - 1) } else { Ok(()) }
             }
-            Self::InUse { module, .. } => write!(f, "Module {module} is in use"),
+            Self::InUse { .. } => f.write_str("the module is in use"),
             Self::Permanent { module } => {
                 write!(f, "Module {module} has no exit function and stays for good")
             }

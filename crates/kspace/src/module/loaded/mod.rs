@@ -248,7 +248,7 @@ impl<'m> Modules<'m> {
         let users = self.users(id).count() as u32;
         if users > 0 || references > 0 {
             let first = self.users(id).next().and_then(|name| ModuleName::from(name).ok());
-            return Err(UnloadError::InUse { module, users, first, references });
+            return Err(UnloadError::InUse { users, first, references });
         }
         let exit = loaded.module.exit_function;
         if loaded.has_init && exit.is_none() {

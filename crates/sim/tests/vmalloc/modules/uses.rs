@@ -88,17 +88,12 @@ fn what_is_used_stays_until_its_users_are_gone() {
         let third = k.live("third", using(arch, "served", ""));
         assert_eq!((k.users(first), k.users(second)), (vec!["second", "third"], vec![]));
         let refused = k.unload(first).unwrap_err();
-        let expected = UnloadError::InUse {
-            module: name("first"),
-            users: 2,
-            first: Some(name("second")),
-            references: 0,
-        };
+        let expected = UnloadError::InUse { users: 2, first: Some(name("second")), references: 0 };
         assert_eq!(refused, expected);
-        assert_eq!(refused.to_string(), "Module first is in use by: second and 1 more");
+        assert_eq!(refused.to_string(), "the module is in use by: second and 1 more");
         assert_eq!(k.modules.state(first), Some(ModuleState::Live), "nothing has changed");
         k.unload(second).unwrap();
-        assert_eq!(k.unload(first).unwrap_err().to_string(), "Module first is in use by: third");
+        assert_eq!(k.unload(first).unwrap_err().to_string(), "the module is in use by: third");
         k.unload(third).unwrap();
         k.unload(first).unwrap();
         assert_eq!(k.users(helper), Vec::<&str>::new());
@@ -189,7 +184,7 @@ fn references_and_missing_exit_functions_keep_a_module() {
         let arch = k.arch;
         let id = k.live("helper", helper(arch));
         assert!(k.modules.get(id) && k.modules.get(id) && k.modules.put(id));
-        assert_eq!(k.unload(id).unwrap_err().to_string(), "Module helper is in use");
+        assert_eq!(k.unload(id).unwrap_err().to_string(), "the module is in use");
         assert!(k.modules.put(id) && !k.modules.put(id));
         k.unload(id).unwrap();
         let mut elf = Elf::new(arch);
