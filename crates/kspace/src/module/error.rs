@@ -118,6 +118,11 @@ pub enum RelocationProblem {
     Table,
     /// A distance from per-CPU data to something of which there is one only.
     PerCpu,
+    /// The place is not zero before, although all is said by the table's addends.
+    NotZero {
+        /// What is there.
+        word: u64,
+    },
     /// There is no room for another veneer.
     Veneers {
         /// How many there are.
@@ -135,6 +140,7 @@ impl fmt::Display for RelocationProblem {
             Self::Unaligned { value } => write!(f, "value {value:#x} is not aligned"),
             Self::Table => f.write_str("its table is of the other kind (SHT_REL, SHT_RELA)"),
             Self::PerCpu => f.write_str("a distance from per-CPU data, which is another one on each CPU"),
+            Self::NotZero { word } => write!(f, "its place has {word:#x} already"),
             Self::Veneers { room } => write!(f, "all {room} veneers are taken"),
         }
     }

@@ -149,8 +149,9 @@ impl<'p> ModuleLayout<'p> {
                 // What has no text branches nowhere.
                 if group == Group::Text && at > 0 && file.arch.veneer() > 0 {
                     layout.veneers = at.next_multiple_of(16);
-                    layout.veneer_room = rooms;
-                    at = layout.veneers + u64::from(rooms) * file.arch.veneer();
+                    // A quarter more, so that a free place is found soon.
+                    layout.veneer_room = rooms.saturating_add(rooms.div_ceil(4));
+                    at = layout.veneers + u64::from(layout.veneer_room) * file.arch.veneer();
                 }
                 at = at.next_multiple_of(page);
                 layout.ends[group as usize] = at;
@@ -161,6 +162,16 @@ impl<'p> ModuleLayout<'p> {
         }
         let [core, init] = parts;
         Ok(Self { places, core, init, per_cpu })
+    }
+
+    /// Whether so many bytes fit where a section lies.
+    pub(super) fn has_room(&self, place: Place, bytes: u64) -> bool {
+        let (start, size) = match place {
+            Place::Nowhere => return true,
+            Place::In(part, _, start) => (start, self.part(part).size()),
+            Place::PerCpu(start) => (start, self.per_cpu.size),
+        };
+        start.checked_add(bytes).is_some_and(|end| end <= size)
     }
 
     /// A part's layout.

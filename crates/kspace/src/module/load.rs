@@ -11,6 +11,9 @@ use elf::symbol::Symbol;
 use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_pagetable::{AttrChange, AttrFlags, UnmapError};
 
+/// Spreads addresses (2^64 by the golden ratio).
+const HASH: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A part where it lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Area {
@@ -232,6 +235,9 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
                 continue;
             };
             let bytes = self.file.data(number, &section)?;
+            if !self.layout.has_room(place, section.sh_size) {
+                return Err(ModuleError::Section { section: number, what: "the layout is another file's" });
+            }
             if let Some(at) = self.address_of(number).filter(|_| !bytes.is_empty()) {
                 self.write(place, at, bytes);
             }
@@ -336,21 +342,23 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         let wanted = arch.veneer_to(to);
         let area = *self.area(part).ok_or(RelocationProblem::Outside)?;
         let first = area.start.get() + area.layout.veneers;
-        let used = self.veneers[part as usize];
-        let address = |n: u32| first + u64::from(n) * arch.veneer();
-        for n in 0..used {
+        let room = area.layout.veneer_room;
+        // A table by hash: what is zero is free, and there is more room than veneers.
+        let begin = (to >> 2).wrapping_mul(HASH) >> 32;
+        for n in (0..u64::from(room)).map(|step| (begin + step) % u64::from(room)) {
+            let at = first + n * arch.veneer();
             let mut found = [0; 16];
-            self.host.read(VirtAddr::new(address(n)), &mut found[..bytes]);
+            self.host.read(VirtAddr::new(at), &mut found[..bytes]);
             if found == wanted {
-                return Ok(address(n));
+                return Ok(at);
+            }
+            if found == [0; 16] {
+                self.host.write(VirtAddr::new(at), &wanted[..bytes]);
+                self.veneers[part as usize] += 1;
+                return Ok(at);
             }
         }
-        if used >= area.layout.veneer_room {
-            return Err(RelocationProblem::Veneers { room: area.layout.veneer_room });
-        }
-        self.host.write(VirtAddr::new(address(used)), &wanted[..bytes]);
-        self.veneers[part as usize] += 1;
-        Ok(address(used))
+        Err(RelocationProblem::Veneers { room })
     }
 
     fn functions(&mut self) -> Result<Functions, ModuleError<'f>> {

@@ -148,7 +148,7 @@ impl ModuleArch {
     /// The word at a place after its relocation.
     pub(super) fn patch(self, kind: u32, word: u64, values: &Values) -> Patched {
         match self {
-            Self::X86_64 => x86_64::patch(kind, values),
+            Self::X86_64 => x86_64::patch(kind, word, values),
             Self::I386 => i386::patch(kind, word, values),
             Self::Arm64 => arm64::patch(kind, word, values),
             Self::Arm => arm::patch(kind, word, values),

@@ -1,6 +1,6 @@
 //! Words as assemblers and linkers make them.
 
-use super::super::error::RelocationProblem::{Range, Unaligned, Unknown};
+use super::super::error::RelocationProblem::{NotZero, Range, Unaligned, Unknown};
 use super::ModuleArch::{Arm, Arm64, I386, X86_64};
 use super::*;
 
@@ -22,6 +22,7 @@ fn x86_64_reaches_2_gib_and_sign_extends() {
     assert_eq!(p(10, 0xffff_ffff_8100_0000, 0), Err(Range { value: -0x7f00_0000 }));
     assert_eq!(p(2, at - (1 << 31) - 1, 0), Err(Range { value: -(1 << 31) - 1 }));
     assert_eq!(p(3, 0, 0), Err(Unknown));
+    assert_eq!(patched(X86_64, 1, 7, at, 0, 0), Err(NotZero { word: 7 }), "what is there would be lost");
     assert_eq!(
         (X86_64.width(3), X86_64.width(0), X86_64.width(1), X86_64.width(2)),
         (None, Some(0), Some(8), Some(4))

@@ -20,7 +20,11 @@ pub(super) const fn width(kind: u32) -> Option<usize> {
     }
 }
 
-pub(super) fn patch(kind: u32, values: &Values) -> Patched {
+/// Linux refuses a place that has something already: it would be lost.
+pub(super) fn patch(kind: u32, word: u64, values: &Values) -> Patched {
+    if word != 0 {
+        return Err(RelocationProblem::NotZero { word });
+    }
     match kind {
         ABS64 => Ok(values.sum(0) as u64),
         PC64 => Ok(values.distance(0) as u64),

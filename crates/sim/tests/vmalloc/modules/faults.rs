@@ -3,6 +3,7 @@
 use super::*;
 use pagewright_pagetable::format::arm64::Arm64Page4kVa48;
 use pagewright_pagetable::format::x86::X86Level4;
+use pagewright_sim::modules::FlatKernel;
 use pagewright_sim::random::Random;
 
 type Change = fn(&mut Elf);
@@ -117,6 +118,24 @@ fn what_is_no_module_is_refused() {
     assert!(matches!(few, ModuleError::Sections { places: 3, .. }), "{few}");
     assert_eq!(file.modinfo().collect::<Vec<_>>(), [("license", "MIT"), ("name", "first"), ("depends", "")]);
     assert_eq!(file.undefined().collect::<Vec<_>>(), ["helper"]);
+}
+
+#[test]
+fn the_layout_of_another_file_is_refused() {
+    let file = |bytes: &[u8]| {
+        let mut elf = Elf::new(ModuleArch::X86_64);
+        elf.section(".text", ALLOC | EXEC, 16, &[0; 64]);
+        elf.section(".data", ALLOC | WRITE, 8, bytes);
+        elf.build()
+    };
+    let (small, large) = (file(&[1; 8]), file(&[1; 3 * PAGE as usize]));
+    let small = ModuleFile::parse(&small, ModuleArch::X86_64).unwrap();
+    let large = ModuleFile::parse(&large, ModuleArch::X86_64).unwrap();
+    let mut places = vec![Place::Nowhere; small.sections()];
+    let layout = ModuleLayout::new(&small, PAGE, &mut places).unwrap();
+    let memory = &mut FlatKernel::new(ModuleArch::X86_64, 1 << 20);
+    let why = Module::load(&large, &layout, memory).unwrap_err().to_string();
+    assert_eq!((why.as_str(), memory.live), ("section 2: the layout is another file's", 0));
 }
 
 /// So many tables share their bytes that their relocations do not fit 32 bits.

@@ -5,6 +5,7 @@ mod per_cpu;
 mod spill;
 mod tables;
 mod uses;
+mod veneers;
 
 use super::*;
 use pagewright_kspace::module::{
