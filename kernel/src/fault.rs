@@ -42,9 +42,11 @@ fn explain(console: &dyn Console, at: VirtAddr) {
     // As for RAM, and what cannot be asked now is left out.
     if let Some(area) = AREA.try_lock()
         && let Some(area) = *area
-        && area.range().contains(at)
     {
-        area.explain(at, &mut |why| line(console, format_args!("pagewright: {why}")));
+        let regions = [Some(area.area()), area.modules()];
+        for region in regions.into_iter().flatten().filter(|region| region.range().contains(at)) {
+            region.explain(at, &mut |why| line(console, format_args!("pagewright: {why}")));
+        }
     }
 }
 

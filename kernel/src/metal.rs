@@ -9,6 +9,7 @@ use crate::work::Work;
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_hot::{SpaceError, SpaceSetup, WithSpace};
+use pagewright_kspace::module::ModuleArch;
 
 /// What is done at an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,17 @@ pub struct WxProbe {
     pub access: Access,
     /// Whether it must work; else it must fault.
     pub allowed: bool,
+}
+
+/// Modules that the build script has compiled for an image (`kernel/module/`).
+#[derive(Clone, Copy, Debug)]
+pub struct ModuleFiles {
+    /// What they are compiled for.
+    pub arch: ModuleArch,
+    /// `sample.rs`.
+    pub sample: &'static [u8],
+    /// `user.rs`.
+    pub user: &'static [u8],
 }
 
 /// A processor with its machine, to the tests and benchmarks that all images share.
@@ -100,17 +112,9 @@ pub trait Metal: Sync {
         false
     }
 
-    /// Whether the image has a module to load.
-    fn has_module(&self) -> bool {
-        false
-    }
-
-    /// Loads it, runs it, and takes it away. As for vmalloc: who has none is spared the loader's code.
-    ///
-    /// # Errors
-    /// What is wrong.
-    fn try_module(&self, _: &Subject<'_>) -> Result<Note, Note> {
-        Err(note(format_args!("the image has no module")))
+    /// The modules that the image has to load.
+    fn modules(&self) -> Option<ModuleFiles> {
+        None
     }
 
     /// Maps pages of high memory, where the kernel has windows for it: over the image's own format, as for modules.

@@ -12,13 +12,14 @@ use crate::options::{Options, Trigger};
 use crate::pages::Pages;
 use crate::selftest::{self, Subject};
 use crate::space::{on, with_space};
-use crate::stack::{modules_range, scratch_range};
+use crate::stack::scratch_range;
+use arrayvec::ArrayVec;
 use core::fmt::Write;
 use pagewright::vmalloc::{Gaps, Seen, VmRequest};
 use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, VirtAddr, VirtRange};
 use pagewright_firmware::Firmware;
-use pagewright_hot::{KernelSpace, On};
+use pagewright_hot::{On, RegionView};
 use pagewright_view::vmallocinfo::{Areas, Shown, VmallocShown};
 use pagewright_view::{State, View, Views};
 
@@ -104,9 +105,9 @@ pub fn run(
         }
         // Before the tests: on memory as the boot left it.
         measured = bench::run(bench::Subject { pages, objects, metal, space, units, steps }, options);
-        let (scratch, modules) = (scratch_range(boot), modules_range(boot));
+        let (scratch, windows) = (scratch_range(boot), boot.module_windows());
         let highmem = boot.kmap_windows();
-        let subject = Subject { pages, objects, metal, tables, units, space, scratch, modules, highmem };
+        let subject = Subject { pages, objects, metal, tables, units, space, scratch, windows, highmem };
         explained(area, || {
             (passed, failed) = selftest::run(&subject, options);
             if options.trigger == Some(Trigger::Overrun) {
@@ -149,9 +150,9 @@ pub fn run(
     }
 }
 
-/// An image's vmalloc area, and the processor that looks at it.
+/// A region, and the processor that looks at it.
 struct Looked<'r, 'c, 'z> {
-    area: &'r dyn KernelSpace,
+    area: &'r dyn RegionView,
     on: &'r On<'c, 'z>,
 }
 
@@ -161,7 +162,7 @@ impl Areas for Looked<'_, '_, '_> {
     }
 
     fn name(&self) -> &'static str {
-        "vmalloc"
+        self.area.name()
     }
 
     fn next_area(&self, from: VirtAddr) -> Option<Seen> {
@@ -181,13 +182,16 @@ impl Areas for Looked<'_, '_, '_> {
     }
 }
 
-/// Prints a view of the area.
+/// Prints a view of the regions.
 fn show_area(space: Space<'_>, boot: &Boot<'_>, pages: &Pages, view: View) {
     let Space { area, metal } = space;
     let out = &mut Out(metal.console());
     on(pages, metal, |on| {
-        let looked = Looked { area, on };
-        let regions: [&dyn Areas; 1] = [&looked];
+        let mut looked: ArrayVec<Looked<'_, '_, '_>, 2> = ArrayVec::new();
+        looked.push(Looked { area: area.area(), on });
+        looked.extend(area.modules().map(|area| Looked { area, on }));
+        looked.sort_unstable_by_key(|region| region.range().start);
+        let regions: ArrayVec<&dyn Areas, 2> = looked.iter().map(|region| region as &dyn Areas).collect();
         let shown = Shown::new(boot, &regions);
         // The console takes everything.
         let _ = view.write_heading(out);

@@ -92,15 +92,6 @@ pub fn own_range(boot: &Boot<'_>) -> Option<VirtRange> {
     part(boot, 0, STACKS * 2 * STACK_BYTES + (IO_WINDOWS + 1) * IO_BYTES).ok()
 }
 
-/// Addresses for modules: as many as one takes, at the end of their region. On arm64 that is nearest to the image; on x86_64 it is farthest, and near enough as all of
-/// the region is.
-pub fn modules_range(boot: &Boot<'_>) -> Option<VirtRange> {
-    let layout = Layout::of(&Facts::of(boot.machine, &boot.params)).ok()?;
-    let room = layout.get(Kind::Modules)?;
-    let len = room.len.min(4 << 20);
-    Some(VirtRange::from_len(VirtAddr::new(room.start.get() + (room.len - len)), len))
-}
-
 /// Makes the `n`th stack. Returns its bytes: the stack's top is behind the last of them, and what lies below the first is not
 /// mapped. The caller makes the new entries visible to the processor.
 ///

@@ -18,7 +18,7 @@ mod exhaust;
 #[cfg(feature = "tests")]
 pub mod highmem;
 #[cfg(feature = "tests")]
-pub mod module;
+mod module;
 #[cfg(feature = "tests")]
 mod objects;
 #[cfg(feature = "tests")]
@@ -49,6 +49,7 @@ use core::fmt::{self, Write};
 use pagewright::highmem::KmapWindows;
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::VirtRange;
+use pagewright_kspace::module::ModuleWindows;
 
 /// What a test has to say.
 pub type Note = ArrayString<112>;
@@ -78,8 +79,8 @@ pub struct Subject<'k> {
     pub space: Space<'k>,
     /// Addresses of the kernel's half that nothing is mapped at.
     pub scratch: Option<VirtRange>,
-    /// Addresses where modules lie, in reach of the image's text.
-    pub modules: Option<VirtRange>,
+    /// Where the kernel looks for the addresses of a module.
+    pub windows: Option<ModuleWindows>,
     /// Where high memory gets its addresses.
     pub highmem: Option<KmapWindows>,
 }
@@ -136,7 +137,7 @@ pub fn run(subject: &Subject<'_>, options: &Options<'_>) -> (u32, u32) {
     let (mut passed, mut failed) = (0, 0);
     let console = subject.metal.console();
     let has = |name: &str| match name {
-        MODULE => subject.metal.has_module(),
+        MODULE => subject.metal.modules().is_some(),
         HIGHMEM => subject.highmem.is_some(),
         _ => true,
     };

@@ -42,11 +42,13 @@ pub(super) fn settle(subject: &Subject<'_>) -> Result<(), Note> {
 pub(super) fn give_back(subject: &Subject<'_>) -> Result<(), Note> {
     let Space { area, metal } = subject.space;
     on(subject.pages, metal, |on| area.give_all_back(on));
-    match (area.nr_pages(), area.validate()) {
-        (0, Ok(())) => Ok(()),
-        (0, Err(e)) => Err(note(format_args!("{e}"))),
-        (pages, _) => Err(note(format_args!("areas have {pages} pages yet"))),
-    }
+    [Some(area.area()), area.modules()].into_iter().flatten().try_for_each(|region| {
+        match (region.nr_pages(), region.validate()) {
+            (0, Ok(())) => Ok(()),
+            (0, Err(e)) => Err(note(format_args!("{e}"))),
+            (pages, _) => Err(note(format_args!("areas of {} have {pages} pages yet", region.name()))),
+        }
+    })
 }
 
 /// All processors at once, then the first alone.

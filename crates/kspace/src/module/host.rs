@@ -65,6 +65,58 @@ pub trait ModuleHost: CodeMemory {
     }
 }
 
+impl<H: CodeMemory + ?Sized> CodeMemory for &mut H {
+    fn read(&mut self, at: VirtAddr, into: &mut [u8]) {
+        H::read(self, at, into);
+    }
+
+    fn write(&mut self, at: VirtAddr, bytes: &[u8]) {
+        H::write(self, at, bytes);
+    }
+
+    fn sync(&mut self, range: VirtRange) {
+        H::sync(self, range);
+    }
+}
+
+impl<H: ModuleHost + ?Sized> ModuleHost for &mut H {
+    fn page(&self) -> u64 {
+        H::page(self)
+    }
+
+    fn alloc(&mut self, bytes: u64, align: u64) -> Result<VirtAddr, NoArea> {
+        H::alloc(self, bytes, align)
+    }
+
+    fn free(&mut self, at: VirtAddr) {
+        H::free(self, at);
+    }
+
+    fn protect(&mut self, range: VirtRange, change: &AttrChange) -> Result<(), UnmapError> {
+        H::protect(self, range, change)
+    }
+
+    fn symbol(&mut self, name: &str) -> Option<u64> {
+        H::symbol(self, name)
+    }
+
+    fn per_cpu(&mut self, size: u64, align: u64) -> Option<u64> {
+        H::per_cpu(self, size, align)
+    }
+
+    fn write_per_cpu(&mut self, at: u64, bytes: &[u8]) {
+        H::write_per_cpu(self, at, bytes);
+    }
+
+    fn read_per_cpu(&mut self, at: u64, into: &mut [u8]) {
+        H::read_per_cpu(self, at, into);
+    }
+
+    fn free_per_cpu(&mut self, at: u64) {
+        H::free_per_cpu(self, at);
+    }
+}
+
 /// Where modules' per-CPU variables come from: the reserved part of the first per-CPU chunk.
 pub trait PerCpuRoom {
     /// As [`ModuleHost::per_cpu`].

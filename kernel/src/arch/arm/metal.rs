@@ -13,9 +13,11 @@ use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_hot::{SpaceError, SpaceSetup, WithSpace};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
+#[cfg(feature = "tests")]
+use pagewright_kernel::metal::ModuleFiles;
 use pagewright_kernel::metal::{Access, Metal, WxProbe};
 #[cfg(feature = "tests")]
-use pagewright_kernel::selftest::{Note, Subject, highmem, module, note};
+use pagewright_kernel::selftest::{Note, Subject, highmem, note};
 use pagewright_kernel::team::Team;
 #[cfg(feature = "tests")]
 use pagewright_kspace::module::ModuleArch;
@@ -25,7 +27,8 @@ use pagewright_pagetable::format::arm::short::{ArmShort, ArmShortConfig};
 
 /// The modules that the build script has compiled.
 #[cfg(feature = "tests")]
-const MODULES: module::Files = module::Files {
+const MODULES: ModuleFiles = ModuleFiles {
+    arch: ModuleArch::Arm,
     sample: include_bytes!(concat!(env!("OUT_DIR"), "/sample.o")),
     user: include_bytes!(concat!(env!("OUT_DIR"), "/user.o")),
 };
@@ -180,19 +183,8 @@ impl Metal for Arm {
     }
 
     #[cfg(feature = "tests")]
-    fn has_module(&self) -> bool {
-        true
-    }
-
-    #[cfg(feature = "tests")]
-    fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
-        match subject.tables.format {
-            #[cfg(feature = "lpae")]
-            KernelFormat::ArmLpae(format) => module::over_one(subject, MODULES, ModuleArch::Arm, format),
-            #[cfg(not(feature = "lpae"))]
-            KernelFormat::ArmShort(format) => module::over_one(subject, MODULES, ModuleArch::Arm, format),
-            _ => Err(note(format_args!("the tables are not the image's"))),
-        }
+    fn modules(&self) -> Option<ModuleFiles> {
+        Some(MODULES)
     }
 
     #[cfg(feature = "tests")]

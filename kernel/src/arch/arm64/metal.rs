@@ -12,9 +12,9 @@ use pagewright::pgtable::{KernelFormat, KernelTables};
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
-use pagewright_kernel::metal::{Access, Metal, WxProbe};
 #[cfg(feature = "tests")]
-use pagewright_kernel::selftest::{Note, Subject, module};
+use pagewright_kernel::metal::ModuleFiles;
+use pagewright_kernel::metal::{Access, Metal, WxProbe};
 use pagewright_kernel::team::Team;
 #[cfg(feature = "tests")]
 use pagewright_kspace::module::ModuleArch;
@@ -24,7 +24,8 @@ use pagewright_pagetable::format::arm64::{Arm64Config, Half};
 
 /// The modules that the build script has compiled.
 #[cfg(feature = "tests")]
-const MODULES: module::Files = module::Files {
+const MODULES: ModuleFiles = ModuleFiles {
+    arch: ModuleArch::Arm64,
     sample: include_bytes!(concat!(env!("OUT_DIR"), "/sample.o")),
     user: include_bytes!(concat!(env!("OUT_DIR"), "/user.o")),
 };
@@ -198,13 +199,8 @@ impl Metal for Arm64 {
     }
 
     #[cfg(feature = "tests")]
-    fn has_module(&self) -> bool {
-        true
-    }
-
-    #[cfg(feature = "tests")]
-    fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
-        module::over_any(subject, MODULES, ModuleArch::Arm64)
+    fn modules(&self) -> Option<ModuleFiles> {
+        Some(MODULES)
     }
 
     fn sync_code(&self, range: VirtRange) {

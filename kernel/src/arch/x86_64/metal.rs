@@ -10,9 +10,9 @@ use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
-use pagewright_kernel::metal::{Access, Metal, WxProbe};
 #[cfg(feature = "tests")]
-use pagewright_kernel::selftest::{Note, Subject, module};
+use pagewright_kernel::metal::ModuleFiles;
+use pagewright_kernel::metal::{Access, Metal, WxProbe};
 use pagewright_kernel::team::Team;
 #[cfg(feature = "tests")]
 use pagewright_kspace::module::ModuleArch;
@@ -21,7 +21,8 @@ use pagewright_pagetable::format::x86::X86Config;
 
 /// The modules that the build script has compiled.
 #[cfg(feature = "tests")]
-const MODULES: module::Files = module::Files {
+const MODULES: ModuleFiles = ModuleFiles {
+    arch: ModuleArch::X86_64,
     sample: include_bytes!(concat!(env!("OUT_DIR"), "/sample.o")),
     user: include_bytes!(concat!(env!("OUT_DIR"), "/user.o")),
 };
@@ -194,13 +195,8 @@ impl Metal for X86 {
     }
 
     #[cfg(feature = "tests")]
-    fn has_module(&self) -> bool {
-        true
-    }
-
-    #[cfg(feature = "tests")]
-    fn try_module(&self, subject: &Subject<'_>) -> Result<Note, Note> {
-        module::over_any(subject, MODULES, ModuleArch::X86_64)
+    fn modules(&self) -> Option<ModuleFiles> {
+        Some(MODULES)
     }
 
     fn has_timer(&self) -> bool {

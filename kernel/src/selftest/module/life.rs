@@ -1,20 +1,19 @@
 //! What becomes of the modules, step by step.
 
 use super::room::Room;
-use super::{Files, NUMBER, because, failed, symbol};
+use super::{NUMBER, because, failed, symbol};
 use crate::code::KernelCode;
 use crate::extable;
-use crate::metal::{Access, Metal};
+use crate::metal::{Access, Metal, ModuleFiles};
 use crate::selftest::{Note, note};
 use core::ptr::with_exposed_provenance;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pagewright_addr::VirtAddr;
-use pagewright_hot::{On, Region};
+use pagewright_hot::{KernelSpace, ModuleParts, On};
 use pagewright_kspace::module::{
-    Group, InitFailed, Module, ModuleArch, ModuleFile, ModuleId, ModuleLayout, ModuleSlot, ModuleWindows,
-    Modules, OnVmalloc, Part, Place, UnloadError,
+    Group, InitFailed, Module, ModuleArch, ModuleError, ModuleFile, ModuleHost, ModuleId, ModuleLayout,
+    ModuleSlot, Modules, Part, Place, UnloadError,
 };
-use pagewright_pagetable::Format;
 
 /// What the module begins with, and what its init function makes of it: seven times that, three times that and one, and the kernel's number.
 pub(super) const FROM: u64 = 9;
@@ -29,11 +28,20 @@ const ENOMEM: i32 = -12;
 const SLOTS: usize = 2;
 
 /// Where modules live, and on whose behalf.
-pub(super) struct Life<'l, 'v, 'c, 'z, 'r, 'p, F: Format> {
+pub(super) struct Life<'l, 'c, 'z, 'r, 'p> {
     pub(super) metal: &'l dyn Metal,
-    pub(super) region: &'l Region<'v, F>,
+    pub(super) area: &'l dyn KernelSpace,
     pub(super) on: &'l mut On<'c, 'z>,
     pub(super) room: &'l mut Room<'r, 'p>,
+}
+
+/// What was seen of the first module.
+#[derive(Default)]
+pub(super) struct Lived {
+    /// Where its text was.
+    pub(super) text: VirtAddr,
+    /// How many veneers it had.
+    pub(super) veneers: u32,
 }
 
 type Init = extern "C" fn(u64) -> u64;
@@ -52,20 +60,6 @@ unsafe fn function<T: Copy>(at: VirtAddr) -> T {
     unsafe { core::mem::transmute_copy(&at) }
 }
 
-/// What a life's modules are loaded by.
-macro_rules! host {
-    ($life:expr, $code:expr) => {
-        OnVmalloc {
-            regions: &[$life.region],
-            windows: ModuleWindows::only($life.region.range()),
-            on: &mut *$life.on,
-            code: $code,
-            symbols: &symbol,
-            per_cpu: Some(&mut *$life.room),
-        }
-    };
-}
-
 /// The first that does not hold.
 fn all(holds: &[(bool, &str)]) -> Result<(), Note> {
     match holds.iter().find(|(holds, _)| !holds) {
@@ -78,11 +72,34 @@ fn module<'m>(modules: &'m Modules<'_>, id: ModuleId) -> Result<&'m Module, Note
     modules.module(id).ok_or_else(|| failed("a module is gone"))
 }
 
-impl<F: Format> Life<'_, '_, '_, '_, '_, '_, F> {
-    /// Loads the modules, has them work, and unloads them. How many veneers the first had.
-    pub(super) fn lead(mut self, files: Files, arch: ModuleArch) -> Result<u32, Note> {
-        let (metal, region) = (self.metal, self.region);
+impl Life<'_, '_, '_, '_, '_> {
+    /// Does something with what the image's modules are loaded by.
+    fn host<R>(&mut self, work: impl FnOnce(&mut &mut dyn ModuleHost) -> R) -> Result<R, Note> {
+        let metal = self.metal;
         let code = &mut KernelCode(&|range| metal.sync_code(range));
+        let parts = ModuleParts { code, symbols: &symbol, per_cpu: self.room };
+        let (mut work, mut done) = (Some(work), None);
+        self.area.with_modules(self.on, parts, &mut |mut host| {
+            done = work.take().map(|work| work(&mut host));
+        });
+        done.ok_or_else(|| failed("nothing loads modules"))
+    }
+
+    /// There is no room for a module: it is refused.
+    pub(super) fn refused(mut self, files: ModuleFiles) -> Result<Lived, Note> {
+        let mut slots: [ModuleSlot; SLOTS] = Default::default();
+        let mut uses = [0; Modules::words(SLOTS)];
+        let modules = &mut Modules::new(&mut slots, &mut uses).ok_or_else(|| failed("no room"))?;
+        self.try_load(modules, "sample", files.sample, files.arch, |loaded| match loaded {
+            Err(ModuleError::Area { part: Part::Core, .. }) => Ok(Lived::default()),
+            Err(why) => Err(because(&why)),
+            Ok(_) => Err(failed("a module lies where there is no room")),
+        })?
+    }
+
+    /// Loads the modules, has them work, and unloads them.
+    pub(super) fn lead(mut self, files: ModuleFiles) -> Result<Lived, Note> {
+        let (metal, arch) = (self.metal, files.arch);
         let mut slots: [ModuleSlot; SLOTS] = Default::default();
         let mut uses = [0; Modules::words(SLOTS)];
         let modules = &mut Modules::new(&mut slots, &mut uses).ok_or_else(|| failed("no room"))?;
@@ -92,8 +109,8 @@ impl<F: Format> Life<'_, '_, '_, '_, '_, '_, F> {
             return Err(note(format_args!("init made {FROM} to {made}, and not to {TO}")));
         }
         let before = metal.probe(init, Access::Read);
-        let finished = modules.finish_init(sample, 0, &mut host!(self, code)).is_ok();
-        region.purge_vmap_area_lazy(self.on);
+        let finished = self.host(|host| modules.finish_init(sample, 0, host).is_ok())?;
+        self.area.purge(self.on);
         let loaded = module(modules, sample)?;
         let group = |group| loaded.group(Part::Core, group).ok_or_else(|| failed("a part is missing"));
         let (text, data) = (group(Group::Text)?.start, group(Group::Data)?.start);
@@ -112,8 +129,8 @@ impl<F: Format> Life<'_, '_, '_, '_, '_, '_, F> {
         let exit = exit.ok_or_else(|| failed("no exit function"))?;
         // SAFETY: it was compiled with that type; the module is going, but not gone.
         let calls = unsafe { function::<Exit>(exit) }();
-        modules.finish_unload(sample, &mut host!(self, code)).map_err(|e| because(&e))?;
-        region.purge_vmap_area_lazy(self.on);
+        self.host(|host| modules.finish_unload(sample, host))?.map_err(|e| because(&e))?;
+        self.area.purge(self.on);
         let gone = [(exit, Access::Execute), (exit, Access::Read), (data, Access::Write)];
         all(&[
             (calls == CALLS, "the module's variable did not change as its functions were called"),
@@ -122,7 +139,7 @@ impl<F: Format> Life<'_, '_, '_, '_, '_, '_, F> {
                 "the module is there after it was unloaded",
             ),
         ])?;
-        Ok(veneers)
+        Ok(Lived { text, veneers })
     }
 
     fn load(
@@ -132,12 +149,23 @@ impl<F: Format> Life<'_, '_, '_, '_, '_, '_, F> {
         file: &'static [u8],
         arch: ModuleArch,
     ) -> Result<ModuleId, Note> {
-        let metal = self.metal;
+        self.try_load(modules, name, file, arch, |loaded| loaded.map_err(|e| because(&e)))?
+    }
+
+    fn try_load<R>(
+        &mut self,
+        modules: &mut Modules<'_>,
+        name: &str,
+        file: &'static [u8],
+        arch: ModuleArch,
+        see: impl FnOnce(Result<ModuleId, ModuleError<'_>>) -> R,
+    ) -> Result<R, Note> {
         let file = ModuleFile::parse(file, arch).map_err(|e| because(&e))?;
         let mut places = [Place::Nowhere; 64];
-        let layout = ModuleLayout::new(&file, F::SHAPE.page_bytes(), &mut places).map_err(|e| because(&e))?;
-        let code = &mut KernelCode(&|range| metal.sync_code(range));
-        modules.load(name, &file, &layout, &mut host!(self, code)).map_err(|e| because(&e))
+        self.host(|host| {
+            let layout = ModuleLayout::new(&file, host.page(), &mut places);
+            see(layout.and_then(|layout| modules.load(name, &file, &layout, host)))
+        })
     }
 
     /// Calls a module's init function: where it is, and what it made of a number.
@@ -155,13 +183,11 @@ impl<F: Format> Life<'_, '_, '_, '_, '_, '_, F> {
         file: &'static [u8],
         arch: ModuleArch,
     ) -> Result<(), Note> {
-        let metal = self.metal;
-        let code = &mut KernelCode(&|range| metal.sync_code(range));
         for returned in [ENOMEM, 0] {
             let user = self.load(modules, "user", file, arch)?;
             let (_, made) = self.init(modules, user, 3)?;
             let held = matches!(modules.begin_unload(sample), Err(UnloadError::InUse { users: 1, .. }));
-            let done = modules.finish_init(user, returned, &mut host!(self, code));
+            let done = self.host(|host| modules.finish_init(user, returned, host))?;
             if returned == ENOMEM {
                 all(&[
                     (made == 21 && held, "what another module uses can be unloaded"),
@@ -177,7 +203,7 @@ impl<F: Format> Life<'_, '_, '_, '_, '_, '_, F> {
             let exit = exit.ok_or_else(|| failed("no exit function"))?;
             // SAFETY: as for the first module's.
             let last = unsafe { function::<Exit>(exit) }();
-            modules.finish_unload(user, &mut host!(self, code)).map_err(|e| because(&e))?;
+            self.host(|host| modules.finish_unload(user, host))?.map_err(|e| because(&e))?;
             all(&[
                 (made == 21 && held && live, "what another module uses can be unloaded"),
                 (last == 21, "a module's exit function does not reach the other module"),

@@ -1,44 +1,31 @@
-//! A module on the metal: it is loaded, relocated and protected, its code runs, its init part goes, then all of it; what is gone or must not be
+//! Modules on the metal: they are loaded, relocated and protected, their code runs, init parts go, then all of them; what is gone or must not be
 //! written faults.
 //!
-//! Files are objects that the build script has compiled for the image's target (`kernel/module/`). They are loaded into the
-//! modules' region, and where branches reach so far only also into vmalloc's, which the kernel's functions are reached from by veneers. One uses what the
-//! other exports, which stays meanwhile; each processor has a copy of a variable; and an instruction that may fault goes on where its module says.
+//! Files are objects that the build script has compiled for the image's target (`kernel/module/`). They are loaded by what serves the image, where its
+//! kernel looks for addresses: first into the modules' region; then, with all addresses taken from which code reaches the kernel, where its functions
+//! are reached by veneers, and on x86_64 nowhere. One uses what the other exports, which stays meanwhile; each processor has a copy of a variable; and an
+//! instruction that may fault goes on where its module says.
 
 mod life;
 mod room;
 
 use super::{Note, Subject, census, note, vmalloc};
 use crate::dynamic::{Space, with_percpu};
+use crate::metal::ModuleFiles;
 use crate::space::on;
+use arrayvec::ArrayVec;
 use core::fmt::Display;
 use core::sync::atomic::AtomicU64;
-use life::{FROM, Life, TO};
-use pagewright_addr::{Order, VirtAddr, VirtRange};
-use pagewright_hot::Region;
+use life::{FROM, Life, Lived, TO};
+use pagewright::vmalloc::VmallocError;
+use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_kspace::module::ModuleArch;
-use pagewright_kspace::vmalloc::{Vmalloc, VmallocConfig};
-use pagewright_pagetable::format::WithFormat;
-use pagewright_pagetable::{Attr, AttrFlags, Format, Tables};
 use room::Room;
 
-/// Areas that there is room for.
-const AREAS: usize = 16;
-/// Addresses of vmalloc's that it is loaded into as well: no other area has any of the tables of their pages.
-const FAR_BYTES: u64 = 4 << 20;
-/// Data that the kernel alone reads and writes.
-const DATA: Attr = Attr::normal(
-    AttrFlags::WRITE.union(AttrFlags::DIRTY).union(AttrFlags::GLOBAL).union(AttrFlags::ACCESSED),
-);
-
-/// The modules' files.
-#[derive(Clone, Copy, Debug)]
-pub struct Files {
-    /// `sample.rs`.
-    pub sample: &'static [u8],
-    /// `user.rs`.
-    pub user: &'static [u8],
-}
+/// Areas that take addresses, at most: each is as large as a power of two can be where it lies.
+const HELD: usize = 96;
+/// The image is smaller than this.
+const IMAGE: u64 = 16 << 20;
 
 /// Exported to modules.
 extern "C" fn triple(n: u64) -> u64 {
@@ -58,81 +45,102 @@ fn symbol(name: &str) -> Option<u64> {
     }
 }
 
-/// The test, in images that have a module.
+/// The test, in images that have modules.
 pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
+    let files = subject.metal.modules().ok_or_else(|| failed("the image has no module"))?;
     vmalloc::settle(subject)?;
-    let before = census::take(subject);
-    let result = subject.metal.try_module(subject);
-    census::all_back(subject, &before)?;
-    result
-}
-
-struct Work<'s, 'k> {
-    subject: &'s Subject<'k>,
-    files: Files,
-    arch: ModuleArch,
-}
-
-impl WithFormat for Work<'_, '_> {
-    type Out = Result<Note, Note>;
-
-    fn run<F: Format>(self, format: F) -> Self::Out {
-        let Self { subject, files, arch } = self;
-        let near = subject.modules.ok_or_else(|| failed("no room for modules"))?;
-        let veneers = over(subject, files, arch, near, format)?;
-        if veneers > 0 {
-            return Err(failed("veneers, where the kernel is near"));
-        }
-        if arch == ModuleArch::X86_64 {
-            return Ok(note(format_args!("init made {FROM} to {TO}, and what is gone faults")));
-        }
-        // At a multiple of this they are farther from the image than a branch reaches, also where arm's area begins right behind a few MiB of low memory.
-        let align = if arch == ModuleArch::Arm { 64 << 20 } else { 1 << 30 };
-        let veneers = far(subject, align, |far| over(subject, files, arch, far, format))?;
-        if veneers == 0 {
-            return Err(failed("no veneer, where the kernel is far"));
-        }
-        Ok(note(format_args!("init made {FROM} to {TO}, also by {veneers} veneers, and what is gone faults")))
-    }
-}
-
-/// Does something with addresses of vmalloc's.
-fn far<R>(
-    subject: &Subject<'_>,
-    align: u64,
-    work: impl FnOnce(VirtRange) -> Result<R, Note>,
-) -> Result<R, Note> {
-    let Space { area, metal } = subject.space;
-    let taken = on(subject.pages, metal, |on| area.get_vm_area(on, FAR_BYTES, align));
-    let at = taken.ok_or_else(|| failed("this processor has no number"))?.map_err(|e| because(&e))?;
-    let done = work(VirtRange::from_len(at, FAR_BYTES));
-    let gone = on(subject.pages, metal, |on| area.remove_vm_area(on, at));
+    // The tables over the region's borders come with its first areas, and stay.
+    live(subject, &mut |life| life.lead(files))?;
     vmalloc::give_back(subject)?;
-    match gone {
-        Some(Ok(())) => done,
-        _ => Err(failed("addresses cannot be given back")),
+    let before = census::take(subject);
+    let result = all(subject, files);
+    let back = vmalloc::give_back(subject).and_then(|()| census::all_back(subject, &before));
+    result.and_then(|saw| back.map(|()| saw))
+}
+
+fn all(subject: &Subject<'_>, files: ModuleFiles) -> Result<Note, Note> {
+    let windows = subject.windows.ok_or_else(|| failed("the kernel has no place for modules"))?;
+    let Lived { text, veneers } = live(subject, &mut |life| life.lead(files))?;
+    if !windows.first.contains(text) || veneers > 0 {
+        return Err(note(format_args!("text at {text:#x} with {veneers} veneers, and there is room nearby")));
     }
+    let Some(spill) = windows.spill else {
+        without(subject, windows.first, &mut || live(subject, &mut |life| life.refused(files)))?;
+        return Ok(note(format_args!(
+            "init made {FROM} to {TO}, what is gone faults, and without room there is none"
+        )));
+    };
+    let near = reached(files.arch);
+    let Lived { text, veneers } =
+        without(subject, near, &mut || live(subject, &mut |life| life.lead(files)))?;
+    if windows.first.contains(text) || !spill.contains(text) || veneers == 0 {
+        return Err(note(format_args!("text at {text:#x} with {veneers} veneers, and no room nearby")));
+    }
+    Ok(note(format_args!("init made {FROM} to {TO}, also by {veneers} veneers, and what is gone faults")))
 }
 
-/// The test with this file, over the tables of whichever format the image has.
-///
-/// # Errors
-/// What is wrong.
-pub fn over_any(subject: &Subject<'_>, files: Files, arch: ModuleArch) -> Result<Note, Note> {
-    subject.tables.format.with(Work { subject, files, arch })
+/// From where a branch may reach the image, and a little more.
+fn reached(arch: ModuleArch) -> VirtRange {
+    let reach = if arch == ModuleArch::Arm { 32 << 20 } else { 128 << 20 };
+    let image = VirtAddr::new(triple as *const () as u64).align_down(IMAGE);
+    let start = image.get().saturating_sub(reach + IMAGE);
+    VirtRange::from_len(VirtAddr::new(start), 2 * reach + 3 * IMAGE)
 }
 
-/// The same over tables of this format, where an image has only one: the code of each is as much again.
-///
-/// # Errors
-/// What is wrong.
-pub fn over_one<F: Format>(
+/// Does something while nobody gets any of these addresses, in no region.
+#[inline(never)]
+fn without(
     subject: &Subject<'_>,
-    files: Files,
-    arch: ModuleArch,
-    format: F,
-) -> Result<Note, Note> {
-    Work { subject, files, arch }.run(format)
+    range: VirtRange,
+    work: &mut dyn FnMut() -> Result<Lived, Note>,
+) -> Result<Lived, Note> {
+    let Space { area, metal } = subject.space;
+    let mut held: ArrayVec<VirtAddr, HELD> = ArrayVec::new();
+    let taken = on(subject.pages, metal, |on| {
+        [Some(area.area()), area.modules()].into_iter().flatten().try_for_each(|region| {
+            let region = region.range();
+            let (start, last) = (range.start.max(region.start), range.last().min(region.last()));
+            if start > last {
+                return Ok(());
+            }
+            let page = subject.pages.page_shift().bytes();
+            let part = VirtRange::from_len(start.align_up(page), last.get() - start.align_up(page).get() + 1);
+            let mut size = 1 << part.len.max(1).ilog2();
+            while size >= page {
+                match area.get_vm_area(on, size, part) {
+                    Ok(at) => held.try_push(at).map_err(|_| failed("too many pieces"))?,
+                    Err(VmallocError::Space { .. }) => size /= 2,
+                    Err(e) => return Err(because(&e)),
+                }
+            }
+            Ok(())
+        })
+    });
+    let done = taken.unwrap_or_else(nobody).and_then(|()| work());
+    let gone = on(subject.pages, metal, |on| {
+        held.iter().try_for_each(|at| area.remove_vm_area(on, *at)).map_err(|e| because(&e))
+    });
+    done.and_then(|done| gone.unwrap_or_else(nobody).map(|()| done))
+}
+
+/// A life of modules, with room for their per-CPU variables.
+// Not once for each caller.
+#[inline(never)]
+fn live(
+    subject: &Subject<'_>,
+    life: &mut dyn FnMut(Life<'_, '_, '_, '_, '_>) -> Result<Lived, Note>,
+) -> Result<Lived, Note> {
+    let Subject { pages, metal, space, .. } = *subject;
+    let units = subject.units.ok_or_else(|| failed("the boot has placed no units"))?;
+    // As far from the module's text as the image is, so that code reaches it.
+    let base = VirtAddr::new(&raw const NUMBER as u64).align_down(pages.page_shift().bytes());
+    let done = with_percpu(pages, units, Some(space), |percpu| {
+        let mut room = Room::new(percpu, base).ok_or_else(|| failed("there are no units"))?;
+        let done = on(pages, metal, |on| life(Life { metal, area: space.area, on, room: &mut room }));
+        let done = done.unwrap_or_else(nobody)?;
+        if room.is_unused() { Ok(done) } else { Err(failed("per-CPU variables stay")) }
+    });
+    done.unwrap_or(Err(failed("the first chunk cannot be used")))
 }
 
 fn failed(what: &str) -> Note {
@@ -143,47 +151,6 @@ fn because(what: &impl Display) -> Note {
     note(format_args!("{what}"))
 }
 
-/// Loads the file into a range of addresses and takes it through its life. How many veneers it had.
-fn over<F: Format>(
-    subject: &Subject<'_>,
-    files: Files,
-    arch: ModuleArch,
-    range: VirtRange,
-    format: F,
-) -> Result<u32, Note> {
-    let Subject { pages, metal, tables, .. } = *subject;
-    let mut block = pages.alloc(Order::new(3).unwrap_or_default()).map_err(|e| because(&e))?;
-    let done = (|| {
-        let mut room = pages.carve(&mut block).ok_or_else(|| failed("no memory for areas"))?;
-        let tree = Tables::new(format, tables.memory, tables.root);
-        let cursor = tree.lock(range).map_err(|e| because(&e))?;
-        let config = VmallocConfig {
-            name: "modules",
-            pools: false,
-            huge: false,
-            ..VmallocConfig::new(DATA, metal.cpus(), 1 << 20)
-        };
-        let cpus = metal.cpus() as usize;
-        let region: Region<'_, F> =
-            Vmalloc::carve(config, range, cursor, *pages.map(), &mut room, (AREAS, cpus))
-                .map_err(|e| because(&e))?;
-        let units = subject.units.ok_or_else(|| failed("the boot has placed no units"))?;
-        // As far from the module's text as the image is, so that code reaches it.
-        let base = VirtAddr::new(&raw const NUMBER as u64).align_down(pages.page_shift().bytes());
-        let life = with_percpu(pages, units, Some(subject.space), |percpu| {
-            let mut room = Room::new(percpu, base).ok_or_else(|| failed("there are no units"))?;
-            let life = on(pages, metal, |on| {
-                let life = Life { metal, region: &region, on, room: &mut room }.lead(files, arch);
-                // Whatever happened, nothing of it stays.
-                region.purge_vmap_area_lazy(on);
-                region.release_tables(on);
-                life
-            });
-            let life = life.unwrap_or(Err(failed("this processor has no number")))?;
-            if room.is_unused() { Ok(life) } else { Err(failed("per-CPU variables stay")) }
-        });
-        life.unwrap_or(Err(failed("the first chunk cannot be used")))
-    })();
-    pages.free(block);
-    done
+fn nobody<R>() -> Result<R, Note> {
+    Err(failed("this processor has no number"))
 }
