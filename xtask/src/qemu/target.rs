@@ -70,7 +70,7 @@ pub(crate) const TARGETS: [Target; 4] = [
     Target {
         name: "x86_64",
         triple: "x86_64-unknown-none",
-        features: &["image", "designs"],
+        features: &["image"],
         // The image runs where it is linked: there is nothing to relocate.
         rustflags: "-Cforce-frame-pointers=yes -Crelocation-model=static",
         flat: false,
