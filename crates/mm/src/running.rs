@@ -39,7 +39,7 @@ pub struct Space<'z, 's, 'a> {
     pub zones: &'z mut [BuddyZone<'s, 'a>],
     /// Room for runs of untouched memory, divided evenly among the zones.
     pub extents: &'s mut [Option<Pristine<'a>>],
-    /// Room for pages that are freed one by one until they merge, divided evenly among the zones: [`park_words`] for each, or less.
+    /// Room for pages that are freed one by one until they merge: [`park_words`], or less, of which the last zones have none.
     pub parks: &'s mut [u32],
     /// Room for the watermarks: one for each zone kind of each node.
     pub marks: &'z mut [ZoneMarks],
@@ -65,10 +65,12 @@ pub fn populated_zones(boot: &Boot<'_>) -> usize {
     nodes.iter().filter(|n| n.possible).map(|n| n.populated().count()).sum()
 }
 
-/// Words of [`Space::parks`] for each zone, as if it had all memory.
+/// Words of [`Space::parks`] for all zones: some bits for each page of a zone.
 pub fn park_words(boot: &Boot<'_>) -> usize {
     let pageblock = Order::new(boot.machine.config.pageblock_order() as u8).unwrap_or_default();
-    BuddyZone::park_words(metadata_frames(boot), pageblock)
+    let nodes = boot.layout.as_ref().map_or(&[][..], |l| l.nodes());
+    let zones = nodes.iter().filter(|n| n.possible).flat_map(NodeLayout::populated);
+    zones.map(|zone| BuddyZone::park_words(zone.present, pageblock)).sum()
 }
 
 /// A machine whose page allocator serves.
@@ -103,8 +105,8 @@ pub fn hand_over<'z, 's, 'a>(
     let sections =
         SectionTable::build(space.sections, ranges, largest).map_err(|_| small("the section table"))?;
     let (map, mut rest) = PageMap::new(space.metadata, sections).map_err(|_| small("page metadata"))?;
-    let zones =
-        fill_zones(layout.nodes(), space.zones, (space.extents, space.parks)).ok_or(small("zones"))?;
+    let zones = fill_zones(layout.nodes(), space.zones, (space.extents, space.parks), pageblock)
+        .ok_or(small("zones"))?;
     let blocks = Pageblocks::build(layout, &map, pageblock, zones, space.records, space.pieces)
         .map_err(|_| small("pageblock records"))?;
     let mut buddy =
@@ -138,18 +140,19 @@ fn fill_zones<'z, 's, 'a>(
     nodes: &[NodeLayout],
     zones: &'z mut [BuddyZone<'s, 'a>],
     (mut extents, mut parks): (&'s mut [Option<Pristine<'a>>], &'s mut [u32]),
+    pageblock: Order,
 ) -> Option<&'z mut [BuddyZone<'s, 'a>]> {
-    let populated =
-        || nodes.iter().filter(|n| n.possible).flat_map(|n| n.populated().map(|z| (n.nid, z.kind)));
+    let populated = || nodes.iter().filter(|n| n.possible).flat_map(|n| n.populated().map(|z| (n.nid, z)));
     let count = populated().count();
-    let (share, words) = (extents.len() / count.max(1), parks.len() / count.max(1));
+    let share = extents.len() / count.max(1);
     let zones = zones.get_mut(..count)?;
-    for (slot, (nid, kind)) in zones.iter_mut().zip(populated()) {
+    for (slot, (nid, zone)) in zones.iter_mut().zip(populated()) {
         let (mine, others) = extents.split_at_mut(share);
         extents = others;
-        let (park, others) = parks.split_at_mut(words);
+        let (park, others) =
+            parks.split_at_mut(BuddyZone::park_words(zone.present, pageblock).min(parks.len()));
         parks = others;
-        *slot = BuddyZone::new(nid, kind, mine).with_park(park);
+        *slot = BuddyZone::new(nid, zone.kind, mine).with_park(park);
     }
     Some(zones)
 }

@@ -120,7 +120,7 @@ impl Counts {
             records: (frames >> boot.machine.config.pageblock_order()) as usize + 2,
             zones,
             extents: free * zones,
-            parks: zones * park_words(boot),
+            parks: park_words(boot),
             marks: boot.nodes_online.len().max(1) * ZoneKind::COUNT,
         }
     }

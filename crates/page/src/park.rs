@@ -24,10 +24,12 @@ use pagewright_addr::Order;
 /// - A frame whose bit is set is one of the map whose token was consumed: no other token covers it, and its state word is still
 ///   that of a token's frame ([`Word::OWNED`], perhaps with flags, or [`Word::INNER`]).
 /// - Of a slot that is not empty the first word is the number of the span, the second how many bits are set; that is 0 in an
-///   empty one. `touched` has a bit for each that is not empty, and `frames` is how many there are in all.
+///   empty one. `touched` has a bit for each that is not empty, none in a word before `lowest`, and `frames` is how many there are in all.
 pub struct Park<'s, 'a> {
     map: &'a [PageMeta],
     touched: &'s mut [u32],
+    /// Where whoever looks for a slot that is not empty begins: of a large park it would look at all words each time.
+    lowest: usize,
     slots: &'s mut [u32],
     /// Words of each slot.
     stride: usize,
@@ -41,7 +43,7 @@ impl Default for Park<'_, '_> {
     /// A park without slots: it takes nothing.
     fn default() -> Self {
         let (touched, slots) = (&mut [][..], &mut [][..]);
-        Self { map: &[], touched, slots, stride: 1, mask: 0, span: Order::ZERO, frames: 0 }
+        Self { map: &[], touched, lowest: 0, slots, stride: 1, mask: 0, span: Order::ZERO, frames: 0 }
     }
 }
 
@@ -69,7 +71,7 @@ impl<'s, 'a> Park<'s, 'a> {
         let slots = &mut rest[..count * stride];
         touched.fill(0);
         slots.fill(0);
-        Self { map: map.slots, touched, slots, stride, mask: count as u32 - 1, span, frames: 0 }
+        Self { map: map.slots, touched, lowest: 0, slots, stride, mask: count as u32 - 1, span, frames: 0 }
     }
 
     /// How many frames lie here.
@@ -103,6 +105,7 @@ impl<'s, 'a> Park<'s, 'a> {
         let begun = self.add(frames, |_, lying, _| lying == 0)?;
         if begun.is_none() {
             self.touched[at / 32] |= 1 << (at % 32);
+            self.lowest = self.lowest.min(at / 32);
         }
         Ok(begun)
     }
@@ -180,8 +183,13 @@ impl<'s, 'a> Park<'s, 'a> {
     /// # Panics
     /// If one of them has flags, or is referenced or mapped (what Linux reports as "Bad page state"); all stay where they are.
     pub fn take_run(&mut self) -> Option<Frames<'a>> {
-        let word = self.touched.iter().position(|&word| word != 0)?;
-        self.take_run_of(word as u32 * 32 + self.touched[word].trailing_zeros())
+        let from = self.lowest;
+        let Some(ahead) = self.touched[from..].iter().position(|&word| word != 0) else {
+            self.lowest = self.touched.len();
+            return None;
+        };
+        self.lowest = from + ahead;
+        self.take_run_of(self.lowest as u32 * 32 + self.touched[self.lowest].trailing_zeros())
     }
 
     /// The first run in the slot of a span.

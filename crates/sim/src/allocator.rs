@@ -56,7 +56,7 @@ pub fn with_page_allocator<R>(
     let mut pieces = vec![ZonePiece::EMPTY; regions * (zones + 1)];
     let mut extents: Vec<Option<Pristine<'_>>> = Vec::new();
     extents.resize_with(free_ranges * zones, || None);
-    let mut parks = vec![0; zones * park_words(boot)];
+    let mut parks = vec![0; park_words(boot)];
     let mut buddy_zones: Vec<BuddyZone<'_, '_>> = Vec::new();
     buddy_zones.resize_with(zones, || BuddyZone::new(NodeId::ZERO, ZoneKind::Normal, &mut []));
     let mut marks = vec![ZoneMarks::new(NodeId::ZERO, ZoneKind::Normal, 0, false); nodes * ZoneKind::COUNT];

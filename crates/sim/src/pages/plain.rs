@@ -41,8 +41,9 @@ pub struct PlainMachine {
     pub mobility_grouping: bool,
     /// Whether CPUs keep lists of single pages only.
     pub single_lists: bool,
-    /// Whether pages that CPUs give back one by one merge when they come, and do not wait for the rest of their pageblock.
-    pub eager: bool,
+    /// So many pages of each zone at most have pageblocks with memory to wait in, as pages that CPUs give back one by one do; 0 where each
+    /// merges when it comes.
+    pub parked: u64,
 }
 
 /// Memory that a machine may get while it runs: for every node that can exist there are zones Normal and Movable then, if need be without memory.
@@ -70,7 +71,7 @@ impl PlainMachine {
             plug: Pluggable::default(),
             mobility_grouping: true,
             single_lists: false,
-            eager: false,
+            parked: u64::MAX,
         }
     }
 
@@ -166,7 +167,11 @@ pub fn with_interrupted_machine<I: Interrupts, R>(
     result.expect("a machine that boots calls what comes then")
 }
 
-fn with_machine<H: Hooks, R>(
+/// With all of that at once but interrupts.
+///
+/// # Panics
+/// As for [`with_plain_machine`].
+pub fn with_machine<H: Hooks, R>(
     machine: &PlainMachine,
     hooks: H,
     watchers: Watchers<'_>,
@@ -222,15 +227,17 @@ fn boot<H: Hooks, I: Interrupts>(
     let mut extents: Vec<Option<Pristine<'_>>> = Vec::new();
     let runs = ranges.len() + 2 * usize::from(machine.plug.frames > 0);
     extents.resize_with(populated.len() * runs, || None);
-    let most_pages = if machine.eager { 0 } else { map.capacity() };
-    let words = BuddyZone::park_words(most_pages, machine.pageblock);
-    let mut parks = vec![0_u32; if machine.eager { 0 } else { populated.len() * words }];
+    let words = match map.capacity().min(machine.parked) {
+        0 => 0,
+        pages => BuddyZone::park_words(pages, machine.pageblock),
+    };
+    let mut parks = vec![0_u32; populated.len() * words];
     let mut zones: Vec<_> = populated
         .iter()
         .zip(extents.chunks_mut(runs.max(1)))
         .map(|(&(nid, kind), room)| BuddyZone::new(nid, kind, room))
         .collect();
-    for (zone, room) in zones.iter_mut().zip(parks.chunks_mut(words)) {
+    for (zone, room) in zones.iter_mut().zip(parks.chunks_mut(words.max(1))) {
         *zone = zone.take().with_park(room);
     }
     let records: Vec<_> =

@@ -19,6 +19,7 @@ mod model;
 mod nth;
 mod numa;
 mod park;
+mod parts;
 mod policy;
 mod reporting;
 mod slow;

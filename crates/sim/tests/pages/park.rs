@@ -79,7 +79,7 @@ fn free_blocks_are_those_of_pages_that_merge_when_they_come() {
             let (lists, blocks, waited) = part_freed(&machine(16, 1), part, seed);
             assert_eq!(lists, blocks, "{part} % of the pages, seed {seed}");
             assert!(waited >= least, "{part} %, seed {seed}: only {waited} pages waited");
-            let eager = PlainMachine { eager: true, ..machine(16, 1) };
+            let eager = PlainMachine { parked: 0, ..machine(16, 1) };
             assert_eq!(part_freed(&eager, part, seed), (lists, blocks, 0));
         }
     }
@@ -225,7 +225,7 @@ fn pages_of_cma_do_not_wait() {
 #[test]
 fn what_finds_its_slot_taken_settles_that_first() {
     // 2048 pageblocks, twice as many as can wait: those of half the machine share their slots with the others.
-    let machine = PlainMachine { pageblock: order(4), ..machine(128, 1) };
+    let machine = PlainMachine { pageblock: order(4), parked: 1024 << 4, ..machine(128, 1) };
     with_plain_machine(&machine, NoHooks, |m| {
         let before = buddyinfo(m);
         m.on_cpu(0, |cx| {

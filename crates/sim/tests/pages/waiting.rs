@@ -25,7 +25,7 @@ fn take_all<'m, 'a, H: Hooks>(m: &Pages<'_, 'm, '_, 'a, H>, cx: &Context<'_, 'm,
     core::iter::from_fn(|| m.allocator.alloc_pages(&all, gfp, Order::ZERO).ok()).collect()
 }
 
-fn shuffle<T>(items: &mut [T], seed: u64) {
+pub(super) fn shuffle<T>(items: &mut [T], seed: u64) {
     let mut random = Random::new(seed);
     for n in (1..items.len()).rev() {
         items.swap(n, random.below(n as u64 + 1) as usize);
@@ -42,7 +42,7 @@ fn free<'m, 'a, H: Hooks>(m: &Pages<'_, 'm, '_, 'a, H>, cx: &Context<'_, 'm, 'a>
     m.allocator.drain_local_pages(cx);
 }
 
-fn at(page: &Frames<'_>) -> u32 {
+pub(super) fn at(page: &Frames<'_>) -> u32 {
     page.start().get()
 }
 
@@ -144,7 +144,7 @@ fn pageblocks_of_order_13_wait_as_smaller_ones_do() {
 #[test]
 fn without_memory_for_them_no_page_waits_and_all_merge_at_once() {
     for machine in [machine(16, 1), PlainMachine { single_lists: true, ..machine(16, 1) }] {
-        let machine = PlainMachine { eager: true, ..machine };
+        let machine = PlainMachine { parked: 0, ..machine };
         for seed in 0..3 {
             assert_eq!(part_freed(&machine, 70, seed), 0);
         }

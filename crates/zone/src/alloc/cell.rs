@@ -260,10 +260,10 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         self.presses.store(self.would_press(free, free_cma), Relaxed);
     }
 
-    /// Merges a part of what waits, or all of it once so many parts were merged that others must have freed as fast: whether nothing waits any more. `parts` begins as
+    /// Merges a part of what waits, or all of it once so many parts were merged that others must have freed as fast: how many pages wait still. `parts` begins as
     /// none. With interrupts off.
     #[inline(never)]
-    pub(super) fn settle_part(&self, ground: &Ground<'a>, parts: &mut Option<usize>) -> bool {
+    pub(super) fn settle_part(&self, ground: &Ground<'a>, parts: &mut Option<usize>) -> usize {
         let mut zone = self.lists.lock();
         let left = parts.get_or_insert_with(|| 2 * (zone.parked_pages() / Ground::PART + 1));
         if *left == 0 {
@@ -273,7 +273,7 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
             ground.settle_some(&mut zone);
         }
         self.publish(&mut zone, ground.largest);
-        zone.parked_pages() == 0
+        zone.parked_pages()
     }
 
     /// Whether it does not count as it should among the zones below their low watermark.

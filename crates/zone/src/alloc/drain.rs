@@ -51,7 +51,21 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 
     fn drain_cpu_zone(&self, own: &mut CpuPages<'m, 'a>, cell: &ZoneCell<'s, 'a>) {
         if own.count(cell.id()) > 0 {
-            self.with_unsettled(cell, |zone| own.drain(&self.ground, zone, u32::MAX, cell.id().index()));
+            self.drain_pages(own, cell, (u32::MAX, 0));
+        }
+    }
+
+    /// Gives back so many pages of a CPU's lists of a zone, beginning with a shelf: a part at a time, between which others have the zone's lock and
+    /// interrupts come.
+    pub(super) fn drain_pages(
+        &self,
+        own: &mut CpuPages<'m, 'a>,
+        cell: &ZoneCell<'s, 'a>,
+        (pages, shelf): (u32, usize),
+    ) {
+        let mut left = pages;
+        while left > 0 {
+            left = self.with_unsettled(cell, |zone| own.drain(&self.ground, zone, left, shelf));
         }
     }
 

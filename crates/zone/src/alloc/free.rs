@@ -2,7 +2,7 @@
 
 use super::pcp::Admitted;
 use super::{Attention, Context, Hooks, PageAllocator, Reasons, ZoneCell};
-use crate::buddy::BuddyZone;
+use crate::buddy::{BuddyZone, Ground, MigrateType};
 use pagewright_addr::Order;
 use pagewright_page::{FrameIdx, Frames};
 use pagewright_platform::{Interrupts, WithoutInterrupts};
@@ -24,20 +24,33 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 
     /// Sees to it that what is known of a zone's blocks without its lock holds for all that was freed before.
     pub(super) fn settle_waiting(&self, cell: &ZoneCell<'s, 'a>) {
+        self.settle_until(cell, &|| false);
+    }
+
+    /// The same for whoever wants something that he may find before all is merged: where much waits, no more is merged than he needs.
+    pub(super) fn settle_until(&self, cell: &ZoneCell<'s, 'a>, found: &dyn Fn() -> bool) {
         if cell.occupied.has_waiting() {
-            self.settle_in_parts(cell);
+            self.settle_in_parts(cell, found);
         }
+    }
+
+    /// The same for a block of a type's own.
+    pub(super) fn settle_for(&self, cell: &ZoneCell<'s, 'a>, order: Order, migrate: MigrateType) {
+        self.settle_until(cell, &|| cell.occupied.of(migrate) >> order.get() != 0);
     }
 
     /// Merges what waits in a zone: a part at a time, between which others have its lock and interrupts come.
     #[cold]
     #[inline(never)]
-    fn settle_in_parts(&self, cell: &ZoneCell<'s, 'a>) {
+    fn settle_in_parts(&self, cell: &ZoneCell<'s, 'a>, found: &dyn Fn() -> bool) {
         let mut parts = None;
-        let mut done = false;
-        while !done {
-            let _quiet = WithoutInterrupts::new(&self.interrupts);
-            done = cell.settle_part(&self.ground, &mut parts);
+        loop {
+            let quiet = WithoutInterrupts::new(&self.interrupts);
+            let left = cell.settle_part(&self.ground, &mut parts);
+            drop(quiet);
+            if left == 0 || (left > Ground::MUCH && found()) {
+                return;
+            }
         }
     }
 
@@ -104,9 +117,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 Admitted::Yes => return,
                 Admitted::TooMany { zone, pages, shelf } => {
                     let Some(cell) = self.zones.get(zone) else { return };
-                    return self.with_unsettled(cell, |zone_lists| {
-                        own.drain(&self.ground, zone_lists, pages, shelf);
-                    });
+                    return self.drain_pages(&mut own, cell, (pages, shelf));
                 }
                 Admitted::No(refused) => frames = refused,
             }
@@ -182,7 +193,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     }
 }
 
-impl crate::buddy::Ground<'_> {
+impl Ground<'_> {
     /// The largest aligned block that begins at `start` and has at most `len` frames.
     pub(crate) fn largest_order_at(&self, start: FrameIdx, len: u64) -> Order {
         let order =

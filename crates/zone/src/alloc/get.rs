@@ -268,7 +268,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let enough = || {
             let look = || cell.watermark_ok(order, cell.mark(flags), highest, flags);
             // One page there is as soon as one is free.
-            if order.is_zero() { look() } else { cell.occupied.find(look, || self.settle_waiting(cell)) }
+            if order.is_zero() { look() } else { cell.occupied.find(look, || self.settle_until(cell, &look)) }
         };
         if enough() {
             return true;
@@ -310,16 +310,13 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
                 return Some(frames);
             }
             if !wanted.order.is_zero() {
-                self.settle_waiting(cell);
+                self.settle_for(cell, wanted.order, wanted.migrate);
             }
             let (mut boosted, mut merged) = (false, false);
             loop {
                 let mut waits = false;
                 boosted |= self.with_unsettled(cell, |zone| {
-                    match wanted.order {
-                        Order::ZERO => self.ground.settle_some(zone),
-                        _ => self.ground.settle(zone),
-                    }
+                    self.ground.settle_some(zone);
                     own.refill(shelf, |pages| {
                         // Before other types' blocks all that waits is merged, but not in here.
                         waits = !merged && self.ground.has_much_to_settle(zone, request);
@@ -353,15 +350,27 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         flags: AllocFlags,
     ) -> Option<Frames<'a>> {
         let request = flags.request(order, migrate);
-        let (found, boosted) = self.with_zone(cell, |zone| {
-            let urgent = !order.is_zero() && flags.contains(AllocFlags::HARDER);
-            let kept = urgent.then(|| self.ground.take_smallest(zone, order, MigrateType::HighAtomic));
-            let found = kept.flatten().or_else(|| self.ground.rmqueue(zone, request));
-            zone.count_direct(order, usize::from(found.is_some()));
-            (found, self.boost(cell, zone, flags))
-        });
-        self.tell_boost(cell, flags, boosted);
-        found
+        self.settle_for(cell, order, migrate);
+        let mut merged = false;
+        loop {
+            let (found, boosted, waits) = self.with_unsettled(cell, |zone| {
+                self.ground.settle_some(zone);
+                let urgent = !order.is_zero() && flags.contains(AllocFlags::HARDER);
+                let kept = urgent.then(|| self.ground.take_smallest(zone, order, MigrateType::HighAtomic));
+                // As above.
+                let waits = !merged && self.ground.has_much_to_settle(zone, request);
+                let other = || if waits { None } else { self.ground.rmqueue(zone, request) };
+                let found = kept.flatten().or_else(other);
+                zone.count_direct(order, usize::from(found.is_some()));
+                (found, self.boost(cell, zone, flags), waits)
+            });
+            self.tell_boost(cell, flags, boosted);
+            if found.is_some() || !waits {
+                return found;
+            }
+            merged = true;
+            self.settle_waiting(cell);
+        }
     }
 
     /// Whether an order has per-CPU lists or is costly.

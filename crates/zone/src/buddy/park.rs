@@ -14,7 +14,9 @@
 //!
 //! - Who fills a CPU's list with single pages settles a part only ([`Ground::settle_some`]), and the rest before it would take from other types: so it does
 //!   not pay for all that others freed.
-//! - Who settles all of a zone in service does so in parts, between which others have the lock and interrupts come.
+//! - Where much waits ([`Ground::MUCH`]), who wants a larger block settles until there is one; he may so be given a part of a larger one than he would have been.
+//! - Who settles all of a zone in service does so in parts, between which others have the lock and interrupts come; and so a CPU gives back what
+//!   it has too much of, each page of which can make a pageblock whole.
 //!
 //! The park's memory is the caller's ([`BuddyZone::with_park`]), and bounds how much there is to settle: pages of a pageblock that finds
 //! another's in its slot merge when they come, as all do without memory.
@@ -46,8 +48,8 @@ impl<'s, 'a> Parked<'s, 'a> {
 }
 
 impl<'s, 'a> BuddyZone<'s, 'a> {
-    /// Most pageblocks of a zone that have pages waiting at a time. What a zone has to settle at once is no more than these.
-    const PARKED: u64 = 1024;
+    /// Most pageblocks of a zone that have pages waiting at a time: 32 GiB of 2 MiB each. What there is to settle is no more than these.
+    const PARKED: u64 = 1 << 14;
 
     /// Words of memory with which pages of a zone of so many pages can wait ([`Self::with_park`]).
     pub const fn park_words(pages: u64, pageblock: Order) -> usize {
@@ -78,18 +80,27 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
 }
 
 impl<'a> Ground<'a> {
-    /// At least so many pages are merged, of those that wait, whenever a CPU's list is filled; and so many before somebody else may have the lock.
+    /// At least so many pages are merged, of those that wait, whenever a CPU's list is filled; and so many before somebody else may have the lock. The last of
+    /// them may bring a whole pageblock.
     pub(crate) const PART: usize = 256;
 
-    /// Frees what a CPU's lists have too much of: frames of one zone.
+    /// So many pages are given back by a CPU's lists before somebody else may have the lock, those of a pageblock counted that becomes whole. Most
+    /// cost no more than a bit each, a tenth of what merging a page by itself takes; so these take no longer than a part.
+    pub(crate) const RETURNED: usize = 4 * Self::PART;
+
+    /// Where more pages wait, who wants a block takes what there is once some were merged: of a part he need not notice, of these he would.
+    pub(crate) const MUCH: usize = 64 * Self::PART;
+
+    /// Frees what a CPU's lists have too much of: frames of one zone. How many pages were merged that waited.
     #[inline]
-    pub(crate) fn free_later(&self, z: &mut BuddyZone<'_, 'a>, frames: Frames<'a>) {
+    pub(crate) fn free_later(&self, z: &mut BuddyZone<'_, 'a>, frames: Frames<'a>) -> usize {
         let pages = frames.len() as usize;
         match z.parked.park.put(frames) {
             Ok(None) => z.free += pages,
-            Ok(Some(block)) => self.free_whole(z, block, pages),
+            Ok(Some(block)) => return self.free_whole(z, block, pages),
             Err(frames) => self.free_first(z, frames),
         }
+        0
     }
 
     /// Frees frames of a pageblock of which nothing waits, or that are no few.
@@ -111,19 +122,21 @@ impl<'a> Ground<'a> {
                 z.free += 1;
                 z.occupied_changed = true;
             }
-            Ok(Some(block)) => self.free_whole(z, block, 1),
+            Ok(Some(block)) => _ = self.free_whole(z, block, 1),
             Err(frames) => self.free_run(z, frames),
         }
     }
 
     /// All pages of a pageblock are free: `pages` of them came just now, the others were counted.
     #[inline(never)]
-    fn free_whole(&self, z: &mut BuddyZone<'_, 'a>, block: Frames<'a>, pages: usize) {
+    fn free_whole(&self, z: &mut BuddyZone<'_, 'a>, block: Frames<'a>, pages: usize) -> usize {
+        let merged = block.len() as usize;
         z.free += pages;
         self.unpark(z, block);
         if z.parked_pages() == 0 {
             z.occupied_changed = true;
         }
+        merged
     }
 
     /// Gives what was counted as free to the lists, which count it anew.

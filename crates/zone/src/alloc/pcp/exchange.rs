@@ -86,25 +86,23 @@ impl<'m, 'a> CpuPages<'m, 'a> {
     }
 
     /// Gives back at least `pages` pages of a zone's lists, or all there are: oldest first, and the lists in turn, by order and then by
-    /// type, beginning with `first` (`free_pcppages_bulk`).
+    /// type, beginning with `first` (`free_pcppages_bulk`). Ends early where that took as long as others should wait for the
+    /// zone's lock: returns how many pages are still to go.
     pub(in crate::alloc) fn drain(
         &mut self,
         ground: &Ground<'a>,
         z: &mut BuddyZone<'_, 'a>,
         pages: u32,
         first: usize,
-    ) {
+    ) -> u32 {
         let zone = z.id().index();
-        let mut left = pages;
+        let (mut left, mut done) = (pages, 0);
         let turns = MigrateType::PCPTYPES * PLACES;
         let (mut place, mut types) = (first % TYPE, (first % SHELVES) / TYPE);
         if first / SHELVES != zone || place >= PLACES || types >= MigrateType::PCPTYPES {
             (place, types) = (0, 0);
         }
         for _ in 0..turns {
-            if left == 0 {
-                return;
-            }
             let shelf = zone * SHELVES + types * TYPE + place;
             types += 1;
             if types == MigrateType::PCPTYPES {
@@ -114,14 +112,26 @@ impl<'m, 'a> CpuPages<'m, 'a> {
             let order = self.rack.shelves().get(shelf).map_or(0, |list| list.order().get());
             // A list is emptied as far as needed before the next one's turn.
             while left > 0 {
-                if order == 0 {
-                    left -= z.park(|park| self.rack.park(shelf, left as usize, park)) as u32;
+                if done >= Ground::RETURNED {
+                    return left;
                 }
-                let blocks = ((left.saturating_sub(1) >> order) + u32::from(left > 0)) as usize;
-                let Some(frames) = self.rack.pop_bottom_run(shelf, blocks) else { break };
+                let now = left.min((Ground::RETURNED - done) as u32);
+                let parked = match order {
+                    0 => z.park(|park| self.rack.park(shelf, now as usize, park)),
+                    _ => 0,
+                };
+                (left, done) = (left - parked as u32, done + parked);
+                let blocks = (now - parked as u32).div_ceil(1 << order);
+                let Some(frames) = self.rack.pop_bottom_run(shelf, blocks as usize) else {
+                    if blocks == 0 { continue } else { break }
+                };
                 left = left.saturating_sub(frames.len() as u32);
-                ground.free_later(z, frames);
+                done += frames.len() as usize + ground.free_later(z, frames);
+            }
+            if left == 0 {
+                break;
             }
         }
+        0
     }
 }
