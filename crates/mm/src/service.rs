@@ -152,16 +152,17 @@ impl<'s, 'a> Running<'_, 's, 'a> {
     /// # Errors
     /// [`BootError::Space`] names what the memory is too small for; [`BootError::Unsupported`] for a boot without
     /// zonelists. Nothing has changed then.
-    pub fn serve<'m, I: Interrupts, H: Hooks>(
+    pub fn serve<'m, 't, I: Interrupts, H: Hooks>(
         &mut self,
         boot: &Boot<'_>,
         mut shared: Carve<'m>,
         cpus: impl ExactSizeIterator<Item = CpuRoom<'m>>,
         interrupts: I,
         hooks: H,
-    ) -> Result<Service<'m, 's, 'a, I, H>, BootError>
+    ) -> Result<Service<'m, 't, 'a, I, H>, BootError>
     where
-        's: 'm,
+        's: 't,
+        't: 'm,
         'a: 'm,
     {
         let (Some(layout), Some(lists)) = (&boot.layout, &boot.zonelists) else {

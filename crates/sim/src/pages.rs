@@ -19,8 +19,8 @@ use pagewright_zone::layout::Layout;
 use pagewright_zone::watermark::{Pageset, ZoneMarks};
 use pagewright_zone::zonelist::ZoneLists;
 pub use plain::{
-    PlainMachine, Pluggable, with_debugged_machine, with_interrupted_machine, with_plain_machine,
-    with_pluggable_machine, with_watched_machine,
+    PlainMachine, Pluggable, with_debugged_machine, with_interrupted_machine, with_machine,
+    with_plain_machine, with_pluggable_machine, with_watched_machine,
 };
 use std::sync::Mutex;
 
@@ -127,19 +127,19 @@ pub fn with_service<'s, 'a, H: Hooks, R>(
     hooks: H,
     then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>, &Running<'_, 's, 'a>) -> R,
 ) -> Result<R, BootError> {
-    with_debugged_service(boot, running, hooks, None, then)
+    with_watched_service(boot, running, hooks, Watchers::default(), then)
 }
 
-/// The same, with debugging that [`PageAllocator::set_debugging`] switches on.
+/// The same, with debugging that [`PageAllocator::set_debugging`] switches on, and somebody who is told of events once [`PageAllocator::set_events`] says so.
 ///
 /// # Errors
 /// As for [`Running::serve`].
-pub fn with_debugged_service<'s, 'a, H: Hooks, R>(
+pub fn with_watched_service<'s: 't, 't, 'a, H: Hooks, R>(
     boot: &Boot<'_>,
     running: &mut Running<'_, 's, 'a>,
     hooks: H,
-    debugging: Option<&Debugging<'_>>,
-    then: impl FnOnce(&Pages<'_, '_, 's, 'a, H>, &Running<'_, 's, 'a>) -> R,
+    watchers: Watchers<'t>,
+    then: impl FnOnce(&Pages<'_, '_, 't, 'a, H>, &Running<'_, 's, 'a>) -> R,
 ) -> Result<R, BootError> {
     let cpus = boot.online_cpus().last().map_or(1, |last| last as usize + 1);
     let bytes = running.service_bytes(boot, cpus);
@@ -154,18 +154,42 @@ pub fn with_debugged_service<'s, 'a, H: Hooks, R>(
     let nodes: Vec<_> = (0..cpus).map(|cpu| service.node(cpu)).collect();
     let (base, cpus, cma) = (*service.base(), service.cpus(), Some(service.cma));
     let claimed = Mutex::new(vec![false; cpus.len()]);
-    let allocator = match debugging {
-        Some(debugging) => service.allocator.with_debugging(debugging),
-        None => service.allocator,
-    };
+    let allocator = watchers.watch(service.allocator);
     Ok(then(&Pages { allocator, base, cma, cpus, nodes: &nodes, claimed }, running))
 }
 
 /// Who watches a machine.
 #[derive(Clone, Copy, Default)]
-struct Watchers<'w> {
-    debugging: Option<&'w Debugging<'w>>,
-    events: Option<&'w dyn PageEvents>,
+pub struct Watchers<'w> {
+    /// Debugging, if there is any.
+    pub debugging: Option<&'w Debugging<'w>>,
+    /// Who is told of events, if anybody.
+    pub events: Option<&'w dyn PageEvents>,
+}
+
+impl std::fmt::Debug for Watchers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watchers({}, {})", self.debugging.is_some(), self.events.is_some())
+    }
+}
+
+impl<'w> Watchers<'w> {
+    fn watch<'z, 'm, 'a, I: Interrupts, H: Hooks>(
+        self,
+        allocator: PageAllocator<'z, 'm, 'w, 'a, I, H>,
+    ) -> PageAllocator<'z, 'm, 'w, 'a, I, H>
+    where
+        'w: 'z,
+    {
+        let allocator = match self.debugging {
+            Some(debugging) => allocator.with_debugging(debugging),
+            None => allocator,
+        };
+        match self.events {
+            Some(events) => allocator.with_events(events),
+            None => allocator,
+        }
+    }
 }
 
 /// Puts a buddy allocator's zones behind locks, makes the CPUs' lists in the host's memory, and hands all that to `then`.
@@ -246,14 +270,7 @@ fn serve_watched<'s, 'a, H: Hooks, I: Interrupts>(
         })
         .collect();
     let allocator = PageAllocator::new(base, kinds, fallbacks, &cells, &cpus, interrupts, hooks);
-    let allocator = match watchers.debugging {
-        Some(debugging) => allocator.with_debugging(debugging),
-        None => allocator,
-    };
-    let allocator = match watchers.events {
-        Some(events) => allocator.with_events(events),
-        None => allocator,
-    };
+    let allocator = watchers.watch(allocator);
     let claimed = Mutex::new(vec![false; nodes.len()]);
     then(&Pages { allocator, base, cma: None, cpus: &cpus, nodes, claimed });
 }

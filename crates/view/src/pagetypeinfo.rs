@@ -1,6 +1,7 @@
 //! `/proc/pagetypeinfo`: free blocks by migrate type, and how many pageblocks each type owns.
 //!
-//! A node's part has a head, a line for each type of each zone, a second head, and a line for each zone.
+//! A node's part has a head, a line for each type of each zone, a second head, and a line for each zone; where page_owner is on, a third head, and again a line
+//! for each zone.
 
 use crate::State;
 use core::fmt::{self, Display, Write};
@@ -11,6 +12,8 @@ use pagewright_zone::buddy::MigrateType;
 pub const FREE: &str = "Free pages count per migrate type at order";
 /// The beginning of the line above a node's pageblocks.
 pub const BLOCKS: &str = "Number of blocks type";
+/// The beginning of the line above a node's pageblocks with pages of other types.
+pub const MIXED: &str = "Number of mixed blocks";
 /// Linux stops counting a free list here and prints `>` before this number, however long the list is.
 const COUNT_LIMIT: u64 = 100_000;
 
@@ -45,12 +48,12 @@ pub fn free(
     writeln!(w)
 }
 
-/// Writes the head above a node's pageblocks: the types' names.
+/// Writes the head above a node's pageblocks: [`BLOCKS`] or [`MIXED`], and the types' names.
 ///
 /// # Errors
 /// The writer's.
-pub fn blocks_head(w: &mut dyn Write, types: impl Iterator<Item = impl Display>) -> fmt::Result {
-    write!(w, "\n{BLOCKS:<23}")?;
+pub fn blocks_head(w: &mut dyn Write, what: &str, types: impl Iterator<Item = impl Display>) -> fmt::Result {
+    write!(w, "\n{what:<23}")?;
     for migrate in types {
         write!(w, "{migrate:>12} ")?;
     }
@@ -106,10 +109,14 @@ fn node(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>, nid: NodeId) -> fm
             free(w, number, name, migrate, state.orders().map(|o| areas.blocks_of(o, migrate)))?;
         }
     }
-    blocks_head(w, types())?;
+    blocks_head(w, BLOCKS, types())?;
     for (name, id) in zones() {
         let counts = all.pageblock_counts(id);
         blocks(w, number, name, types().map(|m| counts[m.index()]))?;
     }
-    Ok(())
+    let mut mixed = zones().filter_map(|(name, id)| Some((name, all.mixed_pageblocks(id)?))).peekable();
+    if mixed.peek().is_some() {
+        blocks_head(w, MIXED, types())?;
+    }
+    mixed.try_for_each(|(name, counts)| blocks(w, number, name, types().map(|m| counts[m.index()])))
 }

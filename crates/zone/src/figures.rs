@@ -103,6 +103,13 @@ pub trait ZoneSource {
     /// How many pageblocks of a zone are of each type.
     fn pageblock_counts(&self, zone: ZoneId) -> MigrateCounts;
 
+    /// How many pageblocks of a zone have pages that were asked for with another type than theirs, by the pageblocks' types; those of CMA areas count as
+    /// Movable's. `None` where nobody is noted as pages' owner (`page_owner`).
+    fn mixed_pageblocks(&self, zone: ZoneId) -> Option<MigrateCounts> {
+        let _ = zone;
+        None
+    }
+
     /// The largest order.
     fn largest_order(&self) -> Order;
 

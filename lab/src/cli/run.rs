@@ -36,6 +36,9 @@ pub(super) struct RunArgs {
     /// Let allocations fail that could be served: INTERVAL,PROBABILITY,SPACE,TIMES, as fail_page_alloc= of a kernel's command line.
     #[arg(long, value_name = "I,P,S,T")]
     fail_page_alloc: Option<String>,
+    /// Print the first so many blocks that were taken from another migrate type's lists, as the tracepoint `mm_page_alloc_extfrag` tells of them.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    events: usize,
     /// How objects are cut from pages, if the workload has any.
     #[arg(long, value_enum, default_value_t = Chosen::Slub)]
     slabs: Chosen,
@@ -106,6 +109,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome, Fault> {
     let watch = Watch {
         failures: args.failures,
         page_owner: args.page_owner,
+        events: args.events,
         fail_page_alloc: args.fail_page_alloc.clone(),
     };
     let machine = args.machine.machine()?;

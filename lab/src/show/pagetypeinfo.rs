@@ -110,7 +110,7 @@ impl fmt::Display for Node {
                 view::free(f, self.node, &zone.name, kind, counts.iter().copied())?;
             }
         }
-        view::blocks_head(f, self.types.iter())?;
+        view::blocks_head(f, view::BLOCKS, self.types.iter())?;
         for zone in &self.zones {
             view::blocks(f, self.node, &zone.name, zone.blocks.iter().copied())?;
         }

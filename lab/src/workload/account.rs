@@ -67,6 +67,8 @@ pub struct Sample {
     pub huge: u64,
     /// Free pages in smaller blocks, in thousandths of all free ones.
     pub unusable: u64,
+    /// By how many pages all zones' watermarks are raised.
+    pub boost: u64,
 }
 
 impl Sample {
@@ -79,7 +81,8 @@ impl Sample {
         };
         let huge: u64 = zones.iter().map(in_huge).sum();
         let unusable = free.saturating_sub(huge << pageblock.get());
-        Self { operations, held, free, huge, unusable: (unusable * 1000).checked_div(free).unwrap_or(0) }
+        let unusable = (unusable * 1000).checked_div(free).unwrap_or(0);
+        Self { operations, held, free, huge, unusable, boost: 0 }
     }
 }
 
@@ -171,6 +174,10 @@ pub struct Account {
     pub failures: Vec<String>,
     /// Allocations that were made to fail.
     pub injected: u32,
+    /// How often watermarks were raised, since types were mixed within a pageblock.
+    pub boosts: u64,
+    /// The first blocks that were taken from other types' lists, as many as were asked for.
+    pub events: Vec<String>,
     /// Who held each block when the work was done, if that was asked for.
     pub page_owner: String,
     /// What the allocator's own check found in the end.

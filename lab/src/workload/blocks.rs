@@ -9,8 +9,9 @@ use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
 use pagewright_zone::ZoneKind;
 use pagewright_zone::alloc::compact::Kcompactd;
 use pagewright_zone::alloc::report::Failure;
-use pagewright_zone::alloc::{Hooks, Migrate, MigrateMode, Migrated};
+use pagewright_zone::alloc::{Hooks, Migrate, MigrateMode, Migrated, Step};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A block's number.
@@ -49,6 +50,7 @@ pub(super) struct Blocks<'a> {
     /// Each node's kcompactd, and what its kswapd was woken for.
     nodes: Vec<(Kcompactd, Mutex<Option<Wake>>)>,
     reports: Reports,
+    boosts: AtomicU64,
 }
 
 /// What a kswapd was woken for: the largest order, and the highest zone that anybody who asked may use.
@@ -59,12 +61,18 @@ impl<'a> Blocks<'a> {
     pub(super) fn new(map: PageMap<'a>, nodes: impl Iterator<Item = NodeId>, reports: Reports) -> Self {
         let nodes: BTreeSet<_> = nodes.collect();
         let nodes = nodes.into_iter().map(|nid| (Kcompactd::new(nid), Mutex::new(None))).collect();
-        Self { map, owner: OwnerHandle::NONE, table: Mutex::default(), nodes, reports }
+        let boosts = AtomicU64::new(0);
+        Self { map, owner: OwnerHandle::NONE, table: Mutex::default(), nodes, reports, boosts }
     }
 
     /// The kernel's reports of failures.
     pub(super) const fn reports(&self) -> &Reports {
         &self.reports
+    }
+
+    /// How often watermarks were raised since types were mixed within a pageblock.
+    pub(super) fn boosts(&self) -> u64 {
+        self.boosts.load(Relaxed)
     }
 
     /// The nodes' kcompactds, each with what its kswapd was woken for since the last call.
@@ -185,6 +193,16 @@ impl Hooks for Blocks<'_> {
 
     fn mover(&self) -> Option<&dyn Migrate> {
         Some(self)
+    }
+
+    fn step(&self, step: Step) {
+        if let Step::Boost(_) = step {
+            self.boosts.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn has_kswapd(&self) -> bool {
+        true
     }
 
     fn wake_kswapd(&self, nid: NodeId, order: Order, highest: ZoneKind) {

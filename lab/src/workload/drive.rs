@@ -2,23 +2,24 @@
 
 use super::account::{Account, Asked, PhaseAccount, Sample, ZoneAccount, counters};
 use super::blocks::{Blocks, Number};
+use super::daemons::daemons;
 use super::numbers::Numbers;
 use super::objects::{ObjectKind, ObjectPhase, Objects, Stored};
 use super::picture::BlockPicture;
-use super::watch::{Reports, Watched};
+use super::watch::{Extfrag, Reports, Watched};
 use super::{Lifetime, Phase, Watch, Workload};
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use crate::run;
 use pagewright::{Boot, Running};
 use pagewright_addr::{Order, PageShift};
-use pagewright_sim::pages::{Pages, with_debugged_service};
+use pagewright_sim::pages::{Pages, Watchers, with_watched_service};
 use pagewright_sim::store::with_store;
 use pagewright_slab::SlabPages;
 use pagewright_slab::objects::Design;
 use pagewright_slab::slabs::DebugOptions;
 use pagewright_view::{Live, State, Views};
-use pagewright_zone::alloc::Context;
+use pagewright_zone::alloc::{Context, Reasons, ZoneCell};
 use pagewright_zone::buddy::{MigrateType, ZoneId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -28,10 +29,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const TURN: u64 = 32;
 /// How often memory is looked at on the way.
 const SAMPLES: u64 = 16;
-/// `vm.compaction_proactiveness` as kernels start with it.
-const PROACTIVENESS: u32 = 20;
 
-type Machine<'x, 'm, 's, 'a, 'h> = Pages<'x, 'm, 's, 'a, &'h Blocks<'a>>;
+pub(super) type Machine<'x, 'm, 's, 'a, 'h> = Pages<'x, 'm, 's, 'a, &'h Blocks<'a>>;
 
 /// Boots a machine, puts its allocator in service and does the work; objects are of this design, where the workload has any. `views` are shown before and after,
 /// and `watch` says what else is looked at.
@@ -55,7 +54,10 @@ pub fn drive(
             let watched = Watched::new(watch, workload.seed, map.len() as usize)?;
             let debugging = watched.debugging();
             let fault = |e: pagewright::BootError| Fault::caused(e, "the page allocator", "");
-            with_debugged_service(boot, running, &blocks, debugging.as_ref(), |pages, running| {
+            let extfrag = Extfrag::new(watch.events, map);
+            let watchers = Watchers { debugging: debugging.as_ref(), events: Some(&extfrag) };
+            with_watched_service(boot, running, &blocks, watchers, |pages, running| {
+                watch_fallbacks(pages, watch.events > 0);
                 let mut account = if workload.objects.is_empty() {
                     work(boot, running, pages, None, workload, views)?
                 } else {
@@ -66,12 +68,22 @@ pub fn drive(
                 account.violation = violation.or_else(|| watched.trouble());
                 account.failures = blocks.reports().take();
                 account.injected = watched.injected();
+                account.boosts = blocks.boosts();
+                account.events = extfrag.take();
                 Ok(account)
             })
             .map_err(fault)?
         },
         |_| (),
     )?
+}
+
+/// Tells of blocks that are taken from other types' lists, and of nothing else: allocations keep their fast path.
+fn watch_fallbacks(pages: &Machine<'_, '_, '_, '_, '_>, on: bool) {
+    if on {
+        pages.allocator.set_events(true);
+        (0..pages.cpus()).for_each(|cpu| _ = pages.attention(cpu).take(Reasons::EVENTS));
+    }
 }
 
 /// The zones, with all processors' lists empty.
@@ -83,7 +95,7 @@ fn all_back(pages: &Machine<'_, '_, '_, '_, '_>) -> Vec<ZoneAccount> {
 /// The work with objects of a design.
 fn with_objects<'s, 'a>(
     boot: &Boot<'_>,
-    running: &Running<'_, 's, 'a>,
+    running: &Running<'_, '_, 'a>,
     pages: &Machine<'_, '_, 's, 'a, '_>,
     design: Design,
     workload: &Workload,
@@ -205,7 +217,7 @@ impl Shared<'_> {
 
 fn work<'s, 'a>(
     boot: &Boot<'_>,
-    running: &Running<'_, 's, 'a>,
+    running: &Running<'_, '_, 'a>,
     pages: &Machine<'_, '_, 's, 'a, '_>,
     objects: Option<&dyn Objects>,
     workload: &Workload,
@@ -253,7 +265,9 @@ fn work<'s, 'a>(
     let total: u64 = workload.phases.iter().map(|phase| phase.operations).sum();
     let mut sample = |done| {
         let zones = ZoneAccount::all(&pages.allocator);
-        samples.push(Sample::take(done, pages.allocator.hooks().pages(), &zones, pageblock));
+        let boost = pages.allocator.zones().iter().map(ZoneCell::boost_pages).sum();
+        let held = pages.allocator.hooks().pages();
+        samples.push(Sample { boost, ..Sample::take(done, held, &zones, pageblock) });
     };
     sample(0);
     for phase in &workload.phases {
@@ -310,6 +324,8 @@ fn work<'s, 'a>(
         damaged: objects.map_or(0, Objects::damaged),
         failures: vec![],
         injected: 0,
+        boosts: 0,
+        events: vec![],
         page_owner,
         violation: None,
     })
@@ -372,19 +388,6 @@ fn in_turns(
             at += turn;
         }
         pages.on_cpu(0, |cx| daemons(pages, cx, false));
-    }
-}
-
-/// What kswapd and kcompactd of each node do when they were woken: the former has no caches to reclaim and so asks the latter at once for
-/// the block that was wanted; with `nap` also what the latter does after a nap, ahead of need.
-fn daemons<'m, 'a>(pages: &Machine<'_, 'm, '_, 'a, '_>, cx: &Context<'_, 'm, 'a>, nap: bool) {
-    let blocks = pages.allocator.hooks();
-    for (thread, wake) in blocks.woken() {
-        let work =
-            wake.is_some_and(|(order, highest)| pages.allocator.wakeup_kcompactd(thread, order, highest));
-        if work || nap {
-            pages.allocator.kcompactd(cx, *blocks, thread, PROACTIVENESS, false);
-        }
     }
 }
 

@@ -43,6 +43,7 @@ fn sample(sample: &Sample) -> Value {
         "free": sample.free,
         "large_free_blocks": sample.huge,
         "unusable": sample.unusable as f64 / 1000.0,
+        "boost": sample.boost,
     })
 }
 
@@ -108,6 +109,8 @@ pub fn document(name: &str, machine: &str, account: &Account) -> Value {
         "vmstat": changed,
         "fallbacks": steals.fallbacks,
         "pageblocks_claimed": steals.claimed,
+        "boosts": account.boosts,
+        "events": account.events,
         "picture": { "pageblocks_a_mark": account.picture.group, "zones": picture },
         "all_back": account.all_back(),
         "same_blocks": account.same_blocks(),

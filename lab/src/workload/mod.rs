@@ -7,6 +7,7 @@
 
 mod account;
 mod blocks;
+mod daemons;
 mod drive;
 mod json;
 mod numbers;

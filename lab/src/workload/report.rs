@@ -112,15 +112,18 @@ impl Report<'_> {
     /// Memory on the way.
     fn samples(&self) -> Table {
         let large = format!("free blocks of order {} and up", self.account.pageblock.get());
-        let mut table =
-            table(&["operations", "pages held", "free pages", &large, "unusable for them"], self.colour);
+        let mut table = table(
+            &["operations", "pages held", "free pages", &large, "unusable for them", "boost"],
+            self.colour,
+        );
         for sample in &self.account.samples {
             let unusable = format!("{}.{:03}", sample.unusable / 1000, sample.unusable % 1000);
-            let [at, held, free, huge] =
-                [sample.operations, sample.held, sample.free, sample.huge].map(|n| n.to_string());
-            table.add_row([at, held, free, huge, unusable]);
+            let [at, held, free, huge, boost] =
+                [sample.operations, sample.held, sample.free, sample.huge, sample.boost]
+                    .map(|n| n.to_string());
+            table.add_row([at, held, free, huge, unusable, boost]);
         }
-        right(&mut table, &[0, 1, 2, 3, 4]);
+        right(&mut table, &[0, 1, 2, 3, 4, 5]);
         table
     }
 
@@ -178,6 +181,11 @@ impl fmt::Display for Report<'_> {
         {
             writeln!(f, "{when}:\n{views}")?;
         }
+        if !account.events.is_empty() {
+            writeln!(f, "Taken from other types' lists:")?;
+            account.events.iter().try_for_each(|event| writeln!(f, "{event}"))?;
+            writeln!(f)?;
+        }
         if !account.page_owner.is_empty() {
             writeln!(f, "page_owner:\n{}", account.page_owner)?;
         }
@@ -193,9 +201,11 @@ impl fmt::Display for Report<'_> {
         let steals = account.steals();
         writeln!(
             f,
-            "Served from another type's lists: {}; pageblocks claimed: {}; pages moved by compaction: {}",
+            "Served from another type's lists: {}; pageblocks claimed: {}; watermarks raised: {}; pages moved by \
+             compaction: {}",
             steals.fallbacks,
             steals.claimed,
+            account.boosts,
             self.counter("pgmigrate_success"),
         )?;
         writeln!(f, "{}", self.verdict())

@@ -336,6 +336,49 @@ fn owners_of_all_that_is_held_are_shown() {
 }
 
 #[test]
+fn blocks_from_other_types_lists_are_told_of_and_watermarks_rise_for_a_while() {
+    // Movable blocks fill memory; some leave, and what comes then has to lie among the others.
+    let text = "ops=20000; fill=97%; orders=5; gfp=GFP_HIGHUSER_MOVABLE\n[less]\nops=3000; fill=85%\n\
+                [kernel]\nops=30000; fill=96%; orders=0; gfp=GFP_KERNEL GFP_KERNEL|__GFP_RECLAIMABLE";
+    let silent = watched(text, &Watch::default());
+    let told = watched(text, &Watch { events: 3, ..Watch::default() });
+    let steals = told.steals().fallbacks;
+    assert!(steals > 3 && silent.events.is_empty(), "{steals}");
+    assert_eq!((silent.steals(), silent.boosts), (told.steals(), told.boosts), "who is told changes nothing");
+    assert!(told.boosts > 0, "{steals} fallbacks, {:?}", told.samples.last());
+    assert!(told.all_back());
+    assert_eq!(told.events.len(), 3);
+    for event in &told.events {
+        assert!(event.starts_with("mm_page_alloc_extfrag: pfn=0x"), "{event}");
+        assert!(event.contains(" fallback_migratetype=") && event.contains(" fragmenting="), "{event}");
+    }
+    let report = Report { account: &told, name: "w", machine: "m", colour: false }.to_string();
+    assert_eq!(report.matches("mm_page_alloc_extfrag: ").count(), 3);
+    assert!(report.contains(&format!("watermarks raised: {}; ", told.boosts)), "{report}");
+    let document = document("w", "m", &told);
+    assert_eq!(
+        (&document["events"][2], &document["boosts"]),
+        (&told.events[2].clone().into(), &told.boosts.into())
+    );
+}
+
+#[test]
+fn pagetypeinfo_counts_mixed_pageblocks_where_owners_are_remembered() {
+    let workload = Workload::parse(TIGHT).unwrap();
+    let shown = |page_owner| {
+        let (views, watch) =
+            (Views::parse("pagetypeinfo").unwrap(), Watch { page_owner, ..Watch::default() });
+        drive(&machine("arm64-virt"), &workload, Design::Slub, &views, &watch).unwrap().views
+    };
+    for text in shown(true) {
+        let mixed =
+            text.split("\nNumber of mixed blocks    Unmovable      Movable ").nth(1).expect("a third part");
+        assert!(mixed.contains("\nNode 0, zone      DMA "), "{text}");
+    }
+    assert!(shown(false).iter().all(|text| !text.contains("mixed")));
+}
+
+#[test]
 fn allocations_fail_on_purpose_and_every_page_comes_back() {
     let watch = |text: &str| Watch { fail_page_alloc: Some(text.to_owned()), ..Watch::default() };
     let account = watched(TIGHT, &watch("1,10,0,-1"));

@@ -1,11 +1,14 @@
-//! Looking on while a workload runs: reports of failures, owners of pages, failures on purpose.
+//! Looking on while a workload runs: reports of failures, owners of pages, failures on purpose, blocks from other types' lists.
 
 use crate::fault::Fault;
 use pagewright::platform::Mutex as SpinMutex;
 use pagewright_addr::PageShift;
 use pagewright_firmware::config::KernelConfig;
+use pagewright_page::PageMap;
 use pagewright_zone::NodeMask;
 use pagewright_zone::alloc::report::{Counts, Failure};
+use pagewright_zone::alloc::{PageEvent, PageEvents};
+use pagewright_zone::buddy::{Fallback, WatchFallbacks};
 use pagewright_zone::debug::{Debugging, FaultAttr, Observer, Record, TaskName, Trouble};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +22,8 @@ pub struct Watch {
     pub page_owner: bool,
     /// `interval,probability,space,times`: allocations that are made to fail.
     pub fail_page_alloc: Option<String>,
+    /// How many blocks that were taken from other types' lists are told of.
+    pub events: usize,
 }
 
 /// The side arrays of debugging, and what it finds.
@@ -96,6 +101,38 @@ impl Observer for Watched {
     fn found(&self, trouble: &Trouble) {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).push(trouble.to_string());
     }
+}
+
+/// The first blocks that were taken from other types' lists, as tracefs tells of them.
+pub(super) struct Extfrag<'a> {
+    most: usize,
+    map: PageMap<'a>,
+    said: Mutex<Vec<String>>,
+}
+
+impl<'a> Extfrag<'a> {
+    /// None yet.
+    pub(super) fn new(most: usize, map: PageMap<'a>) -> Self {
+        Self { most, map, said: Mutex::default() }
+    }
+
+    /// What was said.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl WatchFallbacks for Extfrag<'_> {
+    fn fallback(&self, fallback: &Fallback) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() < self.most {
+            said.push(PageEvent::Fallback { pfn: self.map.pfn(fallback.block), fallback }.to_string());
+        }
+    }
+}
+
+impl PageEvents for Extfrag<'_> {
+    fn event(&self, _: &PageEvent<'_>) {}
 }
 
 /// The task that a workload is to the kernel.

@@ -3,6 +3,7 @@
 mod contig;
 mod requests;
 
+use super::hot::Hot;
 use super::oracle::Asked;
 use super::{OPERATION, Summary};
 use crate::pages::{Pages, PlainMachine};
@@ -37,7 +38,7 @@ pub const MASKS: [Gfp; 6] = [
 const ORDERS: [u8; 16] = [0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 10];
 
 /// The machine and the model.
-pub(super) struct Model<'p, 'z, 'm, 's, 'a, 'w> {
+pub(super) struct Model<'p, 'z, 'm, 's, 'a, 'w, 'v> {
     pages: &'p Pages<'z, 'm, 's, 'a, NoHooks>,
     owners: Vec<Owner>,
     tokens: Vec<Frames<'a>>,
@@ -49,17 +50,19 @@ pub(super) struct Model<'p, 'z, 'm, 's, 'a, 'w> {
     names: Vec<u64>,
     pinned: Vec<u64>,
     area: Option<CmaArea<'w>>,
+    hot: Option<Hot<'w, 'v, 'a>>,
     before: Vec<[u64; Order::LIMIT]>,
     injecting: bool,
     summary: Summary,
 }
 
-impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
+impl<'p, 'z, 'm, 's, 'a, 'w, 'v> Model<'p, 'z, 'm, 's, 'a, 'w, 'v> {
     /// `words` has a bit for each page of the CMA area.
     pub(super) fn new(
         pages: &'p Pages<'z, 'm, 's, 'a, NoHooks>,
         machine: &PlainMachine,
         words: &'w mut [u64],
+        hot: Option<Hot<'w, 'v, 'a>>,
     ) -> Self {
         let total = machine.ram.iter().map(|r| r.2).sum::<u64>();
         let frames = pages.base.map().len();
@@ -86,6 +89,7 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
             names: vec![],
             pinned: vec![],
             area,
+            hot,
             before: vec![],
             injecting: false,
             summary: Summary::default(),
@@ -177,6 +181,8 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
             23 => self.scatter(cx, a, b, c),
             24 => pages.allocator.post_drain(),
             25 | 26 => self.range(cx, a, b, c),
+            27 if self.hot.is_some() => self.offline(cx, a),
+            28 if self.hot.is_some() => self.online(a),
             27 => self.borrow(cx, a, b),
             28 => self.give_back(cx, a, b),
             29 => self.compact(cx, a),
@@ -303,6 +309,9 @@ impl<'p, 'z, 'm, 's, 'a, 'w> Model<'p, 'z, 'm, 's, 'a, 'w> {
         let pages = self.pages;
         pages.allocator.fail_nth(0);
         self.tenants.check();
+        while self.hot.as_ref().is_some_and(Hot::any_offline) {
+            self.online(0);
+        }
         self.summary.moved = pages.allocator.migrate_events().success();
         pages.on_cpu(0, |cx| {
             while !self.numbers.is_empty() {

@@ -312,3 +312,47 @@ fn simulated_ram_is_filled_and_compared() {
         });
     });
 }
+
+#[test]
+fn mixed_pageblocks_are_those_with_a_page_that_was_asked_for_with_another_type() {
+    let (watch, arrays) = (Watch::default(), Arrays::new());
+    let debugging = Debugging::new(&watch, &arrays.failed).with_owners(&arrays.owners);
+    with_debugged_machine(&machine(16, 1), NoHooks, Some(&debugging), |m| {
+        let before = buddyinfo(m);
+        let zone = zone_ids(m)[0];
+        assert_eq!(m.allocator.mixed_pageblocks(zone), Some([0; MigrateType::COUNT]));
+        m.on_cpu(0, |cx| {
+            let get = |gfp: Gfp| m.allocator.alloc_pages(cx, gfp | Gfp::NOWARN, Order::ZERO).ok();
+            let movable: Vec<_> = core::iter::from_fn(|| get(Gfp::GFP_HIGHUSER_MOVABLE)).collect();
+            // Of each movable pageblock some leave, and others' pages come there.
+            let leaves = |page: &Frames<'_>| page.start().get() % 512 < 100;
+            let (left, movable): (Vec<_>, Vec<_>) = movable.into_iter().partition(leaves);
+            left.into_iter().for_each(|page| m.allocator.free_pages(cx, page));
+            m.allocator.drain_local_pages(cx);
+            let kernel: Vec<_> = core::iter::from_fn(|| get(Gfp::GFP_KERNEL)).take(300).collect();
+            let mut mixed = HashSet::new();
+            for (page, asked) in movable
+                .iter()
+                .map(|page| (page, MigrateType::Movable))
+                .chain(kernel.iter().map(|page| (page, MigrateType::Unmovable)))
+            {
+                if m.base.pageblocks().migrate_type(page.start()) != asked {
+                    mixed.insert(page.start().get() / 512);
+                }
+            }
+            let mut expected = [0; MigrateType::COUNT];
+            for block in mixed {
+                let kind = m.base.pageblocks().migrate_type(FrameIdx::new(block * 512));
+                expected[kind.index()] += 1;
+            }
+            assert!(expected.iter().sum::<u64>() > 0, "{expected:?}");
+            assert_eq!(m.allocator.mixed_pageblocks(zone), Some(expected));
+            movable.into_iter().chain(kernel).for_each(|page| m.allocator.free_pages(cx, page));
+        });
+        assert_eq!(m.allocator.mixed_pageblocks(zone), Some([0; MigrateType::COUNT]));
+        expect_all_back(m, &before);
+    });
+    with_plain_machine(&machine(4, 1), NoHooks, |m| {
+        assert_eq!(m.allocator.mixed_pageblocks(zone_ids(m)[0]), None)
+    });
+}

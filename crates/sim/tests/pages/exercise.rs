@@ -34,7 +34,7 @@ fn operations_of_all_kinds_agree_with_the_model() {
     let summaries: Vec<Summary> = std::thread::scope(|scope| {
         let share = all.div_ceil(MACHINES.into());
         let start = |n: u8| seed.wrapping_add(u64::from(n) << 32);
-        let threads = [0, 1, 2, 3].map(|n| scope.spawn(move || on_machine(n, share, start(n))));
+        let threads = [0, 1, 2, 3, 4].map(|n| scope.spawn(move || on_machine(n, share, start(n))));
         assert_eq!(threads.len(), usize::from(MACHINES));
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
@@ -46,6 +46,8 @@ fn operations_of_all_kinds_agree_with_the_model() {
         sum.ranges.1 += one.ranges.1;
         sum.cma.0 += one.cma.0;
         sum.cma.1 += one.cma.1;
+        sum.offline.0 += one.offline.0;
+        sum.offline.1 += one.offline.1;
         sum.moved += one.moved;
         sum.justified += one.justified;
         sum.forms.iter_mut().zip(one.forms).for_each(|(sum, n)| *sum += n);
@@ -55,7 +57,16 @@ fn operations_of_all_kinds_agree_with_the_model() {
     assert!(sum.operations >= all);
     if !cfg!(miri) {
         // All of it happened, and all of it failed now and then.
-        let counts = [sum.allocations.0, sum.allocations.1, sum.ranges.0, sum.ranges.1, sum.cma.0, sum.cma.1];
+        let counts = [
+            sum.allocations.0,
+            sum.allocations.1,
+            sum.ranges.0,
+            sum.ranges.1,
+            sum.cma.0,
+            sum.cma.1,
+            sum.offline.0,
+            sum.offline.1,
+        ];
         assert!(counts.iter().all(|&count| count > 10), "{sum:?}");
         assert!(sum.forms.iter().all(|&count| count > 100) && sum.justified > 1000, "{sum:?}");
         assert!(sum.moved > 100 && sum.fallbacks > 100 && sum.waited > 1000, "{sum:?}");

@@ -23,6 +23,10 @@ impl<I: Interrupts, H: Hooks> ZoneSource for PageAllocator<'_, '_, '_, '_, I, H>
         self.ground.blocks.counts(zone)
     }
 
+    fn mixed_pageblocks(&self, zone: ZoneId) -> Option<MigrateCounts> {
+        Self::mixed_pageblocks(self, zone)
+    }
+
     fn largest_order(&self) -> Order {
         self.ground.largest
     }

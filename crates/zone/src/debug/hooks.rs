@@ -2,6 +2,7 @@
 
 use super::{DebugMemory, Debugging, Marks, PAGE_POISON, Record, Switches, Trouble};
 use crate::alloc::{AllocFailure, Hooks, PageAllocator, Reasons};
+use crate::buddy::{MigrateCounts, MigrateType, ZoneId};
 use crate::gfp::Gfp;
 use core::fmt;
 use core::panic::Location;
@@ -197,6 +198,30 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
         // A handler that allocates this frame would wait for ever.
         let _quiet = WithoutInterrupts::new(&self.interrupts);
         Some(*owner.lock())
+    }
+
+    /// How many pageblocks of a zone have pages that were asked for with another type than theirs ([`ZoneSource::mixed_pageblocks`](crate::figures::ZoneSource::mixed_pageblocks),
+    /// `pagetypeinfo_showmixedcount`).
+    pub fn mixed_pageblocks(&self, zone: ZoneId) -> Option<MigrateCounts> {
+        self.debugging.filter(|debugging| debugging.keeps_owners())?;
+        let (ground, mut counts) = (&self.ground, MigrateCounts::default());
+        let frames = |start: u64, len: u64| {
+            (start..ground.map.len().min(start + len)).map(|at| FrameIdx::new(at as u32))
+        };
+        let pages = ground.blocks.order().pages();
+        for start in (0..ground.map.len()).step_by(pages as usize) {
+            let block = ground.blocks.migrate_type(FrameIdx::new(start as u32));
+            let is_foreign = |idx: FrameIdx| {
+                let here = ground.blocks.zone_of(idx) == Some(zone);
+                let record = here.then(|| self.page_owner(idx)).flatten().filter(|record| record.allocated);
+                record.is_some_and(|record| record.gfp.migrate_type(ground.mobility_grouping) != Ok(block))
+            };
+            if frames(start, pages).any(is_foreign) {
+                let told = if block == MigrateType::Cma { MigrateType::Movable } else { block };
+                counts[told.index()] += 1;
+            }
+        }
+        Some(counts)
     }
 
     /// Writes what /sys/kernel/debug/page_owner shows: a block of lines for each allocation.

@@ -1,14 +1,15 @@
-//! What the model does with contiguous ranges, CMA areas and compaction.
+//! What the model does with contiguous ranges, CMA areas, compaction, and memory that goes and comes back.
 
 use super::{Model, Owner};
 use crate::exercise::BASE;
 use pagewright_addr::{NodeId, Order, Pfn, PfnRange};
 use pagewright_page::{FrameIdx, Frames};
 use pagewright_zone::Gfp;
+use pagewright_zone::alloc::hotplug::OnlineType;
 use pagewright_zone::alloc::{Context, ContigError};
 use pagewright_zone::buddy::MigrateType;
 
-impl<'m, 'a> Model<'_, '_, 'm, '_, 'a, '_> {
+impl<'m, 'a> Model<'_, '_, 'm, '_, 'a, '_, '_> {
     fn owners_of(&self, range: PfnRange) -> Option<&[Owner]> {
         let start = self.pages.base.map().idx(range.start)?.index();
         let owners = self.owners.get(start..start + range.len() as usize)?;
@@ -109,5 +110,52 @@ impl<'m, 'a> Model<'_, '_, 'm, '_, 'a, '_> {
             .filter(|nid| self.pages.allocator.zones().iter().any(|zone| zone.nid() == *nid));
         self.pages.allocator.compact_node(cx, &self.tenants, nid.unwrap_or_default());
         self.look_at_tenants();
+    }
+
+    /// A memory block goes offline, unless somebody is in the way who does not move.
+    pub(super) fn offline(&mut self, cx: &Context<'_, 'm, 'a>, a: u8) {
+        let Some(hot) = self.hot.as_mut().filter(|hot| hot.may_go()) else { return };
+        let number = hot.number(a);
+        if hot.offline.contains(&number) {
+            return;
+        }
+        let (blocks, mut plug) = hot.parts();
+        let pfns = blocks.pfns(number);
+        let gone = self.pages.allocator.offline_pages(cx, &self.tenants, blocks, number, &mut plug);
+        let owners = self.owners_of(pfns).map(<[Owner]>::to_vec);
+        let start = self.pages.base.map().idx(pfns.start).expect("a frame of this machine").index();
+        let before = &self.owners[start..start + pfns.len() as usize];
+        match gone {
+            Ok(()) => {
+                self.summary.offline.0 += 1;
+                let stays =
+                    before.iter().filter(|owner| matches!(owner, Owner::Token | Owner::Pinned)).count();
+                assert_eq!(stays, 0, "{number} went with pages that do not move");
+                assert_eq!(owners, None, "it is of no zone any more");
+                self.look_at_tenants();
+                let there = &mut self.owners[start..start + pfns.len() as usize];
+                assert!(there.iter().all(|&owner| owner == Owner::Nobody), "nobody is left behind");
+                there.fill(Owner::Pinned);
+                self.hot.as_mut().expect("it is there").offline.push(number);
+            }
+            Err(failure) => {
+                self.summary.offline.1 += 1;
+                let free = before.iter().all(|&owner| owner == Owner::Nobody);
+                assert!(!free, "{number} is free: {failure}");
+                self.look_at_tenants();
+            }
+        }
+    }
+
+    /// One that is offline comes back.
+    pub(super) fn online(&mut self, a: u8) {
+        let Some(hot) = self.hot.as_mut().filter(|hot| hot.any_offline()) else { return };
+        let number = hot.offline.swap_remove(usize::from(a) % hot.offline.len());
+        let (blocks, mut plug) = hot.parts();
+        let pfns = blocks.pfns(number);
+        let back = self.pages.allocator.online_pages(blocks, number, OnlineType::Online, &mut plug);
+        back.expect("it was there before");
+        let start = self.pages.base.map().idx(pfns.start).expect("a frame of this machine").index();
+        self.owners[start..start + pfns.len() as usize].fill(Owner::Nobody);
     }
 }

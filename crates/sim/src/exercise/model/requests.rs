@@ -9,7 +9,7 @@ use pagewright_zone::debug::BadFree;
 use pagewright_zone::policy::{Mempolicy, Mode, ModeFlags, TaskPolicy};
 use pagewright_zone::{Gfp, NodeMask};
 
-impl<'m, 'a> Model<'_, '_, 'm, '_, 'a, '_> {
+impl<'m, 'a> Model<'_, '_, 'm, '_, 'a, '_, '_> {
     pub(super) fn failed(&mut self, asked: Asked, failure: AllocFailure) {
         self.summary.allocations.1 += 1;
         match failure {
@@ -36,7 +36,8 @@ impl<'m, 'a> Model<'_, '_, 'm, '_, 'a, '_> {
                 let nid = self.pages.allocator.zones().last().map_or(cx.node, |zone| zone.nid());
                 self.allocate(cx, Asked { nid, gfp, order });
             }
-            _ => self.by_policy(cx, gfp, order),
+            _ if b & 1 == 0 => self.by_policy(cx, gfp, order),
+            _ => self.bound(cx, gfp, order),
         }
     }
 
@@ -133,6 +134,25 @@ impl<'m, 'a> Model<'_, '_, 'm, '_, 'a, '_> {
                 self.summary.forms[3] += 1;
             }
             Err(failure) => self.failed(Asked { nid: NodeId::ZERO, gfp, order }, failure),
+        }
+    }
+
+    /// From one node, and no other unless the mask is urgent.
+    fn bound(&mut self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, order: Order) {
+        let gfp = gfp - Gfp::THISNODE;
+        let nodes: NodeMask = self.pages.allocator.memory_nodes();
+        let nid = nodes.iter().last().expect("a node with memory");
+        let only: NodeMask = [nid].into_iter().collect();
+        let bind = Mempolicy::new(Mode::Bind, ModeFlags::empty(), &only, &nodes);
+        let policy = TaskPolicy::new(bind.expect("a node with memory"));
+        match self.pages.allocator.alloc_pages(&cx.with_policy(&policy), gfp, order) {
+            Ok(frames) => {
+                let at = self.pages.allocator.node_of(frames.start());
+                assert!(at == Some(nid) || gfp.contains(Gfp::ATOMIC), "{at:?} is not {nid:?}");
+                self.served(frames, order.pages());
+                self.summary.forms[4] += 1;
+            }
+            Err(failure) => self.failed(Asked { nid, gfp: gfp | Gfp::THISNODE, order }, failure),
         }
     }
 
