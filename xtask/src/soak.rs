@@ -31,7 +31,7 @@ pub(crate) struct Options {
     /// the slabs' tests by both models of borrows under Miri, once
     #[arg(long)]
     miri: bool,
-    /// With --miri: only what has this in its name (`slabs`, `zones`, `page tables`, `memblock`, `tree`)
+    /// With --miri: only what has this in its name (`slabs`, `zones`, `metadata`, `page tables`, `memblock`, `tree`)
     #[arg(long, requires = "miri")]
     only: Option<String>,
 }
@@ -80,9 +80,10 @@ const SLABS: &[&str] = &["-p", "pagewright-slab", "--lib"];
 const HOSTED_SLABS: &[&str] = &["-p", "pagewright-sim", "--test", "slabs"];
 
 /// What is run under Miri: its name, the tests, Miri's flags.
-const UNDER_MIRI: [(&str, &[&str], &str); 7] = [
+const UNDER_MIRI: [(&str, &[&str], &str); 8] = [
     ("all tests of memblock", &["-p", "pagewright-memblock", "--lib", "--tests"], MIRI_SAFE_CRATES),
     ("all tests of the zones", &["-p", "pagewright-zone", "--lib", "--tests"], MIRI_SAFE_CRATES),
+    ("all tests of page metadata", &["-p", "pagewright-page", "--lib"], MIRI_FLAGS),
     ("the page tables' model", &["-p", "pagewright-pagetable", "--test", "model"], MIRI_SAFE_CRATES),
     ("the slabs' own tests, stacked borrows", SLABS, MIRI_FLAGS),
     ("the slabs' own tests, tree borrows", SLABS, MIRI_TREE_BORROWS),
@@ -90,7 +91,7 @@ const UNDER_MIRI: [(&str, &[&str], &str); 7] = [
     ("slabs on hosted machines, tree borrows", HOSTED_SLABS, MIRI_TREE_BORROWS),
 ];
 
-/// Under Miri, as far as the names have `only` in them: all tests of memblock and the zones, the page tables' model, and the slabs by both models of borrows.
+/// Under Miri, as far as the names have `only` in them: all tests of memblock, the zones and page metadata, the page tables' model, and the slabs by both models of borrows.
 fn miri(project: &Project, only: &str) -> Result<(), String> {
     let chosen = || UNDER_MIRI.iter().filter(|(name, ..)| name.contains(only));
     if chosen().next().is_none() {

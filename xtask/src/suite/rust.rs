@@ -165,6 +165,13 @@ pub(super) fn miri(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
         // Text and arithmetic.
         "--skip",
         "flags_layout",
+        // No unsafe code: `cargo xtask soak --miri` has them.
+        "--skip",
+        "model::tests",
+        "--skip",
+        "counts::tests",
+        "--skip",
+        "park::every_frame",
     ];
     // It has no unsafe code: its model drives the page metadata below; all of its tests are `cargo xtask soak --miri`'s.
     let zone = ["--lib", "-p", "pagewright-zone", "--", "buddy::tests::model"];
