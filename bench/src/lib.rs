@@ -11,5 +11,6 @@ pub mod hosted;
 pub mod loops;
 pub mod mix;
 pub mod others;
+pub mod ours;
 pub mod region;
 pub mod table;

@@ -7,13 +7,11 @@
 //! ([`pagewright_zone::buddy`]). With `ours` as its argument it measures no others; with a number of pages it only frees such a
 //! pool of ours in random order, for a profiler.
 
-use pagewright_addr::Order;
 use pagewright_bench::loops::{self, Bulk, Nanos, Source, TwoThreads};
 use pagewright_bench::others::{self, Bitmap, BuddySlab, Locked, Pool, Ranges, Thread};
-use pagewright_page::Frames;
-use pagewright_sim::pages::{Pages, PlainMachine, with_plain_machine};
-use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{Context, NoHooks};
+use pagewright_bench::ours::Ours;
+use pagewright_sim::pages::{PlainMachine, with_plain_machine};
+use pagewright_zone::alloc::NoHooks;
 
 const ROUNDS: usize = 11;
 /// Pages of the pools: 64 MiB and 1 GiB.
@@ -22,27 +20,6 @@ const POOLS: [usize; 2] = [1 << 14, 1 << 18];
 /// The memory of a machine that has a pool to give: an eighth more.
 const fn machine(pool: usize) -> usize {
     pool + pool / 8
-}
-
-/// The page allocator as one CPU.
-struct Ours<'x, 'y, 'm, 's, 'a> {
-    pages: &'x Pages<'y, 'm, 's, 'a, NoHooks>,
-    cx: Context<'x, 'm, 'a>,
-}
-
-impl<'a> Source for Ours<'_, '_, '_, '_, 'a> {
-    type Block = Frames<'a>;
-
-    #[inline]
-    fn get(&mut self, order: u8) -> Option<Frames<'a>> {
-        let order = Order::new(order)?;
-        self.pages.allocator.alloc_pages(&self.cx, Gfp::GFP_KERNEL, order).ok()
-    }
-
-    #[inline]
-    fn put(&mut self, block: Frames<'a>, _order: u8) {
-        self.pages.allocator.free_pages(&self.cx, block);
-    }
 }
 
 /// What was measured of one allocator.

@@ -8,7 +8,8 @@
 //! - pools of so many GiB (1, 4 and 8) are freed in order and at random, with memory for all that waits, for 1024 pageblocks of it, and for none.
 
 use pagewright_addr::Order;
-use pagewright_bench::loops::{self, Source};
+use pagewright_bench::loops;
+use pagewright_bench::ours::Ours;
 use pagewright_page::Frames;
 use pagewright_sim::pages::{Pages, PlainMachine, with_plain_machine};
 use pagewright_zone::Gfp;
@@ -18,26 +19,6 @@ use std::time::Instant;
 /// Pages of a pageblock.
 const BLOCK: u64 = 512;
 const ROUNDS: u64 = 5;
-
-/// The page allocator as one CPU.
-struct Ours<'x, 'y, 'm, 's, 'a> {
-    pages: &'x Pages<'y, 'm, 's, 'a, NoHooks>,
-    cx: Context<'x, 'm, 'a>,
-}
-
-impl<'a> Source for Ours<'_, '_, '_, '_, 'a> {
-    type Block = Frames<'a>;
-
-    #[inline]
-    fn get(&mut self, order: u8) -> Option<Frames<'a>> {
-        self.pages.allocator.alloc_pages(&self.cx, Gfp::GFP_KERNEL, Order::new(order)?).ok()
-    }
-
-    #[inline]
-    fn put(&mut self, block: Frames<'a>, _order: u8) {
-        self.pages.allocator.free_pages(&self.cx, block);
-    }
-}
 
 /// Every page that there is.
 fn take_all<'m, 'a>(m: &Pages<'_, 'm, '_, 'a, NoHooks>, cx: &Context<'_, 'm, 'a>) -> Vec<Frames<'a>> {
