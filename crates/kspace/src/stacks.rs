@@ -235,7 +235,7 @@ impl<'s, 'v, 'a, F: Format, M: TableMemory> Stacks<'s, 'v, 'a, F, M> {
         if taken {
             return Ok(false);
         }
-        match self.vmalloc.add_vm_area(on, guard, PhysAddr::ZERO, VmFlags::empty()) {
+        match self.vmalloc.add_vm_area(on, guard, PhysAddr::ZERO, VmFlags::STACK_GUARD) {
             Ok(_) => Ok(true),
             Err(VmallocError::Space { why: AreaError::Taken(_), .. }) => Ok(false),
             Err(why) => Err(why),

@@ -144,6 +144,7 @@ fn kind(w: &mut dyn Write, pages: u32, phys: PhysAddr, flags: VmFlags, widths: W
         (VmFlags::MAP, "vmap"),
         (VmFlags::USERMAP, "user"),
         (VmFlags::DMA_COHERENT, "dma-coherent"),
+        (VmFlags::STACK_GUARD, "stack guard"),
     ] {
         if flags.contains(flag) {
             write!(w, " {word}")?;
@@ -194,6 +195,8 @@ pub fn write(
         others(w, early, &below, widths)?;
         from = region.last().checked_add(1);
         each(areas, &mut |seen| match seen {
+            // No area of Linux's: it has as many lines as stacks.
+            Seen::Area(found) if found.flags.contains(VmFlags::STACK_GUARD) => Ok(()),
             Seen::Area(found) => {
                 match early_of(early, &found) {
                     Some(early) => early_area(w, early, widths)?,

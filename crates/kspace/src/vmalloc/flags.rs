@@ -26,5 +26,7 @@ bitflags! {
         const ALLOW_HUGE_VMAP = 0x400;
         /// A part of a chunk of per-CPU memory. No flag of Linux's, which knows these by who asked for them.
         const PERCPU = 0x8000_0000;
+        /// The page below a stack. No flag of Linux's, where that page is another area's guard, or nobody's.
+        const STACK_GUARD = 0x4000_0000;
     }
 }

@@ -54,6 +54,13 @@ pub enum BadAccess {
         /// Who had asked for the area.
         was: VmArea,
     },
+    /// In the page below a stack: the stack was too small.
+    StackGuard {
+        /// The first byte that is.
+        at: VirtAddr,
+        /// Where the stack begins.
+        stack: VirtAddr,
+    },
     /// Among addresses of `vm_map_ram`, in a piece that was given back, or that nobody has had.
     NoPiece {
         /// The first byte that is.
@@ -81,6 +88,9 @@ impl fmt::Display for BadAccess {
             Self::Freed { at, was } => {
                 write!(f, "use-after-free at {at:#x} in a vmalloc area of {} bytes", was.requested)?;
                 by(f, was)
+            }
+            Self::StackGuard { at, stack } => {
+                write!(f, "stack guard page was hit at {at:#x}, below the stack at {stack:#x}")
             }
             Self::NoPiece { at } => {
                 write!(f, "use-after-free or wild-memory-access at {at:#x}, vm_map_ram's")
@@ -156,6 +166,12 @@ impl<'a, F: Format, M: TableMemory> Vmalloc<'_, 'a, F, M> {
     fn judge(&self, record: &Record, addr: VirtAddr, len: u64) -> Result<(), BadAccess> {
         let area = record.view(Self::PAGE);
         match record.life {
+            Life::Live if area.flags.contains(VmFlags::STACK_GUARD) => {
+                return Err(BadAccess::StackGuard {
+                    at: addr,
+                    stack: VirtAddr::new(area.addr.get() + area.size),
+                });
+            }
             Life::Live => {}
             Life::Block | Life::Ram => return self.pieces(record, addr, len),
             Life::Lazy | Life::Ready => return Err(BadAccess::Freed { at: addr, was: area }),

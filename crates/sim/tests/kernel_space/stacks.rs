@@ -4,7 +4,7 @@ use crate::world::PAGE;
 use pagewright_addr::{PageShift, PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::config::{Flavour, KernelConfig};
 use pagewright_kspace::stacks::{KernelStack, StackCache, StackError, StackShape, Stacks};
-use pagewright_kspace::vmalloc::{Seen, VmFlags};
+use pagewright_kspace::vmalloc::{BadAccess, Seen, VmFlags};
 use pagewright_kspace::{Facts, Kind, Layout};
 use pagewright_pagetable::Format;
 use pagewright_pagetable::format::FormatKind;
@@ -77,6 +77,8 @@ fn running_over_either_end_of_a_stack_faults() {
                 m.mmu.store(0, VirtAddr::new(stack.top().get() - 1), false, &[1]).unwrap();
                 let below = VirtAddr::new(stack.range().start.get() - 1);
                 assert!(stack.guard().contains(below));
+                let hit = BadAccess::StackGuard { at: below, stack: stack.range().start };
+                assert_eq!(m.vmalloc.check_access(below, 1), Err(hit));
                 for beyond in [below, stack.guard().start, stack.top()] {
                     match m.mmu.access(0, beyond, Access::WRITE) {
                         Err(AccessError::Fault(fault)) => assert_eq!(fault.kind, FaultKind::Translation),

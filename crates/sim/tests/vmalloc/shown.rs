@@ -2,6 +2,8 @@
 
 use super::*;
 use pagewright_addr::PhysAddr;
+use pagewright_firmware::Arch;
+use pagewright_kspace::stacks::{StackShape, Stacks};
 use pagewright_kspace::vmalloc::{EarlyArea, EarlyAreas, PhysMapping, VfreeError, VmFlags};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
@@ -75,6 +77,30 @@ fn vmallocinfo_has_a_line_for_each_area() {
                 "vmalloc: 3 gaps, 24156 KiB free, the largest 14336 KiB; 16 KiB wait for a flush or are kept"
             );
             assert_eq!(text.lines().count(), 8 + 3 + 1);
+        });
+    });
+}
+
+#[test]
+fn the_page_below_a_stack_is_in_the_map_alone() {
+    let machine = VmallocMachine { config: lowest_first, ..machine(FormatKind::X86Level4, 16, 1) };
+    let widths = Widths { virt: 16, phys: 16, page: PAGE };
+    with_vmalloc(&machine, X86Level4::default(), |m| {
+        m.on_cpu(0, |on| {
+            let memory = m.mmu.memory_of(0);
+            let stacks = Stacks::new(&m.vmalloc, StackShape::of(Arch::X86_64, PAGE), &[]);
+            let stack = stacks.alloc(on, &memory).unwrap();
+            let (mut text, mut map) = (String::new(), String::new());
+            let (region, early) = (Looked { region: &m.vmalloc, on }, EarlyAreas::new());
+            vmallocinfo::write(&mut text, &[&region], &early, false, widths).unwrap();
+            vmallocinfo::layout(&mut map, &region, &early, widths).unwrap();
+            let start = stack.range().start.get();
+            let lines: Vec<_> = text.lines().collect();
+            assert!(lines.len() == 1 && lines[0].starts_with(&format!("{start:#x}-")), "{text}");
+            let guard = format!("{:#x}-{start:#x}    4096 ", stack.guard().start);
+            assert_eq!(map.lines().filter(|line| line.starts_with(&guard)).count(), 1, "{map}");
+            assert!(map.contains(" stack guard\n"), "{map}");
+            stacks.free(on, stack).unwrap();
         });
     });
 }
