@@ -20,11 +20,14 @@ use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, VirtAddr, VirtRange};
 use pagewright_firmware::Firmware;
 use pagewright_hot::{On, RegionView};
-use pagewright_view::vmallocinfo::{Areas, Shown, VmallocShown};
-use pagewright_view::{State, View, Views};
+use pagewright_slab::objects::ObjectAllocator;
+use pagewright_view::vmallocinfo::{Areas, Shown};
+use pagewright_view::{Live, State, View, Views};
 
 /// Views of what serves later.
 const LATER: [View; 3] = [View::Slabinfo, View::Vmallocinfo, View::VmallocMap];
+/// What stands above `meminfo` when it is printed again: what it counts serves then, slabs and vmalloc among it.
+const MEMINFO_IN_SERVICE: &str = "==> meminfo, in service <==";
 
 /// Prints the views that the command line asks for, and the device tree. Called right after the initcalls, before the image takes memory
 /// or maps anything for itself: what is shown is what a hosted boot of the same machine shows.
@@ -43,7 +46,7 @@ pub fn show(
     };
     match Views::parse(options.show.unwrap_or("")) {
         Ok(mut views) => {
-            // There are no slabs yet, and no vmalloc: `run` prints those.
+            // There are no slabs yet, and no vmalloc: `run` prints those, and again what counts them.
             for later in LATER {
                 views.take(later);
             }
@@ -100,8 +103,10 @@ pub fn run(
     let (mut measured, mut passed, mut failed) = (true, 0, 0);
     let served = with_space(metal, boot, pages, tables, &mut |area| {
         let space = Space { area, metal };
-        for view in [View::Vmallocinfo, View::VmallocMap].into_iter().filter(|view| asked(*view)) {
-            show_area(space, boot, pages, view);
+        for view in
+            [View::Meminfo, View::Vmallocinfo, View::VmallocMap].into_iter().filter(|view| asked(*view))
+        {
+            show_area(space, boot, objects, view);
         }
         // Before the tests: on memory as the boot left it.
         measured = bench::run(bench::Subject { pages, objects, metal, space, units, steps }, options);
@@ -182,9 +187,9 @@ impl Areas for Looked<'_, '_, '_> {
     }
 }
 
-/// Prints a view of the regions.
-fn show_area(space: Space<'_>, boot: &Boot<'_>, pages: &Pages, view: View) {
-    let Space { area, metal } = space;
+/// Prints a view of the regions, or one in which they are counted.
+fn show_area(space: Space<'_>, boot: &Boot<'_>, objects: &Objects<'_>, view: View) {
+    let (Space { area, metal }, pages) = (space, objects.pages());
     let out = &mut Out(metal.console());
     on(pages, metal, |on| {
         let mut looked: ArrayVec<Looked<'_, '_, '_>, 2> = ArrayVec::new();
@@ -193,12 +198,17 @@ fn show_area(space: Space<'_>, boot: &Boot<'_>, pages: &Pages, view: View) {
         looked.sort_unstable_by_key(|region| region.range().start);
         let regions: ArrayVec<&dyn Areas, 2> = looked.iter().map(|region| region as &dyn Areas).collect();
         let shown = Shown::new(boot, &regions);
+        // What processors' lists have counted is in none of these views.
+        let live = Live { lists: &|_, _| None, areas: &|_| None };
+        let slab_pages = |nid| objects.slabs().slab_pages(nid);
+        let state = State::live(boot, pages.running(), pages.allocator(), live);
+        let state = state.with_slab_pages(&slab_pages).with_vmalloc(&shown);
         // The console takes everything.
-        let _ = view.write_heading(out);
         let _ = match view {
-            View::Vmallocinfo => shown.vmallocinfo(out),
-            _ => shown.map(out),
+            View::Meminfo => writeln!(out, "{MEMINFO_IN_SERVICE}"),
+            _ => view.write_heading(out),
         };
+        let _ = view.write(out, &state);
     });
 }
 

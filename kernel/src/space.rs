@@ -8,7 +8,7 @@ use crate::pages::Pages;
 use crate::service::MAX_CPUS;
 use crate::stack::{IO_WINDOWS, io_range, own_range};
 use arrayvec::ArrayVec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::panic::Location;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 use pagewright::Boot;
 use pagewright::pgtable::{KernelTables, KernelTree};
 use pagewright::vmalloc::ioremap::RamMap;
-use pagewright::vmalloc::{OnPages, VmFlags, VmRequest};
+use pagewright::vmalloc::{OnPages, Refused, VmFlags, VmRequest};
 use pagewright_addr::{NodeId, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_hot::{KernelSpace, On, SpaceError, SpaceSetup, WithSpace};
 use pagewright_pagetable::{FlushScope, MapOptions, TableMemory, TlbFlush};
@@ -181,6 +181,7 @@ pub fn add_areas(space: &dyn KernelSpace, pages: &Pages, areas: usize) -> bool {
 pub struct SpaceFor<'r, 'c, 'z> {
     space: &'r dyn KernelSpace,
     on: RefCell<&'r mut On<'c, 'z>>,
+    refused: Cell<Option<Refused>>,
 }
 
 impl fmt::Debug for SpaceFor<'_, '_, '_> {
@@ -192,7 +193,12 @@ impl fmt::Debug for SpaceFor<'_, '_, '_> {
 impl<'r, 'c, 'z> SpaceFor<'r, 'c, 'z> {
     /// The area in that context.
     pub const fn new(space: &'r dyn KernelSpace, on: &'r mut On<'c, 'z>) -> Self {
-        Self { space, on: RefCell::new(on) }
+        Self { space, on: RefCell::new(on), refused: Cell::new(None) }
+    }
+
+    /// What was refused last, if anything was since somebody asked: kvmalloc says only that there is no memory.
+    pub fn take_refused(&self) -> Option<Refused> {
+        self.refused.take()
     }
 
     /// Whether all of it is memory of one area of vmalloc's that is in use.
@@ -215,7 +221,8 @@ impl VirtSpace for SpaceFor<'_, '_, '_> {
     ) -> Option<VirtAddr> {
         let flags = VmFlags::ALLOW_HUGE_VMAP;
         let request = VmRequest { gfp, node, flags, caller, ..VmRequest::new(bytes) };
-        self.space.vmalloc(&mut self.on.borrow_mut(), &request).ok()
+        let had = self.space.vmalloc(&mut self.on.borrow_mut(), &request);
+        had.inspect_err(|why| self.refused.set(Some(Refused { caller, bytes, why: *why }))).ok()
     }
 
     fn free(&self, at: VirtAddr) -> bool {

@@ -12,14 +12,16 @@ use arrayvec::ArrayVec;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU32, Ordering};
 use pagewright::vmalloc::cases::{self, CaseError, Ground, LaterGround, PerCpuGround, RamGround};
-use pagewright::vmalloc::{VfreeError, VmRequest, VmallocError};
+use pagewright::vmalloc::{Refused, VfreeError, VmRequest, VmallocError};
 use pagewright_addr::{Order, Pfn, VirtAddr, VirtRange};
 use pagewright_hot::{On, PerCpuPages};
+use pagewright_kspace::areas::AreaError;
 use pagewright_page::Frames;
 use pagewright_percpu::{How, PerCpuBytes};
 use pagewright_platform::carve::bytes_for;
 use pagewright_slab::DirectMemory;
 use pagewright_slab::kv::{Kv, KvLater};
+use pagewright_zone::Gfp;
 
 /// Rounds of a case.
 const ROUNDS: u64 = 120;
@@ -94,7 +96,7 @@ impl RamGround for Metal<'_, '_, '_, '_> {
 
 impl LaterGround for Metal<'_, '_, '_, '_> {
     fn kvfree_rcu(&mut self, at: VirtAddr, with_link: bool) -> bool {
-        with_kv(self.subject, |kv| match with_link {
+        with_kv(self.subject, |kv, _| match with_link {
             // SAFETY: an area of a page that the case had, and knows no more; the link lies inside it.
             true => unsafe { kv.kvfree_rcu(self.later, at, 8) },
             // SAFETY: as above.
@@ -104,20 +106,22 @@ impl LaterGround for Metal<'_, '_, '_, '_> {
     }
 
     fn poll(&mut self) -> u64 {
-        with_kv(self.subject, |kv| kv.kvfree_rcu_poll(self.later)).unwrap_or(0)
+        with_kv(self.subject, |kv, _| kv.kvfree_rcu_poll(self.later)).unwrap_or(0)
     }
 }
+
+type ImageKv<'r, 'c> = Kv<'r, 'c, 'static, 'static, Masking, DirectMemory<'static>>;
 
 /// The kvmalloc family over the image's slabs and its vmalloc area, as this processor.
 fn with_kv<R>(
     subject: &Subject<'_>,
-    work: impl FnOnce(&Kv<'_, '_, 'static, 'static, Masking, DirectMemory<'static>>) -> R,
+    work: impl FnOnce(&ImageKv<'_, '_>, &SpaceFor<'_, '_, '_>) -> R,
 ) -> Option<R> {
     let Space { area, metal } = subject.space;
     subject.objects.here(|cx| {
         on(subject.pages, metal, |on| {
             let space = SpaceFor::new(area, on);
-            work(&Kv::new(subject.objects.slabs(), cx, &space))
+            work(&Kv::new(subject.objects.slabs(), cx, &space), &space)
         })
     })?
 }
@@ -181,9 +185,11 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     let large = free > 8 * LARGEST;
     let held = (free / 8).min(subject.space.area.section() as u64 / 2).min(HELD as u64) as usize;
     let done = with_room(subject, held, |room, pfns| all(subject, room, pfns, (large, chunks)));
+    let told = refused(subject);
     give_back(subject)?;
     all_back(subject, &before)?;
     let cases = done?;
+    told?;
     Ok(note(format_args!("{cases} of 11 cases, {held} areas held")))
 }
 
@@ -255,6 +261,29 @@ fn all(
         Some(Err(why)) => Err(failed("percpu", &why)),
         None => Err(note(format_args!("the first chunk cannot be used"))),
     }
+}
+
+/// As many bytes as the area has, or more than there is memory: kvmalloc has them not, and vmalloc says which area was too small, with its largest gap, or how much
+/// memory there is.
+fn refused(subject: &Subject<'_>) -> Result<(), Note> {
+    let bytes = subject.space.area.range().len.min(i32::MAX as u64);
+    let told =
+        with_kv(subject, |kv, space| match kv.kvmalloc(bytes as usize, Gfp::GFP_KERNEL | Gfp::NOWARN) {
+            // A large machine.
+            // SAFETY: just allocated, and nobody knows it.
+            Ok(at) => unsafe { kv.kvfree(at) },
+            Err(_) => match space.take_refused() {
+                Some(Refused { bytes: wanted, why, .. }) if wanted == bytes => match why {
+                    VmallocError::Space { range, why: AreaError::NoGap { wanted, largest }, .. } => {
+                        range == subject.space.area.range() && largest < wanted.size
+                    }
+                    VmallocError::Size { most, .. } => most < bytes,
+                    why => matches!(why, VmallocError::Pages { needed, got, .. } if got < needed),
+                },
+                _ => false,
+            },
+        });
+    if told == Some(true) { Ok(()) } else { Err(note(format_args!("nobody says why there is no room"))) }
 }
 
 /// Areas that are freed when their readers have left, which timers tell.
