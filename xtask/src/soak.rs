@@ -79,11 +79,15 @@ const SLABS: &[&str] = &["-p", "pagewright-slab", "--lib"];
 /// Those that hosted machines have of them, on smaller machines and with fewer rounds.
 const HOSTED_SLABS: &[&str] = &["-p", "pagewright-sim", "--test", "slabs"];
 
+/// The page allocator in service, with threads, on machines of a few MiB.
+const HOSTED_PAGES: &[&str] = &["-p", "pagewright-sim", "--test", "pages"];
+
 /// What is run under Miri: its name, the tests, Miri's flags.
-const UNDER_MIRI: [(&str, &[&str], &str); 8] = [
+const UNDER_MIRI: [(&str, &[&str], &str); 9] = [
     ("all tests of memblock", &["-p", "pagewright-memblock", "--lib", "--tests"], MIRI_SAFE_CRATES),
     ("all tests of the zones", &["-p", "pagewright-zone", "--lib", "--tests"], MIRI_SAFE_CRATES),
     ("all tests of page metadata", &["-p", "pagewright-page", "--lib"], MIRI_FLAGS),
+    ("the page allocator on hosted machines", HOSTED_PAGES, MIRI_FLAGS),
     ("the page tables' model", &["-p", "pagewright-pagetable", "--test", "model"], MIRI_SAFE_CRATES),
     ("the slabs' own tests, stacked borrows", SLABS, MIRI_FLAGS),
     ("the slabs' own tests, tree borrows", SLABS, MIRI_TREE_BORROWS),

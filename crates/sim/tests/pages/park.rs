@@ -1,5 +1,6 @@
 //! Pages that are freed one by one wait for the rest of their pageblock: nobody can tell but by asking for it.
 
+use super::waiting;
 use super::*;
 use pagewright_page::{FrameIdx, Frames};
 use pagewright_sim::pages::with_plain_machine;
@@ -23,7 +24,7 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
     }
 }
 
-fn waiting(m: &Machine<'_, '_, '_, '_>) -> u64 {
+fn pages_that_wait(m: &Machine<'_, '_, '_, '_>) -> u64 {
     zone_ids(m).into_iter().map(|zone| m.allocator.waiting_pages(zone)).sum()
 }
 
@@ -59,10 +60,14 @@ fn part_freed(machine: &PlainMachine, part: usize, seed: u64) -> (Vec<u64>, Vec<
             held.drain(keep..).for_each(|frames| m.allocator.free_pages(cx, frames));
             held.iter().for_each(|frames| _ = free.remove(&frames.start().get()));
             m.allocator.drain_local_pages(cx);
-            let waited = waiting(m);
+            let waited = pages_that_wait(m);
             assert_eq!(free_pages(m), free.len() as u64, "what waits is free");
             let lists = buddyinfo(m).remove(0);
-            assert_eq!((waiting(m), free_pages(m)), (0, free.len() as u64), "who looks finds all in lists");
+            assert_eq!(
+                (pages_that_wait(m), free_pages(m)),
+                (0, free.len() as u64),
+                "who looks finds all in lists"
+            );
             assert_eq!(m.allocator.validate(), Ok(()));
             held.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
             (lists, blocks_of(&free), waited)
@@ -70,6 +75,35 @@ fn part_freed(machine: &PlainMachine, part: usize, seed: u64) -> (Vec<u64>, Vec<
         expect_all_back(m, &before);
         result
     })
+}
+
+/// Or kernels' memory would be spread over everybody's, only since somebody else freed it one by one.
+#[test]
+fn what_waits_of_a_type_is_merged_before_another_types_is_taken() {
+    with_plain_machine(&machine(16, 1), NoHooks, |m| {
+        let before = buddyinfo(m);
+        m.on_cpu(0, |cx| {
+            let movable = Gfp::GFP_HIGHUSER_MOVABLE | Gfp::NOWARN;
+            let low: Vec<_> =
+                (0..1024).map(|_| m.allocator.alloc_pages(cx, movable, Order::ZERO).unwrap()).collect();
+            let high = waiting::take_all(m, cx);
+            let of_kernels =
+                |page: &Frames<'_>| m.base.pageblocks().migrate_type(page.start()) == MigrateType::Unmovable;
+            let (gone, rest): (Vec<_>, Vec<_>) =
+                low.into_iter().chain(high).partition(|page| waiting::at(page).is_multiple_of(2));
+            // What is merged first is the lowest: more of others than anybody merges at once.
+            let others = gone.iter().take_while(|page| !of_kernels(page)).count();
+            assert!(others > 300, "{others}");
+            let own: BTreeSet<u32> = gone.iter().filter(|page| of_kernels(page)).map(waiting::at).collect();
+            waiting::free(m, cx, gone);
+            assert!(pages_that_wait(m) > 1500, "{}", pages_that_wait(m));
+            let page = m.allocator.alloc_pages(cx, Gfp::GFP_NOWAIT, Order::ZERO).unwrap();
+            assert!(own.contains(&waiting::at(&page)), "{}", waiting::at(&page));
+            m.allocator.free_pages(cx, page);
+            waiting::free(m, cx, rest);
+        });
+        expect_all_back(m, &before);
+    });
 }
 
 #[test]
@@ -97,14 +131,14 @@ fn who_fills_a_list_merges_a_part_of_what_waits() {
                 take_all(m, cx).into_iter().partition(|frames| frames.start().get() % 2 == 0);
             freed.into_iter().rev().for_each(|frames| m.allocator.free_pages(cx, frames));
             m.allocator.drain_local_pages(cx);
-            let waited = waiting(m);
+            let waited = pages_that_wait(m);
             assert!(waited > 2000, "only {waited} pages wait");
             let one = m.allocator.alloc_pages(cx, Gfp::GFP_ATOMIC, Order::ZERO).expect("half is free");
-            let merged = waited - waiting(m);
+            let merged = waited - pages_that_wait(m);
             assert!((1..=512).contains(&merged), "{merged} of {waited}");
             // For all there is, the rest is merged as well, and nothing is said to be gone that waits.
             let rest = take_all(m, cx);
-            assert_eq!(waiting(m), 0);
+            assert_eq!(pages_that_wait(m), 0);
             let all = [kept, rest, vec![one]].into_iter().flatten();
             all.for_each(|frames| m.allocator.free_pages(cx, frames));
         });
@@ -131,7 +165,7 @@ fn double_frees_of_pages_that_wait_have_their_name() {
                     assert_eq!(m.allocator.free_pages_at(cx, pfn, Order::ZERO), Ok(()));
                 }
                 m.allocator.drain_local_pages(cx);
-                assert_eq!(waiting(m), 5);
+                assert_eq!(pages_that_wait(m), 5);
                 for pfn in [run[1], run[2], run[0], lone, other] {
                     let refused = m.allocator.free_pages_at(cx, pfn, Order::ZERO);
                     assert_eq!(refused, Err(BadFree::DoubleFree(pfn)));
@@ -155,7 +189,7 @@ fn a_pageblock_waits_no_longer_when_it_is_whole() {
             m.allocator.drain_local_pages(cx);
         });
         // Two that are neighbours came as a run, perhaps of a pageblock of which nothing lay there: only that one can be left.
-        assert!(waiting(m) < 1024, "{}", waiting(m));
+        assert!(pages_that_wait(m) < 1024, "{}", pages_that_wait(m));
         expect_all_back(m, &before);
     });
 }
@@ -185,9 +219,9 @@ fn blocks_of_every_order_are_made_of_pages_that_wait() {
                 shuffle(&mut lone, &mut random);
                 lone.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
                 m.allocator.drain_local_pages(cx);
-                assert!(waiting(m) > 0);
+                assert!(pages_that_wait(m) > 0);
                 let block = m.allocator.alloc_pages(cx, gfp, wanted).expect("it is there");
-                assert_eq!((u64::from(block.start().get()), waiting(m)), (first, 0));
+                assert_eq!((u64::from(block.start().get()), pages_that_wait(m)), (first, 0));
                 m.allocator.free_pages(cx, block);
                 rest.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
             });
@@ -215,7 +249,7 @@ fn pages_of_cma_do_not_wait() {
             lent.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
             m.allocator.drain_local_pages(cx);
             assert_eq!(m.allocator.zones()[0].free_cma_pages(), cma_before + count);
-            assert_eq!(waiting(m), 0);
+            assert_eq!(pages_that_wait(m), 0);
             others.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
         });
         expect_all_back(m, &before);
@@ -234,7 +268,7 @@ fn what_finds_its_slot_taken_settles_that_first() {
             let mut most = 0;
             for frames in held {
                 m.allocator.free_pages(cx, frames);
-                most = most.max(waiting(m));
+                most = most.max(pages_that_wait(m));
             }
             assert!((1024..=1024 * 15).contains(&most), "{most}");
         });
@@ -259,7 +293,7 @@ fn contiguous_ranges_have_pages_that_wait() {
             let (inside, rest): (Vec<_>, Vec<_>) = held.into_iter().partition(is_inside);
             inside.into_iter().for_each(|frames| m.allocator.free_pages(cx, frames));
             m.allocator.drain_local_pages(cx);
-            assert!(waiting(m) > 700);
+            assert!(pages_that_wait(m) > 700);
             let gfp = Gfp::GFP_KERNEL | Gfp::NOWARN;
             let had = m.allocator.alloc_contig_range(cx, &nobody, range, MigrateType::Movable, gfp);
             let had = had.expect("all of it is free");

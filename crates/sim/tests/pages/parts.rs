@@ -99,6 +99,52 @@ fn pages_that_each_make_a_pageblock_whole_come_back_with_others_having_the_lock_
     });
 }
 
+/// Lone pages, none of which makes a pageblock whole: as many as a CPU keeps on a machine of 2 GiB.
+#[test]
+fn a_cpu_that_has_more_than_a_part_gives_it_back_with_others_having_the_lock_in_between() {
+    if cfg!(miri) {
+        return;
+    }
+    on_machine(2048, |m, count, cx| {
+        let zone = m.allocator.zones()[0].id();
+        let held = (0..8000).map(|_| m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap());
+        let (mut freed, rest): (Vec<_>, Vec<_>) = held.partition(|page| at(page).is_multiple_of(2));
+        m.allocator.drain_local_pages(cx);
+        m.allocator.free_pages(cx, freed.pop().unwrap());
+        let ((), alone) = stretches(m, count, || m.allocator.drain_local_pages(cx));
+        // As many as it may keep.
+        let most = m.allocator.list_figures(cx, zone).unwrap().high as usize;
+        let later = freed.split_off(most - 1);
+        freed.into_iter().for_each(|page| m.allocator.free_pages(cx, page));
+        let kept = u64::from(cx.cpu.enter().unwrap().count(zone));
+        assert!(kept > RETURNED, "{kept}");
+        let ((), parts) = stretches(m, count, || m.allocator.drain_local_pages(cx));
+        assert_eq!(parts, alone + (kept - 1) / RETURNED, "{kept} pages, one page in {alone}");
+        free(m, cx, later);
+        free(m, cx, rest);
+    });
+}
+
+/// Or he would be given a part of a larger block than there had to be.
+#[test]
+fn who_wants_a_larger_block_where_little_waits_merges_all_of_it() {
+    for wanted in [order(2), order(5)] {
+        on_machine(if cfg!(miri) { 8 } else { 64 }, |m, _, cx| {
+            // A block as large as is wanted lies behind a larger one.
+            let blocks = [BLOCK..BLOCK + 2 * (1 << wanted.get()), 3 * BLOCK..3 * BLOCK + (1 << wanted.get())];
+            let goes = |at: u32| at.is_multiple_of(2) || blocks.iter().any(|block| block.contains(&at));
+            let rest = part_freed(m, cx, goes);
+            let all = waiting(m);
+            assert!((PART + 1..16_384).contains(&all), "{all}");
+            let one =
+                m.allocator.alloc_pages(cx, Gfp::GFP_NOWAIT | Gfp::NOWARN, wanted).expect("it is there");
+            assert_eq!((at(&one), waiting(m)), (3 * BLOCK, 0));
+            m.allocator.free_pages(cx, one);
+            free(m, cx, rest);
+        });
+    }
+}
+
 /// Or one request would pay for all that others freed, although there is what it wants.
 #[test]
 fn who_wants_a_larger_block_where_much_waits_merges_no_more_than_brings_one() {

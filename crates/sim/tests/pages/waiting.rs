@@ -20,7 +20,10 @@ use std::thread;
 use std::time::Duration;
 
 /// Every page that there is.
-fn take_all<'m, 'a, H: Hooks>(m: &Pages<'_, 'm, '_, 'a, H>, cx: &Context<'_, 'm, 'a>) -> Vec<Frames<'a>> {
+pub(super) fn take_all<'m, 'a, H: Hooks>(
+    m: &Pages<'_, 'm, '_, 'a, H>,
+    cx: &Context<'_, 'm, 'a>,
+) -> Vec<Frames<'a>> {
     let (all, gfp) = (cx.with_task(TaskFlags::MEMALLOC), Gfp::GFP_ATOMIC | Gfp::NOWARN);
     core::iter::from_fn(|| m.allocator.alloc_pages(&all, gfp, Order::ZERO).ok()).collect()
 }
@@ -37,7 +40,11 @@ fn waiting<H: Hooks>(m: &Pages<'_, '_, '_, '_, H>) -> u64 {
 }
 
 /// Frees pages one by one and empties the CPU's lists.
-fn free<'m, 'a, H: Hooks>(m: &Pages<'_, 'm, '_, 'a, H>, cx: &Context<'_, 'm, 'a>, pages: Vec<Frames<'a>>) {
+pub(super) fn free<'m, 'a, H: Hooks>(
+    m: &Pages<'_, 'm, '_, 'a, H>,
+    cx: &Context<'_, 'm, 'a>,
+    pages: Vec<Frames<'a>>,
+) {
     pages.into_iter().for_each(|page| m.allocator.free_pages(cx, page));
     m.allocator.drain_local_pages(cx);
 }

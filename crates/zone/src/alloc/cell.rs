@@ -260,6 +260,14 @@ impl<'s, 'a> ZoneCell<'s, 'a> {
         self.presses.store(self.would_press(free, free_cma), Relaxed);
     }
 
+    /// Whether it tells everybody what lies under the lock.
+    pub(super) fn tells(&self, zone: &BuddyZone<'s, 'a>, largest: Order) -> bool {
+        let occupied = zone.told(largest);
+        let orders = |migrate: &MigrateType| self.occupied.of(*migrate) == occupied[migrate.index()];
+        MigrateType::ALL.iter().all(orders)
+            && (self.free.now(), self.free_cma.now()) == (zone.free_now(), zone.free_cma_pages() as usize)
+    }
+
     /// Merges a part of what waits, or all of it once so many parts were merged that others must have freed as fast: how many pages wait still. `parts` begins as
     /// none. With interrupts off.
     #[inline(never)]

@@ -263,7 +263,17 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
     /// # Errors
     /// The first [`Violation`].
     pub fn validate(&self) -> Result<(), Violation> {
-        self.zones.iter().for_each(|cell| self.settle_waiting(cell));
+        let told = |cell: &ZoneCell<'_, '_>| {
+            let _quiet = WithoutInterrupts::new(&self.interrupts);
+            cell.tells(&cell.lists.lock(), self.ground.largest)
+        };
+        for cell in self.zones {
+            let before = told(cell);
+            self.settle_waiting(cell);
+            if !(before && told(cell)) {
+                return Err(Violation::Told { zone: cell.id() });
+            }
+        }
         self.ground.validate(self.zones.len())?;
         let mut in_lists = 0;
         for cell in self.zones {

@@ -74,6 +74,12 @@ pub enum Violation {
         /// Pages that are marked.
         found: u64,
     },
+    /// What everybody reads without a zone's lock is not what lies under it: its free pages, of which orders it has blocks, whether pages
+    /// wait to be merged.
+    Told {
+        /// The zone.
+        zone: ZoneId,
+    },
     /// The map knows more or fewer free blocks than the lists hold.
     Lost {
         /// Free blocks in the map.

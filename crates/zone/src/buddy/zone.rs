@@ -256,9 +256,15 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             return None;
         }
         (self.occupied_changed, self.told_untouched) = (false, untouched);
+        Some(self.told(largest))
+    }
+
+    /// What everybody is told: see [`Self::take_occupied`].
+    #[inline(always)]
+    pub(crate) fn told(&self, largest: Order) -> Occupied {
         let mut occupied = self.occupied(largest);
         occupied[MigrateType::Isolate.index()] = u16::from(self.parked_pages() > 0);
-        Some(occupied)
+        occupied
     }
 
     /// Links a free block, which the map already knows as free, and counts its pages.
