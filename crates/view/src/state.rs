@@ -108,6 +108,11 @@ impl<'b, 'z, 's, 'p, 'a> State<'b, 'z, 's, 'p, 'a> {
 }
 
 impl<'b> State<'b, '_, '_, '_, '_> {
+    /// Its vmalloc area, if that is in service.
+    pub const fn vmalloc(&self) -> Option<&'b dyn VmallocShown> {
+        self.vmalloc
+    }
+
     /// The online nodes in order.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &'b NodeLayout> + use<'b> {
         let (nodes, online) =

@@ -1,5 +1,9 @@
 //! `/proc/vmallocinfo`: one line for each area, and what of the region is free.
 
+mod stretch;
+
+pub use stretch::{Stretch, stretches};
+
 use core::fmt::{self, Write};
 use pagewright::Boot;
 use pagewright_addr::{NodeId, PhysAddr, VirtAddr, VirtRange};
@@ -138,19 +142,20 @@ fn kind(w: &mut dyn Write, pages: u32, phys: PhysAddr, flags: VmFlags, widths: W
     if phys.get() != 0 {
         write!(w, " phys={:#01$x}", phys.get(), widths.phys + 2)?;
     }
-    for (flag, word) in [
+    words(flags).try_for_each(|word| write!(w, " {word}"))
+}
+
+/// The words that lines have for an area's flags, in their order.
+pub fn words(flags: VmFlags) -> impl Iterator<Item = &'static str> {
+    const WORDS: [(VmFlags, &str); 6] = [
         (VmFlags::IOREMAP, "ioremap"),
         (VmFlags::ALLOC, "vmalloc"),
         (VmFlags::MAP, "vmap"),
         (VmFlags::USERMAP, "user"),
         (VmFlags::DMA_COHERENT, "dma-coherent"),
         (VmFlags::STACK_GUARD, "stack guard"),
-    ] {
-        if flags.contains(flag) {
-            write!(w, " {word}")?;
-        }
-    }
-    Ok(())
+    ];
+    WORDS.into_iter().filter(move |(flag, _)| flags.contains(*flag)).map(|(_, word)| word)
 }
 
 /// Writes early areas of other regions, which the file has among the rest: on arm, low memory that was mapped anew.
@@ -252,34 +257,26 @@ fn each(areas: &dyn Areas, see: &mut dyn FnMut(Seen) -> fmt::Result) -> fmt::Res
 /// # Errors
 /// The writer's.
 pub fn layout(w: &mut dyn Write, areas: &dyn Areas, early: &EarlyAreas, widths: Widths) -> fmt::Result {
-    let mut at = areas.range().start;
-    let gap = |w: &mut dyn Write, from: VirtAddr, len: u64| match len {
-        0 => Ok(()),
-        len => {
-            range(w, VirtRange { start: from, len }, widths)?;
-            writeln!(w, " free")
+    stretches(areas, early, &mut |stretch| {
+        let what = match stretch {
+            Stretch::Early(early) => {
+                early_area(w, early, widths)?;
+                ""
+            }
+            Stretch::Area(found) => {
+                area(w, &found, widths)?;
+                ""
+            }
+            Stretch::Free(_) => " free",
+            Stretch::Ram(_) => " vm_map_ram",
+            Stretch::Unpurged(_) => " unpurged vm_area",
+            Stretch::Ready(_) => " kept for the next of its size",
+        };
+        if !what.is_empty() {
+            range(w, stretch.range(), widths)?;
         }
-    };
-    each(areas, &mut |seen| {
-        let place = seen.range();
-        // An area may have come where another was when that was looked at.
-        gap(w, at, place.start.get().saturating_sub(at.get()))?;
-        match seen {
-            Seen::Area(found) => match early_of(early, &found) {
-                Some(early) => early_area(w, early, widths)?,
-                None => area(w, &found, widths)?,
-            },
-            _ => range(w, place, widths)?,
-        }
-        at = VirtAddr::new(place.last().get().saturating_add(1));
-        w.write_str(match seen {
-            Seen::Area(_) => "\n",
-            Seen::Ram(_) => " vm_map_ram\n",
-            Seen::Unpurged(_) => " unpurged vm_area\n",
-            Seen::Ready(_) => " kept for the next of its size\n",
-        })
+        writeln!(w, "{what}")
     })?;
-    gap(w, at, areas.range().last().get().wrapping_sub(at.get()).wrapping_add(1))?;
     let gaps = areas.gaps();
     writeln!(
         w,
@@ -308,6 +305,9 @@ pub trait VmallocShown {
     /// # Errors
     /// The writer's.
     fn map(&self, w: &mut dyn Write) -> fmt::Result;
+
+    /// Shows its regions one by one, lowest first.
+    fn regions(&self, see: &mut dyn FnMut(&dyn Areas));
 }
 
 /// A booted machine's regions with all that their lines are made of.
@@ -343,5 +343,9 @@ impl VmallocShown for Shown<'_> {
 
     fn map(&self, w: &mut dyn Write) -> fmt::Result {
         self.regions.iter().try_for_each(|&region| layout(w, region, self.early, self.widths))
+    }
+
+    fn regions(&self, see: &mut dyn FnMut(&dyn Areas)) {
+        self.regions.iter().for_each(|region| see(*region));
     }
 }

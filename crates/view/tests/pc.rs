@@ -11,7 +11,7 @@ use pagewright_page::model::{MapSpace, SectionRun};
 use pagewright_sim::{EntryWidth, PhysMemory, with_page_allocator};
 use pagewright_view::log::{LogOptions, LogSink};
 use pagewright_view::slab::SlabFiles;
-use pagewright_view::vmallocinfo::VmallocShown;
+use pagewright_view::vmallocinfo::{Areas, VmallocShown};
 use pagewright_view::{NotShown, State, View, ViewError, Views};
 use pagewright_zone::layout::{MemFlags, MemRange, NodeLayout};
 use pagewright_zone::watermark;
@@ -32,6 +32,8 @@ impl VmallocShown for OneArea {
     fn map(&self, w: &mut dyn Write) -> fmt::Result {
         w.write_str("1 gap, 34359738351 KiB free\n")
     }
+
+    fn regions(&self, _: &mut dyn FnMut(&dyn Areas)) {}
 }
 
 /// The files of one cache.

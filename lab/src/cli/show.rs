@@ -7,6 +7,7 @@ use crate::machine::arch_name;
 use crate::run::{self, Booted};
 use crate::show::cache::CacheView;
 use crate::show::layout::document;
+use crate::show::vmalloc;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
 use pagewright_firmware::Arch;
@@ -26,7 +27,7 @@ pub(super) struct ShowArgs {
     cache: Option<String>,
     #[command(flatten)]
     machine: MachineArgs,
-    /// Print one JSON document instead (layout only); docs/json.md lists its keys.
+    /// Print one JSON document instead (layout and vmalloc-map only); docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
     /// The data cache that `show cache` is about, with pages of the machine's size (--arch, --kernel-config), or that the arm machine has: kind, size, ways,
@@ -43,6 +44,9 @@ enum Shown {
     /// Files of a machine.
     Files(Views),
 }
+
+/// What there is a document of.
+const JSON_FOR: &str = "no such option for anything but `show layout` and `show vmalloc-map`";
 
 /// The name of [`Shown::Cache`].
 const CACHE: &str = "cache";
@@ -111,20 +115,22 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
     let files = match (&args.files, args.dcache) {
         (Shown::Files(files), _) => files,
         (Shown::Cache, Some(shape)) if !args.json => {
-            let page_bytes = args.machine.machine()?.config.page_shift.bytes();
-            print(CacheView { shape, page_bytes }.to_string())?;
+            let machine = args.machine.machine()?;
+            let (arch, page_bytes) = (machine.arch, machine.config.page_shift.bytes());
+            print(CacheView { shape, arch, page_bytes }.to_string())?;
             return Ok(Outcome::Fine);
         }
         (Shown::Cache, None) => {
             return Err(Fault::new("--dcache", "show cache", "a cache, such as --dcache vipt,32K,4,32"));
         }
         (Shown::Cache, _) => {
-            return Err(Fault::new("--json", "show", "no such option for anything but `show layout`"));
+            return Err(Fault::new("--json", "show", JSON_FOR));
         }
     };
     let layout_only = files.iter().eq([View::Layout]);
-    if args.json && !layout_only {
-        return Err(Fault::new("--json", "show", "no such option for anything but `show layout`"));
+    let map_only = files.iter().eq([View::VmallocMap]);
+    if args.json && !layout_only && !map_only {
+        return Err(Fault::new("--json", "show", JSON_FOR));
     }
     let mapped = |view| matches!(view, View::Layout | View::PageTables | View::PageTableRuns);
     if args.machine.linux.is_some() && !files.iter().all(mapped) {
@@ -148,7 +154,10 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
         if layout_only { virtual_layout(args, booted) } else { booted.show_all(files) }
     };
     if files.iter().any(run::needs_service) {
-        print(run::serve(&machine, files, cache, |booted, state| booted.show_state(files, state))??)?;
+        print(run::serve(&machine, files, cache, |booted, state| match state.vmalloc() {
+            Some(shown) if args.json => pretty(&vmalloc::document(state, shown)),
+            _ => booted.show_state(files, state),
+        })??)?;
         return Ok(Outcome::Fine);
     }
     print(run::boot(&machine, show, |_| ())??)?;
@@ -163,6 +172,10 @@ fn virtual_layout(args: &ShowArgs, booted: &Booted<'_, '_, '_, '_, '_>) -> Resul
         pagewright_view::layout::write(&mut out, &layout).map_err(|e| fault(&e))?;
         return Ok(out);
     }
-    let text = serde_json::to_string_pretty(&document(&layout));
+    pretty(&document(&layout))
+}
+
+fn pretty(document: &serde_json::Value) -> Result<String, Fault> {
+    let text = serde_json::to_string_pretty(document);
     Ok(format!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?))
 }

@@ -76,6 +76,14 @@ impl<F: Format, H: Hooks> VmallocShown for Looked<'_, '_, '_, '_, '_, '_, '_, '_
     fn map(&self, w: &mut dyn fmt::Write) -> fmt::Result {
         self.look(&mut |shown| shown.map(w))
     }
+
+    fn regions(&self, see: &mut dyn FnMut(&dyn Areas)) {
+        // Looking fails nowhere: only writers do.
+        let _ = self.look(&mut |shown| {
+            shown.regions(see);
+            Ok(())
+        });
+    }
 }
 
 /// What comes when vmalloc serves.

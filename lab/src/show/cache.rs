@@ -1,7 +1,10 @@
 //! What a described data cache means for a kernel: whether it aliases, and which colours mappings need.
 //!
-//! This is no file of Linux's: its boot log says `VIPT aliasing data cache` and no more.
+//! This is no file of Linux's: its boot log says `VIPT aliasing data cache` and no more. Only arm has kernels that look after caches that alias: arm64's data
+//! caches behave as if physically indexed and tagged (Arm ARM), x86's are so, and SHMLBA is a page there.
 
+use crate::machine::arch_name;
+use pagewright_firmware::Arch;
 use pagewright_kspace::dcache::{Behaviour, CacheKind, CacheShape, colour};
 use std::fmt;
 
@@ -10,6 +13,8 @@ use std::fmt;
 pub struct CacheView {
     /// The cache.
     pub shape: CacheShape,
+    /// Whose kernel has it.
+    pub arch: Arch,
     /// Bytes of a page.
     pub page_bytes: u64,
 }
@@ -29,7 +34,7 @@ impl fmt::Display for Size {
 
 impl fmt::Display for CacheView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shape, page_bytes } = *self;
+        let Self { shape, arch, page_bytes } = *self;
         let (way, colours) = (shape.way_bytes(), shape.colours(page_bytes));
         writeln!(f, "data cache:  {shape}")?;
         writeln!(
@@ -66,7 +71,17 @@ impl fmt::Display for CacheView {
         match behaviour {
             Behaviour::NonAliasing => {
                 writeln!(f, "mappings:    anywhere; a page that is shared needs no flush")?;
-                writeln!(f, "high memory: as usual")
+                match arch {
+                    Arch::Arm | Arch::I386 => writeln!(f, "high memory: as usual"),
+                    Arch::Arm64 | Arch::X86_64 => Ok(()),
+                }
+            }
+            _ if arch != Arch::Arm => {
+                writeln!(
+                    f,
+                    "mappings:    no kernel for {0} knows what to do: SHMLBA of {0} is a page, since its data caches do not alias",
+                    arch_name(arch)
+                )
             }
             Behaviour::ViptAliasing => {
                 let lba = colour::shmlba(page_bytes);

@@ -12,6 +12,7 @@ pub mod memblock;
 pub mod meminfo;
 pub mod page_tables;
 pub mod pagetypeinfo;
+pub mod vmalloc;
 pub mod vmstat;
 pub mod zoneinfo;
 

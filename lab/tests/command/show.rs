@@ -237,6 +237,49 @@ fn vmallocinfo_has_what_the_boot_mapped_and_the_map_shows_the_gaps_between() {
     assert!(both.contains("VmallocUsed:           0 kB") && both.contains(" paging_init "), "{both}");
 }
 
+/// The document has what the text has.
+#[test]
+fn the_vmalloc_map_is_also_a_document() {
+    for machine in ["x86_64-q35", "arm64-virt", "sabrelite"] {
+        let lines = text(&["show", "vmalloc-map", "--machine", machine]);
+        let json: serde_json::Value =
+            serde_json::from_str(&text(&["show", "vmalloc-map", "--json", "--machine", machine])).unwrap();
+        let regions = json["regions"].as_array().unwrap();
+        let areas: Vec<_> = regions.iter().flat_map(|region| region["areas"].as_array().unwrap()).collect();
+        assert_eq!(lines.lines().count(), areas.len() + regions.len(), "{lines}");
+        let mut told = lines.lines().filter(|line| line.starts_with("0x"));
+        for area in areas {
+            let line = told.next().unwrap();
+            let number = |key: &str| u64::from_str_radix(&area[key].as_str().unwrap()[2..], 16).unwrap();
+            let (start, size) = (number("start"), area["size_bytes"].as_u64().unwrap());
+            assert_eq!(number("last"), start + (size - 1), "{area}");
+            let from = u64::from_str_radix(&line[2..line.find('-').unwrap()], 16).unwrap();
+            assert_eq!(
+                (from, line.split_whitespace().nth(1)),
+                (start, Some(size.to_string().as_str())),
+                "{line}"
+            );
+            assert_eq!(line.ends_with(" free"), area["kind"] == "free", "{line}");
+            for word in [&area["caller"], &area["phys"]].into_iter().chain(area["flags"].as_array().unwrap())
+            {
+                let word = word.as_str().unwrap_or("").trim_start_matches("0x").to_owned();
+                assert!(line.contains(&word), "{line} {word}");
+            }
+        }
+        for region in regions {
+            let ended = format!(
+                "{}: {} gaps, {} KiB free, the largest {} KiB; ",
+                region["name"].as_str().unwrap(),
+                region["gaps"],
+                region["free_bytes"].as_u64().unwrap() >> 10,
+                region["largest_gap_bytes"].as_u64().unwrap() >> 10
+            );
+            assert!(lines.contains(&ended), "{ended}\n{lines}");
+        }
+        assert_eq!(json["used_pages"], 0);
+    }
+}
+
 #[test]
 fn a_cache_whose_colours_alias_costs_an_arm_machine_its_high_memory() {
     let show =
@@ -333,6 +376,12 @@ fn show_cache_tells_whether_a_cache_aliases_and_which_colours_mappings_need() {
     assert!(
         text(&["show", "cache", "--dcache", "pipt,64K,4,64", "--arch", "arm64"]).contains("aliases:     no")
     );
+    // Where no kernel knows of colours, none are told.
+    for (arch, page) in [("arm64", "SHMLBA of arm64 is a page"), ("x86_64", "SHMLBA of x86_64 is a page")] {
+        let aliasing = text(&["show", "cache", "--dcache", "vipt,32K,4,32", "--arch", arch]);
+        assert!(aliasing.contains(page) && aliasing.contains("aliases:     yes"), "{aliasing}");
+        assert!(!aliasing.contains("page 3 of an object") && !aliasing.contains("high memory"), "{aliasing}");
+    }
     for (args, expected) in [
         (&["show", "cache"][..], "--dcache"),
         (&["show", "cache", "--dcache", "vipt,32K,4,48"], "a line of 48 bytes"),
