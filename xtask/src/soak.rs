@@ -77,10 +77,10 @@ fn fresh_seed() -> u64 {
 /// The slabs' own tests.
 const SLABS: &[&str] = &["-p", "pagewright-slab", "--lib"];
 /// Those that hosted machines have of them, on smaller machines and with fewer rounds.
-const HOSTED_SLABS: &[&str] = &["-p", "pagewright-sim", "--test", "slabs"];
+const HOSTED_SLABS: &[&str] = &["-p", "pagewright-hosted-tests", "--test", "slabs"];
 
 /// The page allocator in service, with threads, on machines of a few MiB.
-const HOSTED_PAGES: &[&str] = &["-p", "pagewright-sim", "--test", "pages"];
+const HOSTED_PAGES: &[&str] = &["-p", "pagewright-hosted-tests", "--test", "pages"];
 
 /// What is run under Miri: its name, the tests, Miri's flags.
 const UNDER_MIRI: [(&str, &[&str], &str); 9] = [

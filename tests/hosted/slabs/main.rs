@@ -6,7 +6,7 @@ mod barns;
 mod cpu_slab;
 mod designs;
 mod direct;
-#[path = "../../examples/driver.rs"]
+#[path = "../../../crates/sim/examples/driver.rs"]
 mod driver;
 mod exercised;
 mod facts;

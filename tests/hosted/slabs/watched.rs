@@ -226,7 +226,7 @@ fn misuse_is_named_with_who_took_and_freed_the_object() {
         assert!(alloc.when < free.when);
         let text = reports[0].to_string();
         let first = format!(
-            "BUG tracked: Object already free {object:p}\nAllocated in crates/sim/tests/slabs/watched.rs:{taken} "
+            "BUG tracked: Object already free {object:p}\nAllocated in tests/hosted/slabs/watched.rs:{taken} "
         );
         assert!(text.starts_with(&first), "{text}");
     });
