@@ -8,6 +8,7 @@ mod corpus;
 mod hosted;
 mod images;
 mod minimal;
+mod miri;
 mod pairs;
 mod parsers;
 mod rust;
@@ -19,7 +20,7 @@ use crate::stage::{self, Limit, Outcome, Stage};
 use clap::Args;
 use std::path::PathBuf;
 
-pub(crate) use rust::{MIRI_FLAGS, MIRI_SAFE_CRATES, MIRI_TREE_BORROWS};
+pub(crate) use miri::{MIRI_FLAGS, MIRI_SAFE_CRATES, MIRI_TREE_BORROWS};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -108,7 +109,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
             images::boot,
         ),
         stage("same-answers", "every bare-metal image decides as the hosted boot does", 25, same::run),
-        stage("miri", "the lower crates have no undefined behaviour", 320, rust::miri),
+        stage("miri", "the lower crates have no undefined behaviour", 320, miri::miri),
     ]
 }
 

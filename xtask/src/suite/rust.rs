@@ -57,7 +57,7 @@ const CAPI: [&str; 2] = ["x86_64", "arm64"];
 
 /// The seed of property tests here, unless `PROPTEST_RNG_SEED` says otherwise. What decides whether a change is good must say the
 /// same twice; `cargo xtask soak` draws new cases each time.
-fn same_cases() -> (&'static str, String) {
+pub(super) fn same_cases() -> (&'static str, String) {
     const NAME: &str = "PROPTEST_RNG_SEED";
     (NAME, std::env::var(NAME).unwrap_or_else(|_| "1".into()))
 }
@@ -135,83 +135,4 @@ pub(super) fn doctests(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
 pub(super) fn rustdoc(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     let cmd = suite.project.cmd("cargo").args(["doc", "--quiet", "--workspace", "--no-deps", "--lib"]);
     suite.judge("rustdoc", cmd.env("RUSTDOCFLAGS", "-D warnings"), limit, "no warnings")
-}
-
-/// Miri's flags for property tests, which read the host's clock and working directory.
-pub(crate) const MIRI_FLAGS: &str = "-Zmiri-disable-isolation";
-/// The same for crates without unsafe code: there is nothing that could break the rules of aliasing, and following them
-/// through tables of hundreds of atomics takes ten times as long. Races, overflows and bounds are still looked for.
-pub(crate) const MIRI_SAFE_CRATES: &str = "-Zmiri-disable-isolation -Zmiri-disable-stacked-borrows";
-
-/// The same by the newer of the two models of borrows.
-pub(crate) const MIRI_TREE_BORROWS: &str = "-Zmiri-disable-isolation -Zmiri-tree-borrows";
-
-/// Miri over the crates on whose memory safety the others rest, then over the page tables. Memblock is safe code with nothing shared:
-/// it is `cargo xtask soak --miri`'s.
-pub(super) fn miri(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
-    if let Err(line) = tools::miri(suite.project) {
-        return Outcome::Missing(line);
-    }
-    let unsafe_crates = [
-        "--lib",
-        "--tests",
-        "-p",
-        "pagewright-page",
-        "-p",
-        "pagewright-percpu",
-        "-p",
-        "pagewright-platform",
-        "--",
-        // Text and arithmetic.
-        "--skip",
-        "flags_layout",
-        // No unsafe code: `cargo xtask soak --miri` has them.
-        "--skip",
-        "model::tests",
-        "--skip",
-        "counts::tests",
-        "--skip",
-        "park::every_frame",
-    ];
-    // It has no unsafe code: its model drives the page metadata below; all of its tests are `cargo xtask soak --miri`'s.
-    let zone = ["--lib", "-p", "pagewright-zone", "--", "buddy::tests::model"];
-    // Simulated RAM and the TLB; whole walks of the software MMU are left to the native run.
-    let sim = ["--lib", "-p", "pagewright-sim", "--", "phys::", "mmu::tests::tlb"];
-    // The codecs are arithmetic; what builds and takes down trees is this.
-    let tables = ["--lib", "--test", "model", "-p", "pagewright-pagetable"];
-    let runs: [(&str, &[&str], &str); 4] = [
-        ("miri", &unsafe_crates, MIRI_FLAGS),
-        ("miri-zone", &zone, MIRI_SAFE_CRATES),
-        ("miri-sim", &sim, MIRI_FLAGS),
-        ("miri-pagetable", &tables, MIRI_SAFE_CRATES),
-    ];
-    let mut lines = Vec::new();
-    for (name, what, flags) in runs {
-        match miri_run(suite, limit, name, what, flags) {
-            Outcome::Passed(line) => lines.push(line),
-            other => return other,
-        }
-    }
-    Outcome::Passed(lines.join("; "))
-}
-
-/// One run of tests under Miri, with a log of its own.
-fn miri_run(suite: &Suite<'_>, limit: Limit, log: &str, what: &[&str], flags: &str) -> Outcome {
-    let nextest = tools::has_cargo_command("nextest");
-    let cmd = suite.project.cmd("cargo").args(["+nightly", "miri"]);
-    let cmd = if nextest {
-        let quiet = ["--no-fail-fast", "--status-level", "fail", "--show-progress", "none"];
-        cmd.args(["nextest", "run"]).args(quiet).args(what)
-    } else {
-        cmd.args(["test", "--quiet", "--no-fail-fast"]).args(what)
-    };
-    let (name, seed) = same_cases();
-    let cmd = cmd.env("MIRIFLAGS", flags).env("PROPTEST_CASES", "4").env(name, seed);
-    match suite.run(log, cmd, limit) {
-        Err(outcome) => outcome,
-        Ok(out) => match nextest_summary(&out.text).or_else(|| libtest_summary(&out.text)) {
-            Some(line) if out.ok() => Outcome::Passed(line.trim().into()),
-            _ => Outcome::Failed(format!("Miri failed\n{}", crate::cmd::tail(&out.text, 150))),
-        },
-    }
 }
