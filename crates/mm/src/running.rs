@@ -10,7 +10,7 @@ mod kept;
 mod report;
 
 use kept::{Kept, MAX_KEPT, freed_initrd, keep_reserved, special_ranges};
-use report::{EarlyFree, memory_line};
+use report::{EarlyFree, memory_line, slub_line};
 
 use crate::boot::{Boot, info};
 use crate::error::BootError;
@@ -129,6 +129,7 @@ pub fn hand_over<'z, 's, 'a>(
     // Frames in no zone are nobody's: i386 does not free what `highmem=` leaves out.
     let total = total - buddy.unzoned_pages();
     memory_line(boot, total, early.available(boot) - buddy.unzoned_pages());
+    slub_line(boot);
     let marks = fill_marks(boot, &buddy, space.marks).ok_or(small("watermarks"))?;
     let tunables = boot.tunables();
     let mut watermarks = Watermarks::new(tunables, marks);

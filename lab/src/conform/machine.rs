@@ -137,9 +137,16 @@ fn compare_all(
     if let Some(tally) = watermarks(capture, &kernel) {
         report.groups.insert(Group::Watermarks, tally);
     }
+    let line = compare(Group::Slub, &captured, &ours);
     match slub(capture, boot) {
-        Some(tally) => _ = report.groups.insert(Group::Slub, tally),
-        None => _ = report.left_out.insert(Group::Slub, "no slabinfo.txt and no slub_kmalloc.txt".to_owned()),
+        None if line.facts == 0 => {
+            let why = "no slabinfo.txt, no slub_kmalloc.txt and no such line in dmesg.txt";
+            report.left_out.insert(Group::Slub, why.to_owned());
+        }
+        files => {
+            add(report, Group::Slub, files.unwrap_or_default());
+            add(report, Group::Slub, line);
+        }
     }
     match &capture.vmallocinfo {
         Some(info) => _ = report.groups.insert(Group::Vmalloc, vmalloc(info, boot)?),

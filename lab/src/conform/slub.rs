@@ -6,24 +6,18 @@
 use super::compare::Tally;
 use crate::capture::Capture;
 use crate::capture::slab::{SlabInfo, SlubKmalloc};
-use crate::facts::{Group, body};
+use crate::facts::Group;
 use pagewright::Boot;
 use pagewright_slab::kmalloc::{Classes, KmallocKind, Name};
 use pagewright_slab::slub::{Geometry, ObjectSpec, Slub};
 
-/// Compares both files, and the line of the log that says by what SLUB decides. `None` if the capture has neither file.
+/// Compares both files; the line of the log that says by what SLUB decides is compared with the boot's. `None` if the capture has neither file.
 pub fn slub(capture: &Capture, boot: &Boot<'_>) -> Option<Tally> {
     if capture.slabinfo.is_none() && capture.slub_kmalloc.is_none() {
         return None;
     }
     let (slub, classes) = (boot.slub(), boot.kmalloc_classes());
     let mut tally = Tally::default();
-    let start = "SLUB: HWalign=";
-    if let Some(line) = capture.dmesg.lines().map(body).find(|line| line.starts_with(start)) {
-        let nodes = boot.nodes_possible.iter().last().map_or(1, |nid| nid.index() + 1);
-        let ours = slub.to_log(boot.possible_cpus.ids().max(1), nodes as u32).to_string();
-        tally.check(Group::Slub, "SLUB line", Some(line.trim_end().to_owned()), Some(ours));
-    }
     if let Some(file) = &capture.slub_kmalloc {
         kmalloc(&mut tally, file, &slub, &classes);
     }

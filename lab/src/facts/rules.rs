@@ -52,6 +52,7 @@ const MESSAGES: &[(Group, &str)] = &[
     (Group::Layout, "percpu: "),
     (Group::Layout, "setup_percpu: "),
     (Group::Layout, "pcpu-alloc: "),
+    (Group::Slub, "SLUB: HWalign="),
     (Group::Managed, "Memory: "),
 ];
 

@@ -167,6 +167,20 @@ fn orders_of_slabs_follow_the_command_line() {
 }
 
 #[test]
+fn slub_says_by_what_it_decides_after_the_memory_line_and_the_other_designs_say_nothing() {
+    let said = |slab: Slab, cmdline: &str| {
+        let log = serving_with(KernelConfig { slab, ..CONFIG }, cmdline, |_, _| ());
+        let mut lines = log.lines().skip_while(|line| !line.starts_with("Memory: ")).skip(1);
+        lines.next().filter(|line| line.starts_with("SL")).map(str::to_owned)
+    };
+    let line = |rest: &str| Some(format!("SLUB: HWalign=64, Order={rest}, Nodes=1"));
+    assert_eq!(said(Slab::Slub, ""), line("0-3, MinObjects=0, CPUs=3"));
+    let orders = "slub_min_order=1 slub_max_order=2 slub_min_objects=9 numa=off nr_cpus=2";
+    assert_eq!(said(Slab::Slub, orders), line("1-2, MinObjects=9, CPUs=2"));
+    assert_eq!([Slab::Slab, Slab::Slob].map(|slab| said(slab, "")), [None, None]);
+}
+
+#[test]
 fn too_little_memory_for_slabs_is_an_error_whatever_is_missing() {
     serving("slub_debug=FZ", |boot, pages| {
         let map = *pages.base.map();

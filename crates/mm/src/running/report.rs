@@ -1,8 +1,9 @@
-//! The line in which the kernel says what memory it has (`mem_init_print_info`).
+//! The lines in which the kernel says what memory it has (`mem_init_print_info`), and by what SLUB decides (`kmem_cache_init`).
 
 use crate::boot::{Boot, info};
 use pagewright_addr::{NodeId, Pfn, PfnRange};
 use pagewright_firmware::Arch;
+use pagewright_firmware::config::Slab;
 use pagewright_kspace::Kind;
 use pagewright_memblock::Flags;
 use pagewright_zone::ZoneKind;
@@ -34,6 +35,17 @@ pub(super) fn memory_line(boot: &mut Boot<'_>, total: u64, available: u64) {
         kib(reserved),
         kib(boot.total_cma_pages),
     );
+}
+
+/// What SLUB says when its caches begin to exist; the other designs say nothing.
+pub(super) fn slub_line(boot: &mut Boot<'_>) {
+    if boot.machine.config.slab == Slab::Slub {
+        // One more than the highest number there may be, of processors and of nodes.
+        let cpus = boot.possible_cpus.ids().max(1);
+        let nodes = boot.nodes_possible.iter().last().map_or(1, |nid| nid.index() as u32 + 1);
+        let line = boot.slub().to_log(cpus, nodes);
+        info!(boot, "{line}");
+    }
 }
 
 /// Free pages while memory above a node's first section is not initialised yet (DEFERRED_STRUCT_PAGE_INIT): those are
