@@ -57,3 +57,6 @@ pub use heap::{Global, Heap, HeapOn, KmemCache, Object};
 pub use memory::{PageSource, PagesFor, SlabMemory};
 pub use slabs::{CacheId, CacheSpec, SlabContext, SlabError, Slabs};
 pub use usercopy::{Place, UsercopyError};
+
+/// Bytes of a pointer of the machine that this code runs on.
+pub(crate) const HOST_WORD: u32 = size_of::<usize>() as u32;

@@ -134,7 +134,8 @@ pub fn serve<R>(
                     return with_state(&booted, pages, with_vmalloc);
                 }
                 let refused = |e: HostedSlabsError| {
-                    Fault::caused(e, "slabs", "a machine with this host's words, and RAM that it can lend")
+                    let expected = "RAM that this host can lend, and where words are shorter than its own no P or U in slub_debug=";
+                    Fault::caused(e, "slabs", expected)
                 };
                 match boot.slab_design() {
                     Design::Slub | Design::SlubCpuSlabs => {}

@@ -8,7 +8,7 @@ use pagewright::firmware::{Firmware, KernelImage, Machine, Pc};
 use pagewright::memblock::{Event, Sink};
 use pagewright::platform::{Carve, NoInterrupts};
 use pagewright::slab::objects::Design;
-use pagewright::slab::slabs::{CacheSpec, Silent};
+use pagewright::slab::slabs::{CacheSpec, CreateError, Destroyed, Silent};
 use pagewright::slab::{CacheFlags, CacheId, SlabSetup, StartSlabsError};
 use pagewright::zone::Gfp;
 use pagewright::zone::alloc::NoHooks;
@@ -20,6 +20,7 @@ use pagewright_sim::slabs::{HostedSlabs, LinearRam, with_booted_slabs};
 use pagewright_sim::with_page_allocator;
 use std::cell::RefCell;
 use std::fmt::Arguments;
+use std::ptr::NonNull;
 
 const CONFIG: KernelConfig = KernelConfig::debian(Flavour::Amd64);
 const MIB: u64 = 1 << 20;
@@ -178,6 +179,68 @@ fn slub_says_by_what_it_decides_after_the_memory_line_and_the_other_designs_say_
     let orders = "slub_min_order=1 slub_max_order=2 slub_min_objects=9 numa=off nr_cpus=2";
     assert_eq!(said(Slab::Slub, orders), line("1-2, MinObjects=9, CPUs=2"));
     assert_eq!([Slab::Slab, Slab::Slob].map(|slab| said(slab, "")), [None, None]);
+}
+
+#[test]
+fn a_machine_with_shorter_words_has_its_own_layouts_and_objects_that_keep_their_contents() {
+    let words = KernelConfig::debian(Flavour::I686);
+    serving_with(words, "slub_debug=FZ,kmalloc-64", |boot, pages| {
+        let before = free_pages(pages);
+        with_booted_slabs(boot, pages, 12, &Silent, |m| {
+            let geometry = |cache| m.slabs.figures(cache).unwrap().geometry;
+            let red =
+                caches(m).into_iter().map(geometry).find(|g| g.object_size == 64 && g.left_red_zone > 0);
+            assert_eq!(red.unwrap().inuse, 64 + 4, "a red zone of a word behind the object");
+            let spec = |size, flags| CacheSpec::new("some", size, 0, flags).with_usercopy(0, 1);
+            let behind = [CacheFlags::POISON, CacheFlags::STORE_USER, CacheFlags::TYPESAFE_BY_RCU];
+            for flags in behind {
+                let refused = m.slabs.create(&spec(64, flags));
+                assert_eq!(refused, Err(CreateError::Word { wanted: 4, host: 8 }), "{flags:?}");
+            }
+            let sizes = [1, 4, 8, 12, 20, 24, 36, 100];
+            let made = sizes.map(|size| m.slabs.create(&spec(size, CacheFlags::empty())).unwrap());
+            for (&size, &cache) in sizes.iter().zip(&made) {
+                assert_eq!(
+                    Ok(geometry(cache)),
+                    boot.slub().geometry(&spec(size, CacheFlags::empty()).object)
+                );
+                let mark = |n: usize| (n as u8).wrapping_mul(31) ^ size as u8;
+                m.on_cpu(0, |cx| {
+                    let fill = |n: usize| {
+                        let object = m.slabs.alloc(cx, cache, Gfp::GFP_KERNEL).unwrap();
+                        // SAFETY: it has so many bytes and was just allocated.
+                        unsafe { object.write_bytes(mark(n), size as usize) };
+                        object
+                    };
+                    // SAFETY: in use; freed once.
+                    let end = |(n, object): (usize, NonNull<u8>)| unsafe {
+                        let bytes = core::slice::from_raw_parts(object.as_ptr(), size as usize);
+                        assert!(bytes.iter().all(|&byte| byte == mark(n)), "{size} bytes: {n}");
+                        m.slabs.free(cx, cache, object);
+                    };
+                    let mut objects: Vec<_> = (0..900).map(|n| (n, fill(n))).collect();
+                    // Every other one goes and comes again, from lists through free objects.
+                    let (odd, even) = objects.drain(..).partition::<Vec<_>, _>(|(n, _)| n % 2 > 0);
+                    odd.into_iter().for_each(end);
+                    m.slabs.flush_cpu(cx);
+                    objects.extend(even);
+                    objects.extend((0..450).map(|n| (n, fill(n))));
+                    m.slabs.validate(cache).unwrap();
+                    objects.into_iter().for_each(end);
+                });
+            }
+            m.on_cpu(0, |cx| m.slabs.flush_cpu(cx));
+            assert_eq!(m.slabs.findings(), 0);
+            for cache in made {
+                m.slabs.validate(cache).unwrap();
+                // SAFETY: nobody uses it.
+                assert_eq!(m.on_cpu(0, |cx| unsafe { m.slabs.destroy(cx, cache) }), Ok(Destroyed::Gone));
+            }
+            m.on_cpu(0, |cx| caches(m).into_iter().for_each(|cache| drop(m.slabs.shrink(cx, cache))));
+        })
+        .unwrap();
+        assert_eq!(free_pages(pages), before);
+    });
 }
 
 #[test]

@@ -362,13 +362,13 @@ fn what_lies_behind_the_last_object_is_nobody_s_to_copy() {
 }
 
 #[test]
-fn a_layout_for_words_of_another_size_is_refused() {
+fn a_layout_for_longer_words_is_refused() {
     with_plain_machine(&small(1), NoHooks, |pages| {
         let host = size_of::<usize>() as u32;
-        let slub = Slub { word: 12 - host, ..Slub::new(1) };
+        let slub = Slub { word: 2 * host, ..Slub::new(1) };
         let memory = LinearRam::new(pages.base.map()).unwrap();
         let space = SlabSpace { slots: &[], lists: &[], cpus: &[] };
         let made = Slabs::new(*pages.base.map(), memory, NoInterrupts, slub, space, &Silent, 1);
-        assert_eq!(made.err(), Some(CreateError::Word { wanted: 12 - host, host }));
+        assert_eq!(made.err(), Some(CreateError::Word { wanted: 2 * host, host }));
     });
 }

@@ -40,7 +40,6 @@ mod tune;
 mod view;
 mod word;
 
-use crate::CacheFlags;
 use crate::account::Account;
 use crate::faults::Faults;
 use crate::memory::SlabMemory;
@@ -50,6 +49,7 @@ use crate::slabs::{
     CacheId, CacheSpec, CreateError, Damage, KmallocCaches, Report, Reports, Row, SlabContext, SlabCpu,
     SlabError, Slot,
 };
+use crate::{CacheFlags, HOST_WORD};
 pub use cache::SlabCache;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -117,8 +117,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Slabs without any cache but one for their own needs. `seed` makes the order of objects in new slabs.
     ///
     /// # Errors
-    /// [`CreateError`] if there is no room for that cache, there are more than 64 nodes (a slab's owner tells no more of them apart), or objects were laid out for a
-    /// machine whose words have another size than this one's.
+    /// [`CreateError`] if there is no room for that cache, there are more than 64 nodes (a slab's owner tells no more of them apart), or objects are laid out for a
+    /// machine whose words are longer than this one's.
     pub fn new(
         map: PageMap<'a>,
         memory: M,
@@ -128,9 +128,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
         reports: &'k dyn Reports,
         seed: u64,
     ) -> Result<Self, CreateError> {
-        let host = size_of::<usize>() as u32;
-        if config.word != host {
-            return Err(CreateError::Word { wanted: config.word, host });
+        // Free lists are made of indices: shorter words only lay objects out.
+        if config.word > HOST_WORD {
+            return Err(CreateError::Word { wanted: config.word, host: HOST_WORD });
         }
         let nodes = space.lists.len().checked_div(space.slots.len()).unwrap_or(0);
         if nodes > MOST_NODES {

@@ -7,10 +7,10 @@ use super::node::List;
 use super::tenancy::{CLOSING, DYING, OPEN};
 use super::word::Listed;
 use super::{CreateError, DestroyError, Slabs};
-use crate::CacheFlags;
 use crate::memory::SlabMemory;
 use crate::random::next_bits;
 use crate::slub::ObjectSpec;
+use crate::{CacheFlags, HOST_WORD};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
@@ -87,6 +87,12 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         }
         self.allows(spec.object.flags)?;
         let geometry = self.slub.geometry(&spec.object)?;
+        // In the middle of an object there is room for a longer word (no object takes less than 8 bytes), behind it only for what was laid out.
+        let behind =
+            geometry.free_pointer >= geometry.inuse || spec.object.flags.contains(CacheFlags::STORE_USER);
+        if self.slub.word != HOST_WORD && behind {
+            return Err(CreateError::Word { wanted: self.slub.word, host: HOST_WORD });
+        }
         let _quiet = self.quiet();
         let mut registry = self.registry.lock();
         let secret = self.secret ^ next_bits(&mut registry.random) as usize;

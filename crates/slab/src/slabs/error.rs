@@ -73,7 +73,7 @@ pub enum CreateError {
     },
     /// A flag for which there is no mechanism.
     Unsupported(crate::CacheFlags),
-    /// Layouts for another machine: free objects hold this machine's words.
+    /// Layouts for another machine, without room for this machine's words in its free objects or behind them.
     Word {
         /// Bytes of a word there.
         wanted: u32,

@@ -82,6 +82,7 @@ pub use slabinfo::SlabInfo;
 pub use traces::{Trace, TraceSite, Traces};
 pub use view::{Broken, CacheFigures};
 
+use crate::HOST_WORD;
 use crate::account::Account;
 use crate::faults::Faults;
 use crate::memory::SlabMemory;
@@ -168,7 +169,9 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Slabs without any cache but one for their own needs. `seed` makes the secrets that free pointers are mixed with.
     ///
     /// # Errors
-    /// [`CreateError`] if there is no room for that cache, there are more nodes than slabs' owners tell apart, some processors have slabs and others do not, or objects were laid out for a machine whose words have another size than this one's.
+    /// [`CreateError`] if there is no room for that cache, there are more nodes than slabs' owners tell apart, some processors have slabs and others do not, or objects are laid out
+    /// for a machine whose words are longer than this one's. Where they are shorter, caches are made whose free objects have room for this machine's links: those
+    /// with neither a link nor records behind their objects.
     pub fn new(
         map: PageMap<'a>,
         memory: M,
@@ -178,9 +181,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         reports: &'k dyn Reports,
         seed: u64,
     ) -> Result<Self, CreateError> {
-        let host = size_of::<usize>() as u32;
-        if slub.word != host {
-            return Err(CreateError::Word { wanted: slub.word, host });
+        if slub.word > HOST_WORD {
+            return Err(CreateError::Word { wanted: slub.word, host: HOST_WORD });
         }
         let SlabSpace { slots, lists, cpus } = space;
         let nodes = lists.len().checked_div(slots.len()).unwrap_or(0);

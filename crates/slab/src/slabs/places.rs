@@ -29,7 +29,8 @@ impl Places {
             reciprocal: (1_u64 << 32).div_ceil(geometry.size),
             power: if geometry.size.is_power_of_two() { geometry.size as usize - 1 } else { 0 },
             exact: geometry.size.is_power_of_two() && geometry.size > 1 && geometry.left_red_zone == 0,
-            link: geometry.free_pointer as usize,
+            // Links are this machine's words, which may be longer than those that objects were laid out for: see `Slabs::new`.
+            link: geometry.free_pointer as usize & !(size_of::<usize>() - 1),
             secret,
         }
     }

@@ -113,7 +113,7 @@ impl<'a, I: Interrupts, M: SlabMemory> Slabs<'_, 'a, I, M> {
             let now = at?;
             at = match now {
                 Ok(offset) => {
-                    let link = self.memory.pointer(slab.base + offset + info.geometry.free_pointer as usize);
+                    let link = self.memory.pointer(info.places.link(slab.base + offset));
                     // SAFETY: a free object of the slab, whose link was written when it was freed; under the lock.
                     let stored = unsafe { link.cast::<usize>().read() };
                     info.places

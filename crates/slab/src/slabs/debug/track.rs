@@ -111,7 +111,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         let at = self.place(info, slab, offset, which);
         let sum = Self::sum(info, at.addr(), [site, track.cpu, track.task, track.bytes], track.when);
         // SAFETY: metadata of an object of the slab, which is the slabs' alone, under its lock; the layout left `BYTES` for each record (its
-        // word is this machine's: `Slabs::new`), which have room for all of this, and metadata begins at a whole word.
+        // word is this machine's: `Slabs::make`), which have room for all of this, and metadata begins at a whole word.
         unsafe {
             at.cast::<[u8; Track::BYTES]>().write([0; Track::BYTES]);
             at.cast::<usize>().write(sum);
