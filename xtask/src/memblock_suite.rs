@@ -154,15 +154,26 @@ fn check_headers() -> Result<(), String> {
 /// Our own C programs, with and without nodes.
 fn run_own_program(work_dir: &Path, library: &Path) -> Result<(), String> {
     let capi = root().join("crates/capi");
-    let sources = ["tests/c/first_steps.c", "tests/c/pages.c", "tests/c/slab.c", "examples/driver.c"];
-    for (source, numa) in sources.into_iter().flat_map(|s| [(s, &[][..]), (s, &["-DCONFIG_NUMA"])]) {
+    // Each is run once with each of these arguments, or once without.
+    let sources: [(&str, &[&str]); 5] = [
+        ("tests/c/first_steps.c", &[""]),
+        ("tests/c/pages.c", &[""]),
+        ("tests/c/slab.c", &[""]),
+        ("tests/c/designs.c", &["0", "1", "2"]),
+        ("examples/driver.c", &[""]),
+    ];
+    for ((source, arguments), numa) in
+        sources.into_iter().flat_map(|s| [(s, &[][..]), (s, &["-DCONFIG_NUMA"])])
+    {
         let program = work_dir.join(source.trim_end_matches(".c").replace('/', "-"));
         let mut gcc = Command::new("gcc");
         gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-fsanitize=address,undefined"])
             .args(numa);
         gcc.arg("-I").arg(capi.join("include")).arg(capi.join(source)).arg(library);
         output(gcc.arg("-o").arg(&program))?;
-        output(&mut Command::new(&program))?;
+        for argument in arguments {
+            output(Command::new(&program).args((!argument.is_empty()).then_some(argument)))?;
+        }
     }
     Ok(())
 }

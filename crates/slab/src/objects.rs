@@ -248,6 +248,9 @@ pub trait ObjectAllocator<'k, 'a> {
     #[track_caller]
     unsafe fn kfree(&self, cx: &SlabContext<'_, 'k, 'a>, memory: NonNull<u8>);
 
+    /// How many bytes of so many could be used, were they allocated (`kmalloc_size_roundup`); what is too large stays as it is.
+    fn kmalloc_size_roundup(&self, bytes: usize) -> usize;
+
     /// How many bytes of it may be used (`ksize`).
     ///
     /// # Safety
@@ -313,6 +316,14 @@ pub trait ObjectAllocator<'k, 'a> {
     ) -> Result<(), TuneError> {
         let _ = (cx, cache, tunables);
         Err(TuneError::Design)
+    }
+
+    /// Bytes of an object as the cache's users know it (`kmem_cache_size`), the most that any of them said; `None` if it was destroyed.
+    fn object_size(&self, cache: CacheId) -> Option<u64>;
+
+    /// Calls `each` with the address of every object that is in use, or at hand of a processor or a node. SLOB knows none.
+    fn objects_in_use(&self, cache: CacheId, each: &mut dyn FnMut(usize)) {
+        let _ = (cache, each);
     }
 
     /// A cache's figures; `None` if it was destroyed.

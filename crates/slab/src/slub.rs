@@ -268,7 +268,7 @@ impl Slub {
 }
 
 /// The smallest order that holds so many bytes (`get_order`), if there is one.
-const fn order_for(bytes: u64, page_shift: PageShift) -> Option<Order> {
+pub(crate) const fn order_for(bytes: u64, page_shift: PageShift) -> Option<Order> {
     Order::new(page_shift.pages_for(bytes).next_power_of_two().trailing_zeros() as u8)
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Linux 6.1's small objects (SLUB), served by libpagewright_capi.a: caches of equal objects, and kmalloc. The functions are described in the
+ * Linux 6.1's small objects (SLUB, SLAB or SLOB), served by libpagewright_capi.a: caches of equal objects, and kmalloc. The functions are described in the
  * documentation of the Rust package pagewright-capi.
  *
  * The program
@@ -32,6 +32,16 @@ extern "C" {
 typedef unsigned int slab_flags_t;
 struct kmem_cache;
 
+/*
+ * SLAB and SLOB merge no caches and watch none: the flags for that mean nothing, and `debug` must be NULL. With SLOB, kfree frees no objects of caches, ksize
+ * wants memory of kmalloc, and a cache that does not end tells how many objects are in use, not which.
+ */
+enum pagewright_slab_design {
+	PAGEWRIGHT_SLUB,
+	PAGEWRIGHT_SLAB,
+	PAGEWRIGHT_SLOB,
+};
+
 /* Set before pagewright_slab_init. */
 struct pagewright_slab_options {
 	unsigned int caches;   /* how many there can be at once, kmalloc's included; 256 at first */
@@ -39,6 +49,7 @@ struct pagewright_slab_options {
 	bool accounted;        /* whether __GFP_ACCOUNT has caches of its own; false at first */
 	const char *debug;     /* what stands behind slub_debug=, or NULL (at first); it must stay */
 	uint64_t seed;         /* what free pointers and orders are mixed with; any number but 0 */
+	unsigned int design;   /* enum pagewright_slab_design; SLUB at first */
 };
 
 extern struct pagewright_slab_options pagewright_slab_options;

@@ -1,6 +1,6 @@
 //! `kmem_cache_*`.
 
-use super::{Slabs, slabs};
+use super::{Allocator, slabs};
 use crate::global::options;
 use crate::pages::gfp_t;
 use crate::print::Text;
@@ -8,7 +8,7 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::{NonNull, null_mut};
 use pagewright_addr::NodeId;
 use pagewright_slab::slabs::cache::Ctor;
-use pagewright_slab::slabs::{CacheFigures, CreateError, DestroyError, Destroyed};
+use pagewright_slab::slabs::{CreateError, DestroyError, Destroyed};
 use pagewright_slab::{CacheFlags, CacheId, CacheSpec};
 use pagewright_zone::Gfp;
 
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn kmem_cache_create_usercopy(
         None => spec,
     };
     let made: Result<_, Option<CreateError>> = match slabs() {
-        Some(service) => service.slabs.create(&spec).map_err(Some),
+        Some(service) => service.allocator().create(&spec).map_err(Some),
         None => Err(None),
     };
     match made {
@@ -169,16 +169,16 @@ pub unsafe extern "C" fn kmem_cache_destroy(s: *mut kmem_cache) {
     // SAFETY: as the caller says.
     match service.run(|slabs, cx| unsafe { slabs.destroy(cx, id) }) {
         Some(Ok(Destroyed::Gone | Destroyed::Shared)) | None => {}
-        Some(Err(why)) => remains(&service.slabs, id, why),
+        Some(Err(why)) => remains(service.allocator(), id, why),
     }
 }
 
 /// Says why a cache is still there.
-fn remains(slabs: &Slabs, id: CacheId, why: DestroyError) {
-    let Some(figures) = slabs.figures(id) else { return say(format_args!("kmem_cache_destroy: {why}")) };
-    say(format_args!("kmem_cache_destroy {}: Slab cache still has objects: {why}", figures.name));
+fn remains(slabs: &Allocator<'_>, id: CacheId, why: DestroyError) {
+    let Some(row) = slabs.row(id) else { return say(format_args!("kmem_cache_destroy: {why}")) };
+    say(format_args!("kmem_cache_destroy {}: Slab cache still has objects: {why}", row.name));
     let mut left = NAMED;
-    slabs.objects_in_use(id, |address| {
+    slabs.objects_in_use(id, &mut |address| {
         if left > 0 {
             say(format_args!("Object {address:#x}"));
         }
@@ -196,11 +196,8 @@ pub extern "C" fn kmem_cache_shrink(s: *mut kmem_cache) -> c_int {
 /// Bytes of an object, the most that any of its cache's creators said; 0 of what is no cache.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmem_cache_size(s: *mut kmem_cache) -> c_uint {
-    figures(s).map_or(0, |figures| figures.object_size as c_uint)
-}
-
-fn figures(s: *const kmem_cache) -> Option<CacheFigures> {
-    slabs()?.slabs.figures(cache(s)?)
+    let size = slabs().zip(cache(s)).and_then(|(service, id)| service.allocator().object_size(id));
+    size.map_or(0, |bytes| bytes as c_uint)
 }
 
 /// An object, or null.

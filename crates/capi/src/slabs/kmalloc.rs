@@ -5,22 +5,20 @@ use super::slabs;
 use crate::pages::gfp_t;
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::{NonNull, null_mut};
-use pagewright_slab::objects::ObjectAllocator;
 use pagewright_zone::Gfp;
 
 /// Memory of so many bytes, or null. No bytes are at ZERO_SIZE_PTR (16), where nobody may look.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmalloc(size: usize, gfp: gfp_t) -> *mut c_void {
-    pointer(slabs().and_then(|s| s.run(|slabs, cx| slabs.kmalloc(cx, size, mask(gfp)).ok()).flatten()))
+    pointer(slabs().and_then(|s| s.run(|slabs, cx| slabs.kmalloc(cx, size, mask(gfp), None).ok()).flatten()))
 }
 
 /// The same near a node; a negative one is the CPU's.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmalloc_node(size: usize, gfp: gfp_t, nid: c_int) -> *mut c_void {
     let Some(nid) = node(nid) else { return kmalloc(size, gfp) };
-    let found =
-        slabs().and_then(|s| s.run(|slabs, cx| slabs.kmalloc_node(cx, size, mask(gfp), nid).ok()).flatten());
-    pointer(found)
+    let near = Some(nid);
+    pointer(slabs().and_then(|s| s.run(|slabs, cx| slabs.kmalloc(cx, size, mask(gfp), near).ok()).flatten()))
 }
 
 /// The same, full of zeroes.
@@ -62,7 +60,7 @@ pub extern "C" fn kcalloc_node(n: usize, size: usize, gfp: gfp_t, nid: c_int) ->
 /// How many bytes could be used of so many, were they allocated: those of their class, or of a block of pages. What is too large stays as it is.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmalloc_size_roundup(size: usize) -> usize {
-    slabs().map_or(size, |s| s.slabs.kmalloc_size_roundup(size))
+    slabs().map_or(size, |s| s.allocator().kmalloc_size_roundup(size))
 }
 
 /// Makes memory larger or smaller, and returns where it is then; null leaves it as it was. A null pointer is allocated anew, no bytes free it.
@@ -90,7 +88,7 @@ pub unsafe extern "C" fn krealloc_array(p: *mut c_void, n: usize, size: usize, g
     }
 }
 
-/// Frees memory of any of these functions, or an object of any cache. Null and ZERO_SIZE_PTR are nothing.
+/// Frees memory of any of these functions, or, but with SLOB, an object of any cache. Null and ZERO_SIZE_PTR are nothing.
 ///
 /// # Safety
 /// It was allocated here, and nobody uses it from now on.
@@ -123,17 +121,21 @@ pub unsafe extern "C" fn kfree_bulk(size: usize, p: *mut *mut c_void) {
 }
 
 /// How many bytes may be used of what was allocated; 0 of null, of ZERO_SIZE_PTR, and of what was not.
+///
+/// # Safety
+/// With SLOB: `p` is null, ZERO_SIZE_PTR, or memory that [`kfree`] could free.
 #[unsafe(no_mangle)]
-pub extern "C" fn ksize(p: *const c_void) -> usize {
+pub unsafe extern "C" fn ksize(p: *const c_void) -> usize {
     let memory = NonNull::new(p.cast_mut().cast::<u8>());
-    slabs().zip(memory).map_or(0, |(s, memory)| s.slabs.ksize(memory))
+    // SAFETY: as the caller says; SLUB and SLAB take any address.
+    slabs().zip(memory).map_or(0, |(s, memory)| unsafe { s.allocator().ksize(memory) })
 }
 
 /// Whether user space may be given these bytes (`__check_object_size`): inside one object, and inside the part of it that its cache's creator named.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagewright_may_copy(p: *const c_void, n: usize) -> bool {
     let memory = NonNull::new(p.cast_mut().cast::<u8>());
-    slabs().zip(memory).is_some_and(|(s, memory)| s.slabs.may_copy(memory, n))
+    slabs().zip(memory).is_some_and(|(s, memory)| s.allocator().check_heap_object(memory, n, true).is_ok())
 }
 
 /// A copy of memory, or null.

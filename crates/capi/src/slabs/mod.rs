@@ -6,6 +6,7 @@
 //! [`slabs`] is the one place that touches the global value.
 
 mod caches;
+mod designs;
 mod kmalloc;
 mod memory;
 mod readers;
@@ -18,18 +19,15 @@ use crate::global::options;
 use crate::pages::machine;
 use crate::print::Text;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong};
+use core::ptr::NonNull;
+use designs::Sizes;
 use memory::LinearMemory;
 use pagewright_addr::Order;
-use pagewright_page::FrameIdx;
-use pagewright_platform::carve::bytes_for;
-use pagewright_platform::{Carve, Mutex, NoInterrupts};
+use pagewright_platform::{Carve, NoInterrupts};
 use pagewright_slab::kmalloc::{Classes, KmallocKind};
 use pagewright_slab::memory::{PagesFor, SlabMemory};
-use pagewright_slab::objects::ObjectAllocator;
-use pagewright_slab::slabs::{
-    DebugOptions, NodeSlabs, Report, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slot, Traced,
-};
-use pagewright_slab::slub::Slub;
+use pagewright_slab::objects::{Design, ObjectAllocator, Objects, SlabInfo};
+use pagewright_slab::slabs::{DebugOptions, Report, Reports, SlabContext, SlabCpu, Traced};
 use pagewright_zone::Gfp;
 
 const ENOMEM: c_int = 12;
@@ -50,6 +48,8 @@ pub struct SlabOptions {
     pub debug: *const c_char,
     /// What free pointers and the order of free objects are mixed with; any number but 0.
     pub seed: u64,
+    /// Which design serves (`enum pagewright_slab_design`): 0 is SLUB, as at first, 1 SLAB, 2 SLOB.
+    pub design: c_uint,
 }
 
 /// See [`SlabOptions`]. Set it before [`pagewright_slab_init`].
@@ -60,14 +60,16 @@ pub static mut pagewright_slab_options: SlabOptions = SlabOptions {
     accounted: false,
     debug: core::ptr::null(),
     seed: 0x9e37_79b9_7f4a_7c15,
+    design: 0,
 };
 
-type Slabs = pagewright_slab::Slabs<'static, 'static, NoInterrupts, LinearMemory>;
+/// Whichever design serves.
+type Allocator<'s> = dyn ObjectAllocator<'static, 'static> + 's;
 type At<'c> = SlabContext<'c, 'static, 'static>;
 
 /// The slabs in service, and their one processor.
 struct Service {
-    slabs: Slabs,
+    objects: Objects<'static, 'static, NoInterrupts, LinearMemory>,
     cpus: &'static [SlabCpu<'static>],
 }
 
@@ -81,14 +83,18 @@ fn slabs() -> Option<&'static Service> {
 }
 
 impl Service {
+    fn allocator(&self) -> &Allocator<'_> {
+        self.objects.allocator()
+    }
+
     /// Runs an operation on the machine's processor.
-    fn run<R>(&self, f: impl FnOnce(&Slabs, &At<'_>) -> R) -> Option<R> {
+    fn run<R>(&self, f: impl FnOnce(&Allocator<'_>, &At<'_>) -> R) -> Option<R> {
         let machine = machine()?;
         Some(machine.run(|allocator, context| {
             let pages = PagesFor { allocator, context };
             // SAFETY: one thread at a time uses the library (crate head), and what it did before happened before.
             let here = unsafe { self.cpus[0].here() };
-            f(&self.slabs, &SlabContext::new(here, machine.node, &pages))
+            f(self.allocator(), &SlabContext::new(here, machine.node, &pages))
         }))
     }
 }
@@ -127,16 +133,9 @@ pub extern "C" fn pagewright_slab_init() -> c_int {
     }
 }
 
-/// The tables of so many caches, on so many nodes.
-fn bytes(caches: usize, nodes: usize) -> u64 {
-    bytes_for::<Slot>(caches)
-        + bytes_for::<Mutex<NodeSlabs>>(caches * nodes)
-        + bytes_for::<Row>(caches)
-        + bytes_for::<SlabCpu<'_>>(1)
-}
-
 fn start(wanted: &SlabOptions) -> Result<Service, c_int> {
     let machine = machine().ok_or(EINVAL)?;
+    let design = designs::design(wanted.design).ok_or(EINVAL)?;
     let classes = Classes {
         page_shift: machine.shift,
         min_size: wanted.min_size,
@@ -145,20 +144,31 @@ fn start(wanted: &SlabOptions) -> Result<Service, c_int> {
         dma: machine.allocator.zones().iter().any(|z| z.kind() == pagewright_zone::ZoneKind::Dma),
     };
     let sound = wanted.min_size.is_power_of_two() && (8..=4096).contains(&wanted.min_size);
+    if !sound || wanted.seed == 0 {
+        return Err(EINVAL);
+    }
+    let classes = designs::classes(design, classes);
     let kinds = KmallocKind::ALL.iter().filter(|&&kind| classes.has(kind)).count();
     let caches = wanted.caches as usize;
-    // One place more, for the slabs' own cache.
-    if !sound || wanted.seed == 0 || caches <= classes.sizes().count() * kinds {
+    // One place more, for the slabs' own cache. SLOB has neither.
+    let taken = if design == Design::Slob { 0 } else { classes.sizes().count() * kinds };
+    if caches <= taken || design != Design::Slub && !wanted.debug.is_null() {
         return Err(EINVAL);
     }
     let debug = options_of(wanted)?;
     let memory = LinearMemory::new(machine).ok_or(EINVAL)?;
     let nodes = machine.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
-    let pages = machine.shift.pages_for(bytes(caches, nodes)).next_power_of_two();
+    let sizes = Sizes::new(design, caches, nodes);
+    let pages = machine.shift.pages_for(sizes.bytes()).next_power_of_two();
     let order = u8::try_from(pages.ilog2()).ok().and_then(Order::new).ok_or(ENOMEM)?;
     let block = machine.run(|all, cx| all.alloc_pages(cx, Gfp::GFP_KERNEL, order)).map_err(|_| ENOMEM)?;
-    let made = tables(memory, block.start(), order, (caches, nodes), wanted.seed);
-    let made = made.and_then(|service| begin(service, debug, &classes));
+    let first = memory.address(block.start()).and_then(|at| NonNull::new(memory.pointer(at)));
+    let bytes = (order.pages() * machine.shift.bytes()) as usize;
+    let made = first.ok_or(ENOMEM).and_then(|first| {
+        // SAFETY: the block's token is here, and goes for good where the tables are used; C makes it accessible (header).
+        let room = unsafe { Carve::new(first, bytes) };
+        designs::build(sizes, machine, memory, room, (wanted, debug, &classes))
+    });
     match made {
         // The block is the tables' for good: its token goes, the memory stays theirs.
         Ok(service) => {
@@ -185,46 +195,6 @@ fn options_of(wanted: &SlabOptions) -> Result<DebugOptions<'static>, c_int> {
     })
 }
 
-/// Slabs whose tables lie in a block that is nobody else's.
-fn tables(
-    memory: LinearMemory,
-    block: FrameIdx,
-    order: Order,
-    (caches, nodes): (usize, usize),
-    seed: u64,
-) -> Result<Service, c_int> {
-    let machine = machine().ok_or(EINVAL)?;
-    let first = memory.address(block).and_then(|at| core::ptr::NonNull::new(memory.pointer(at)));
-    let bytes = (order.pages() * machine.shift.bytes()) as usize;
-    // SAFETY: the caller has the block's token and keeps it for as long as the tables are used; C makes it accessible (header).
-    let mut room = unsafe { Carve::new(first.ok_or(ENOMEM)?, bytes) };
-    let slots: &[Slot] = room.slice(caches, Slot::new).ok_or(ENOMEM)?;
-    let lists: &[_] = room.slice(caches * nodes, || Mutex::new(NodeSlabs::new())).ok_or(ENOMEM)?;
-    let mut rows = Some(room.slice(caches, Row::new).ok_or(ENOMEM)?);
-    let cpus: &[SlabCpu<'_>] =
-        room.slice(1, || SlabCpu::new(rows.take().unwrap_or_default(), seed)).ok_or(ENOMEM)?;
-    let given = options();
-    let slub = Slub {
-        page_shift: machine.shift,
-        cache_line: given.cache_line,
-        largest: u8::try_from(given.max_order.wrapping_sub(1)).ok().and_then(Order::new).ok_or(EINVAL)?,
-        ..Slub::new(1)
-    };
-    let space = SlabSpace { slots, lists, cpus };
-    let slabs =
-        pagewright_slab::Slabs::new(*machine.base.map(), memory, NoInterrupts, slub, space, &Printed, seed)
-            .map_err(|_| EINVAL)?;
-    Ok(Service { slabs, cpus })
-}
-
-fn begin(mut service: Service, debug: DebugOptions<'static>, classes: &Classes) -> Result<Service, c_int> {
-    service.slabs.watch(debug);
-    service.slabs.set_grace_periods(&readers::SECTIONS);
-    service.slabs.create_kmalloc_caches(classes).map_err(|_| EINVAL)?;
-    service.slabs.init_late();
-    Ok(service)
-}
-
 /// Whether the slabs are in service (`slab_is_available`).
 #[unsafe(no_mangle)]
 pub extern "C" fn slab_is_available() -> bool {
@@ -234,14 +204,14 @@ pub extern "C" fn slab_is_available() -> bool {
 /// How often something was found to be wrong with an object.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagewright_slab_findings() -> c_ulong {
-    slabs().map_or(0, |s| s.slabs.findings())
+    slabs().map_or(0, |s| s.allocator().findings())
 }
 
 /// Lets the `n`-th allocation of an object from now on fail, 1 being the next; 0 ends it.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagewright_slab_fail_nth(n: c_uint) {
     if let Some(service) = slabs() {
-        service.slabs.fail_nth(n);
+        service.allocator().fail_nth(n);
     }
 }
 
@@ -250,8 +220,8 @@ pub extern "C" fn pagewright_slab_fail_nth(n: c_uint) {
 pub extern "C" fn pagewright_slab_reap() {
     if let Some(service) = slabs() {
         service.run(|slabs, cx| {
-            ObjectAllocator::reap(slabs, cx, 0);
-            slabs.reap(cx);
+            slabs.reap(cx, 0);
+            slabs.poll(cx);
         });
     }
 }
@@ -263,7 +233,7 @@ pub extern "C" fn pagewright_print_slabinfo() {
     if let Some(service) = slabs() {
         let mut text = Text::new(&options());
         // Writing to this never fails.
-        let _ = write!(text, "{}", service.slabs.slabinfo());
+        let _ = write!(text, "{}", SlabInfo(service.allocator()));
         text.end();
     }
 }

@@ -6,6 +6,7 @@ use crate::large::Large;
 use crate::memory::SlabMemory;
 use crate::objects::Design;
 use crate::slabs::{CacheSpec, CreateError, KmallocCaches, SlabContext, SlabError, SlabState};
+use crate::slub::order_for;
 use crate::usercopy::{Copied, Place, UsercopyError};
 use core::ptr::NonNull;
 use pagewright_addr::NodeId;
@@ -56,6 +57,16 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
                 self.kmalloc.serves().and_then(|()| self.injected(cx))
             }),
         }
+    }
+
+    /// How many bytes of so many could be used, were they allocated (`kmalloc_size_roundup`); what is too large stays as it is.
+    pub fn kmalloc_size_roundup(&self, bytes: usize) -> usize {
+        if let Some(cache) = self.kmalloc.cache_of(bytes, Gfp::empty()).and_then(|id| self.cache(id)) {
+            return cache.layout.object_size as usize;
+        }
+        let SlabConfig { page_shift, largest, .. } = self.config;
+        let order = order_for(bytes as u64, page_shift).filter(|&order| bytes > 0 && order <= largest);
+        order.map_or(bytes, |order| (page_shift.bytes() << order.get()) as usize)
     }
 
     /// How many bytes may be used of what was allocated (`ksize`), from this address to the object's end; 0 of what was not.

@@ -79,6 +79,13 @@ impl<I: Interrupts, M: SlabMemory> Slab<'_, '_, I, M> {
         }
     }
 
+    /// The same of a cache by its handle; of one that was destroyed there are none.
+    pub(crate) fn each_out(&self, id: CacheId, each: &mut dyn FnMut(usize)) {
+        if let Some(cache) = self.cache(id) {
+            self.objects_out(id, cache, each);
+        }
+    }
+
     /// Checks the lists and every slab of a cache, while nobody uses it.
     ///
     /// # Errors

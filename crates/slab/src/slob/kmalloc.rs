@@ -102,6 +102,11 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slob<'k, 'a, I, M> {
         }
     }
 
+    /// How many bytes of so many could be used, were they allocated (`kmalloc_size_roundup`): multiples of the least alignment, as 6.1 says.
+    pub fn kmalloc_size_roundup(&self, bytes: usize) -> usize {
+        bytes.checked_next_multiple_of(self.min_align()).unwrap_or(bytes)
+    }
+
     /// How many bytes may be used of what was allocated (`ksize`): whole units; 0 of what was not.
     ///
     /// # Safety

@@ -117,6 +117,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slab<'k, 
         unsafe { self.kfree(cx, memory) }
     }
 
+    fn kmalloc_size_roundup(&self, bytes: usize) -> usize {
+        self.kmalloc_size_roundup(bytes)
+    }
+
     unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
         self.ksize(memory)
     }
@@ -141,6 +145,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slab<'k, 
 
     fn slab_pages(&self, nid: NodeId) -> SlabPages {
         self.account.of(nid)
+    }
+
+    fn object_size(&self, cache: CacheId) -> Option<u64> {
+        self.layout(cache).map(|layout| layout.object_size)
+    }
+
+    fn objects_in_use(&self, cache: CacheId, each: &mut dyn FnMut(usize)) {
+        self.each_out(cache, each);
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {

@@ -79,6 +79,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slob<'k, 
         unsafe { self.kfree(cx, memory) }
     }
 
+    fn kmalloc_size_roundup(&self, bytes: usize) -> usize {
+        self.kmalloc_size_roundup(bytes)
+    }
+
     unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
         // SAFETY: as the caller says.
         unsafe { self.ksize(memory) }
@@ -95,6 +99,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slob<'k, 
 
     fn slab_pages(&self, nid: NodeId) -> SlabPages {
         self.account.of(nid)
+    }
+
+    fn object_size(&self, cache: CacheId) -> Option<u64> {
+        self.row(cache).map(|row| row.size)
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {

@@ -120,6 +120,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
         unsafe { self.kfree(cx, memory) }
     }
 
+    fn kmalloc_size_roundup(&self, bytes: usize) -> usize {
+        self.kmalloc_size_roundup(bytes)
+    }
+
     unsafe fn ksize(&self, memory: NonNull<u8>) -> usize {
         self.ksize(memory)
     }
@@ -146,6 +150,14 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> ObjectAllocator<'k, 'a> for Slabs<'k,
 
     fn slab_pages(&self, nid: NodeId) -> SlabPages {
         self.account.of(nid)
+    }
+
+    fn object_size(&self, cache: CacheId) -> Option<u64> {
+        self.figures(cache).map(|figures| figures.object_size)
+    }
+
+    fn objects_in_use(&self, cache: CacheId, each: &mut dyn FnMut(usize)) {
+        self.objects_in_use(cache, each);
     }
 
     fn row(&self, cache: CacheId) -> Option<CacheRow> {
