@@ -159,6 +159,41 @@ char *kmemdup_nul(const char *s, size_t len, gfp_t gfp);
 const char *kstrdup_const(const char *s, gfp_t gfp);
 void kfree_const(const void *p);
 
+/*
+ * What is recorded of watched objects (SLAB_STORE_USER, `debug` with U or T) names lines of the library, unless the program says where it calls: it defines
+ * PAGEWRIGHT_SLAB_SITES before this header, which makes macros of the functions. Of calls in the arguments of others the outer one's line is not known.
+ */
+void pagewright_slab_from(const char *file, unsigned int line); /* of the next call that does something; file must stay */
+#ifdef PAGEWRIGHT_SLAB_SITES
+#define PAGEWRIGHT_SLAB_AT(call) (pagewright_slab_from(__FILE__, __LINE__), call)
+#define kmem_cache_alloc(s, gfp) PAGEWRIGHT_SLAB_AT(kmem_cache_alloc(s, gfp))
+#define kmem_cache_zalloc(s, gfp) PAGEWRIGHT_SLAB_AT(kmem_cache_zalloc(s, gfp))
+#define kmem_cache_alloc_node(s, gfp, nid) PAGEWRIGHT_SLAB_AT(kmem_cache_alloc_node(s, gfp, nid))
+#define kmem_cache_alloc_lru(s, lru, gfp) PAGEWRIGHT_SLAB_AT(kmem_cache_alloc_lru(s, lru, gfp))
+#define kmem_cache_free(s, object) PAGEWRIGHT_SLAB_AT(kmem_cache_free(s, object))
+#define kmem_cache_alloc_bulk(s, gfp, size, p) PAGEWRIGHT_SLAB_AT(kmem_cache_alloc_bulk(s, gfp, size, p))
+#define kmem_cache_free_bulk(s, size, p) PAGEWRIGHT_SLAB_AT(kmem_cache_free_bulk(s, size, p))
+#define kmalloc(size, gfp) PAGEWRIGHT_SLAB_AT(kmalloc(size, gfp))
+#define kmalloc_node(size, gfp, nid) PAGEWRIGHT_SLAB_AT(kmalloc_node(size, gfp, nid))
+#define kzalloc(size, gfp) PAGEWRIGHT_SLAB_AT(kzalloc(size, gfp))
+#define kzalloc_node(size, gfp, nid) PAGEWRIGHT_SLAB_AT(kzalloc_node(size, gfp, nid))
+#define kmalloc_array(n, size, gfp) PAGEWRIGHT_SLAB_AT(kmalloc_array(n, size, gfp))
+#define kcalloc(n, size, gfp) PAGEWRIGHT_SLAB_AT(kcalloc(n, size, gfp))
+#define kmalloc_array_node(n, size, gfp, nid) PAGEWRIGHT_SLAB_AT(kmalloc_array_node(n, size, gfp, nid))
+#define kcalloc_node(n, size, gfp, nid) PAGEWRIGHT_SLAB_AT(kcalloc_node(n, size, gfp, nid))
+#define krealloc(p, size, gfp) PAGEWRIGHT_SLAB_AT(krealloc(p, size, gfp))
+#define krealloc_array(p, n, size, gfp) PAGEWRIGHT_SLAB_AT(krealloc_array(p, n, size, gfp))
+#define kfree(p) PAGEWRIGHT_SLAB_AT(kfree(p))
+#define kfree_sensitive(p) PAGEWRIGHT_SLAB_AT(kfree_sensitive(p))
+#define kfree_bulk(size, p) PAGEWRIGHT_SLAB_AT(kfree_bulk(size, p))
+#define kmemdup(src, len, gfp) PAGEWRIGHT_SLAB_AT(kmemdup(src, len, gfp))
+#define kstrdup(s, gfp) PAGEWRIGHT_SLAB_AT(kstrdup(s, gfp))
+#define kstrndup(s, max, gfp) PAGEWRIGHT_SLAB_AT(kstrndup(s, max, gfp))
+#define kmemdup_nul(s, len, gfp) PAGEWRIGHT_SLAB_AT(kmemdup_nul(s, len, gfp))
+#define kstrdup_const(s, gfp) PAGEWRIGHT_SLAB_AT(kstrdup_const(s, gfp))
+#define kfree_const(p) PAGEWRIGHT_SLAB_AT(kfree_const(p))
+#endif
+
 #ifdef __cplusplus
 }
 #endif

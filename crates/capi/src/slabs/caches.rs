@@ -275,15 +275,23 @@ pub unsafe extern "C" fn kmem_cache_free_bulk(s: *mut kmem_cache, size: usize, p
     if size == 0 || p.is_null() {
         return;
     }
-    // SAFETY: so many pointers, as the caller says.
-    for place in unsafe { core::slice::from_raw_parts_mut(p, size) } {
-        let object = core::mem::replace(place, null_mut());
-        if s.is_null() {
-            // SAFETY: as the caller says.
-            unsafe { super::kfree(object) };
-        } else {
-            // SAFETY: as the caller says.
-            unsafe { kmem_cache_free(s, object) };
-        }
+    // SAFETY: so many pointers, as the caller says; one to nothing is `None`.
+    let objects = unsafe { core::slice::from_raw_parts_mut(p.cast::<Option<NonNull<u8>>>(), size) };
+    let id = cache(s);
+    if let Some(service) = slabs()
+        && (s.is_null() || id.is_some())
+    {
+        // SAFETY: all of them may be freed, as the caller says.
+        let _ = service.run(|slabs, cx| unsafe {
+            match id {
+                Some(id) => slabs.free_bulk(cx, id, objects),
+                None => {
+                    objects.iter_mut().filter_map(Option::take).for_each(|memory| slabs.kfree(cx, memory))
+                }
+            }
+        });
+    } else if slabs().is_some() {
+        say(format_args!("kmem_cache_free_bulk: {s:p} is no cache"));
     }
+    objects.fill(None);
 }

@@ -6,12 +6,14 @@
 //! [`slabs`] is the one place that touches the global value.
 
 mod caches;
+mod callers;
 mod designs;
 mod kmalloc;
 mod memory;
 mod readers;
 
 pub use caches::*;
+pub use callers::pagewright_slab_from;
 pub use kmalloc::*;
 pub use readers::*;
 
@@ -27,7 +29,7 @@ use pagewright_platform::{Carve, NoInterrupts};
 use pagewright_slab::kmalloc::{Classes, KmallocKind};
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects, SlabInfo};
-use pagewright_slab::slabs::{DebugOptions, Report, Reports, SlabContext, SlabCpu, Traced};
+use pagewright_slab::slabs::{DebugOptions, Report, Reports, Site, SlabContext, SlabCpu, Traced};
 use pagewright_zone::Gfp;
 
 const ENOMEM: c_int = 12;
@@ -90,12 +92,14 @@ impl Service {
     /// Runs an operation on the machine's processor.
     fn run<R>(&self, f: impl FnOnce(&Allocator<'_>, &At<'_>) -> R) -> Option<R> {
         let machine = machine()?;
-        Some(machine.run(|allocator, context| {
+        let done = machine.run(|allocator, context| {
             let pages = PagesFor { allocator, context };
             // SAFETY: one thread at a time uses the library (crate head), and what it did before happened before.
             let here = unsafe { self.cpus[0].here() };
             f(self.allocator(), &SlabContext::new(here, machine.node, &pages))
-        }))
+        });
+        callers::CALLER.forget();
+        Some(done)
     }
 }
 
@@ -109,6 +113,10 @@ impl Reports for Printed {
 
     fn traced(&self, traced: &Traced) {
         Text::new(&options()).line(format_args!("{traced}"));
+    }
+
+    fn caller(&self) -> Option<Site> {
+        callers::CALLER.site()
     }
 }
 

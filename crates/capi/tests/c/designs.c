@@ -3,6 +3,7 @@
  * A C program on any design of slabs: its argument is the design's number (enum pagewright_slab_design). What SLUB alone has, slab.c looks at.
  * Prints "ok" and returns 0, or stops at the first thing that is not as it should be.
  */
+#define PAGEWRIGHT_SLAB_SITES
 #include <pagewright/memblock.h>
 #include <pagewright/slab.h>
 #include <stdio.h>
@@ -63,6 +64,7 @@ static void caches(void)
 {
 	static void *many[MANY];
 	struct kmem_cache *s = kmem_cache_create("made", 56, 0, SLAB_HWCACHE_ALIGN, make), *other;
+	char place[300];
 	unsigned int i;
 
 	CHECK(s && kmem_cache_size(s) == 56);
@@ -119,13 +121,15 @@ static void caches(void)
 	CHECK(!said[0] && kmem_cache_size(s) == 0);
 
 	/* Watched caches are SLUB's: the others do not look. */
-	s = kmem_cache_create("watched", 100, 0, SLAB_RED_ZONE, NULL);
+	s = kmem_cache_create("watched", 100, 0, SLAB_RED_ZONE | SLAB_STORE_USER, NULL);
 	CHECK(s);
 	many[0] = kmem_cache_alloc(s, GFP_KERNEL);
+	snprintf(place, sizeof(place), "Allocated in %s:%d age=", __FILE__, __LINE__ - 1);
 	CHECK(many[0]);
 	((char *)many[0])[100] = 1;
 	kmem_cache_free(s, many[0]);
 	CHECK(pagewright_slab_findings() == (design == PAGEWRIGHT_SLUB));
+	CHECK(!strstr(said, place) == (design != PAGEWRIGHT_SLUB));
 	CHECK(told("Right Redzone overwritten") == (design == PAGEWRIGHT_SLUB));
 	findings = pagewright_slab_findings();
 }

@@ -71,7 +71,7 @@ pub use cache::{CacheId, CacheName, CacheSpec, Ctor, NAME_BYTES, Slot};
 pub use cpu::{Row, SlabContext, SlabCpu, SlabHere};
 pub use cpu_slab::CpuSlab;
 pub use create::Destroyed;
-pub use debug::{BadOption, DebugOptions, Track};
+pub use debug::{BadOption, DebugOptions, Site, Track};
 pub use error::{CreateError, DestroyError, SlabError};
 pub(crate) use kmalloc::KmallocCaches;
 pub use kmalloc::SlabState;

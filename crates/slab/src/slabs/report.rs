@@ -2,10 +2,9 @@
 
 use super::Slabs;
 use super::cache::{CacheName, Info};
-use super::debug::Track;
+use super::debug::{Site, Track};
 use super::traces::Trace;
 use core::fmt;
-use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Damage, or misuse. Addresses are those of objects.
@@ -125,7 +124,7 @@ pub struct Traced {
     /// The slab's first free object then, if there is any.
     pub first_free: Option<usize>,
     /// The place in the code, where Linux prints a stack trace; `None` if more places than are kept did such a thing.
-    pub site: Option<&'static Location<'static>>,
+    pub site: Option<Site>,
 }
 
 impl fmt::Display for Traced {
@@ -148,6 +147,12 @@ pub trait Reports: Sync {
     /// An operation on a cache with [`CacheFlags::TRACE`](crate::CacheFlags::TRACE); called as [`Self::report`] is.
     fn traced(&self, traced: &Traced) {
         let _ = traced;
+    }
+
+    /// Where the program called for the operation that is going on, if that is known better than by the line that called this library: it is
+    /// what records of watched objects name. Asked once for each operation on a watched cache, without a lock; it must not use slabs.
+    fn caller(&self) -> Option<Site> {
+        None
     }
 }
 

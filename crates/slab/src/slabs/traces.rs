@@ -4,12 +4,11 @@
 
 use super::Slabs;
 use super::cache::{CacheId, Info};
-use super::debug::Track;
+use super::debug::{Site, Track};
 use super::shared::Slab;
 use crate::CacheFlags;
 use crate::memory::SlabMemory;
 use core::fmt;
-use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
@@ -42,7 +41,7 @@ const CPU_WORDS: usize = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TraceSite {
     /// The place; `None` where nobody did so yet, or more places than are kept did.
-    pub site: Option<&'static Location<'static>>,
+    pub site: Option<Site>,
     /// How many objects.
     pub count: u64,
     /// Bytes of each that were not asked for of kmalloc.
@@ -69,7 +68,7 @@ impl TraceSite {
         nodes: 0,
     };
 
-    fn is_of(&self, site: Option<&'static Location<'static>>, waste: u64) -> bool {
+    fn is_of(&self, site: Option<Site>, waste: u64) -> bool {
         self.site == site && self.waste == waste
     }
 
@@ -193,7 +192,7 @@ impl fmt::Display for Traces<'_> {
         for site in self.sites {
             write!(f, "{:7} ", site.count)?;
             match site.site {
-                Some(at) => write!(f, "{}:{}", at.file(), at.line())?,
+                Some(at) => at.fmt(f)?,
                 None => f.write_str("<not-available>")?,
             }
             if site.waste > 0 {
@@ -238,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_line_has_linuxs_columns() {
-        let place = Location::caller();
+        let place = Site::from(core::panic::Location::caller());
         let sites = [
             TraceSite {
                 site: Some(place),
@@ -250,7 +249,7 @@ mod tests {
             site(1, 1, 1),
         ];
         let text = |several| Traces { sites: &sites, left_out: 2, several }.to_string();
-        let at = std::format!("{}:{}", place.file(), place.line());
+        let at = std::format!("{}:{}", file!(), place.line());
         assert_eq!(
             text((true, true)),
             std::format!(

@@ -19,7 +19,7 @@ mod whole;
 
 pub use options::{BadOption, DebugOptions};
 pub(crate) use track::Sites;
-pub use track::Track;
+pub use track::{Site, Track};
 
 use super::cache::{CacheId, Info};
 use super::cpu::SlabContext;

@@ -10,6 +10,42 @@ use core::panic::Location;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
 
+/// A place in a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Site {
+    file: &'static str,
+    line: u32,
+}
+
+impl Site {
+    /// A line of a file.
+    pub const fn new(file: &'static str, line: u32) -> Self {
+        Self { file, line }
+    }
+
+    /// The file's name.
+    pub const fn file(&self) -> &'static str {
+        self.file
+    }
+
+    /// The line's number, from 1 on.
+    pub const fn line(&self) -> u32 {
+        self.line
+    }
+}
+
+impl From<&'static Location<'static>> for Site {
+    fn from(location: &'static Location<'static>) -> Self {
+        Self::new(location.file(), location.line())
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
 /// A record of who did something with an object (`struct track`).
 ///
 /// In memory it has Linux's size and nearly its members: a sum over the others where the caller's address is, so that what was written over is not
@@ -17,7 +53,7 @@ use pagewright_platform::Interrupts;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Track {
     /// The place in the code; `None` if more places than are kept did so.
-    pub site: Option<&'static Location<'static>>,
+    pub site: Option<Site>,
     /// The processor's number.
     pub cpu: u32,
     /// The task ([`SlabContext::for_task`]).
@@ -40,7 +76,7 @@ impl Track {
 impl fmt::Display for Track {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.site {
-            Some(site) => write!(f, "{}:{}", site.file(), site.line())?,
+            Some(site) => site.fmt(f)?,
             None => f.write_str("an unknown place")?,
         }
         write!(f, " age={} cpu={} pid={}", self.when, self.cpu, self.task)?;
@@ -54,7 +90,7 @@ impl fmt::Display for Track {
 /// The places in the code that used watched caches.
 #[derive(Debug)]
 pub(crate) struct Sites {
-    known: [Option<&'static Location<'static>>; Self::MOST],
+    known: [Option<Site>; Self::MOST],
 }
 
 impl Sites {
@@ -65,7 +101,7 @@ impl Sites {
     }
 
     /// The number of a place, from 1 on; 0 if there is no room for it.
-    fn number(&mut self, who: &'static Location<'static>) -> u32 {
+    fn number(&mut self, who: Site) -> u32 {
         for (n, site) in self.known.iter_mut().enumerate() {
             if *site.get_or_insert(who) == who {
                 return n as u32 + 1;
@@ -74,15 +110,16 @@ impl Sites {
         0
     }
 
-    fn site(&self, number: u32) -> Option<&'static Location<'static>> {
+    fn site(&self, number: u32) -> Option<Site> {
         self.known.get((number as usize).checked_sub(1)?).copied().flatten()
     }
 }
 
 impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
-    /// What is to be recorded of an operation.
+    /// What is to be recorded of an operation that came from there, unless those who are told know better.
     pub(super) fn track(&self, cx: &SlabContext<'_, 'k, 'a>, who: &'static Location<'static>) -> Track {
         let cpu = self.cpus.iter().position(|cpu| core::ptr::eq(cpu, cx.cpu.cpu()));
+        let who = self.reports.caller().unwrap_or_else(|| who.into());
         let _quiet = self.quiet();
         let number = self.sites.lock().number(who);
         let site = (number > 0).then_some(who);
