@@ -104,22 +104,23 @@ pub extern "C" fn pagewright_sample_count(cpu: u64, n: u64) -> u64 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagewright_sample_peek(at: usize, into: *mut usize) -> i32 {
     let (value, status): (usize, i32);
-    // SAFETY: where nothing is mapped the processor faults at label 2, and the kernel goes on at label 4, as the entry of the table of faults says.
+    // SAFETY: where nothing is mapped the processor faults at label 2, and the kernel goes on at label 4, as the entry of the table of faults says: with
+    // -EFAULT in register 1 (EX_TYPE_EFAULT_REG).
     #[cfg(target_arch = "x86_64")]
     unsafe {
         asm!(
-            "xor {status:e}, {status:e}", "2: mov {value}, qword ptr [{at}]", "jmp 5f", "4: mov {status:e}, -14", "xor {value:e}, {value:e}", "5:",
-            ".pushsection __ex_table,\"a\"", ".balign 4", ".long 2b - .", ".long 4b - .", ".long 1", ".popsection",
-            at = in(reg) at, value = out(reg) value, status = out(reg) status, options(nostack, readonly)
+            "xor ecx, ecx", "2: mov {value}, qword ptr [{at}]", "jmp 5f", "4: xor {value:e}, {value:e}", "5:",
+            ".pushsection __ex_table,\"a\"", ".balign 4", ".long 2b - .", ".long 4b - .", ".long 17 | (1 << 8) | (-14 << 16)", ".popsection",
+            at = in(reg) at, value = out(reg) value, out("rcx") status, options(nostack, readonly)
         );
     }
-    // SAFETY: as above.
+    // SAFETY: as above; with -EFAULT in register 1 and 0 in register 2 (EX_TYPE_UACCESS_ERR_ZERO).
     #[cfg(target_arch = "aarch64")]
     unsafe {
         asm!(
-            "mov {status:w}, wzr", "2: ldr {value}, [{at}]", "b 5f", "4: mov {status:w}, #-14", "mov {value}, xzr", "5:",
-            ".pushsection __ex_table,\"a\"", ".balign 4", ".long 2b - .", ".long 4b - .", ".long 1", ".popsection",
-            at = in(reg) at, value = out(reg) value, status = out(reg) status, options(nostack, readonly)
+            "mov x1, xzr", "2: ldr x2, [{at}]", "4:",
+            ".pushsection __ex_table,\"a\"", ".balign 4", ".long 2b - .", ".long 4b - .", ".short 2", ".short 1 | (2 << 5)", ".popsection",
+            at = in(reg) at, out("x2") value, out("x1") status, options(nostack, readonly)
         );
     }
     // SAFETY: as above.

@@ -24,6 +24,7 @@
 
 mod error;
 mod file;
+mod fixup;
 mod host;
 mod layout;
 mod load;
@@ -34,10 +35,11 @@ mod windows;
 
 pub use error::{ModuleError, RelocationProblem};
 pub use file::{Modinfo, ModuleFile};
+pub use fixup::{Fixup, RegisterChange, RegisterChanges};
 pub use host::{CodeMemory, ModuleHost, OnVmalloc, PerCpuRoom};
 pub use layout::{Group, ModuleLayout, Part, PartLayout, PerCpuLayout, Place};
 pub use load::Module;
 pub use loaded::{InitFailed, ModuleId, ModuleName, ModuleSlot, ModuleState, Modules, UnloadError};
 pub use relocate::ModuleArch;
-pub use tables::{Export, FaultTable, Fixup};
+pub use tables::{Export, FaultTable};
 pub use windows::ModuleWindows;

@@ -7,6 +7,7 @@
 //!
 //! Entries of x86_64 and arm64 are 12 bytes whose addresses are distances from where they stand; arm has addresses, and pairs of them for faults.
 
+use super::fixup::Fixup;
 use super::host::CodeMemory;
 use super::layout::Part;
 use super::load::Module;
@@ -40,15 +41,6 @@ pub struct Export {
     pub address: u64,
     /// Whether only modules under the GPL may use it (`EXPORT_SYMBOL_GPL`).
     pub gpl: bool,
-}
-
-/// Where to go on after a fault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fixup {
-    /// The instruction to go on with.
-    pub address: u64,
-    /// How (`type` and `data`), as the entry has it; 0 on arm.
-    pub kind: u32,
 }
 
 /// An entry of the table of faults.

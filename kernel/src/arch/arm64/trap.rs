@@ -3,6 +3,7 @@
 use super::end::fail;
 use pagewright_kernel::exit::Exit;
 use pagewright_kernel::extable;
+use pagewright_kspace::module::ModuleArch;
 
 /// What `entry.s` saves of the interrupted code.
 #[repr(C)]
@@ -32,9 +33,6 @@ const UNKNOWN: u64 = 0;
 const INSTRUCTION_ABORT: u64 = 0x21;
 const DATA_ABORT: u64 = 0x25;
 
-/// The kind of a fixup that does nothing but go on elsewhere (EX_TYPE_FIXUP).
-const GO_ON: u32 = 1;
-
 /// Called by `entry.s` for every exception; `kind` is the vector's number.
 pub(super) extern "C" fn trap(kind: u64, frame: &mut Frame) {
     let class = frame.esr >> 26;
@@ -49,8 +47,14 @@ pub(super) extern "C" fn trap(kind: u64, frame: &mut Frame) {
             return;
         }
         if class == DATA_ABORT
-            && let Some(fixup) = extable::search(frame.elr).filter(|fixup| fixup.kind == GO_ON)
+            && let Some(fixup) = extable::search(frame.elr)
+            && let Some(changes) = fixup.registers(ModuleArch::Arm64)
         {
+            for change in changes.into_iter().flatten() {
+                if let Some(x) = frame.x.get_mut(usize::from(change.register)) {
+                    *x = change.value as u64;
+                }
+            }
             frame.elr = fixup.address;
             return;
         }

@@ -3,6 +3,7 @@
 use super::end::fail;
 use pagewright_kernel::exit::Exit;
 use pagewright_kernel::extable;
+use pagewright_kspace::module::ModuleArch;
 use x86_64::registers::control::Cr2;
 
 /// What `entry.s` saves of the interrupted code.
@@ -35,6 +36,30 @@ pub(super) struct Frame {
     pub(super) ss: u64,
 }
 
+impl Frame {
+    /// A register by the number that instructions have for it.
+    fn register(&mut self, number: u8) -> &mut u64 {
+        match number & 15 {
+            0 => &mut self.rax,
+            1 => &mut self.rcx,
+            2 => &mut self.rdx,
+            3 => &mut self.rbx,
+            4 => &mut self.rsp,
+            5 => &mut self.rbp,
+            6 => &mut self.rsi,
+            7 => &mut self.rdi,
+            8 => &mut self.r8,
+            9 => &mut self.r9,
+            10 => &mut self.r10,
+            11 => &mut self.r11,
+            12 => &mut self.r12,
+            13 => &mut self.r13,
+            14 => &mut self.r14,
+            _ => &mut self.r15,
+        }
+    }
+}
+
 unsafe extern "C" {
     fn probe_read();
     fn probe_write();
@@ -50,9 +75,6 @@ const PROTECTION: u64 = 13;
 /// Vectors from here on are no exceptions of the processor's own.
 const FIRST_INTERRUPT: u64 = 32;
 
-/// The kind of a fixup that does nothing but go on elsewhere (EX_TYPE_DEFAULT).
-const GO_ON: u32 = 1;
-
 /// Called by `entry.s` for everything that interrupts.
 pub(super) extern "C" fn trap(frame: &mut Frame) {
     if matches!(frame.vector, PAGE_FAULT | PROTECTION) && expected(frame) {
@@ -60,8 +82,12 @@ pub(super) extern "C" fn trap(frame: &mut Frame) {
         return;
     }
     if matches!(frame.vector, PAGE_FAULT | PROTECTION)
-        && let Some(fixup) = extable::search(frame.rip).filter(|fixup| fixup.kind == GO_ON)
+        && let Some(fixup) = extable::search(frame.rip)
+        && let Some(changes) = fixup.registers(ModuleArch::X86_64)
     {
+        for change in changes.into_iter().flatten() {
+            *frame.register(change.register) = change.value as u64;
+        }
         frame.rip = fixup.address;
         return;
     }

@@ -1,7 +1,7 @@
 //! What a module brings for the kernel: symbols that others use, and where it may fault.
 
 use super::*;
-use pagewright_kspace::module::{Export, Fixup, ModuleHost};
+use pagewright_kspace::module::{Export, Fixup, ModuleHost, RegisterChange};
 use pagewright_kspace::vmalloc::NoArea;
 use pagewright_pagetable::{AttrChange, UnmapError};
 use pagewright_sim::modules::{FAULTS, FlatKernel, exporting};
@@ -117,6 +117,39 @@ fn tables_of_faults_are_sorted_and_searched() {
         }
         module.unload(memory);
     }
+}
+
+#[test]
+fn a_fixup_says_which_registers_change_by_the_numbers_of_6_1() {
+    let set = |register, value| Some(RegisterChange { register, value });
+    let registers = |arch, kind| Fixup { address: 0, kind }.registers(arch);
+    for arch in [ModuleArch::X86_64, ModuleArch::I386] {
+        for plain in [1, 3, 14] {
+            assert_eq!(registers(arch, plain), Some([None; 3]), "{arch:?} {plain}");
+        }
+        // EX_TYPE_EFAULT_REG of cx, EX_TYPE_ZERO_REG of bx, EX_TYPE_ONE_REG of di with both flags.
+        assert_eq!(registers(arch, 0xfff2_0111), Some([set(1, -14), None, None]), "{arch:?}");
+        assert_eq!(registers(arch, 0x0000_0311), Some([set(3, 0), None, None]), "{arch:?}");
+        assert_eq!(registers(arch, 0x0001_3711), Some([set(7, 1), set(0, 0), set(2, 0)]), "{arch:?}");
+        assert_eq!(registers(arch, 0x2001), Some([None, None, set(2, 0)]), "{arch:?}");
+        // The trap's number in ax, BPF, a stack that is popped.
+        for other in [0, 2, 7, 16, 18, 0x101_0010] {
+            assert_eq!(registers(arch, other), None, "{arch:?} {other}");
+        }
+    }
+    assert_eq!(registers(ModuleArch::X86_64, 0xfff2_0f11), Some([set(15, -14), None, None]));
+    assert_eq!(registers(ModuleArch::I386, 0xfff2_0811), None, "a segment's register");
+    let arm64 =
+        |what: u32, error: u32, zero: u32| registers(ModuleArch::Arm64, what | (error | zero << 5) << 16);
+    for what in [2, 3] {
+        assert_eq!(arm64(what, 31, 31), Some([None; 3]), "go on elsewhere");
+        assert_eq!(arm64(what, 0, 30), Some([set(0, -14), set(30, 0), None]));
+        assert_eq!(arm64(what, 31, 7), Some([None, set(7, 0), None]));
+    }
+    for other in [0, 1, 4, 5] {
+        assert_eq!(arm64(other, 0, 1), None, "{other}");
+    }
+    assert_eq!(registers(ModuleArch::Arm, 0), Some([None; 3]));
 }
 
 #[test]

@@ -14,10 +14,11 @@ pub use error::{InitFailed, UnloadError};
 
 use super::error::ModuleError;
 use super::file::ModuleFile;
+use super::fixup::Fixup;
 use super::host::{CodeMemory, ModuleHost};
 use super::layout::{ModuleLayout, Part};
 use super::load::Module;
-use super::tables::{Export, Fixup};
+use super::tables::Export;
 use arrayvec::ArrayString;
 use core::fmt;
 use linked::Linked;
