@@ -2,10 +2,12 @@
 
 use crate::console::Console;
 use crate::direct_map::DirectMap;
+use crate::pages::Pages;
 use crate::percpu::CpuLocal;
 use crate::selftest::{Note, Subject, note};
 use crate::team::Team;
 use crate::work::Work;
+use pagewright::Boot;
 use pagewright::pgtable::KernelTables;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_hot::{SpaceError, SpaceSetup, WithSpace};
@@ -46,6 +48,9 @@ pub struct ModuleFiles {
     pub user: &'static [u8],
 }
 
+/// Makes a stack and says where its top is; `None` if there is no room or no memory for it.
+pub type NewStack<'s> = dyn FnMut() -> Option<VirtAddr> + 's;
+
 /// A processor with its machine, to the tests and benchmarks that all images share.
 pub trait Metal: Sync {
     /// Where lines go.
@@ -83,6 +88,9 @@ pub trait Metal: Sync {
 
     /// The processors that run.
     fn team(&self) -> &Team;
+
+    /// Starts the processors behind the first, up to the first that does not come. `stack` makes a stack for the next one: the address behind its last byte.
+    fn start_others(&self, boot: &Boot<'_>, pages: &Pages, stack: &mut NewStack<'_>);
 
     /// How many processors run.
     fn cpus(&self) -> u32 {

@@ -12,7 +12,7 @@ use crate::options::{Options, Trigger};
 use crate::pages::Pages;
 use crate::selftest::{self, Subject};
 use crate::space::{on, with_space};
-use crate::stack::scratch_range;
+use crate::stack::{STACK_BYTES, scratch_range};
 use arrayvec::ArrayVec;
 use core::fmt::Write;
 use pagewright::vmalloc::{Gaps, Seen, VmRequest};
@@ -20,6 +20,7 @@ use pagewright::{Boot, Running};
 use pagewright_addr::{NodeId, VirtAddr, VirtRange};
 use pagewright_firmware::Firmware;
 use pagewright_hot::{On, RegionView};
+use pagewright_kspace::stacks::StackShape;
 use pagewright_slab::objects::ObjectAllocator;
 use pagewright_view::vmallocinfo::{Areas, Shown};
 use pagewright_view::{Live, State, View, Views};
@@ -103,6 +104,8 @@ pub fn run(
     let (mut measured, mut passed, mut failed) = (true, 0, 0);
     let served = with_space(metal, boot, pages, tables, &mut |area| {
         let space = Space { area, metal };
+        start_others(space, boot, pages);
+        let stack_pages = area.area().nr_pages();
         for view in
             [View::Meminfo, View::Vmallocinfo, View::VmallocMap].into_iter().filter(|view| asked(*view))
         {
@@ -112,7 +115,8 @@ pub fn run(
         measured = bench::run(bench::Subject { pages, objects, metal, space, units, steps }, options);
         let (scratch, windows) = (scratch_range(boot), boot.module_windows());
         let highmem = boot.kmap_windows();
-        let subject = Subject { pages, objects, metal, tables, units, space, scratch, windows, highmem };
+        let subject =
+            Subject { pages, objects, metal, tables, units, space, stack_pages, scratch, windows, highmem };
         explained(area, || {
             (passed, failed) = selftest::run(&subject, options);
             if options.trigger == Some(Trigger::Overrun) {
@@ -153,6 +157,16 @@ pub fn run(
         (0, 0) if options.all_tests() => Exit::TestFailed,
         _ => Exit::Passed,
     }
+}
+
+/// Starts the other processors, each on a stack in vmalloc space that it keeps for good.
+fn start_others(space: Space<'_>, boot: &Boot<'_>, pages: &Pages) {
+    let Space { area, metal } = space;
+    let shape = StackShape { bytes: STACK_BYTES, align: pages.page_shift().bytes() };
+    metal.start_others(boot, pages, &mut || {
+        let made = on(pages, metal, |on| area.alloc_stack(on, shape));
+        made.and_then(Result::ok).map(|stack| stack.top())
+    });
 }
 
 /// A region, and the processor that looks at it.

@@ -1,5 +1,5 @@
-//! The image's own part of vmalloc space: kernel stacks, so that a page without a mapping lies below each; windows for devices'
-//! registers; addresses for tests.
+//! The image's own part of vmalloc space: the stack of the processor that boots and those of exceptions, so that a page without a mapping lies below each; windows for
+//! devices' registers; addresses for tests. (The other processors start when vmalloc serves, on stacks that it has made.)
 
 use crate::pages::Pages;
 use core::fmt;

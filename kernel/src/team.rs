@@ -11,8 +11,9 @@ use core::fmt;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use pagewright::Boot;
+use pagewright_platform::Mutex;
 
-/// Processors that an image starts, at most: two stacks each.
+/// Processors that an image starts, at most: two places for stacks of the image's each.
 pub const MAX_CPUS: usize = STACKS as usize / 2;
 /// Timer interrupts each second, on each processor.
 pub const HZ: u64 = 100;
@@ -24,7 +25,7 @@ pub type Locals = ArrayVec<&'static CpuLocal, MAX_CPUS>;
 
 /// The processors that run.
 pub struct Team {
-    locals: Locals,
+    locals: Mutex<Locals>,
     post: &'static Post,
     wake: fn(),
     console: &'static dyn Console,
@@ -39,17 +40,43 @@ impl fmt::Debug for Team {
 impl Team {
     /// Those of `locals`; all but the first serve `post`, and `wake` wakes them.
     pub fn new(locals: Locals, post: &'static Post, wake: fn(), console: &'static dyn Console) -> Self {
-        Self { locals, post, wake, console }
+        Self { locals: Mutex::new(locals), post, wake, console }
     }
 
     /// How many there are.
     pub fn cpus(&self) -> u32 {
-        self.locals.len().max(1) as u32
+        self.locals.lock().len().max(1) as u32
     }
 
     /// A processor's own data.
     pub fn local(&self, cpu: u32) -> Option<&'static CpuLocal> {
-        self.locals.get(cpu as usize).copied()
+        self.locals.lock().get(cpu as usize).copied()
+    }
+
+    /// Starts the processors behind the first, in the order of their numbers, up to the first that does not come; none if the first has no data of its own. `start`
+    /// starts one and waits for it; it knows of none for `None`. The lines are Linux's.
+    pub fn bring_up(
+        &self,
+        boot: &Boot<'_>,
+        mut start: impl FnMut(u32) -> Option<Result<&'static CpuLocal, &'static str>>,
+    ) {
+        let console = self.console;
+        let alone = self.locals.lock().is_empty();
+        line(console, format_args!("smp: Bringing up secondary CPUs ..."));
+        for cpu in boot.online_cpus().skip(1).take(MAX_CPUS - 1).take_while(|_| !alone) {
+            match start(cpu) {
+                // There is room for so many.
+                Some(Ok(local)) => _ = self.locals.lock().try_push(local),
+                Some(Err(why)) => {
+                    line(console, format_args!("CPU{cpu}: failed to come online: {why}"));
+                    break;
+                }
+                None => break,
+            }
+        }
+        let (nodes, cpus) = (boot.nodes_online.len(), self.cpus());
+        let (s, all) = (if nodes == 1 { "" } else { "s" }, if cpus == 1 { "" } else { "s" });
+        line(console, format_args!("smp: Brought up {nodes} node{s}, {cpus} CPU{all}"));
     }
 
     /// Does `work` on each of them, and returns when all have done it.
@@ -64,33 +91,6 @@ impl Team {
         };
         self.post.all(0, self.cpus() - 1, self.wake, idle, work);
     }
-}
-
-/// Starts the processors behind the first, in the order of their numbers, up to the first that does not come. `start` starts one
-/// and waits for it; it knows of none for `None`. The lines are Linux's.
-pub fn bring_up(
-    console: &dyn Console,
-    boot: &Boot<'_>,
-    locals: &mut Locals,
-    mut start: impl FnMut(u32) -> Option<Result<&'static CpuLocal, &'static str>>,
-) {
-    line(console, format_args!("smp: Bringing up secondary CPUs ..."));
-    for cpu in boot.online_cpus().skip(1) {
-        if locals.is_full() {
-            break;
-        }
-        match start(cpu) {
-            Some(Ok(local)) => locals.push(local),
-            Some(Err(why)) => {
-                line(console, format_args!("CPU{cpu}: failed to come online: {why}"));
-                break;
-            }
-            None => break,
-        }
-    }
-    let (nodes, cpus) = (boot.nodes_online.len(), locals.len());
-    let (s, all) = (if nodes == 1 { "" } else { "s" }, if cpus == 1 { "" } else { "s" });
-    line(console, format_args!("smp: Brought up {nodes} node{s}, {cpus} CPU{all}"));
 }
 
 /// Waits for a processor, but no longer than that. Returns whether it came.
@@ -176,7 +176,7 @@ mod tests {
             local.arrive(cpu as u32);
             if cpu > 0 {
                 // They serve until the process ends.
-                thread::spawn(move || POST.serve(cpu as u32, thread::yield_now));
+                thread::spawn(move || POST.serve(cpu as u32, 0, thread::yield_now));
             }
         }
         let kept: &'static Kept = Box::leak(Box::default());

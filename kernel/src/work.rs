@@ -60,9 +60,14 @@ impl Post {
         }
     }
 
-    /// Does work as it comes, as processor `me`; `wait` returns now and then, and when there is work.
-    pub fn serve(&self, me: u32, wait: impl Fn()) -> ! {
-        let mut seen = 0;
+    /// The work that was posted last: none of it is a processor's that is about to arrive. Nobody posts while one is waited for.
+    pub fn last(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Does work as it comes, as processor `me`, from the one behind `seen` on ([`Self::last`], asked before it arrived); `wait` returns now and then, and when
+    /// there is work.
+    pub fn serve(&self, me: u32, mut seen: u32, wait: impl Fn()) -> ! {
         loop {
             let generation = self.generation.load(Ordering::Acquire);
             if generation == seen {
@@ -96,7 +101,7 @@ mod tests {
         static POST: Post = Post::new();
         for cpu in 1..4 {
             // They serve until the process ends.
-            thread::spawn(move || POST.serve(cpu, thread::yield_now));
+            thread::spawn(move || POST.serve(cpu, 0, thread::yield_now));
         }
         for round in 0..20 {
             let sum = AtomicU32::new(0);
@@ -109,5 +114,21 @@ mod tests {
             });
             assert_eq!(sum.load(Ordering::Relaxed), 1 + 2 + 3 + 4 * round);
         }
+    }
+
+    #[test]
+    fn who_comes_later_does_no_work_from_before() {
+        static POST: Post = Post::new();
+        let sum = AtomicU32::new(0);
+        let add = |cpu: u32| _ = sum.fetch_add(1 + cpu, Ordering::Relaxed);
+        POST.all(0, 0, || {}, || true, &add);
+        let seen = POST.last();
+        thread::spawn(move || POST.serve(1, seen, thread::yield_now));
+        let idle = || {
+            thread::yield_now();
+            true
+        };
+        POST.all(0, 1, || {}, idle, &add);
+        assert_eq!(sum.into_inner(), 1 + 1 + 2);
     }
 }

@@ -186,9 +186,10 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     let held = (free / 8).min(subject.space.area.section() as u64 / 2).min(HELD as u64) as usize;
     let done = with_room(subject, held, |room, pfns| all(subject, room, pfns, (large, chunks)));
     let told = refused(subject);
-    give_back(subject)?;
-    all_back(subject, &before)?;
+    let back = give_back(subject).and_then(|()| all_back(subject, &before));
+    // A case that ends early leaves its areas.
     let cases = done?;
+    back?;
     told?;
     Ok(note(format_args!("{cases} of 11 cases, {held} areas held")))
 }

@@ -77,6 +77,8 @@ pub struct Subject<'k> {
     pub units: Option<&'k Units>,
     /// The kernel's vmalloc area.
     pub space: Space<'k>,
+    /// Pages that its areas have for good: the processors' stacks.
+    pub stack_pages: u64,
     /// Addresses of the kernel's half that nothing is mapped at.
     pub scratch: Option<VirtRange>,
     /// Where the kernel looks for the addresses of a module.

@@ -1,6 +1,7 @@
 //! Kernel stacks in vmalloc space on the metal: zeroed memory to all processors, and beyond either end of one nobody gets.
 //!
-//! The image's own stacks lie elsewhere ([`crate::stack`]): these are those of tasks, as many as the test makes.
+//! The first processor's stack and those of exceptions lie elsewhere ([`crate::stack`]). These are those of tasks, as many as the test makes; the other processors
+//! run on such stacks, which the test looks for.
 
 use super::{Note, Subject, census, note, vmalloc};
 use crate::dynamic::Space;
@@ -8,7 +9,7 @@ use crate::metal::Access;
 use crate::space::on;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use pagewright_addr::VirtAddr;
+use pagewright_addr::{VirtAddr, VirtRange};
 use pagewright_hot::{KernelSpace, On};
 use pagewright_kspace::stacks::{KernelStack, StackShape};
 
@@ -22,7 +23,16 @@ pub(super) fn run(subject: &Subject<'_>) -> Result<Note, Note> {
     let page = subject.pages.page_shift().bytes();
     // Twice the size of one that is aligned so tells an overflow by one bit of the stack pointer, as on arm64.
     let shape = StackShape { bytes: 4 * page, align: 8 * page };
-    let result = on(subject.pages, metal, |on| all(subject, area, on, shape));
+    let strangers = AtomicU32::new(0);
+    metal.on_each_cpu(&|cpu| {
+        let word = core::hint::black_box(cpu);
+        let here = VirtRange::from_len(VirtAddr::new((&raw const word).addr() as u64), 4);
+        strangers.fetch_or(u32::from(area.holds(here) == (cpu == 0)) << (cpu % 32), Ordering::Relaxed);
+    });
+    let result = match strangers.into_inner() {
+        0 => on(subject.pages, metal, |on| all(subject, area, on, shape)),
+        strange => Some(Err(note(format_args!("processors {strange:#b} run on other stacks")))),
+    };
     vmalloc::give_back(subject)?;
     census::all_back(subject, &before)?;
     result.unwrap_or_else(|| Err(note(format_args!("this processor has no number"))))

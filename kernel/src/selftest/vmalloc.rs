@@ -38,15 +38,18 @@ pub(super) fn settle(subject: &Subject<'_>) -> Result<(), Note> {
     give_back(subject)
 }
 
-/// Nothing waits any more, and nothing is in use.
+/// Nothing waits any more, and nothing is in use but the processors' stacks.
 pub(super) fn give_back(subject: &Subject<'_>) -> Result<(), Note> {
     let Space { area, metal } = subject.space;
     on(subject.pages, metal, |on| area.give_all_back(on));
-    [Some(area.area()), area.modules()].into_iter().flatten().try_for_each(|region| {
+    let regions = [Some((area.area(), subject.stack_pages)), area.modules().map(|modules| (modules, 0))];
+    regions.into_iter().flatten().try_for_each(|(region, stay)| {
         match (region.nr_pages(), region.validate()) {
-            (0, Ok(())) => Ok(()),
-            (0, Err(e)) => Err(note(format_args!("{e}"))),
-            (pages, _) => Err(note(format_args!("areas of {} have {pages} pages yet", region.name()))),
+            (pages, _) if pages != stay => {
+                Err(note(format_args!("areas of {} have {pages} pages, not {stay}", region.name())))
+            }
+            (_, Err(e)) => Err(note(format_args!("{e}"))),
+            _ => Ok(()),
         }
     })
 }

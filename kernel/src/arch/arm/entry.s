@@ -69,7 +69,7 @@ _head:
     cmp r0, r1
     blo 1b
 
-    // The first tables: low memory where it will stay, and the code here one to one.
+    // The first tables: low memory where it will stay, and the code here and at the beginning of text one to one.
     ldr r4, =early_pg_dir
     add r4, r4, r9
     ldr r1, ={SECTION}
@@ -94,8 +94,11 @@ _head:
     bne 3b
     lsr r0, r8, #21
     add r0, r5, r0, lsl #3
-    str r6, [r0]
-    str r2, [r0, #4]
+    add r7, r6, #0x200000
+    stm r0!, {{r6}}
+    stm r0!, {{r2}}
+    stm r0!, {{r7}}
+    str r2, [r0]
 .else
     ldr r0, =({PAGE_OFFSET} >> 20) * 4
     add r0, r0, r4
@@ -104,13 +107,21 @@ _head:
     subs r3, r3, #1
     bne 3b
     lsr r0, r8, #20
-    str r6, [r4, r0, lsl #2]
+    add r0, r4, r0, lsl #2
+    add r7, r6, #0x100000
+    stm r0, {{r6, r7}}
 .endif
 
     ldr r0, ={TTBR_FLAGS}
     orr r4, r4, r0
     ldr r7, =switched
-    // Turns the MMU on with TTBR0 = r4 and jumps to r7. Uses r0, r1, r5.
+    b enable_mmu
+.ltorg
+
+// In text from here on, at its beginning: the head's memory is free once the page allocator serves, and other processors come later.
+.section .text.entry, "ax"
+
+// Turns the MMU on with TTBR0 = r4 and jumps to r7. Uses r0, r1, r5.
 enable_mmu:
     mov r0, #0
     mcr p15, 0, r0, c8, c7, 0   // TLBIALL
@@ -158,7 +169,6 @@ secondary_entry:
     b enable_mmu
 .ltorg
 
-.section .text.entry, "ax"
 switched:
     // Linked addresses from here on.
     ldr r1, =init_stack_top
@@ -171,7 +181,7 @@ switched:
     bl {main}
     b .
 
-// Where a secondary processor is in the kernel's addresses for the first time: the head's code is not mapped one to one in the kernel's
+// Where a secondary processor is in the kernel's addresses for the first time: no code is mapped one to one in the kernel's
 // tables, which its stacks are in.
 .globl secondary_switched
 secondary_switched:

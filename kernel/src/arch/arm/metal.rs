@@ -2,7 +2,7 @@
 
 use super::console::CONSOLE;
 use super::image::{LPAE, Loaded, PAGE_OFFSET};
-use super::{clock, cp15, gic};
+use super::{clock, cp15, gic, smp};
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pagewright::Boot;
@@ -15,7 +15,8 @@ use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 #[cfg(feature = "tests")]
 use pagewright_kernel::metal::ModuleFiles;
-use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::metal::{Access, Metal, NewStack, WxProbe};
+use pagewright_kernel::pages::Pages;
 #[cfg(feature = "tests")]
 use pagewright_kernel::selftest::{Note, Subject, highmem, note};
 use pagewright_kernel::team::Team;
@@ -78,6 +79,7 @@ pub(super) fn word(at: u64) -> Option<u64> {
 pub(super) struct Arm {
     root: PhysAddr,
     probes: ArrayVec<WxProbe, 16>,
+    virt_offset: u64,
     team: Team,
 }
 
@@ -100,7 +102,7 @@ impl Arm {
         }
         let first = VirtAddr::new(8);
         probes.push(WxProbe { what: "address 8", at: first, access: Access::Read, allowed: false });
-        Self { root, probes, team }
+        Self { root, probes, virt_offset: image.virt_offset(), team }
     }
 }
 
@@ -170,6 +172,10 @@ impl Metal for Arm {
 
     fn team(&self) -> &Team {
         &self.team
+    }
+
+    fn start_others(&self, boot: &Boot<'_>, pages: &Pages, stack: &mut NewStack<'_>) {
+        smp::start_others(&self.team, boot, pages, self.virt_offset, stack);
     }
 
     fn serve_space(&self, setup: &SpaceSetup<'_, '_>, work: &mut WithSpace<'_>) -> Result<(), SpaceError> {

@@ -142,7 +142,7 @@ extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
     let (boot, pages, image) = (kernel.boot, kernel.pages, kernel.image);
     secondary::set_first(image);
     // SAFETY: `pages` is on the first stack, which nobody leaves.
-    let team = unsafe { smp::start_all(boot, pages, image.virt_offset()) };
+    let team = unsafe { smp::start_first(boot, pages) };
     sequence::finish(&Arm::new(image, kernel.root, team), boot, pages, kernel.options, kernel.steps)
 }
 

@@ -2,7 +2,7 @@
 
 use super::console::CONSOLE;
 use super::image::{CONFIG, Loaded};
-use super::{clock, cpu, gic, start, tlb};
+use super::{clock, cpu, gic, smp, start, tlb};
 use aarch64_cpu::registers::{PAR_EL1, Readable};
 use arrayvec::ArrayVec;
 use core::arch::asm;
@@ -14,7 +14,8 @@ use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 #[cfg(feature = "tests")]
 use pagewright_kernel::metal::ModuleFiles;
-use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::metal::{Access, Metal, NewStack, WxProbe};
+use pagewright_kernel::pages::Pages;
 use pagewright_kernel::team::Team;
 #[cfg(feature = "tests")]
 use pagewright_kspace::module::ModuleArch;
@@ -75,6 +76,7 @@ pub(super) fn word(at: u64) -> Option<u64> {
 pub(super) struct Arm64 {
     reserved_pg_dir: PhysAddr,
     probes: ArrayVec<WxProbe, 16>,
+    virt_offset: u64,
     team: Team,
 }
 
@@ -111,7 +113,8 @@ impl Arm64 {
             access: Access::Read,
             allowed: false,
         });
-        Self { reserved_pg_dir: image.reserved_pg_dir(), probes, team }
+        let virt_offset = image.virt_offset();
+        Self { reserved_pg_dir: image.reserved_pg_dir(), probes, virt_offset, team }
     }
 }
 
@@ -191,6 +194,10 @@ impl Metal for Arm64 {
 
     fn team(&self) -> &Team {
         &self.team
+    }
+
+    fn start_others(&self, boot: &Boot<'_>, pages: &Pages, stack: &mut NewStack<'_>) {
+        smp::start_others(&self.team, boot, pages, self.virt_offset, stack);
     }
 
     // `swapper_pg_dir`.

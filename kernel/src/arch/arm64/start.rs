@@ -139,7 +139,7 @@ extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
     let (boot, pages, image) = (kernel.boot, kernel.pages, kernel.image);
     secondary::set_reserved(image.reserved_pg_dir());
     // SAFETY: `pages` is on the first stack, which nobody leaves.
-    let team = unsafe { smp::start_all(boot, pages, image.virt_offset()) };
+    let team = unsafe { smp::start_first(boot, pages) };
     let metal = Arm64::new(image, pages.ram(), team);
     sequence::finish(&metal, boot, pages, kernel.options, kernel.steps)
 }

@@ -11,11 +11,12 @@ use pagewright_firmware::Firmware;
 use pagewright_firmware::devicetree::DeviceTree;
 use pagewright_kernel::console::line;
 use pagewright_kernel::devices::PsciMethod;
+use pagewright_kernel::metal::NewStack;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::percpu::{self, CpuLocal};
 use pagewright_kernel::service::Processor;
 use pagewright_kernel::stack::{io_range, map_stack};
-use pagewright_kernel::team::{HZ, Handlers, Locals, MAX_CPUS, Team, arrives, bring_up};
+use pagewright_kernel::team::{HZ, Handlers, Locals, MAX_CPUS, Team, arrives};
 use pagewright_kernel::work::Post;
 use pagewright_pagetable::MapOptions;
 use smccc::{Hvc, Smc};
@@ -115,12 +116,11 @@ fn wait() {
     if gic::is_there() { cpu::park() } else { cpu::wait_for_event() }
 }
 
-/// Gives this processor its data and its timer, and starts the others. The processors that run are those up to the first that
-/// did not come.
+/// Gives this processor its data and its timer. It is the only one that runs until [`start_others`].
 ///
 /// # Safety
 /// `pages` stays where it is for good.
-pub(crate) unsafe fn start_all(boot: &Boot<'_>, pages: &Pages, virt_offset: u64) -> Team {
+pub(crate) unsafe fn start_first(boot: &Boot<'_>, pages: &Pages) -> Team {
     let mut locals = Locals::new();
     if let (Some(first), Firmware::DeviceTree { tree, .. }) =
         (percpu::make(boot, pages.ram(), 0), &boot.machine.firmware)
@@ -133,16 +133,28 @@ pub(crate) unsafe fn start_all(boot: &Boot<'_>, pages: &Pages, virt_offset: u64)
         // SAFETY: the caller's.
         unsafe { HANDLERS.set(pages) };
         init_cpu(first, true);
-        let mut ids = [None; MAX_CPUS];
+    }
+    Team::new(locals, &POST, cpu::send_event, &CONSOLE)
+}
+
+/// Starts the others.
+pub(crate) fn start_others(
+    team: &Team,
+    boot: &Boot<'_>,
+    pages: &Pages,
+    virt_offset: u64,
+    stack: &mut NewStack<'_>,
+) {
+    let mut ids = [None; MAX_CPUS];
+    if let Firmware::DeviceTree { tree, .. } = &boot.machine.firmware {
         tree.number_cpus_arm64(Some(cpu::hardware_id()), MAX_CPUS as u32, &mut |cpu, node| {
             ids[cpu as usize] = node.reg;
         });
-        bring_up(&CONSOLE, boot, &mut locals, |cpu| {
-            let id = ids.get(cpu as usize).copied().flatten()?;
-            Some(start_one(boot, pages, virt_offset, cpu, id))
-        });
     }
-    Team::new(locals, &POST, cpu::send_event, &CONSOLE)
+    team.bring_up(boot, |cpu| {
+        let id = ids.get(cpu as usize).copied().flatten()?;
+        Some(start_one(boot, pages, virt_offset, (cpu, id), stack))
+    });
 }
 
 /// Starts one processor and waits for it.
@@ -150,12 +162,13 @@ fn start_one(
     boot: &Boot<'_>,
     pages: &Pages,
     virt_offset: u64,
-    number: u32,
-    id: u64,
+    (number, id): (u32, u64),
+    stack: &mut NewStack<'_>,
 ) -> Result<&'static CpuLocal, &'static str> {
     let local = percpu::make(boot, pages.ram(), number).ok_or("no per-CPU area")?;
-    let stack = |n| map_stack(boot, pages, n).map(|r| r.last().get() + 1).map_err(|_| "no stack");
-    let stacks = [stack(u64::from(number) * 2)?, stack(u64::from(number) * 2 + 1)?];
+    let own = stack().ok_or("no stack")?;
+    let exceptions = map_stack(boot, pages, u64::from(number) * 2 + 1).map_err(|_| "no stack")?;
+    let stacks = [own.get(), exceptions.last().get() + 1];
     cpu::publish();
     let [first, second] = secondary::tables(boot).ok_or("no page tables")?;
     let values = [
@@ -188,6 +201,7 @@ pub(crate) extern "C" fn secondary_main(local: &'static CpuLocal) -> ! {
     secondary::settle();
     let number = STARTING.load(Ordering::Acquire) as u32;
     init_cpu(local, false);
+    let seen = POST.last();
     local.arrive(number);
-    POST.serve(number, wait)
+    POST.serve(number, seen, wait)
 }

@@ -12,7 +12,8 @@ use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 #[cfg(feature = "tests")]
 use pagewright_kernel::metal::ModuleFiles;
-use pagewright_kernel::metal::{Access, Metal, WxProbe};
+use pagewright_kernel::metal::{Access, Metal, NewStack, WxProbe};
+use pagewright_kernel::pages::Pages;
 use pagewright_kernel::team::Team;
 #[cfg(feature = "tests")]
 use pagewright_kspace::module::ModuleArch;
@@ -58,10 +59,12 @@ pub(super) fn entry_ticks() -> u64 {
 }
 
 /// The image's processors.
-pub(super) struct X86 {
+pub(super) struct X86<'k> {
     root: PhysAddr,
     ram: DirectMap,
     probes: ArrayVec<WxProbe, 24>,
+    /// All processors' local APICs.
+    ids: &'k [u32],
     team: Team,
 }
 
@@ -77,9 +80,9 @@ fn linked(at: PhysAddr) -> VirtAddr {
     VirtAddr::new(START_KERNEL_MAP.wrapping_add(at.get()))
 }
 
-impl X86 {
+impl<'k> X86<'k> {
     /// The processors of a machine that has booted.
-    pub(super) fn new(boot: &Boot<'_>, ram: &DirectMap, team: Team) -> Self {
+    pub(super) fn new(boot: &Boot<'_>, ram: &DirectMap, ids: &'k [u32], team: Team) -> Self {
         let alias = |at: VirtAddr| ram.virt(PhysAddr::new(at.get().wrapping_sub(START_KERNEL_MAP)));
         let text = VirtAddr::new(ret_in_text as *const () as u64);
         let rodata = VirtAddr::new(&raw const ret_in_rodata as u64);
@@ -105,11 +108,11 @@ impl X86 {
         let first = VirtAddr::new(8);
         probes.push(WxProbe { what: "address 8", at: first, access: Access::Read, allowed: false });
         let root = boot.pgtable.map_or(tlb::root(), |t| t.root);
-        Self { root, ram: ram.clone(), probes, team }
+        Self { root, ram: ram.clone(), probes, ids, team }
     }
 }
 
-impl X86 {
+impl X86<'_> {
     /// The kernel's tables.
     fn tables(&self) -> KernelTables<'_> {
         let format = image::format(X86Config::default());
@@ -117,7 +120,7 @@ impl X86 {
     }
 }
 
-impl Metal for X86 {
+impl Metal for X86<'_> {
     fn console(&self) -> &dyn Console {
         &CONSOLE
     }
@@ -192,6 +195,10 @@ impl Metal for X86 {
 
     fn team(&self) -> &Team {
         &self.team
+    }
+
+    fn start_others(&self, boot: &Boot<'_>, pages: &Pages, stack: &mut NewStack<'_>) {
+        smp::start_others(&self.team, boot, pages, self.ids, stack);
     }
 
     #[cfg(feature = "tests")]

@@ -3,17 +3,18 @@
 
 use super::console::CONSOLE;
 use super::image;
-use super::{apic, cpu, tlb};
+use super::{apic, cpu, metal, tlb};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pagewright::Boot;
 use pagewright_addr::{PhysAddr, VirtAddr};
 use pagewright_kernel::console::{Console, line};
 use pagewright_kernel::direct_map::DirectMap;
+use pagewright_kernel::metal::NewStack;
 use pagewright_kernel::pages::Pages;
 use pagewright_kernel::percpu::{self, CpuLocal};
 use pagewright_kernel::service::{Masking, Processor};
 use pagewright_kernel::stack::map_stack;
-use pagewright_kernel::team::{Handlers, Locals, Team, arrives, bring_up};
+use pagewright_kernel::team::{Handlers, Locals, Team, arrives};
 use pagewright_kernel::work::Post;
 use pagewright_platform::Mutex;
 use pagewright_platform::WithoutInterrupts;
@@ -151,12 +152,11 @@ pub(super) fn wake() {
     }
 }
 
-/// Gives this processor its data and its timer, and starts the others: `ids` are their local APICs'. The processors that run are those up to the
-/// first that did not come.
+/// Gives this processor its data and its timer. It is the only one that runs until [`start_others`].
 ///
 /// # Safety
 /// `pages` stays where it is for good.
-pub(super) unsafe fn start_all(boot: &Boot<'_>, pages: &Pages, ids: &[u32], idt: VirtAddr) -> Team {
+pub(super) unsafe fn start_first(boot: &Boot<'_>, pages: &Pages) -> Team {
     let mut locals = Locals::new();
     if let Some(first) = percpu::make(boot, pages.ram(), 0) {
         if apic::find(boot).is_none() {
@@ -167,21 +167,30 @@ pub(super) unsafe fn start_all(boot: &Boot<'_>, pages: &Pages, ids: &[u32], idt:
         // SAFETY: the caller's.
         unsafe { HANDLERS.set(pages) };
         init_cpu(first);
-        if share_kernel_half(boot, pages.ram()).is_some() {
-            let me = apic::id();
-            // The one that boots has the first number, the others follow in the table's order.
-            let mut others = ids.iter().copied().filter(|id| *id != me);
-            bring_up(&CONSOLE, boot, &mut locals, |cpu| {
-                let id = others.next().filter(|_| (cpu as usize) < cpu::LIMIT)?;
-                let started = start_one(boot, pages, cpu, id, idt);
-                if started.is_ok() {
-                    RUNNING.fetch_add(1, Ordering::Release);
-                }
-                Some(started)
-            });
-        }
     }
     Team::new(locals, &POST, wake, &CONSOLE)
+}
+
+/// Starts the others: `ids` are all local APICs'.
+pub(super) fn start_others(
+    team: &Team,
+    boot: &Boot<'_>,
+    pages: &Pages,
+    ids: &[u32],
+    stack: &mut NewStack<'_>,
+) {
+    let (me, idt) = (apic::id(), metal::idt(boot));
+    let shared = share_kernel_half(boot, pages.ram());
+    // The one that boots has the first number, the others follow in the table's order.
+    let mut others = ids.iter().copied().filter(|id| shared.is_some() && *id != me);
+    team.bring_up(boot, |cpu| {
+        let id = others.next().filter(|_| (cpu as usize) < cpu::LIMIT)?;
+        let started = start_one(boot, pages, (cpu, id), idt, stack);
+        if started.is_ok() {
+            RUNNING.fetch_add(1, Ordering::Release);
+        }
+        Some(started)
+    });
 }
 
 /// Copies the trampoline to where a processor without paging reaches it. Returns its page.
@@ -219,16 +228,17 @@ fn share_kernel_half(boot: &Boot<'_>, ram: &DirectMap) -> Option<()> {
 fn start_one(
     boot: &Boot<'_>,
     pages: &Pages,
-    cpu: u32,
-    id: u32,
+    (cpu, id): (u32, u32),
     idt: VirtAddr,
+    stack: &mut NewStack<'_>,
 ) -> Result<&'static CpuLocal, &'static str> {
     if !apic::is_there() {
         return Err("no way to interrupt it");
     }
     let local = percpu::make(boot, pages.ram(), cpu).ok_or("no per-CPU area")?;
-    let stack = |n| map_stack(boot, pages, n).map(|r| r.last().get() + 1).map_err(|_| "no stack");
-    let (own, faults) = (stack(u64::from(cpu) * 2)?, stack(u64::from(cpu) * 2 + 1)?);
+    let own = stack().ok_or("no stack")?.get();
+    let faults = map_stack(boot, pages, u64::from(cpu) * 2 + 1).map_err(|_| "no stack")?;
+    let faults = faults.last().get() + 1;
     let root = boot.pgtable.ok_or("no page tables")?.root;
     let page = place_trampoline(boot, pages.ram()).ok_or("no trampoline below 1 MiB")?;
     let values =
@@ -265,6 +275,7 @@ pub(super) extern "C" fn secondary() -> ! {
     // SAFETY: what `start_one` has put there lives for good.
     let local = unsafe { &*core::ptr::with_exposed_provenance::<CpuLocal>(local as usize) };
     init_cpu(local);
+    let seen = POST.last();
     local.arrive(number as u32);
-    POST.serve(number as u32, wait)
+    POST.serve(number as u32, seen, wait)
 }

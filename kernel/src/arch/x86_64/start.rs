@@ -138,8 +138,9 @@ struct Kernel<'k, 'a> {
 extern "C" fn on_own_stack(kernel: &Kernel<'_, '_>) -> ! {
     let (boot, pages) = (kernel.boot, kernel.pages);
     // SAFETY: `pages` is on the first stack, which nobody leaves.
-    let team = unsafe { smp::start_all(boot, pages, &kernel.kept.acpi.apic_ids, metal::idt(boot)) };
-    sequence::finish(&X86::new(boot, pages.ram(), team), boot, pages, kernel.options, kernel.steps)
+    let team = unsafe { smp::start_first(boot, pages) };
+    let metal = X86::new(boot, pages.ram(), &kernel.kept.acpi.apic_ids, team);
+    sequence::finish(&metal, boot, pages, kernel.options, kernel.steps)
 }
 
 /// Maps all RAM where the direct map will be, in the head's tables, which have the first 4 GiB: whoever builds tables reaches
