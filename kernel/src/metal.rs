@@ -1,5 +1,7 @@
 //! What an architecture gives the part of an image that is common to all.
 
+#[cfg(feature = "bench")]
+use crate::bench::kmap;
 use crate::console::Console;
 use crate::direct_map::DirectMap;
 use crate::pages::Pages;
@@ -132,6 +134,14 @@ pub trait Metal: Sync {
     fn try_highmem(&self, _: &Subject<'_>) -> Result<Note, Note> {
         Err(note(format_args!("the image has no high memory")))
     }
+
+    /// Does something with a loop of local kmaps over the image's own format, compiled for speed. It is to run on the first processor.
+    #[cfg(feature = "bench")]
+    fn with_kmaps(&self, _: &kmap::Windows<'_>, _: &mut dyn FnMut(&kmap::Pairs<'_>)) {}
+
+    /// That loop without kmaps.
+    #[cfg(feature = "bench")]
+    fn empty_kmap_pairs(&self, _: PhysAddr, _: u64) {}
 
     /// Makes what was written there visible to all processors' fetching of instructions, where caches do not see to that.
     fn sync_code(&self, _: VirtRange) {}

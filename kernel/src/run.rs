@@ -112,7 +112,17 @@ pub fn run(
             show_area(space, boot, objects, view);
         }
         // Before the tests: on memory as the boot left it.
-        measured = bench::run(bench::Subject { pages, objects, metal, space, units, steps }, options);
+        let subject = bench::Subject {
+            pages,
+            objects,
+            metal,
+            space,
+            units,
+            #[cfg(feature = "bench")]
+            windows: boot.kmap_windows().map(|windows| bench::kmap::Windows { pages, tables, windows }),
+            steps,
+        };
+        measured = bench::run(subject, options);
         let (scratch, windows) = (scratch_range(boot), boot.module_windows());
         let highmem = boot.kmap_windows();
         let subject =

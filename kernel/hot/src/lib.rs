@@ -5,6 +5,8 @@
 #![no_std]
 
 pub mod irq;
+#[cfg(all(feature = "bench", target_os = "none", target_arch = "arm"))]
+mod kmap;
 pub mod known;
 mod masking;
 mod pagetable;
@@ -16,6 +18,8 @@ mod space;
 mod vmalloc;
 mod zeroing;
 
+#[cfg(all(feature = "bench", target_os = "none", target_arch = "arm"))]
+pub use kmap::{KmapPairs, empty_kmap_pairs, lpae_kmap_pairs, short_kmap_pairs};
 pub use masking::Masking;
 pub use pagetable::{PageTables, Timed};
 pub use percpu::{ChunkMemory, Chunks, PerCpuPages, pairs};

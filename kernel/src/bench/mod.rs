@@ -1,4 +1,4 @@
-//! In-kernel benchmarks: `bench=page,pagetable,percpu,slabs,vmalloc,boot` (or `bench=all`) on the command line.
+//! In-kernel benchmarks: `bench=page,pagetable,percpu,slabs,vmalloc,kmap,boot` (or `bench=all`) on the command line.
 //!
 //! Each value is a line of its own, `BENCH name value`, for a program to read: ticks of the image's counter
 //! ([`Metal::ticks`]) for one operation. Under QEMU's `-icount shift=0,sleep=off` a tick is one guest instruction;
@@ -9,6 +9,8 @@
 //! the format of the image's own (never loaded), and the image's own boot, step by step ([`steps`]).
 
 pub mod clock;
+#[cfg(feature = "bench")]
+pub mod kmap;
 #[cfg(feature = "bench")]
 mod page;
 #[cfg(feature = "bench")]
@@ -44,6 +46,9 @@ pub struct Subject<'k> {
     pub space: Space<'k>,
     /// Where the boot has placed the processors' units.
     pub units: Option<&'k Units>,
+    /// What maps high memory, where the kernel has windows for it.
+    #[cfg(feature = "bench")]
+    pub windows: Option<kmap::Windows<'k>>,
     /// When the boot's steps began.
     pub steps: &'k Steps,
 }
@@ -89,6 +94,9 @@ enum Failed {
     #[cfg(feature = "bench")]
     /// There is no area of vmalloc's, or it cannot be freed.
     NoArea,
+    #[cfg(feature = "bench")]
+    /// There is no page of high memory, or it cannot be mapped.
+    NoKmaps,
     /// Nobody said where the boot's steps began and ended.
     NoSteps,
 }
@@ -108,6 +116,8 @@ impl fmt::Display for Failed {
             Self::NoArea => f.write_str("there is no area of vmalloc's, or it cannot be freed"),
             #[cfg(feature = "bench")]
             Self::NoObjects => f.write_str("there is no memory for objects"),
+            #[cfg(feature = "bench")]
+            Self::NoKmaps => f.write_str("there is no page of high memory, or it cannot be mapped"),
             Self::NoSteps => f.write_str("the boot was not timed"),
         }
     }
@@ -129,10 +139,12 @@ const GROUPS: &[(&str, Group)] = &[
     ("slabs", slab::run),
     #[cfg(feature = "bench")]
     ("vmalloc", vmalloc::run),
+    #[cfg(feature = "bench")]
+    ("kmap", kmap::run),
 ];
 
 /// The names that `bench=` takes, in an image that is built for them (feature `bench`); others know `boot` alone.
-pub const NAMES: &str = "boot, page, pagetable, percpu, slabs, vmalloc, all";
+pub const NAMES: &str = "boot, page, pagetable, percpu, slabs, vmalloc, kmap, all";
 
 /// The first benchmark that is asked for and that there is not.
 pub fn unknown<'a>(options: &Options<'a>) -> Option<&'a str> {

@@ -29,7 +29,7 @@ const fn known(name: &'static str, goal: Option<u64>, linux: Option<u64>) -> Kno
 }
 
 /// Goals, and Linux's figures.
-const KNOWN: [Known; 35] = [
+const KNOWN: [Known; 36] = [
     known("bytes.total", Some(1 << 20), None),
     known("boot.total", Some(6_000_000), None),
     // `struct page` of 1 GiB.
@@ -66,6 +66,7 @@ const KNOWN: [Known; 35] = [
     known("vmalloc.ioremap", Some(900), None),
     known("vmalloc.beside.4k", Some(1125), None),
     known("vmalloc.beside.64k", Some(3750), None),
+    known("kmap.local", Some(40), None),
 ];
 
 /// Words of the command line that a target's figures are stated with.

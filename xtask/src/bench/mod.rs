@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// Run the images' own benchmarks in QEMU, in guest instructions
     #[arg(long)]
     icount: bool,
-    /// With --icount: the groups of benchmarks (boot, page, pagetable, percpu, slabs, all), with commas between them
+    /// With --icount: the groups of benchmarks (boot, page, pagetable, percpu, slabs, vmalloc, kmap, all), with commas between them
     #[arg(long, default_value = "all", requires = "icount")]
     groups: String,
     /// With --icount: also write the table to this file

@@ -11,6 +11,8 @@ use pagewright::pgtable::{KernelFormat, KernelTables};
 use pagewright::vmalloc::VmallocInitError;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_hot::{SpaceError, SpaceSetup, WithSpace};
+#[cfg(feature = "bench")]
+use pagewright_kernel::bench::kmap;
 use pagewright_kernel::console::Console;
 use pagewright_kernel::direct_map::DirectMap;
 #[cfg(feature = "tests")]
@@ -202,6 +204,26 @@ impl Metal for Arm {
             KernelFormat::ArmShort(format) => highmem::over_one(subject, format),
             _ => Err(note(format_args!("the tables are not the image's"))),
         }
+    }
+
+    #[cfg(feature = "bench")]
+    fn with_kmaps(&self, with: &kmap::Windows<'_>, work: &mut dyn FnMut(&kmap::Pairs<'_>)) {
+        match with.tables.format {
+            #[cfg(feature = "lpae")]
+            KernelFormat::ArmLpae(format) => {
+                kmap::over_one(with, format, pagewright_hot::lpae_kmap_pairs, work)
+            }
+            #[cfg(not(feature = "lpae"))]
+            KernelFormat::ArmShort(format) => {
+                kmap::over_one(with, format, pagewright_hot::short_kmap_pairs, work)
+            }
+            _ => {}
+        }
+    }
+
+    #[cfg(feature = "bench")]
+    fn empty_kmap_pairs(&self, page: PhysAddr, count: u64) {
+        pagewright_hot::empty_kmap_pairs(page, count);
     }
 
     fn sync_code(&self, range: VirtRange) {
