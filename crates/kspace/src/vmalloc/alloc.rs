@@ -90,10 +90,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// [`VmallocError`]; nothing has changed then but what a purge gave back.
     #[track_caller]
     pub fn vmalloc<C: VmContext<'a>>(&self, on: &mut C, size: u64) -> Result<VirtAddr, VmallocError> {
+        // In a closure this would be the closure's line.
+        let caller = Location::caller();
         if size.wrapping_sub(1) < Self::PAGE
-            && let Some(at) = self
-                .vmalloc_again(on, size, 1, Location::caller())
-                .or_else(|| self.make_page(on, size, Location::caller()))
+            && let Some(at) =
+                self.vmalloc_again(on, size, 1, caller).or_else(|| self.make_page(on, size, caller))
         {
             return Ok(at);
         }
