@@ -12,7 +12,7 @@ use std::path::Path;
 /// Arguments of `run`.
 #[derive(clap::Args, Debug)]
 pub(super) struct RunArgs {
-    /// steady, bursty, fragmenting or huge-page; a file with the text of one, `-` for standard input; or the text itself (`fill=80%; orders=0:9 9:1`).
+    /// steady, bursty, fragmenting, huge-page or vmalloc; a file with the text of one, `-` for standard input; or the text itself (`fill=80%; orders=0:9 9:1`).
     /// docs/workloads.md has the words.
     #[arg(value_name = "WORKLOAD")]
     workload: String,

@@ -12,7 +12,7 @@ mod stopped;
 pub use cpus::nodes as cpu_nodes;
 pub use record::{Entry, Recorder};
 pub use serving::serve;
-pub(crate) use serving::{TRACE_SITES, needs_service};
+pub(crate) use serving::{TRACE_SITES, WithShown, needs_service, with_vmalloc};
 pub use slots::{SPARE_SLOTS, SpareSlots};
 
 use crate::fault::Fault;

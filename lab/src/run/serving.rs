@@ -86,18 +86,60 @@ impl<F: Format, H: Hooks> VmallocShown for Looked<'_, '_, '_, '_, '_, '_, '_, '_
     }
 }
 
+/// What is done once vmalloc serves, in whichever format the tables are.
+pub(crate) trait WithShown<'s, 'a, H> {
+    /// What comes of it.
+    type Out;
+
+    /// Does it; `shown` shows the machine's regions.
+    fn run<F: Format>(
+        self,
+        machine: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, H>,
+        shown: &dyn VmallocShown,
+    ) -> Self::Out;
+}
+
+/// Shows, and nothing else.
+struct Show<W>(W);
+
+impl<'s, 'a, H: Hooks, R, W: FnOnce(&dyn VmallocShown) -> R> WithShown<'s, 'a, H> for Show<W> {
+    type Out = R;
+
+    fn run<F: Format>(self, _: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, H>, shown: &dyn VmallocShown) -> R {
+        (self.0)(shown)
+    }
+}
+
 /// What comes when vmalloc serves.
 struct Then<'r, 'b, W> {
     boot: &'r Boot<'b>,
-    show: W,
+    work: W,
 }
 
-impl<'s, 'a, H: Hooks, R, W: FnOnce(&dyn VmallocShown) -> R> WithVmalloc<'s, 'a, H> for Then<'_, '_, W> {
-    type Out = R;
+impl<'s, 'a, H: Hooks, W: WithShown<'s, 'a, H>> WithVmalloc<'s, 'a, H> for Then<'_, '_, W> {
+    type Out = W::Out;
 
-    fn run<F: Format>(self, machine: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, H>) -> R {
-        (self.show)(&Looked { boot: self.boot, machine })
+    fn run<F: Format>(self, machine: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, H>) -> W::Out {
+        self.work.run(machine, &Looked { boot: self.boot, machine })
     }
+}
+
+/// Puts the machine's vmalloc in service, and does something with it.
+///
+/// # Errors
+/// A [`Fault`] for a machine whose page tables were only counted, or whose area does not come into service.
+pub(crate) fn with_vmalloc<'s, 'a, H: Hooks, W: WithShown<'s, 'a, H>>(
+    boot: &Boot<'_>,
+    pages: &Pages<'_, '_, 's, 'a, H>,
+    work: W,
+) -> Result<W::Out, Fault> {
+    with_booted_vmalloc(boot, pages, &mut NotLive, Then { boot, work }).map_err(|e| {
+        let expected = match e {
+            BootedVmallocError::NoTables => "a machine whose page tables are built",
+            BootedVmallocError::Init(_) => "",
+        };
+        Fault::caused(e, "vmalloc", expected)
+    })
 }
 
 /// Boots the machine, puts its page allocator in service and what else the views ask for (slabs, vmalloc), and hands that to `then`: the machine, and what
@@ -117,21 +159,15 @@ pub fn serve<R>(
         |boot, running, record, ram| {
             with_service(boot, running, NoHooks, |pages, running| {
                 let booted = Booted { boot, running, record, ram };
-                let with_vmalloc = |state: &State<'_, '_, '_, '_, '_>| {
+                let shown = |state: &State<'_, '_, '_, '_, '_>| {
                     if !asks(View::Vmallocinfo) && !asks(View::VmallocMap) {
                         return Ok(then(&booted, state));
                     }
                     let show = |vmalloc: &dyn VmallocShown| then(&booted, &state.with_vmalloc(vmalloc));
-                    with_booted_vmalloc(boot, pages, &mut NotLive, Then { boot, show }).map_err(|e| {
-                        let expected = match e {
-                            BootedVmallocError::NoTables => "a machine whose page tables are built",
-                            BootedVmallocError::Init(_) => "",
-                        };
-                        Fault::caused(e, "vmalloc", expected)
-                    })
+                    with_vmalloc(boot, pages, Show(show))
                 };
                 if !asks(View::Slabinfo) && !asks(View::Slab) {
-                    return with_state(&booted, pages, with_vmalloc);
+                    return with_state(&booted, pages, shown);
                 }
                 let refused = |e: HostedSlabsError| {
                     let expected = "RAM that this host can lend, and where words are shorter than its own no P or U in slub_debug=";
@@ -151,7 +187,7 @@ pub fn serve<R>(
                             let slab_pages = |nid| served.allocator().slab_pages(nid);
                             let slabinfo = SlabInfo(served.allocator());
                             with_state(&booted, pages, |state| {
-                                with_vmalloc(&state.with_slabs(&slabinfo).with_slab_pages(&slab_pages))
+                                shown(&state.with_slabs(&slabinfo).with_slab_pages(&slab_pages))
                             })
                         };
                         return with_booted_objects(boot, pages, 0, &Silent, show).map_err(refused)?;
@@ -163,7 +199,7 @@ pub fn serve<R>(
                     let mut sites = [TraceSite::EMPTY; TRACE_SITES];
                     let files = SlabsShown::new(&served.slabs, &mut sites);
                     with_state(&booted, pages, |state| {
-                        with_vmalloc(
+                        shown(
                             &state
                                 .with_slabs(&slabinfo)
                                 .with_slab_pages(&slab_pages)

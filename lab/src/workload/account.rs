@@ -124,6 +124,23 @@ impl CacheAccount {
     }
 }
 
+/// The vmalloc area at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VmallocAccount {
+    /// Areas that the workload holds.
+    pub areas: u64,
+    /// Pages that areas have.
+    pub pages: u64,
+    /// Gaps.
+    pub gaps: u64,
+    /// Bytes in them.
+    pub free: u64,
+    /// Bytes of the largest.
+    pub largest: u64,
+    /// Bytes of areas that wait for their flush or for the next of their size.
+    pub kept: u64,
+}
+
 /// A part of the workload, done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PhaseAccount {
@@ -137,6 +154,10 @@ pub struct PhaseAccount {
     pub objects: Vec<(String, Asked)>,
     /// Objects that were freed.
     pub objects_freed: u64,
+    /// Areas, by their bytes.
+    pub areas: Vec<(u64, Asked)>,
+    /// Areas that were freed.
+    pub areas_freed: u64,
 }
 
 /// Everything.
@@ -170,6 +191,10 @@ pub struct Account {
     pub caches: [Vec<CacheAccount>; 2],
     /// Objects that were not what had been written to them.
     pub damaged: u64,
+    /// The vmalloc area before and after the work, if there were areas.
+    pub vmalloc: Option<[VmallocAccount; 2]>,
+    /// What vmalloc said of the last area that it refused.
+    pub refused: Option<String>,
     /// What the kernel would have said of the first allocations that failed, as many as were asked for.
     pub failures: Vec<String>,
     /// Allocations that were made to fail.

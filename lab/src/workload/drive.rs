@@ -1,32 +1,36 @@
 //! The work: processors take turns at allocating and freeing, as the text says.
 
 use super::account::{Account, Asked, PhaseAccount, Sample, ZoneAccount, counters};
-use super::blocks::{Blocks, Number};
+use super::areas::{AreaPhase, Served, VmAreas};
+use super::blocks::Blocks;
 use super::daemons::daemons;
 use super::numbers::Numbers;
 use super::objects::{ObjectKind, ObjectPhase, Objects, Stored};
 use super::picture::BlockPicture;
+use super::turns::{Both, Shared, at_once, in_turns};
 use super::watch::{Extfrag, Reports, Watched};
-use super::{Lifetime, Phase, Watch, Workload};
+use super::{Phase, Watch, Workload};
 use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use crate::run;
 use pagewright::{Boot, Running};
 use pagewright_addr::{Order, PageShift};
+use pagewright_firmware::Arch;
+use pagewright_pagetable::Format;
 use pagewright_sim::pages::{Pages, Watchers, with_watched_service};
 use pagewright_sim::store::with_store;
+use pagewright_sim::vmalloc::BootedVmalloc;
 use pagewright_slab::SlabPages;
 use pagewright_slab::objects::Design;
 use pagewright_slab::slabs::DebugOptions;
-use pagewright_view::{Live, State, Views};
-use pagewright_zone::alloc::{Context, Reasons, ZoneCell};
-use pagewright_zone::buddy::{MigrateType, ZoneId};
+use pagewright_view::vmallocinfo::VmallocShown;
+use pagewright_view::{Live, State, View, Views};
+use pagewright_zone::alloc::{Hooks, Reasons, ZoneCell};
+use pagewright_zone::buddy::ZoneId;
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many operations a processor does before the next has its turn.
-const TURN: u64 = 32;
 /// How often memory is looked at on the way.
 const SAMPLES: u64 = 16;
 
@@ -58,11 +62,13 @@ pub fn drive(
             let watchers = Watchers { debugging: debugging.as_ref(), events: Some(&extfrag) };
             with_watched_service(boot, running, &blocks, watchers, |pages, running| {
                 watch_fallbacks(pages, watch.events > 0);
-                let mut account = if workload.objects.is_empty() {
-                    work(boot, running, pages, None, workload, views)?
-                } else {
-                    with_objects(boot, running, pages, design, workload, views)?
-                };
+                let mut account = with_areas(boot, pages, workload, views, |areas| {
+                    if workload.objects.is_empty() {
+                        work(boot, running, pages, (None, areas), workload, views)
+                    } else {
+                        with_objects(boot, running, pages, (design, areas), workload, views)
+                    }
+                })?;
                 account.back = all_back(pages);
                 let violation = pages.allocator.validate().err().map(|violation| violation.to_string());
                 account.violation = violation.or_else(|| watched.trouble());
@@ -92,12 +98,54 @@ fn all_back(pages: &Machine<'_, '_, '_, '_, '_>) -> Vec<ZoneAccount> {
     ZoneAccount::all(&pages.allocator)
 }
 
+/// The work with vmalloc in service, if there are areas in it or views ask for it.
+fn with_areas<'s, 'a>(
+    boot: &Boot<'_>,
+    pages: &Machine<'_, '_, 's, 'a, '_>,
+    workload: &Workload,
+    views: &Views,
+    work: impl FnOnce(Option<&dyn VmAreas>) -> Result<Account, Fault>,
+) -> Result<Account, Fault> {
+    let areas = workload.phases.iter().any(|phase| !phase.areas.0.is_empty());
+    if areas && workload.threads {
+        let expected = "processors that take turns: page tables are one thread's here";
+        return Err(Fault::new("areas with threads", "the workload", expected));
+    }
+    if !areas && !views.iter().any(|view| matches!(view, View::Vmallocinfo | View::VmallocMap)) {
+        return work(None);
+    }
+    run::with_vmalloc(boot, pages, WithAreas { arch: boot.machine.arch, work })?
+}
+
+/// What is done once it serves.
+struct WithAreas<W> {
+    arch: Arch,
+    work: W,
+}
+
+impl<'s, 'a, H: Hooks, W: FnOnce(Option<&dyn VmAreas>) -> Result<Account, Fault>> run::WithShown<'s, 'a, H>
+    for WithAreas<W>
+{
+    type Out = Result<Account, Fault>;
+
+    fn run<F: Format>(
+        self,
+        machine: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, H>,
+        shown: &dyn VmallocShown,
+    ) -> Self::Out {
+        let served = Served::new(machine, shown, self.arch);
+        let done = (self.work)(Some(&served));
+        served.give_back();
+        done
+    }
+}
+
 /// The work with objects of a design.
 fn with_objects<'s, 'a>(
     boot: &Boot<'_>,
     running: &Running<'_, '_, 'a>,
     pages: &Machine<'_, '_, 's, 'a, '_>,
-    design: Design,
+    (design, areas): (Design, Option<&dyn VmAreas>),
     workload: &Workload,
     views: &Views,
 ) -> Result<Account, Fault> {
@@ -112,114 +160,18 @@ fn with_objects<'s, 'a>(
         boot.params.slub_debug.map_or(DebugOptions::NONE, |text| DebugOptions::skipping(text, |_| ()));
     let account = with_store(design, pages, pages.nodes(), &caches, watched, |store| {
         let objects = Stored { store };
-        let mut account = work(boot, running, pages, Some(&objects), workload, views)?;
+        let mut account = work(boot, running, pages, (Some(&objects), areas), workload, views)?;
         account.design = Some(design);
         Ok(account)
     });
     account.map_err(|why| Fault::caused(why, "the objects", ""))?
 }
 
-/// What all processors share.
-struct Shared<'w> {
-    phase: &'w Phase,
-    /// Pages that were free at the start.
-    memory: u64,
-    /// Blocks that may be freed.
-    live: &'w Mutex<VecDeque<Number>>,
-    asked: [AtomicU64; Order::LIMIT],
-    failed: [AtomicU64; Order::LIMIT],
-    freed: AtomicU64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared<'_> {
-    /// How many pages should be held after so many operations: the swing is a triangle.
-    fn target(&self, done: u64) -> u64 {
-        let Phase { fill, swing, period, .. } = *self.phase;
-        let (at, half) = (done % period, (period / 2).max(1));
-        let up = if at < half { at } else { period - at };
-        // From `fill - swing` to `fill + swing`, in thousandths.
-        let wave = (2 * swing * 10 * up.min(half)) / half;
-        let share = (fill * 10 + wave).saturating_sub(swing * 10).min(990);
-        self.memory / 1000 * share + self.memory % 1000 * share / 1000
-    }
-
-    /// One operation.
-    fn step<'m, 's, 'a>(
-        &self,
-        pages: &Machine<'_, 'm, 's, 'a, '_>,
-        cx: &Context<'_, 'm, 'a>,
-        numbers: &mut Numbers,
-        done: u64,
-    ) {
-        let (held, target) = (pages.allocator.hooks().pages(), self.target(done));
-        // Around the target both go on; far from it only one does.
-        let more =
-            if held < target { held < target / 20 * 19 || numbers.percent(75) } else { numbers.percent(25) };
-        let grows = more && held <= target + target / 20;
-        // Where nothing can be freed, there is only one way to go on.
-        if grows || (!self.free(pages, cx, numbers) && held < target) {
-            self.allocate(pages, cx, numbers);
-        }
-    }
-
-    fn allocate<'m, 's, 'a>(
-        &self,
-        pages: &Machine<'_, 'm, 's, 'a, '_>,
-        cx: &Context<'_, 'm, 'a>,
-        numbers: &mut Numbers,
-    ) {
-        let drawn = (self.phase.orders.at(numbers.next()), self.phase.masks.at(numbers.next()));
-        let (Some(order), Some(gfp)) = drawn else { return };
-        self.asked[order.index()].fetch_add(1, Relaxed);
-        match pages.allocator.alloc_pages(cx, gfp, order) {
-            Ok(frames) => {
-                let movable = gfp.migrate_type(true) == Ok(MigrateType::Movable);
-                let pinned = movable && numbers.percent(self.phase.pinned);
-                let number = pages.allocator.hooks().keep(frames, movable, pinned);
-                if !numbers.percent(self.phase.stay) {
-                    lock(self.live).push_back(number);
-                }
-            }
-            Err(_) => _ = self.failed[order.index()].fetch_add(1, Relaxed),
-        }
-    }
-
-    /// Frees a block. False if there is none.
-    fn free<'m, 's, 'a>(
-        &self,
-        pages: &Machine<'_, 'm, 's, 'a, '_>,
-        cx: &Context<'_, 'm, 'a>,
-        numbers: &mut Numbers,
-    ) -> bool {
-        let chosen = {
-            let mut live = lock(self.live);
-            match self.phase.lifetime {
-                Lifetime::Random => {
-                    let at = numbers.below(live.len() as u64) as usize;
-                    live.swap_remove_back(at)
-                }
-                Lifetime::Oldest => live.pop_front(),
-                Lifetime::Newest => live.pop_back(),
-            }
-        };
-        let Some(number) = chosen else { return false };
-        if let Some(frames) = pages.allocator.hooks().give_up(number) {
-            pages.allocator.free_pages(cx, frames);
-        }
-        self.freed.fetch_add(1, Relaxed);
-        true
-    }
-}
-
 fn work<'s, 'a>(
     boot: &Boot<'_>,
     running: &Running<'_, '_, 'a>,
     pages: &Machine<'_, '_, 's, 'a, '_>,
-    objects: Option<&dyn Objects>,
+    (objects, areas): (Option<&dyn Objects>, Option<&dyn VmAreas>),
     workload: &Workload,
     views: &Views,
 ) -> Result<Account, Fault> {
@@ -233,8 +185,8 @@ fn work<'s, 'a>(
         let asked = (cpu as usize) < online;
         asked.then(|| pages.on_cpu(cpu as usize, |cx| pages.allocator.list_figures(cx, zone))).flatten()
     };
-    let areas = |at: usize| Some(pages.allocator.cma_figures(pages.cma?.get(at)?));
-    let state = State::live(boot, running, &pages.allocator, Live { lists: &lists, areas: &areas });
+    let cma = |at: usize| Some(pages.allocator.cma_figures(pages.cma?.get(at)?));
+    let state = State::live(boot, running, &pages.allocator, Live { lists: &lists, areas: &cma });
     let show = || {
         let mut text = String::new();
         let slabinfo = objects.map(Objects::slabinfo);
@@ -247,6 +199,7 @@ fn work<'s, 'a>(
             Some(files) => state.with_slab_files(files, None),
             None => state,
         };
+        let state = areas.map_or(state, |areas| state.with_vmalloc(areas.shown()));
         views.write(&mut text, &state).map_err(|e| Fault::caused(e.why, e.view.name(), ""))?;
         Ok::<String, Fault>(text)
     };
@@ -256,6 +209,7 @@ fn work<'s, 'a>(
     let (before, shown_before, counted_before) =
         (ZoneAccount::all(&pages.allocator), show()?, counters(&state));
     let memory: u64 = before.iter().map(|zone| zone.free).sum();
+    let vmalloc_before = areas.map(|areas| areas.account());
     let caches = || objects.map(Objects::caches).unwrap_or_default();
     let caches_before = caches();
     let live = Mutex::new(VecDeque::new());
@@ -275,12 +229,18 @@ fn work<'s, 'a>(
         let shared =
             Shared { phase, memory, live: &live, asked: zero(), failed: zero(), freed: AtomicU64::new(0) };
         let stored = ObjectPhase::new(phase, &workload.objects, memory * PageShift::SHIFT_4K.bytes());
-        let both = Both { blocks: &shared, objects: objects.map(|objects| (objects, &stored)) };
+        let wanted = AreaPhase::new(phase, memory * boot.page_bytes());
+        let objects_too = objects.map(|objects| (objects, &stored));
+        let both = Both {
+            blocks: &shared,
+            objects: objects_too,
+            areas: areas.map(|areas| (areas, &wanted)).filter(|_| !phase.areas.0.is_empty()),
+        };
         let mut at = 0;
         while at < phase.operations {
             let part = (total / SAMPLES).max(1).min(phase.operations - at);
             if workload.threads {
-                at_once(pages, &both, &mut numbers, at, part)
+                at_once(pages, (&shared, objects_too), &mut numbers, at, part)
             } else {
                 in_turns(pages, &both, &mut numbers, at, part)
             }
@@ -291,9 +251,10 @@ fn work<'s, 'a>(
             sample(done + at);
         }
         done += phase.operations;
-        phases.push(account(phase, &shared, &stored));
+        phases.push(account(phase, &shared, &stored, &wanted));
     }
     let (shown_after, counted_after) = (show()?, counters(&state));
+    let vmalloc_after = areas.map(|areas| areas.account());
     let caches_after = caches();
     drain();
     let after = ZoneAccount::all(&pages.allocator);
@@ -322,6 +283,11 @@ fn work<'s, 'a>(
         design: None,
         caches: [caches_before, caches_after],
         damaged: objects.map_or(0, Objects::damaged),
+        vmalloc: vmalloc_before
+            .zip(vmalloc_after)
+            .filter(|_| workload.phases.iter().any(|phase| !phase.areas.0.is_empty()))
+            .map(|(before, after)| [before, after]),
+        refused: areas.and_then(|areas| areas.refused()),
         failures: vec![],
         injected: 0,
         boosts: 0,
@@ -331,8 +297,14 @@ fn work<'s, 'a>(
     })
 }
 
-fn account(phase: &Phase, shared: &Shared<'_>, stored: &ObjectPhase<'_>) -> PhaseAccount {
+fn account(
+    phase: &Phase,
+    shared: &Shared<'_>,
+    stored: &ObjectPhase<'_>,
+    wanted: &AreaPhase<'_>,
+) -> PhaseAccount {
     let (objects, objects_freed) = stored.account();
+    let (areas, areas_freed) = wanted.account();
     let orders = (0..Order::LIMIT as u8).filter_map(Order::new).map(|order| {
         let count = |of: &[AtomicU64; Order::LIMIT]| of[order.index()].load(Relaxed);
         (order, Asked { asked: count(&shared.asked), failed: count(&shared.failed) })
@@ -343,74 +315,7 @@ fn account(phase: &Phase, shared: &Shared<'_>, stored: &ObjectPhase<'_>) -> Phas
         freed: shared.freed.load(Relaxed),
         objects,
         objects_freed,
+        areas,
+        areas_freed,
     }
-}
-
-/// A part of the workload: blocks, and objects if it has any.
-struct Both<'b> {
-    blocks: &'b Shared<'b>,
-    objects: Option<(&'b dyn Objects, &'b ObjectPhase<'b>)>,
-}
-
-impl Both<'_> {
-    /// One turn of a processor: operations on blocks first, then those on objects.
-    fn turn(
-        &self,
-        pages: &Machine<'_, '_, '_, '_, '_>,
-        cpu: usize,
-        numbers: &mut Numbers,
-        count: u64,
-        done: impl Fn(u64) -> u64,
-    ) {
-        let objects = self.objects.map_or(0, |(_, stored)| stored.share(numbers, count));
-        pages.on_cpu(cpu, |cx| {
-            (0..count - objects).for_each(|n| self.blocks.step(pages, cx, numbers, done(n)));
-        });
-        if let Some((store, stored)) = self.objects.filter(|_| objects > 0) {
-            store.steps(stored, cpu, numbers, objects);
-        }
-    }
-}
-
-/// One thread is all processors in turn: the same seed does the same to the page.
-fn in_turns(
-    pages: &Machine<'_, '_, '_, '_, '_>,
-    both: &Both<'_>,
-    numbers: &mut [Numbers],
-    begin: u64,
-    count: u64,
-) {
-    let mut at = 0;
-    while at < count {
-        for (cpu, numbers) in numbers.iter_mut().enumerate() {
-            let turn = TURN.min(count - at);
-            both.turn(pages, cpu, numbers, turn, |n| begin + at + n);
-            at += turn;
-        }
-        pages.on_cpu(0, |cx| daemons(pages, cx, false));
-    }
-}
-
-/// Each processor is a thread.
-fn at_once(
-    pages: &Machine<'_, '_, '_, '_, '_>,
-    both: &Both<'_>,
-    numbers: &mut [Numbers],
-    begin: u64,
-    count: u64,
-) {
-    let cpus = numbers.len() as u64;
-    std::thread::scope(|scope| {
-        for (cpu, numbers) in numbers.iter_mut().enumerate() {
-            let mine = count / cpus + u64::from((cpu as u64) < count % cpus);
-            scope.spawn(move || {
-                let mut at = 0;
-                while at < mine {
-                    let turn = TURN.min(mine - at);
-                    both.turn(pages, cpu, numbers, turn, |n| begin + (at + n) * cpus);
-                    at += turn;
-                }
-            });
-        }
-    });
 }

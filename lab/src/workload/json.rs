@@ -1,6 +1,6 @@
 //! An account as one JSON document; `docs/json.md` lists its keys.
 
-use super::account::{Account, CacheAccount, Sample, TYPES, ZoneAccount};
+use super::account::{Account, CacheAccount, Sample, TYPES, VmallocAccount, ZoneAccount};
 use super::picture::Mark;
 use serde_json::{Map, Value, json};
 
@@ -34,6 +34,17 @@ fn caches(list: &[CacheAccount]) -> Vec<Value> {
         })
     };
     list.iter().map(cache).collect()
+}
+
+fn vmalloc(account: &VmallocAccount) -> Value {
+    json!({
+        "areas": account.areas,
+        "pages": account.pages,
+        "gaps": account.gaps,
+        "free_bytes": account.free,
+        "largest_gap_bytes": account.largest,
+        "kept_bytes": account.kept,
+    })
 }
 
 fn sample(sample: &Sample) -> Value {
@@ -72,12 +83,19 @@ pub fn document(name: &str, machine: &str, account: &Account) -> Value {
                 .iter()
                 .map(|(kind, asked)| json!({ "kind": kind, "asked": asked.asked, "failed": asked.failed }))
                 .collect();
+            let areas: Vec<Value> = phase
+                .areas
+                .iter()
+                .map(|(bytes, asked)| json!({ "bytes": bytes, "asked": asked.asked, "failed": asked.failed }))
+                .collect();
             json!({
                 "name": phase.name,
                 "allocations": orders,
                 "freed": phase.freed,
                 "objects": objects,
                 "objects_freed": phase.objects_freed,
+                "areas": areas,
+                "areas_freed": phase.areas_freed,
             })
         })
         .collect();
@@ -105,6 +123,10 @@ pub fn document(name: &str, machine: &str, account: &Account) -> Value {
         "slabs": account.design.map(|design| design.to_string()),
         "caches": { "before": caches(&account.caches[0]), "after": caches(&account.caches[1]) },
         "damaged_objects": account.damaged,
+        "vmalloc": account.vmalloc.map(|[before, after]| {
+            json!({ "before": vmalloc(&before), "after": vmalloc(&after) })
+        }),
+        "refused_area": account.refused,
         "samples": account.samples.iter().map(sample).collect::<Vec<_>>(),
         "vmstat": changed,
         "fallbacks": steals.fallbacks,

@@ -6,6 +6,7 @@
 //! pageblocks, and whether every page came back.
 
 mod account;
+mod areas;
 mod blocks;
 mod daemons;
 mod drive;
@@ -15,12 +16,13 @@ mod objects;
 mod picture;
 mod report;
 mod text;
+mod turns;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use account::{Account, Asked, CacheAccount, Sample, ZoneAccount};
+pub use account::{Account, Asked, CacheAccount, Sample, VmallocAccount, ZoneAccount};
 pub use drive::drive;
 pub use json::document;
 pub use objects::ObjectKind;
@@ -33,11 +35,12 @@ use pagewright_addr::Order;
 use pagewright_zone::Gfp;
 
 /// The workloads that ship with the command: name and text.
-pub const BUILTIN: [(&str, &str); 4] = [
+pub const BUILTIN: [(&str, &str); 5] = [
     ("steady", include_str!("builtin/steady.txt")),
     ("bursty", include_str!("builtin/bursty.txt")),
     ("fragmenting", include_str!("builtin/fragmenting.txt")),
     ("huge-page", include_str!("builtin/huge-page.txt")),
+    ("vmalloc", include_str!("builtin/vmalloc.txt")),
 ];
 
 /// Values with weights.
@@ -105,6 +108,12 @@ pub struct Phase {
     pub object_share: u64,
     /// How much of the memory that was free at the start objects are to hold, in percent of their own bytes.
     pub object_fill: u64,
+    /// Which areas of vmalloc's are asked for, by their bytes; none where it is empty.
+    pub areas: Weighted<u64>,
+    /// How many of a hundred operations are about areas.
+    pub area_share: u64,
+    /// How much of the memory that was free at the start areas are to hold, in percent of the bytes that were asked for.
+    pub area_fill: u64,
 }
 
 /// What is done to a machine.
@@ -149,6 +158,9 @@ impl Default for Phase {
             objects: Weighted(vec![]),
             object_share: 50,
             object_fill: 10,
+            areas: Weighted(vec![]),
+            area_share: 30,
+            area_fill: 10,
         }
     }
 }

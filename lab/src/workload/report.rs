@@ -1,6 +1,6 @@
 //! An account as people read it.
 
-use super::account::{Account, TYPES, ZoneAccount};
+use super::account::{Account, TYPES, VmallocAccount, ZoneAccount};
 use crate::summary::{right, table};
 use comfy_table::Table;
 use std::fmt;
@@ -79,6 +79,20 @@ impl Report<'_> {
                 let none = String::new;
                 table.add_row([none(), "objects freed".to_owned(), freed, none(), none()]);
             }
+            for (bytes, asked) in &phase.areas {
+                let share = asked.failed as f64 * 100.0 / asked.asked.max(1) as f64;
+                let [all, failed] = [asked.asked, asked.failed].map(|n| n.to_string());
+                let area = match bytes {
+                    bytes if bytes.is_multiple_of(1024) => format!("area, {} KiB", bytes / 1024),
+                    bytes => format!("area, {bytes} bytes"),
+                };
+                table.add_row([name.to_owned(), area, all, failed, format!("{share:.2} %")]);
+                name = "";
+            }
+            if !phase.areas.is_empty() {
+                let (freed, none) = (phase.areas_freed.to_string(), String::new);
+                table.add_row([none(), "areas freed".to_owned(), freed, none(), none()]);
+            }
             table.add_row([
                 name.to_owned(),
                 "freed".to_owned(),
@@ -106,6 +120,19 @@ impl Report<'_> {
             }
         }
         right(&mut table, &[2, 3, 4, 5, 6, 7]);
+        table
+    }
+
+    /// The vmalloc area, before and after the work.
+    fn vmalloc(&self, both: &[VmallocAccount; 2]) -> Table {
+        let header = ["vmalloc", "areas", "pages", "gaps", "free KiB", "largest KiB", "kept KiB"];
+        let mut table = table(&header, self.colour);
+        for (when, area) in ["before", "after"].iter().zip(both) {
+            let counts =
+                [area.areas, area.pages, area.gaps, area.free >> 10, area.largest >> 10, area.kept >> 10];
+            table.add_row([(*when).to_owned()].into_iter().chain(counts.map(|n| n.to_string())));
+        }
+        right(&mut table, &[1, 2, 3, 4, 5, 6]);
         table
     }
 
@@ -194,6 +221,12 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "{}\n", self.allocations())?;
         if let Some(design) = account.design {
             writeln!(f, "Objects by {design}:\n{}\n", self.caches())?;
+        }
+        if let Some(both) = &account.vmalloc {
+            writeln!(f, "{}\n", self.vmalloc(both))?;
+        }
+        if let Some(why) = &account.refused {
+            writeln!(f, "The last area that was refused: {why}\n")?;
         }
         writeln!(f, "{}\n", self.samples())?;
         writeln!(f, "{}\n", self.counters())?;

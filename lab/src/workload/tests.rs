@@ -204,12 +204,59 @@ fn the_documents_name_every_key_and_every_word() {
     }
     let words = include_str!("../../../docs/workloads.md");
     for word in
-        "operations fill swing period orders sizes mobility gfp lifetime stay pinned objects object-share object-fill seed cpus threads"
+        "operations fill swing period orders sizes mobility gfp lifetime stay pinned objects object-share object-fill areas area-share area-fill seed cpus threads"
             .split(' ')
     {
         assert!(words.contains(&format!("| `{word}` |")), "{word} is not in docs/workloads.md");
     }
     assert!(BUILTIN.iter().all(|(name, _)| words.contains(&format!("`{name}`"))));
+}
+
+#[test]
+fn areas_of_all_sizes_come_and_go_and_what_is_refused_says_why() {
+    let text = "ops=2000; fill=1%; orders=0; area-share=90; area-fill=4; stay=5; areas=3000:50 16K:30 300K:19 2M:1\n[large]\nops=64; areas=230M; area-fill=90";
+    for name in ["x86_64-q35", "arm64-virt", "arm-virt", "arm-lpae-virt", "i386-pc"] {
+        let (workload, views) =
+            (Workload::parse(text).unwrap(), Views::parse("vmallocinfo,meminfo").unwrap());
+        let mut machine = machine(name);
+        let memory = if name.starts_with("arm-") { "mem=1G" } else { "mem=192M" };
+        machine.cmdline = Some(memory.to_owned());
+        let account = drive(&machine, &workload, Design::Slub, &views, &Watch::default()).unwrap();
+        assert!(account.all_back(), "{name}: {:?}", account.violation);
+        let [before, after] = account.vmalloc.unwrap();
+        assert_eq!((before.areas, before.pages), (0, 0), "{name}");
+        let lines = |text: &str| text.lines().filter(|line| line.contains("areas.rs:")).count() as u64;
+        assert_eq!(lines(&account.views[0]), 0, "{name}");
+        assert!(after.areas > 20 && after.pages > after.areas, "{name}: {after:?}");
+        assert_eq!(lines(&account.views[1]), after.areas, "{name}");
+        let used = format!("VmallocUsed:    {:>8} kB\n", after.pages * 4);
+        assert!(account.views[1].contains(&used), "{name}: {used}");
+        let [small, large] = &account.phases[..] else { panic!("two parts") };
+        let asked: u64 = small.areas.iter().map(|(_, asked)| asked.asked).sum();
+        assert!(small.areas.len() == 4 && (500..1800).contains(&asked), "{name}: {small:?}");
+        assert!(
+            small.areas_freed > 100 && small.areas.iter().all(|(_, asked)| asked.failed == 0),
+            "{name}: {small:?}"
+        );
+        assert_eq!(large.areas[0].0, 230 << 20, "{name}");
+        let report = Report { account: &account, name: "areas", machine: name, colour: false }.to_string();
+        assert!(report.contains("area, 3000 bytes") && report.contains("area, 16 KiB"), "{report}");
+        let json = document("areas", name, &account);
+        assert_eq!(json["vmalloc"]["after"]["areas"], after.areas, "{name}");
+        if name.starts_with("arm-") {
+            // Its area is smaller than its memory.
+            let why = account.refused.unwrap();
+            assert!(why.contains(" has no room for 241176576 bytes: the largest gap has "), "{name}: {why}");
+            assert!(
+                large.areas[0].1.failed > 0
+                    && report.contains("The last area that was refused: the vmalloc area")
+            );
+        }
+    }
+    let threads = Workload { threads: true, ..Workload::parse(text).unwrap() };
+    let refused = drive(&machine("arm64-virt"), &threads, Design::Slub, &Views::default(), &Watch::default());
+    assert!(refused.unwrap_err().to_string().contains("areas with threads"));
+    assert_eq!(Workload::parse("areas=2G").unwrap_err().column, 7);
 }
 
 const OBJECTS: &str = "ops=6000; fill=20%; object-share=60; object-fill=1; \

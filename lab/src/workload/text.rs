@@ -139,6 +139,12 @@ fn size(piece: Piece<'_>) -> Result<Order, WorkloadError> {
     order.ok_or_else(|| piece.refuse("a size from 1 to 4M, such as 4K or 64K"))
 }
 
+/// Bytes of an area.
+fn area(piece: Piece<'_>) -> Result<u64, WorkloadError> {
+    let bytes = crate::cli::bytes(piece.text).filter(|bytes| (1..=1 << 30).contains(bytes));
+    bytes.ok_or_else(|| piece.refuse("bytes from 1 to 1G, such as 4K or 300K"))
+}
+
 fn mobility(piece: Piece<'_>) -> Result<Gfp, WorkloadError> {
     match piece.text {
         "movable" => Ok(Gfp::GFP_HIGHUSER_MOVABLE),
@@ -202,7 +208,7 @@ fn object(piece: Piece<'_>, kinds: &mut Vec<ObjectKind>) -> Result<usize, Worklo
     Ok(kinds.len() - 1)
 }
 
-const KEYS: &str = "one of operations, fill, swing, period, orders, sizes, mobility, gfp, lifetime, stay, pinned, objects, object-share, object-fill, seed, cpus, threads";
+const KEYS: &str = "one of operations, fill, swing, period, orders, sizes, mobility, gfp, lifetime, stay, pinned, objects, object-share, object-fill, areas, area-share, area-fill, seed, cpus, threads";
 
 impl Workload {
     /// Reads a workload.
@@ -272,6 +278,9 @@ impl Workload {
             }
             "object-share" => phase.object_share = value.percent()?,
             "object-fill" => phase.object_fill = value.percent()?,
+            "areas" => phase.areas = value.weighted(area)?,
+            "area-share" => phase.area_share = value.percent()?,
+            "area-fill" => phase.area_fill = value.percent()?,
             "lifetime" => {
                 let named = Lifetime::ALL.into_iter().find(|(_, name)| *name == value.text);
                 phase.lifetime = named.ok_or_else(|| value.refuse("`random`, `oldest` or `newest`"))?.0;
