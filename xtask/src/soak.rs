@@ -82,17 +82,22 @@ const HOSTED_SLABS: &[&str] = &["-p", "pagewright-hosted-tests", "--test", "slab
 /// The page allocator in service, with threads, on machines of a few MiB.
 const HOSTED_PAGES: &[&str] = &["-p", "pagewright-hosted-tests", "--test", "pages"];
 
+/// Miri itself panics where memory that was accessed atomically becomes an object's and atomic again ("cannot have empty store buffer when
+/// previous write was atomic", `rust-lang/miri` 5185 is alike): there no atomic load sees an older value.
+const HOSTED_STACKED: &str = "-Zmiri-disable-isolation -Zmiri-disable-weak-memory-emulation";
+const HOSTED_TREE: &str = "-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-disable-weak-memory-emulation";
+
 /// What is run under Miri: its name, the tests, Miri's flags.
 const UNDER_MIRI: [(&str, &[&str], &str); 9] = [
     ("all tests of memblock", &["-p", "pagewright-memblock", "--lib", "--tests"], MIRI_SAFE_CRATES),
     ("all tests of the zones", &["-p", "pagewright-zone", "--lib", "--tests"], MIRI_SAFE_CRATES),
     ("all tests of page metadata", &["-p", "pagewright-page", "--lib"], MIRI_FLAGS),
-    ("the page allocator on hosted machines", HOSTED_PAGES, MIRI_FLAGS),
+    ("the page allocator on hosted machines", HOSTED_PAGES, MIRI_SAFE_CRATES),
     ("the page tables' model", &["-p", "pagewright-pagetable", "--test", "model"], MIRI_SAFE_CRATES),
     ("the slabs' own tests, stacked borrows", SLABS, MIRI_FLAGS),
     ("the slabs' own tests, tree borrows", SLABS, MIRI_TREE_BORROWS),
-    ("slabs on hosted machines, stacked borrows", HOSTED_SLABS, MIRI_FLAGS),
-    ("slabs on hosted machines, tree borrows", HOSTED_SLABS, MIRI_TREE_BORROWS),
+    ("slabs on hosted machines, stacked borrows", HOSTED_SLABS, HOSTED_STACKED),
+    ("slabs on hosted machines, tree borrows", HOSTED_SLABS, HOSTED_TREE),
 ];
 
 /// Under Miri, as far as the names have `only` in them: all tests of memblock, the zones and page metadata, the page tables' model, and the slabs by both models of borrows.
