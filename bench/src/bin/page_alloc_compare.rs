@@ -4,7 +4,8 @@
 //! ([`pagewright_bench::loops`]) in a pinned thread, one after the other; two threads are compared with one by way of two threads
 //! that count by themselves, in the same rounds. Ours has migrate types, watermarks, NUMA fallback, statistics and checks of each
 //! free on; none of the others has such things. Its second row is of a machine without memory for pages that wait to be merged
-//! ([`pagewright_zone::buddy`]). With `ours` as its argument it measures no others; with a number of pages it only frees such a
+//! ([`pagewright_zone::buddy`]). Below the tables stands what two threads do to each other that share nothing but the host: each has a machine of
+//! its own. With `ours` as its argument it measures no others; with a number of pages it only frees such a
 //! pool of ours in random order, for a profiler.
 
 use pagewright_bench::loops::{self, Bulk, Nanos, Source, TwoThreads};
@@ -57,6 +58,20 @@ fn ours(name: &'static str, parked: u64) -> Row {
             pages.on_cpu(cpu, |cx| loops::pairs(&mut Ours { pages, cx: *cx }, 0, n));
         };
         Row { two: Some(loops::two_threads(ROUNDS, &run)), ..row }
+    })
+}
+
+/// Two threads that share nothing, each with a machine of its own: what the host does to any two that do such work.
+fn apart() -> TwoThreads {
+    let plain = PlainMachine::new(machine(POOLS[0]) as u64, 1);
+    with_plain_machine(&plain, NoHooks, |one| {
+        with_plain_machine(&plain, NoHooks, |other| {
+            let run = |cpu: usize, n: u64| match cpu {
+                0 => one.on_cpu(0, |cx| loops::pairs(&mut Ours { pages: one, cx: *cx }, 0, n)),
+                _ => other.on_cpu(0, |cx| loops::pairs(&mut Ours { pages: other, cx: *cx }, 0, n)),
+            };
+            loops::two_threads(ROUNDS, &run)
+        })
     })
 }
 
@@ -130,6 +145,7 @@ fn main() {
     if !loops::pin(0) {
         println!("This host pins no threads: read the figures with care.");
     }
+    let apart = apart();
     let rows = measure();
     println!(
         "Nanoseconds, least (median) of the slices; bulk and random for each page of a pool of 64 MiB.\n"
@@ -147,9 +163,11 @@ fn main() {
     println!("freeing a pool in random order to freeing it in the order of allocation.\n");
     println!("| allocator | two threads | random, 64 MiB | random, 1 GiB | random put at 1 GiB, ns |");
     println!("|---|---|---|---|---|");
+    let ratios = |t: TwoThreads| format!("{:.2} ({:.2})", t.least, t.median);
     for row in &rows {
-        let two = row.two.map_or("-".into(), |t| format!("{:.2} ({:.2})", t.least, t.median));
+        let two = row.two.map_or("-".into(), ratios);
         let big = row.bulk[1].map_or("-".into(), |b| nanos(b.random));
         println!("| {} | {two} | {} | {} | {big} |", row.name, ratio(row.bulk[0]), ratio(row.bulk[1]));
     }
+    println!("\nTwo threads that share nothing, each with a pagewright of its own: {}.", ratios(apart));
 }
