@@ -1,7 +1,7 @@
 //! SLUB, SLAB and SLOB beside each other, on one recorded mix of sizes.
 //!
 //! `cargo run --release -p pagewright-bench --bin slab_designs` has each design go through the same steps ([`pagewright_bench::mix`]) on one of two processors, and
-//! prints how many pages it has at the peak, beside what was asked for and beside what slabs laid out as SLUB lays them out need at least; the tables that the caller
+//! prints how many pages it has at the peak, and how many of them for itself, beside what was asked for and beside what slabs laid out as SLUB lays them out need at least; the tables that the caller
 //! brings; and what a step costs, in instructions by callgrind and in time, without the loop's own.
 
 use pagewright_addr::NodeId;
@@ -26,10 +26,14 @@ use std::time::Instant;
 const PLACES: usize = 128;
 const CPUS: usize = 2;
 const SEED: u64 = 1;
+/// The caches that designs have for themselves.
+const OWN: [&str; 2] = ["kmem_cache_cpu", "alien_cache"];
 
 /// What a run found.
 struct Found {
     pages: u64,
+    /// Of these, what the design has for itself: rows and arrays, objects of a cache of its own.
+    own: u64,
     seconds: f64,
 }
 
@@ -105,9 +109,15 @@ fn run(design: Design, mix: &Mix) -> Found {
                 let up = start.elapsed();
                 assert!(held.iter().all(Option::is_some), "memory for all objects");
                 let pages = before - free_pages(pages);
+                let mut own = 0;
+                o.each_cache(&mut |_, row| {
+                    if OWN.contains(&row.name.to_string().as_str()) {
+                        own += row.slabs * row.pages;
+                    }
+                });
                 let start = Instant::now();
                 m.on_cpu(0, |cx| measured_mix(o, cx, &caches, &mix.down, &mut held));
-                Found { pages, seconds: (up + start.elapsed()).as_secs_f64() }
+                Found { pages, own, seconds: (up + start.elapsed()).as_secs_f64() }
             },
         )
     })
@@ -160,19 +170,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let alone = callgrind::instructions("*measured_loop*", &["loop"])? as f64;
     println!(
-        "{:<15} {:>6} {:>9} {:>10} {:>11} {:>13} {:>8}",
-        "design", "pages", "overhead", "over SLUB", "tables KiB", "instructions", "ns/step"
+        "{:<15} {:>6} {:>4} {:>9} {:>10} {:>11} {:>13} {:>8}",
+        "design", "pages", "own", "overhead", "over SLUB", "tables KiB", "instructions", "ns/step"
     );
     for design in Design::ALL {
         let mut runs: Vec<Found> = (0..5).map(|_| run(design, &mix)).collect();
         runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
         let name = design.to_string();
         let count = callgrind::instructions("*measured_mix*", &[name.as_str()])? as f64 - alone;
-        let Found { pages, seconds } = runs[2];
+        let Found { pages, own, seconds } = runs[2];
         let over = |part: f64| format!("{:.1} %", (pages as f64 / part - 1.0) * 100.0);
         let (beyond, slub, kib) = (over(asked), over(least as f64), tables(design) as f64 / 1024.0);
         let (count, nanos) = (count / steps, seconds * 1e9 / steps);
-        println!("{name:<15} {pages:>6} {beyond:>9} {slub:>10} {kib:>11.1} {count:>13.1} {nanos:>8.1}");
+        println!(
+            "{name:<15} {pages:>6} {own:>4} {beyond:>9} {slub:>10} {kib:>11.1} {count:>13.1} {nanos:>8.1}"
+        );
     }
     Ok(())
 }
