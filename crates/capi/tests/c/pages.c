@@ -6,30 +6,13 @@
 #include <limits.h>
 #include <pagewright/memblock.h>
 #include <pagewright/pages.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 
 bool movable_node_enabled;
-
-#define CHECK(what)                                                                                         \
-	do {                                                                                                \
-		if (!(what)) {                                                                              \
-			fprintf(stderr, "%s:%d: not so: %s\n%s", __FILE__, __LINE__, #what, said);          \
-			exit(1);                                                                            \
-		}                                                                                           \
-	} while (0)
 
 #define PAGE 4096UL
 #define PAGES 8192UL
 
-static char said[1 << 16];
-
-static void keep(const char *text)
-{
-	if (strlen(said) + strlen(text) < sizeof(said))
-		strcat(said, text);
-}
 
 /* What was to be refused was, by this name; forgets it. */
 static bool refused(const char *why)
@@ -41,16 +24,6 @@ static bool refused(const char *why)
 		said[0] = 0;
 	}
 	return found;
-}
-
-static bool holds(const void *at, unsigned char byte, size_t len)
-{
-	const unsigned char *bytes = at;
-
-	while (len--)
-		if (*bytes++ != byte)
-			return false;
-	return true;
 }
 
 int main(void)

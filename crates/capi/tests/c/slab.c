@@ -5,32 +5,15 @@
  */
 #include <pagewright/memblock.h>
 #include <pagewright/slab.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 
 bool movable_node_enabled;
-
-#define CHECK(what)                                                                                         \
-	do {                                                                                                \
-		if (!(what)) {                                                                              \
-			fprintf(stderr, "%s:%d: not so: %s\n%s", __FILE__, __LINE__, #what, said);          \
-			exit(1);                                                                            \
-		}                                                                                           \
-	} while (0)
 
 #define PAGE 4096UL
 #define PAGES 8192UL
 #define MANY 3000
 
-static char said[1 << 16];
 static unsigned long findings;
-
-static void keep(const char *text)
-{
-	if (strlen(said) + strlen(text) < sizeof(said))
-		strcat(said, text);
-}
 
 /* One thing more was found, by this name; forgets it. */
 static bool found(const char *what)
@@ -40,26 +23,6 @@ static bool found(const char *what)
 	if (so)
 		said[0] = 0;
 	return so;
-}
-
-/* It was said; forgets it. */
-static bool told(const char *what)
-{
-	bool so = strstr(said, what);
-
-	if (so)
-		said[0] = 0;
-	return so;
-}
-
-static bool holds(const void *at, unsigned char byte, size_t len)
-{
-	const unsigned char *bytes = at;
-
-	while (len--)
-		if (*bytes++ != byte)
-			return false;
-	return true;
 }
 
 struct session {
