@@ -172,7 +172,9 @@ fn run_own_program(work_dir: &Path, library: &Path) -> Result<(), String> {
         gcc.arg("-I").arg(capi.join("include")).arg(capi.join(source)).arg(library);
         output(gcc.arg("-o").arg(&program))?;
         for argument in arguments {
-            output(Command::new(&program).args((!argument.is_empty()).then_some(argument)))?;
+            let mut run = Command::new(&program);
+            output(run.args((!argument.is_empty()).then_some(argument)))
+                .map_err(|e| format!("{source} {argument}: {e}"))?;
         }
     }
     Ok(())
