@@ -14,3 +14,4 @@ pub mod others;
 pub mod ours;
 pub mod region;
 pub mod table;
+pub mod two_threads;

@@ -184,32 +184,3 @@ pub fn count_alone(operations: u64) {
     }
     black_box(line.0);
 }
-
-/// By how much two threads slow each other down, beyond what the machine does to any two threads.
-#[derive(Clone, Copy, Debug)]
-pub struct TwoThreads {
-    /// The median over the rounds of `(two / one) / (two counters / one counter)`, each the least of its slices.
-    pub least: f64,
-    /// The same with the slices' medians.
-    pub median: f64,
-}
-
-/// Compares one thread with two in `rounds` rounds, each with a control of its own. `run(cpu, pairs)` does pairs as a CPU.
-pub fn two_threads(rounds: usize, run: &(dyn Fn(usize, u64) + Sync)) -> TwoThreads {
-    const SLICES: usize = 30;
-    /// Shorter than what a scheduler gives a thread in one piece.
-    const SLICE_NANOS: f64 = 300_000.0;
-    let control = |_: usize, n: u64| count_alone(n);
-    let enough = |run: &(dyn Fn(usize, u64) + Sync)| {
-        (SLICE_NANOS / threads(1, SLICES, 500, run).least.max(1.0)) as u64 + 1
-    };
-    let (counts, pairs) = (enough(&control), enough(run));
-    let (mut least, mut median) = (vec![], vec![]);
-    for _ in 0..rounds {
-        let [c1, c2] = [1, 2].map(|n| threads(n, SLICES, counts, &control));
-        let [a1, a2] = [1, 2].map(|n| threads(n, SLICES, pairs, run));
-        least.push((a2.least / a1.least) / (c2.least / c1.least));
-        median.push((a2.median / a1.median) / (c2.median / c1.median));
-    }
-    TwoThreads { least: Nanos::of(&mut least).median, median: Nanos::of(&mut median).median }
-}

@@ -1,14 +1,15 @@
 //! Small objects beside other allocators, on the host, in one run.
 //!
 //! `cargo run --release -p pagewright-bench --bin slab_compare` prints a table. Every allocator goes through the same loops ([`pagewright_bench::heaps`]) in pinned
-//! threads: an object of 64 bytes allocated and freed; 4096 of them allocated, then freed; two threads beside one, by way of two threads that count by themselves;
+//! threads: an object of 64 bytes allocated and freed; 4096 of them allocated, then freed; two threads beside one ([`pagewright_bench::two_threads`]);
 //! two threads that replace objects of random sizes, each also the other's (larson); two that free for each other (xmalloc). Ours have accounting of
 //! nodes, checks of each free and random order on; those from the registry are called as their documentation shows first.
 
 use pagewright_addr::NodeId;
 use pagewright_bench::heaps::{self, BuddySlabs, Global, Heap, Mailboxes, Ours, Table, Zone};
-use pagewright_bench::loops::{self, Nanos, TwoThreads};
+use pagewright_bench::loops::{self, Nanos};
 use pagewright_bench::others::Pool;
+use pagewright_bench::two_threads::{TwoThreads, two_threads};
 use pagewright_sim::designs::with_design;
 use pagewright_sim::pages::{PlainMachine, with_plain_machine};
 use pagewright_slab::objects::{Design, Objects};
@@ -19,9 +20,11 @@ use std::time::Instant;
 
 const BYTES: usize = 64;
 const BATCH: usize = 4096;
-const ROUNDS: usize = 7;
+/// All allocators are measured so many times in turn: a machine may be slower for a second.
+const PASSES: usize = 3;
 
-/// What was measured of one allocator.
+/// What was measured of one allocator in one pass.
+#[derive(Clone)]
 struct Row {
     name: String,
     pair: Nanos,
@@ -46,7 +49,7 @@ fn slices(n: usize, count: usize, mut run: impl FnMut()) -> Nanos {
 /// What one thread can tell.
 fn alone<H: Heap>(name: &str, heap: &mut H) -> Row {
     loops::pin(0);
-    let pair = slices(61, 10_000, || heaps::pairs(heap, BYTES, 10_000));
+    let pair = slices(301, 10_000, || heaps::pairs(heap, BYTES, 10_000));
     let mut held = Vec::with_capacity(BATCH);
     let batch = slices(61, BATCH, || heaps::batch(heap, BYTES, &mut held, BATCH));
     Row { name: name.to_owned(), pair, batch, two: None, larson: None, xmalloc: None }
@@ -74,7 +77,7 @@ impl Work<'_> {
 
 /// What two can tell; `run` does a thread's work.
 fn together(row: Row, run: impl Fn(usize, Work<'_>) + Sync) -> Row {
-    let two = loops::two_threads(ROUNDS, &|cpu, n| run(cpu, Work::Pairs(n)));
+    let [two] = two_threads([&|cpu, n| run(cpu, Work::Pairs(n))]);
     let larson = heaps::larson(61, 10_000, &|cpu, table, n| run(cpu, Work::Replace(table, n)));
     let mailboxes = Mailboxes::default();
     let xmalloc = loops::threads(2, 61, 12_000, &|cpu, n| run(cpu, Work::Exchange(&mailboxes, n)));
@@ -112,21 +115,46 @@ fn global<G: GlobalAlloc + Sync>(name: &str, allocator: &G) -> Row {
     together(alone(name, &mut Global(allocator)), |cpu, work| work.run(cpu, &mut Global(allocator)))
 }
 
-fn main() {
+/// All allocators once.
+fn pass() -> Vec<Row> {
     let mut rows: Vec<Row> = Design::ALL.map(ours).into();
     rows.push(global("mimalloc", &mimalloc::MiMalloc));
     rows.push(global("glibc malloc", &System));
     rows.push(global("talc, behind a lock", &heaps::talc()));
     rows.push(alone("slabmalloc, one thread", &mut Zone::new()));
     rows.push(alone("buddy-slab-allocator, one thread", &mut BuddySlabs::new(&mut Pool::new(1 << 14))));
-    println!("Nanoseconds, least of the slices and (median).");
+    rows
+}
+
+/// The least of an allocator's passes, and the one in the middle.
+fn nanos(passes: &[&Row], of: impl Fn(&Row) -> Option<Nanos>) -> String {
+    let seen = |of_slices: fn(Nanos) -> f64| -> Option<Nanos> {
+        let mut all = passes.iter().map(|row| of(row).map(of_slices)).collect::<Option<Vec<f64>>>()?;
+        Some(Nanos::of(&mut all))
+    };
+    seen(|n| n.least)
+        .zip(seen(|n| n.median))
+        .map_or_else(|| "-".into(), |(least, median)| format!("{:.1} ({:.1})", least.least, median.median))
+}
+
+/// The passes' ratios, each the round in the middle of its hundred.
+fn two(passes: &[&Row]) -> String {
+    let all: Option<Vec<String>> =
+        passes.iter().map(|row| row.two.map(|t| format!("{:.2}", t.least.middle))).collect();
+    all.map_or_else(|| "-".into(), |all| all.join(", "))
+}
+
+fn main() {
+    let passes: Vec<Vec<Row>> = (0..PASSES).map(|_| pass()).collect();
+    println!(
+        "Nanoseconds: the least of all slices and, of {PASSES} passes, the one in the middle by its slice in the middle."
+    );
+    println!("Two threads to one: of each pass, by the least of the slices.");
     println!("| allocator | pair | batch | two threads | larson | xmalloc |\n|---|---|---|---|---|---|");
-    let nanos = |n: Nanos| format!("{:.1} ({:.1})", n.least, n.median);
-    let dash = || String::from("-");
-    for row in rows {
-        let two = row.two.map_or_else(dash, |t| format!("{:.2} ({:.2})", t.least, t.median));
-        let [larson, xmalloc] = [row.larson, row.xmalloc].map(|n| n.map_or_else(dash, nanos));
-        let (pair, batch) = (nanos(row.pair), nanos(row.batch));
-        println!("| {} | {pair} | {batch} | {two} | {larson} | {xmalloc} |", row.name);
+    for (n, row) in passes[0].iter().enumerate() {
+        let all: Vec<&Row> = passes.iter().map(|rows| &rows[n]).collect();
+        let (pair, batch) = (nanos(&all, |r| Some(r.pair)), nanos(&all, |r| Some(r.batch)));
+        let (larson, xmalloc) = (nanos(&all, |r| r.larson), nanos(&all, |r| r.xmalloc));
+        println!("| {} | {pair} | {batch} | {} | {larson} | {xmalloc} |", row.name, two(&all));
     }
 }
