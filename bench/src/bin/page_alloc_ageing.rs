@@ -37,14 +37,14 @@ fn main() {
     table("Blocks without unmovable or reclaimable pages:", &reports, |sample| sample.clean_blocks);
     table("Movable blocks with such pages in them:", &reports, |sample| sample.polluted_blocks);
     println!(
-        "| policy | huge pages had of those asked for | pages moved | fallbacks | polluting | smaller passed over | violations |"
+        "| policy | huge pages had of those asked for | pages moved | fallbacks | to parts of a block | polluting | smaller passed over | violations |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for (name, report) in &reports {
-        let Report { huge, moved, fallbacks, polluting, passed_over, violations, .. } = report;
+        let Report { huge, moved, fallbacks, fragmenting, polluting, passed_over, violations, .. } = report;
         let violations = violations.len();
         println!(
-            "| {name} | {} of {} | {moved} | {fallbacks} | {polluting} | {passed_over} | {violations} |",
+            "| {name} | {} of {} | {moved} | {fallbacks} | {fragmenting} | {polluting} | {passed_over} | {violations} |",
             huge.1, huge.0
         );
         report.violations.iter().for_each(|violation| println!("{violation}"));

@@ -4,11 +4,21 @@
 //! another type only when its own type has nothing; then the largest block there is, of the types in the order of the fallback table; a movable
 //! request that would break up a smaller part of a pageblock takes the smallest block instead. From these follows what mobility
 //! grouping is for, which is looked at by itself: no page that stays where it is enters a Movable pageblock while a whole pageblock,
-//! or a block as large of a type that moves as little, would have served.
+//! or a block as large of a type that moves as little, would have served. Where the machine spares Movable pageblocks
+//! ([`Rules::spares_movable`]), none does while any other block would have served.
 
 use pagewright_addr::Order;
 use pagewright_zone::buddy::{Fallback, MigrateType};
 use std::fmt;
+
+/// What the machine that is looked at does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Pageblocks are grouped by mobility. Without it only the choice of the list is looked at.
+    pub grouping: bool,
+    /// A smaller block of a type that moves as little is taken before a part of a Movable pageblock.
+    pub spares_movable: bool,
+}
 
 /// What is wrong with a fallback.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +40,7 @@ pub enum Violation {
         /// The list that had such a block.
         instead: (Order, MigrateType),
     },
-    /// What the search looked at is not what was there, or does not end with the block that was taken.
+    /// What the search looked at is not what was there, or the last block that it met is not the one that was taken.
     Search {
         /// The list.
         list: MigrateType,
@@ -66,15 +76,21 @@ fn orders(low: u8) -> impl DoubleEndedIterator<Item = u8> {
 }
 
 /// The list that a request is due a block from.
-fn due(event: &Fallback, grouping: bool) -> Option<(u8, MigrateType)> {
+fn due(event: &Fallback, rules: Rules) -> Option<(u8, MigrateType)> {
     let (wanted, pageblock) = (event.request.order.get(), event.pageblock.get());
     let first = |order: u8| table(event.request.migrate).into_iter().find(|&list| has(event, order, list));
     let lowest = if event.request.no_fragment { wanted.max(pageblock) } else { wanted };
     let (largest, list) = orders(lowest).rev().find_map(|order| Some((order, first(order)?)))?;
     // Only for a good part of a pageblock a movable request breaks up what others use.
     let moves = event.request.migrate == MigrateType::Movable;
-    if moves && grouping && largest > wanted && largest < pageblock / 2 {
+    if moves && rules.grouping && largest > wanted && largest < pageblock / 2 {
         return orders(wanted).find_map(|order| Some((order, first(order)?)));
+    }
+    if rules.grouping && rules.spares_movable && !moves && list == MigrateType::Movable && largest < pageblock
+    {
+        let alike = table(event.request.migrate)[0];
+        let smaller = orders(wanted).find(|&order| has(event, order, alike));
+        return Some(smaller.map_or((largest, list), |order| (order, alike)));
     }
     Some((largest, list))
 }
@@ -85,11 +101,11 @@ pub fn pollutes(event: &Fallback) -> bool {
     event.request.migrate != MigrateType::Movable && event.list == MigrateType::Movable && event.mixes()
 }
 
-/// Holds a fallback to the rules. `grouping`: whether the machine groups pageblocks by mobility; without it only the choice of the list is looked at.
+/// Holds a fallback to the rules.
 ///
 /// # Errors
 /// The first [`Violation`].
-pub fn replay(event: &Fallback, grouping: bool) -> Result<(), Violation> {
+pub fn replay(event: &Fallback, rules: Rules) -> Result<(), Violation> {
     let request = event.request;
     let wanted = request.order.get();
     let of = |(order, list): (u8, MigrateType)| (Order::new(order).unwrap_or_default(), list);
@@ -100,11 +116,12 @@ pub fn replay(event: &Fallback, grouping: bool) -> Result<(), Violation> {
     if request.cma && serves(MigrateType::Cma) {
         return Err(Violation::Needless { list: MigrateType::Cma });
     }
-    if grouping && pollutes(event) {
+    if rules.grouping && pollutes(event) {
         let alike = table(request.migrate)[0];
         let better = |order: u8, list: MigrateType| {
             has(event, order, list)
-                && (order >= event.pageblock.get() || (list == alike && order >= event.order.get()))
+                && (order >= event.pageblock.get()
+                    || (list == alike && (rules.spares_movable || order >= event.order.get())))
         };
         let lists = table(request.migrate);
         let instead = orders(wanted).flat_map(|order| lists.map(|list| (order, list)));
@@ -112,7 +129,7 @@ pub fn replay(event: &Fallback, grouping: bool) -> Result<(), Violation> {
             return Err(Violation::Polluted { instead: of(instead) });
         }
     }
-    let (due, taken) = (due(event, grouping), (event.order.get(), event.list));
+    let (due, taken) = (due(event, rules), (event.order.get(), event.list));
     if due != Some(taken) {
         return Err(Violation::Choice { due: due.map(of), taken: of(taken) });
     }
@@ -121,7 +138,7 @@ pub fn replay(event: &Fallback, grouping: bool) -> Result<(), Violation> {
             return Err(Violation::Search { list: seen.list, order: seen.order });
         }
     }
-    if event.examined().last().is_none_or(|last| last.block != Some(event.block)) {
+    if event.examined().iter().rev().find_map(|seen| seen.block) != Some(event.block) {
         return Err(Violation::Search { list: event.list, order: event.order });
     }
     if event.order >= event.pageblock && event.after != request.migrate {
@@ -131,7 +148,7 @@ pub fn replay(event: &Fallback, grouping: bool) -> Result<(), Violation> {
 }
 
 /// Whether a smaller block of a type that moves as little would have served too. Linux takes the largest block all the same, in the hope
-/// to get the whole pageblock; how often that leaves pages in Movable pageblocks is counted, not forbidden.
+/// to get the whole pageblock; how often that leaves pages in Movable pageblocks is counted, and forbidden where the machine spares these.
 pub fn passed_over_smaller(event: &Fallback) -> bool {
     let alike = table(event.request.migrate)[0];
     pollutes(event) && event.occupied[alike.index()] >> event.request.order.get() != 0

@@ -12,13 +12,13 @@ mod world;
 
 use crate::pages::{Pages, PlainMachine, with_watched_machine};
 use crate::random::Random;
-use check::Violation;
+use check::{Rules, Violation};
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
-use pagewright_zone::Gfp;
 use pagewright_zone::alloc::compact::Kcompactd;
-use pagewright_zone::alloc::{Context, PageEvent, PageEvents, TaskFlags};
-use pagewright_zone::buddy::{Fallback, MigrateType, WatchFallbacks};
+use pagewright_zone::alloc::{Context, PageEvent, PageEvents, TaskFlags, ZoneCell};
+use pagewright_zone::buddy::{Fallback, MigrateType, WatchFallbacks, ZoneId};
+use pagewright_zone::{Gfp, ZoneKind};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +31,8 @@ pub struct Policy {
     pub name: &'static str,
     /// Pageblocks are grouped by mobility.
     pub grouping: bool,
+    /// Before a page that stays enters a Movable pageblock, any other block that serves is taken; Linux takes the largest.
+    pub spares_movable: bool,
     /// Watermarks rise where types were mixed (`watermark_boost_factor` 15000), and kswapd frees more.
     pub boost: bool,
     /// Memory is compacted for requests that find no block, and ahead of need (`compaction_proactiveness` 20).
@@ -38,12 +40,14 @@ pub struct Policy {
 }
 
 /// The policies that tables compare.
-pub const POLICIES: [Policy; 5] = [
-    Policy { name: "all on", grouping: true, boost: true, compaction: true },
-    Policy { name: "no compaction", grouping: true, boost: true, compaction: false },
-    Policy { name: "no boost", grouping: true, boost: false, compaction: true },
-    Policy { name: "grouping alone", grouping: true, boost: false, compaction: false },
-    Policy { name: "nothing", grouping: false, boost: false, compaction: false },
+pub const POLICIES: [Policy; 7] = [
+    Policy { name: "all on", grouping: true, spares_movable: false, boost: true, compaction: true },
+    Policy { name: "all on, sparing", grouping: true, spares_movable: true, boost: true, compaction: true },
+    Policy { name: "no compaction", grouping: true, spares_movable: false, boost: true, compaction: false },
+    Policy { name: "no boost", grouping: true, spares_movable: false, boost: false, compaction: true },
+    Policy { name: "grouping alone", grouping: true, spares_movable: false, boost: false, compaction: false },
+    Policy { name: "sparing alone", grouping: true, spares_movable: true, boost: false, compaction: false },
+    Policy { name: "nothing", grouping: false, spares_movable: false, boost: false, compaction: false },
 ];
 
 /// A machine and how long it lives.
@@ -89,9 +93,12 @@ pub struct Report {
     pub moved: u64,
     /// Fallbacks.
     pub fallbacks: u64,
+    /// Those that took a part of a pageblock; watermarks are boosted for these.
+    pub fragmenting: u64,
     /// Those that left pages that stay in a Movable block.
     pub polluting: u64,
-    /// Those of them where a smaller block of a type that moves as little would have served, which Linux passes over.
+    /// Those of them where a smaller block of a type that moves as little would have served, which Linux passes over and who spares Movable
+    /// pageblocks does not.
     pub passed_over: u64,
     /// What the checker found, the first of each run's.
     pub violations: Vec<Violation>,
@@ -104,7 +111,7 @@ const KEPT: usize = 4096;
 
 /// The checker, as a watcher.
 struct Checker {
-    grouping: bool,
+    rules: Rules,
     report: Mutex<Report>,
 }
 
@@ -112,9 +119,10 @@ impl WatchFallbacks for Checker {
     fn fallback(&self, event: &Fallback) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.fallbacks += 1;
+        report.fragmenting += u64::from(event.is_fragmenting());
         report.polluting += u64::from(check::pollutes(event));
         report.passed_over += u64::from(check::passed_over_smaller(event));
-        if let Err(violation) = check::replay(event, self.grouping) {
+        if let Err(violation) = check::replay(event, self.rules) {
             report.violations.push(violation);
         }
         if report.events.len() < KEPT {
@@ -184,20 +192,36 @@ impl<'a> Living<'_, '_, '_, '_, '_, 'a> {
         false
     }
 
-    /// What kswapd does when it was woken: frees up to the high watermarks and what was put on top of them.
+    /// What kswapd does when it was woken (`balance_pgdat`): frees up to the high watermarks and what was put on top of them; as long as there is enough, as
+    /// many pages as were put there all the same; then it lowers the watermarks again and has whole blocks made of what it freed.
     fn kswapd(&mut self) {
         if !self.world.awake.take() {
             return;
         }
-        for zone in self.pages.allocator.zones() {
-            let boost = zone.boost_pages();
+        let zones = self.pages.allocator.zones();
+        let enough = |zone: &ZoneCell<'_, '_>| zone.free_pages() > zone.high_pages() + zone.boost_pages();
+        let boosts: Vec<(ZoneId, u64)> = zones.iter().map(|zone| (zone.id(), zone.boost_pages())).collect();
+        let boost: u64 = boosts.iter().map(|&(_, pages)| pages).sum();
+        if zones.iter().any(enough) {
+            let aim = self.free() + boost;
+            while self.free() < aim && self.reclaim_one() {
+                self.pages.allocator.drain_local_pages(self.cx);
+            }
+        }
+        for zone in zones {
             // Pages of any zone come free, and most of them stay on this CPU's lists for a while.
             for _ in 0..4 * self.total {
-                if zone.free_pages() > zone.high_pages() + boost || !self.reclaim_one() {
+                if enough(zone) || !self.reclaim_one() {
                     break;
                 }
             }
-            self.pages.allocator.lower_boost(zone.id(), boost);
+        }
+        boosts.into_iter().for_each(|(zone, pages)| self.pages.allocator.lower_boost(zone, pages));
+        if boost > 0 && self.compaction {
+            let pageblock = self.pages.base.pageblocks().order();
+            if self.pages.allocator.wakeup_kcompactd(&self.kcompactd, pageblock, ZoneKind::Movable) {
+                self.pages.allocator.kcompactd(self.cx, self.world, &self.kcompactd, 0, false);
+            }
         }
     }
 
@@ -292,7 +316,7 @@ impl<'a> Living<'_, '_, '_, '_, '_, 'a> {
             let frame = at as u64 * pageblock.pages();
             blocks.migrate_type(pagewright_page::FrameIdx::new(frame as u32)) == MigrateType::Movable
         };
-        let free_blocks = |zone: pagewright_zone::buddy::ZoneId| -> u64 {
+        let free_blocks = |zone: ZoneId| -> u64 {
             let by_order = self.pages.allocator.free_areas(zone).counts();
             by_order
                 .iter()
@@ -317,12 +341,14 @@ impl<'a> Living<'_, '_, '_, '_, '_, 'a> {
 /// If the machine makes no sense, or the allocator's lists are not in order at a look.
 pub fn age(life: &Life, policy: Policy) -> Report {
     let total = life.machine.ram.iter().map(|r| r.2).sum();
-    let checker = Checker { grouping: policy.grouping, report: Mutex::default() };
+    let Policy { grouping, spares_movable, .. } = policy;
+    let checker = Checker { rules: Rules { grouping, spares_movable }, report: Mutex::default() };
     let world = World::new(total as usize, policy.compaction, true);
-    let machine = PlainMachine { mobility_grouping: policy.grouping, ..life.machine.clone() };
+    let machine = PlainMachine { mobility_grouping: grouping, ..life.machine.clone() };
     let lived = with_watched_machine(&machine, &world, &checker, |pages| {
         let factor = if policy.boost { 15_000 } else { 0 };
         pages.allocator.tuning().set_watermark_boost_factor(factor);
+        pages.allocator.set_spares_movable_blocks(spares_movable);
         pages.allocator.set_events(true);
         pages.on_cpu(0, |cx| {
             let cx = &cx.with_task(TaskFlags::empty());

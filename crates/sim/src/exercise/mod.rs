@@ -12,7 +12,7 @@ mod hot;
 mod model;
 mod oracle;
 
-use crate::ageing::check::{Violation, replay};
+use crate::ageing::check::{Rules, Violation, replay};
 use crate::pages::{PlainMachine, Pluggable, Watchers, with_machine};
 use hot::Hot;
 pub use model::MASKS;
@@ -65,7 +65,7 @@ impl WatchFallbacks for Referee {
     fn fallback(&self, event: &Fallback) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.0 += 1;
-        if let Err(violation) = replay(event, true)
+        if let Err(violation) = replay(event, Rules { grouping: true, spares_movable: false })
             && seen.1.is_none()
         {
             seen.1 = Some((violation, *event));

@@ -75,6 +75,16 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         &self.tuning
     }
 
+    /// Whether Movable pageblocks are spared: before pages that cannot move enter one, the smallest block that serves is taken from the other
+    /// type that moves as little (Reclaimable for Unmovable, and the other way around). Off at first: Linux takes the largest block there is, in
+    /// the hope to get its whole pageblock. A page more in a block that has immovable ones already does less harm than one in a block
+    /// that could be freed as a whole; for that whoever comes next may have to fall back sooner.
+    pub fn set_spares_movable_blocks(&self, on: bool) {
+        for cell in self.zones {
+            self.with_zone(cell, |zone| zone.spares_movable = on);
+        }
+    }
+
     /// Whether a zone's node reclaims for allocations that began at another (`zone_allows_reclaim`).
     pub(super) fn near(&self, from: NodeId, to: NodeId) -> bool {
         self.hooks.node_distance(from, to) <= RECLAIM_DISTANCE

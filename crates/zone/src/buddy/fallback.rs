@@ -157,6 +157,15 @@ impl<'a> Ground<'a> {
                 // A movable allocation fragments nothing for good, so it takes the smallest block instead.
                 return self.steal_smallest(z, request, trail);
             }
+            let movable = || BuddyZone::list_of(&self.map, idx) == Some(MigrateType::Movable);
+            if z.spares_movable
+                && from < self.blocks.order()
+                && movable()
+                && let Some((idx, from)) = self.smallest_alike(z, request, from, &mut trail)
+            {
+                self.convert_watched(z, idx, from, request, whole, trail);
+                return true;
+            }
             self.convert_watched(z, idx, from, request, whole, trail);
             return true;
         }
@@ -171,6 +180,27 @@ impl<'a> Ground<'a> {
             }
         }
         false
+    }
+
+    /// The smallest block that serves, below `from`, of the type that moves as little as the request's; for a movable request there is none.
+    fn smallest_alike(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        request: Request,
+        from: Order,
+        trail: &mut Option<Trail>,
+    ) -> Option<(FrameIdx, Order)> {
+        let list = *request.migrate.fallbacks().first().filter(|_| self.mobility_grouping)?;
+        if request.migrate == MigrateType::Movable {
+            return None;
+        }
+        orders(request.order, from).find_map(|order| {
+            let block = self.first_free(z, order, list);
+            if let Some(trail) = trail {
+                trail.push(Examined { order, list, block });
+            }
+            block.map(|idx| (idx, order))
+        })
     }
 
     /// [`Self::convert`], told to who watches.

@@ -20,7 +20,7 @@ pub struct Examined {
     pub block: Option<FrameIdx>,
 }
 
-/// How many lists a search looks at: two types of each order, downwards and perhaps upwards again.
+/// How many lists a search looks at: two types of each order, downwards and perhaps upwards again (then of one or both types).
 const MOST: usize = 4 * Order::LIMIT;
 
 /// Lists in the order in which they were looked at.
@@ -73,7 +73,7 @@ pub struct Fallback {
 }
 
 impl Fallback {
-    /// The lists that were looked at, in that order. The chosen block is the last one's.
+    /// The lists that were looked at, in that order. The chosen block is that of the last one that had any.
     pub fn examined(&self) -> &[Examined] {
         self.trail.all()
     }

@@ -101,6 +101,9 @@ pub struct BuddyZone<'s, 'a> {
     direct: [u64; Order::LIMIT],
     /// Neighbours in lists are checked.
     hardened: bool,
+    /// Before pages that stay enter a Movable pageblock, any other block that serves is taken
+    /// ([`PageAllocator::set_spares_movable_blocks`](crate::alloc::PageAllocator::set_spares_movable_blocks)).
+    pub(crate) spares_movable: bool,
     /// Who is told of fallbacks.
     pub(super) watch: Watch<'s>,
 }
@@ -130,6 +133,7 @@ impl<'s, 'a> BuddyZone<'s, 'a> {
             steals: Steals::default(),
             direct: [0; _],
             hardened: false,
+            spares_movable: false,
             watch: Watch::default(),
         }
     }
