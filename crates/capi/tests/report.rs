@@ -17,6 +17,17 @@ unsafe extern "C" fn keep(text: *const c_char) {
     PRINTED.lock().unwrap().push_str(text.to_str().unwrap());
 }
 
+/// Pages of all slabs that slabinfo tells of.
+fn slab_pages() -> u64 {
+    PRINTED.lock().unwrap().clear();
+    pagewright_print_slabinfo();
+    let pages = |line: &str| -> Option<u64> {
+        let words: Vec<_> = line.split_whitespace().collect();
+        Some(words.get(5)?.parse::<u64>().ok()? * words.get(14)?.parse::<u64>().ok()?)
+    };
+    PRINTED.lock().unwrap().lines().filter_map(pages).sum()
+}
+
 #[test]
 fn a_failure_is_reported_once_in_the_machines_own_pages() {
     const PAGE: u64 = 16 << 10;
@@ -33,6 +44,14 @@ fn a_failure_is_reported_once_in_the_machines_own_pages() {
     assert_eq!(pagewright_page_alloc_init(), 0);
     let all = nr_free_pages() as u64;
     assert!(all > 3000 && all * PAGE <= 64 << 20, "{all} pages");
+    // Objects, which the report counts: pages of slabs as slabinfo has them, and as many as the page allocator misses.
+    assert_eq!(pagewright_slab_init(), 0);
+    let before = nr_free_pages() as u64;
+    let gfp = Gfp::GFP_KERNEL.bits();
+    let objects: Vec<_> = [24, 300, 5000].iter().cycle().take(600).map(|&n| kmalloc(n, gfp)).collect();
+    assert!(objects.iter().all(|object| !object.is_null()));
+    let slabs = slab_pages();
+    assert!(slabs > 80 && slabs == before - nr_free_pages() as u64, "{slabs} of {before}");
     PRINTED.lock().unwrap().clear();
     let mut held = vec![];
     loop {
@@ -47,6 +66,10 @@ fn a_failure_is_reported_once_in_the_machines_own_pages() {
     assert_eq!(said.matches("Mem-Info:").count(), 1, "{said}");
     let free = said.split("Normal free:").nth(1).and_then(|rest| rest.split("kB").next()).unwrap();
     assert_eq!(free.parse(), Ok(nr_free_pages() as u64 * (PAGE >> 10)), "{said}");
+    let unreclaimable = format!(" slab_reclaimable:0 slab_unreclaimable:{slabs}\n");
+    assert!(said.contains(&unreclaimable), "{slabs}: {said}");
+    // SAFETY: allocated above, and nobody uses it.
+    objects.into_iter().for_each(|object| unsafe { kfree(object) });
     held.into_iter().for_each(|page| __free_pages(page, 0));
-    assert_eq!(nr_free_pages() as u64, all);
+    assert_eq!(nr_free_pages() as u64 + slab_pages(), before);
 }

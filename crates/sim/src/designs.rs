@@ -6,7 +6,8 @@ use pagewright::slab::SlabSetup;
 use pagewright::{Boot, CpuRoom};
 use pagewright_addr::NodeId;
 use pagewright_page::FrameIdx;
-use pagewright_platform::{Carve, Mutex, NoInterrupts, Reader, ReaderHere, Readers};
+use pagewright_platform::{Carve, Interrupts, Mutex, NoInterrupts, Reader, ReaderHere, Readers};
+use pagewright_slab::SlabCounters;
 use pagewright_slab::kmalloc::Classes;
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects};
@@ -79,6 +80,20 @@ impl<'k, 'a, H: Hooks> HostedObjects<'_, 'k, '_, '_, '_, 'a, H> {
     }
 }
 
+/// What is looked at besides the objects.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectWatch<'w> {
+    /// What SLUB's caches are watched for from the start, those of kmalloc too.
+    pub debug: DebugOptions<'w>,
+    /// Where pages that objects take are counted, if somebody wants to know them who has not the objects.
+    pub counters: Option<&'w SlabCounters>,
+}
+
+impl ObjectWatch<'_> {
+    /// Nothing.
+    pub const NONE: Self = Self { debug: DebugOptions::NONE, counters: None };
+}
+
 /// Builds a design with so many places for caches (from 64 on with those of kmalloc, as x86_64 has them) over a machine with these CPUs' nodes, and hands it to `then`.
 ///
 /// # Panics
@@ -91,10 +106,10 @@ pub fn with_design<H: Hooks, R>(
     reports: &dyn Reports,
     then: impl FnOnce(&HostedObjects<'_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> R {
-    with_watched_design(design, pages, nodes, (caches, DebugOptions::NONE), reports, then)
+    with_watched_design(design, pages, nodes, (caches, ObjectWatch::NONE), reports, then)
 }
 
-/// The same with SLUB's caches watched from the start, those of kmalloc too.
+/// The same, watched.
 ///
 /// # Panics
 /// As for [`with_design`].
@@ -102,7 +117,7 @@ pub fn with_watched_design<H: Hooks, R>(
     design: Design,
     pages: &Pages<'_, '_, '_, '_, H>,
     nodes: &[NodeId],
-    (caches, watched): (usize, DebugOptions<'_>),
+    (caches, watch): (usize, ObjectWatch<'_>),
     reports: &dyn Reports,
     then: impl FnOnce(&HostedObjects<'_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> R {
@@ -129,13 +144,13 @@ pub fn with_watched_design<H: Hooks, R>(
             let slub = Slub { word, ..Slub::new(nodes.len() as u32) };
             let slabs = Slabs::new(map, memory, NoInterrupts, slub, space, reports, 0x5eed);
             let mut slabs = slabs.expect("places for the first cache");
-            slabs.watch(watched);
+            slabs.watch(watch.debug);
             if caches >= 64 {
                 slabs.create_kmalloc_caches(&classes(8)).expect("places for kmalloc's caches");
                 slabs.init_late();
             }
             slabs.set_grace_periods(&readers);
-            let objects = Objects::Slub(slabs);
+            let objects = counted(Objects::Slub(slabs), watch.counters);
             then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
         }
         Design::Slab => {
@@ -160,7 +175,7 @@ pub fn with_watched_design<H: Hooks, R>(
                 slab.init_late();
             }
             slab.set_grace_periods(&readers);
-            let objects = Objects::Slab(slab);
+            let objects = counted(Objects::Slab(slab), watch.counters);
             then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
         }
         Design::Slob => {
@@ -169,10 +184,21 @@ pub fn with_watched_design<H: Hooks, R>(
             let slob = Slob::new(map, memory, NoInterrupts, config, &slots, reports, 0x5eed);
             let mut slob = slob.expect("an alignment that is one");
             slob.set_grace_periods(&readers);
-            let objects = Objects::Slob(slob);
+            let objects = counted(Objects::Slob(slob), watch.counters);
             then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
         }
     }
+}
+
+/// The same objects, with their pages counted where somebody asked for that.
+fn counted<'k, 'a, I: Interrupts, M: SlabMemory>(
+    mut objects: Objects<'k, 'a, I, M>,
+    counters: Option<&'k SlabCounters>,
+) -> Objects<'k, 'a, I, M> {
+    if let Some(counters) = counters {
+        objects.count_in(counters);
+    }
+    objects
 }
 
 /// Puts the objects of a booted machine in service above its page allocator, by the design that its kernel was configured with, for the same CPUs and with so

@@ -3,7 +3,7 @@
 //! Each object is filled with a mark of its own when it comes and looked at when it goes, so that two users of one piece of memory are found.
 
 use crate::SimError;
-use crate::designs::{HostedObjects, with_watched_design};
+use crate::designs::{HostedObjects, ObjectWatch, with_watched_design};
 use crate::pages::Pages;
 use crate::slabs::LinearRam;
 use core::fmt;
@@ -11,8 +11,7 @@ use pagewright_addr::NodeId;
 use pagewright_platform::NoInterrupts;
 use pagewright_slab::objects::{CacheRow, Design, Objects, SlabInfo};
 use pagewright_slab::slabs::{
-    CacheName, CacheSpec, CreateError, DebugOptions, DestroyError, Destroyed, Silent, SlabContext, SlabError,
-    Slabs,
+    CacheName, CacheSpec, CreateError, DestroyError, Destroyed, Silent, SlabContext, SlabError, Slabs,
 };
 use pagewright_slab::{CacheFlags, CacheId, SlabPages};
 use pagewright_zone::Gfp;
@@ -97,7 +96,7 @@ impl<'h, 'p, 'k, 'x, 'm, 's, 'a, H: Hooks> ObjectStore<'h, 'p, 'k, 'x, 'm, 's, '
         mark: u8,
         stays: bool,
     ) -> Result<(), SlabError> {
-        let (o, gfp) = (self.hosted.allocator(), Gfp::GFP_KERNEL | Gfp::NOWARN);
+        let (o, gfp) = (self.hosted.allocator(), Gfp::GFP_KERNEL);
         let (object, cache, bytes) = match wanted {
             Wanted::Kmalloc(bytes) => (o.kmalloc(cx, bytes, gfp, None)?, None, bytes),
             Wanted::Cache(at) => {
@@ -256,7 +255,7 @@ impl fmt::Display for StoreError {
 impl core::error::Error for StoreError {}
 
 /// Puts a design in service above a page allocator, with kmalloc (of x86_64, with pages of 4 KiB) and these caches (name and bytes of an object), and hands a store of its objects to
-/// `then`. SLUB's caches are watched as `watched` says. Everything is given back afterwards.
+/// `then`, watched as `watch` says. Everything is given back afterwards.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -265,12 +264,12 @@ pub fn with_store<H: Hooks, R>(
     pages: &Pages<'_, '_, '_, '_, H>,
     nodes: &[NodeId],
     caches: &[(&str, usize)],
-    watched: DebugOptions<'_>,
+    watch: ObjectWatch<'_>,
     then: impl FnOnce(&ObjectStore<'_, '_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> Result<R, StoreError> {
     // Asked for before, so that a machine that is too large is an error.
     LinearRam::new(pages.base.map()).map_err(StoreError::Memory)?;
-    with_watched_design(design, pages, nodes, (64 + caches.len(), watched), &Silent, |hosted| {
+    with_watched_design(design, pages, nodes, (64 + caches.len(), watch), &Silent, |hosted| {
         let store = ObjectStore::new(hosted, caches).map_err(StoreError::Create)?;
         let done = then(&store);
         store.end().map(|()| done)

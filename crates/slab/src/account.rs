@@ -2,7 +2,7 @@
 //! NR_SLAB_UNRECLAIMABLE_B). Slabs count from the page allocator to the page allocator, those that wait for readers too; so do kmalloc's blocks of pages.
 
 use crate::slab::MOST_NODES;
-use core::ops::Add;
+use core::ops::{Add, Deref};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use pagewright_addr::NodeId;
 
@@ -34,13 +34,17 @@ impl Add for SlabPages {
 }
 
 /// The counters of a machine. Those of nodes beyond the last that slabs tell apart are the last's.
+///
+/// Each design has some; who is asked how many pages there are before there is a design, or while it is out of reach (the page allocator's hooks, which report a
+/// failure), brings these ([`Objects::count_in`](crate::objects::Objects::count_in)).
 #[derive(Debug)]
-pub(crate) struct Account {
+pub struct SlabCounters {
     nodes: [[AtomicUsize; 2]; MOST_NODES],
 }
 
-impl Account {
-    pub(crate) const fn new() -> Self {
+impl SlabCounters {
+    /// No pages yet.
+    pub const fn new() -> Self {
         Self { nodes: [const { [const { AtomicUsize::new(0) }; 2] }; MOST_NODES] }
     }
 
@@ -59,7 +63,7 @@ impl Account {
     }
 
     /// What there is on a node now.
-    pub(crate) fn of(&self, node: NodeId) -> SlabPages {
+    pub fn of(&self, node: NodeId) -> SlabPages {
         let count = |reclaimable| self.counter(node, reclaimable).load(Relaxed) as u64;
         match node.index() {
             ..MOST_NODES => SlabPages { reclaimable: count(true), unreclaimable: count(false) },
@@ -67,3 +71,41 @@ impl Account {
         }
     }
 }
+
+impl Default for SlabCounters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A design's counters: its own, or those that somebody brought.
+#[derive(Debug)]
+pub(crate) struct Account<'k> {
+    own: SlabCounters,
+    lent: Option<&'k SlabCounters>,
+}
+
+impl<'k> Account<'k> {
+    pub(crate) const fn new() -> Self {
+        Self { own: SlabCounters::new(), lent: None }
+    }
+
+    /// Counts there from now on, what was counted before included.
+    pub(crate) fn count_in(&mut self, counters: &'k SlabCounters) {
+        for (from, to) in self.nodes.iter().flatten().zip(counters.nodes.iter().flatten()) {
+            to.fetch_add(from.swap(0, Relaxed), Relaxed);
+        }
+        self.lent = Some(counters);
+    }
+}
+
+impl Deref for Account<'_> {
+    type Target = SlabCounters;
+
+    fn deref(&self) -> &SlabCounters {
+        self.lent.unwrap_or(&self.own)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Memory that no cache serves: blocks of pages of their own, and no bytes at all. All designs have these alike.
 
-use crate::account::Account;
+use crate::account::SlabCounters;
 use crate::memory::{PageSource, SlabMemory};
 use crate::slabs::SlabError;
 use core::ptr::NonNull;
@@ -17,7 +17,7 @@ const LARGE: OwnerHandle = OwnerHandle::new((1 << OwnerHandle::INDEX_BITS) - 1, 
 pub(crate) struct Large<'s, 'a, M> {
     pub(crate) map: &'s PageMap<'a>,
     pub(crate) memory: &'s M,
-    pub(crate) account: &'s Account,
+    pub(crate) account: &'s SlabCounters,
     pub(crate) page_shift: PageShift,
     /// The page allocator's largest order.
     pub(crate) largest: Order,

@@ -49,7 +49,7 @@ pub mod slob;
 pub mod slub;
 mod usercopy;
 
-pub use account::SlabPages;
+pub use account::{SlabCounters, SlabPages};
 pub use direct::DirectMemory;
 pub use error::GeometryError;
 pub use flags::CacheFlags;

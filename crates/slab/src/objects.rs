@@ -3,7 +3,7 @@
 //! Whoever knows the design calls it by its own functions, which the compiler can put in place; who lets a configuration choose has an [`Objects`]. A
 //! [`SlabContext`] serves all of them.
 
-use crate::account::SlabPages;
+use crate::account::{SlabCounters, SlabPages};
 use crate::large::NO_BYTES;
 use crate::memory::SlabMemory;
 use crate::slab::Slab;
@@ -414,6 +414,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Objects<'k, 'a, I, M> {
             Self::Slub(slabs) => slabs.set_grace_periods(grace),
             Self::Slab(slab) => slab.set_grace_periods(grace),
             Self::Slob(slob) => slob.set_grace_periods(grace),
+        }
+    }
+
+    /// Counts the pages that objects take in these counters, those that they have taken so far included: whoever has the counters knows them without the design.
+    pub fn count_in(&mut self, counters: &'k SlabCounters) {
+        match self {
+            Self::Slub(slabs) => slabs.account.count_in(counters),
+            Self::Slab(slab) => slab.account.count_in(counters),
+            Self::Slob(slob) => slob.account.count_in(counters),
         }
     }
 

@@ -17,6 +17,7 @@ use pagewright::{Boot, Running};
 use pagewright_addr::{Order, PageShift};
 use pagewright_firmware::Arch;
 use pagewright_pagetable::Format;
+use pagewright_sim::designs::ObjectWatch;
 use pagewright_sim::pages::{Pages, Watchers, with_watched_service};
 use pagewright_sim::store::with_store;
 use pagewright_sim::vmalloc::BootedVmalloc;
@@ -156,9 +157,10 @@ fn with_objects<'s, 'a>(
     }
     let caches = ObjectKind::caches(&workload.objects);
     // What means nothing has a line in the log of a boot that starts slabs.
-    let watched =
+    let debug =
         boot.params.slub_debug.map_or(DebugOptions::NONE, |text| DebugOptions::skipping(text, |_| ()));
-    let account = with_store(design, pages, pages.nodes(), &caches, watched, |store| {
+    let watch = ObjectWatch { debug, counters: Some(pages.allocator.hooks().reports().slabs()) };
+    let account = with_store(design, pages, pages.nodes(), &caches, watch, |store| {
         let objects = Stored { store };
         let mut account = work(boot, running, pages, (Some(&objects), areas), workload, views)?;
         account.design = Some(design);

@@ -371,6 +371,40 @@ fn failures_are_reported_in_the_kernels_words_as_many_as_are_asked_for() {
 }
 
 #[test]
+fn what_a_failure_says_of_slabs_is_what_meminfo_says() {
+    // Some objects, then blocks and memory of kmalloc's of 4 MiB until there is no more: nothing changes from the last failure on.
+    let text = "ops=400; fill=0%; object-share=100; object-fill=2%; objects=64 1K 100K a/40\n\
+                [full]\nops=400; fill=100%; orders=10; gfp=GFP_KERNEL\n\
+                object-share=50%; object-fill=100%; objects=4M";
+    let workload = Workload::parse(text).unwrap();
+    let views = Views::parse("meminfo").unwrap();
+    let mut small = machine("x86_64-q35");
+    small.cmdline = Some("mem=192M numa=fake=2".to_owned());
+    for design in Design::ALL {
+        let watch = Watch { failures: 1000, ..Watch::default() };
+        let account = drive(&small, &workload, design, &views, &watch).unwrap();
+        assert!(account.all_back(), "{design}");
+        let full = &account.phases[1];
+        let (blocks, objects) = (full.orders[0].1.failed, full.objects[0].1.failed);
+        assert!(blocks > 100 && objects > 100, "{design}: {blocks} blocks and {objects} objects failed");
+        assert_eq!(account.failures.len() as u64, blocks + objects, "{design}");
+        let said = account.failures.last().unwrap();
+        assert!(said.contains("\nNode 1 "), "{design}: {said}");
+        let pages = |name: &str| -> u64 {
+            let rest = said.split([' ', '\n']).find_map(|word| word.strip_prefix(name)?.strip_prefix(':'));
+            rest.unwrap().parse().unwrap()
+        };
+        let kib = |name: &str| -> u64 {
+            let line = account.views[1].lines().find(|line| line.split(':').next() == Some(name));
+            line.unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        assert!(pages("slab_unreclaimable") > 1000, "{design}: {said}");
+        let told = ["slab_reclaimable", "slab_unreclaimable", "free"].map(|name| 4 * pages(name));
+        assert_eq!(told, ["SReclaimable", "SUnreclaim", "MemFree"].map(kib), "{design}: {said}");
+    }
+}
+
+#[test]
 fn owners_of_all_that_is_held_are_shown() {
     let account = watched(TIGHT, &Watch { page_owner: true, ..Watch::default() });
     let asked: u64 = account.phases[0].orders.iter().map(|(_, asked)| asked.asked - asked.failed).sum();

@@ -2,11 +2,12 @@
 
 use crate::fault::Fault;
 use pagewright::platform::Mutex as SpinMutex;
-use pagewright_addr::PageShift;
+use pagewright_addr::{NodeId, PageShift};
 use pagewright_firmware::config::KernelConfig;
 use pagewright_page::PageMap;
+use pagewright_slab::{SlabCounters, SlabPages};
 use pagewright_zone::NodeMask;
-use pagewright_zone::alloc::report::{Counts, Failure};
+use pagewright_zone::alloc::report::{Counts, Failure, NodeCounts};
 use pagewright_zone::alloc::{PageEvent, PageEvents};
 use pagewright_zone::buddy::{Fallback, WatchFallbacks};
 use pagewright_zone::debug::{Debugging, FaultAttr, Observer, Record, TaskName, Trouble};
@@ -142,18 +143,28 @@ const COMM: &str = "workload";
 pub(super) struct Reports {
     most: usize,
     online: NodeMask,
-    counts: ConfigCounts,
+    counts: MachineCounts,
     said: Mutex<Vec<String>>,
 }
 
-/// What a machine is besides its page allocator.
-struct ConfigCounts {
+/// What a machine is besides its page allocator, and what its objects take.
+struct MachineCounts {
     page_shift: PageShift,
     numa: bool,
     cma: bool,
+    slabs: SlabCounters,
 }
 
-impl Counts for ConfigCounts {
+impl Counts for MachineCounts {
+    fn node(&self, nid: NodeId) -> NodeCounts {
+        let SlabPages { reclaimable, unreclaimable } = self.slabs.of(nid);
+        NodeCounts {
+            slab_reclaimable: reclaimable,
+            slab_unreclaimable: unreclaimable,
+            ..NodeCounts::default()
+        }
+    }
+
     fn numa(&self) -> bool {
         self.numa
     }
@@ -170,9 +181,14 @@ impl Counts for ConfigCounts {
 impl Reports {
     /// None yet.
     pub(super) fn new(most: usize, config: &KernelConfig, online: NodeMask) -> Self {
-        let counts =
-            ConfigCounts { page_shift: config.page_shift, numa: config.numa, cma: config.cma.is_some() };
+        let (page_shift, numa, cma) = (config.page_shift, config.numa, config.cma.is_some());
+        let counts = MachineCounts { page_shift, numa, cma, slabs: SlabCounters::new() };
         Self { most, online, counts, said: Mutex::default() }
+    }
+
+    /// Where pages of objects are counted, if there are any.
+    pub(super) const fn slabs(&self) -> &SlabCounters {
+        &self.counts.slabs
     }
 
     /// Notes a failure.

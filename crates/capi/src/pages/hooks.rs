@@ -3,11 +3,13 @@
 use super::machine;
 use crate::global::options;
 use crate::print::Text;
-use pagewright_addr::PageShift;
+use crate::slabs::slab_pages;
+use pagewright_addr::{NodeId, PageShift};
 use pagewright_page::Frames;
+use pagewright_slab::SlabPages;
 use pagewright_zone::NodeMask;
 use pagewright_zone::alloc::Hooks;
-use pagewright_zone::alloc::report::{Counts, Failure};
+use pagewright_zone::alloc::report::{Counts, Failure, NodeCounts};
 
 /// Memory at its linear address; no reclaim.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +37,19 @@ impl Hooks for CHooks {
     }
 }
 
-/// What C's machine is besides its page allocator: nothing that counts.
+/// What C's machine is besides its page allocator: its small objects, once there are any.
 struct CCounts;
 
 impl Counts for CCounts {
+    fn node(&self, nid: NodeId) -> NodeCounts {
+        let SlabPages { reclaimable, unreclaimable } = slab_pages(nid);
+        NodeCounts {
+            slab_reclaimable: reclaimable,
+            slab_unreclaimable: unreclaimable,
+            ..NodeCounts::default()
+        }
+    }
+
     fn page_shift(&self) -> PageShift {
         machine().map_or(PageShift::SHIFT_4K, |machine| machine.shift)
     }

@@ -24,8 +24,9 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_ulong};
 use core::ptr::NonNull;
 use designs::Sizes;
 use memory::LinearMemory;
-use pagewright_addr::Order;
+use pagewright_addr::{NodeId, Order};
 use pagewright_platform::{Carve, NoInterrupts};
+use pagewright_slab::SlabPages;
 use pagewright_slab::kmalloc::{Classes, KmallocKind};
 use pagewright_slab::memory::{PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects, SlabInfo};
@@ -82,6 +83,11 @@ fn slabs() -> Option<&'static Service> {
     // SAFETY: one thread at a time uses the library (crate head); the variable is written once, before anybody has a reference to what
     // is in it.
     unsafe { (&raw const SERVICE).as_ref() }?.as_ref()
+}
+
+/// Pages of a node that objects take, for reports of the page allocator's failures: counters alone are read, whatever the slabs are at.
+pub(crate) fn slab_pages(nid: NodeId) -> SlabPages {
+    slabs().map_or(SlabPages::default(), |s| s.allocator().slab_pages(nid))
 }
 
 impl Service {

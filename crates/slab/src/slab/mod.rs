@@ -96,7 +96,7 @@ pub struct Slab<'k, 'a, I, M> {
     alien_rooms: Option<CacheId>,
     kmalloc: KmallocCaches,
     /// Pages of slabs and blocks.
-    pub(crate) account: Account,
+    pub(crate) account: Account<'k>,
     /// Who knows when readers have left, if there are any.
     grace: Option<&'k dyn GracePeriods>,
     /// Slabs that wait for them; nothing else is locked inside.

@@ -147,7 +147,7 @@ pub struct Slabs<'k, 'a, I, M> {
     /// Slabs that wait for them; nothing else is locked inside.
     pub(crate) deferred: Mutex<deferred::Deferred>,
     /// Pages of slabs and blocks.
-    pub(crate) account: Account,
+    pub(crate) account: Account<'k>,
     /// Places in the code that used watched caches; the innermost of all locks.
     pub(crate) sites: Mutex<debug::Sites>,
     /// How many records of users were made.

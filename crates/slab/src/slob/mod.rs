@@ -102,7 +102,7 @@ pub struct Slob<'k, 'a, I, M> {
     /// Objects that wait for them.
     waiting: Mutex<deferred::Waiting>,
     /// Pages of blocks, of which none can be asked for back.
-    pub(crate) account: Account,
+    pub(crate) account: Account<'k>,
     faults: Faults,
     found: AtomicU64,
 }
