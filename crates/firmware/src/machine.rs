@@ -99,6 +99,11 @@ pub struct Pc<'a> {
     pub ebda: Option<PhysAddr>,
 }
 
+impl Pc<'_> {
+    /// Where a processor's local APIC has its registers, unless firmware moved them, which nobody does (`APIC_DEFAULT_PHYS_BASE`).
+    pub const LOCAL_APIC: PhysAddr = PhysAddr::new(0xfee0_0000);
+}
+
 /// What ACPI says about an arm64 machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ArmAcpi<'a> {

@@ -1,15 +1,17 @@
-//! `/proc/iomem`: the tree of physical address ranges in use: RAM, the kernel image, the crash kernel and reservations, and what
+//! `/proc/iomem`: the tree of physical address ranges in use: RAM, the kernel image, the crash kernel, reservations, what every PC has, and what
 //! drivers requested.
 //!
 //! As long as nobody requested anything the tree is not built: roots come in address order, and what lies below one is found when it is written.
 //! [`insert`] enters the same into a [`Resources`], where drivers' requests join it ([`State::with_resources`]).
 
+mod pc;
+
 use crate::State;
 use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
+use core::iter;
 use pagewright::Boot;
 use pagewright_addr::{PhysAddr, PhysRange};
-use pagewright_firmware::e820::E820Kind;
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Kind;
 use pagewright_kspace::resource::{Resource, ResourceError, ResourceFlags, Resources};
@@ -35,7 +37,15 @@ pub fn write(w: &mut dyn Write, state: &State<'_, '_, '_, '_, '_>) -> fmt::Resul
     if let Some(resources) = state.resources {
         return write_tree(w, resources);
     }
-    of_boot(state.boot, &mut |depth, range, name| line(w, depth, range, name))
+    of(w, state.boot)
+}
+
+/// Writes what the boot has entered, and nobody else.
+///
+/// # Errors
+/// The writer's.
+pub fn of(w: &mut dyn Write, boot: &Boot<'_>) -> fmt::Result {
+    of_boot(boot, &mut |depth, range, name| line(w, depth, range, name))
 }
 
 /// Writes a tree.
@@ -95,7 +105,7 @@ type See<'s> = dyn FnMut(usize, PhysRange, &'static str) -> fmt::Result + 's;
 
 fn of_boot(boot: &Boot<'_>, see: &mut See<'_>) -> fmt::Result {
     match boot.machine.arch {
-        Arch::X86_64 | Arch::I386 => e820_roots(see, boot),
+        Arch::X86_64 | Arch::I386 => pc::roots(see, boot),
         Arch::Arm64 | Arch::Arm => memblock_roots(see, boot),
     }
 }
@@ -104,54 +114,9 @@ fn line(w: &mut dyn Write, depth: usize, range: PhysRange, name: &str) -> fmt::R
     resource(w, depth, range.start.get(), range.end.get().saturating_sub(1), name)
 }
 
-/// x86: one root for each entry of the memory map, and a buffer after RAM that ends in the middle of something.
-fn e820_roots(see: &mut See<'_>, boot: &Boot<'_>) -> fmt::Result {
-    let Some(map) = boot.e820.as_ref() else { return Ok(()) };
-    // A resource is as wide as a physical address: without PAE what ends above 4 GiB is not entered.
-    let most = if boot.phys_addr_is_64bit() { u64::MAX } else { u64::from(u32::MAX) };
-    let fits = |range: &PhysRange| range.end.get().saturating_sub(1) <= most;
-    let shown = || map.entries().iter().map(|e| (e.range(), e.kind)).filter(|(r, _)| fits(r));
-    for (range, kind) in shown() {
-        root(see, boot, range, e820_name(kind))?;
-        if e820_name(kind) == SYSTEM_RAM {
-            // Only up to what comes next.
-            let next = shown().map(|(r, _)| r.start).filter(|s| *s >= range.end).min();
-            let end = range.end.align_up(buffer_align(range.end)).min(next.unwrap_or(PhysAddr::MAX));
-            if range.end < end {
-                root(see, boot, PhysRange::new(range.end, end), "RAM buffer")?;
-            }
-        }
-    }
-    Ok(())
-}
-
 const SYSTEM_RAM: &str = "System RAM";
 const ITCM: &str = "ITCM RAM";
 const DTCM: &str = "DTCM RAM";
-
-fn e820_name(kind: E820Kind) -> &'static str {
-    match kind {
-        E820Kind::Ram => SYSTEM_RAM,
-        E820Kind::Acpi => "ACPI Tables",
-        E820Kind::Nvs => "ACPI Non-volatile Storage",
-        E820Kind::Unusable => "Unusable memory",
-        E820Kind::Pmem => "Persistent Memory",
-        E820Kind::Pram => "Persistent Memory (legacy)",
-        E820Kind::SoftReserved => "Soft Reserved",
-        E820Kind::ReservedKern => SYSTEM_RAM,
-        E820Kind::Reserved => "Reserved",
-        E820Kind::Other(_) => "Unknown E820 type",
-    }
-}
-
-/// Devices are kept away from what follows RAM, up to this alignment (`ram_alignment`).
-fn buffer_align(end: PhysAddr) -> u64 {
-    match end.get() >> 20 {
-        0 => 64 << 10,
-        1..16 => 1 << 20,
-        _ => 64 << 20,
-    }
-}
 
 /// arm and arm64: one root for each memory region.
 fn memblock_roots(see: &mut See<'_>, boot: &Boot<'_>) -> fmt::Result {
@@ -164,7 +129,7 @@ fn memblock_roots(see: &mut See<'_>, boot: &Boot<'_>) -> fmt::Result {
         let nomap = region.flags().contains(Flags::NOMAP);
         if !(arm && nomap) {
             let whole = region.range().frames_inside(shift).bytes(shift);
-            root(see, boot, whole, if nomap { "reserved" } else { SYSTEM_RAM })?;
+            root(see, boot, (whole, if nomap { "reserved" } else { SYSTEM_RAM }), iter::empty())?;
         }
     }
     coupled(see, &mut tcm, PhysAddr::MAX)
@@ -223,12 +188,18 @@ fn requested(boot: &Boot<'_>) -> [Child; 6] {
     [code, rodata, data, bss, crash(boot.crash.low), crash(boot.crash.main)]
 }
 
-/// A root with what lies below it.
-fn root(see: &mut See<'_>, boot: &Boot<'_>, range: PhysRange, name: &'static str) -> fmt::Result {
+/// A root with what lies below it, of the image and of what else is there.
+fn root(
+    see: &mut See<'_>,
+    boot: &Boot<'_>,
+    (range, name): Child,
+    others: impl Iterator<Item = Child>,
+) -> fmt::Result {
     see(0, range, name)?;
     // Each goes below the root that holds all of it (`request_resource`), unless another is there.
-    let mut children = ArrayVec::<Child, 6>::new();
-    for child in requested(boot).into_iter().filter(|(r, _)| !r.is_empty() && range.contains_range(r)) {
+    let mut children = ArrayVec::<Child, { 6 + pc::MOST }>::new();
+    let all = requested(boot).into_iter().chain(others);
+    for child in all.filter(|(r, _)| !r.is_empty() && range.contains_range(r)) {
         if !children.iter().any(|(r, _)| r.overlaps(&child.0)) {
             children.push(child);
         }

@@ -166,9 +166,9 @@ fn resources_and_regions_are_those_of_the_firmware() {
         assert_eq!(
             text(View::Iomem, state),
             "00000000-00000fff : Reserved\n00001000-0009fbff : System RAM\n0009fc00-0009ffff : RAM buffer\n\
-             000f0000-000fffff : Reserved\n00100000-3ffdffff : System RAM\n  01000000-01dfffff : Kernel code\n  \
+             000f0000-000fffff : Reserved\n  000f0000-000fffff : System ROM\n00100000-3ffdffff : System RAM\n  01000000-01dfffff : Kernel code\n  \
              02000000-027fffff : Kernel rodata\n  02a00000-02bfffff : Kernel data\n  03000000-03dfffff : Kernel \
-             bss\n3ffe0000-3fffffff : RAM buffer\n"
+             bss\n3ffe0000-3fffffff : RAM buffer\nfee00000-fee00fff : Local APIC\n"
         );
         assert_eq!(
             text(View::MemblockMemory, state),
@@ -295,12 +295,12 @@ fn drivers_requests_join_the_resources_of_the_boot() {
                 && before.lines().any(|l| l.ends_with("  Kernel code") || l.ends_with(": Kernel code"))
         );
         let range = |start, bytes| PhysRange::from_len(PhysAddr::new(start), bytes);
-        tree.request_mem_region(range(0xfed0_0000, 0x400), "HPET 0").unwrap();
+        tree.request_mem_region(range(0xfeff_0000, 0x400), "device").unwrap();
         let ram = tree.request_mem_region(range(0x100_0000, 0x1000), "driver").unwrap_err();
         assert!(matches!(ram, ResourceError::Busy(r) if r.name == "System RAM"), "{ram}");
         let shown = show(&state.with_resources(&tree));
-        assert_eq!(shown, format!("{before}fed00000-fed003ff : HPET 0\n"));
-        tree.release_mem_region(range(0xfed0_0000, 0x400)).unwrap();
+        assert_eq!(shown, format!("{before}feff0000-feff03ff : device\n"));
+        tree.release_mem_region(range(0xfeff_0000, 0x400)).unwrap();
         assert_eq!(show(&state.with_resources(&tree)), before);
     });
 }

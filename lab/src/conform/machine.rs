@@ -1,6 +1,7 @@
 //! One machine: boots it and compares all groups that its files allow.
 
 use super::compare::{Tally, compare};
+use super::iomem::iomem;
 use super::page_tables;
 use super::replay::{self, Finals};
 use super::report::MachineReport;
@@ -151,6 +152,10 @@ fn compare_all(
     match &capture.vmallocinfo {
         Some(info) => _ = report.groups.insert(Group::Vmalloc, vmalloc(info, boot)?),
         None => _ = report.left_out.insert(Group::Vmalloc, "no vmallocinfo.txt".to_owned()),
+    }
+    match &capture.iomem {
+        Some(file) => _ = report.groups.insert(Group::Iomem, iomem(file, boot)?),
+        None => _ = report.left_out.insert(Group::Iomem, "no iomem.txt".to_owned()),
     }
     page_tables_group(capture, booted, report);
     replay_group(capture, record, !captured.complete, report)

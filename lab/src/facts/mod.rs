@@ -35,13 +35,15 @@ pub enum Group {
     Slub,
     /// Areas of the kernel's virtual memory that are there before vmalloc is.
     Vmalloc,
+    /// Physical address ranges that are in use before a driver asks for one.
+    Iomem,
     /// Pages that the allocator manages in the end. Shown, never a reason to fail.
     Managed,
 }
 
 impl Group {
     /// All groups in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Memory,
         Self::Zones,
         Self::Placements,
@@ -51,6 +53,7 @@ impl Group {
         Self::PageTables,
         Self::Slub,
         Self::Vmalloc,
+        Self::Iomem,
         Self::Managed,
     ];
 
@@ -66,6 +69,7 @@ impl Group {
             Self::PageTables => "page-tables",
             Self::Slub => "slub",
             Self::Vmalloc => "vmalloc",
+            Self::Iomem => "iomem",
             Self::Managed => "managed",
         }
     }

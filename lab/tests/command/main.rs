@@ -4,6 +4,7 @@
 mod boot;
 mod huge_pages;
 mod input;
+mod iomem;
 mod show;
 
 use std::path::PathBuf;

@@ -4,23 +4,6 @@ use crate::{pagewright, scratch, text};
 use procfs_core::{FromBufRead, Iomem, Meminfo, VmStat};
 
 #[test]
-fn iomem_lists_the_ram_disk_of_arm64_although_it_is_freed_later() {
-    let args = ["--arch", "arm64", "--initrd", "1M@0x48000000"];
-    let show = |file: &str| text(&[&["show", file][..], &args].concat());
-    assert!(!show("memblock/reserved").contains("0x0000000048000000"));
-    assert!(show("iomem").contains("  48000000-480fffff : reserved\n"));
-    let plain = text(&["show", "iomem", "--arch", "arm64"]);
-    assert!(!plain.contains("48000000-480fffff : reserved"));
-}
-
-#[test]
-fn iomem_of_a_pc_leaves_out_what_a_physical_address_without_pae_cannot_name() {
-    let above = |arch| text(&["show", "iomem", "--arch", arch, "--memory", "5G"]).contains("100000000-");
-    assert!(!above("i386"));
-    assert!(above("i386-pae") && above("x86_64"));
-}
-
-#[test]
 fn procfs_reads_what_show_prints() {
     for machine in ["arm64-virt", "arm-virt", "x86_64-numa4", "i386-pc"] {
         let show = |file: &str| text(&["show", file, "--machine", machine]);
@@ -302,25 +285,6 @@ fn a_cache_whose_colours_alias_costs_an_arm_machine_its_high_memory() {
     assert!(!show("layout", "pipt,32K,4,32").contains("flush"));
     let windows = show("layout", "vipt,32K,4,32");
     assert!(windows.contains("flush"), "{windows}");
-}
-
-#[test]
-fn tightly_coupled_memory_is_asked_for_by_size_and_shows_in_iomem() {
-    let show = |args: &[&str]| text(&[&["show"], args, &["--arch", "arm", "--machine", "arm-virt"]].concat());
-    let iomem = show(&["iomem", "--itcm", "16K", "--dtcm", "0x1000"]);
-    let roots: Vec<_> = iomem.lines().filter(|line| !line.starts_with(' ')).collect();
-    assert_eq!(
-        roots[roots.len() - 2..],
-        ["fffe0000-fffe3fff : ITCM RAM", "fffe8000-fffe8fff : DTCM RAM"],
-        "{iomem}"
-    );
-    assert!(!show(&["iomem", "--itcm", "32K"]).contains("DTCM"));
-    assert!(!show(&["iomem"]).contains("TCM"));
-    assert!(show(&["layout", "--dtcm", "8K"]).contains("DTCM"));
-    for wrong in ["2K", "12K", "64K", "x"] {
-        let refused = pagewright(&["show", "iomem", "--arch", "arm", "--itcm", wrong]);
-        assert_eq!(refused.status.code(), Some(2), "{wrong}");
-    }
 }
 
 #[test]

@@ -4,12 +4,9 @@ use super::{PAGE, page_kernel};
 use crate::boot::Boot;
 use crate::pgtable::{KernelTables, TableError};
 use pagewright_addr::{PhysAddr, VirtRange};
-use pagewright_firmware::Firmware;
+use pagewright_firmware::{Firmware, Pc};
 use pagewright_kspace::{Facts, FixedIndex, Fixmap, Slot};
 use pagewright_pagetable::{Attr, MapOptions, MemoryType, NoTables};
-
-/// APIC_DEFAULT_PHYS_BASE.
-const LOCAL_APIC: PhysAddr = PhysAddr::new(0xfee0_0000);
 
 /// Maps the local APIC and the IO APICs uncached (`init_apic_mappings`, `io_apic_init_mappings`). Their tables
 /// exist already: it takes no pages.
@@ -24,7 +21,7 @@ pub(crate) fn apics(b: &Boot<'_>, tables: &KernelTables<'_>) -> Result<(), Table
     facts.reservetop = b.params.reservetop.unwrap_or(0);
     let Ok(fixmap) = Fixmap::of(&facts) else { return Ok(()) };
     if let Some(slot) = fixmap.slot(Slot::ApicBase).filter(|_| !machine.cpus.x2apic) {
-        set_fixmap(tables, &fixmap, slot, LOCAL_APIC, attr)?;
+        set_fixmap(tables, &fixmap, slot, Pc::LOCAL_APIC, attr)?;
     }
     let io = fixmap.groups().iter().find(|g| g.slot == Slot::IoApicBase);
     for (slot, at) in io.into_iter().flat_map(|g| (g.first.0..).take(g.count as usize)).zip(pc.io_apics) {
