@@ -2,6 +2,9 @@
 //!
 //! What drivers request is no matter of the boot, nor are buses and the ROMs of adapters. Of the rest the file has names and addresses, and each lies below what it did
 //! there, whatever of a driver's is in between.
+//!
+//! With EFI a driver may have memory reserved for the next kernel as well (arm64's interrupt controller does so with its tables), which has the same name as
+//! the boot's reservations. The log has those calls by their function's name.
 
 use super::compare::Tally;
 use crate::facts::Group;
@@ -37,14 +40,28 @@ fn is_the_boots(resource: &Resource) -> bool {
     NAMES.contains(&resource.name.as_str()) || numbered.iter().any(|start| resource.name.starts_with(start))
 }
 
-/// Compares the file with what the boot has entered when it is over.
+/// Compares the file with what the boot has entered when it is over. `log` tells what drivers had reserved.
 ///
 /// # Errors
 /// A [`Fault`] if the lines that we would show are none.
-pub fn iomem(captured: &IoMem, boot: &Boot<'_>) -> Result<Tally, Fault> {
+pub fn iomem(captured: &IoMem, log: &str, boot: &Boot<'_>) -> Result<Tally, Fault> {
     let mut text = String::new();
     of(&mut text, boot).map_err(|e| Fault::caused(e, "iomem", ""))?;
-    Ok(compare(captured, &IoMem::parse(&text)?))
+    let drivers = reserved_by_drivers(log);
+    let mut captured = captured.clone();
+    captured.resources.retain(|r| r.name != "reserved" || !drivers.contains(&(r.start, r.last)));
+    Ok(compare(&captured, &IoMem::parse(&text)?))
+}
+
+/// First and last address of what was reserved by `efi_mem_reserve_iomem`.
+fn reserved_by_drivers(log: &str) -> Vec<(u64, u64)> {
+    let calls = log.lines().filter(|line| line.contains("] efi_mem_reserve_iomem+"));
+    let range = |line: &str| {
+        let (_, rest) = line.split_once("memblock_reserve: [0x")?;
+        let (start, last) = rest.split_once(']')?.0.split_once("-0x")?;
+        Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(last, 16).ok()?))
+    };
+    calls.filter_map(range).collect()
 }
 
 /// Of each name its resources in order, each with what it lies below.
@@ -90,7 +107,7 @@ fn compare(captured: &IoMem, ours: &IoMem) -> Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::{IoMem, compare};
+    use super::{IoMem, compare, reserved_by_drivers};
 
     const LINUX: &str = "\
 00000000-00000fff : Reserved
@@ -137,5 +154,16 @@ b0000000-bfffffff : Reserved
             ["Reserved 1", "Reserved 2", "Reserved 3", "System RAM 1", "System ROM 1", "Video RAM area 1"]
         );
         assert_eq!(unequal("", OURS).len(), 6);
+    }
+
+    #[test]
+    fn what_drivers_keep_for_the_next_kernel_is_known_from_the_log() {
+        let log = "\
+[    0.000000] memblock_reserve: [0x000000004017c000-0x000000004017cfff] efi_mem_reserve_iomem+0x88/0xac
+[    0.000000] memblock_reserve: [0x0000000041000000-0x0000000041ffffff] arm64_memblock_init+0x88/0xac
+[    0.134912] memblock_reserve: [0x00000000401d0000-0x00000000401dffff] efi_mem_reserve_iomem+0x88/0xac
+";
+        let expected = [(0x4017_c000, 0x4017_cfff), (0x401d_0000, 0x401d_ffff)];
+        assert_eq!(reserved_by_drivers(log), expected);
     }
 }

@@ -154,7 +154,7 @@ fn compare_all(
         None => _ = report.left_out.insert(Group::Vmalloc, "no vmallocinfo.txt".to_owned()),
     }
     match &capture.iomem {
-        Some(file) => _ = report.groups.insert(Group::Iomem, iomem(file, boot)?),
+        Some(file) => _ = report.groups.insert(Group::Iomem, iomem(file, &capture.dmesg, boot)?),
         None => _ = report.left_out.insert(Group::Iomem, "no iomem.txt".to_owned()),
     }
     page_tables_group(capture, booted, report);
