@@ -3,6 +3,7 @@
 //! A build of its own, with `cfg(loom)`: flags of the compiler hold for all of a build. Models with many steps bound how often a thread is
 //! preempted; `--preemptions` widens that.
 
+use crate::cmd::Cmd;
 use crate::project::Project;
 use clap::Args;
 use std::time::Duration;
@@ -15,13 +16,18 @@ pub(crate) struct Options {
     preemptions: Option<u32>,
 }
 
+/// The program that builds and runs all models.
+pub(crate) fn models(project: &Project) -> Result<Cmd, String> {
+    let cmd = project.cmd("cargo").args(["test", "--release", "--package", "pagewright-loom"]);
+    Ok(cmd.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", project.scratch("loom")?))
+}
+
 /// Runs all models.
 ///
 /// # Errors
 /// One line: a model failed (loom has said which).
 pub(crate) fn run(project: &Project, options: &Options) -> Result<(), String> {
-    let cmd = project.cmd("cargo").args(["test", "--release", "--package", "pagewright-loom"]);
-    let cmd = cmd.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", project.scratch("loom")?);
+    let cmd = models(project)?;
     let cmd = match options.preemptions {
         Some(most) => cmd.env("LOOM_MAX_PREEMPTIONS", most.to_string()),
         None => cmd,

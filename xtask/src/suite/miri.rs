@@ -17,29 +17,32 @@ pub(crate) const MIRI_TREE_BORROWS: &str = "-Zmiri-disable-isolation -Zmiri-tree
 /// Tests that run in one process: their log's name, what `cargo miri test` is told, Miri's flags.
 type Run = (&'static str, &'static [&'static str], &'static str);
 
-/// The page metadata takes as long as all others.
-const PAGE: [Run; 1] = [(
-    "miri-page",
-    &[
-        "--lib",
-        "-p",
-        "pagewright-page",
-        "--",
-        // Text and arithmetic.
-        "--skip",
-        "flags_layout",
-        // No unsafe code: `cargo xtask soak --miri` has them.
-        "--skip",
-        "model::tests",
-        "--skip",
-        "counts::tests",
-        "--skip",
-        "park::every_frame",
-    ],
-    MIRI_FLAGS,
-)];
+/// The two rows take about as long: the page metadata and the slabs by one model of borrows, the others and the slabs by the other.
+const FIRST: [Run; 2] = [
+    ("miri-slab", SLABS, MIRI_FLAGS),
+    (
+        "miri-page",
+        &[
+            "--lib",
+            "-p",
+            "pagewright-page",
+            "--",
+            // Text and arithmetic.
+            "--skip",
+            "flags_layout",
+            // No unsafe code: `cargo xtask soak --miri` has them.
+            "--skip",
+            "model::tests",
+            "--skip",
+            "counts::tests",
+            "--skip",
+            "park::every_frame",
+        ],
+        MIRI_FLAGS,
+    ),
+];
 
-const OTHERS: [Run; 4] = [
+const SECOND: [Run; 5] = [
     ("miri-low", &["--lib", "--tests", "-p", "pagewright-percpu", "-p", "pagewright-platform"], MIRI_FLAGS),
     // It has no unsafe code: its model drives the page metadata; all of its tests are `cargo xtask soak --miri`'s.
     ("miri-zone", &["--lib", "-p", "pagewright-zone", "--", "buddy::tests::model"], MIRI_SAFE_CRATES),
@@ -47,9 +50,13 @@ const OTHERS: [Run; 4] = [
     ("miri-sim", &["--lib", "-p", "pagewright-sim", "--", "phys::", "mmu::tests::tlb"], MIRI_FLAGS),
     // The codecs are arithmetic; what builds and takes down trees is this.
     ("miri-pagetable", &["--lib", "--test", "model", "-p", "pagewright-pagetable"], MIRI_SAFE_CRATES),
+    ("miri-slab-tree", SLABS, MIRI_TREE_BORROWS),
 ];
 
-/// Miri over the crates on whose memory safety the others rest, then over the page tables. Memblock is safe code with nothing shared:
+/// The slabs' own tests: links in free objects and objects that are given out are where models of borrows differ.
+const SLABS: &[&str] = &["--lib", "-p", "pagewright-slab"];
+
+/// Miri over the crates on whose memory safety the others rest, then over the slabs and the page tables. Memblock is safe code with nothing shared:
 /// it is `cargo xtask soak --miri`'s. A process interprets one test after the other, since one that begins takes as long as most
 /// tests do; two rows of such processes run side by side.
 pub(super) fn miri(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
@@ -58,8 +65,8 @@ pub(super) fn miri(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     }
     let suite = &*suite;
     let (first, second) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| in_turn(suite, limit, &OTHERS));
-        let first = in_turn(suite, limit, &PAGE);
+        let other = scope.spawn(|| in_turn(suite, limit, &SECOND));
+        let first = in_turn(suite, limit, &FIRST);
         (first, other.join())
     });
     let second = second.unwrap_or_else(|_| Err(Outcome::Failed("the second row of runs ended early".into())));

@@ -109,7 +109,8 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
             images::boot,
         ),
         stage("same-answers", "every bare-metal image decides as the hosted boot does", 25, same::run),
-        stage("miri", "the lower crates have no undefined behaviour", 320, miri::miri),
+        stage("loom", "what takes no lock is right in every interleaving", 60, rust::loom),
+        stage("miri", "the lower crates have no undefined behaviour", 480, miri::miri),
     ]
 }
 

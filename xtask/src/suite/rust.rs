@@ -131,6 +131,19 @@ pub(super) fn doctests(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     }
 }
 
+/// The models of what takes no lock, each in every interleaving.
+pub(super) fn loom(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
+    let cmd = match crate::loom::models(suite.project) {
+        Ok(cmd) => cmd,
+        Err(line) => return Outcome::Failed(line),
+    };
+    match suite.run("loom", cmd, limit) {
+        Err(outcome) => outcome,
+        Ok(out) if out.ok() => Outcome::Passed(libtest_summary(&out.text).unwrap_or_else(|| "none".into())),
+        Ok(out) => Outcome::Failed(format!("a model failed\n{}", crate::cmd::tail(&out.text, 120))),
+    }
+}
+
 /// The documentation of every library, private links checked.
 pub(super) fn rustdoc(suite: &mut Suite<'_>, limit: Limit) -> Outcome {
     let cmd = suite.project.cmd("cargo").args(["doc", "--quiet", "--workspace", "--no-deps", "--lib"]);
