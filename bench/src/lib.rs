@@ -4,7 +4,6 @@
 //! function, and collects only while that function runs. Counts repeat exactly for one compiler; they are
 //! reported, and no test asserts them.
 
-pub mod at_once;
 pub mod callgrind;
 pub mod heaps;
 pub mod hosted;

@@ -44,6 +44,8 @@ pub struct TwoThreads {
     pub least: Quartiles,
     /// By the slice in the middle.
     pub median: Quartiles,
+    /// Nanoseconds for an operation, of one thread alone and of one beside another: of the round in the middle, by its slices in the middle.
+    pub nanos: [f64; 2],
 }
 
 /// A round of a kind of work on one core.
@@ -143,6 +145,15 @@ pub fn two_threads<const N: usize>(works: [Work<'_>; N]) -> [TwoThreads; N] {
             let first = |round: usize| round * all.len();
             (0..ROUNDS).map(|n| slower(first(n) + 1 + work, of) / slower(first(n), of)).collect()
         };
-        TwoThreads { least: Quartiles::of(ratios(|n| n.least)), median: Quartiles::of(ratios(|n| n.median)) }
+        let nanos = |of: fn(&Round) -> f64| {
+            let rounds = (0..ROUNDS).map(|n| n * all.len() + 1 + work);
+            let both = rounds.flat_map(|n| seen.each_ref().map(|cpu| of(&cpu[n])));
+            Quartiles::of(both.collect()).middle
+        };
+        TwoThreads {
+            least: Quartiles::of(ratios(|n| n.least)),
+            median: Quartiles::of(ratios(|n| n.median)),
+            nanos: [nanos(|round| round.alone.median), nanos(|round| round.beside.median)],
+        }
     })
 }

@@ -1,29 +1,26 @@
 //! vmalloc on two CPUs at once.
 //!
-//! `cargo run --release -p pagewright-bench --bin vmalloc_threads` has two pinned threads make and free areas, each on a CPU of its own, and compares with one alone:
-//! how many times its throughput they have, beyond what two threads do to each other that only count. Times are the threads' own, of slices during
-//! which both ran ([`at_once`](pagewright_bench::at_once)), so that what else runs on the machine matters little. Many short slices, the mean of them, since
-//! not each has a purge in it; one thread, two, and the controls take turns. An argument names one of the sizes.
+//! `cargo run --release -p pagewright-bench --bin vmalloc_threads` has two pinned threads make and free areas, each on a CPU of its own, and compares each with itself
+//! alone ([`pagewright_bench::two_threads`]): how many times one's throughput they have, beyond what two threads do to each other that only count. A slice has several
+//! purges in it, so the slice in the middle of each round is what counts. An argument names one of the sizes.
 
-use pagewright_bench::at_once::{AtOnce, at_once};
-use pagewright_bench::loops::count_alone;
 use pagewright_bench::region::with_region;
+use pagewright_bench::two_threads::two_threads;
 use pagewright_kspace::vmalloc::OnPages;
 use pagewright_pagetable::NotLive;
 use std::hint::black_box;
 
-const ROUNDS: usize = 40;
-const SLICES: usize = 100;
-
-/// Pairs of a slice, and what the control counts to take about as long.
-const SIZES: [(&str, u64, u64, u64); 2] = [("4 KiB", 4 << 10, 2000, 10), ("64 KiB", 64 << 10, 500, 60)];
+const SIZES: [(&str, u64); 2] = [("4 KiB", 4 << 10), ("64 KiB", 64 << 10)];
 
 fn main() {
-    println!("Throughput of two threads, in times of one's, and of two that only count. Goal: 1.8.");
-    println!("| area | times | one, ns a pair | two, ns a pair | counting | slices in which both ran |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "Throughput of two threads, in times of one's, and of two that only count: the rounds' quartiles. Goal: 1.8."
+    );
+    println!(
+        "| area | a quarter has less than | middle | a quarter has more than | one, ns a pair | two, ns a pair |\n|---|---|---|---|---|---|"
+    );
     let only = std::env::args().nth(1);
-    for (name, bytes, pairs, weight) in SIZES {
+    for (name, bytes) in SIZES {
         if only.as_ref().is_some_and(|only| !name.starts_with(only.as_str())) {
             continue;
         }
@@ -38,27 +35,11 @@ fn main() {
                     }
                 });
             };
-            let control = |_: usize, n: u64| count_alone(n * weight);
-            let loops: [&(dyn Fn(usize, u64) + Sync); 2] = [&control, &run];
-            let mut seen = [const { [const { AtOnce { nanos: vec![], of: 0 } }; 2] }; 2];
-            for _ in 0..ROUNDS {
-                for (run, seen) in loops.iter().zip(&mut seen) {
-                    for (threads, seen) in [1, 2].into_iter().zip(seen) {
-                        seen.extend(at_once(threads, SLICES, pairs, *run));
-                    }
-                }
-            }
-            let [counting, areas] = seen.each_ref().map(|[one, two]| two.mean() / one.mean());
-            let [one, two] = &seen[1];
-            println!(
-                "| {name} | {:.2} | {:.0} | {:.0} | {:.2} | {} ({:.0} %) |",
-                2.0 * counting / areas,
-                one.mean(),
-                two.mean(),
-                2.0 / counting,
-                two.nanos.len(),
-                two.percent()
-            );
+            let [two] = two_threads([&run]);
+            let slower = two.median;
+            let [low, middle, high] = [slower.high, slower.middle, slower.low].map(|times| 2.0 / times);
+            let [one, both] = two.nanos;
+            println!("| {name} | {low:.2} | {middle:.2} | {high:.2} | {one:.0} | {both:.0} |");
         });
     }
 }
