@@ -4,6 +4,8 @@
 //! threads: an object of 64 bytes allocated and freed; 4096 of them allocated, then freed; two threads beside one ([`pagewright_bench::two_threads`]);
 //! two threads that replace objects of random sizes, each also the other's (larson); two that free for each other (xmalloc). Ours have accounting of
 //! nodes, checks of each free and random order on; those from the registry are called as their documentation shows first.
+//!
+//! With `larson N` behind it, it measures larson's loop alone, N times, each time on new machines: SLUB, SLAB and mimalloc.
 
 use pagewright_addr::NodeId;
 use pagewright_bench::heaps::{self, BuddySlabs, Global, Heap, Mailboxes, Ours, Table, Zone};
@@ -24,7 +26,7 @@ const BATCH: usize = 4096;
 const PASSES: usize = 3;
 
 /// What was measured of one allocator in one pass.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Row {
     name: String,
     pair: Nanos,
@@ -46,13 +48,24 @@ fn slices(n: usize, count: usize, mut run: impl FnMut()) -> Nanos {
     Nanos::of(&mut took)
 }
 
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Everything,
+    Larson,
+}
+
 /// What one thread can tell.
-fn alone<H: Heap>(name: &str, heap: &mut H) -> Row {
+fn alone<H: Heap>(name: &str, wanted: Wanted, heap: &mut H) -> Row {
     loops::pin(0);
+    let row = Row { name: name.to_owned(), ..Row::default() };
+    if wanted == Wanted::Larson {
+        return row;
+    }
     let pair = slices(301, 10_000, || heaps::pairs(heap, BYTES, 10_000));
     let mut held = Vec::with_capacity(BATCH);
     let batch = slices(61, BATCH, || heaps::batch(heap, BYTES, &mut held, BATCH));
-    Row { name: name.to_owned(), pair, batch, two: None, larson: None, xmalloc: None }
+    Row { pair, batch, ..row }
 }
 
 /// What a thread is to do.
@@ -76,33 +89,40 @@ impl Work<'_> {
 }
 
 /// What two can tell; `run` does a thread's work.
-fn together(row: Row, run: impl Fn(usize, Work<'_>) + Sync) -> Row {
+fn together(row: Row, wanted: Wanted, run: impl Fn(usize, Work<'_>) + Sync) -> Row {
+    let larson = || heaps::larson(61, 10_000, &|cpu, table, n| run(cpu, Work::Replace(table, n)));
+    if wanted == Wanted::Larson {
+        return Row { larson: Some(larson()), ..row };
+    }
     let [two] = two_threads([&|cpu, n| run(cpu, Work::Pairs(n))]);
-    let larson = heaps::larson(61, 10_000, &|cpu, table, n| run(cpu, Work::Replace(table, n)));
+    let larson = larson();
     let mailboxes = Mailboxes::default();
     let xmalloc = loops::threads(2, 61, 12_000, &|cpu, n| run(cpu, Work::Exchange(&mailboxes, n)));
     run(0, Work::Clear(&mailboxes));
     Row { two: Some(two), larson: Some(larson), xmalloc: Some(xmalloc), ..row }
 }
 
-fn ours(design: Design) -> Row {
+fn ours(design: Design, wanted: Wanted) -> Row {
     let machine = PlainMachine::new(1 << 16, 2);
     with_plain_machine(&machine, NoHooks, |pages| {
         with_design(design, pages, &[NodeId::ZERO; 2], 64, &Silent, |m| {
             let name = format!("pagewright, {design}");
             match &m.objects {
                 Objects::Slub(slabs) => {
-                    together(m.on_cpu(0, |cx| alone(&name, &mut Ours { slabs, cx })), |cpu, work| {
+                    let row = m.on_cpu(0, |cx| alone(&name, wanted, &mut Ours { slabs, cx }));
+                    together(row, wanted, |cpu, work| {
                         m.on_cpu(cpu, |cx| work.run(cpu, &mut Ours { slabs, cx }))
                     })
                 }
                 Objects::Slab(slabs) => {
-                    together(m.on_cpu(0, |cx| alone(&name, &mut Ours { slabs, cx })), |cpu, work| {
+                    let row = m.on_cpu(0, |cx| alone(&name, wanted, &mut Ours { slabs, cx }));
+                    together(row, wanted, |cpu, work| {
                         m.on_cpu(cpu, |cx| work.run(cpu, &mut Ours { slabs, cx }))
                     })
                 }
                 Objects::Slob(slabs) => {
-                    together(m.on_cpu(0, |cx| alone(&name, &mut Ours { slabs, cx })), |cpu, work| {
+                    let row = m.on_cpu(0, |cx| alone(&name, wanted, &mut Ours { slabs, cx }));
+                    together(row, wanted, |cpu, work| {
                         m.on_cpu(cpu, |cx| work.run(cpu, &mut Ours { slabs, cx }))
                     })
                 }
@@ -111,18 +131,35 @@ fn ours(design: Design) -> Row {
     })
 }
 
-fn global<G: GlobalAlloc + Sync>(name: &str, allocator: &G) -> Row {
-    together(alone(name, &mut Global(allocator)), |cpu, work| work.run(cpu, &mut Global(allocator)))
+fn global<G: GlobalAlloc + Sync>(name: &str, allocator: &G, wanted: Wanted) -> Row {
+    let row = alone(name, wanted, &mut Global(allocator));
+    together(row, wanted, |cpu, work| work.run(cpu, &mut Global(allocator)))
+}
+
+/// larson's loop alone, so many times.
+fn larsons(rounds: usize) {
+    println!("Nanoseconds of larson's loop, least of the slices and (median), on a new machine each time.");
+    for wanted in (0..rounds).map(|_| Wanted::Larson) {
+        let rows = [
+            ours(Design::Slub, wanted),
+            ours(Design::Slab, wanted),
+            global("mimalloc", &mimalloc::MiMalloc, wanted),
+        ];
+        let line = rows.map(|row| format!("{} {}", row.name, nanos(&[&row], |row| row.larson)));
+        println!("{}", line.join(", "));
+    }
 }
 
 /// All allocators once.
 fn pass() -> Vec<Row> {
-    let mut rows: Vec<Row> = Design::ALL.map(ours).into();
-    rows.push(global("mimalloc", &mimalloc::MiMalloc));
-    rows.push(global("glibc malloc", &System));
-    rows.push(global("talc, behind a lock", &heaps::talc()));
-    rows.push(alone("slabmalloc, one thread", &mut Zone::new()));
-    rows.push(alone("buddy-slab-allocator, one thread", &mut BuddySlabs::new(&mut Pool::new(1 << 14))));
+    let all = Wanted::Everything;
+    let mut rows: Vec<Row> = Design::ALL.map(|design| ours(design, all)).into();
+    rows.push(global("mimalloc", &mimalloc::MiMalloc, all));
+    rows.push(global("glibc malloc", &System, all));
+    rows.push(global("talc, behind a lock", &heaps::talc(), all));
+    rows.push(alone("slabmalloc, one thread", all, &mut Zone::new()));
+    let mut pool = Pool::new(1 << 14);
+    rows.push(alone("buddy-slab-allocator, one thread", all, &mut BuddySlabs::new(&mut pool)));
     rows
 }
 
@@ -145,6 +182,15 @@ fn two(passes: &[&Row]) -> String {
 }
 
 fn main() {
+    let mut words = std::env::args().skip(1);
+    match (words.next().as_deref(), words.next().map(|rounds| rounds.parse())) {
+        (None, _) => everything(),
+        (Some("larson"), Some(Ok(rounds))) => larsons(rounds),
+        _ => eprintln!("slab_compare: expected nothing, or `larson` and a number"),
+    }
+}
+
+fn everything() {
     let passes: Vec<Vec<Row>> = (0..PASSES).map(|_| pass()).collect();
     println!(
         "Nanoseconds: the least of all slices and, of {PASSES} passes, the one in the middle by its slice in the middle."
