@@ -15,6 +15,7 @@ mod hotplug;
 mod kmalloc;
 mod knobs;
 mod last;
+mod memoryless;
 mod merged;
 mod misuse;
 mod model;
