@@ -117,7 +117,8 @@ impl SpaceSetup<'_, '_> {
         let tables = Tables::new(format, self.tables.memory, self.tables.root);
         let bytes = Region::<'_, F>::bytes(self.areas, self.cpus);
         let mut memory = (self.memory)(bytes).ok_or(SpaceError::Memory)?;
-        let setup = VmallocSetup { tables: &tables, map: self.map, areas: self.areas, cpus: self.cpus };
+        let (map, areas, cpus) = (self.map, self.areas, self.cpus);
+        let setup = VmallocSetup { tables: &tables, map, areas, more: None, cpus };
         let mut vmalloc = None;
         (self.here)(&mut |on| vmalloc = Some(self.boot.vmalloc_init(on, &setup, &mut memory)));
         let vmalloc = vmalloc.ok_or(SpaceError::Here)?.map_err(SpaceError::Vmalloc)?;

@@ -9,7 +9,7 @@ use core::hint::black_box;
 use core::ptr::with_exposed_provenance_mut;
 use pagewright::vmalloc::ioremap::{Ioremap, IoremapError};
 use pagewright::vmalloc::{
-    OnPages, PcpuPart, VfreeError, VmFlags, VmRequest, VmSection, VmSlot, Vmalloc, VmallocError,
+    OnPages, PcpuPart, VfreeError, VmFlags, VmRequest, VmSection, Vmalloc, VmallocError,
 };
 use pagewright_addr::{Pfn, PhysAddr, VirtAddr, VirtRange};
 use pagewright_kspace::module::{ModuleHost, ModuleWindows};
@@ -79,13 +79,11 @@ impl<F: Format> KernelSpace for Serving<'_, '_, F> {
     }
 
     fn section_bytes(&self) -> u64 {
-        Region::<'_, F>::bytes(self.areas, 0)
+        VmSection::bytes(self.areas)
     }
 
     fn add_section(&self, memory: &mut Carve<'static>) -> bool {
-        let nodes = memory.slice(self.areas, Default::default);
-        let slots = memory.slice(self.areas, VmSlot::new);
-        nodes.zip(slots).is_some_and(|(nodes, slots)| self.vmalloc.add_section(VmSection { nodes, slots }))
+        VmSection::carve(memory, self.areas).is_some_and(|section| self.vmalloc.add_section(section))
     }
 
     fn holds(&self, range: VirtRange) -> bool {

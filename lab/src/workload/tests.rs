@@ -259,6 +259,17 @@ fn areas_of_all_sizes_come_and_go_and_what_is_refused_says_why() {
     assert_eq!(Workload::parse("areas=2G").unwrap_err().column, 7);
 }
 
+#[test]
+fn areas_are_as_many_as_the_work_wants() {
+    let workload = Workload::parse("ops=22000; fill=0%; area-share=100; area-fill=45; areas=4K").unwrap();
+    let mut machine = machine("x86_64-q35");
+    machine.cmdline = Some("mem=256M".to_owned());
+    let account = drive(&machine, &workload, Design::Slub, &Views::default(), &Watch::default()).unwrap();
+    let [_, after] = account.vmalloc.unwrap();
+    assert!(account.refused.is_none() && after.areas > 20_000, "{after:?} {:?}", account.refused);
+    assert!(account.all_back(), "{:?}", account.violation);
+}
+
 const OBJECTS: &str = "ops=6000; fill=20%; object-share=60; object-fill=1; \
                        objects=64:40 1K:10 100K:30 dentry/192:30 inode/600:20; stay=5";
 

@@ -241,10 +241,11 @@ fn too_little_memory_and_addresses_that_somebody_holds_are_errors() {
         let before = free_pages(pages);
         let root = boot.pgtable.unwrap().root;
         let tree = Tables::new(X86Level4::default(), ram as &dyn TableMemory, root);
-        let setup = VmallocSetup { tables: &tree, map: *pages.base.map(), areas: 64, cpus: pages.cpus() };
         let bytes = Vmalloc::<'_, '_, X86Level4, &dyn TableMemory>::bytes(64, pages.cpus());
         let start = |bytes: u64| {
             let mut room = vec![0_u64; bytes.div_ceil(8) as usize];
+            let map = *pages.base.map();
+            let setup = VmallocSetup { tables: &tree, map, areas: 64, more: None, cpus: pages.cpus() };
             pages.on_cpu(0, |context| {
                 let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb: &mut NotLive };
                 boot.vmalloc_init(on, &setup, &mut Carve::of(&mut room)).map(|vmalloc| vmalloc.range())

@@ -301,28 +301,6 @@ fn memory_that_waits_for_its_flush_is_no_reason_to_fail() {
 }
 
 #[test]
-fn sections_are_appended_when_all_areas_are_in_use() {
-    use pagewright_kspace::vmalloc::{VmSection, VmSlot};
-    let nodes = vec![Default::default(); 8];
-    let slots: Vec<VmSlot> = (0..8).map(|_| VmSlot::new()).collect();
-    let odd: Vec<VmSlot> = (0..4).map(|_| VmSlot::new()).collect();
-    // Sections outlive the region.
-    let (nodes, slots, odd): (_, &[VmSlot], &[VmSlot]) = (nodes.leak(), slots.leak(), odd.leak());
-    on_x86(&VmallocMachine { areas: 8, ..plain() }, |m| {
-        m.on_cpu(0, |on| {
-            let mut all: Vec<_> = (0..7).map(|_| m.vmalloc.vmalloc(on, PAGE).unwrap()).collect();
-            let none = m.vmalloc.vmalloc(on, PAGE);
-            assert!(matches!(none, Err(VmallocError::Space { why: AreaError::NoNode { nodes: 8 }, .. })));
-            assert!(!m.vmalloc.add_section(VmSection { nodes: &mut [], slots: odd }));
-            assert!(m.vmalloc.add_section(VmSection { nodes, slots }));
-            all.extend((0..8).map(|_| m.vmalloc.vmalloc(on, PAGE).unwrap()));
-            assert!(m.vmalloc.vmalloc(on, PAGE).is_err());
-            all.drain(..).for_each(|at| m.vmalloc.vfree(on, at).unwrap());
-        });
-    });
-}
-
-#[test]
 fn pages_come_from_the_node_that_is_named() {
     let mut machine = plain();
     machine.plain.ram = vec![(node(0), 0x4_0000, 8192), (node(1), 0x5_0000, 8192)];

@@ -2,6 +2,7 @@
 
 mod facts;
 mod formats;
+mod growing;
 mod huge;
 mod kept;
 mod kv;

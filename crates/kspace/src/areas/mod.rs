@@ -49,9 +49,9 @@ pub enum AreaError {
     #[error("{0:?} is not free")]
     Taken(VirtRange),
     /// All nodes are in use; a section has to be added.
-    #[error("all {nodes} nodes are in use")]
+    #[error("areas: there is memory for {}, and all are in use", .nodes - 1)]
     NoNode {
-        /// How many there are.
+        /// How many there are, the tree's own among them.
         nodes: usize,
     },
 }

@@ -8,7 +8,8 @@ use core::sync::atomic::AtomicU32;
 use pagewright_addr::{Order, PhysAddr, VirtAddr, VirtRange};
 use pagewright_page::{FrameIdx, OwnerHandle};
 use pagewright_pagetable::LeafTables;
-use pagewright_platform::Mutex;
+use pagewright_platform::carve::bytes_for;
+use pagewright_platform::{Carve, Mutex};
 
 /// Sections at most.
 pub(super) const SECTIONS: usize = 64;
@@ -241,6 +242,26 @@ pub struct VmSection<'v> {
     pub nodes: &'v mut [Node<()>],
     /// What is known of the areas.
     pub slots: &'v [VmSlot],
+}
+
+impl<'v> VmSection<'v> {
+    /// Bytes of memory that [`Self::carve`] needs for so many areas.
+    pub const fn bytes(areas: usize) -> u64 {
+        bytes_for::<Node<()>>(areas) + bytes_for::<VmSlot>(areas)
+    }
+
+    /// A section for so many areas, carved out of `memory`; `None` if that is too small.
+    pub fn carve(memory: &mut Carve<'v>, areas: usize) -> Option<Self> {
+        let nodes = memory.slice(areas, Node::default)?;
+        let slots = memory.slice(areas, VmSlot::new)?;
+        Some(Self { nodes, slots })
+    }
+}
+
+/// Where a region gets memory for more areas from, once all that it has are in use.
+pub trait MoreAreas<'v>: Sync {
+    /// Memory for so many areas, which is the region's from here on; `None` if there is none. None of the region's locks are held.
+    fn section(&self, areas: usize) -> Option<VmSection<'v>>;
 }
 
 /// The slots by number. Everyone who looks into it has a copy, behind a lock that is taken anyway.

@@ -79,13 +79,41 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         wanted: &Wanted,
     ) -> Result<Taken<'v>, VmallocError> {
         let given = self.given();
-        match self.take_gap(on.cpu(), wanted) {
+        let cpu = on.cpu();
+        let take = || self.growing(1, &mut || self.take_gap(cpu, wanted));
+        match take() {
             Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.all_back_since(on, given) => {
-                self.take_gap(on.cpu(), wanted)
+                take()
             }
             other => other,
         }
         .map_err(|why| VmallocError::Space { region: self.config.name, range: self.range, why })
+    }
+
+    /// Takes so many areas of the tree. Memory for more is appended as long as that is what it lacks, and there is some.
+    pub(super) fn growing<T>(
+        &self,
+        areas: usize,
+        take: &mut dyn FnMut() -> Result<T, AreaError>,
+    ) -> Result<T, AreaError> {
+        loop {
+            match take() {
+                Err(AreaError::NoNode { .. }) if self.more_areas(areas) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether trying again makes sense: somebody gave areas back or appended some meanwhile, or this has appended some.
+    fn more_areas(&self, areas: usize) -> bool {
+        let book = self.book.lock();
+        let Some(more) = book.more else { return false };
+        if book.tree.free_nodes() >= areas {
+            return true;
+        }
+        let room = book.slots.has_room(self.first);
+        drop(book);
+        room && more.section(self.first.len()).is_some_and(|section| self.add_section(section))
     }
 
     fn take_gap(&self, cpu: usize, wanted: &Wanted) -> Result<Taken<'v>, AreaError> {
@@ -149,15 +177,17 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         on: &mut C,
         range: VirtRange,
     ) -> Result<Taken<'v>, VmallocError> {
-        let insert = || {
+        let mut insert = || {
             let mut book = self.book.lock();
             let area = book.tree.insert(range, ())?;
             Ok(self.enter(&mut book, area))
         };
         let given = self.given();
-        match insert() {
+        match self.growing(1, &mut insert) {
             // What is in the way may only wait for its flush.
-            Err(AreaError::Taken(_) | AreaError::NoNode { .. }) if self.all_back_since(on, given) => insert(),
+            Err(AreaError::Taken(_) | AreaError::NoNode { .. }) if self.all_back_since(on, given) => {
+                self.growing(1, &mut insert)
+            }
             other => other,
         }
         .map_err(|why| VmallocError::Space { region: self.config.name, range: self.range, why })

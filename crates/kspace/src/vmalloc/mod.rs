@@ -53,7 +53,7 @@ mod room;
 mod user;
 
 pub use alloc::VmRequest;
-pub use area::{VmArea, VmSection, VmSlot};
+pub use area::{MoreAreas, VmArea, VmSection, VmSlot};
 pub use cached::OnCached;
 pub use context::{OnPages, VmContext};
 pub use cpu::VmCpu;
@@ -149,6 +149,7 @@ impl core::error::Error for VmallocSetupError {}
 struct Book<'v> {
     tree: Areas<'v, ()>,
     slots: Slots<'v>,
+    more: Option<&'v dyn MoreAreas<'v>>,
 }
 
 /// What all CPUs change, in cache lines of its own: beside it lies what all of them read.
@@ -245,7 +246,7 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             range,
             cursor,
             map,
-            book: Apart(Mutex::new(Book { tree, slots })),
+            book: Apart(Mutex::new(Book { tree, slots, more: None })),
             cpus,
             purging: Apart(Mutex::new(())),
             lazy: Apart(AtomicU64::new(0)),
@@ -277,6 +278,11 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         }
         book.slots.add(section.slots);
         book.tree.add_section(section.nodes)
+    }
+
+    /// Has memory for more areas appended by itself when all are in use.
+    pub fn grow_from(&self, more: &'v dyn MoreAreas<'v>) {
+        self.book.lock().more = Some(more);
     }
 
     /// How it works.

@@ -89,9 +89,10 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         caller: &'static Location<'static>,
     ) -> Result<VirtAddr, VmallocError> {
         let given = self.given();
-        let (base, taken) = match self.take_parts(parts, span, align) {
+        let take = || self.growing(parts.len(), &mut || self.take_parts(parts, span, align));
+        let (base, taken) = match take() {
             Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.all_back_since(on, given) => {
-                self.take_parts(parts, span, align)
+                take()
             }
             other => other,
         }

@@ -1,7 +1,6 @@
 //! A region's own memory: how much it is, and a region made in it.
 
-use super::{VmCpu, VmSection, VmSlot, Vmalloc, VmallocConfig, VmallocSetupError};
-use crate::areas::Node;
+use super::{VmCpu, VmSection, Vmalloc, VmallocConfig, VmallocSetupError};
 use pagewright_addr::VirtRange;
 use pagewright_page::PageMap;
 use pagewright_pagetable::{Cursor, Format, TableMemory};
@@ -11,7 +10,7 @@ use pagewright_platform::carve::bytes_for;
 impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
     /// Bytes of memory that [`Self::carve`] needs for so many areas and CPUs.
     pub const fn bytes(areas: usize, cpus: usize) -> u64 {
-        bytes_for::<Node<()>>(areas) + bytes_for::<VmSlot>(areas) + bytes_for::<VmCpu<'_, F::Word>>(cpus)
+        VmSection::bytes(areas) + bytes_for::<VmCpu<'_, F::Word>>(cpus)
     }
 
     /// Puts a region in service ([`Self::new`]) whose first section, with room for `areas` areas, and rows for `cpus` CPUs are carved out of
@@ -28,9 +27,8 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         (areas, cpus): (usize, usize),
     ) -> Result<Self, VmallocSetupError> {
         let none = VmallocSetupError::Memory(Self::bytes(areas, cpus));
-        let nodes = memory.slice(areas, Node::default).ok_or(none)?;
-        let slots = memory.slice(areas, VmSlot::new).ok_or(none)?;
+        let section = VmSection::carve(memory, areas).ok_or(none)?;
         let rows = memory.slice(cpus, VmCpu::new).ok_or(none)?;
-        Self::new(config, range, cursor, map, VmSection { nodes, slots }, rows)
+        Self::new(config, range, cursor, map, section, rows)
     }
 }

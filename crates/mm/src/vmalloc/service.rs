@@ -7,7 +7,9 @@ use pagewright_firmware::Arch;
 use pagewright_kspace::highmem::Linear;
 use pagewright_kspace::ioremap::{IoFacts, Ioremap, IoremapError, MapDesc, RamMap, StaticMaps};
 use pagewright_kspace::module::ModuleWindows;
-use pagewright_kspace::vmalloc::{VmContext, Vmalloc, VmallocConfig, VmallocError, VmallocSetupError};
+use pagewright_kspace::vmalloc::{
+    MoreAreas, VmContext, Vmalloc, VmallocConfig, VmallocError, VmallocSetupError,
+};
 use pagewright_kspace::{Kind, LayoutError};
 use pagewright_page::PageMap;
 use pagewright_pagetable::{Format, LockError, TableMemory, Tables};
@@ -87,6 +89,8 @@ pub struct VmallocSetup<'v, 'a, F: Format, M: TableMemory> {
     pub map: PageMap<'a>,
     /// How many areas there is room for at first: a power of two.
     pub areas: usize,
+    /// Where memory for more of them comes from, that many at a time; without it no more than these are ever in use at once.
+    pub more: Option<&'v dyn MoreAreas<'v>>,
     /// How many CPUs ask.
     pub cpus: usize,
 }
@@ -155,6 +159,9 @@ impl Boot<'_> {
         let cursor = setup.tables.lock(range).map_err(VmallocInitError::Tables)?;
         let vmalloc = Vmalloc::carve(config, range, cursor, setup.map, memory, (setup.areas, setup.cpus))
             .map_err(VmallocInitError::Setup)?;
+        if let Some(more) = setup.more {
+            vmalloc.grow_from(more);
+        }
         vmalloc.adopt(on, self.early_areas).map_err(VmallocInitError::Early)?;
         Ok(vmalloc)
     }

@@ -1,18 +1,42 @@
 //! vmalloc of a booted hosted machine: over the boot's own tables, in the kernel's own area.
 
 use crate::pages::Pages;
-use core::fmt;
+use core::{fmt, slice};
 use pagewright::Boot;
 use pagewright::pgtable::KernelTables;
-use pagewright::vmalloc::{OnPages, Vmalloc, VmallocInitError, VmallocSetup};
+use pagewright::vmalloc::{MoreAreas, OnPages, VmSection, Vmalloc, VmallocInitError, VmallocSetup};
 use pagewright_pagetable::format::WithFormat;
 use pagewright_pagetable::{Format, TableMemory, Tables, TlbFlush};
-use pagewright_platform::{Carve, NoInterrupts};
+use pagewright_platform::{Carve, Mutex, NoInterrupts};
 use pagewright_zone::alloc::Hooks;
 
-/// Areas that there is memory for, and modules' areas.
+/// Areas that there is memory for at first, and modules' areas; as many are appended whenever all are in use.
 const AREAS: usize = 1 << 12;
 const MODULES: usize = 1 << 8;
+/// A region has at most 64 sections: so that they reach on large machines as well, theirs have room for an area for so many of their pages.
+const PAGES_FOR_AREA: u64 = 64;
+/// A section at most: areas' numbers have 22 bits.
+const MOST_AREAS: u64 = 1 << 16;
+/// Sections at most, the first one not among them.
+const MORE_SECTIONS: usize = 63;
+
+/// The host's memory for areas.
+struct Rooms<'v>(Mutex<slice::IterMut<'v, Vec<u64>>>);
+
+impl<'v> Rooms<'v> {
+    /// In such vectors, as they are needed.
+    fn of(rooms: &'v mut [Vec<u64>; MORE_SECTIONS]) -> Self {
+        Self(Mutex::new(rooms.iter_mut()))
+    }
+}
+
+impl<'v> MoreAreas<'v> for Rooms<'v> {
+    fn section(&self, areas: usize) -> Option<VmSection<'v>> {
+        let room = self.0.lock().next()?;
+        *room = vec![0; VmSection::bytes(areas).div_ceil(8) as usize];
+        VmSection::carve(&mut Carve::of(room), areas)
+    }
+}
 
 /// A booted machine with vmalloc in service.
 pub struct BootedVmalloc<'p, 'v, 'x, 'm, 's, 'a, F: Format, H> {
@@ -93,13 +117,17 @@ impl<'s, 'a, H: Hooks, W: WithVmalloc<'s, 'a, H>> WithFormat for Start<'_, '_, '
             let bytes = Vmalloc::<'_, '_, F, &dyn TableMemory>::bytes(areas, cpus);
             vec![0_u64; bytes.div_ceil(8) as usize]
         };
-        let (mut own_room, mut module_room) = (room(AREAS), room(MODULES));
+        let areas = (pages.base.map().len() / PAGES_FOR_AREA).next_power_of_two();
+        let areas = areas.clamp(AREAS as u64, MOST_AREAS) as usize;
+        let (mut own_room, mut module_room) = (room(areas), room(MODULES));
+        let (mut more, mut more_of_modules) = ([const { Vec::new() }; _], [const { Vec::new() }; _]);
+        let (more, more_of_modules) = (Rooms::of(&mut more), Rooms::of(&mut more_of_modules));
         let tree = Tables::new(format, tables.memory, tables.root);
-        let setup = VmallocSetup { tables: &tree, map: *pages.base.map(), areas: AREAS, cpus };
+        let setup = VmallocSetup { tables: &tree, map: *pages.base.map(), areas, more: Some(&more), cpus };
         let served = pages.on_cpu(0, |context| {
             let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb };
             let vmalloc = boot.vmalloc_init(on, &setup, &mut Carve::of(&mut own_room))?;
-            let setup = VmallocSetup { areas: MODULES, ..setup };
+            let setup = VmallocSetup { areas: MODULES, more: Some(&more_of_modules), ..setup };
             Ok((vmalloc, boot.modules_init(on, &setup, &mut Carve::of(&mut module_room))?))
         });
         let (vmalloc, modules) = served.map_err(BootedVmallocError::Init)?;
