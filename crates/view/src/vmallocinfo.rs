@@ -207,7 +207,7 @@ pub fn write(
                     Some(early) => early_area(w, early, widths)?,
                     None => area(w, &found, widths)?,
                 }
-                if numa {
+                if numa && found.pages > 0 {
                     // As many as kernels with one node for each processor of a large machine have.
                     let mut counts = [0_u64; 64];
                     areas.pages_by_node(found.addr, &mut |node, pages| {

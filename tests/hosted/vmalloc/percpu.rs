@@ -3,12 +3,13 @@
 use super::*;
 use pagewright::vmalloc::cases::{self, PerCpuGround};
 use pagewright_addr::PhysAddr;
-use pagewright_kspace::vmalloc::{PcpuPart, PhysMapping, VfreeError, VmFlags, VmallocError};
+use pagewright_kspace::vmalloc::{EarlyAreas, PcpuPart, PhysMapping, VfreeError, VmFlags, VmallocError};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_pagetable::{FlushScope, TlbFlush};
 use pagewright_percpu::{ChunkLayout, ChunkSource, FirstChunk, Geometry, How, PerCpuAllocator, PerCpuBytes};
 use pagewright_platform::{Carve, NoInterrupts};
 use pagewright_sim::vmalloc::with_vmalloc;
+use pagewright_view::vmallocinfo::{self, Looked, Widths};
 use std::alloc::{Layout as HostLayout, alloc_zeroed, dealloc};
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -56,6 +57,16 @@ fn chunks_lie_from_the_top_down_with_the_same_distances_and_fill_each_others_hol
                 .unwrap();
             let third = m.vmalloc.pcpu_get_vm_areas(on, &parts, PAGE).unwrap();
             assert_eq!(third.get(), above.get() - MIB - 2 * UNIT);
+            // Whose memory it is counts it; Linux's file tells neither pages nor nodes of such an area.
+            assert_eq!(m.vmalloc.nr_pages(), 0);
+            let mut text = String::new();
+            let widths = Widths { virt: 16, phys: 16, page: PAGE };
+            let looked = Looked { region: &m.vmalloc, on: &*on };
+            vmallocinfo::write(&mut text, &[&looked], &EarlyAreas::new(), true, widths).unwrap();
+            let chunks: Vec<_> = text.lines().filter(|line| line.contains("pcpu_get_vm_areas")).collect();
+            assert_eq!(chunks.len(), 6, "{text}");
+            let named = format!("{} pcpu_get_vm_areas vmalloc", 2 * UNIT);
+            assert!(chunks.iter().all(|line| line.ends_with(&named)), "{text}");
             for base in [first, second, third] {
                 for (part, home) in parts.iter().zip([0, 1]) {
                     let at = va(base.get() + part.offset);

@@ -280,7 +280,9 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         request: &VmRequest,
         caller: &'static Location<'static>,
     ) {
-        self.row(on.cpu()).pages.fetch_add(got.pages as usize, Relaxed);
+        if !request.flags.contains(VmFlags::PERCPU) {
+            self.row(on.cpu()).pages.fetch_add(got.pages as usize, Relaxed);
+        }
         *taken.slot.record.lock() = Record {
             life: Life::Live,
             flags: request.flags | VmFlags::ALLOC,

@@ -116,7 +116,7 @@ impl Record {
             usable: self.range.len - guard.min(self.range.len),
             requested: self.range.len.saturating_sub(guard + u64::from(self.slack)),
             flags: self.flags,
-            pages: self.pages,
+            pages: if self.flags.contains(VmFlags::PERCPU) { 0 } else { self.pages },
             page_order: Order::new(self.order).unwrap_or_default(),
             phys: self.phys,
             caller: self.caller,
@@ -137,7 +137,7 @@ pub struct VmArea {
     pub requested: u64,
     /// Its kind.
     pub flags: VmFlags,
-    /// How many pages it has of its own (`nr_pages`): none where they are its caller's.
+    /// How many pages it has of its own (`nr_pages`): none where they are its caller's, and none that are per-CPU memory, which others count.
     pub pages: u32,
     /// The blocks that its own pages are made of (`page_order`).
     pub page_order: Order,
@@ -173,10 +173,11 @@ impl Record {
         Going { range: self.range, mapped: self.mapped, own: self.own_pages(), tables: self.tables }
     }
 
-    /// Pages that it counts as its own; an early area of vmalloc's kind has none that were counted.
+    /// Pages that it counts as its own; an early area of vmalloc's kind has none that were counted, and per-CPU memory is not vmalloc's.
     #[inline]
     pub(super) fn own_pages(&self) -> u32 {
-        if self.first.is_some() { self.pages } else { 0 }
+        let counted = self.first.is_some() && !self.flags.contains(VmFlags::PERCPU);
+        if counted { self.pages } else { 0 }
     }
 }
 
