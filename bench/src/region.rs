@@ -1,6 +1,6 @@
 //! A vmalloc region over page tables in host memory, as the programs that measure it use it.
 
-use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
+use pagewright_addr::{PageShift, PhysAddr, VirtAddr, VirtRange};
 use pagewright_kspace::vmalloc::{VmCpu, VmSection, VmSlot, Vmalloc, VmallocConfig};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_pagetable::{Attr, AttrFlags, TableMemory, Tables};
@@ -54,7 +54,10 @@ pub fn with_region<R>(
     let slots: Vec<VmSlot> = (0..1 << 16).map(|_| VmSlot::new()).collect();
     let range = VirtRange::from_len(VirtAddr::new(0xffff_c900_0000_0000), 32 << 40);
     let flags = AttrFlags::WRITE | AttrFlags::GLOBAL | AttrFlags::ACCESSED | AttrFlags::DIRTY;
-    let config = VmallocConfig { pools, ..VmallocConfig::new(Attr::normal(flags), cpus as u32, frames) };
+    let config = VmallocConfig {
+        pools,
+        ..VmallocConfig::new(Attr::normal(flags), cpus as u32, frames, PageShift::SHIFT_4K)
+    };
     let section = VmSection { nodes: &mut nodes, slots: &slots };
     let cursor = tables.lock(range).expect("nobody else has it");
     let parts = (cursor, section);

@@ -118,7 +118,7 @@ impl SpaceSetup<'_, '_> {
         let bytes = Region::<'_, F>::bytes(self.areas, self.cpus);
         let mut memory = (self.memory)(bytes).ok_or(SpaceError::Memory)?;
         let (map, areas, cpus) = (self.map, self.areas, self.cpus);
-        let setup = VmallocSetup { tables: &tables, map, areas, more: None, cpus };
+        let setup = VmallocSetup { tables: &tables, map, areas, more: None, cpus, pools: true };
         let mut vmalloc = None;
         (self.here)(&mut |on| vmalloc = Some(self.boot.vmalloc_init(on, &setup, &mut memory)));
         let vmalloc = vmalloc.ok_or(SpaceError::Here)?.map_err(SpaceError::Vmalloc)?;

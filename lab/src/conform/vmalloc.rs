@@ -1,6 +1,6 @@
 //! The `vmalloc` group: areas of the kernel's virtual memory that are there before vmalloc is, and stay.
 //!
-//! Which areas drivers ask for later is no matter of the boot. Of the early ones the file has function, bytes, what is mapped and of which kind, in
+//! Which areas drivers ask for later is no matter of the boot. Of the early ones, and of the stacks that interrupts are handled on, the file has function, bytes, what is mapped and of which kind, in
 //! the order of their addresses, which themselves are hashed.
 
 use super::compare::Tally;
@@ -8,11 +8,18 @@ use crate::capture::vmallocinfo::{Area, VmallocInfo};
 use crate::facts::Group;
 use crate::fault::Fault;
 use pagewright::Boot;
-use pagewright_view::vmallocinfo::early;
+use pagewright_view::vmallocinfo::{early, words};
 
 /// The functions that add areas while a kernel boots: the image's segments on arm64; on arm devices and low memory that is mapped anew, PCI's
-/// window, and halves of sections that stand alone.
-const FUNCTIONS: [&str; 4] = ["paging_init", "iotable_init", "pci_reserve_io", "pmd_empty_section_gap"];
+/// window, and halves of sections that stand alone. Then those that ask for the stacks of interrupts.
+const FUNCTIONS: [&str; 6] = [
+    "paging_init",
+    "iotable_init",
+    "pci_reserve_io",
+    "pmd_empty_section_gap",
+    "start_kernel",
+    "irq_init_percpu_irqstack",
+];
 
 /// Compares the file with the boot's areas.
 ///
@@ -27,6 +34,14 @@ pub fn vmalloc(captured: &VmallocInfo, boot: &Boot<'_>) -> Result<Tally, Fault> 
         let named = area.kinds.iter().position(|kind| FUNCTIONS.contains(&kind.as_str()));
         area.function = named.map(|at| area.kinds.remove(at)).unwrap_or_default();
     }
+    ours.areas.extend(boot.irq_stacks().map(|stack| Area {
+        // A page behind it is the guard.
+        size: stack.shape.bytes + boot.page_bytes(),
+        function: stack.function().to_owned(),
+        pages: 0,
+        phys: None,
+        kinds: words(stack.flags()).map(str::to_owned).collect(),
+    }));
     Ok(compare(captured, &ours))
 }
 

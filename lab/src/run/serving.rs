@@ -136,7 +136,7 @@ pub(crate) fn with_vmalloc<'s, 'a, H: Hooks, W: WithShown<'s, 'a, H>>(
     with_booted_vmalloc(boot, pages, &mut NotLive, Then { boot, work }).map_err(|e| {
         let expected = match e {
             BootedVmallocError::NoTables => "a machine whose page tables are built",
-            BootedVmallocError::Init(_) => "",
+            BootedVmallocError::Init(_) | BootedVmallocError::IrqStacks(_) => "",
         };
         Fault::caused(e, "vmalloc", expected)
     })

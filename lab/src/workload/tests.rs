@@ -224,7 +224,8 @@ fn areas_of_all_sizes_come_and_go_and_what_is_refused_says_why() {
         let account = drive(&machine, &workload, Design::Slub, &views, &Watch::default()).unwrap();
         assert!(account.all_back(), "{name}: {:?}", account.violation);
         let [before, after] = account.vmalloc.unwrap();
-        assert_eq!((before.areas, before.pages), (0, 0), "{name}");
+        // Interrupts have their stacks there, which on x86_64 are no pages of vmalloc's.
+        assert_eq!((before.areas, before.pages > 0), (0, name.starts_with("arm")), "{name}");
         let lines = |text: &str| text.lines().filter(|line| line.contains("areas.rs:")).count() as u64;
         assert_eq!(lines(&account.views[0]), 0, "{name}");
         assert!(after.areas > 20 && after.pages > after.areas, "{name}: {after:?}");

@@ -85,6 +85,7 @@ impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Windows<'_, '_> {
             }
         });
         m.on_cpu(0, &mut NotLive, |on| {
+            m.free_irq_stacks(on);
             for region in &regions {
                 region.give_all_back(on);
                 region.release_tables(on);

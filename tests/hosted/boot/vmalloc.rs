@@ -6,7 +6,9 @@ use crate::support::tree::{cpus, memory, node, reserved_memory, root};
 use crate::support::{GIB, MIB};
 use pagewright::platform::Carve;
 use pagewright::vmalloc::ioremap::{IoremapError, RamMap};
-use pagewright::vmalloc::{OnPages, VmRequest, Vmalloc, VmallocError, VmallocInitError, VmallocSetup};
+use pagewright::vmalloc::{
+    OnPages, Seen, VmFlags, VmRequest, Vmalloc, VmallocError, VmallocInitError, VmallocSetup,
+};
 use pagewright::zone::alloc::NoHooks;
 use pagewright::zone::figures::ZoneSource;
 use pagewright::{Boot, Quiet, Tables as BootTables, Workspace, workspace_words};
@@ -89,6 +91,19 @@ impl RamMap for Ram {
     }
 }
 
+/// Where the lowest gap with room for so many bytes begins.
+fn lowest_gap<F: Format>(vmalloc: &Vmalloc<'_, '_, F, &dyn TableMemory>, bytes: u64) -> VirtAddr {
+    let mut at = vmalloc.range().start;
+    while let Some(seen) = vmalloc.next_area(at) {
+        let place = seen.range();
+        if place.start.get() - at.get() >= bytes {
+            break;
+        }
+        at = place.last().checked_add(1).unwrap();
+    }
+    at
+}
+
 /// Areas come and go, are reached by the processors of the machine, and leave what the boot mapped alone.
 struct Use<'r, 'b> {
     boot: &'r Boot<'b>,
@@ -105,9 +120,12 @@ impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Use<'_, '_> {
         let mmu = Mmu::new(ram, 1, registers, Strictness::STRICT).unwrap();
         let before = free_pages(m.pages);
         m.on_cpu(0, &mut mmu.all_cpus(), |on| {
+            let stacks = m.vmalloc.nr_pages();
+            let lowest = lowest_gap(&m.vmalloc, 6 * PAGE);
             let at = m.vmalloc.vmalloc(on, 5 * PAGE).unwrap();
+            assert_eq!(at, lowest, "6.1 has no pools");
             assert!(boot.early_areas.iter().all(|early| !early.range.contains(at)), "{at:#x}");
-            assert_eq!(m.vmalloc.nr_pages(), 5);
+            assert_eq!(m.vmalloc.nr_pages() - stacks, 5);
             let last = at.checked_add(5 * PAGE - 4).unwrap();
             mmu.store(0, last, false, &[1, 2, 3, 4]).unwrap();
             let mut read = [0; 4];
@@ -170,6 +188,88 @@ fn vmalloc_serves_over_the_boots_tables_and_every_page_comes_back() {
             with_booted_vmalloc(boot, pages, &mut NotLive, Use { boot, kind, ram }).unwrap();
         });
     }
+}
+
+/// The areas of a machine's stacks for interrupts: bytes with the guard page, pages of their own, flags, what is mapped first.
+type Stacks = Vec<(u64, u32, VmFlags, u64)>;
+
+struct IrqStacks;
+impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for IrqStacks {
+    type Out = Stacks;
+    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoHooks>) -> Stacks {
+        let mut at = m.vmalloc.range().start;
+        let mut found = Vec::new();
+        while let Some(seen) = m.vmalloc.next_area(at) {
+            if let Seen::Area(area) = seen
+                && area.caller.is_some_and(|at| at.file().ends_with("irq_stacks.rs"))
+            {
+                let first = m.vmalloc.translate(area.addr).unwrap();
+                found.push((area.size, area.pages, area.flags, first.get()));
+            }
+            let Some(next) = seen.range().last().checked_add(1) else { break };
+            at = next;
+        }
+        found
+    }
+}
+
+#[test]
+fn interrupts_have_stacks_with_guards_as_in_linux() {
+    let stacks = |spec: &Spec| {
+        let mut found = Vec::new();
+        serving(spec, true, |boot, pages, _| {
+            found = with_booted_vmalloc(boot, pages, &mut NotLive, IrqStacks).unwrap();
+            assert_eq!(boot.irq_stacks().count(), found.len());
+            let unit = boot.percpu.as_ref().unwrap().groups[0].base.get();
+            let units = boot.percpu.as_ref().unwrap().alloc_size;
+            for (_, _, flags, first) in &found {
+                assert_eq!(flags.contains(VmFlags::MAP), (unit..unit + units).contains(first));
+            }
+        });
+        found.into_iter().map(|(size, pages, flags, _)| (size, pages, flags)).collect::<Vec<_>>()
+    };
+    // The lines of captured kernels: `20480 irq_init_percpu_irqstack vmap`, `20480 start_kernel pages=4 vmalloc`, `12288 start_kernel pages=2 vmalloc`.
+    assert_eq!(stacks(&pc(128)), [(20480, 0, VmFlags::MAP)]);
+    assert_eq!(stacks(&arm64(256)), [(20480, 4, VmFlags::ALLOC)]);
+    assert_eq!(stacks(&imx6()), [(12288, 2, VmFlags::ALLOC)]);
+    let four = root().text("compatible", "fsl,imx6q").with(cpus(4)).with(memory(RAM, 256 * MIB));
+    let four = Spec::tree(KernelConfig::debian(Flavour::Armmp), four, RAM + 3 * MIB).cpus(4);
+    assert_eq!(stacks(&four), [(12288, 2, VmFlags::ALLOC); 4]);
+    // Processors that are only possible have one on arm; on x86 it comes when one starts.
+    assert_eq!(stacks(&four.cmdline("maxcpus=2")).len(), 4);
+    assert_eq!(stacks(&pc(128).cpus(4)).len(), 4);
+    assert_eq!(stacks(&pc(128).cpus(4).cmdline("maxcpus=2")).len(), 2);
+    assert_eq!(stacks(&pc_of(Flavour::I686, 128)), [], "they are plain pages");
+}
+
+#[test]
+fn an_embedder_chooses_between_pools_and_the_lowest_gap() {
+    serving(&pc(64), true, |boot, pages, ram| {
+        assert!(!boot.has_vmap_pools(), "6.1");
+        let root = boot.pgtable.unwrap().root;
+        let tree = Tables::new(X86Level4::default(), ram as &dyn TableMemory, root);
+        for pools in [false, true] {
+            let bytes = Vmalloc::<'_, '_, X86Level4, &dyn TableMemory>::bytes(64, pages.cpus());
+            let mut room = vec![0_u64; bytes.div_ceil(8) as usize];
+            let (map, cpus) = (*pages.base.map(), pages.cpus());
+            let setup = VmallocSetup { tables: &tree, map, areas: 64, more: None, cpus, pools };
+            pages.on_cpu(0, |context| {
+                let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb: &mut NotLive };
+                let vmalloc = boot.vmalloc_init(on, &setup, &mut Carve::of(&mut room)).unwrap();
+                let first = vmalloc.vmalloc(on, PAGE).unwrap();
+                let second = vmalloc.vmalloc(on, PAGE).unwrap();
+                vmalloc.vfree(on, first).unwrap();
+                vmalloc.purge_vmap_area_lazy(on);
+                // Another size wants the gap as well; what is kept is for one of its own size.
+                let third = vmalloc.vmalloc_request(on, &VmRequest::new(PAGE).aligned(2 * PAGE)).unwrap();
+                assert_eq!(third == first, !pools, "{first:#x} {third:#x}");
+                for at in [second, third] {
+                    vmalloc.vfree(on, at).unwrap();
+                }
+                vmalloc.give_all_back(on);
+            });
+        }
+    });
 }
 
 #[test]
@@ -245,7 +345,8 @@ fn too_little_memory_and_addresses_that_somebody_holds_are_errors() {
         let start = |bytes: u64| {
             let mut room = vec![0_u64; bytes.div_ceil(8) as usize];
             let map = *pages.base.map();
-            let setup = VmallocSetup { tables: &tree, map, areas: 64, more: None, cpus: pages.cpus() };
+            let cpus = pages.cpus();
+            let setup = VmallocSetup { tables: &tree, map, areas: 64, more: None, cpus, pools: true };
             pages.on_cpu(0, |context| {
                 let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb: &mut NotLive };
                 boot.vmalloc_init(on, &setup, &mut Carve::of(&mut room)).map(|vmalloc| vmalloc.range())

@@ -1,9 +1,10 @@
 //! What each CPU keeps of what it freed: it alone takes that back, others when it does not come by or when something is short.
 
 use super::*;
+use pagewright_addr::PageShift;
 use pagewright_page::{FrameIdx, State};
 use pagewright_pagetable::format::x86::X86Level4;
-use pagewright_sim::vmalloc::with_vmalloc;
+use pagewright_sim::vmalloc::{kernel_data, with_vmalloc};
 
 type Machine<'p, 'v, 'x, 'm, 's, 'a> = HostedVmalloc<'p, 'v, 'x, 'm, 's, 'a, X86Level4>;
 
@@ -191,5 +192,17 @@ fn pairs_of_a_cpu_leave_the_zones_alone() {
                 assert!(m.vmalloc.purges() > purges);
             },
         );
+    }
+}
+
+#[test]
+fn as_many_bytes_wait_for_a_flush_with_pages_of_every_size() {
+    let attr = kernel_data(&X86Level4::default());
+    for (shift, pages) in
+        [(PageShift::SHIFT_4K, 8192), (PageShift::SHIFT_16K, 2048), (PageShift::SHIFT_64K, 512)]
+    {
+        let config = |cpus| VmallocConfig::new(attr, cpus, 1 << 30, shift);
+        // 32 MiB for each bit of the number of processors.
+        assert_eq!((config(1).lazy_pages, config(8).lazy_pages), (pages, 4 * pages));
     }
 }

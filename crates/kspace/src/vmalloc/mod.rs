@@ -97,17 +97,17 @@ pub struct VmallocConfig {
 }
 
 impl VmallocConfig {
-    /// The vmalloc area of a machine with so many CPUs and pages in all, whose kernel data is mapped with `attr`; pages of 4 KiB.
+    /// The vmalloc area of a machine with so many CPUs and pages in all, whose kernel data is mapped with `attr`.
     ///
     /// So many pages wait: 32 MiB for each bit of the number of CPUs (`lazy_max_pages`), but no more than a 144th of the machine, since here
     /// it is not addresses alone that wait: a 32nd in all, with half as many that CPUs have not told of, a quarter more while a flush is under way, as many as all that from
     /// the flush before, and as many from those before that.
-    pub fn new(attr: Attr, cpus: u32, pages: u64) -> Self {
+    pub fn new(attr: Attr, cpus: u32, pages: u64, page_shift: PageShift) -> Self {
         let bits = u64::from(u32::BITS - cpus.leading_zeros());
         Self {
             name: "vmalloc",
             attr,
-            lazy_pages: (bits * (32 << 20 >> 12)).min(pages / 144),
+            lazy_pages: (bits * (32 << 20 >> page_shift.get())).min(pages / 144),
             pools: true,
             nodes: 1,
             huge: true,

@@ -8,9 +8,11 @@
 //! ([`Kv`](pagewright_slab::kv::Kv)) falls back on.
 
 pub mod cases;
+mod irq_stacks;
 mod kv;
 mod service;
 
+pub use irq_stacks::IrqStack;
 pub use kv::{Refused, VirtMemory, VmallocFor};
 pub use pagewright_kspace::ioremap;
 pub use pagewright_kspace::vmalloc::*;
@@ -57,6 +59,11 @@ impl Boot<'_> {
         })
     }
 
+    /// Whether this version of Linux keeps flushed areas for the next of their size (`vmap_node`'s pools: 6.9, 64-bit kernels, more than one processor).
+    pub fn has_vmap_pools(&self) -> bool {
+        self.version.since(6, 9) && self.machine.config.is_64bit() && self.possible_cpus.count() > 1
+    }
+
     /// How this machine's vmalloc area works; `None` where tables are only counted.
     pub fn vmalloc_config(&self) -> Option<VmallocConfig> {
         let config = &self.machine.config;
@@ -65,7 +72,12 @@ impl Boot<'_> {
         let nodes = self.nodes_online.len().max(1) as u32;
         let can = matches!(self.machine.arch, Arch::X86_64 | Arch::Arm64);
         let forbidden = self.cmdline.params().any(|param| names_equal(param.name, "nohugevmalloc"));
-        let usual = VmallocConfig::new(self.page_kernel()?, self.online_cpus().count() as u32, pages);
+        let usual = VmallocConfig::new(
+            self.page_kernel()?,
+            self.online_cpus().count() as u32,
+            pages,
+            config.page_shift,
+        );
         Some(VmallocConfig {
             nodes,
             huge: can && !forbidden,

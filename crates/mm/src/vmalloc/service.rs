@@ -93,6 +93,9 @@ pub struct VmallocSetup<'v, 'a, F: Format, M: TableMemory> {
     pub more: Option<&'v dyn MoreAreas<'v>>,
     /// How many CPUs ask.
     pub cpus: usize,
+    /// Whether flushed areas are kept for the next of their size, and CPUs take small ones from parts of their own ([`VmallocConfig::pools`]): it is faster. Else each
+    /// area lies in the lowest gap, as in kernels before 6.9 ([`Boot::has_vmap_pools`]).
+    pub pools: bool,
 }
 
 impl<F: Format, M: TableMemory> fmt::Debug for VmallocSetup<'_, '_, F, M> {
@@ -121,6 +124,7 @@ impl Boot<'_> {
         let no_area = VmallocInitError::NoArea { linear_end, vmalloc: self.params.vmalloc };
         let range = layout.get(Kind::Vmalloc).ok_or(no_area)?;
         let config = self.vmalloc_config().ok_or(VmallocInitError::NoTables)?;
+        let config = VmallocConfig { pools: setup.pools, ..config };
         self.region_init(on, (config, range), setup, memory)
     }
 

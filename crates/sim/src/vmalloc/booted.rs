@@ -4,7 +4,10 @@ use crate::pages::Pages;
 use core::{fmt, slice};
 use pagewright::Boot;
 use pagewright::pgtable::KernelTables;
-use pagewright::vmalloc::{MoreAreas, OnPages, VmSection, Vmalloc, VmallocInitError, VmallocSetup};
+use pagewright::vmalloc::{
+    MoreAreas, OnPages, VmFlags, VmSection, Vmalloc, VmallocError, VmallocInitError, VmallocSetup,
+};
+use pagewright_addr::VirtAddr;
 use pagewright_pagetable::format::WithFormat;
 use pagewright_pagetable::{Format, TableMemory, Tables, TlbFlush};
 use pagewright_platform::{Carve, Mutex, NoInterrupts};
@@ -44,6 +47,8 @@ pub struct BootedVmalloc<'p, 'v, 'x, 'm, 's, 'a, F: Format, H> {
     pub vmalloc: Vmalloc<'v, 'a, F, &'v dyn TableMemory>,
     /// The modules' region, where that is another.
     pub modules: Option<Vmalloc<'v, 'a, F, &'v dyn TableMemory>>,
+    /// The stacks for interrupts that it has in vmalloc's area.
+    pub irq_stacks: Vec<VirtAddr>,
     /// The page allocator below.
     pub pages: &'p Pages<'x, 'm, 's, 'a, H>,
 }
@@ -68,6 +73,17 @@ impl<'x, 'm, 's, 'a, F: Format, H: Hooks> BootedVmalloc<'_, '_, 'x, 'm, 's, 'a, 
         self.pages
             .on_cpu(cpu, |context| f(&mut OnPages { allocator: &self.pages.allocator, context, cpu, tlb }))
     }
+
+    /// Gives the stacks for interrupts back: the machine's vmalloc can be put in service once more when all else is back.
+    ///
+    /// # Panics
+    /// If somebody else has given one back.
+    pub fn free_irq_stacks(&self, on: &mut OnPages<'_, 'x, 'm, 's, 'a, NoInterrupts, H>) {
+        for at in &self.irq_stacks {
+            let kinds = VmFlags::ALLOC | VmFlags::MAP;
+            self.vmalloc.remove(on, *at, kinds).expect("it is the machine's own");
+        }
+    }
 }
 
 /// What is done with such a machine, in whichever format its tables are.
@@ -86,6 +102,8 @@ pub enum BootedVmallocError {
     NoTables,
     /// The area does not come into service.
     Init(VmallocInitError),
+    /// A processor has no stack for interrupts.
+    IrqStacks(VmallocError),
 }
 
 impl fmt::Display for BootedVmallocError {
@@ -93,6 +111,7 @@ impl fmt::Display for BootedVmallocError {
         match self {
             Self::NoTables => VmallocInitError::NoTables.fmt(f),
             Self::Init(e) => e.fmt(f),
+            Self::IrqStacks(e) => write!(f, "a stack for interrupts: {e}"),
         }
     }
 }
@@ -123,15 +142,24 @@ impl<'s, 'a, H: Hooks, W: WithVmalloc<'s, 'a, H>> WithFormat for Start<'_, '_, '
         let (mut more, mut more_of_modules) = ([const { Vec::new() }; _], [const { Vec::new() }; _]);
         let (more, more_of_modules) = (Rooms::of(&mut more), Rooms::of(&mut more_of_modules));
         let tree = Tables::new(format, tables.memory, tables.root);
-        let setup = VmallocSetup { tables: &tree, map: *pages.base.map(), areas, more: Some(&more), cpus };
+        let (map, pools) = (*pages.base.map(), boot.has_vmap_pools());
+        let setup = VmallocSetup { tables: &tree, map, areas, more: Some(&more), cpus, pools };
         let served = pages.on_cpu(0, |context| {
             let on = &mut OnPages { allocator: &pages.allocator, context, cpu: 0, tlb };
-            let vmalloc = boot.vmalloc_init(on, &setup, &mut Carve::of(&mut own_room))?;
+            let vmalloc = boot
+                .vmalloc_init(on, &setup, &mut Carve::of(&mut own_room))
+                .map_err(BootedVmallocError::Init)?;
             let setup = VmallocSetup { areas: MODULES, more: Some(&more_of_modules), ..setup };
-            Ok((vmalloc, boot.modules_init(on, &setup, &mut Carve::of(&mut module_room))?))
+            let modules = boot
+                .modules_init(on, &setup, &mut Carve::of(&mut module_room))
+                .map_err(BootedVmallocError::Init)?;
+            let mut irq_stacks = Vec::new();
+            boot.init_irq_stacks(on, &vmalloc, &mut |at| irq_stacks.push(at))
+                .map_err(BootedVmallocError::IrqStacks)?;
+            Ok((vmalloc, modules, irq_stacks))
         });
-        let (vmalloc, modules) = served.map_err(BootedVmallocError::Init)?;
-        Ok(work.run(&BootedVmalloc { vmalloc, modules, pages }))
+        let (vmalloc, modules, irq_stacks) = served?;
+        Ok(work.run(&BootedVmalloc { vmalloc, modules, irq_stacks, pages }))
     }
 }
 

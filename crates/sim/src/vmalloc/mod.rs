@@ -11,7 +11,7 @@ pub use kv::CpuMemory;
 use crate::mmu::{Mmu, Strictness, kernel_registers};
 use crate::pages::{Pages, PlainMachine, with_plain_machine};
 use crate::{EntryWidth, PhysMemory};
-use pagewright_addr::{PhysAddr, PhysRange, VirtRange};
+use pagewright_addr::{PageShift, PhysAddr, PhysRange, VirtRange};
 use pagewright_kspace::vmalloc::{OnPages, Vmalloc, VmallocConfig};
 use pagewright_page::Frames;
 use pagewright_pagetable::format::FormatKind;
@@ -162,7 +162,7 @@ fn with_regions<F: Format, R>(
     let mmu = Mmu::new(&memory, cpus, registers, machine.strictness).expect("an empty root");
     let hooks = ZeroingHooks { memory: &memory, ram: ram.clone() };
     let frames = ram.iter().map(|&(_, len)| len).sum();
-    let mut config = VmallocConfig::new(kernel_data(&format), cpus as u32, frames);
+    let mut config = VmallocConfig::new(kernel_data(&format), cpus as u32, frames, PageShift::SHIFT_4K);
     (machine.config)(&mut config);
     let cursor = tables.lock(machine.range).expect("nobody else has it");
     let of_modules = modules.map(|range| (range, tables.lock(range).expect("another region")));
