@@ -117,6 +117,18 @@ fn seed(text: &str) -> Result<u64, &'static str> {
 }
 
 impl MachineArgs {
+    /// Whether nothing says which machine it is, or which kernel.
+    pub(super) const fn is_unsaid(&self) -> bool {
+        let Self { machine, dtb, atags, dmesg, capture, arch, kernel_config, .. } = self;
+        machine.is_none()
+            && dtb.is_none()
+            && atags.is_none()
+            && dmesg.is_none()
+            && capture.is_none()
+            && arch.is_none()
+            && kernel_config.is_none()
+    }
+
     /// The machine that the options describe.
     pub(super) fn machine(&self) -> Result<OwnedMachine, Fault> {
         let config_text = self.kernel_config.as_deref().map(read_text).transpose()?;

@@ -1,6 +1,7 @@
 //! `pagewright show VIEW`
 
 use super::machine::MachineArgs;
+use super::size::bytes;
 use super::{Outcome, print};
 use crate::fault::Fault;
 use crate::machine::arch_name;
@@ -10,6 +11,7 @@ use crate::show::layout::document;
 use crate::show::vmalloc;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
+use pagewright_addr::PageShift;
 use pagewright_firmware::Arch;
 use pagewright_kspace::Version;
 use pagewright_kspace::dcache::{Behaviour, CacheShape};
@@ -30,10 +32,18 @@ pub(super) struct ShowArgs {
     /// Print one JSON document instead (layout and vmalloc-map only); docs/json.md lists its keys.
     #[arg(long)]
     json: bool,
-    /// The data cache that `show cache` is about, with pages of the machine's size (--arch, --kernel-config), or that the arm machine has: kind, size, ways,
-    /// bytes of a line. If colours of it alias, the machine gets no high memory.
+    /// The data cache that `show cache` is about, with pages of the machine's size (--arch, --kernel-config; arm if nothing says which) or of --page-size, or that the arm
+    /// machine has: kind, size, ways, bytes of a line. If colours of it alias, the machine gets no high memory.
     #[arg(long, value_name = "vivt|vipt|pipt,SIZE,WAYS,LINE")]
     dcache: Option<CacheShape>,
+    /// The size of the pages that `show cache` is about, where it is not the machine's: 4K, 16K or 64K.
+    #[arg(long, value_name = "SIZE", value_parser = page_size)]
+    page_size: Option<u64>,
+}
+
+fn page_size(text: &str) -> Result<u64, &'static str> {
+    let known = |n: &u64| [4 << 10, 16 << 10, 64 << 10].contains(n);
+    bytes(text).filter(known).ok_or("expected 4K, 16K or 64K")
 }
 
 /// What is shown.
@@ -115,8 +125,14 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
     let files = match (&args.files, args.dcache) {
         (Shown::Files(files), _) => files,
         (Shown::Cache, Some(shape)) if !args.json => {
-            let machine = args.machine.machine()?;
-            let (arch, page_bytes) = (machine.arch, machine.config.page_shift.bytes());
+            let (arch, page_bytes) = if args.machine.is_unsaid() {
+                // The only kernels that look after caches that alias.
+                (Arch::Arm, PageShift::SHIFT_4K.bytes())
+            } else {
+                let machine = args.machine.machine()?;
+                (machine.arch, machine.config.page_shift.bytes())
+            };
+            let page_bytes = args.page_size.unwrap_or(page_bytes);
             print(CacheView { shape, arch, page_bytes }.to_string())?;
             return Ok(Outcome::Fine);
         }
@@ -127,6 +143,9 @@ pub(super) fn run(args: &ShowArgs) -> Result<Outcome, Fault> {
             return Err(Fault::new("--json", "show", JSON_FOR));
         }
     };
+    if args.page_size.is_some() {
+        return Err(Fault::new("--page-size", "show", "no such option for anything but `show cache`"));
+    }
     let layout_only = files.iter().eq([View::Layout]);
     let map_only = files.iter().eq([View::VmallocMap]);
     if args.json && !layout_only && !map_only {

@@ -347,6 +347,10 @@ fn show_cache_tells_whether_a_cache_aliases_and_which_colours_mappings_need() {
     assert!(
         text(&["show", "cache", "--dcache", "pipt,64K,4,64", "--arch", "arm64"]).contains("aliases:     no")
     );
+    // The README's own line: nothing says which kernel, so it is one that knows of colours.
+    assert_eq!(text(&["show", "cache", "--dcache", "vipt,32K,4,32"]), arm1136);
+    let pages_of_16k = text(&["show", "cache", "--dcache", "vipt,32K,2,32", "--page-size", "16K"]);
+    assert!(pages_of_16k.contains("pages of 16 KiB\naliases:     no"), "{pages_of_16k}");
     // Where no kernel knows of colours, none are told.
     for (arch, page) in [("arm64", "SHMLBA of arm64 is a page"), ("x86_64", "SHMLBA of x86_64 is a page")] {
         let aliasing = text(&["show", "cache", "--dcache", "vipt,32K,4,32", "--arch", arch]);
@@ -357,6 +361,8 @@ fn show_cache_tells_whether_a_cache_aliases_and_which_colours_mappings_need() {
         (&["show", "cache"][..], "--dcache"),
         (&["show", "cache", "--dcache", "vipt,32K,4,48"], "a line of 48 bytes"),
         (&["show", "cache", "--dcache", "vipt,32K,4,32", "--json"], "--json"),
+        (&["show", "cache", "--dcache", "vipt,32K,4,32", "--page-size", "8K"], "4K, 16K or 64K"),
+        (&["show", "meminfo", "--page-size", "4K"], "--page-size"),
         (&["show", "meminfo", "--dcache", "vipt,32K,4,32", "--arch", "arm64"], "--dcache"),
         (&["show", "iomem", "--itcm", "16K", "--arch", "arm64"], "--itcm"),
     ] {
