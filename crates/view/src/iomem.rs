@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 use core::fmt::{self, Write};
 use core::iter;
 use pagewright::Boot;
+use pagewright::built::has;
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_firmware::{Arch, Machine};
 use pagewright_kspace::Kind;
@@ -104,9 +105,11 @@ fn is_drivers(depth: usize, range: PhysRange, name: &str) -> bool {
 type See<'s> = dyn FnMut(usize, PhysRange, &'static str) -> fmt::Result + 's;
 
 fn of_boot(boot: &Boot<'_>, see: &mut See<'_>) -> fmt::Result {
+    // What is not built in is not booted, and each image has its architecture's part alone.
     match boot.machine.arch {
-        Arch::X86_64 | Arch::I386 => pc::roots(see, boot),
-        Arch::Arm64 | Arch::Arm => memblock_roots(see, boot),
+        Arch::X86_64 if has(Arch::X86_64) => pc::roots(see, boot),
+        Arch::I386 if has(Arch::I386) => pc::roots(see, boot),
+        _ => memblock_roots(see, boot),
     }
 }
 
