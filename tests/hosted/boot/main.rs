@@ -1,5 +1,7 @@
 //! Whole boots of small machines that are described in code, and the facts that they must show.
 
+#[path = "../../../crates/sim/examples/areas.rs"]
+mod areas;
 mod arm;
 mod arm64_limits;
 mod arm64_tables;

@@ -381,3 +381,8 @@ fn the_command_line_and_the_machine_say_how_the_area_works() {
         (pagewright::zone::Gfp::DMA32, pagewright::zone::Gfp::DMA)
     );
 }
+
+#[test]
+fn the_guides_shortest_program_runs() {
+    crate::areas::main();
+}
