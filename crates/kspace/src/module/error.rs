@@ -11,6 +11,15 @@ use pagewright_pagetable::UnmapError;
 pub enum ModuleError<'f> {
     /// No ELF file, or one that contradicts itself.
     NotElf,
+    /// It has no symbol table.
+    Stripped,
+    /// A symbol of a section whose number stands for something else (SHN_LORESERVE and up; SHN_XINDEX in files of so many sections).
+    Reserved {
+        /// Its name.
+        symbol: &'f str,
+        /// The number.
+        section: u16,
+    },
     /// For another processor.
     Machine {
         /// `e_machine`.
@@ -100,6 +109,11 @@ pub enum ModuleError<'f> {
 pub enum RelocationProblem {
     /// A kind that this loader does not know.
     Unknown,
+    /// An address is read from a global offset table, and modules have none.
+    Got {
+        /// With what the module is to be compiled.
+        flags: &'static str,
+    },
     /// It changes bytes outside of its section.
     Outside,
     /// A symbol that the file does not have, or one in a section that is not loaded.
@@ -134,6 +148,9 @@ impl fmt::Display for RelocationProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("not a kind that is known"),
+            Self::Got { flags } => {
+                write!(f, "through a global offset table, which modules do not have: compile with {flags}")
+            }
             Self::Outside => f.write_str("outside of its section"),
             Self::Symbol => f.write_str("against a symbol that is not loaded"),
             Self::Range { value } => write!(f, "value {value:#x} does not fit"),
@@ -150,6 +167,10 @@ impl fmt::Display for ModuleError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotElf => f.write_str("no ELF file, or a damaged one"),
+            Self::Stripped => f.write_str("no symbol table: the file was stripped"),
+            Self::Reserved { symbol, section } => {
+                write!(f, "symbol {symbol} is of section {section:#x}, a number that is reserved")
+            }
             Self::Machine { found, expected } => {
                 write!(f, "a module for machine {found}; this kernel is for machine {expected}")
             }

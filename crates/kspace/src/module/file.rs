@@ -23,6 +23,11 @@ pub struct ModuleFile<'f> {
     symbol_names: StringTable<'f>,
 }
 
+/// Whether a symbol's section is one that no section has, and that this loader does not know: a file with so many sections says elsewhere which it is.
+const fn is_reserved(section: u16) -> bool {
+    section >= abi::SHN_LORESERVE && !matches!(section, abi::SHN_ABS | abi::SHN_COMMON)
+}
+
 impl<'f> ModuleFile<'f> {
     /// Reads the headers.
     ///
@@ -44,7 +49,12 @@ impl<'f> ModuleFile<'f> {
             Ok((Some(sections), Some(names))) => (sections, names),
             _ => return Err(ModuleError::NotElf),
         };
-        let Ok(Some((symbols, symbol_names))) = elf.symbol_table() else { return Err(ModuleError::NotElf) };
+        let table = elf.symbol_table().map_err(|_| ModuleError::NotElf)?;
+        let (symbols, symbol_names) = table.ok_or(ModuleError::Stripped)?;
+        if let Some(symbol) = symbols.iter().find(|symbol| is_reserved(symbol.st_shndx)) {
+            let name = symbol_names.get(symbol.st_name as usize).unwrap_or("");
+            return Err(ModuleError::Reserved { symbol: name, section: symbol.st_shndx });
+        }
         Ok(Self { arch, elf, sections, len: bytes.len(), names, symbols, symbol_names })
     }
 

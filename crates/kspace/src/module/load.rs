@@ -289,7 +289,11 @@ impl<'f, H: ModuleHost> Loading<'_, 'f, H> {
         if arch.has_addends() != addend.is_some() {
             return Err(wrong(RelocationProblem::Table));
         }
-        let width = arch.width(kind).ok_or_else(|| wrong(RelocationProblem::Unknown))?;
+        let unknown = || {
+            arch.without_got(kind)
+                .map_or(RelocationProblem::Unknown, |flags| RelocationProblem::Got { flags })
+        };
+        let width = arch.width(kind).ok_or_else(|| wrong(unknown()))?;
         if width == 0 {
             return Ok(());
         }

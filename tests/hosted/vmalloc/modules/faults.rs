@@ -26,7 +26,11 @@ fn refused(change: Change, helper: Option<u64>) -> String {
 
 #[test]
 fn each_reason_has_its_name() {
-    let cases: [(Change, &str); 10] = [
+    let cases: [(Change, &str); 11] = [
+        (
+            |elf| elf.relocate(5, 0, 1, 311, 0),
+            "relocation of kind 311 at 0x0 of section 5: through a global offset table, which modules do not have: compile with -fno-pie",
+        ),
         (
             |elf| {
                 let other = elf.symbol("other", UNDEFINED, 0);
@@ -112,6 +116,20 @@ fn what_is_no_module_is_refused() {
     let mut executable = good.clone();
     executable[16] = 2;
     assert_eq!(parse(&executable, ModuleArch::Arm64), "an ELF file of type 2; a module is relocatable (1)");
+    let mut stripped = good.clone();
+    let word = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap()) as usize;
+    let (headers, count) = (word(40), usize::from(u16::from_le_bytes([good[60], good[61]])));
+    for kind in (0..count).map(|n| headers + n * 64 + 4).filter(|&at| good[at] == 2) {
+        // The symbol table is some bytes now.
+        stripped[kind] = 1;
+    }
+    assert_eq!(parse(&stripped, ModuleArch::Arm64), "no symbol table: the file was stripped");
+    for section in [0xff00, 0xff20, 0xffff] {
+        let mut elf = sample(ModuleArch::Arm64);
+        elf.symbol("odd", section, 0);
+        let said = parse(&elf.build(), ModuleArch::Arm64);
+        assert_eq!(said, format!("symbol odd is of section {section:#x}, a number that is reserved"));
+    }
     let file = ModuleFile::parse(&good, ModuleArch::Arm64).unwrap();
     let mut places = vec![Place::Nowhere; 3];
     let few = ModuleLayout::new(&file, PAGE, &mut places).unwrap_err();

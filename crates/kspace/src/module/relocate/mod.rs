@@ -87,6 +87,21 @@ impl ModuleArch {
         }
     }
 
+    /// Of a relocation that reads a global offset table: the compiler's flags that avoid it. The numbers are those of the processors' supplements.
+    pub(super) const fn without_got(self, kind: u32) -> Option<&'static str> {
+        let is_got = match self {
+            Self::X86_64 => matches!(kind, 3 | 9 | 25..=30 | 41 | 42),
+            Self::I386 => matches!(kind, 3 | 9 | 10 | 43),
+            Self::Arm64 => matches!(kind, 300..=313),
+            Self::Arm => matches!(kind, 24..=26 | 95..=98),
+        };
+        match self {
+            Self::X86_64 if is_got => Some("-fno-pie -mcmodel=kernel"),
+            Self::I386 | Self::Arm64 | Self::Arm if is_got => Some("-fno-pie"),
+            _ => None,
+        }
+    }
+
     /// Whether its relocations have addends of their own (SHT_RELA).
     pub const fn has_addends(self) -> bool {
         !matches!(self, Self::Arm | Self::I386)
