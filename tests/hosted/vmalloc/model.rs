@@ -142,16 +142,22 @@ fn drive(seed: u64, pools: bool, steps: u64) {
     });
 }
 
+/// This seed, or in its place one that follows from the one that is asked for.
+fn seed(usual: u64) -> u64 {
+    let asked = std::env::var("PAGEWRIGHT_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    asked.map_or(usual, |seed| seed.wrapping_add(usual))
+}
+
 const STEPS: u64 = if cfg!(miri) { 40 } else { 3000 };
 
 #[test]
 fn each_area_lies_in_the_lowest_gap_with_room_as_in_a_list_of_intervals() {
-    drive(1, false, STEPS);
-    drive(7, false, STEPS);
+    drive(seed(1), false, STEPS);
+    drive(seed(7), false, STEPS);
 }
 
 #[test]
 fn with_pools_areas_never_meet_and_nothing_is_refused_that_has_room() {
-    drive(3, true, STEPS);
-    drive(11, true, STEPS);
+    drive(seed(3), true, STEPS);
+    drive(seed(11), true, STEPS);
 }
