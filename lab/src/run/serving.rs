@@ -135,7 +135,7 @@ pub(crate) fn with_vmalloc<'s, 'a, H: Hooks, W: WithShown<'s, 'a, H>>(
 ) -> Result<W::Out, Fault> {
     with_booted_vmalloc(boot, pages, &mut NotLive, Then { boot, work }).map_err(|e| {
         let expected = match e {
-            BootedVmallocError::NoTables => "a machine whose page tables are built",
+            BootedVmallocError::NoTables => "a machine whose page tables are built: at most 64 GiB of RAM",
             BootedVmallocError::Init(_) | BootedVmallocError::IrqStacks(_) => "",
         };
         Fault::caused(e, "vmalloc", expected)
