@@ -10,6 +10,7 @@ use crate::error::Damage;
 use crate::memory::{TableMemory, TableSource};
 use crate::shape::Level;
 use crate::word::Word;
+use core::sync::atomic::{AtomicU64, Ordering};
 use pagewright_addr::{VirtAddr, VirtRange};
 
 /// What a TLB has to forget.
@@ -38,6 +39,19 @@ pub trait TlbFlush {
 
     /// Kmaps of these pages are about to end, and lead to them still: where data caches have virtual tags, what is in them goes now. Nothing elsewhere.
     fn before_unmap(&mut self, _: VirtRange) {}
+
+    /// Whether an entry of 64 bits that this CPU alone uses ([`crate::Row`]) is empty. It is that or valid, so it is enough to look at the lower half, which says so in all
+    /// formats.
+    #[inline(always)]
+    fn is_empty64(&self, entry: &AtomicU64) -> bool {
+        entry.load(Ordering::Relaxed) == 0
+    }
+
+    /// Writes such an entry, whole as table walkers see it. Processors of 32 bits whose entries have 64 may know a shorter way than atomic operations are: arm's `strd`.
+    #[inline(always)]
+    fn store64(&mut self, entry: &AtomicU64, word: u64) {
+        entry.store(word, Ordering::Relaxed);
+    }
 }
 
 /// A change that has not been flushed yet, and the tables that it emptied.

@@ -59,7 +59,7 @@ pub use lock::LockError;
 pub use map::{LeafTables, MapOptions, Mapped, PageEntries, PageWords};
 pub use memory::{NoTables, Pool, TableMemory, TableSource};
 pub use proven::Proven;
-pub use row::Row;
+pub use row::{Row, Vacant};
 pub use shape::{Level, LevelShape, Shape, Window};
 pub use slots::{SlotError, SlotFlush, Slots, SlotsError};
 pub use table_use::{TableMinimum, TableUse};

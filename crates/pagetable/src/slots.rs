@@ -13,7 +13,7 @@ use crate::error::Damage;
 use crate::flush::{FlushScope, TlbFlush};
 use crate::format::{Entry, Format, Leaf};
 use crate::memory::TableMemory;
-use crate::row::Row;
+use crate::row::{Row, RowOf};
 use crate::shape::Level;
 use crate::tables::{Cursor, Node};
 use arrayvec::ArrayVec;
@@ -70,7 +70,7 @@ pub enum SlotError {
     NoSlot(u32),
     /// The slot has a page: take it out and flush first.
     InUse(u32),
-    /// The page lies at or above the limit that the slots were made for.
+    /// The page lies at or above the limit that the slots were made for, or below the first page.
     Address(PhysAddr),
 }
 
@@ -79,7 +79,9 @@ impl fmt::Display for SlotError {
         match self {
             Self::NoSlot(n) => write!(f, "there is no slot {n}"),
             Self::InUse(n) => write!(f, "slot {n} has a page already"),
-            Self::Address(at) => write!(f, "the page at {at:#x} is above what the slots were made for"),
+            Self::Address(at) => {
+                write!(f, "the page at {at:#x} is not among those that the slots were made for")
+            }
         }
     }
 }
@@ -330,15 +332,16 @@ impl<'t, F: Format, M: TableMemory> Slots<'t, F, M> {
 }
 
 impl<F: Format, M: TableMemory> Slots<'_, F, M> {
-    /// `count` slots from `first` on, for whoever uses them often; `None` if there are not that many, or not in one table.
-    pub fn row(&self, first: u32, count: u32) -> Option<Row<'_, F>> {
+    /// `count` slots from `first` on, for the one CPU that uses them, and for pages from `from` on (below [`Self`]'s limit); `None` if there are not that many, or not in one table.
+    pub fn row(&self, first: u32, count: u32, from: PhysAddr) -> Option<Row<'_, F>> {
         let last = first.checked_add(count.checked_sub(1)?)?;
         let ((node, at), (end, _)) = (self.place(first)?, self.place(last)?);
         if (node.page, node.first) != (end.page, end.first) {
             return None;
         }
-        let cells = F::halves(node.words, at, count as usize);
-        Row::new(cells, self.address(first), self.word, self.end << F::SHAPE.page_shift())
+        let pages = (from.get() >> F::SHAPE.page_shift(), self.end);
+        let of = RowOf { entries: (at, count as usize), start: self.address(first), word: self.word, pages };
+        Row::new(node.words, of)
     }
 
     /// How many slots from `first` on lie in one table.

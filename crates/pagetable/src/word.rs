@@ -3,6 +3,7 @@
 //! Entries are atomic because hardware walks the tables at any time and sets accessed and dirty bits by itself. Values
 //! travel as `u64` whatever the width, so that the walker is written once.
 
+use crate::flush::TlbFlush;
 use crate::memory::TableMemory;
 use crate::run;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -44,6 +45,10 @@ pub trait Word: sealed::Sealed + Copy + Send + Sync + 'static {
     fn load(cell: &Self::Atomic) -> u64;
     /// Writes an entry that nobody can look at yet, or whose order does not matter.
     fn store(cell: &Self::Atomic, value: u64);
+    /// Whether an entry that this CPU alone uses is empty.
+    fn is_empty_own<T: TlbFlush + ?Sized>(cell: &Self::Atomic, tlb: &T) -> bool;
+    /// Writes an entry that this CPU alone uses, whole as its walker sees it, with nothing said about when.
+    fn store_own<T: TlbFlush + ?Sized>(cell: &Self::Atomic, value: u64, tlb: &mut T);
     /// Writes entries that nobody can look at yet, or whose order does not matter, each `step` more than the one before.
     fn store_counted(cells: &[Self::Atomic], first: u64, step: u64);
     /// Empties entries as long as each is `step` more than the one before, and returns how many. For tables that hardware does not change: an
@@ -66,7 +71,7 @@ fn none<A, B>(_: &[A]) -> Option<&[B]> {
 }
 
 macro_rules! word {
-    ($int:ident, $atomic:ident, $words:ident, $word:ident, $narrow:expr, $wide:expr) => {
+    ($int:ident, $atomic:ident, $words:ident, $word:ident, $narrow:expr, $wide:expr, $is_empty_own:expr, $store_own:expr) => {
         #[allow(unsafe_code)]
         impl Word for $int {
             type Atomic = $atomic;
@@ -117,6 +122,16 @@ macro_rules! word {
                 cell.store(value as $int, Ordering::Relaxed);
             }
 
+            #[inline(always)]
+            fn is_empty_own<T: TlbFlush + ?Sized>(cell: &$atomic, tlb: &T) -> bool {
+                $is_empty_own(cell, tlb)
+            }
+
+            #[inline(always)]
+            fn store_own<T: TlbFlush + ?Sized>(cell: &$atomic, value: u64, tlb: &mut T) {
+                $store_own(cell, value, tlb);
+            }
+
             #[inline]
             fn store_counted(cells: &[$atomic], first: u64, step: u64) {
                 let store = |cell: &$atomic, value| cell.store(value, Ordering::Relaxed);
@@ -156,5 +171,26 @@ macro_rules! word {
     };
 }
 
-word!(u32, AtomicU32, words32, word32, Some, none);
-word!(u64, AtomicU64, words64, word64, none, Some);
+/// An entry of 32 bits is written whole by any store.
+#[inline(always)]
+fn is_empty32<T: ?Sized>(cell: &AtomicU32, _: &T) -> bool {
+    cell.load(Ordering::Relaxed) == 0
+}
+
+#[inline(always)]
+fn store32<T: ?Sized>(cell: &AtomicU32, value: u64, _: &mut T) {
+    cell.store(value as u32, Ordering::Relaxed);
+}
+
+#[inline(always)]
+fn is_empty64<T: TlbFlush + ?Sized>(cell: &AtomicU64, tlb: &T) -> bool {
+    tlb.is_empty64(cell)
+}
+
+#[inline(always)]
+fn store64<T: TlbFlush + ?Sized>(cell: &AtomicU64, value: u64, tlb: &mut T) {
+    tlb.store64(cell, value);
+}
+
+word!(u32, AtomicU32, words32, word32, Some, none, is_empty32, store32);
+word!(u64, AtomicU64, words64, word64, none, Some, is_empty64, store64);

@@ -5,6 +5,7 @@
 //! no high memory at all.
 
 use super::Behaviour;
+use core::sync::atomic::AtomicU64;
 use pagewright_addr::VirtRange;
 use pagewright_pagetable::{FlushScope, TlbFlush};
 use pagewright_platform::DataCache;
@@ -34,5 +35,13 @@ impl<C: DataCache, T: TlbFlush + ?Sized> TlbFlush for FlushKmaps<'_, C, T> {
             self.cache.clean_invalidate(range.start, range.len);
         }
         self.tlb.before_unmap(range);
+    }
+
+    fn is_empty64(&self, entry: &AtomicU64) -> bool {
+        self.tlb.is_empty64(entry)
+    }
+
+    fn store64(&mut self, entry: &AtomicU64, word: u64) {
+        self.tlb.store64(entry, word);
     }
 }

@@ -6,29 +6,38 @@
 //! own TLB has to forget it.
 //!
 //! With guards (CONFIG_DEBUG_KMAP_LOCAL) every second slot stays empty, so that running off a page faults.
+//!
+//! What is common is a page of high memory, and a slot in the first table that the CPU's slots lie in: that takes few instructions, in numbers that fit into a
+//! register of a 32-bit processor. Everything else (low memory, guards, the second table, what is refused) goes a slower way, which begins anew: nothing was changed before.
 
 use super::Linear;
 use super::error::{KmapLocalError, NotTop, SchedError};
 use super::stack::{KmapStack, MOST};
 use crate::fixmap::{Fixmap, Slot};
 use core::fmt;
-use core::sync::atomic::Ordering::Relaxed;
+use core::hint::cold_path;
+use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::compiler_fence;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
-use pagewright_pagetable::{Format, Row, SlotError, Slots, TableMemory, TlbFlush};
+use pagewright_pagetable::{Format, Row, SlotError, Slots, TableMemory, TlbFlush, Vacant};
 
 /// A page's address, for the task that mapped it.
 #[must_use = "the slot stays taken until this is given to kunmap_local"]
 #[derive(PartialEq, Eq, Debug)]
 pub struct LocalMap {
-    at: VirtAddr,
-    /// `kmap_ctrl.idx` after it was mapped; 0 for low memory, which takes no slot.
-    index: u32,
+    at: usize,
+    /// The complement of its slot's number, with the CPU's slots counted from 0 downwards; [`LOW`] for low memory, which takes none.
+    down: usize,
 }
+
+/// No slot: what comes before the first.
+const LOW: usize = 0;
 
 impl LocalMap {
     /// Where the page's first byte is.
+    #[inline(always)]
     pub const fn address(&self) -> VirtAddr {
-        self.at
+        VirtAddr::new(self.at as u64)
     }
 }
 
@@ -40,7 +49,7 @@ pub struct AtomicMap(LocalMap);
 impl AtomicMap {
     /// Where the page's first byte is.
     pub const fn address(&self) -> VirtAddr {
-        self.0.at
+        self.0.address()
     }
 }
 
@@ -71,8 +80,14 @@ impl<'t, F: Format, M: TableMemory> KmapLocal<'t, F, M> {
     }
 
     /// Local kmaps in `slots` ([`Self::range`]), for as many CPUs as there are slots for. `guards` is CONFIG_DEBUG_KMAP_LOCAL. `None` if there
-    /// are too few slots for one CPU.
+    /// are too few slots for one CPU, or they lie in the linear map, or that has addresses that are no `usize` (on a host that is smaller than the machine).
     pub fn new(linear: Linear, slots: Slots<'t, F, M>, guards: bool) -> Option<Self> {
+        let mapped = VirtRange { start: linear.base, len: linear.end.get().checked_sub(linear.start.get())? };
+        let end = mapped.start.get().checked_add(mapped.len)?;
+        let own = VirtRange { start: slots.start(), len: u64::from(slots.count()) * F::SHAPE.page_bytes() };
+        if usize::try_from(end).is_err() || mapped.overlaps(&own) {
+            return None;
+        }
         let (max_index, step) = if guards { (MOST as u32, 2) } else { (16, 1) };
         let cpus = slots.count() / max_index;
         (cpus > 0).then_some(Self { linear, slots, cpus, max_index, step })
@@ -112,25 +127,23 @@ impl<'t, F: Format, M: TableMemory> KmapLocal<'t, F, M> {
             run if run < count => run,
             _ => 0,
         };
-        let row = self.slots.row(first + below, count - below).ok_or(none)?;
-        let deeper = if below > 0 { self.slots.row(first, below) } else { None };
-        let Linear { start, end, base } = self.linear;
-        let (low_bytes, step) = (end.get() - start.get(), self.step);
-        Ok(KmapCpu { start, low_bytes, base, row, deeper, step, cpu, format: *self.slots.format() })
+        let row = |first, count| self.slots.row(first, count, self.linear.end);
+        let first_used = row(first + below, count - below).ok_or(none)?;
+        let rows = [Some(first_used), if below > 0 { row(first, below) } else { None }];
+        let row = if self.step == 1 { first_used } else { first_used.without_slots() };
+        let (linear, step) = (self.linear, self.step);
+        Ok(KmapCpu { row, rows, linear, step, cpu, format: *self.slots.format() })
     }
 }
 
 /// The local kmaps of one CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct KmapCpu<'k, F: Format> {
-    /// Low memory.
-    start: PhysAddr,
-    low_bytes: u64,
-    base: VirtAddr,
-    /// The slots that are used first, the first one last.
+    /// The slots of `kmap_ctrl.idx` from 1 on that are taken the fast way: those of the first table; none with guards.
     row: Row<'k, F>,
-    /// Those after them, if they lie in another table.
-    deeper: Option<Row<'k, F>>,
+    /// All slots, those that are used first in the first row; the second lies in the table below.
+    rows: [Option<Row<'k, F>>; 2],
+    linear: Linear,
     step: u32,
     cpu: u32,
     format: F,
@@ -142,11 +155,16 @@ impl<F: Format> KmapCpu<'_, F> {
         self.cpu
     }
 
-    /// The slot of a `kmap_ctrl.idx` beyond the first table's.
-    fn deep(&self, index: u32) -> Option<(&Row<'_, F>, usize)> {
-        let row = self.deeper.as_ref()?;
-        let slot = (self.row.count() + row.count()).checked_sub(index as usize)?;
-        Some((row, slot))
+    /// The slot of a `kmap_ctrl.idx`.
+    fn slot(&self, index: u32) -> Option<(&Row<'_, F>, usize)> {
+        let mut slot = (index as usize).checked_sub(1)?;
+        for row in self.rows.iter().flatten() {
+            if slot < row.count() {
+                return Some((row, slot));
+            }
+            slot -= row.count();
+        }
+        None
     }
 
     /// Gives the page that `page` lies in an address, which is there until [`Self::kunmap_local`] (`kmap_local_page`). This runs on the CPU, and the
@@ -161,64 +179,60 @@ impl<F: Format> KmapCpu<'_, F> {
         page: PhysAddr,
         tlb: &mut T,
     ) -> Result<LocalMap, KmapLocalError> {
-        let page = page.align_down(const { F::SHAPE.page_bytes() });
-        let offset = page.get().wrapping_sub(self.start.get());
-        if offset < self.low_bytes {
-            return Ok(LocalMap { at: VirtAddr::new(self.base.get() + offset), index: 0 });
+        let down = stack.down.load(Relaxed);
+        match self.row.vacant(!down, page, tlb) {
+            Ok(vacant) => Ok(Self::take(vacant, stack, down, tlb)),
+            Err(_) => {
+                cold_path();
+                match self.linear.address(page.align_down(const { F::SHAPE.page_bytes() })) {
+                    // The linear map's addresses were compared with `usize` when the slots were made.
+                    Some(at) => Ok(LocalMap { at: at.get() as usize, down: LOW }),
+                    None => self.map_other(stack, page, tlb),
+                }
+            }
         }
-        let held = stack.index.load(Relaxed);
-        let index = held + self.step;
-        // Beyond the last one this is beyond the row.
-        let slot = self.row.count().wrapping_sub(index as usize);
-        if slot >= self.row.count() {
-            return self.map_deep(stack, page, tlb);
-        }
-        Self::map_in(&self.row, slot, stack, (held, index), page, tlb)
     }
 
-    /// Takes the slot of a task that had the one before.
+    /// Takes a slot.
     #[inline(always)]
-    fn map_in<T: TlbFlush + ?Sized>(
-        row: &Row<'_, F>,
-        slot: usize,
+    fn take<T: TlbFlush + ?Sized>(
+        vacant: Vacant<'_, F>,
         stack: &KmapStack,
-        (held, index): (u32, u32),
-        page: PhysAddr,
+        down: usize,
         tlb: &mut T,
-    ) -> Result<LocalMap, KmapLocalError> {
-        // Before the entry is written: a handler that comes in between uses the next slot.
-        stack.index.store(index, Relaxed);
-        match row.set(slot, page) {
-            Ok(at) => {
-                tlb.publish();
-                Ok(LocalMap { at, index })
-            }
-            Err(e) => {
-                stack.index.store(held, Relaxed);
-                Err(KmapLocalError::Slot(e))
-            }
-        }
+    ) -> LocalMap {
+        // Before the entry is written: a handler that comes in between uses the next slot. (One that came before has emptied it again.)
+        stack.down.store(down.wrapping_sub(1), Relaxed);
+        compiler_fence(Release);
+        let at = vacant.fill(tlb);
+        tlb.publish();
+        LocalMap { at, down }
     }
 
-    /// [`Self::kmap_local_page`] beyond the first table.
+    /// [`Self::kmap_local_page`] with guards, beyond the first table, and whatever is refused.
     #[cold]
     #[inline(never)]
-    fn map_deep<T: TlbFlush + ?Sized>(
+    fn map_other<T: TlbFlush + ?Sized>(
         &self,
         stack: &KmapStack,
         page: PhysAddr,
         tlb: &mut T,
     ) -> Result<LocalMap, KmapLocalError> {
-        let held = stack.index.load(Relaxed);
+        let page = page.align_down(F::SHAPE.page_bytes());
+        let held = stack.index();
         let index = held + self.step;
-        let (row, slot) = self.deep(index).ok_or(KmapLocalError::TooDeep { held: held / self.step })?;
-        Self::map_in(row, slot, stack, (held, index), page, tlb)
+        let (row, slot) = self.slot(index).ok_or(KmapLocalError::TooDeep { held: held / self.step })?;
+        let vacant = row.vacant(slot, page, tlb).map_err(KmapLocalError::Slot)?;
+        Ok(Self::take(vacant, stack, !(index as usize - 1), tlb))
     }
 
     /// Gives an address back: the last one that was given out first. `tlb` is this CPU's own.
     ///
     /// # Errors
     /// [`NotTop`], with the map, which stays.
+    ///
+    /// # Panics
+    /// Where assertions are checked, if another CPU mapped it.
     #[inline(always)]
     pub fn kunmap_local<T: TlbFlush + ?Sized>(
         &self,
@@ -226,38 +240,43 @@ impl<F: Format> KmapCpu<'_, F> {
         map: LocalMap,
         tlb: &mut T,
     ) -> Result<(), NotTop> {
-        let index = stack.index.load(Relaxed);
-        // Of 0, which low memory has, there is no slot.
-        let slot = self.row.count().wrapping_sub(index as usize);
-        if map.index != index || slot >= self.row.count() {
-            return if map.index == 0 { Ok(()) } else { self.unmap_deep(stack, map, tlb) };
+        let down = stack.down.load(Relaxed).wrapping_add(1);
+        if down != map.down || !map.down >= self.row.count() {
+            cold_path();
+            return if map.down == LOW { Ok(()) } else { self.unmap_other(stack, map, tlb) };
         }
-        tlb.before_unmap(VirtRange { start: map.at, len: const { F::SHAPE.page_bytes() } });
-        self.row.clear(slot).finish(tlb);
+        Self::give_back(&self.row, !map.down, map.at, tlb);
         // After the flush: a handler that comes in between uses the next slot.
-        stack.index.store(index.wrapping_sub(self.step), Relaxed);
+        stack.down.store(map.down, Relaxed);
         Ok(())
     }
 
-    /// [`Self::kunmap_local`] beyond the first table, or of what is not the last one.
+    /// Empties a slot.
+    #[inline(always)]
+    fn give_back<T: TlbFlush + ?Sized>(row: &Row<'_, F>, slot: usize, at: usize, tlb: &mut T) {
+        tlb.before_unmap(VirtRange { start: VirtAddr::new(at as u64), len: const { F::SHAPE.page_bytes() } });
+        row.clear(slot, at, tlb).finish(tlb);
+        compiler_fence(Release);
+    }
+
+    /// [`Self::kunmap_local`] with guards, beyond the first table, or of what is not the last one.
     #[cold]
     #[inline(never)]
-    fn unmap_deep<T: TlbFlush + ?Sized>(
+    fn unmap_other<T: TlbFlush + ?Sized>(
         &self,
         stack: &KmapStack,
         map: LocalMap,
         tlb: &mut T,
     ) -> Result<(), NotTop> {
-        let index = stack.index.load(Relaxed);
-        if map.index != index {
-            return Err(NotTop { map, held: index / self.step });
+        let index = stack.index();
+        match self.slot(index) {
+            Some((row, slot)) if row.address(slot) == map.at => {
+                Self::give_back(row, slot, map.at, tlb);
+                stack.down.store(!(index.wrapping_sub(self.step) as usize), Relaxed);
+                Ok(())
+            }
+            _ => Err(NotTop { map, held: index / self.step }),
         }
-        if let Some((row, slot)) = self.deep(index) {
-            tlb.before_unmap(VirtRange { start: map.at, len: const { F::SHAPE.page_bytes() } });
-            row.clear(slot).finish(tlb);
-        }
-        stack.index.store(index.wrapping_sub(self.step), Relaxed);
-        Ok(())
     }
 
     /// The same as [`Self::kmap_local_page`] for a task that is not scheduled until it has given the address back: the caller keeps preemption
@@ -298,10 +317,9 @@ impl<F: Format> KmapCpu<'_, F> {
         &'s self,
         stack: &KmapStack,
     ) -> impl Iterator<Item = (usize, &'s Row<'s, F>, usize)> + use<'s, F> {
-        let top = stack.index.load(Relaxed);
+        let top = stack.index();
         (1..=top).filter(|i| i.is_multiple_of(self.step)).filter_map(|index| {
-            let slot = self.row.count().wrapping_sub(index as usize);
-            let (row, slot) = if slot < self.row.count() { (&self.row, slot) } else { self.deep(index)? };
+            let (row, slot) = self.slot(index)?;
             Some((index as usize, row, slot))
         })
     }
@@ -319,9 +337,8 @@ impl<F: Format> KmapCpu<'_, F> {
         for (index, row, slot) in self.held(stack) {
             if let Some(page) = row.page(&self.format, slot) {
                 stack.pages[index].store(page.get(), Relaxed);
-                tlb.before_unmap(VirtRange { start: row.address(slot), len: F::SHAPE.page_bytes() });
+                Self::give_back(row, slot, row.address(slot), tlb);
             }
-            row.clear(slot).finish(tlb);
         }
         Ok(())
     }
@@ -342,7 +359,8 @@ impl<F: Format> KmapCpu<'_, F> {
         }
         for (index, row, slot) in self.held(stack) {
             // The page was in this slot before, so the slot takes it.
-            row.set(slot, PhysAddr::new(stack.pages[index].load(Relaxed))).map_err(SchedError::Slot)?;
+            let page = PhysAddr::new(stack.pages[index].load(Relaxed));
+            row.vacant(slot, page, tlb).map_err(SchedError::Slot)?.fill(tlb);
         }
         if !stack.is_empty() {
             tlb.publish();
@@ -353,7 +371,7 @@ impl<F: Format> KmapCpu<'_, F> {
     /// The page that an address of the CPU's slots leads to, if the task holds it (`kmap_to_page`).
     pub fn page_of(&self, stack: &KmapStack, at: VirtAddr) -> Option<PhysAddr> {
         let at = at.align_down(F::SHAPE.page_bytes());
-        let (_, row, slot) = self.held(stack).find(|(_, row, slot)| row.address(*slot) == at)?;
+        let (_, row, slot) = self.held(stack).find(|(_, row, slot)| row.address(*slot) as u64 == at.get())?;
         row.page(&self.format, slot)
     }
 }

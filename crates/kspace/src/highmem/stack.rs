@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// KM_MAX_IDX with guards between the slots (CONFIG_DEBUG_KMAP_LOCAL).
 pub(super) const MOST: usize = 33;
@@ -12,8 +12,8 @@ pub(super) const MOST: usize = 33;
 /// It belongs to the task, and to handlers that interrupt it; atomic only because of those.
 #[derive(Debug)]
 pub struct KmapStack {
-    /// `kmap_ctrl.idx`.
-    pub(super) index: AtomicU32,
+    /// The complement of `kmap_ctrl.idx`: slots lie downwards, so this is what is added to find the next one.
+    pub(super) down: AtomicUsize,
     /// The CPU whose slots it held when it was scheduled out.
     pub(super) cpu: AtomicU32,
     /// How many of them are atomic.
@@ -34,7 +34,7 @@ impl KmapStack {
     /// None.
     pub const fn new() -> Self {
         Self {
-            index: AtomicU32::new(0),
+            down: AtomicUsize::new(!0),
             cpu: AtomicU32::new(0),
             atomic: AtomicU32::new(0),
             pages: [const { AtomicU64::new(0) }; MOST],
@@ -44,6 +44,11 @@ impl KmapStack {
 
     /// Whether the task holds none.
     pub fn is_empty(&self) -> bool {
-        self.index.load(Relaxed) == 0
+        self.index() == 0
+    }
+
+    /// `kmap_ctrl.idx`.
+    pub(super) fn index(&self) -> u32 {
+        !self.down.load(Relaxed) as u32
     }
 }

@@ -20,9 +20,6 @@ use crate::shape::{Level, Shape, Window};
 use crate::word::Word;
 use pagewright_addr::PhysAddr;
 
-/// Entries of a table in memory, as a format's words.
-type Cells<F> = [<<F as Format>::Word as Word>::Atomic];
-
 /// What an entry says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
@@ -80,6 +77,8 @@ pub trait Format: Copy + Send + Sync + 'static {
     /// Whether the slots of the lowest level hold a word of software's besides the hardware's, so that something may be mapped
     /// where hardware finds nothing (arm's pages that are old).
     const SOFTWARE_WORDS: bool = false;
+    /// How many words behind software's the hardware's is; 0 without software's.
+    const HARDWARE_AT: usize = 0;
 
     /// Which addresses a tree with this format translates.
     fn window(&self) -> Window;
@@ -180,13 +179,6 @@ pub trait Format: Copy + Send + Sync + 'static {
     fn take(&self, level: Level, words: &[<Self::Word as Word>::Atomic], at: usize) -> u64 {
         let _ = level;
         Self::Word::swap(&words[at], 0)
-    }
-
-    /// The cells of `count` slots of the lowest level from `words[at]` on: the hardware's words, and software's beside them
-    /// ([`Self::SOFTWARE_WORDS`]).
-    #[inline]
-    fn halves(words: &Cells<Self>, at: usize, count: usize) -> (&Cells<Self>, &Cells<Self>) {
-        (&words[at..at + count], &[])
     }
 
     /// Empties a slot without looking at what hardware notes in it: one of which all bits are set that hardware would set, or of which nobody wants to know. (Hardware

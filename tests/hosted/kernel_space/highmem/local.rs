@@ -1,10 +1,13 @@
 //! Local kmaps.
 
-use crate::world::{BASE, Counted, Machine, PAGE, high, on_every_format};
-use pagewright_addr::{PhysAddr, VirtAddr};
+use crate::world::{BASE, Counted, HIGH, Machine, PAGE, high, on_every_format};
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_kspace::fixmap::Slot;
-use pagewright_kspace::highmem::{KmapLocalError, KmapStack, SchedError};
-use pagewright_pagetable::{Format, NotLive};
+use pagewright_kspace::highmem::{KmapCpu, KmapLocal, KmapLocalError, KmapStack, Linear, SchedError};
+use pagewright_pagetable::{FlushScope, Format, NotLive, SlotError, TlbFlush, Word};
+use pagewright_sim::PhysMemory;
 use pagewright_sim::mmu::{Access, AccessError, FaultKind};
 
 #[test]
@@ -224,4 +227,115 @@ fn running_off_a_page_meets_a_guard() {
         }
     }
     on_every_format!("CONFIG_DEBUG_KMAP_LOCAL=y\nCONFIG_NR_CPUS=4", 1, |m, _| test(m));
+}
+
+#[test]
+fn pages_that_are_no_ram_get_no_slot() {
+    fn test<F: Format>(m: Machine<'_, F>) {
+        let all = m.local(false);
+        let local = all.on_cpu(0).unwrap();
+        let stack = KmapStack::new();
+        let mut tlb = Counted::only(&m.mmu, 0);
+        // The last page of RAM may have one, the next one and those below RAM may not, nor any whose number only looks like one of RAM's in fewer bits.
+        let last = high(HIGH / PAGE - 1);
+        let map = local.kmap_local_page(&stack, PhysAddr::new(last.get() + 5), &mut tlb).unwrap();
+        assert_eq!(local.page_of(&stack, map.address()), Some(last));
+        local.kunmap_local(&stack, map, &mut tlb).unwrap();
+        let twins = [1 << 32, 1 << 43, 1 << 44, 1 << 52, 1 << 63].map(|bit| high(1).get() | bit);
+        for page in [BASE - PAGE, last.get() + PAGE, !(PAGE - 1)].into_iter().chain(twins) {
+            let page = PhysAddr::new(page);
+            let refused = local.kmap_local_page(&stack, page, &mut tlb);
+            assert_eq!(refused, Err(KmapLocalError::Slot(SlotError::Address(page))));
+            assert!(stack.is_empty());
+        }
+        assert_eq!((tlb.published, tlb.flushes), (1, 1));
+        m.mmu.check().unwrap();
+    }
+    on_every_format!("", 1, |m, _| test(m));
+}
+
+#[test]
+fn slots_inside_the_linear_map_are_refused() {
+    fn test<F: Format>(m: Machine<'_, F>) {
+        let range = KmapLocal::<F, &PhysMemory>::range(m.layout.fixmap()).unwrap();
+        let base = VirtAddr::new(range.start.get() - PAGE);
+        for (pages, refused) in [(1, false), (2, true)] {
+            let end = PhysAddr::new(BASE + pages * PAGE);
+            let linear = Linear { start: PhysAddr::new(BASE), end, base };
+            assert_eq!(KmapLocal::new(linear, m.slots(range), false).is_none(), refused, "{pages}");
+        }
+    }
+    on_every_format!("", 1, |m, _| test(m));
+}
+
+/// A handler that maps a page whenever the task that it interrupts asks something of the TLB.
+struct Handler<'h, 'w, F: Format> {
+    m: &'h Machine<'w, F>,
+    local: &'h KmapCpu<'h, F>,
+    stack: &'h KmapStack,
+    times: Cell<u32>,
+}
+
+impl<F: Format> Handler<'_, '_, F> {
+    fn run(&self) {
+        let mut tlb = self.m.mmu.only(0);
+        let map = self.local.kmap_local_page(self.stack, high(9), &mut tlb).unwrap();
+        self.m.store(0, map.address(), 9);
+        self.local.kunmap_local(self.stack, map, &mut tlb).unwrap();
+        self.times.set(self.times.get() + 1);
+    }
+}
+
+impl<F: Format> TlbFlush for Handler<'_, '_, F> {
+    fn flush(&mut self, scope: &FlushScope) {
+        self.run();
+        self.m.mmu.only(0).flush(scope);
+        self.run();
+    }
+
+    fn publish(&mut self) {
+        self.run();
+    }
+
+    fn before_unmap(&mut self, _: VirtRange) {
+        self.run();
+    }
+
+    fn is_empty64(&self, entry: &AtomicU64) -> bool {
+        let empty = entry.load(Ordering::Relaxed) == 0;
+        self.run();
+        empty
+    }
+
+    fn store64(&mut self, entry: &AtomicU64, word: u64) {
+        self.run();
+        entry.store(word, Ordering::Relaxed);
+        self.run();
+    }
+}
+
+#[test]
+fn a_handler_disturbs_nobody_whenever_it_comes() {
+    fn test<F: Format>(m: Machine<'_, F>, guards: bool) {
+        let all = m.local(guards);
+        let local = all.on_cpu(0).unwrap();
+        let stack = KmapStack::new();
+        let mut tlb = Handler { m: &m, local: &local, stack: &stack, times: Cell::new(0) };
+        let a = local.kmap_local_page(&stack, high(1), &mut tlb).unwrap();
+        m.store(0, a.address(), 1);
+        let b = local.kmap_local_page(&stack, high(2), &mut tlb).unwrap();
+        m.store(0, b.address(), 2);
+        assert_eq!((m.load(0, a.address()), m.load(0, b.address())), (1, 2));
+        local.kunmap_local(&stack, b, &mut tlb).unwrap();
+        assert_eq!(m.load(0, a.address()), 1);
+        local.kunmap_local(&stack, a, &mut tlb).unwrap();
+        assert!(stack.is_empty());
+        // Each pair: when it was published, before the unmap, before and after the flush; where entries have 64 bits around both stores and after the look.
+        let times = if F::Word::BYTES == 8 { 2 * (4 + 5) } else { 2 * 4 };
+        assert_eq!(tlb.times.get(), times);
+        assert_eq!([1, 2, 9].map(|n| m.ram(high(n))), [1, 2, 9]);
+        m.mmu.check().unwrap();
+    }
+    on_every_format!("", 1, |m, _| test(m, false));
+    on_every_format!("CONFIG_DEBUG_KMAP_LOCAL=y\nCONFIG_NR_CPUS=4", 1, |m, _| test(m, true));
 }

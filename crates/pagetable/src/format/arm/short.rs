@@ -115,6 +115,7 @@ impl Format for ArmShort {
     const BREAK_BEFORE_MAKE: bool = true;
     const GROUP_ADDRESS: bool = true;
     const SOFTWARE_WORDS: bool = true;
+    const HARDWARE_AT: usize = WORDS;
 
     #[inline]
     fn window(&self) -> Window {
@@ -226,11 +227,6 @@ impl Format for ArmShort {
         } else {
             u32::swap(&words[at], 0)
         }
-    }
-
-    fn halves(words: &[AtomicU32], at: usize, count: usize) -> (&[AtomicU32], &[AtomicU32]) {
-        let (linux, hardware) = words.split_at(WORDS);
-        (&hardware[at..at + count], &linux[at..at + count])
     }
 
     #[inline]
