@@ -14,6 +14,7 @@ use pagewright_addr::Order;
 use pagewright_firmware::Arch;
 use pagewright_firmware::config::Slab;
 use pagewright_slab::kmalloc::Classes;
+use pagewright_slab::slabs::DebugOptions;
 use pagewright_slab::slub::Slub;
 
 /// Bytes of a cache line on the processors that these architectures have (L1_CACHE_BYTES of Debian's kernels).
@@ -54,6 +55,11 @@ impl Boot<'_> {
             largest,
             ..standard
         }
+    }
+
+    /// Which caches this machine's SLUB watches (`slub_debug=`). Letters that mean nothing are skipped; the log's lines about them are [`Self::kmem_cache_init`]'s.
+    pub fn slub_debug(&self) -> DebugOptions<'_> {
+        self.params.slub_debug.map_or(DebugOptions::NONE, |text| DebugOptions::skipping(text, |_| ()))
     }
 
     /// The caches that this machine's kmalloc has: SLAB's begin at 32 bytes, SLOB has none.

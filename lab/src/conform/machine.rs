@@ -144,8 +144,9 @@ fn compare_all(
             let why = "no slabinfo.txt, no slub_kmalloc.txt and no such line in dmesg.txt";
             report.left_out.insert(Group::Slub, why.to_owned());
         }
+        Some(Err(why)) if line.facts == 0 => _ = report.left_out.insert(Group::Slub, why),
         files => {
-            add(report, Group::Slub, files.unwrap_or_default());
+            add(report, Group::Slub, files.and_then(Result::ok).unwrap_or_default());
             add(report, Group::Slub, line);
         }
     }

@@ -1,7 +1,8 @@
 //! The `slub` group: how caches are laid out in slabs.
 //!
 //! kmalloc's caches are computed from the machine alone, all columns of them. Which other caches a kernel has, and how large their
-//! objects are, is its own affair: from a captured object size follow the objects and pages of a slab.
+//! objects are, is its own affair: from a captured object size follow the objects and pages of a slab. The group is SLUB's: the other
+//! designs have no such attributes, and what slabinfo says does not tell SLAB's flags, by which it lays out.
 
 use super::compare::Tally;
 use crate::capture::Capture;
@@ -9,17 +10,25 @@ use crate::capture::slab::{SlabInfo, SlubKmalloc};
 use crate::facts::Group;
 use pagewright::Boot;
 use pagewright_slab::kmalloc::{Classes, KmallocKind, Name};
+use pagewright_slab::objects::Design;
+use pagewright_slab::slabs::DebugOptions;
 use pagewright_slab::slub::{Geometry, ObjectSpec, Slub};
 
 /// Compares both files; the line of the log that says by what SLUB decides is compared with the boot's. `None` if the capture has neither file.
-pub fn slub(capture: &Capture, boot: &Boot<'_>) -> Option<Tally> {
+///
+/// # Errors
+/// Why neither is compared, where the machine's kernel has another design.
+pub fn slub(capture: &Capture, boot: &Boot<'_>) -> Option<Result<Tally, String>> {
     if capture.slabinfo.is_none() && capture.slub_kmalloc.is_none() {
         return None;
     }
-    let (slub, classes) = (boot.slub(), boot.kmalloc_classes());
+    if boot.slab_design() != Design::Slub {
+        return Some(Err(format!("the kernel's slabs are by {}", boot.slab_design())));
+    }
+    let (slub, classes, watched) = (boot.slub(), boot.kmalloc_classes(), boot.slub_debug());
     let mut tally = Tally::default();
     if let Some(file) = &capture.slub_kmalloc {
-        kmalloc(&mut tally, file, &slub, &classes);
+        kmalloc(&mut tally, file, &slub, &classes, watched);
     }
     if let Some(file) = &capture.slabinfo {
         order(&mut tally, file, &classes);
@@ -31,7 +40,7 @@ pub fn slub(capture: &Capture, boot: &Boot<'_>) -> Option<Tally> {
         let key = format!("{} of {} bytes", cache.name, cache.size);
         tally.check(Group::Slub, &key, Some(shape(cache.objects, cache.pages)), ours);
     }
-    Some(tally)
+    Some(Ok(tally))
 }
 
 /// slabinfo has kmalloc's caches in the opposite order of their creation.
@@ -47,15 +56,18 @@ fn order(tally: &mut Tally, file: &SlabInfo, classes: &Classes) {
     tally.check(Group::Slub, "kmalloc's caches in order", Some(theirs.join(" ")), Some(ours.join(" ")));
 }
 
-/// The caches of kmalloc, by name. The captured file leaves out the kind for devices that reach ZONE_DMA only.
-fn kmalloc(tally: &mut Tally, file: &SlubKmalloc, slub: &Slub, classes: &Classes) {
-    let kinds = KmallocKind::ALL.into_iter().filter(|&k| classes.has(k) && k != KmallocKind::Dma);
+/// The caches of kmalloc, by name, watched as the command line asks.
+///
+/// A file without any row of the kind for devices that reach ZONE_DMA is one whose capture asked for the other names only.
+fn kmalloc(tally: &mut Tally, file: &SlubKmalloc, slub: &Slub, classes: &Classes, watched: DebugOptions<'_>) {
+    let is_dma = |name: &str| name.starts_with(KmallocKind::Dma.prefix());
+    let has_dma = file.caches.iter().any(|cache| is_dma(&cache.name));
     let mut ours: Vec<(String, [u64; 7])> = Vec::new();
-    for kind in kinds {
-        for size in classes.sizes() {
-            if let Ok(geometry) = slub.geometry(&classes.spec(size, kind)) {
-                ours.push((Name(kind, size).to_string(), columns(&geometry)));
-            }
+    for (kind, size) in classes.caches().filter(|&(kind, _)| has_dma || kind != KmallocKind::Dma) {
+        let name = Name(kind, size).to_string();
+        let spec = watched.watched(slub, &name, classes.spec(size, kind));
+        if let Ok(geometry) = slub.geometry(&spec) {
+            ours.push((name, columns(&geometry)));
         }
     }
     for cache in &file.caches {
@@ -90,6 +102,10 @@ mod tests {
     use pagewright_addr::PageShift;
 
     fn compared(text: &str) -> Tally {
+        compared_watching(text, DebugOptions::NONE)
+    }
+
+    fn compared_watching(text: &str, watched: DebugOptions<'_>) -> Tally {
         let classes = Classes {
             page_shift: PageShift::SHIFT_4K,
             min_size: 4096,
@@ -98,7 +114,7 @@ mod tests {
             dma: true,
         };
         let mut tally = Tally::default();
-        kmalloc(&mut tally, &SlubKmalloc::parse(text).unwrap(), &Slub::new(1), &classes);
+        kmalloc(&mut tally, &SlubKmalloc::parse(text).unwrap(), &Slub::new(1), &classes, watched);
         tally
     }
 
@@ -113,6 +129,35 @@ mod tests {
         let other = compared(&format!("{NORMAL}{RECLAIMABLE}").replacen(" 8 3 6 6 ", " 4 2 6 5 ", 1));
         let keys: Vec<&str> = other.differences.iter().map(|d| d.key.as_str()).collect();
         assert_eq!(keys, ["kmalloc-4k objs_per_slab", "kmalloc-4k order", "kmalloc-4k min_partial"]);
+    }
+
+    #[test]
+    fn what_the_command_line_watches_is_laid_out_so() {
+        // Both red zones, the pointer behind, two records, what was asked for; no objects near a processor.
+        let watched = "kmalloc-4k 4096 12288 2 3 0 6 4096\nkmalloc-8k 8192 24576 1 3 0 7 8192\n";
+        let text = format!("{watched}{RECLAIMABLE}");
+        let options = DebugOptions::parse("FZPU,kmalloc-4k,kmalloc-8k").unwrap();
+        let tally = compared_watching(&text, options);
+        assert_eq!((tally.facts, tally.open()), (28, 0), "{:?}", tally.differences);
+        assert_eq!(compared(&text).open(), 7, "nothing is watched there");
+        let spared = DebugOptions::parse("O;FZPU,kmalloc-4k,kmalloc-8k").unwrap();
+        // Checks need no room: slabs are as they were, but processors keep none.
+        let checked = format!("{NORMAL}{RECLAIMABLE}").replacen(" 6 6 ", " 0 6 ", 2);
+        assert_eq!(compared_watching(&checked, spared).open(), 0);
+    }
+
+    #[test]
+    fn caches_for_dma_count_where_a_file_has_any() {
+        let rows = "dma-kmalloc-4k 4096 4096 8 3 6 6 4096\ndma-kmalloc-8k 8192 8192 4 3 6 6 8192\n";
+        let all = compared(&format!("{NORMAL}{RECLAIMABLE}{rows}"));
+        assert_eq!((all.facts, all.open()), (42, 0), "{:?}", all.differences);
+        let wrong = compared(
+            &format!("{NORMAL}{RECLAIMABLE}{rows}")
+                .replace("dma-kmalloc-8k 8192 8192", "dma-kmalloc-8k 8192 8448"),
+        );
+        assert_eq!(wrong.open(), 1);
+        let first = rows.lines().next().unwrap();
+        assert_eq!(compared(&format!("{NORMAL}{RECLAIMABLE}{first}\n")).open(), 1, "one lacks");
     }
 
     #[test]

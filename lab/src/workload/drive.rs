@@ -23,7 +23,6 @@ use pagewright_sim::store::with_store;
 use pagewright_sim::vmalloc::BootedVmalloc;
 use pagewright_slab::SlabPages;
 use pagewright_slab::objects::Design;
-use pagewright_slab::slabs::DebugOptions;
 use pagewright_view::vmallocinfo::VmallocShown;
 use pagewright_view::{Live, State, View, Views};
 use pagewright_zone::alloc::{Hooks, Reasons, ZoneCell};
@@ -157,9 +156,10 @@ fn with_objects<'s, 'a>(
     }
     let caches = ObjectKind::caches(&workload.objects);
     // What means nothing has a line in the log of a boot that starts slabs.
-    let debug =
-        boot.params.slub_debug.map_or(DebugOptions::NONE, |text| DebugOptions::skipping(text, |_| ()));
-    let watch = ObjectWatch { debug, counters: Some(pages.allocator.hooks().reports().slabs()) };
+    let watch = ObjectWatch {
+        debug: boot.slub_debug(),
+        counters: Some(pages.allocator.hooks().reports().slabs()),
+    };
     let account = with_store(design, pages, pages.nodes(), &caches, watch, |store| {
         let objects = Stored { store };
         let mut account = work(boot, running, pages, (Some(&objects), areas), workload, views)?;

@@ -9,7 +9,6 @@ use super::word::Listed;
 use super::{CreateError, DestroyError, Slabs};
 use crate::memory::SlabMemory;
 use crate::random::next_bits;
-use crate::slub::ObjectSpec;
 use crate::{CacheFlags, HOST_WORD};
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_platform::Interrupts;
@@ -61,14 +60,8 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     /// What is asked for, and what [`DebugOptions`] ask of such a cache.
-    fn watched<'n>(&self, options: DebugOptions<'k>, spec: &CacheSpec<'n>) -> CacheSpec<'n> {
-        let mut flags = spec.object.flags | options.flags(spec.name);
-        // The least order of an object, not the order that suits a slab.
-        let least = |flags| self.slub.geometry(&ObjectSpec { flags, ..spec.object }).map(|g| g.least.0).ok();
-        if options.spares_larger() && least(flags) > self.slub.order_for(spec.object.size) {
-            flags -= CacheFlags::POISON | CacheFlags::RED_ZONE | CacheFlags::STORE_USER;
-        }
-        CacheSpec { object: ObjectSpec { flags, ..spec.object }, ..*spec }
+    fn watched<'n>(&self, options: DebugOptions<'_>, spec: &CacheSpec<'n>) -> CacheSpec<'n> {
+        CacheSpec { object: options.watched(&self.slub, spec.name, spec.object), ..*spec }
     }
 
     /// Makes a cache of its own.

@@ -1,6 +1,7 @@
 //! `slub_debug=`: which caches are watched, and for what.
 
 use crate::CacheFlags;
+use crate::slub::{ObjectSpec, Slub};
 use core::fmt;
 
 /// What the command line asks for: `slub_debug=FZPU,kmalloc-*,dentry;F,inode_cache`.
@@ -109,6 +110,18 @@ impl<'o> DebugOptions<'o> {
         let named = self.blocks().find(|b| b.names.is_some_and(|names| names.split(',').any(matches)));
         let block = named.or_else(|| self.blocks().filter(|b| b.names.is_none()).last());
         block.map_or(CacheFlags::empty(), |block| block.flags)
+    }
+
+    /// What a cache of that name is laid out for: what its creator asks for, and what these options ask of such a cache. With O they
+    /// take back, from either, what needs room beside objects, where objects would need larger slabs by it.
+    pub fn watched(&self, slub: &Slub, name: &str, object: ObjectSpec) -> ObjectSpec {
+        let mut flags = object.flags | self.flags(name);
+        // The least order of an object, not the order that suits a slab.
+        let least = |flags| slub.geometry(&ObjectSpec { flags, ..object }).map(|g| g.least.0).ok();
+        if self.spares_larger() && least(flags) > slub.order_for(object.size) {
+            flags -= CacheFlags::POISON | CacheFlags::RED_ZONE | CacheFlags::STORE_USER;
+        }
+        ObjectSpec { flags, ..object }
     }
 }
 
