@@ -74,6 +74,14 @@ pub struct KernelConfig {
     pub pernuma_cma: bool,
     /// CONFIG_SLUB, CONFIG_SLAB or CONFIG_SLOB.
     pub slab: Slab,
+    /// CONFIG_SLUB_CPU_PARTIAL: processors keep partial slabs.
+    pub slub_cpu_partial: bool,
+    /// CONFIG_SLUB_DEBUG: `slub_debug=` is honoured, caches have the files that look at objects, and there is /proc/slabinfo.
+    pub slub_debug: bool,
+    /// CONFIG_SLAB_MERGE_DEFAULT: caches that do as well as others are others, unless the command line says otherwise.
+    pub slab_merge_default: bool,
+    /// CONFIG_FAILSLAB.
+    pub failslab: bool,
     /// CONFIG_DEFERRED_STRUCT_PAGE_INIT.
     pub deferred_struct_page_init: bool,
     /// CONFIG_ARM_LPAE or CONFIG_X86_PAE.

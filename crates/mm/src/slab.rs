@@ -12,9 +12,10 @@ pub use service::{SlabService, SlabSetup, StartSlabsError};
 use crate::Boot;
 use pagewright_addr::Order;
 use pagewright_firmware::Arch;
-use pagewright_firmware::config::Slab;
 use pagewright_slab::kmalloc::Classes;
+use pagewright_slab::objects::Design;
 use pagewright_slab::slabs::DebugOptions;
+use pagewright_slab::slabs::attributes::BuiltIn;
 use pagewright_slab::slub::Slub;
 
 /// Bytes of a cache line on the processors that these architectures have (L1_CACHE_BYTES of Debian's kernels).
@@ -53,7 +54,7 @@ impl Boot<'_> {
             max_order: order(params.slub_max_order, standard.max_order),
             min_objects: params.slub_min_objects.map_or(0, |n| n.try_into().unwrap_or(0)),
             largest,
-            ..standard
+            cpu_partial: config.slub_cpu_partial,
         }
     }
 
@@ -64,6 +65,27 @@ impl Boot<'_> {
 
     /// The caches that this machine's kmalloc has: SLAB's begin at 32 bytes, SLOB has none.
     pub fn kmalloc_classes(&self) -> Classes {
+        self.kmalloc_classes_of(self.slab_design())
+    }
+
+    /// Whether caches that do as well as others are others (CONFIG_SLAB_MERGE_DEFAULT, `slab_merge`, `slab_nomerge`).
+    pub fn slab_merges(&self) -> bool {
+        self.params.slab_nomerge.map_or(self.machine.config.slab_merge_default, |no| !no)
+    }
+
+    /// Which of its caches' attributes this machine's kernel has.
+    pub const fn slab_attributes(&self) -> BuiltIn {
+        let config = &self.machine.config;
+        BuiltIn {
+            debug: config.slub_debug,
+            zone_dma: config.zone_dma,
+            numa: config.numa,
+            failslab: config.failslab,
+        }
+    }
+
+    /// The caches that this machine's kmalloc would have with a design.
+    pub fn kmalloc_classes_of(&self, design: Design) -> Classes {
         let config = &self.machine.config;
         // What devices may be given shares no cache line with anything else.
         let (min_size, min_align) = match self.machine.arch {
@@ -71,7 +93,7 @@ impl Boot<'_> {
             Arch::Arm => (CACHE_LINE, CACHE_LINE),
             Arch::Arm64 => (2 * CACHE_LINE, 2 * CACHE_LINE),
         };
-        let min_size = if config.slab == Slab::Slab { SLAB_LEAST.max(min_size) } else { min_size };
+        let min_size = if design == Design::Slab { SLAB_LEAST.max(min_size) } else { min_size };
         Classes {
             page_shift: config.page_shift,
             min_size,

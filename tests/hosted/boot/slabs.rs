@@ -151,6 +151,39 @@ fn caches_are_merged_unless_the_command_line_forbids_it() {
 }
 
 #[test]
+fn a_kernel_that_was_built_without_partial_slabs_watching_or_merging_has_none_of_it() {
+    let with = |config: KernelConfig, cmdline: &str| {
+        let (mut near, mut watched, mut merged) = (0, 0, false);
+        serving_with(config, cmdline, |boot, pages| {
+            with_booted_slabs(boot, pages, 8, &Silent, |m| {
+                for figures in caches(m).into_iter().filter_map(|cache| m.slabs.figures(cache)) {
+                    near += figures.geometry.cpu_partial;
+                    watched += u32::from(figures.flags.intersects(CacheFlags::DEBUG));
+                }
+                let make = |name| m.slabs.create(&CacheSpec::new(name, 72, 0, CacheFlags::empty()));
+                merged = make("one").unwrap() == make("two").unwrap();
+                // A processor that keeps nothing takes every object from its slab.
+                m.on_cpu(0, |cx| {
+                    let object = m.slabs.kmalloc(cx, 100, Gfp::GFP_KERNEL).unwrap();
+                    // SAFETY: allocated above, freed once.
+                    unsafe { m.slabs.kfree(cx, object) };
+                });
+                assert_eq!(m.slabs.findings(), 0);
+            })
+            .unwrap();
+        });
+        (near > 0, watched, merged)
+    };
+    assert_eq!(with(CONFIG, "slub_debug=F,kmalloc-64"), (true, 1, true));
+    assert_eq!(with(KernelConfig { slub_cpu_partial: false, ..CONFIG }, ""), (false, 0, true));
+    let plain = KernelConfig { slub_debug: false, ..CONFIG };
+    assert_eq!(with(plain, "slub_debug=F,kmalloc-64"), (true, 0, true));
+    let apart = KernelConfig { slab_merge_default: false, ..CONFIG };
+    assert_eq!(with(apart, ""), (true, 0, false));
+    assert_eq!(with(apart, "slab_merge"), (true, 0, true));
+}
+
+#[test]
 fn orders_of_slabs_follow_the_command_line() {
     let order = |cmdline: &str, name: &str| {
         let mut found = None;

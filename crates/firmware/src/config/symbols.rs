@@ -51,6 +51,7 @@ const FIELDS: &[&str] = &[
     "DMA_CMA",
     "DMA_PERNUMA_CMA",
     "EFI",
+    "FAILSLAB",
     "FLATMEM",
     "HAVE_TCM",
     "HIGHMEM",
@@ -95,8 +96,11 @@ const FIELDS: &[&str] = &[
     "RODATA_FULL_DEFAULT_ENABLED",
     "SHUFFLE_PAGE_ALLOCATOR",
     "SLAB",
+    "SLAB_MERGE_DEFAULT",
     "SLOB",
     "SLUB",
+    "SLUB_CPU_PARTIAL",
+    "SLUB_DEBUG",
     "SMP",
     "SPARSEMEM",
     "SPARSEMEM_EXTREME",
@@ -124,9 +128,10 @@ const FIELDS: &[&str] = &[
     "ZONE_DMA32",
 ];
 
-/// Symbols about memory that change nothing modelled. The reason is one of three: a later part of the system will have
-/// its own switch (KSM, ZSWAP, SLUB's internals), the symbol only says that something else is on, or its effect is a
-/// figure that the machine description gives (KFENCE's pool, the percpu area's alignment).
+/// Symbols about memory that change nothing modelled. The reason is one of four: a later part of the system will have
+/// its own switch (KSM, ZSWAP), the symbol only says that something else is on, its effect is a figure that the machine
+/// description gives (KFENCE's pool, the percpu area's alignment), or it is always on here and nothing shows whether it is
+/// (free lists of slabs are hardened, and in random order).
 const NO_EFFECT: &[&str] = &[
     "64BIT",
     "ACPI_NUMA",
@@ -151,9 +156,6 @@ const NO_EFFECT: &[&str] = &[
     "SECTION_MISMATCH_WARN_ONLY",
     "SLAB_FREELIST_HARDENED",
     "SLAB_FREELIST_RANDOM",
-    "SLAB_MERGE_DEFAULT",
-    "SLUB_CPU_PARTIAL",
-    "SLUB_DEBUG",
     "THREAD_INFO_IN_TASK",
     "VMAP_STACK",
     "X86_64_ACPI_NUMA",

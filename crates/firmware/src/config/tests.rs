@@ -121,6 +121,23 @@ fn symbols_say_what_they_do() {
 }
 
 #[test]
+fn what_slabs_are_configured_with_is_read() {
+    let of = |text| {
+        let c = with(Flavour::Amd64, text);
+        [c.slub_cpu_partial, c.slub_debug, c.slab_merge_default, c.failslab]
+    };
+    assert_eq!(of(""), [true, true, true, false]);
+    assert_eq!(of("# CONFIG_SLUB_CPU_PARTIAL is not set"), [false, true, true, false]);
+    assert_eq!(of("# CONFIG_SLUB_DEBUG is not set"), [true, false, true, false]);
+    assert_eq!(of("# CONFIG_SLAB_MERGE_DEFAULT is not set"), [true, true, false, false]);
+    assert_eq!(of("CONFIG_FAILSLAB=y"), [true, true, true, true]);
+    assert_eq!(of("# CONFIG_SMP is not set"), [false, true, true, false], "it needs other processors");
+    for symbol in ["SLUB_CPU_PARTIAL", "SLUB_DEBUG", "SLAB_MERGE_DEFAULT", "FAILSLAB"] {
+        assert_eq!(effect(symbol), Effect::Field, "{symbol}");
+    }
+}
+
+#[test]
 fn a_file_says_its_architecture() {
     assert_eq!(arch_of("CONFIG_FOO=y\nCONFIG_ARM64=y\n"), Some(Arch::Arm64));
     assert_eq!(arch_of("CONFIG_X86=y\nCONFIG_X86_32=y\n"), Some(Arch::I386));

@@ -151,7 +151,7 @@ impl Boot<'_> {
         let space = SlabSpace { slots, lists, cpus: cpus.all() };
         let mut slabs = Slabs::new(map, memory, interrupts, self.slub(), space, reports, seed)?;
         slabs.watch(options);
-        slabs.set_merging(self.params.slab_nomerge != Some(true));
+        slabs.set_merging(self.slab_merges());
         slabs.create_kmalloc_caches(&self.kmalloc_classes())?;
         Ok(SlabService { slabs, cpus })
     }

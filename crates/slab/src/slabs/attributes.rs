@@ -43,6 +43,38 @@ pub const NAMES: [&str; 30] = [
     "validate",
 ];
 
+/// By what a kernel was built that decides which of [`NAMES`] a cache has.
+///
+/// Source: the files of caches on captured machines, and the symbols that Documentation/ABI/testing/sysfs-kernel-slab names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BuiltIn {
+    /// CONFIG_SLUB_DEBUG.
+    pub debug: bool,
+    /// CONFIG_ZONE_DMA.
+    pub zone_dma: bool,
+    /// CONFIG_NUMA.
+    pub numa: bool,
+    /// CONFIG_FAILSLAB.
+    pub failslab: bool,
+}
+
+impl BuiltIn {
+    /// Everything.
+    pub const ALL: Self = Self { debug: true, zone_dma: true, numa: true, failslab: true };
+
+    /// Whether a cache has the attribute of that name, which is one.
+    pub fn has(&self, name: &str) -> bool {
+        match name {
+            "cache_dma" => self.zone_dma,
+            "failslab" => self.failslab,
+            "remote_node_defrag_ratio" => self.numa,
+            "objects" | "poison" | "red_zone" | "sanity_checks" | "slabs" | "store_user"
+            | "total_objects" | "trace" | "validate" => self.debug,
+            _ => true,
+        }
+    }
+}
+
 /// A count over the nodes, as it is read.
 type Count = fn(&Nodes) -> u64;
 

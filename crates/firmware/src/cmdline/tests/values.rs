@@ -263,6 +263,10 @@ fn switches_and_numbers_reach_their_fields() {
     let of_slab = CommandLine::new("slab_max_order=1 slub_max_order=2").parse_for(&slab).0;
     assert_eq!((of_slab.slab_max_order, of_slab.slub_max_order), (Some(1), None));
     assert!(of_slab.unknown.contains("slub_max_order") && p.unknown.contains("slab_max_order"));
+    let plain = KernelConfig { slub_debug: false, ..KernelConfig::for_arch(Arch::X86_64) };
+    let of_plain = CommandLine::new("slub_debug=P slub_nomerge").parse_for(&plain).0;
+    assert_eq!((of_plain.slub_debug, of_plain.slab_nomerge), (None, Some(true)));
+    assert!(of_plain.unknown.contains("slub_debug"));
     assert_eq!((p.slab_nomerge, p.slub_debug, p.numa_balancing), (Some(true), Some("P"), Some(false)));
     let i386 = parse(Arch::I386, "vmalloc=256M highmem=64M reservetop=16M");
     assert_eq!(

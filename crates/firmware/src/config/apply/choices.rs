@@ -45,7 +45,7 @@ pub(super) struct Choices {
     pub(super) nodes_shift_given: bool,
     pub(super) nr_cpus_given: bool,
     /// Switches that the text turns on; they do not go off by themselves.
-    pub(super) stated: ArrayVec<&'static str, 64>,
+    pub(super) stated: ArrayVec<&'static str, 72>,
 }
 
 type Outcome = Result<(), ConfigErrorKind>;
@@ -118,6 +118,10 @@ impl Choices {
             "HIGHMEM" => ("HIGHMEM", &mut c.highmem),
             "ZONE_DEVICE" => ("ZONE_DEVICE", &mut c.zone_device),
             "DMA_PERNUMA_CMA" => ("DMA_PERNUMA_CMA", &mut c.pernuma_cma),
+            "SLUB_CPU_PARTIAL" => ("SLUB_CPU_PARTIAL", &mut c.slub_cpu_partial),
+            "SLUB_DEBUG" => ("SLUB_DEBUG", &mut c.slub_debug),
+            "SLAB_MERGE_DEFAULT" => ("SLAB_MERGE_DEFAULT", &mut c.slab_merge_default),
+            "FAILSLAB" => ("FAILSLAB", &mut c.failslab),
             "DEFERRED_STRUCT_PAGE_INIT" => ("DEFERRED_STRUCT_PAGE_INIT", &mut c.deferred_struct_page_init),
             "ARM_LPAE" if arm => ("ARM_LPAE", &mut c.lpae),
             "X86_PAE" if c.arch == Arch::I386 => ("X86_PAE", &mut c.lpae),

@@ -73,6 +73,7 @@ impl Choices {
         }
         let needs = |field: &mut bool, there: bool, symbol: &str| *field &= there || stated.contains(&symbol);
         needs(&mut c.numa, c.smp, "NUMA");
+        needs(&mut c.slub_cpu_partial, c.smp, "SLUB_CPU_PARTIAL");
         needs(&mut c.numa_emu, c.numa, "NUMA_EMU");
         needs(&mut c.numa_balancing, c.numa, "NUMA_BALANCING");
         needs(&mut c.pernuma_cma, c.numa && c.cma.is_some(), "DMA_PERNUMA_CMA");
@@ -140,6 +141,10 @@ pub(super) fn all_off(config: KernelConfig) -> KernelConfig {
         highmem: false,
         zone_device: false,
         pernuma_cma: false,
+        slub_cpu_partial: false,
+        slub_debug: false,
+        slab_merge_default: false,
+        failslab: false,
         deferred_struct_page_init: false,
         lpae: false,
         thumb2: false,
