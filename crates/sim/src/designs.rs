@@ -2,18 +2,18 @@
 
 use crate::pages::Pages;
 use crate::slabs::{HostedSlabsError, LinearRam};
-use pagewright::slab::SlabSetup;
+use pagewright::slab::{SlabSetup, StartSlabsError};
 use pagewright::{Boot, CpuRoom};
 use pagewright_addr::NodeId;
 use pagewright_page::FrameIdx;
 use pagewright_platform::{Carve, Interrupts, Mutex, NoInterrupts, Reader, ReaderHere, Readers};
 use pagewright_slab::SlabCounters;
 use pagewright_slab::kmalloc::Classes;
-use pagewright_slab::memory::{PagesFor, SlabMemory};
+use pagewright_slab::memory::{NoMemory, PagesFor, SlabMemory};
 use pagewright_slab::objects::{Design, ObjectAllocator, Objects};
 use pagewright_slab::slab::{ArraySpace, NodeCache, Slab, SlabConfig};
 use pagewright_slab::slabs::{
-    CpuSlab, DebugOptions, NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
+    CpuSlab, CreateError, DebugOptions, NodeSlabs, Reports, Row, SlabContext, SlabCpu, SlabSpace, Slabs, Slot,
 };
 use pagewright_slab::slob::{Slob, SlobConfig};
 use pagewright_slab::slub::Slub;
@@ -80,20 +80,6 @@ impl<'k, 'a, H: Hooks> HostedObjects<'_, 'k, '_, '_, '_, 'a, H> {
     }
 }
 
-/// What is looked at besides the objects.
-#[derive(Clone, Copy, Debug)]
-pub struct ObjectWatch<'w> {
-    /// What SLUB's caches are watched for from the start, those of kmalloc too.
-    pub debug: DebugOptions<'w>,
-    /// Where pages that objects take are counted, if somebody wants to know them who has not the objects.
-    pub counters: Option<&'w SlabCounters>,
-}
-
-impl ObjectWatch<'_> {
-    /// Nothing.
-    pub const NONE: Self = Self { debug: DebugOptions::NONE, counters: None };
-}
-
 /// Builds a design with so many places for caches (from 64 on with those of kmalloc, as x86_64 has them) over a machine with these CPUs' nodes, and hands it to `then`.
 ///
 /// # Panics
@@ -106,25 +92,84 @@ pub fn with_design<H: Hooks, R>(
     reports: &dyn Reports,
     then: impl FnOnce(&HostedObjects<'_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> R {
-    with_watched_design(design, pages, nodes, (caches, ObjectWatch::NONE), reports, then)
+    let memory = LinearRam::new(pages.base.map()).expect("host memory for the machine's RAM");
+    let kernel = SlabKernel::standard(nodes.len() as u32);
+    let kernel = SlabKernel { classes: kernel.classes.filter(|_| caches >= 64), ..kernel };
+    let made = with_kernels_design(design, &kernel, (memory, caches), pages, nodes, reports, then);
+    made.expect("places for kmalloc's caches, and words of this host")
 }
 
-/// The same, watched.
+/// By what a kernel's slabs go, whichever design it has.
+#[derive(Clone, Copy, Debug)]
+pub struct SlabKernel<'o> {
+    /// How SLUB lays out.
+    pub slub: Slub,
+    /// How SLAB does.
+    pub slab: SlabConfig,
+    /// How SLOB does.
+    pub slob: SlobConfig,
+    /// The caches of kmalloc with SLUB, and with SLAB, if they are made.
+    pub classes: Option<[Classes; 2]>,
+    /// Which of SLUB's caches are watched.
+    pub watched: DebugOptions<'o>,
+    /// Whether SLUB's are merged.
+    pub merges: bool,
+    /// Where pages that objects take are counted, if somebody wants to know them who has not the objects.
+    pub counters: Option<&'o SlabCounters>,
+}
+
+impl SlabKernel<'static> {
+    /// x86_64 with pages of 4 KiB and this many processors, laid out for this host's words.
+    fn standard(cpus: u32) -> Self {
+        let word = size_of::<usize>() as u32;
+        Self {
+            slub: Slub { word, ..Slub::new(cpus) },
+            slab: SlabConfig { word, ..SlabConfig::new(cpus) },
+            slob: SlobConfig { word, ..SlobConfig::new() },
+            classes: Some([classes(8), classes(32)]),
+            watched: DebugOptions::NONE,
+            merges: true,
+            counters: None,
+        }
+    }
+}
+
+impl<'o> SlabKernel<'o> {
+    /// The kernel that boots, by its configuration and its command line.
+    pub fn of(boot: &'o Boot<'_>) -> Self {
+        Self {
+            slub: boot.slub(),
+            slab: boot.slab_config(),
+            slob: boot.slob_config(),
+            classes: Some([Design::Slub, Design::Slab].map(|design| boot.kmalloc_classes_of(design))),
+            watched: boot.slub_debug(),
+            merges: boot.slab_merges(),
+            counters: None,
+        }
+    }
+
+    /// How many places for caches a design needs for itself and kmalloc.
+    pub(crate) fn own_caches(&self) -> usize {
+        let counts = self.classes.iter().flatten().map(|classes| classes.caches().count());
+        1 + counts.max().unwrap_or(0)
+    }
+}
+
+/// A design as a kernel has it, in memory for all of the machine's RAM, with so many places for caches.
 ///
-/// # Panics
-/// As for [`with_design`].
-pub fn with_watched_design<H: Hooks, R>(
+/// # Errors
+/// [`CreateError`]: too few places for kmalloc's caches, or layouts that this host's words have no room for.
+pub(crate) fn with_kernels_design<H: Hooks, R>(
     design: Design,
+    kernel: &SlabKernel<'_>,
+    (memory, caches): (LinearRam, usize),
     pages: &Pages<'_, '_, '_, '_, H>,
     nodes: &[NodeId],
-    (caches, watch): (usize, ObjectWatch<'_>),
     reports: &dyn Reports,
     then: impl FnOnce(&HostedObjects<'_, '_, '_, '_, '_, '_, H>) -> R,
-) -> R {
-    let memory = LinearRam::new(pages.base.map()).expect("host memory for the machine's RAM");
+) -> Result<R, CreateError> {
     let map = *pages.base.map();
     let most = pages.allocator.zones().iter().map(|z| z.nid().index() + 1).max().unwrap_or(1);
-    let word = size_of::<usize>() as u32;
     let mut rows: Vec<Vec<Row>> = nodes.iter().map(|_| (0..caches).map(|_| Row::new()).collect()).collect();
     let mut cpu_slabs: Vec<Vec<CpuSlab>> =
         nodes.iter().map(|_| (0..caches).map(|_| CpuSlab::new()).collect()).collect();
@@ -141,17 +186,16 @@ pub fn with_watched_design<H: Hooks, R>(
             let slots: Vec<Slot> = (0..caches).map(|_| Slot::new()).collect();
             let lists: Vec<_> = (0..caches * most).map(|_| Mutex::new(NodeSlabs::new())).collect();
             let space = SlabSpace { slots: &slots, lists: &lists, cpus: &cpus };
-            let slub = Slub { word, ..Slub::new(nodes.len() as u32) };
-            let slabs = Slabs::new(map, memory, NoInterrupts, slub, space, reports, 0x5eed);
-            let mut slabs = slabs.expect("places for the first cache");
-            slabs.watch(watch.debug);
-            if caches >= 64 {
-                slabs.create_kmalloc_caches(&classes(8)).expect("places for kmalloc's caches");
+            let mut slabs = Slabs::new(map, memory, NoInterrupts, kernel.slub, space, reports, 0x5eed)?;
+            slabs.watch(kernel.watched);
+            slabs.set_merging(kernel.merges);
+            if let Some([classes, _]) = &kernel.classes {
+                slabs.create_kmalloc_caches(classes)?;
                 slabs.init_late();
             }
             slabs.set_grace_periods(&readers);
-            let objects = counted(Objects::Slub(slabs), watch.counters);
-            then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
+            let objects = counted(Objects::Slub(slabs), kernel.counters);
+            Ok(then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes }))
         }
         Design::Slab => {
             let slots: Vec<_> = (0..caches).map(|_| Slot::new()).collect();
@@ -167,25 +211,22 @@ pub fn with_watched_design<H: Hooks, R>(
                 cpus: &cpus,
                 node_cpus: &node_cpus,
             };
-            let config = SlabConfig { word, ..SlabConfig::new(nodes.len() as u32) };
-            let slab = Slab::new(map, memory, NoInterrupts, config, space, reports, 0x5eed);
-            let mut slab = slab.expect("words of this host");
-            if caches >= 64 {
-                slab.create_kmalloc_caches(&classes(32)).expect("places for kmalloc's caches");
+            let mut slab = Slab::new(map, memory, NoInterrupts, kernel.slab, space, reports, 0x5eed)?;
+            if let Some([_, classes]) = &kernel.classes {
+                slab.create_kmalloc_caches(classes)?;
                 slab.init_late();
             }
             slab.set_grace_periods(&readers);
-            let objects = counted(Objects::Slab(slab), watch.counters);
-            then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
+            let objects = counted(Objects::Slab(slab), kernel.counters);
+            Ok(then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes }))
         }
         Design::Slob => {
             let slots: Vec<_> = (0..caches).map(|_| Slot::new()).collect();
-            let config = SlobConfig { word, ..SlobConfig::new() };
-            let slob = Slob::new(map, memory, NoInterrupts, config, &slots, reports, 0x5eed);
+            let slob = Slob::new(map, memory, NoInterrupts, kernel.slob, &slots, reports, 0x5eed);
             let mut slob = slob.expect("an alignment that is one");
             slob.set_grace_periods(&readers);
-            let objects = counted(Objects::Slob(slob), watch.counters);
-            then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes })
+            let objects = counted(Objects::Slob(slob), kernel.counters);
+            Ok(then(&HostedObjects { objects, pages, readers: &readers, cpus: &cpus, nodes }))
         }
     }
 }
@@ -199,6 +240,27 @@ fn counted<'k, 'a, I: Interrupts, M: SlabMemory>(
         objects.count_in(counters);
     }
     objects
+}
+
+/// Lays the caches of a booted machine out by the design that its kernel was configured with, for its CPUs, and hands them to `then`. They have no memory, so machines of any size
+/// and with words of any length do.
+///
+/// # Errors
+/// [`StartSlabsError`].
+pub fn with_booted_layouts<'a, H: Hooks, R>(
+    boot: &Boot<'_>,
+    pages: &Pages<'_, '_, '_, 'a, H>,
+    then: impl FnOnce(&Objects<'_, 'a, NoInterrupts, NoMemory>) -> R,
+) -> Result<R, StartSlabsError> {
+    let bytes = boot.object_bytes(0, pages.cpus());
+    let words = |bytes: u64| vec![0_u64; bytes.div_ceil(8) as usize];
+    let mut shared = words(bytes.shared);
+    let mut rows: Vec<_> = pages.nodes().iter().map(|&node| (node, words(bytes.each_cpu))).collect();
+    let rooms = rows.iter_mut().map(|(node, words)| CpuRoom { node: *node, memory: Carve::of(words) });
+    let setup = SlabSetup { caches: 0, ..SlabSetup::new(*pages.base.map(), NoMemory, NoInterrupts, 0x5eed) };
+    let mut service = boot.objects_init(setup, Carve::of(&mut shared), rooms)?;
+    service.init_late();
+    Ok(then(&service.objects))
 }
 
 /// Puts the objects of a booted machine in service above its page allocator, by the design that its kernel was configured with, for the same CPUs and with so

@@ -3,7 +3,7 @@
 //! Each object is filled with a mark of its own when it comes and looked at when it goes, so that two users of one piece of memory are found.
 
 use crate::SimError;
-use crate::designs::{HostedObjects, ObjectWatch, with_watched_design};
+use crate::designs::{HostedObjects, SlabKernel, with_kernels_design};
 use crate::pages::Pages;
 use crate::slabs::LinearRam;
 use core::fmt;
@@ -254,24 +254,26 @@ impl fmt::Display for StoreError {
 
 impl core::error::Error for StoreError {}
 
-/// Puts a design in service above a page allocator, with kmalloc (of x86_64, with pages of 4 KiB) and these caches (name and bytes of an object), and hands a store of its objects to
-/// `then`, watched as `watch` says. Everything is given back afterwards.
+/// Puts a design in service above a page allocator as a kernel has it, with its kmalloc and these caches (name and bytes of an object), and hands a store of its objects to
+/// `then`. Everything is given back afterwards.
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn with_store<H: Hooks, R>(
     design: Design,
     pages: &Pages<'_, '_, '_, '_, H>,
-    nodes: &[NodeId],
+    kernel: &SlabKernel<'_>,
     caches: &[(&str, usize)],
-    watch: ObjectWatch<'_>,
     then: impl FnOnce(&ObjectStore<'_, '_, '_, '_, '_, '_, '_, H>) -> R,
 ) -> Result<R, StoreError> {
-    // Asked for before, so that a machine that is too large is an error.
-    LinearRam::new(pages.base.map()).map_err(StoreError::Memory)?;
-    with_watched_design(design, pages, nodes, (64 + caches.len(), watch), &Silent, |hosted| {
+    let memory = LinearRam::of_pages(pages.base.map(), kernel.slub.page_shift).map_err(StoreError::Memory)?;
+    let places = kernel.own_caches() + caches.len();
+    let stored = |hosted: &HostedObjects<'_, '_, '_, '_, '_, '_, H>| {
         let store = ObjectStore::new(hosted, caches).map_err(StoreError::Create)?;
         let done = then(&store);
         store.end().map(|()| done)
-    })
+    };
+    let nodes = pages.nodes();
+    let served = with_kernels_design(design, kernel, (memory, places), pages, nodes, &Silent, stored);
+    served.map_err(StoreError::Create)?
 }

@@ -34,6 +34,34 @@ pub unsafe trait SlabMemory {
 
     /// An address as a pointer.
     fn pointer(&self, address: usize) -> *mut u8;
+
+    /// Whether any frame is seen. Where none is, no slab comes to be, and caches are laid out only.
+    fn is_seen(&self) -> bool {
+        true
+    }
+}
+
+/// The memory of a machine that is not there: caches are laid out as on any other, also those whose objects could not lie on this one; no object of them is had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoMemory;
+
+// SAFETY: no frame is seen and no address is one's, so there is no memory that a pointer would have to reach.
+unsafe impl SlabMemory for NoMemory {
+    fn address(&self, _: FrameIdx) -> Option<usize> {
+        None
+    }
+
+    fn frame_of(&self, _: usize) -> usize {
+        usize::MAX
+    }
+
+    fn pointer(&self, _: usize) -> *mut u8 {
+        core::ptr::null_mut()
+    }
+
+    fn is_seen(&self) -> bool {
+        false
+    }
 }
 
 /// Whoever gives slabs their pages, on behalf of one task on one processor.

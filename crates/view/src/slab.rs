@@ -7,7 +7,8 @@ use core::fmt::{self, Write};
 use pagewright::platform::Interrupts;
 use pagewright::slab::memory::SlabMemory;
 use pagewright::slab::objects::ObjectAllocator;
-use pagewright::slab::slabs::{Trace, TraceSite, attributes};
+use pagewright::slab::slabs::attributes::{self, BuiltIn};
+use pagewright::slab::slabs::{Trace, TraceSite};
 use pagewright::slab::{CacheId, Slabs};
 
 /// The caches of a machine, whatever its slabs are made of.
@@ -22,19 +23,20 @@ pub trait SlabFiles {
 /// SLUB's caches.
 pub struct Shown<'s, 'k, 'a, I, M> {
     slabs: &'s Slabs<'k, 'a, I, M>,
+    built: BuiltIn,
     room: RefCell<&'s mut [TraceSite]>,
 }
 
 impl<'s, 'k, 'a, I, M> Shown<'s, 'k, 'a, I, M> {
-    /// The caches of these slabs; `room` has a place for each line of a cache's `alloc_traces`, or none.
-    pub const fn new(slabs: &'s Slabs<'k, 'a, I, M>, room: &'s mut [TraceSite]) -> Self {
-        Self { slabs, room: RefCell::new(room) }
+    /// The caches of these slabs, with the files of a kernel that was built so; `room` has a place for each line of a cache's `alloc_traces`, or none.
+    pub const fn new(slabs: &'s Slabs<'k, 'a, I, M>, built: BuiltIn, room: &'s mut [TraceSite]) -> Self {
+        Self { slabs, built, room: RefCell::new(room) }
     }
 }
 
 impl<I: Interrupts, M: SlabMemory> Shown<'_, '_, '_, I, M> {
     fn write_cache(&self, w: &mut dyn Write, name: &str, cache: CacheId) -> fmt::Result {
-        for file in attributes::NAMES {
+        for file in attributes::NAMES.into_iter().filter(|file| self.built.has(file)) {
             if let Some(attribute) = self.slabs.attribute(cache, file) {
                 Lines::new(w, name, file).write(format_args!("{attribute}"))?;
             }

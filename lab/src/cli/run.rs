@@ -39,9 +39,9 @@ pub(super) struct RunArgs {
     /// Print the first so many blocks that were taken from another migrate type's lists, as the tracepoint `mm_page_alloc_extfrag` tells of them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     events: usize,
-    /// How objects are cut from pages, if the workload has any.
-    #[arg(long, value_enum, default_value_t = Chosen::Slub)]
-    slabs: Chosen,
+    /// How objects are cut from pages, if the workload has any, instead of as the kernel is configured (SLUB, unless `--kernel-config` says otherwise).
+    #[arg(long, value_enum)]
+    slabs: Option<Chosen>,
     /// Print the workload's text and do nothing.
     #[arg(long)]
     text: bool,
@@ -113,7 +113,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome, Fault> {
         fail_page_alloc: args.fail_page_alloc.clone(),
     };
     let machine = args.machine.machine()?;
-    let account = drive(&machine, &workload, args.slabs.design(), &views, &watch)?;
+    let account = drive(&machine, &workload, args.slabs.map(Chosen::design), &views, &watch)?;
     if args.json {
         let text = serde_json::to_string_pretty(&document(&name, &machine.name, &account));
         print(format_args!("{}\n", text.map_err(|e| Fault::caused(e, "JSON", ""))?))?;

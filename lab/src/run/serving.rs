@@ -5,12 +5,11 @@ use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use pagewright::Boot;
 use pagewright_pagetable::{Format, NotLive};
-use pagewright_sim::designs::{HostedObjects, with_booted_objects};
+use pagewright_sim::designs::with_booted_layouts;
 use pagewright_sim::pages::{Pages, with_service};
-use pagewright_sim::slabs::{HostedSlabsError, with_booted_slabs};
 use pagewright_sim::vmalloc::{BootedVmalloc, BootedVmallocError, WithVmalloc, with_booted_vmalloc};
-use pagewright_slab::objects::{Design, ObjectAllocator, SlabInfo};
-use pagewright_slab::slabs::{Silent, TraceSite};
+use pagewright_slab::objects::{Design, Objects, SlabInfo};
+use pagewright_slab::slabs::TraceSite;
 use pagewright_view::slab::Shown as SlabsShown;
 use pagewright_view::vmallocinfo::{Areas, Looked as ByCpu, Shown, VmallocShown};
 use pagewright_view::{Live, State, View, Views};
@@ -146,7 +145,7 @@ pub(crate) fn with_vmalloc<'s, 'a, H: Hooks, W: WithShown<'s, 'a, H>>(
 /// its views show. Of slabs' attributes those of `cache` are shown, if one is named.
 ///
 /// # Errors
-/// A [`Fault`] for a machine that does not boot, whose objects the host cannot hold, or whose tables were only counted.
+/// A [`Fault`] for a machine that does not boot, whose kernel has no such file, or whose tables were only counted.
 pub fn serve<R>(
     machine: &OwnedMachine,
     views: &Views,
@@ -169,45 +168,39 @@ pub fn serve<R>(
                 if !asks(View::Slabinfo) && !asks(View::Slab) {
                     return with_state(&booted, pages, shown);
                 }
-                let refused = |e: HostedSlabsError| {
-                    let expected = "RAM that this host can lend, and where words are shorter than its own no P or U in slub_debug=";
-                    Fault::caused(e, "slabs", expected)
+                let missing = match boot.slab_design() {
+                    Design::Slob => Some("CONFIG_SLOB=y"),
+                    Design::Slub if !boot.machine.config.slub_debug && asks(View::Slabinfo) => {
+                        Some("# CONFIG_SLUB_DEBUG is not set")
+                    }
+                    Design::Slub | Design::SlubCpuSlabs | Design::Slab => None,
                 };
-                match boot.slab_design() {
-                    Design::Slub | Design::SlubCpuSlabs => {}
-                    Design::Slob => {
-                        return Err(Fault::new(
-                            "CONFIG_SLOB=y",
-                            "slabinfo",
-                            "a kernel with SLUB or SLAB: with SLOB there is no such file",
-                        ));
-                    }
-                    Design::Slab => {
-                        let show = |served: &HostedObjects<'_, '_, '_, '_, '_, '_, NoHooks>| {
-                            let slab_pages = |nid| served.allocator().slab_pages(nid);
-                            let slabinfo = SlabInfo(served.allocator());
-                            with_state(&booted, pages, |state| {
-                                shown(&state.with_slabs(&slabinfo).with_slab_pages(&slab_pages))
-                            })
-                        };
-                        return with_booted_objects(boot, pages, 0, &Silent, show).map_err(refused)?;
-                    }
+                if let Some(symbol) = missing {
+                    let expected =
+                        "a kernel with SLAB, or with SLUB and CONFIG_SLUB_DEBUG: else there is no such file";
+                    return Err(Fault::new(symbol, "slabinfo", expected));
                 }
-                with_booted_slabs(boot, pages, 0, &Silent, |served| {
-                    let slabinfo = served.slabs.slabinfo();
-                    let slab_pages = |nid| served.slabs.slab_pages(nid);
+                // Nobody has asked for an object yet, so no memory is needed.
+                with_booted_layouts(boot, pages, |objects| {
+                    let allocator = objects.allocator();
+                    let slabinfo = SlabInfo(allocator);
+                    let slab_pages = |nid| allocator.slab_pages(nid);
                     let mut sites = [TraceSite::EMPTY; TRACE_SITES];
-                    let files = SlabsShown::new(&served.slabs, &mut sites);
+                    let files = match objects {
+                        Objects::Slub(slabs) => {
+                            Some(SlabsShown::new(slabs, boot.slab_attributes(), &mut sites))
+                        }
+                        Objects::Slab(_) | Objects::Slob(_) => None,
+                    };
                     with_state(&booted, pages, |state| {
-                        shown(
-                            &state
-                                .with_slabs(&slabinfo)
-                                .with_slab_pages(&slab_pages)
-                                .with_slab_files(&files, cache),
-                        )
+                        let state = state.with_slabs(&slabinfo).with_slab_pages(&slab_pages);
+                        shown(&match &files {
+                            Some(files) => state.with_slab_files(files, cache),
+                            None => state,
+                        })
                     })
                 })
-                .map_err(refused)?
+                .map_err(|e| Fault::caused(e, "slabs", ""))?
             })
             .map_err(|e| Fault::caused(e, "the page allocator", ""))?
         },

@@ -14,10 +14,10 @@ use crate::fault::Fault;
 use crate::machine::OwnedMachine;
 use crate::run;
 use pagewright::{Boot, Running};
-use pagewright_addr::{Order, PageShift};
+use pagewright_addr::Order;
 use pagewright_firmware::Arch;
 use pagewright_pagetable::Format;
-use pagewright_sim::designs::ObjectWatch;
+use pagewright_sim::designs::SlabKernel;
 use pagewright_sim::pages::{Pages, Watchers, with_watched_service};
 use pagewright_sim::store::with_store;
 use pagewright_sim::vmalloc::BootedVmalloc;
@@ -36,7 +36,7 @@ const SAMPLES: u64 = 16;
 
 pub(super) type Machine<'x, 'm, 's, 'a, 'h> = Pages<'x, 'm, 's, 'a, &'h Blocks<'a>>;
 
-/// Boots a machine, puts its allocator in service and does the work; objects are of this design, where the workload has any. `views` are shown before and after,
+/// Boots a machine, puts its allocator in service and does the work; objects are of this design, where the workload has any; of that which the kernel was configured with, if none is named. `views` are shown before and after,
 /// and `watch` says what else is looked at.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ pub(super) type Machine<'x, 'm, 's, 'a, 'h> = Pages<'x, 'm, 's, 'a, &'h Blocks<'
 pub fn drive(
     machine: &OwnedMachine,
     workload: &Workload,
-    design: Design,
+    design: Option<Design>,
     views: &Views,
     watch: &Watch,
 ) -> Result<Account, Fault> {
@@ -145,23 +145,18 @@ fn with_objects<'s, 'a>(
     boot: &Boot<'_>,
     running: &Running<'_, '_, 'a>,
     pages: &Machine<'_, '_, 's, 'a, '_>,
-    (design, areas): (Design, Option<&dyn VmAreas>),
+    (design, areas): (Option<Design>, Option<&dyn VmAreas>),
     workload: &Workload,
     views: &Views,
 ) -> Result<Account, Fault> {
-    let config = &boot.machine.config;
-    if config.page_shift != PageShift::SHIFT_4K {
-        let what = format!("objects on a machine with pages of {} bytes", config.page_shift.bytes());
-        return Err(Fault::new(what, "the workload", "pages of 4096 bytes"));
-    }
+    let design = design.unwrap_or(boot.slab_design());
+    let counters = Some(pages.allocator.hooks().reports().slabs());
+    let kernel = SlabKernel { counters, ..SlabKernel::of(boot) };
     let caches = ObjectKind::caches(&workload.objects);
     // What means nothing has a line in the log of a boot that starts slabs.
-    let watch = ObjectWatch {
-        debug: boot.slub_debug(),
-        counters: Some(pages.allocator.hooks().reports().slabs()),
-    };
-    let account = with_store(design, pages, pages.nodes(), &caches, watch, |store| {
-        let objects = Stored { store };
+    let account = with_store(design, pages, &kernel, &caches, |store| {
+        let (page_bytes, built) = (boot.machine.config.page_shift.bytes(), boot.slab_attributes());
+        let objects = Stored { store, page_bytes, built };
         let mut account = work(boot, running, pages, (Some(&objects), areas), workload, views)?;
         account.design = Some(design);
         Ok(account)
@@ -230,7 +225,7 @@ fn work<'s, 'a>(
         let zero = || [const { AtomicU64::new(0) }; Order::LIMIT];
         let shared =
             Shared { phase, memory, live: &live, asked: zero(), failed: zero(), freed: AtomicU64::new(0) };
-        let stored = ObjectPhase::new(phase, &workload.objects, memory * PageShift::SHIFT_4K.bytes());
+        let stored = ObjectPhase::new(phase, &workload.objects, memory * boot.page_bytes());
         let wanted = AreaPhase::new(phase, memory * boot.page_bytes());
         let objects_too = objects.map(|objects| (objects, &stored));
         let both = Both {

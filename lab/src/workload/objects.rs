@@ -8,6 +8,7 @@ use pagewright_addr::NodeId;
 use pagewright_sim::store::{ObjectStore, Wanted};
 use pagewright_slab::SlabPages;
 use pagewright_slab::slabs::TraceSite;
+use pagewright_slab::slabs::attributes::BuiltIn;
 use pagewright_view::slab::{Shown, SlabFiles};
 use pagewright_zone::alloc::Hooks;
 use std::fmt;
@@ -123,6 +124,10 @@ impl<'w> ObjectPhase<'w> {
 /// The objects of a machine.
 pub(super) struct Stored<'o, 'h, 'p, 'k, 'x, 'm, 's, 'a, H> {
     pub(super) store: &'o ObjectStore<'h, 'p, 'k, 'x, 'm, 's, 'a, H>,
+    /// Bytes of a page.
+    pub(super) page_bytes: u64,
+    /// Which attributes the kernel's caches have.
+    pub(super) built: BuiltIn,
 }
 
 impl<H: Hooks + Sync> Objects for Stored<'_, '_, '_, '_, '_, '_, '_, '_, H> {
@@ -166,9 +171,8 @@ impl<H: Hooks + Sync> Objects for Stored<'_, '_, '_, '_, '_, '_, '_, '_, H> {
     }
 
     fn caches(&self) -> Vec<CacheAccount> {
-        let page = 4096;
         let rows = self.store.rows();
-        let mut caches: Vec<_> = rows.iter().map(|row| CacheAccount::of(row, page)).collect();
+        let mut caches: Vec<_> = rows.iter().map(|row| CacheAccount::of(row, self.page_bytes)).collect();
         caches.retain(|cache| cache.bytes > 0);
         caches.reverse();
         caches
@@ -198,7 +202,7 @@ impl<H: Hooks + Sync> Objects for Stored<'_, '_, '_, '_, '_, '_, '_, '_, H> {
 impl<H: Hooks> SlabFiles for Stored<'_, '_, '_, '_, '_, '_, '_, '_, H> {
     fn write(&self, w: &mut dyn fmt::Write, cache: Option<&str>) -> Result<usize, fmt::Error> {
         let Some(slabs) = self.store.slabs() else { return Ok(0) };
-        Shown::new(slabs, &mut [TraceSite::EMPTY; TRACE_SITES]).write(w, cache)
+        Shown::new(slabs, self.built, &mut [TraceSite::EMPTY; TRACE_SITES]).write(w, cache)
     }
 }
 

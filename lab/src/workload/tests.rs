@@ -16,7 +16,7 @@ fn short(text: &str, operations: u64) -> Workload {
 }
 
 fn account(machine_name: &str, workload: &Workload) -> Account {
-    drive(&machine(machine_name), workload, Design::Slub, &Views::default(), &Watch::default()).unwrap()
+    drive(&machine(machine_name), workload, Some(Design::Slub), &Views::default(), &Watch::default()).unwrap()
 }
 
 fn counter(account: &Account, name: &str) -> (u64, u64) {
@@ -137,7 +137,7 @@ fn an_allocator_in_service_shows_what_the_boot_showed() {
         let machine = machine(name);
         let booted = run::boot(&machine, |booted| booted.show_all(&views), |_| ()).unwrap().unwrap();
         let live =
-            drive(&machine, &short("fill=1%", 1_000), Design::Slub, &views, &Watch::default()).unwrap();
+            drive(&machine, &short("fill=1%", 1_000), Some(Design::Slub), &views, &Watch::default()).unwrap();
         assert_eq!(live.views[0], booted, "{name}");
         assert_ne!(live.views[1], booted, "{name}");
     }
@@ -155,9 +155,14 @@ fn fragmented_memory_is_compacted_for_huge_pages() {
     let text = "fill=90%; stay=2%; orders=0; operations=60000\n[leave]\nfill=40%;operations=60000\n[seek]\nfill=80%;orders=9;gfp=GFP_TRANSHUGE;operations=40";
     let mut machine = machine("arm64-virt");
     machine.cmdline = Some("mem=256M".to_owned());
-    let account =
-        drive(&machine, &Workload::parse(text).unwrap(), Design::Slub, &Views::default(), &Watch::default())
-            .unwrap();
+    let account = drive(
+        &machine,
+        &Workload::parse(text).unwrap(),
+        Some(Design::Slub),
+        &Views::default(),
+        &Watch::default(),
+    )
+    .unwrap();
     assert!(counter(&account, "pgmigrate_success").1 > 0, "{:?}", account.vmstat);
     assert!(account.steals().fallbacks > 0);
     assert!(account.all_back() && account.same_blocks(), "{:?}", account.violation);
@@ -175,7 +180,8 @@ fn kcompactd_is_woken_where_the_mask_lets_kswapd_be() {
         }
         let mut machine = machine("arm64-virt");
         machine.cmdline = Some("mem=256M".to_owned());
-        let account = drive(&machine, &workload, Design::Slub, &Views::default(), &Watch::default()).unwrap();
+        let account =
+            drive(&machine, &workload, Some(Design::Slub), &Views::default(), &Watch::default()).unwrap();
         (counter(&account, "compact_stall").1, counter(&account, "compact_daemon_wake").1)
     };
     let (stalls, wakes) = seek("GFP_HIGHUSER_MOVABLE");
@@ -221,7 +227,7 @@ fn areas_of_all_sizes_come_and_go_and_what_is_refused_says_why() {
         let mut machine = machine(name);
         let memory = if name.starts_with("arm-") { "mem=1G" } else { "mem=192M" };
         machine.cmdline = Some(memory.to_owned());
-        let account = drive(&machine, &workload, Design::Slub, &views, &Watch::default()).unwrap();
+        let account = drive(&machine, &workload, Some(Design::Slub), &views, &Watch::default()).unwrap();
         assert!(account.all_back(), "{name}: {:?}", account.violation);
         let [before, after] = account.vmalloc.unwrap();
         // Interrupts have their stacks there, which on x86_64 are no pages of vmalloc's.
@@ -255,7 +261,8 @@ fn areas_of_all_sizes_come_and_go_and_what_is_refused_says_why() {
         }
     }
     let threads = Workload { threads: true, ..Workload::parse(text).unwrap() };
-    let refused = drive(&machine("arm64-virt"), &threads, Design::Slub, &Views::default(), &Watch::default());
+    let refused =
+        drive(&machine("arm64-virt"), &threads, Some(Design::Slub), &Views::default(), &Watch::default());
     assert!(refused.unwrap_err().to_string().contains("areas with threads"));
     assert_eq!(Workload::parse("areas=2G").unwrap_err().column, 7);
 }
@@ -265,7 +272,7 @@ fn areas_are_as_many_as_the_work_wants() {
     let workload = Workload::parse("ops=22000; fill=0%; area-share=100; area-fill=45; areas=4K").unwrap();
     let mut machine = machine("x86_64-q35");
     machine.cmdline = Some("mem=256M".to_owned());
-    let account = drive(&machine, &workload, Design::Slub, &Views::default(), &Watch::default()).unwrap();
+    let account = drive(&machine, &workload, None, &Views::default(), &Watch::default()).unwrap();
     let [_, after] = account.vmalloc.unwrap();
     assert!(account.refused.is_none() && after.areas > 20_000, "{after:?} {:?}", account.refused);
     assert!(account.all_back(), "{:?}", account.violation);
@@ -282,7 +289,7 @@ fn objects_of_every_design_come_and_go_beside_pages() {
             workload.threads = threads;
             let views = Views::parse("slabinfo,vmstat,meminfo").unwrap();
             let account =
-                drive(&machine("x86_64-q35"), &workload, design, &views, &Watch::default()).unwrap();
+                drive(&machine("x86_64-q35"), &workload, Some(design), &views, &Watch::default()).unwrap();
             assert!(account.all_back() && account.damaged == 0, "{design}");
             assert_eq!(account.design, Some(design));
             let [before, after] = &account.caches;
@@ -322,12 +329,53 @@ fn objects_of_every_design_come_and_go_beside_pages() {
 }
 
 #[test]
+fn objects_are_cut_as_the_machines_kernel_cuts_them() {
+    let mut workload = Workload::parse(OBJECTS).unwrap();
+    workload.phases.iter_mut().for_each(|phase| phase.operations = 300);
+    let slabinfo = |name: &str, config: &str, cmdline: &str| {
+        let mut machine = machine(name);
+        machine.config.apply(config).unwrap();
+        machine.cmdline = Some(cmdline.to_owned());
+        let views = Views::parse("slabinfo").unwrap();
+        let account = drive(&machine, &workload, None, &views, &Watch::default()).unwrap();
+        assert!(account.all_back() && account.damaged == 0, "{name}");
+        (account.design.unwrap(), account.views[1].clone())
+    };
+    // Pages of a slab.
+    let pages = |text: &str, cache: &str| {
+        let row = text.lines().find(|row| row.split(' ').next() == Some(cache));
+        row.map(|row| row.split_whitespace().nth(5).unwrap().parse::<u32>().unwrap())
+    };
+    let (design, arm64) = slabinfo("arm64-virt", "", "");
+    assert_eq!(design, Design::Slub);
+    assert_eq!(
+        ["kmalloc-64", "kmalloc-128", "kmalloc-8k"].map(|c| pages(&arm64, c)),
+        [None, Some(1), Some(8)]
+    );
+    let (_, small) = slabinfo("arm64-virt", "", "slub_max_order=0");
+    assert_eq!(["kmalloc-2k", "kmalloc-8k"].map(|c| pages(&small, c)), [Some(1), Some(2)]);
+    let (_, large) = slabinfo("arm64-virt", "CONFIG_ARM64_16K_PAGES=y\nCONFIG_ARM64_VA_BITS_48=y", "");
+    assert_eq!(["kmalloc-8k", "kmalloc-32k"].map(|c| pages(&large, c).is_some()), [true; 2], "{large}");
+    assert!(pages(&slabinfo("arm-virt", "", "").1, "kmalloc-64").is_some());
+    let (design, slab) = slabinfo("x86_64-q35", "# CONFIG_SLUB is not set\nCONFIG_SLAB=y", "");
+    assert_eq!(
+        (design, pages(&slab, "kmalloc-16"), pages(&slab, "kmalloc-32")),
+        (Design::Slab, None, Some(1))
+    );
+}
+
+#[test]
 fn the_same_seed_does_the_same_to_objects() {
     let run = || {
         let workload = Workload::parse(OBJECTS).unwrap();
-        let account =
-            drive(&machine("x86_64-q35"), &workload, Design::Slub, &Views::default(), &Watch::default())
-                .unwrap();
+        let account = drive(
+            &machine("x86_64-q35"),
+            &workload,
+            Some(Design::Slub),
+            &Views::default(),
+            &Watch::default(),
+        )
+        .unwrap();
         (account.caches, account.phases)
     };
     assert_eq!(run(), run());
@@ -357,7 +405,7 @@ const TIGHT: &str = "ops=4000; fill=100%; orders=0:9 4:1; gfp=GFP_KERNEL; stay=1
 
 fn watched(text: &str, watch: &Watch) -> Account {
     let workload = Workload::parse(text).unwrap();
-    drive(&machine("arm64-virt"), &workload, Design::Slub, &Views::default(), watch).unwrap()
+    drive(&machine("arm64-virt"), &workload, Some(Design::Slub), &Views::default(), watch).unwrap()
 }
 
 #[test]
@@ -394,7 +442,7 @@ fn what_a_failure_says_of_slabs_is_what_meminfo_says() {
     small.cmdline = Some("mem=192M numa=fake=2".to_owned());
     for design in Design::ALL {
         let watch = Watch { failures: 1000, ..Watch::default() };
-        let account = drive(&small, &workload, design, &views, &watch).unwrap();
+        let account = drive(&small, &workload, Some(design), &views, &watch).unwrap();
         assert!(account.all_back(), "{design}");
         let full = &account.phases[1];
         let (blocks, objects) = (full.orders[0].1.failed, full.objects[0].1.failed);
@@ -461,7 +509,7 @@ fn pagetypeinfo_counts_mixed_pageblocks_where_owners_are_remembered() {
     let shown = |page_owner| {
         let (views, watch) =
             (Views::parse("pagetypeinfo").unwrap(), Watch { page_owner, ..Watch::default() });
-        drive(&machine("arm64-virt"), &workload, Design::Slub, &views, &watch).unwrap().views
+        drive(&machine("arm64-virt"), &workload, Some(Design::Slub), &views, &watch).unwrap().views
     };
     for text in shown(true) {
         let mixed =
@@ -481,6 +529,7 @@ fn allocations_fail_on_purpose_and_every_page_comes_back() {
     assert!(account.all_back());
     assert_eq!(watched(TIGHT, &watch("1,100,0,7")).injected, 7, "so many times and no more");
     let workload = Workload::parse(TIGHT).unwrap();
-    let wrong = drive(&machine("arm64-virt"), &workload, Design::Slub, &Views::default(), &watch("1,x"));
+    let wrong =
+        drive(&machine("arm64-virt"), &workload, Some(Design::Slub), &Views::default(), &watch("1,x"));
     assert!(wrong.unwrap_err().to_string().contains("--fail-page-alloc"));
 }

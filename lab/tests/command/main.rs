@@ -6,6 +6,7 @@ mod huge_pages;
 mod input;
 mod iomem;
 mod show;
+mod slabs;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

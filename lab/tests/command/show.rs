@@ -68,11 +68,14 @@ fn slabinfo_has_kmallocs_caches_and_only_those_watched_that_the_command_line_nam
         assert_eq!(column(&watched, "kmalloc-4k", 3), "4096");
         assert!(column(&watched, "kmalloc-256", 3).parse::<u32>().unwrap() > 256, "{machine}");
     }
-    let poisoned = ["show", "slabinfo", "--machine", "arm-virt", "--cmdline", "slub_debug=P"];
-    let refused = pagewright(&poisoned);
-    let why = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(why.contains("words of 4 bytes"), "{why}");
+    // The link behind the object has 4 bytes, which no object of this host's could be linked by; nobody asks for one.
+    let poisoned = text(&["show", "slabinfo", "--machine", "arm-virt", "--cmdline", "slub_debug=P"]);
+    let row = poisoned.lines().find(|line| line.starts_with("kmalloc-1k ")).unwrap();
+    assert_eq!(
+        row.split_whitespace().skip(3).take(3).collect::<Vec<_>>(),
+        ["2048", "16", "8"],
+        "as objects of 2 KiB: {row}"
+    );
 }
 
 #[test]
@@ -88,14 +91,10 @@ fn slab_has_the_attributes_of_every_cache_and_traces_of_those_that_keep_records(
         let one = show(&["kmalloc-512"]);
         let own: Vec<_> = all.lines().filter(|line| line.starts_with("kmalloc-512/")).collect();
         assert_eq!(one.lines().collect::<Vec<_>>(), own, "{machine}");
-        for line in ["kmalloc-512/object_size:512", "kmalloc-512/align:512", "kmalloc-512/failslab:0"] {
+        for line in ["kmalloc-512/object_size:512", "kmalloc-512/align:512", "kmalloc-512/trace:0"] {
             assert!(own.contains(&line), "{machine}: {line}\n{one}");
         }
         assert!(!one.contains("_traces") && !one.contains("/shrink"), "{one}");
-        if machine == "arm-virt" {
-            // No records: see above.
-            continue;
-        }
         let watched = show(&["kmalloc-512", "--cmdline", "slub_debug=UT,kmalloc-512"]);
         for line in
             ["store_user:1", "trace:1", "cpu_partial:0", "alloc_traces:No data", "free_traces:No data"]
@@ -112,7 +111,6 @@ fn slab_has_the_attributes_of_every_cache_and_traces_of_those_that_keep_records(
         (&["show", "slab", "kmalloc-7", "--machine", "x86_64-q35"][..], "no cache of that name"),
         (&["show", "meminfo", "kmalloc-8"], "after `show slab` only"),
         (&["show", "cache", "kmalloc-8"], "after `show slab` only"),
-        (&["show", "slab", "--machine", "arm-virt", "--cmdline", "slub_debug=U"], "words of 4 bytes"),
     ] {
         let refused = pagewright(args);
         assert_eq!(refused.status.code(), Some(2), "{args:?}");

@@ -83,7 +83,7 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
         // In the middle of an object there is room for a longer word (no object takes less than 8 bytes), behind it only for what was laid out.
         let behind =
             geometry.free_pointer >= geometry.inuse || spec.object.flags.contains(CacheFlags::STORE_USER);
-        if self.slub.word != HOST_WORD && behind {
+        if self.slub.word != HOST_WORD && behind && self.memory.is_seen() {
             return Err(CreateError::Word { wanted: self.slub.word, host: HOST_WORD });
         }
         let _quiet = self.quiet();
