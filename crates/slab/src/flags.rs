@@ -34,6 +34,8 @@ bitflags! {
         const FAILSLAB = 1 << 12;
         /// Pages come from ZONE_DMA32 (SLAB_CACHE_DMA32).
         const CACHE_DMA32 = 1 << 13;
+        /// Objects are nothing that a search for leaks would look at (SLAB_NOLEAKTRACE): there is none here, but such caches are merged with no other.
+        const NOLEAKTRACE = 1 << 14;
     }
 }
 

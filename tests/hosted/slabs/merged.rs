@@ -1,6 +1,7 @@
 //! Which caches are one (SLUB), and what becomes of those.
 
 use super::*;
+use pagewright_slab::slabs::CreateError;
 use pagewright_zone::Gfp;
 
 const K: Gfp = Gfp::GFP_KERNEL;
@@ -50,6 +51,34 @@ fn a_cache_whose_objects_lie_as_an_alignment_asks_for_does_as_well() {
             // SAFETY: each is freed once.
             objects.into_iter().for_each(|object| unsafe { m.slabs.free(cx, plain, object) });
         });
+    });
+}
+
+#[test]
+fn a_name_that_no_cache_can_have_is_refused_also_where_another_would_do() {
+    silently(1, |m| {
+        let create = |name| m.slabs.create(&CacheSpec::new(name, 100, 0, CacheFlags::empty()));
+        let first = create("first").unwrap();
+        for name in ["", "a name that is one byte too long!"] {
+            assert_eq!(create(name), Err(CreateError::Name), "{name}");
+        }
+        assert_eq!(m.slabs.figures(first).unwrap().users, 1);
+    });
+}
+
+#[test]
+fn caches_that_are_traced_fail_or_hide_from_leak_searches_are_nobody_elses() {
+    silently(1, |m| {
+        let create = |flags| m.slabs.create(&CacheSpec::new("some", 100, 0, flags)).unwrap();
+        let plain = create(CacheFlags::empty());
+        let alone = [CacheFlags::TRACE, CacheFlags::FAILSLAB, CacheFlags::NOLEAKTRACE];
+        for flags in alone {
+            let first = create(flags);
+            assert!(
+                first != plain && create(flags) != first && create(CacheFlags::empty()) == plain,
+                "{flags:?}"
+            );
+        }
     });
 }
 

@@ -7,7 +7,8 @@
  *   - starts the page allocator (<pagewright/pages.h>), with `virt_offset` a multiple of the largest block's size, then calls
  *     pagewright_slab_init once;
  *   - uses objects from one thread at a time, and not from inside a hook;
- *   - takes a struct kmem_cache pointer for a name, behind which nothing lies.
+ *   - takes a struct kmem_cache pointer for a name, behind which nothing lies;
+ *   - gives caches names of 1 to 32 bytes, which are copied: no others are made.
  *
  * What is found to be wrong with an object (freed twice, no object's address, another cache's, written while it was free) is printed
  * as SLUB prints it, counted by pagewright_slab_findings, and not done or not handed out. Caches are watched closely by SLAB_POISON,
@@ -47,7 +48,7 @@ struct pagewright_slab_options {
 	unsigned int caches;   /* how many there can be at once, kmalloc's included; 256 at first */
 	unsigned int min_size; /* ARCH_KMALLOC_MINALIGN: kmalloc's least size and alignment; 8 at first */
 	bool accounted;        /* whether __GFP_ACCOUNT has caches of its own; false at first */
-	const char *debug;     /* what stands behind slub_debug=, or NULL (at first); it must stay */
+	const char *debug;     /* what stands behind slub_debug=, or NULL (at first); it must stay. Unknown letters are skipped, and printed */
 	uint64_t seed;         /* what free pointers and orders are mixed with; any number but 0 */
 	unsigned int design;   /* enum pagewright_slab_design; SLUB at first */
 };
@@ -82,12 +83,12 @@ bool pagewright_may_copy(const void *p, size_t n);
 #define SLAB_PANIC 0x00040000u
 #define SLAB_TYPESAFE_BY_RCU 0x00080000u /* see pagewright_rcu_read_lock */
 #define SLAB_ACCOUNT 0x04000000u
+#define SLAB_TRACE 0x00200000u /* every allocation and free is printed */
+#define SLAB_FAILSLAB 0x02000000u
+#define SLAB_NOLEAKTRACE 0x00800000u /* merged with no other */
 /* These mean nothing here. */
 #define SLAB_MEM_SPREAD 0x00100000u
-#define SLAB_TRACE 0x00200000u
 #define SLAB_DEBUG_OBJECTS 0x00400000u
-#define SLAB_NOLEAKTRACE 0x00800000u
-#define SLAB_FAILSLAB 0x02000000u
 #define SLAB_KASAN 0x08000000u
 #define SLAB_NO_USER_FLAGS 0x10000000u
 
@@ -129,7 +130,8 @@ void kmem_cache_free_bulk(struct kmem_cache *s, size_t size, void **p);
 
 /*
  * Objects of caches with SLAB_TYPESAFE_BY_RCU may be looked at in a section after they were freed: they may be somebody else's, but are objects of
- * that cache, whose memory goes only when the section has ended. Sections may lie inside each other.
+ * that cache, whose memory goes only when the section has ended. Sections may lie inside each other. A cache that is destroyed before ends with the first
+ * pagewright_slab_reap or kmem_cache_create after that.
  */
 void pagewright_rcu_read_lock(void);
 /* Whether a section was open. */
@@ -151,6 +153,16 @@ void kfree(const void *p);
 void kfree_sensitive(const void *p);
 void kfree_bulk(size_t size, void **p);
 size_t ksize(const void *p);
+/* Over kmalloc alone: there is no vmalloc, so large sizes want pages that lie side by side, and none is above KMALLOC_MAX_SIZE. */
+void *kvmalloc(size_t size, gfp_t gfp);
+void *kvmalloc_node(size_t size, gfp_t gfp, int nid);
+void *kvzalloc(size_t size, gfp_t gfp);
+void *kvzalloc_node(size_t size, gfp_t gfp, int nid);
+void *kvmalloc_array(size_t n, size_t size, gfp_t gfp);
+void *kvcalloc(size_t n, size_t size, gfp_t gfp);
+void *kvrealloc(const void *p, size_t old_size, size_t new_size, gfp_t gfp);
+void kvfree(const void *p);
+void kvfree_sensitive(const void *p, size_t len);
 void *kmemdup(const void *src, size_t len, gfp_t gfp);
 char *kstrdup(const char *s, gfp_t gfp);
 char *kstrndup(const char *s, size_t max, gfp_t gfp);
@@ -186,6 +198,15 @@ void pagewright_slab_from(const char *file, unsigned int line); /* of the next c
 #define kfree(p) PAGEWRIGHT_SLAB_AT(kfree(p))
 #define kfree_sensitive(p) PAGEWRIGHT_SLAB_AT(kfree_sensitive(p))
 #define kfree_bulk(size, p) PAGEWRIGHT_SLAB_AT(kfree_bulk(size, p))
+#define kvmalloc(size, gfp) PAGEWRIGHT_SLAB_AT(kvmalloc(size, gfp))
+#define kvmalloc_node(size, gfp, nid) PAGEWRIGHT_SLAB_AT(kvmalloc_node(size, gfp, nid))
+#define kvzalloc(size, gfp) PAGEWRIGHT_SLAB_AT(kvzalloc(size, gfp))
+#define kvzalloc_node(size, gfp, nid) PAGEWRIGHT_SLAB_AT(kvzalloc_node(size, gfp, nid))
+#define kvmalloc_array(n, size, gfp) PAGEWRIGHT_SLAB_AT(kvmalloc_array(n, size, gfp))
+#define kvcalloc(n, size, gfp) PAGEWRIGHT_SLAB_AT(kvcalloc(n, size, gfp))
+#define kvrealloc(p, old_size, new_size, gfp) PAGEWRIGHT_SLAB_AT(kvrealloc(p, old_size, new_size, gfp))
+#define kvfree(p) PAGEWRIGHT_SLAB_AT(kvfree(p))
+#define kvfree_sensitive(p, len) PAGEWRIGHT_SLAB_AT(kvfree_sensitive(p, len))
 #define kmemdup(src, len, gfp) PAGEWRIGHT_SLAB_AT(kmemdup(src, len, gfp))
 #define kstrdup(s, gfp) PAGEWRIGHT_SLAB_AT(kstrdup(s, gfp))
 #define kstrndup(s, max, gfp) PAGEWRIGHT_SLAB_AT(kstrndup(s, max, gfp))

@@ -26,7 +26,7 @@ pub type slab_flags_t = c_uint;
 const NAMED: u32 = 16;
 
 /// Linux's numbers.
-const FLAGS: [(slab_flags_t, CacheFlags); 11] = [
+const FLAGS: [(slab_flags_t, CacheFlags); 14] = [
     (0x100, CacheFlags::CONSISTENCY_CHECKS),
     (0x400, CacheFlags::RED_ZONE),
     (0x800, CacheFlags::POISON),
@@ -37,12 +37,13 @@ const FLAGS: [(slab_flags_t, CacheFlags); 11] = [
     (0x2_0000, CacheFlags::RECLAIM_ACCOUNT),
     (0x4_0000, CacheFlags::PANIC),
     (0x8_0000, CacheFlags::TYPESAFE_BY_RCU),
+    (0x20_0000, CacheFlags::TRACE),
+    (0x80_0000, CacheFlags::NOLEAKTRACE),
+    (0x200_0000, CacheFlags::FAILSLAB),
     (0x400_0000, CacheFlags::ACCOUNT),
 ];
-/// Flags that ask for nothing that there is here: SLAB_MEM_SPREAD, SLAB_TRACE, SLAB_DEBUG_OBJECTS, SLAB_NOLEAKTRACE, SLAB_FAILSLAB, SLAB_KASAN,
-/// SLAB_NO_USER_FLAGS.
-const IGNORED: slab_flags_t =
-    0x10_0000 | 0x20_0000 | 0x40_0000 | 0x80_0000 | 0x200_0000 | 0x800_0000 | 0x1000_0000;
+/// Flags that ask for nothing that there is here: SLAB_MEM_SPREAD, SLAB_DEBUG_OBJECTS, SLAB_KASAN, SLAB_NO_USER_FLAGS.
+const IGNORED: slab_flags_t = 0x10_0000 | 0x40_0000 | 0x800_0000 | 0x1000_0000;
 
 fn flags(asked: slab_flags_t) -> Option<CacheFlags> {
     let mut left = asked & !IGNORED;
@@ -143,7 +144,10 @@ pub unsafe extern "C" fn kmem_cache_create_usercopy(
         None => spec,
     };
     let made: Result<_, Option<CreateError>> = match slabs() {
-        Some(service) => service.allocator().create(&spec).map_err(Some),
+        Some(service) => {
+            service.run(|slabs, cx| service.end_left(slabs, cx));
+            service.allocator().create(&spec).map_err(Some)
+        }
         None => Err(None),
     };
     match made {
@@ -158,7 +162,8 @@ pub unsafe extern "C" fn kmem_cache_create_usercopy(
     }
 }
 
-/// Ends a cache. One with objects in use stays, and prints which. Null is nothing.
+/// Ends a cache. One with objects in use stays, and prints which; one of SLAB_TYPESAFE_BY_RCU whose readers have not left ends with the first
+/// [`super::pagewright_slab_reap`], or new cache, after they have. Null is nothing.
 ///
 /// # Safety
 /// Nobody uses the cache from now on, unless it stays.
@@ -166,16 +171,22 @@ pub unsafe extern "C" fn kmem_cache_create_usercopy(
 pub unsafe extern "C" fn kmem_cache_destroy(s: *mut kmem_cache) {
     let Some(service) = slabs().filter(|_| !s.is_null()) else { return };
     let Some(id) = cache(s) else { return say(format_args!("kmem_cache_destroy: {s:p} is no cache")) };
+    if service.is_ending(id) {
+        return remains(service.allocator(), id, DestroyError::Stale);
+    }
     // SAFETY: as the caller says.
     match service.run(|slabs, cx| unsafe { slabs.destroy(cx, id) }) {
         Some(Ok(Destroyed::Gone | Destroyed::Shared)) | None => {}
+        Some(Err(DestroyError::Readers { .. })) => service.end_later(id),
         Some(Err(why)) => remains(service.allocator(), id, why),
     }
 }
 
 /// Says why a cache is still there.
-fn remains(slabs: &Allocator<'_>, id: CacheId, why: DestroyError) {
-    let Some(row) = slabs.row(id) else { return say(format_args!("kmem_cache_destroy: {why}")) };
+pub(super) fn remains(slabs: &Allocator<'_>, id: CacheId, why: DestroyError) {
+    let Some(row) = slabs.row(id).filter(|_| why != DestroyError::Stale) else {
+        return say(format_args!("kmem_cache_destroy: {why}"));
+    };
     say(format_args!("kmem_cache_destroy {}: Slab cache still has objects: {why}", row.name));
     let mut left = NAMED;
     slabs.objects_in_use(id, &mut |address| {

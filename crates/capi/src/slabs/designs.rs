@@ -5,6 +5,7 @@ use super::{EINVAL, ENOMEM, Printed, Service, SlabOptions};
 use crate::global::options;
 use crate::pages::Machine;
 use core::ffi::{c_int, c_uint};
+use core::sync::atomic::AtomicU32;
 use pagewright_addr::Order;
 use pagewright_platform::carve::bytes_for;
 use pagewright_platform::{Carve, Mutex, NoInterrupts};
@@ -61,7 +62,7 @@ impl Sizes {
             }
             Design::Slob => bytes_for::<Slot<SlobCache>>(caches),
         };
-        own + bytes_for::<SlabCpu<'_>>(1)
+        own + bytes_for::<SlabCpu<'_>>(1) + bytes_for::<AtomicU32>(caches)
     }
 }
 
@@ -90,6 +91,7 @@ pub(super) fn build(
     let mut rows = Some(room.slice(rows, Row::new).ok_or(ENOMEM)?);
     let cpus: &[SlabCpu<'_>] =
         room.slice(1, || SlabCpu::new(rows.take().unwrap_or_default(), seed)).ok_or(ENOMEM)?;
+    let ending = room.slice(caches, || AtomicU32::new(0)).ok_or(ENOMEM)?;
     let mut objects = match design {
         Design::Slub | Design::SlubCpuSlabs => {
             let slots = room.slice(caches, Slot::new).ok_or(ENOMEM)?;
@@ -135,5 +137,5 @@ pub(super) fn build(
         }
     };
     objects.set_grace_periods(&super::readers::SECTIONS);
-    Ok(Service { objects, cpus })
+    Ok(Service { objects, cpus, ending })
 }

@@ -120,6 +120,90 @@ pub unsafe extern "C" fn kfree_bulk(size: usize, p: *mut *mut c_void) {
     unsafe { super::kmem_cache_free_bulk(null_mut(), size, p) };
 }
 
+/// Memory of so many bytes, or null ([`kmalloc`]): large sizes are blocks of pages, as there is no vmalloc for C that could make them of single ones.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvmalloc(size: usize, gfp: gfp_t) -> *mut c_void {
+    kmalloc(size, gfp)
+}
+
+/// The same near a node; a negative one is the CPU's.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvmalloc_node(size: usize, gfp: gfp_t, nid: c_int) -> *mut c_void {
+    kmalloc_node(size, gfp, nid)
+}
+
+/// The same, full of zeroes.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvzalloc(size: usize, gfp: gfp_t) -> *mut c_void {
+    kzalloc(size, gfp)
+}
+
+/// The same near a node.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvzalloc_node(size: usize, gfp: gfp_t, nid: c_int) -> *mut c_void {
+    kzalloc_node(size, gfp, nid)
+}
+
+/// An array of `n` elements, or null, also if no number says how large that is.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvmalloc_array(n: usize, size: usize, gfp: gfp_t) -> *mut c_void {
+    kmalloc_array(n, size, gfp)
+}
+
+/// The same, full of zeroes.
+#[unsafe(no_mangle)]
+pub extern "C" fn kvcalloc(n: usize, size: usize, gfp: gfp_t) -> *mut c_void {
+    kcalloc(n, size, gfp)
+}
+
+/// Memory that is larger, with the first `old_size` bytes of what was there, which is freed then; null leaves it as it was. Where it has as many bytes as are asked
+/// for, nothing changes.
+///
+/// # Safety
+/// `p` is null, ZERO_SIZE_PTR, or memory that [`kvfree`] could free, with `old_size` bytes; unless this fails nobody uses it from now on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvrealloc(
+    p: *const c_void,
+    old_size: usize,
+    new_size: usize,
+    gfp: gfp_t,
+) -> *mut c_void {
+    if old_size >= new_size {
+        return p.cast_mut();
+    }
+    let new = kvmalloc(new_size, gfp);
+    if !new.is_null() {
+        if old_size > 0 && !p.is_null() {
+            // SAFETY: the caller has so many bytes at one, and more were just allocated at the other.
+            unsafe { new.cast::<u8>().copy_from_nonoverlapping(p.cast(), old_size) };
+        }
+        // SAFETY: as the caller says.
+        unsafe { kvfree(p) };
+    }
+    new
+}
+
+/// Frees memory of any of these functions ([`kfree`]).
+///
+/// # Safety
+/// As for [`kfree`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvfree(p: *const c_void) {
+    // SAFETY: as the caller says.
+    unsafe { kfree(p) };
+}
+
+/// The same, with all of it zeroed before; how long it is is known.
+///
+/// # Safety
+/// As for [`kfree`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvfree_sensitive(p: *const c_void, len: usize) {
+    let _ = len;
+    // SAFETY: as the caller says.
+    unsafe { kfree_sensitive(p) };
+}
+
 /// How many bytes may be used of what was allocated; 0 of null, of ZERO_SIZE_PTR, and of what was not.
 ///
 /// # Safety

@@ -8,6 +8,7 @@
 mod caches;
 mod callers;
 mod designs;
+mod ending;
 mod kmalloc;
 mod memory;
 mod readers;
@@ -74,6 +75,7 @@ type At<'c> = SlabContext<'c, 'static, 'static>;
 struct Service {
     objects: Objects<'static, 'static, NoInterrupts, LinearMemory>,
     cpus: &'static [SlabCpu<'static>],
+    ending: &'static ending::Ending,
 }
 
 static mut SERVICE: Option<Service> = None;
@@ -196,17 +198,16 @@ fn start(wanted: &SlabOptions) -> Result<Service, c_int> {
     }
 }
 
-/// What is to be watched.
+/// What is to be watched. Letters that mean nothing are skipped, and that is printed, as a kernel does.
 fn options_of(wanted: &SlabOptions) -> Result<DebugOptions<'static>, c_int> {
     if wanted.debug.is_null() {
         return Ok(DebugOptions::NONE);
     }
     // SAFETY: a NUL-terminated text that stays for good (header).
     let text = unsafe { CStr::from_ptr(wanted.debug) }.to_str().map_err(|_| EINVAL)?;
-    DebugOptions::parse(text).map_err(|e| {
-        Text::new(&options()).line(format_args!("{e}"));
-        EINVAL
-    })
+    Ok(DebugOptions::skipping(text, |letter| {
+        Text::new(&options()).line(format_args!("slub_debug option '{}' unknown. skipped", letter.0));
+    }))
 }
 
 /// Whether the slabs are in service (`slab_is_available`).
@@ -229,13 +230,14 @@ pub extern "C" fn pagewright_slab_fail_nth(n: c_uint) {
     }
 }
 
-/// Gives back what slabs have kept at hand and nobody needed since the last call (`cache_reap`'s part), and what waited for readers that have left. Meant to be called every two seconds.
+/// Gives back what slabs have kept at hand and nobody needed since the last call (`cache_reap`'s part), and what waited for readers that have left, caches that were destroyed meanwhile too. Meant to be called every two seconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagewright_slab_reap() {
     if let Some(service) = slabs() {
         service.run(|slabs, cx| {
             slabs.reap(cx, 0);
             slabs.poll(cx);
+            service.end_left(slabs, cx);
         });
     }
 }

@@ -75,11 +75,12 @@ static void caches(void)
 	kmem_cache_shrink(s);
 	pagewright_slab_reap();
 	CHECK(holds((char *)other + 512, 77, 500));
+	/* Their cache ends when they have left. */
 	kmem_cache_destroy(s);
-	CHECK(told("wait for readers"));
+	pagewright_slab_reap();
+	CHECK(!said[0] && kmem_cache_size(s) == 1024);
 	CHECK(pagewright_rcu_read_unlock());
 	pagewright_slab_reap();
-	kmem_cache_destroy(s);
 	CHECK(!said[0] && kmem_cache_size(s) == 0);
 
 	/* Watched caches are SLUB's: the others do not look. */
@@ -117,6 +118,19 @@ static void sizes(void)
 		CHECK(q && holds(q, 0x33, size));
 		CHECK(pagewright_may_copy(q, size));
 		kfree(q);
+		p = kvzalloc(size, GFP_KERNEL);
+		CHECK(p && holds(p, 0, size));
+		memset(p, 0x44, size);
+		CHECK(kvrealloc(p, size, size / 2, GFP_KERNEL) == p);
+		q = kvrealloc(p, size, 3 * size, GFP_KERNEL);
+		CHECK(q && q != p && holds(q, 0x44, size));
+		memset(q, 0x55, 3 * size);
+		kvfree_sensitive(q, 3 * size);
+		p = kvmalloc_node(size, GFP_KERNEL, 0);
+		q = kvcalloc(3, size, GFP_KERNEL);
+		CHECK(p && q && holds(q, 0, 3 * size) && !kvmalloc_array(SIZE_MAX, 2, GFP_KERNEL));
+		kvfree(p);
+		kvfree(q);
 	}
 	/* Least sizes: of a class, of a line's part, and of nothing but the alignment. */
 	CHECK(kmalloc_size_roundup(9) == (design == PAGEWRIGHT_SLAB ? 32 : 16) && kmalloc_size_roundup(0) == 0);

@@ -135,6 +135,23 @@ static void caches(void)
 	CHECK(!said[0]);
 
 	/* What cannot be. */
+	s = kmem_cache_create("plain", 76, 0, 0, NULL);
+	CHECK(s && !kmem_cache_create("a name that is one byte too long!", 76, 0, 0, NULL) && told("a cache's name"));
+	/* Caches that are traced, fail on purpose, or are nothing to look for leaks in are nobody else's. */
+	other = kmem_cache_create("traced", 76, 0, SLAB_TRACE, NULL);
+	CHECK(other && other != s);
+	many[0] = kmem_cache_alloc(other, GFP_KERNEL);
+	CHECK(many[0] && told("TRACE traced alloc"));
+	kmem_cache_free(other, many[0]);
+	CHECK(told("TRACE traced free"));
+	kmem_cache_destroy(other);
+	other = kmem_cache_create("silent", 76, 0, SLAB_NOLEAKTRACE, NULL);
+	alias = kmem_cache_create("failing", 76, 0, SLAB_FAILSLAB, NULL);
+	CHECK(other && alias && other != s && alias != s && alias != other);
+	kmem_cache_destroy(alias);
+	kmem_cache_destroy(other);
+	kmem_cache_destroy(s);
+	CHECK(!said[0]);
 	CHECK(!kmem_cache_create("flags", 8, 0, 0x40000000, NULL) && told("no such flags: 0x40000000"));
 	CHECK(!kmem_cache_create("", 8, 0, 0, NULL) && told("a cache's name"));
 	CHECK(!kmem_cache_create(NULL, 8, 0, 0, NULL) && told("a cache's name"));
@@ -182,14 +199,20 @@ static void typesafe(void)
 	CHECK(pagewright_rcu_read_unlock());
 	pagewright_slab_reap();
 	CHECK(nr_free_pages() <= before && first[1000] == 77);
+	/* A cache that is destroyed meanwhile ends when they have left. */
 	kmem_cache_destroy(s);
-	CHECK(told("wait for readers"));
+	CHECK(!said[0] && kmem_cache_size(s) == 1024);
+	kmem_cache_destroy(s);
+	CHECK(told("destroyed before"));
+	pagewright_slab_reap();
+	CHECK(kmem_cache_size(s) == 1024 && nr_free_pages() <= before && first[1000] == 77);
 	CHECK(pagewright_rcu_read_unlock() && !pagewright_rcu_read_unlock());
 	pagewright_slab_reap();
 	all = nr_free_pages();
-	CHECK(all > before + 10);
+	CHECK(!said[0] && all > before + 10 && kmem_cache_size(s) == 0);
 	/* One that begins later does not keep what was freed before. */
-	CHECK(kmem_cache_alloc_bulk(s, GFP_KERNEL, 64, many) == 64);
+	s = kmem_cache_create("seen", 1024, 0, SLAB_TYPESAFE_BY_RCU, NULL);
+	CHECK(s && kmem_cache_alloc_bulk(s, GFP_KERNEL, 64, many) == 64);
 	kmem_cache_free_bulk(s, 64, many);
 	kmem_cache_shrink(s);
 	pagewright_rcu_read_lock();
@@ -336,14 +359,13 @@ int main(void)
 	pagewright_slab_options.min_size = 24;
 	CHECK(pagewright_slab_init() == -22);
 	pagewright_slab_options.min_size = 8;
-	pagewright_slab_options.debug = "Q";
-	CHECK(pagewright_slab_init() == -22 && told("slub_debug option 'Q' unknown"));
-	pagewright_slab_options.debug = "P,nobody";
+	pagewright_slab_options.debug = "QP,nobody";
 	pagewright_page_alloc_fail_nth(1);
-	CHECK(pagewright_slab_init() == -12);
+	CHECK(pagewright_slab_init() == -12 && told("slub_debug option 'Q' unknown. skipped"));
 	said[0] = 0;
 	CHECK(nr_free_pages() == all && !slab_is_available());
 	CHECK(pagewright_slab_init() == 0 && pagewright_slab_init() == -16 && slab_is_available());
+	CHECK(told("slub_debug option 'Q' unknown. skipped"));
 	taken = all - nr_free_pages();
 	CHECK(taken > 0 && taken < 64);
 

@@ -37,6 +37,7 @@ const ALIKE: CacheFlags = CacheFlags::RECLAIM_ACCOUNT
 const APART: CacheFlags = CacheFlags::WATCHED
     .difference(CacheFlags::CONSISTENCY_CHECKS)
     .union(CacheFlags::FAILSLAB)
+    .union(CacheFlags::NOLEAKTRACE)
     .union(CacheFlags::TYPESAFE_BY_RCU)
     .union(CacheFlags::KMALLOC);
 
@@ -47,11 +48,13 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// # Errors
     /// [`CreateError`].
     pub fn create(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
+        // Whether it is merged or not: what a name may be does not depend on which caches there are.
+        let name = CacheName::new(spec.name).ok_or(CreateError::Name)?;
         let spec = &self.watched(self.options(), spec);
         if let Some(merged) = self.merge(spec)? {
             return Ok(merged);
         }
-        self.make(spec)
+        self.make_named(spec, name)
     }
 
     fn options(&self) -> DebugOptions<'k> {
@@ -73,7 +76,10 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     }
 
     pub(crate) fn make(&self, spec: &CacheSpec<'_>) -> Result<CacheId, CreateError> {
-        let name = CacheName::new(spec.name).ok_or(CreateError::Name)?;
+        self.make_named(spec, CacheName::new(spec.name).ok_or(CreateError::Name)?)
+    }
+
+    fn make_named(&self, spec: &CacheSpec<'_>, name: CacheName) -> Result<CacheId, CreateError> {
         let (first, len) = spec.usercopy;
         if u64::from(first) + u64::from(len) > spec.object.size {
             return Err(CreateError::Usercopy { first, len });
