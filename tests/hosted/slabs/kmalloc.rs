@@ -1,6 +1,14 @@
 use super::*;
+use pagewright_addr::PageShift;
+use pagewright_page::PageMap;
+use pagewright_platform::{Mutex, NoInterrupts};
 use pagewright_slab::SlabError;
-use pagewright_slab::slabs::{Damage, SlabState};
+use pagewright_slab::kmalloc::Classes;
+use pagewright_slab::memory::NoMemory;
+use pagewright_slab::objects::ObjectAllocator;
+use pagewright_slab::slab::{ArraySpace, NodeCache, Slab, SlabCache, SlabConfig};
+use pagewright_slab::slabs::{CreateError, Damage, NodeSlabs, SlabSpace, SlabState, Slabs, Slot};
+use pagewright_slab::slub::Slub;
 use pagewright_zone::Gfp;
 use std::ptr::NonNull;
 
@@ -38,6 +46,50 @@ fn every_size_comes_from_its_class_and_goes_back() {
                 }
             }
         });
+    });
+}
+
+#[test]
+fn too_few_places_leave_no_cache_of_kmallocs() {
+    let with = |f: &dyn Fn(PageMap<'_>)| kmalloc(|m| f(*m.pages.base.map()));
+    let classes = |min_size| Classes {
+        page_shift: PageShift::SHIFT_4K,
+        min_size,
+        min_align: 8,
+        accounted: false,
+        dma: false,
+    };
+    with(&|map| {
+        let slots: Vec<Slot> = (0..20).map(|_| Slot::new()).collect();
+        let lists: Vec<_> = (0..20).map(|_| Mutex::new(NodeSlabs::new())).collect();
+        let space = SlabSpace { slots: &slots, lists: &lists, cpus: &[] };
+        let slabs = Slabs::new(map, NoMemory, NoInterrupts, Slub::new(1), space, &Silent, 1);
+        let mut slabs = slabs.unwrap();
+        let count = |slabs: &Slabs<'_, '_, _, _>| {
+            let mut caches = 0;
+            slabs.each_cache(|_| caches += 1);
+            caches
+        };
+        assert_eq!(slabs.create_kmalloc_caches(&classes(8)), Err(CreateError::NoPlace { places: 20 }));
+        assert_eq!((count(&slabs), slabs.state()), (1, SlabState::Partial), "the slabs' own");
+        assert_eq!(slabs.create_kmalloc_caches(&classes(2048)), Ok(()));
+        assert_eq!((count(&slabs), slabs.state()), (1 + 2 * 3, SlabState::Up));
+    });
+    with(&|map| {
+        let slots: Vec<Slot<SlabCache>> = (0..20).map(|_| Slot::new()).collect();
+        let lists: Vec<_> = (0..20).map(|_| Mutex::new(NodeCache::new())).collect();
+        let space = ArraySpace { slots: &slots, lists: &lists, aliens: &[], cpus: &[], node_cpus: &[1] };
+        let slab = Slab::new(map, NoMemory, NoInterrupts, SlabConfig::new(1), space, &Silent, 1);
+        let mut slab = slab.unwrap();
+        let count = |slab: &Slab<'_, '_, NoInterrupts, NoMemory>| {
+            let mut caches = 0;
+            ObjectAllocator::each_cache(slab, &mut |_, _| caches += 1);
+            caches
+        };
+        assert_eq!(slab.create_kmalloc_caches(&classes(32)), Err(CreateError::NoPlace { places: 20 }));
+        assert_eq!((count(&slab), slab.state()), (1, SlabState::Down), "its own");
+        assert_eq!(slab.create_kmalloc_caches(&classes(128)), Ok(()));
+        assert_eq!(count(&slab), 1 + 2 * 7);
     });
 }
 

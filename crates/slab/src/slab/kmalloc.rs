@@ -5,7 +5,7 @@ use crate::kmalloc::Classes;
 use crate::large::Large;
 use crate::memory::SlabMemory;
 use crate::objects::Design;
-use crate::slabs::{CacheSpec, CreateError, KmallocCaches, SlabContext, SlabError, SlabState};
+use crate::slabs::{CacheId, CacheSpec, CreateError, KmallocCaches, SlabContext, SlabError, SlabState};
 use crate::slub::order_for;
 use crate::usercopy::{Copied, Place, UsercopyError};
 use core::ptr::NonNull;
@@ -22,11 +22,18 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slab<'k, 'a, I, M> {
     /// Makes kmalloc's caches (`create_kmalloc_caches`); SLAB's begin at 32 bytes, and are aligned as HWCACHE_ALIGN says. A kind that the kernel does not have is served by the normal one.
     ///
     /// # Errors
-    /// [`CreateError`]: too few places for caches, or sizes that cannot be laid out. Nothing is served then; caches that were made stay.
+    /// [`CreateError`]: too few places for caches, or sizes that cannot be laid out. There are none of them then.
     pub fn create_kmalloc_caches(&mut self, classes: &Classes) -> Result<(), CreateError> {
-        self.kmalloc = KmallocCaches::build(classes, |spec| {
+        let create = |spec: &CacheSpec<'_>| {
             self.create(&CacheSpec { object: SlabConfig::kmalloc(spec.object), ..*spec })
-        })?;
+        };
+        let undo = |cache: CacheId| {
+            let _quiet = self.quiet();
+            let _registry = self.registry.lock();
+            // Nobody else has the slabs, so nobody has seen it.
+            self.space.slots[cache.index()].tenancy.move_out();
+        };
+        self.kmalloc = KmallocCaches::build(classes, create, undo)?;
         Ok(())
     }
 

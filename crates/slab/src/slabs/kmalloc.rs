@@ -72,10 +72,12 @@ impl KmallocCaches {
         }
     }
 
-    /// Makes the caches of all classes and kinds, by `create`, and the tables. A kind that the kernel does not have is served by the normal one.
+    /// Makes the caches of all classes and kinds, by `create`, and the tables. A kind that the kernel does not have is served by the normal one. If one cannot be made,
+    /// `undo` gets those that were.
     pub(crate) fn build(
         classes: &Classes,
         mut create: impl FnMut(&CacheSpec<'_>) -> Result<CacheId, CreateError>,
+        undo: impl FnMut(CacheId),
     ) -> Result<Self, CreateError> {
         let mut table = Self { dma: classes.has(KmallocKind::Dma), ..Self::new() };
         let place = |size| classes.sizes().position(|s| s == size).filter(|&at| at < MOST);
@@ -86,7 +88,13 @@ impl KmallocCaches {
             write!(name, "{}", Name(kind, size)).map_err(|_| CreateError::Name)?;
             let (name, object) = (name.as_str(), classes.spec(size, kind));
             let spec = CacheSpec { name, object, ctor: None, usercopy: (0, size) };
-            table.caches[kind as usize][at] = Some(create(&spec)?);
+            match create(&spec) {
+                Ok(cache) => table.caches[kind as usize][at] = Some(cache),
+                Err(why) => {
+                    table.caches.into_iter().flatten().flatten().for_each(undo);
+                    return Err(why);
+                }
+            }
         }
         for kind in KmallocKind::ALL.into_iter().filter(|&kind| !classes.has(kind)) {
             table.caches[kind as usize] = table.caches[KmallocKind::Normal as usize];
@@ -176,9 +184,15 @@ impl<'k, 'a, I: Interrupts, M: SlabMemory> Slabs<'k, 'a, I, M> {
     /// Makes kmalloc's caches (`create_kmalloc_caches`). A kind that the kernel does not have is served by the normal one.
     ///
     /// # Errors
-    /// [`CreateError`]: too few places for caches, or sizes that cannot be laid out. Nothing is served then; caches that were made stay.
+    /// [`CreateError`]: too few places for caches, or sizes that cannot be laid out. There are none of them then.
     pub fn create_kmalloc_caches(&mut self, classes: &Classes) -> Result<(), CreateError> {
-        self.kmalloc = KmallocCaches::build(classes, |spec| self.create_unmerged(spec))?;
+        let undo = |cache: CacheId| {
+            let _quiet = self.quiet();
+            let _registry = self.registry.lock();
+            // Nobody else has the slabs, so nobody has seen it.
+            self.slots[cache.index()].tenancy.move_out();
+        };
+        self.kmalloc = KmallocCaches::build(classes, |spec| self.create_unmerged(spec), undo)?;
         Ok(())
     }
 
