@@ -4,7 +4,7 @@
 use crate::direct_map::DirectMap;
 use crate::metal::Metal;
 use crate::pages::Pages;
-use crate::percpu::unit;
+use crate::percpu::seen;
 use crate::service::{MAX_CPUS, Masking};
 use crate::space::on;
 use arrayvec::ArrayVec;
@@ -129,17 +129,15 @@ impl Units {
     /// What the boot has placed; `None` if it placed nothing that is mapped, or for more processors than an image serves.
     pub fn of(boot: &Boot<'_>, ram: &DirectMap) -> Option<Self> {
         let info = boot.percpu.as_ref()?;
-        let cpus: u32 = info.groups.iter().map(|group| group.count).sum();
-        let mut at: ArrayVec<u64, MAX_CPUS> = ArrayVec::new();
-        for cpu in 0..cpus {
-            at.try_push(unit(boot, ram, cpu)?.expose_provenance().get() as u64).ok()?;
-        }
-        let lowest = at.iter().copied().min()?;
-        let offsets = at.iter().map(|at| at - lowest).collect();
-        let nodes = (0..cpus).map(|cpu| Some(boot.node_of_cpu(cpu))).collect();
-        let parts = [info.static_size, info.reserved_size, info.dyn_size];
+        let cpus = info.count_cpus();
+        let mut offsets: ArrayVec<u64, MAX_CPUS> = (0..cpus.min(MAX_CPUS)).map(|_| 0).collect();
+        // `first_chunk` refuses room for fewer processors than there are.
+        let exposed = |unit| seen(boot, ram, unit).inspect(|first| _ = first.expose_provenance());
+        let (_, first) = boot.first_chunk(&mut offsets, exposed).ok()?;
+        let nodes = (0..cpus as u32).map(|cpu| Some(boot.node_of_cpu(cpu))).collect();
+        let parts = [first.static_size, first.reserved_size, first.dyn_size];
         Some(Self {
-            lowest: VirtAddr::new(lowest),
+            lowest: VirtAddr::new(first.lowest.addr().get() as u64),
             offsets,
             nodes,
             unit: info.unit_size,

@@ -4,6 +4,7 @@ use crate::direct_map::DirectMap;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pagewright::Boot;
+use pagewright::percpu::UnitPlace;
 use pagewright_slab::shrink::ReapTimer;
 
 /// What a processor has to itself. Others may read it.
@@ -50,21 +51,22 @@ impl CpuLocal {
     }
 }
 
-/// Where a processor's unit of the first chunk is seen, if all that is used of it is: in the direct map, or, made of single pages, where the boot
+/// Where a unit of the first chunk is seen, if all that is used of it is: in the direct map, or, made of single pages, where the boot
 /// has mapped it.
-pub fn unit(boot: &Boot<'_>, ram: &DirectMap, cpu: u32) -> Option<NonNull<u8>> {
-    let info = boot.percpu.as_ref()?;
-    let (group, at) = info.groups.iter().find_map(|group| {
-        info.cpus(group).iter().position(|c| *c == cpu).map(|at| (group, at as u64 * info.unit_size))
-    })?;
-    match info.paged {
-        None => ram.pointer(group.base.checked_add(at)?, info.size_sum()),
-        Some(_) if boot.pgtable.is_none() => None,
-        Some(first) => {
-            let at = usize::try_from(first.checked_add(at)?.get()).ok()?;
+pub fn seen(boot: &Boot<'_>, ram: &DirectMap, unit: UnitPlace) -> Option<NonNull<u8>> {
+    match unit {
+        UnitPlace::Ram(range) => ram.pointer(range.start, range.len()),
+        UnitPlace::Mapped(_) if boot.pgtable.is_none() => None,
+        UnitPlace::Mapped(range) => {
+            let at = usize::try_from(range.start.get()).ok()?;
             NonNull::new(core::ptr::with_exposed_provenance_mut(at))
         }
     }
+}
+
+/// The same of a processor's.
+fn unit(boot: &Boot<'_>, ram: &DirectMap, cpu: u32) -> Option<NonNull<u8>> {
+    seen(boot, ram, boot.percpu.as_ref()?.unit(cpu)?)
 }
 
 /// The processor's data, zeroed: at the start of its unit's static part. To be called once for each processor, before it runs.

@@ -10,7 +10,11 @@
 
 mod embed;
 mod paged;
+mod serve;
 mod setup;
+
+pub use pagewright_percpu::*;
+pub use serve::{FirstChunkError, UnitPlace};
 
 use crate::boot::Boot;
 use crate::built;
@@ -34,8 +38,6 @@ pub const MAX_CPUS: usize = 512;
 const MIN_UNIT: u64 = 32 << 10;
 /// PERCPU_DYNAMIC_EARLY_SIZE: dynamic space needed before slabs exist, and all of it that units of pages have.
 const DYNAMIC_EARLY: u64 = 12 << 10;
-/// PCPU_MIN_ALLOC_SIZE: one bit of an allocation map stands for this many bytes.
-const MIN_ALLOC: u64 = 4;
 /// `sizeof(struct pcpu_block_md)`.
 const BLOCK_MD: u64 = 32;
 

@@ -24,6 +24,7 @@ mod numa;
 mod page_tables;
 mod percpu_failing;
 mod percpu_pages;
+mod percpu_served;
 mod placements;
 mod regions;
 mod reserved;
