@@ -8,12 +8,12 @@ use pagewright::firmware::config::{Flavour, KernelConfig};
 use pagewright::firmware::e820::{E820Entry, E820Kind};
 use pagewright::firmware::{BuildFacts, Firmware, KernelImage, Machine, Pc};
 use pagewright::vmalloc::ioremap::RamMap;
-use pagewright::zone::alloc::NoHooks;
 use pagewright::{Boot, Quiet, Tables, Workspace, workspace_words};
 use pagewright_addr::{PhysAddr, PhysRange};
 use pagewright_pagetable::Format;
 use pagewright_pagetable::format::FormatKind;
 use pagewright_sim::mmu::{Mmu, Strictness, kernel_registers};
+use pagewright_sim::pages::NoContents;
 use pagewright_sim::pages::with_service;
 use pagewright_sim::vmalloc::{BootedVmalloc, WithVmalloc, with_booted_vmalloc};
 use pagewright_sim::{EntryWidth, PhysMemory, with_page_allocator};
@@ -63,10 +63,10 @@ struct Work<'w, 'b> {
     ram: &'w PhysMemory,
 }
 
-impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Work<'_, '_> {
+impl<'s, 'a> WithVmalloc<'s, 'a, NoContents> for Work<'_, '_> {
     type Out = ();
 
-    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoHooks>) {
+    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoContents>) {
         let Self { boot, ram } = self;
         let tables = boot.pgtable.expect("built by the boot");
         let registers = kernel_registers(FormatKind::X86Level4, tables.root.get());
@@ -107,7 +107,7 @@ pub(crate) fn main() {
     boot.run().expect("enough memory");
     with_page_allocator(&mut boot, |boot, running| {
         running.start_cpus(boot);
-        with_service(boot, running, NoHooks, |pages, _| {
+        with_service(boot, running, NoContents, |pages, _| {
             let free = || -> u64 {
                 pages.on_cpu(0, |cx| pages.allocator.drain_local_pages(cx));
                 let zones: &dyn ZoneSource = &pages.allocator;

@@ -5,7 +5,7 @@ use pagewright_addr::{Pfn, PhysAddr};
 use pagewright_kspace::highmem::{KmapCpu, KmapStack, OnCpu};
 use pagewright_page::Frames;
 use pagewright_pagetable::Format;
-use pagewright_zone::alloc::Hooks;
+use pagewright_zone::alloc::{Hooks, NotZeroed};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -35,7 +35,7 @@ impl<'h, 'm, F: Format> Zeroing<'h, 'm, F> {
 impl<F: Format> Hooks for Zeroing<'_, '_, F> {
     /// # Panics
     /// When the simulated CPU cannot write the page: the machine's tables are wrong.
-    fn zero(&self, frames: &Frames<'_>) {
+    fn zero(&self, frames: &Frames<'_>) -> Result<(), NotZeroed> {
         let stack = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
         let cpu = self.local.cpu() as usize;
         let memory = self.mmu.memory_of(cpu);
@@ -48,5 +48,6 @@ impl<F: Format> Hooks for Zeroing<'_, '_, F> {
                 panic!("zeroing the page at {page:#x}: {e}");
             }
         }
+        Ok(())
     }
 }

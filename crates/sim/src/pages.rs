@@ -5,13 +5,13 @@ mod plain;
 use pagewright::service::CmaAreas;
 use pagewright::{Boot, BootError, CpuRoom, Running};
 use pagewright_addr::NodeId;
-use pagewright_page::FrameIdx;
+use pagewright_page::{FrameIdx, Frames};
 use pagewright_platform::{Carve, Interrupts, NoInterrupts, PerCpu};
 use pagewright_zone::ZoneSet;
 use pagewright_zone::alloc::pcp::Listed;
 use pagewright_zone::alloc::{
-    Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, PageAllocator, PageEvents, ZoneCell, ZoneFigures,
-    ZoneRef, pcp,
+    Attention, Context, Cpu, CpuPages, Fallbacks, Hooks, NotZeroed, PageAllocator, PageEvents, ZoneCell,
+    ZoneFigures, ZoneRef, pcp,
 };
 use pagewright_zone::buddy::{Base, Buddy};
 use pagewright_zone::debug::Debugging;
@@ -23,6 +23,17 @@ pub use plain::{
     with_plain_machine, with_pluggable_machine, with_watched_machine,
 };
 use std::sync::Mutex;
+
+/// Hooks of a machine without reclaim whose frames have no contents that anybody reads, but for page tables, which are written whole: there is nothing to
+/// zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoContents;
+
+impl Hooks for NoContents {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Ok(())
+    }
+}
 
 /// A machine's allocator and its CPUs.
 pub struct Pages<'x, 'm, 's, 'a, H, I = NoInterrupts> {

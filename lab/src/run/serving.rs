@@ -6,14 +6,14 @@ use crate::machine::OwnedMachine;
 use pagewright::Boot;
 use pagewright_pagetable::{Format, NotLive};
 use pagewright_sim::designs::with_booted_layouts;
-use pagewright_sim::pages::{Pages, with_service};
+use pagewright_sim::pages::{NoContents, Pages, with_service};
 use pagewright_sim::vmalloc::{BootedVmalloc, BootedVmallocError, WithVmalloc, with_booted_vmalloc};
 use pagewright_slab::objects::{Design, Objects, SlabInfo};
 use pagewright_slab::slabs::TraceSite;
 use pagewright_view::slab::Shown as SlabsShown;
 use pagewright_view::vmallocinfo::{Areas, Looked as ByCpu, Shown, VmallocShown};
 use pagewright_view::{Live, State, View, Views};
-use pagewright_zone::alloc::{Hooks, NoHooks};
+use pagewright_zone::alloc::Hooks;
 use pagewright_zone::buddy::ZoneId;
 use std::fmt;
 
@@ -156,7 +156,7 @@ pub fn serve<R>(
     super::boot_to(
         machine,
         |boot, running, record, ram| {
-            with_service(boot, running, NoHooks, |pages, running| {
+            with_service(boot, running, NoContents, |pages, running| {
                 let booted = Booted { boot, running, record, ram };
                 let shown = |state: &State<'_, '_, '_, '_, '_>| {
                     if !asks(View::Vmallocinfo) && !asks(View::VmallocMap) {

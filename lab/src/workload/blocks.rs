@@ -9,7 +9,7 @@ use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
 use pagewright_zone::ZoneKind;
 use pagewright_zone::alloc::compact::Kcompactd;
 use pagewright_zone::alloc::report::Failure;
-use pagewright_zone::alloc::{Hooks, Migrate, MigrateMode, Migrated, Step};
+use pagewright_zone::alloc::{Hooks, Migrate, MigrateMode, Migrated, NotZeroed, Step};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -187,6 +187,11 @@ impl Migrate for Blocks<'_> {
 }
 
 impl Hooks for Blocks<'_> {
+    /// The machine's frames have no contents: there is nothing to zero, and nobody to read it.
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Ok(())
+    }
+
     fn report(&self, failure: &Failure<'_>) {
         self.reports.say(failure);
     }

@@ -4,12 +4,12 @@ use crate::support::{GIB, MIB};
 use crate::vmalloc::{free_pages, machines, serving};
 use pagewright::Boot;
 use pagewright::vmalloc::{VmFlags, VmallocError};
-use pagewright::zone::alloc::NoHooks;
 use pagewright_addr::{PhysAddr, VirtAddr, VirtRange};
 use pagewright_firmware::Arch;
 use pagewright_kspace::Kind;
 use pagewright_kspace::module::{CodeMemory, ModuleHost, OnVmalloc};
 use pagewright_pagetable::{Format, NotLive};
+use pagewright_sim::pages::NoContents;
 use pagewright_sim::vmalloc::{BootedVmalloc, WithVmalloc, with_booted_vmalloc};
 
 const PAGE: u64 = 4096;
@@ -27,11 +27,11 @@ impl CodeMemory for Untouched {
 
 struct Windows<'r, 'b>(&'r Boot<'b>);
 
-impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Windows<'_, '_> {
+impl<'s, 'a> WithVmalloc<'s, 'a, NoContents> for Windows<'_, '_> {
     /// Free pages afterwards.
     type Out = u64;
 
-    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoHooks>) -> u64 {
+    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoContents>) -> u64 {
         let boot = self.0;
         let layout = boot.virtual_layout(boot.version).unwrap();
         let windows = boot.module_windows().unwrap();

@@ -11,10 +11,10 @@ use pagewright::slab::objects::Design;
 use pagewright::slab::slabs::{CacheSpec, CreateError, Destroyed, Silent};
 use pagewright::slab::{CacheFlags, CacheId, SlabSetup, StartSlabsError};
 use pagewright::zone::Gfp;
-use pagewright::zone::alloc::NoHooks;
 use pagewright::zone::figures::ZoneSource;
 use pagewright::{Boot, BootError, CpuRoom, EventSink, Level, Tables, Workspace, workspace_words};
 use pagewright_sim::designs::with_booted_objects;
+use pagewright_sim::pages::NoContents;
 use pagewright_sim::pages::{Pages, with_service};
 use pagewright_sim::slabs::{HostedSlabs, LinearRam, with_booted_slabs};
 use pagewright_sim::with_page_allocator;
@@ -40,7 +40,7 @@ impl EventSink for Log {
 }
 
 /// A PC with 64 MiB and three CPUs, its page allocator in service; returns its log.
-fn serving(cmdline: &str, look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoHooks>)) -> String {
+fn serving(cmdline: &str, look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoContents>)) -> String {
     serving_with(CONFIG, cmdline, look)
 }
 
@@ -48,7 +48,7 @@ fn serving(cmdline: &str, look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, No
 fn serving_with(
     config: KernelConfig,
     cmdline: &str,
-    look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoHooks>),
+    look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoContents>),
 ) -> String {
     let e820 = [E820Entry::new(0, 0x9_fc00, E820Kind::Ram), E820Entry::new(MIB, 63 * MIB, E820Kind::Ram)];
     let part = |start, len| PhysRange::from_len(PhysAddr::new(start), len);
@@ -63,18 +63,18 @@ fn serving_with(
     boot.run().unwrap();
     with_page_allocator(&mut boot, |boot, running| {
         running.start_cpus(boot);
-        with_service(boot, running, NoHooks, |pages, _| look(boot, pages)).unwrap();
+        with_service(boot, running, NoContents, |pages, _| look(boot, pages)).unwrap();
     })
     .unwrap();
     log.0.take()
 }
 
 /// With slabs, and places for eight caches of the test's.
-fn with_slabs(cmdline: &str, look: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, NoHooks>)) -> String {
+fn with_slabs(cmdline: &str, look: impl FnOnce(&HostedSlabs<'_, '_, '_, '_, '_, '_, NoContents>)) -> String {
     serving(cmdline, |boot, pages| with_booted_slabs(boot, pages, 8, &Silent, look).unwrap())
 }
 
-fn free_pages(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> u64 {
+fn free_pages(pages: &Pages<'_, '_, '_, '_, NoContents>) -> u64 {
     for cpu in 0..pages.cpus() {
         pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
     }
@@ -82,7 +82,7 @@ fn free_pages(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> u64 {
     zones.zones().map(|zone| zone.free).sum()
 }
 
-fn caches(m: &HostedSlabs<'_, '_, '_, '_, '_, '_, NoHooks>) -> Vec<CacheId> {
+fn caches(m: &HostedSlabs<'_, '_, '_, '_, '_, '_, NoContents>) -> Vec<CacheId> {
     // SAFETY: nobody destroys caches here.
     unsafe { m.slabs.ids() }.collect()
 }

@@ -9,7 +9,6 @@ use pagewright::vmalloc::ioremap::{IoremapError, RamMap};
 use pagewright::vmalloc::{
     OnPages, Seen, VmFlags, VmRequest, Vmalloc, VmallocError, VmallocInitError, VmallocSetup,
 };
-use pagewright::zone::alloc::NoHooks;
 use pagewright::zone::figures::ZoneSource;
 use pagewright::{Boot, Quiet, Tables as BootTables, Workspace, workspace_words};
 use pagewright_addr::{PhysAddr, PhysRange, VirtAddr};
@@ -18,6 +17,7 @@ use pagewright_pagetable::format::FormatKind;
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_pagetable::{Format, NotLive, TableMemory, Tables};
 use pagewright_sim::mmu::{Mmu, Strictness, kernel_registers};
+use pagewright_sim::pages::NoContents;
 use pagewright_sim::pages::{Pages, with_service};
 use pagewright_sim::vmalloc::{BootedVmalloc, BootedVmallocError, WithVmalloc, with_booted_vmalloc};
 use pagewright_sim::{EntryWidth, PhysMemory, with_page_allocator};
@@ -30,7 +30,7 @@ const DEVICE: u64 = 0x2000_0000;
 pub(crate) fn serving(
     spec: &Spec,
     tables: bool,
-    look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoHooks>, &PhysMemory),
+    look: impl FnOnce(&Boot<'_>, &Pages<'_, '_, '_, '_, NoContents>, &PhysMemory),
 ) {
     let wide = spec.config.is_64bit() || spec.config.lpae;
     let width = if wide { EntryWidth::Bits64 } else { EntryWidth::Bits32 };
@@ -45,14 +45,14 @@ pub(crate) fn serving(
         boot.run().unwrap();
         with_page_allocator(&mut boot, |boot, running| {
             running.start_cpus(boot);
-            with_service(boot, running, NoHooks, |pages, _| look(boot, pages, &ram)).unwrap();
+            with_service(boot, running, NoContents, |pages, _| look(boot, pages, &ram)).unwrap();
         })
         .unwrap();
     });
     done.expect("the firmware's tables can be read");
 }
 
-pub(crate) fn free_pages(pages: &Pages<'_, '_, '_, '_, NoHooks>) -> u64 {
+pub(crate) fn free_pages(pages: &Pages<'_, '_, '_, '_, NoContents>) -> u64 {
     for cpu in 0..pages.cpus() {
         pages.on_cpu(cpu, |cx| pages.allocator.drain_local_pages(cx));
     }
@@ -111,10 +111,10 @@ struct Use<'r, 'b> {
     ram: &'r PhysMemory,
 }
 
-impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Use<'_, '_> {
+impl<'s, 'a> WithVmalloc<'s, 'a, NoContents> for Use<'_, '_> {
     type Out = ();
 
-    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoHooks>) {
+    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoContents>) {
         let Self { boot, kind, ram } = self;
         let registers = kernel_registers(kind, boot.pgtable.unwrap().root.get());
         let mmu = Mmu::new(ram, 1, registers, Strictness::STRICT).unwrap();
@@ -194,9 +194,9 @@ fn vmalloc_serves_over_the_boots_tables_and_every_page_comes_back() {
 type Stacks = Vec<(u64, u32, VmFlags, u64)>;
 
 struct IrqStacks;
-impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for IrqStacks {
+impl<'s, 'a> WithVmalloc<'s, 'a, NoContents> for IrqStacks {
     type Out = Stacks;
-    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoHooks>) -> Stacks {
+    fn run<F: Format>(self, m: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoContents>) -> Stacks {
         let mut at = m.vmalloc.range().start;
         let mut found = Vec::new();
         while let Some(seen) = m.vmalloc.next_area(at) {
@@ -324,9 +324,9 @@ fn more_static_maps_than_there_can_be_early_areas_end_no_boot() {
 #[test]
 fn a_machine_whose_tables_were_only_counted_has_no_vmalloc() {
     struct Nothing;
-    impl<'s, 'a> WithVmalloc<'s, 'a, NoHooks> for Nothing {
+    impl<'s, 'a> WithVmalloc<'s, 'a, NoContents> for Nothing {
         type Out = ();
-        fn run<F: Format>(self, _: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoHooks>) {}
+        fn run<F: Format>(self, _: &BootedVmalloc<'_, '_, '_, '_, 's, 'a, F, NoContents>) {}
     }
     serving(&pc(64), false, |boot, pages, _| {
         let refused = with_booted_vmalloc(boot, pages, &mut NotLive, Nothing);

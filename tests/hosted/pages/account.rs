@@ -4,7 +4,7 @@ use super::*;
 use pagewright_page::Frames;
 use pagewright_sim::pages::{with_plain_machine, with_watched_machine};
 use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{AllocFailure, PageEvent, PageEvents, Step};
+use pagewright_zone::alloc::{AllocFailure, NotZeroed, PageEvent, PageEvents, Step};
 use pagewright_zone::buddy::{Fallback, WatchFallbacks};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -33,6 +33,10 @@ fn each(frames: &Frames<'_>) -> impl Iterator<Item = u32> {
 }
 
 impl Hooks for &Group {
+    /// This machine's frames have no contents.
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Ok(())
+    }
     fn charge(&self, gfp: Gfp, frames: &Frames<'_>) -> bool {
         self.asked.lock().unwrap().push((gfp, frames.len()));
         let mut paid = self.paid.lock().unwrap();

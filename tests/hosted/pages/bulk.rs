@@ -6,16 +6,16 @@ use pagewright_page::Frames;
 use pagewright_sim::pages::{with_debugged_machine, with_plain_machine};
 use pagewright_zone::Gfp;
 use pagewright_zone::NodeMask;
-use pagewright_zone::alloc::{NoHooks, Reasons, TaskFlags};
+use pagewright_zone::alloc::{NoHooks, NotZeroed, Reasons, TaskFlags};
 use pagewright_zone::debug::{Debugging, PAGE_POISON, Switches};
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-fn empty<'a>(n: usize) -> Vec<Option<Frames<'a>>> {
+pub(super) fn empty<'a>(n: usize) -> Vec<Option<Frames<'a>>> {
     (0..n).map(|_| None).collect()
 }
 
-fn starts(slots: &[Option<Frames<'_>>]) -> Vec<u32> {
+pub(super) fn starts(slots: &[Option<Frames<'_>>]) -> Vec<u32> {
     slots.iter().flatten().map(|page| page.start().get()).collect()
 }
 
@@ -24,9 +24,10 @@ fn starts(slots: &[Option<Frames<'_>>]) -> Vec<u32> {
 pub(super) struct Zeroer(pub(super) Mutex<Vec<u32>>);
 
 impl Hooks for Zeroer {
-    fn zero(&self, frames: &Frames<'_>) {
+    fn zero(&self, frames: &Frames<'_>) -> Result<(), NotZeroed> {
         let start = frames.start().get();
         self.0.lock().unwrap().extend(start..start + frames.len() as u32);
+        Ok(())
     }
 }
 

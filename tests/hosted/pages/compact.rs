@@ -4,12 +4,13 @@ mod stale;
 
 use super::contig::{all_leave, small};
 use super::*;
-use pagewright_page::FrameIdx;
+use pagewright_page::{FrameIdx, Frames};
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::alloc::compact::{Kcompactd, Outcome};
 use pagewright_zone::alloc::{
-    AllocFlags, AllocRequest, Context, Hooks, Migrate, MigrateMode, Migrated, NoHooks, Progress, TaskFlags,
+    AllocFlags, AllocRequest, Context, Hooks, Migrate, MigrateMode, Migrated, NoHooks, NotZeroed, Progress,
+    TaskFlags,
 };
 use pagewright_zone::{Gfp, ZoneKind};
 use std::cell::RefCell;
@@ -161,6 +162,9 @@ impl Migrate for Behind {
 }
 
 impl Hooks for Late {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
     fn mover(&self) -> Option<&dyn Migrate> {
         self.mover.get().map(|mover| mover as &dyn Migrate)
     }

@@ -3,6 +3,7 @@
 mod poison;
 mod refused;
 
+use super::bulk::Zeroer;
 use super::contig::{all_leave, pfns, small};
 use super::*;
 use pagewright_addr::{PageShift, Pfn};
@@ -131,7 +132,7 @@ fn value<'t>(block: &'t str, before: &str, after: &str) -> &'t str {
 fn owners_are_remembered_as_page_owner_sort_reads_them() {
     let (watch, arrays) = (Watch::default(), Arrays::new());
     let debugging = Debugging::new(&watch, &arrays.failed).with_owners(&arrays.owners);
-    with_debugged_machine(&machine(64, 1), NoHooks, Some(&debugging), |m| {
+    with_debugged_machine(&machine(64, 1), Zeroer::default(), Some(&debugging), |m| {
         let before = buddyinfo(m);
         m.on_cpu(0, |cx| {
             let once = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap();

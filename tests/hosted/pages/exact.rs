@@ -4,10 +4,11 @@ use super::bulk::Zeroer;
 use super::debug::{Arrays, Memory, Watch};
 use super::*;
 use pagewright_addr::{PageShift, Pfn, PhysAddr, VirtAddr};
+use pagewright_page::Frames;
 use pagewright_page::model::{AddrBits, PhysToVirt};
 use pagewright_sim::pages::{with_debugged_machine, with_plain_machine};
 use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{AllocFailure, NoHooks, Step};
+use pagewright_zone::alloc::{AllocFailure, NoHooks, NotZeroed, Step};
 use pagewright_zone::debug::{BadFree, Debugging, PAGE_POISON, Switches, Trouble};
 use pagewright_zone::gfp::GfpWarning;
 use std::sync::Mutex;
@@ -16,6 +17,9 @@ use std::sync::Mutex;
 struct Steps(Mutex<Vec<Step>>);
 
 impl Hooks for Steps {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
     fn step(&self, step: Step) {
         self.0.lock().unwrap().push(step);
     }
@@ -151,7 +155,7 @@ fn addresses_are_those_of_the_linear_map_and_never_of_high_memory() {
 
 #[test]
 fn each_form_that_is_made_to_fail_has_taken_nothing() {
-    with_plain_machine(&machine(16, 1), NoHooks, |m| {
+    with_plain_machine(&machine(16, 1), Zeroer::default(), |m| {
         let before = buddyinfo(m);
         m.on_cpu(0, |cx| {
             for n in 1..=8 {

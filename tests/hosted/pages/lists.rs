@@ -6,7 +6,7 @@ use super::*;
 use pagewright_page::Frames;
 use pagewright_sim::pages::{with_plain_machine, with_pluggable_machine};
 use pagewright_sim::tenants::Tenants;
-use pagewright_zone::alloc::{AllocRequest, Context, NoHooks, Progress, Reasons};
+use pagewright_zone::alloc::{AllocRequest, Context, NoHooks, NotZeroed, Progress, Reasons};
 use pagewright_zone::watermark::Cpus;
 use pagewright_zone::{Gfp, ZoneKind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -148,6 +148,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hooks for &Waits {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
     fn reclaim(&self, _: &AllocRequest<'_>) -> Progress {
         Progress { freed: 1 }
     }

@@ -25,6 +25,7 @@ mod reporting;
 mod slow;
 mod threads;
 mod waiting;
+mod zero;
 
 use pagewright_addr::{NodeId, Order};
 use pagewright_sim::pages::{Pages, PlainMachine};

@@ -1,6 +1,7 @@
 //! Every operation that allocates, with each of its allocations failing in turn: it fails as a whole or does without, and what it had
 //! begun is undone.
 
+use super::bulk::Zeroer;
 use super::contig::{all_leave, pfns, settle, small, types};
 use super::*;
 use pagewright_addr::Pfn;
@@ -9,14 +10,14 @@ use pagewright_sim::pages::{Pluggable, with_plain_machine, with_pluggable_machin
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::alloc::cma::{CmaArea, DmaAreas};
 use pagewright_zone::alloc::hotplug::{BlockState, MemoryBlocks, NoNotifier, OnlineType};
-use pagewright_zone::alloc::{AllocFailure, Context, NoHooks, TaskFlags};
+use pagewright_zone::alloc::{AllocFailure, Context, TaskFlags};
 use pagewright_zone::policy::{Mempolicy, TaskPolicy};
 use pagewright_zone::{Gfp, NodeMask};
 
 /// More allocations than any operation here needs.
 const MANY: u32 = 4000;
 
-type Machine<'x, 'm, 's, 'a> = Pages<'x, 'm, 's, 'a, NoHooks>;
+type Machine<'x, 'm, 's, 'a> = Pages<'x, 'm, 's, 'a, Zeroer>;
 /// Allocates in one way and frees again.
 type Op = fn(&Machine<'_, '_, '_, '_>, usize) -> Result<(), AllocFailure>;
 
@@ -155,7 +156,7 @@ const OPS: [(&str, u32, Op); 19] = [
 fn an_allocation_that_fails_changes_nothing() {
     let ops = if cfg!(miri) { &OPS[..3] } else { &OPS[..] };
     for &(name, count, op) in ops {
-        with_plain_machine(&machine(), NoHooks, |m| {
+        with_plain_machine(&machine(), Zeroer::default(), |m| {
             let before = buddyinfo(m);
             let (end, asked) = failing(m, MANY, || op(m, 0));
             assert_eq!((end, asked), (Ok(()), Some(count)), "{name}");
@@ -173,7 +174,7 @@ fn an_allocation_that_fails_changes_nothing() {
 fn what_has_another_way_takes_it() {
     // A far huge page for a near one, any node for the preferred ones.
     for (text, huge) in [("local", true), ("prefer (many):1", false)] {
-        with_plain_machine(&machine(), NoHooks, |m| {
+        with_plain_machine(&machine(), Zeroer::default(), |m| {
             let before = buddyinfo(m);
             // The first page of a preference for many has another way, too.
             for nth in if huge { 2..3 } else { 1..3 } {
@@ -188,7 +189,7 @@ fn what_has_another_way_takes_it() {
 #[test]
 fn many_pages_at_once_are_fewer_after_a_failure_and_none_is_lost() {
     for nth in 1..6 {
-        with_plain_machine(&machine(), NoHooks, |m| {
+        with_plain_machine(&machine(), Zeroer::default(), |m| {
             let before = buddyinfo(m);
             let mut kept = vec![];
             let ((), _) = failing(m, nth, || {
@@ -283,7 +284,7 @@ const MOVERS: [(&str, Mover); 5] = [
 /// One run on a machine with tenants here and there: how it ended, and how many allocations it asked for.
 fn moving(op: Mover, n: u32) -> (bool, Option<u32>) {
     let machine = PlainMachine { cma: vec![(0x4_0400, 512)], ..small(4096, 2) };
-    with_plain_machine(&machine, NoHooks, |m| {
+    with_plain_machine(&machine, Zeroer::default(), |m| {
         let before = buddyinfo(m);
         let tenants = Tenants::new(*m.base.map());
         let mut words = [0; 8];
@@ -340,7 +341,7 @@ fn memory_that_cannot_be_emptied_stays_in_service() {
     let run = |n: u32| {
         let machine =
             PlainMachine { plug: Pluggable { frames: BLOCK, nodes: vec![] }, ..small(4 * BLOCK, 2) };
-        with_pluggable_machine(&machine, NoHooks, None, |m, marks| {
+        with_pluggable_machine(&machine, Zeroer::default(), None, |m, marks| {
             let (before, tenants) = (buddyinfo(m), Tenants::new(*m.base.map()));
             let mut room = vec![];
             room.resize_with(5, || pagewright_zone::alloc::hotplug::MemoryBlock::EMPTY);

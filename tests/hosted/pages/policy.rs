@@ -6,7 +6,7 @@ use super::*;
 use pagewright_page::Frames;
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::alloc::{
-    AllocRequest, CompactPriority, CompactResult, Context, NoHooks, NumaStat, Progress, TaskFlags,
+    AllocRequest, CompactPriority, CompactResult, Context, NoHooks, NotZeroed, NumaStat, Progress, TaskFlags,
 };
 use pagewright_zone::policy::{Mempolicy, Mode, ModeFlags, TaskPolicy};
 use pagewright_zone::{Gfp, NodeMask};
@@ -141,6 +141,9 @@ fn a_preference_for_many_nodes_is_not_worth_reclaim() {
     #[derive(Default)]
     struct Watch(Mutex<Vec<(Gfp, Option<String>)>>);
     impl Hooks for &Watch {
+        fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+            Err(NotZeroed)
+        }
         fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
             self.0.lock().unwrap().push((request.gfp, None));
             Progress::default()

@@ -7,7 +7,7 @@ use pagewright_page::{Frames, State};
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::reporting::{CAPACITY, Reported, Reporter};
-use pagewright_zone::alloc::{Context, NoHooks};
+use pagewright_zone::alloc::{Context, NoHooks, NotZeroed};
 use pagewright_zone::buddy::MigrateType;
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -178,6 +178,9 @@ fn a_zone_that_is_short_of_memory_is_left_alone() {
 fn a_boost_counts_among_what_a_zone_is_short_of() {
     struct Kswapd;
     impl Hooks for Kswapd {
+        fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+            Err(NotZeroed)
+        }
         fn has_kswapd(&self) -> bool {
             true
         }

@@ -10,7 +10,7 @@ use pagewright_sim::random::Random;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::hotplug::{MemoryBlock, MemoryBlocks, NoNotifier, OnlineType};
-use pagewright_zone::alloc::{Context, NoHooks, NodeReclaim, Step, TaskFlags};
+use pagewright_zone::alloc::{Context, NoHooks, NodeReclaim, NotZeroed, Step, TaskFlags};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -177,6 +177,9 @@ struct Reclaim {
 }
 
 impl Hooks for Reclaim {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
     fn node_reclaim(&self, _: NodeId, _: Order, _: Gfp) -> NodeReclaim {
         if let Some((ask, done)) = &*self.ask.lock().unwrap() {
             ask.send(()).unwrap();

@@ -2,6 +2,7 @@
 
 use super::designs::on_design;
 use super::*;
+use pagewright_page::Frames;
 use pagewright_platform::NoInterrupts;
 use pagewright_sim::designs::with_design;
 use pagewright_sim::slabs::LinearRam;
@@ -9,7 +10,7 @@ use pagewright_slab::objects::{Design, Objects};
 use pagewright_slab::slab::{ArraySpace, Management, NodeCache, Slab, SlabConfig};
 use pagewright_slab::slabs::{CreateError, Slot};
 use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{AllocRequest, Hooks, Progress};
+use pagewright_zone::alloc::{AllocRequest, Hooks, NotZeroed, Progress};
 use std::ptr::NonNull;
 
 const K: Gfp = Gfp::GFP_KERNEL;
@@ -22,6 +23,9 @@ fn machine() -> PlainMachine {
 struct NoReclaim;
 
 impl Hooks for NoReclaim {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
     fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
         panic!("reclaim: {request:?}");
     }

@@ -9,7 +9,7 @@ use pagewright_slab::shrink::{
     Clock, ReapTimer, ShrinkControl, Shrinker, ShrinkerSlot, Shrinkers, SlabShrinker,
 };
 use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{AllocRequest, Hooks, Progress};
+use pagewright_zone::alloc::{AllocRequest, Hooks, NotZeroed, Progress};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 const K: Gfp = Gfp::GFP_KERNEL.union(Gfp::NOWARN);
@@ -22,6 +22,9 @@ struct Pressed<'h> {
 }
 
 impl Hooks for Pressed<'_> {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
     fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
         self.asked.fetch_add(1, Relaxed);
         if self.on.load(Relaxed) {

@@ -8,22 +8,23 @@ use pagewright_addr::{NodeId, PageShift};
 use pagewright_page::Frames;
 use pagewright_slab::SlabPages;
 use pagewright_zone::NodeMask;
-use pagewright_zone::alloc::Hooks;
 use pagewright_zone::alloc::report::{Counts, Failure, NodeCounts};
+use pagewright_zone::alloc::{Hooks, NotZeroed};
 
 /// Memory at its linear address; no reclaim.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CHooks;
 
 impl Hooks for CHooks {
-    fn zero(&self, frames: &Frames<'_>) {
-        let Some(machine) = machine() else { return };
+    fn zero(&self, frames: &Frames<'_>) -> Result<(), NotZeroed> {
+        let machine = machine().ok_or(NotZeroed)?;
         let at = machine.linear.virt(machine.base.map().pfn(frames.start()).phys(machine.shift));
         let first = core::ptr::with_exposed_provenance_mut::<u8>(at.get() as usize);
         let bytes = (frames.len() * machine.shift.bytes()) as usize;
         // SAFETY: the token is the sole right to these frames, which lie in a row within one block and which C makes accessible at
         // their linear address (header).
         unsafe { core::ptr::write_bytes(first, 0, bytes) };
+        Ok(())
     }
 
     fn report(&self, failure: &Failure<'_>) {

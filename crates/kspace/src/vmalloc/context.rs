@@ -90,9 +90,16 @@ impl<'a, I: Interrupts, H: Hooks> VmContext<'a> for OnPages<'_, '_, '_, '_, 'a, 
 
     #[inline]
     fn alloc(&mut self, node: Option<NodeId>, gfp: Gfp, order: Order) -> Result<Frames<'a>, AllocFailure> {
-        match node {
+        let found = match node {
             None => self.allocator.alloc_pages(self.context, gfp, order),
             Some(node) => self.allocator.alloc_pages_node(self.context, node, gfp, order),
+        };
+        match found {
+            // Where nobody reaches high memory to zero it, low memory will do as well.
+            Err(AllocFailure::NotZeroed { .. }) if gfp.contains(Gfp::HIGHMEM) => {
+                self.alloc(node, gfp - Gfp::HIGHMEM, order)
+            }
+            found => found,
         }
     }
 

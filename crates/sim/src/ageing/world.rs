@@ -3,7 +3,7 @@
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::{FrameIdx, Frames, OwnerHandle, PageMap, Use};
 use pagewright_zone::ZoneKind;
-use pagewright_zone::alloc::{Hooks, Migrate, MigrateMode, Migrated};
+use pagewright_zone::alloc::{Hooks, Migrate, MigrateMode, Migrated, NotZeroed};
 use std::cell::{Cell, RefCell};
 
 const NOBODY: u32 = u32::MAX;
@@ -85,6 +85,10 @@ impl Migrate for World {
 }
 
 impl Hooks for World {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
+
     fn has_kswapd(&self) -> bool {
         self.has_kswapd
     }

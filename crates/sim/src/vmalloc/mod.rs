@@ -17,7 +17,7 @@ use pagewright_page::Frames;
 use pagewright_pagetable::format::FormatKind;
 use pagewright_pagetable::{Attr, AttrFlags, Format, Leaf, Level, Tables, TlbFlush, Word};
 use pagewright_platform::{Carve, NoInterrupts};
-use pagewright_zone::alloc::Hooks;
+use pagewright_zone::alloc::{Hooks, NotZeroed};
 
 /// Where the root table is, below the RAM of every plain machine.
 const ROOT: u64 = 0x1000_0000;
@@ -60,8 +60,8 @@ impl ZeroingHooks<'_> {
 }
 
 impl Hooks for ZeroingHooks<'_> {
-    fn zero(&self, frames: &Frames<'_>) {
-        self.memory.zero(self.phys(frames.start().get()), frames.len() << 12).expect("the machine's own RAM");
+    fn zero(&self, frames: &Frames<'_>) -> Result<(), NotZeroed> {
+        self.memory.zero(self.phys(frames.start().get()), frames.len() << 12).map_err(|_| NotZeroed)
     }
 }
 

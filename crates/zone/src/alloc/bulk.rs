@@ -270,8 +270,15 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         drop(own);
         self.tell_boost(cell, flags, boosted);
         if gfp.contains(Gfp::ZERO) || self.debugging_now(cx).is_some() || self.events_now(cx).is_some() {
-            for slot in &mut slots[..filled] {
-                *slot = slot.take().map(|page| self.finish(cx, gfp, page));
+            for at in 0..filled {
+                let Some(page) = slots[at].take() else { continue };
+                if let Ok(page) = self.finish(cx, gfp, page) {
+                    slots[at] = Some(page);
+                } else {
+                    // It could not be zeroed, and went back. So do those after it.
+                    self.free_pages_bulk(cx, slots[at..filled].iter_mut().filter_map(Option::take));
+                    return at;
+                }
             }
         }
         filled

@@ -31,6 +31,13 @@ pub enum AllocFailure {
         /// How.
         gfp: Gfp,
     },
+    /// `__GFP_ZERO`, and whoever zeroes pages does not reach these ([`Hooks::zero`](super::Hooks::zero)).
+    NotZeroed {
+        /// What was asked for.
+        order: Order,
+        /// How.
+        gfp: Gfp,
+    },
     /// Fault injection: this allocation was told to fail.
     Injected {
         /// How many allocations had been asked for since it was armed, this one included.
@@ -49,6 +56,9 @@ impl fmt::Display for AllocFailure {
             }
             Self::NotCharged { order, gfp } => {
                 write!(f, "nobody may be charged for order {}, mode {:#x}({gfp})", order.get(), gfp.bits())
+            }
+            Self::NotZeroed { order, gfp } => {
+                write!(f, "nobody zeroes pages of order {}, mode {:#x}({gfp})", order.get(), gfp.bits())
             }
             Self::TooLarge { order, largest } => {
                 write!(f, "order {} is beyond the largest, {}", order.get(), largest.get())

@@ -101,7 +101,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
     ) -> Result<Frames<'a>, AllocFailure> {
         let result = self.alloc_among(cx, nid, nodes, gfp, order);
         // What is refused before a list was looked at is not told.
-        if matches!(result, Err(AllocFailure::NoMemory { .. } | AllocFailure::NotCharged { .. }))
+        use AllocFailure::{NoMemory, NotCharged, NotZeroed};
+        if matches!(result, Err(NoMemory { .. } | NotCharged { .. } | NotZeroed { .. }))
             && let Some(events) = self.events_now(cx)
         {
             self.tell_alloc(events, gfp, order, None);
@@ -135,7 +136,7 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
             }
         };
         let frames = self.charged(cx, wanted.gfp, order, frames)?;
-        Ok(self.finish(cx, wanted.gfp, frames))
+        self.finish(cx, wanted.gfp, frames)
     }
 
     /// The attempt that nearly always succeeds.

@@ -11,6 +11,7 @@ use super::report::Failure;
 use crate::buddy::ZoneId;
 use crate::gfp::{Gfp, GfpWarning};
 use crate::{NodeMask, ZoneKind};
+use core::fmt;
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
 
@@ -152,12 +153,27 @@ pub struct AllocRequest<'r> {
     pub task: TaskFlags,
 }
 
-/// Who makes memory when there is none. Every method has a default that makes nothing.
-pub trait Hooks {
-    /// Zeroes frames that were just allocated, through the platform's direct map.
-    fn zero(&self, frames: &Frames<'_>) {
-        let _ = frames;
+/// Frames were not zeroed: whoever was asked does not reach them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct NotZeroed;
+
+impl fmt::Display for NotZeroed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody zeroes these pages")
     }
+}
+
+impl core::error::Error for NotZeroed {}
+
+/// Who zeroes pages, and who makes memory when there is none. Every method but [`Self::zero`] has a default that makes nothing.
+pub trait Hooks {
+    /// Zeroes frames that were just allocated with `__GFP_ZERO`, through the platform's direct map. There is no default: only whoever reaches RAM
+    /// can do it, and an allocator without such a hook hands out no page as zeroed that is not.
+    ///
+    /// # Errors
+    /// [`NotZeroed`] if it does not reach them all; the frames then go back, and the allocation fails with
+    /// [`AllocFailure::NotZeroed`](super::AllocFailure::NotZeroed), whatever else its mask says.
+    fn zero(&self, frames: &Frames<'_>) -> Result<(), NotZeroed>;
 
     /// Whether there are kswapds. Without them watermarks are not boosted, since nobody would lower them.
     fn has_kswapd(&self) -> bool {
@@ -269,15 +285,20 @@ pub trait Hooks {
     }
 }
 
-/// A machine without reclaim: when memory is used up, allocations fail.
+/// A machine without reclaim, whose RAM the allocator does not reach: when memory is used up, allocations fail, and so does each with
+/// `__GFP_ZERO`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoHooks;
 
-impl Hooks for NoHooks {}
+impl Hooks for NoHooks {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
+}
 
 impl<H: Hooks> Hooks for &H {
-    fn zero(&self, frames: &Frames<'_>) {
-        (**self).zero(frames);
+    fn zero(&self, frames: &Frames<'_>) -> Result<(), NotZeroed> {
+        (**self).zero(frames)
     }
     fn has_kswapd(&self) -> bool {
         (**self).has_kswapd()

@@ -67,8 +67,8 @@ pub use events::{PageEvent, PageEvents};
 pub use fallback::{Candidate, Fallbacks, ZoneRef};
 pub use flags::{AllocFlags, TaskFlags};
 pub use hooks::{
-    AllocRequest, CompactPriority, CompactResult, Effort, Hooks, NoHooks, NodeReclaim, OomExclusion,
-    Progress, Step,
+    AllocRequest, CompactPriority, CompactResult, Effort, Hooks, NoHooks, NodeReclaim, NotZeroed,
+    OomExclusion, Progress, Step,
 };
 pub use isolate::{IsolateFor, Isolated};
 pub use linear::LinearPages;
@@ -190,7 +190,8 @@ impl<'z, 'm, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'z, 'm, 's, 'a, I, H
 
     /// Allocates `2^order` frames near this CPU (`alloc_pages`).
     ///
-    /// With `__GFP_COMP` the block is a compound page, which only [`Self::free_pages`] takes apart.
+    /// With `__GFP_COMP` the block is a compound page, which only [`Self::free_pages`] takes apart. With `__GFP_ZERO` it is zeroed by
+    /// [`Hooks::zero`]; where that does not reach RAM, as [`NoHooks`] never does, such an allocation fails.
     ///
     /// The fast path is inline: a look at the attention word, the class's list, one frame's metadata. Masks with
     /// actions (zeroing, compound pages), tasks held to nodes and those with a memory policy ([`Context::with_policy`]) take the slower one.

@@ -100,14 +100,21 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         flags
     }
 
-    /// Makes a block ready for whoever asked for it (`prep_new_page`).
+    /// Makes a block ready for whoever asked for it (`prep_new_page`). One that cannot be zeroed goes back.
     #[track_caller]
-    pub(super) fn finish(&self, cx: &Context<'_, 'm, 'a>, gfp: Gfp, mut frames: Frames<'a>) -> Frames<'a> {
+    pub(super) fn finish(
+        &self,
+        cx: &Context<'_, 'm, 'a>,
+        gfp: Gfp,
+        mut frames: Frames<'a>,
+    ) -> Result<Frames<'a>, AllocFailure> {
         if let Some(debugging) = self.debugging_now(cx) {
             debugging.allocated(&self.ground.map, &mut frames, gfp, core::panic::Location::caller());
         }
-        if gfp.contains(Gfp::ZERO) {
-            self.hooks.zero(&frames);
+        if gfp.contains(Gfp::ZERO) && self.hooks.zero(&frames).is_err() {
+            let order = frames.order().unwrap_or_default();
+            self.free_pages(cx, frames);
+            return Err(AllocFailure::NotZeroed { order, gfp });
         }
         if gfp.contains(Gfp::COMP) {
             self.ground.map.make_compound(&mut frames);
@@ -115,7 +122,7 @@ impl<'m, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, '_, 'a, I, H> {
         if let Some(events) = self.events_now(cx) {
             self.tell_alloc(events, gfp, frames.order().unwrap_or_default(), Some(&frames));
         }
-        frames
+        Ok(frames)
     }
 
     /// Makes the `n`-th allocation from now on that takes the slower way fail, and sends all that way; 1 is the next, 0

@@ -5,10 +5,11 @@ use pagewright::{Boot, BootError, CpuRoom, Running};
 use pagewright_addr::{NodeId, Order};
 use pagewright_page::Frames;
 use pagewright_platform::{Carve, NoInterrupts};
+use pagewright_sim::pages::NoContents;
 use pagewright_sim::pages::{Pages, with_service};
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
-use pagewright_zone::alloc::{AllocFailure, NoHooks};
+use pagewright_zone::alloc::AllocFailure;
 use pagewright_zone::figures::ZoneSource;
 
 /// CPUs of a machine that is put in service, at most: their lists cost memory.
@@ -27,7 +28,7 @@ pub(super) fn serve_and_return(boot: &Boot<'_>, running: &mut Running<'_, '_, '_
     }
     too_little_memory_changes_nothing(boot, running);
     let before = counts(&running.buddy);
-    let served = with_service(boot, running, NoHooks, |pages, running| {
+    let served = with_service(boot, running, NoContents, |pages, running| {
         assert_eq!(counts(&pages.allocator), before, "the zones are as they were");
         assert!(running.buddy.zones().iter().all(|z| z.free_pages() == 0), "and they are in one place only");
         lend_and_return(boot, running, pages);
@@ -43,7 +44,11 @@ pub(super) fn serve_and_return(boot: &Boot<'_>, running: &mut Running<'_, '_, '_
 }
 
 /// Each contiguous area gives pages and gets them back, and is found by its region of the device tree.
-fn lend_and_return(boot: &Boot<'_>, running: &Running<'_, '_, '_>, pages: &Pages<'_, '_, '_, '_, NoHooks>) {
+fn lend_and_return(
+    boot: &Boot<'_>,
+    running: &Running<'_, '_, '_>,
+    pages: &Pages<'_, '_, '_, '_, NoContents>,
+) {
     let (areas, shift) =
         (pages.cma.expect("a booted machine has its boot's"), boot.machine.config.page_shift);
     let tenants = Tenants::new(*pages.base.map());
@@ -81,7 +86,7 @@ fn lend_and_return(boot: &Boot<'_>, running: &Running<'_, '_, '_>, pages: &Pages
 }
 
 /// No CPU has a list of other orders than those up to 3 and a huge page's, whatever the order of pageblocks.
-fn lists_are_of_small_blocks_and_huge_pages(boot: &Boot<'_>, pages: &Pages<'_, '_, '_, '_, NoHooks>) {
+fn lists_are_of_small_blocks_and_huge_pages(boot: &Boot<'_>, pages: &Pages<'_, '_, '_, '_, NoContents>) {
     let config = &boot.machine.config;
     let huge = config.hugetlb_page_order().min(config.pageblock_order());
     pages.on_cpu(0, |cx| {
@@ -100,7 +105,7 @@ fn lists_are_of_small_blocks_and_huge_pages(boot: &Boot<'_>, pages: &Pages<'_, '
     });
 }
 
-fn use_on_all_cpus(pages: &Pages<'_, '_, '_, '_, NoHooks>) {
+fn use_on_all_cpus(pages: &Pages<'_, '_, '_, '_, NoContents>) {
     let masks = [
         Gfp::GFP_KERNEL,
         Gfp::GFP_HIGHUSER_MOVABLE,
@@ -140,7 +145,7 @@ fn too_little_memory_changes_nothing(boot: &Boot<'_>, running: &mut Running<'_, 
         let (mut shared, mut lists) = (words(shared), words(lists));
         let room = CpuRoom { node: NodeId::ZERO, memory: Carve::of(&mut lists) };
         let refused =
-            running.serve(boot, Carve::of(&mut shared), [room].into_iter(), NoInterrupts, NoHooks).err();
+            running.serve(boot, Carve::of(&mut shared), [room].into_iter(), NoInterrupts, NoContents).err();
         assert!(matches!(refused, Some(BootError::Space { .. })), "{refused:?}");
         assert_eq!(counts(&running.buddy), before);
     }

@@ -1,7 +1,8 @@
 //! Fallback orders that change while somebody walks them.
 
 use super::*;
-use pagewright_zone::alloc::{AllocFailure, Failure, Step};
+use pagewright_page::Frames;
+use pagewright_zone::alloc::{AllocFailure, Failure, NotZeroed, Step};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread;
@@ -27,6 +28,9 @@ impl Held {
 }
 
 impl Hooks for Held {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
     fn step(&self, step: Step) {
         match step {
             // Nothing is tried after that.

@@ -1,10 +1,11 @@
 //! What is said when an allocation fails, in Linux's words.
 
 use super::*;
+use pagewright_page::Frames;
 use pagewright_sim::pages::Pluggable;
 use pagewright_zone::NodeMask;
 use pagewright_zone::alloc::report::{Counts, NoCounts, NodeCounts, SwapCounts, ZoneCounts};
-use pagewright_zone::alloc::{Failure, NoHooks};
+use pagewright_zone::alloc::{Failure, NoHooks, NotZeroed};
 use pagewright_zone::buddy::ZoneId;
 use std::sync::Mutex;
 
@@ -42,6 +43,9 @@ impl Counts for Owners {
 struct Log(Mutex<Vec<String>>);
 
 impl Hooks for &Log {
+    fn zero(&self, _: &Frames<'_>) -> Result<(), NotZeroed> {
+        Err(NotZeroed)
+    }
     fn report(&self, failure: &Failure<'_>) {
         let online = (0..2).map(node).collect();
         let mut text = failure.line("stress", "/", &online).to_string() + "\n";

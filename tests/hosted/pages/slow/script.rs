@@ -4,7 +4,8 @@ use super::super::*;
 use pagewright_page::Frames;
 use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::alloc::{
-    AllocFlags, AllocRequest, CompactPriority, CompactResult, Failure, NodeReclaim, Progress, Step, TaskFlags,
+    AllocFlags, AllocRequest, CompactPriority, CompactResult, Failure, NodeReclaim, NotZeroed, Progress,
+    Step, TaskFlags,
 };
 use pagewright_zone::buddy::ZoneId;
 use pagewright_zone::{Gfp, NodeMask, ZoneKind};
@@ -81,8 +82,9 @@ impl Script {
 }
 
 impl Hooks for &Script {
-    fn zero(&self, frames: &Frames<'_>) {
+    fn zero(&self, frames: &Frames<'_>) -> Result<(), NotZeroed> {
         self.zeroed.fetch_add(frames.len(), Relaxed);
+        Ok(())
     }
     fn has_kswapd(&self) -> bool {
         self.kswapd
