@@ -2,6 +2,7 @@
 
 mod account;
 mod ageing;
+mod beyond;
 mod bulk;
 mod cma;
 mod compact;

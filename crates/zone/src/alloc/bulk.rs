@@ -141,7 +141,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let by_itself = gfp.intersects(Gfp::ZERO | Gfp::COMP)
             || self.debugging_now(cx).is_some()
             || self.events_now(cx).is_some();
-        if pages == 0 || by_itself {
+        // More than there are at all must not even be added to a watermark.
+        if pages == 0 || pages > self.ground.map.len() || by_itself {
             return 0;
         }
         let Ok(Some((source, preferred))) = self.source(cx, nid, None, gfp, pages) else { return 0 };

@@ -149,7 +149,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         let none = ContigError::NoMemory { pfns: PfnRange::from_len(Pfn::ZERO, pages) };
         let highest = gfp.zone(self.kinds).map_err(|_| none)?;
         let preferred = self.first_zone(nid, highest, gfp, None);
-        if preferred.is_none() || pages == 0 {
+        // More than there are at all must not even be added to a frame's number.
+        if preferred.is_none() || pages == 0 || pages > self.ground.map.len() {
             return Err(none);
         }
         let wanted = Wanted {

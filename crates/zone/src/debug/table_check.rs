@@ -135,7 +135,7 @@ impl<'z> TableCheck<'z> {
         back: impl Fn(u64) -> u64,
     ) -> Result<(), TableCheckError> {
         let count_of = |n: u64| {
-            let pfn = Pfn::new(start.get() + n);
+            let pfn = start.saturating_add(n);
             let count = map.idx(pfn).and_then(|idx| self.counts.get(idx.index()));
             count.ok_or(TableCheckError::NoFrame(pfn)).map(|count| (count, pfn))
         };

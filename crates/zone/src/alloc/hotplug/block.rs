@@ -189,9 +189,9 @@ impl<'s, 'a> MemoryBlocks<'s, 'a> {
         self.iter().find(|block| block.number == number && block.present)
     }
 
-    /// The frames of a block.
+    /// The frames of a block, or none of a number that is beyond all frames.
     pub const fn pfns(&self, number: u64) -> PfnRange {
-        PfnRange::from_len(Pfn::new(number * self.block_pages), self.block_pages)
+        PfnRange::from_len(Pfn::new(number.saturating_mul(self.block_pages)), self.block_pages)
     }
 
     pub(super) fn enter(&mut self, block: MemoryBlock<'a>) -> bool {

@@ -28,6 +28,11 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
             plug.notifier.say(&HotplugLine::Failed(e));
             return Err(e);
         }
+        let (free, capacity) = blocks.capacity();
+        if numbers.end - numbers.start > capacity as u64 {
+            // Not worth looking at one by one.
+            return Err(HotplugError::Blocks { capacity });
+        }
         let mut new = 0;
         for number in numbers.clone() {
             match blocks.known(number) {
@@ -38,7 +43,6 @@ impl<'s, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, '_, 's, 'a, I, H> {
                 None => new += 1,
             }
         }
-        let (free, capacity) = blocks.capacity();
         if new > free {
             return Err(HotplugError::Blocks { capacity });
         }
