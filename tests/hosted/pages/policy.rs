@@ -213,6 +213,47 @@ fn areas_are_interleaved_by_place_and_their_huge_pages_stay_near() {
 }
 
 #[test]
+fn an_area_without_a_policy_follows_its_task() {
+    let table = [
+        ("default", Some("bind:2"), [2, 2, 2]),
+        ("default", Some("prefer:0"), [0, 0, 0]),
+        // By the page's place in its area, not by the task's turn.
+        ("default", Some("interleave:0-2"), [1, 1, 2]),
+        ("default", Some("default"), [1, 1, 1]),
+        ("default", None, [1, 1, 1]),
+        ("local", Some("bind:2"), [1, 1, 1]),
+        ("bind:0", Some("bind:2"), [0, 0, 0]),
+    ];
+    for (area, task, expected) in table {
+        with_plain_machine(&three_nodes(), NoHooks, |m| {
+            let before = buddyinfo(m);
+            let task = task.map(|text| TaskPolicy::new(policy(text)));
+            m.on_cpu(1, |cx| {
+                let cx = task.as_ref().map_or(*cx, |task| cx.with_policy(task));
+                for (huge, n) in [(false, 0), (true, 9)] {
+                    let gfp = if huge { Gfp::GFP_TRANSHUGE } else { Gfp::GFP_HIGHUSER_MOVABLE };
+                    let from = [1, 4, 2].map(|index| {
+                        let area = policy(area);
+                        let got = m.allocator.alloc_pages_mpol(&cx, &area, index, gfp, order(n), huge);
+                        let frames = got.unwrap();
+                        let from = nid(m, &frames);
+                        m.allocator.free_pages(&cx, frames);
+                        from
+                    });
+                    assert_eq!(
+                        from,
+                        expected,
+                        "{area}, its task {:?}",
+                        task.as_ref().map(TaskPolicy::policy)
+                    );
+                }
+            });
+            expect_all_back(m, &before);
+        });
+    }
+}
+
+#[test]
 fn numastat_counts_who_wanted_and_who_served() {
     with_plain_machine(&three_nodes(), NoHooks, |m| {
         let task = TaskPolicy::new(policy("interleave:0-1"));

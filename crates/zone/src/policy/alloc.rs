@@ -38,7 +38,8 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
 
     /// Allocates for the `index`-th page of something with a policy of its own, an area of an address space or a file
     /// (`vma_alloc_folio`, `alloc_pages_mpol`): interleaving goes by the index, whoever asks. With `huge`, a huge page from the one node
-    /// that the policy begins with is tried lightly first, since a far huge page is worth less than near small ones.
+    /// that the policy begins with is tried lightly first, since a far huge page is worth less than near small ones. [`Mode::Default`] is
+    /// the task's policy, if it has one: interleaving goes by the index then too.
     ///
     /// # Errors
     /// As for [`Self::alloc_pages`].
@@ -52,6 +53,10 @@ impl<'m, 's, 'a, I: Interrupts, H: Hooks> PageAllocator<'_, 'm, 's, 'a, I, H> {
         order: Order,
         huge: bool,
     ) -> Result<Frames<'a>, AllocFailure> {
+        let policy = match (policy.mode(), cx.policy) {
+            (Mode::Default, Some(task)) if !cx.task.contains(TaskFlags::INTERRUPT) => task.policy(),
+            _ => policy,
+        };
         let turn = match policy.mode() {
             Mode::Interleave => policy.interleave_nid(index),
             Mode::WeightedInterleave => policy.weighted_interleave_nid(index, self.tuning().weights()),

@@ -180,8 +180,8 @@ impl Mempolicy {
 
     /// Follows the task into a cpuset with these usable nodes (`mpol_rebind_policy`).
     pub fn rebind(&mut self, usable: &NodeMask) {
-        if self.nodes.is_empty() || self.mode == Mode::Preferred {
-            // One preferred node stays what it is: where it cannot be had, others are.
+        if self.nodes.is_empty() || matches!(self.mode, Mode::Preferred | Mode::PreferredMany) {
+            // Preferred nodes stay what they are: where they cannot be had, others are.
             if self.flags.is_empty() {
                 self.basis = *usable;
             }

@@ -79,7 +79,11 @@ fn policies_follow_their_task_into_other_cpusets() {
         // The same numbers among the new nodes.
         (Mode::Interleave, ModeFlags::RELATIVE, "0,3", "0-3", "4-7", "4,7"),
         (Mode::Interleave, ModeFlags::RELATIVE, "0,3", "0-3", "4-5", "4-5"),
+        // What is only preferred stays: where it cannot be had, other nodes serve.
         (Mode::Preferred, none, "1", "0-3", "4-7", "1"),
+        (Mode::PreferredMany, none, "1-2", "0-3", "4-7", "1-2"),
+        (Mode::PreferredMany, ModeFlags::STATIC, "1-2", "0-3", "2-6", "1-2"),
+        (Mode::PreferredMany, ModeFlags::RELATIVE, "0-1", "0-3", "4-7", "0-1"),
     ];
     for (mode, flags, nodes, old, new, expected) in table {
         let mut policy = made(mode, flags, nodes, old).unwrap();
