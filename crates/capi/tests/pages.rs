@@ -46,6 +46,11 @@ fn pages_come_from_the_node_that_is_named() {
     let page = alloc_pages_node(-1, gfp, 0);
     assert_eq!(node_of(page), 0);
     __free_pages(page, 0);
+    // Nor is another one taken for a node that there is not.
+    for nid in [2, 63, 64, 1023, 65535, 65536, 100_000, i32::MAX] {
+        assert!(alloc_pages_node(nid, gfp, 0).is_null(), "node {nid}");
+        assert!(alloc_pages_exact_nid(nid, 3, gfp).is_null(), "node {nid}");
+    }
     assert_eq!(nr_free_pages(), free);
     // SAFETY: nothing else in this process uses the library now.
     assert_eq!(unsafe { pagewright_bad_frees }, 0);

@@ -73,3 +73,41 @@ fn a_failure_is_reported_once_in_the_machines_own_pages() {
     held.into_iter().for_each(|page| __free_pages(page, 0));
     assert_eq!(nr_free_pages() as u64 + slab_pages(), before);
 }
+
+/// What a process of its own does, since it ends by it.
+const ALONE: &str = "PAGEWRIGHT_DEADLOCK";
+
+unsafe extern "C" fn tell(text: *const c_char) {
+    // SAFETY: the library passes NUL-terminated text.
+    eprint!("{}", unsafe { CStr::from_ptr(text) }.to_str().unwrap());
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "starts a process")]
+fn what_must_not_fail_and_never_can_be_served_ends_the_program_with_a_word() {
+    if std::env::var_os(ALONE).is_some() {
+        let layout = Layout::from_size_align(16 << 20, 4 << 20).unwrap();
+        // SAFETY: the layout is not empty.
+        let base = unsafe { alloc(layout) }.expose_provenance() as u64;
+        // SAFETY: nothing else in this process uses the library.
+        unsafe { pagewright_memblock_options.print = Some(tell) };
+        assert_eq!(memblock_add_node(base, 16 << 20, 0, 0), 0);
+        memblock_set_current_limit(u64::MAX);
+        assert_eq!(pagewright_page_alloc_init(), 0);
+        let all = (Gfp::GFP_KERNEL | Gfp::MEMALLOC | Gfp::NOWARN).bits();
+        while !alloc_pages(all, 0).is_null() {}
+        alloc_pages((Gfp::GFP_KERNEL | Gfp::NOFAIL).bits(), 0);
+        return;
+    }
+    let name = "what_must_not_fail_and_never_can_be_served_ends_the_program_with_a_word";
+    let out = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success(), "{said}");
+    let expected = "(C): page allocation failure: order:0, mode:0x8cc0(GFP_KERNEL|__GFP_NOFAIL)\n\
+                    Kernel panic - not syncing: System is deadlocked on memory\n";
+    assert!(said.contains(expected), "{said}");
+}

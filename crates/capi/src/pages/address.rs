@@ -1,9 +1,9 @@
 //! The functions that go by address in the linear map.
 
-use super::{bad, complain, gfp_t, machine, mask, order, page};
+use super::{bad, complain, gfp_t, machine, mask, node, order, page};
 use core::ffi::{c_int, c_uint, c_ulong, c_void};
 use core::ptr::null_mut;
-use pagewright_addr::{NodeId, VirtAddr};
+use pagewright_addr::VirtAddr;
 
 fn pointer(at: u64) -> *mut c_void {
     core::ptr::with_exposed_provenance_mut(at as usize)
@@ -42,12 +42,14 @@ pub extern "C" fn alloc_pages_exact(size: usize, gfp: gfp_t) -> *mut c_void {
     found.map_or(null_mut(), |at| pointer(at.get()))
 }
 
-/// The same near a node; a negative one is the CPU's.
+/// The same near a node; a negative one is the CPU's. Null for a node that there is not.
 #[unsafe(no_mangle)]
 pub extern "C" fn alloc_pages_exact_nid(nid: c_int, size: usize, gfp: gfp_t) -> *mut c_void {
     let Some(machine) = machine() else { return null_mut() };
-    let Some(nid) = u16::try_from(nid).ok().and_then(NodeId::new) else {
-        return alloc_pages_exact(size, gfp);
+    let nid = match node(nid) {
+        Ok(Some(nid)) => nid,
+        Ok(None) => return alloc_pages_exact(size, gfp),
+        Err(()) => return null_mut(),
     };
     let pages = machine.shift.pages_for(size as u64);
     let found = machine.run(|all, cx| all.get_free_pages_exact_nid(cx, nid, mask(gfp), pages));

@@ -4,12 +4,16 @@ use super::machine;
 use crate::global::options;
 use crate::print::Text;
 use crate::slabs::slab_pages;
+use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{NodeId, PageShift};
 use pagewright_page::Frames;
 use pagewright_slab::SlabPages;
-use pagewright_zone::NodeMask;
 use pagewright_zone::alloc::report::{Counts, Failure, NodeCounts};
-use pagewright_zone::alloc::{Hooks, NotZeroed};
+use pagewright_zone::alloc::{AllocRequest, Hooks, NotZeroed, Progress};
+use pagewright_zone::{Gfp, NodeMask};
+
+/// So many rounds of one call in which no page came free are enough: there is nobody else who could free one.
+const HOPELESS: u32 = 1000;
 
 /// Memory at its linear address; no reclaim.
 #[derive(Clone, Copy, Debug)]
@@ -27,15 +31,34 @@ impl Hooks for CHooks {
         Ok(())
     }
 
+    /// There is none. A request that must not fail would go on for ever: it is told, and the program ends.
+    fn reclaim(&self, request: &AllocRequest<'_>) -> Progress {
+        if request.gfp.contains(Gfp::NOFAIL)
+            && let Some(machine) = machine()
+            && machine.rounds.fetch_add(1, Relaxed) >= HOPELESS
+        {
+            let AllocRequest { order, gfp, .. } = *request;
+            let (order, bits) = (order.get(), gfp.bits());
+            let mut text = Text::new(&options());
+            text.line(format_args!("(C): page allocation failure: order:{order}, mode:{bits:#x}({gfp})"));
+            text.line(format_args!("Kernel panic - not syncing: System is deadlocked on memory"));
+            panic!("an allocation that must not fail, and nobody who could free memory");
+        }
+        Progress::default()
+    }
+
     fn report(&self, failure: &Failure<'_>) {
         let mut text = Text::new(&options());
-        let online =
-            machine().map_or(NodeMask::EMPTY, |m| m.allocator.zones().iter().map(|z| z.nid()).collect());
-        text.line(format_args!("{}", failure.line("(C)", "/", &online)));
+        text.line(format_args!("{}", failure.line("(C)", "/", &nodes())));
         // Writing to this never fails.
         let _ = failure.show_mem(&CCounts, &mut text);
         text.end();
     }
+}
+
+/// The nodes that the machine has.
+pub(super) fn nodes() -> NodeMask {
+    machine().map_or(NodeMask::EMPTY, |m| m.allocator.zones().iter().map(|z| z.nid()).collect())
 }
 
 /// What C's machine is besides its page allocator: its small objects, once there are any.

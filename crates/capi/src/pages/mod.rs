@@ -16,6 +16,7 @@ pub use number::*;
 use crate::global::{options, with};
 use crate::print::Text;
 use core::ffi::{c_int, c_uint, c_ulong};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use hooks::CHooks;
 use pagewright_addr::{NodeId, Order, PageShift, Pfn};
 use pagewright_page::PageMeta;
@@ -77,6 +78,8 @@ pub(crate) struct Machine {
     first_slot: usize,
     pub(crate) linear: PhysToVirt,
     pub(crate) shift: PageShift,
+    /// How often this call could not be served and must not fail.
+    rounds: AtomicU32,
 }
 
 static mut MACHINE: Option<Machine> = None;
@@ -91,6 +94,7 @@ pub(crate) fn machine() -> Option<&'static Machine> {
 impl Machine {
     /// Runs an operation on the machine's CPU.
     pub(crate) fn run<R>(&self, f: impl FnOnce(&Allocator, &At<'_>) -> R) -> R {
+        self.rounds.store(0, Relaxed);
         // SAFETY: one thread at a time uses the library (crate head), and what it did before happened before.
         let here = unsafe { self.cpus[0].here() };
         f(&self.allocator, &Context::new(here, self.node))
@@ -122,6 +126,20 @@ impl Machine {
 /// What C calls an order; none that is too large for anything.
 fn order(n: c_uint) -> Option<Order> {
     u8::try_from(n).ok().and_then(Order::new)
+}
+
+/// The node that C names, `None` for that of the CPU (a negative one). A node that the machine does not have is told, and an error.
+fn node(nid: c_int) -> Result<Option<NodeId>, ()> {
+    if nid < 0 {
+        return Ok(None);
+    }
+    match u16::try_from(nid).ok().and_then(NodeId::new).filter(|&nid| hooks::nodes().contains(nid)) {
+        Some(nid) => Ok(Some(nid)),
+        None => {
+            Text::new(&options()).line(format_args!("page allocation failure: there is no node {nid}"));
+            Err(())
+        }
+    }
 }
 
 /// C's mask; bits that 6.1 does not have mean nothing.

@@ -1,10 +1,10 @@
 //! The functions that go by `struct page`.
 
-use super::{Machine, bad, complain, gfp_t, machine, mask, order, page};
+use super::{Machine, bad, complain, gfp_t, machine, mask, node, order, page};
 use crate::layout::phys_addr_t;
 use core::ffi::{c_int, c_uint, c_ulong};
 use core::ptr::null_mut;
-use pagewright_addr::{NodeId, Pfn, PhysAddr};
+use pagewright_addr::{Pfn, PhysAddr};
 
 /// How many pages of a bulk allocation are on their way at once.
 const AT_ONCE: usize = 64;
@@ -24,11 +24,11 @@ pub extern "C" fn alloc_pages(gfp: gfp_t, n: c_uint) -> *mut page {
     alloc_pages_node(-1, gfp, n)
 }
 
-/// The same near a node; a negative one is the CPU's.
+/// The same near a node; a negative one is the CPU's. Null for a node that there is not.
 #[unsafe(no_mangle)]
 pub extern "C" fn alloc_pages_node(nid: c_int, gfp: gfp_t, n: c_uint) -> *mut page {
     let (Some(machine), Some(order)) = (machine(), order(n)) else { return null_mut() };
-    let nid = u16::try_from(nid).ok().and_then(NodeId::new);
+    let Ok(nid) = node(nid) else { return null_mut() };
     let found = machine.run(|pages, cx| match nid {
         Some(nid) => pages.get_free_pages_node(cx, nid, mask(gfp), order),
         None => pages.get_free_pages(cx, mask(gfp), order),

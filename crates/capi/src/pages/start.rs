@@ -284,6 +284,7 @@ fn build(
         first_slot,
         linear: PhysToVirt::new(PhysAddr::ZERO, virt, AddrBits::Bits64),
         shift,
+        rounds: Default::default(),
     })
 }
 
