@@ -1,8 +1,8 @@
 //! Pages that somebody is charged for.
 
 use super::*;
+use crate::whole::{with_plain_machine, with_watched_machine};
 use pagewright_page::Frames;
-use pagewright_sim::pages::{with_plain_machine, with_watched_machine};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, NotZeroed, PageEvent, PageEvents, Step};
 use pagewright_zone::buddy::{Fallback, WatchFallbacks};

@@ -3,8 +3,9 @@
 use super::bulk::empty;
 use super::contig::small;
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_addr::{PageShift, Pfn, PfnRange};
-use pagewright_sim::pages::{Pluggable, with_plain_machine, with_pluggable_machine};
+use pagewright_sim::pages::{Pluggable, with_pluggable_machine};
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::cma::DmaAreas;

@@ -2,8 +2,8 @@
 
 use super::debug::{Arrays, Memory, Watch};
 use super::*;
+use crate::whole::{with_debugged_machine, with_plain_machine};
 use pagewright_page::Frames;
-use pagewright_sim::pages::{with_debugged_machine, with_plain_machine};
 use pagewright_zone::Gfp;
 use pagewright_zone::NodeMask;
 use pagewright_zone::alloc::{NoHooks, NotZeroed, Reasons, TaskFlags};
@@ -36,8 +36,11 @@ fn pages_in_bulk_are_those_that_one_by_one_would_be() {
     for n in [2, 5, 62, 63, 64, 126, 400, 700, 1500] {
         let singles = with_plain_machine(&machine(64, 1), NoHooks, |m| {
             m.on_cpu(0, |cx| {
-                let one = || m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap();
-                (0..n).map(|_| one().start().get()).collect::<Vec<_>>()
+                let one = |_| m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).ok();
+                let pages: Vec<_> = (0..n).map(one).collect();
+                let at = starts(&pages);
+                m.allocator.free_pages_bulk(cx, pages.into_iter().flatten());
+                at
             })
         });
         with_plain_machine(&machine(64, 1), NoHooks, |m| {

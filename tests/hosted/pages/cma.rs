@@ -2,7 +2,7 @@
 
 use super::contig::{all_leave, pfns, settle, small, types};
 use super::*;
-use pagewright_sim::pages::with_plain_machine;
+use crate::whole::with_plain_machine;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::cma::{CmaArea, DmaAreas};

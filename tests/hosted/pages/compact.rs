@@ -4,8 +4,8 @@ mod stale;
 
 use super::contig::{all_leave, small};
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::{FrameIdx, Frames};
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::alloc::compact::{Kcompactd, Outcome};
 use pagewright_zone::alloc::{

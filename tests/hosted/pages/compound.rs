@@ -1,13 +1,13 @@
 //! Compound pages: every frame leads to the head, and the whole is freed or nothing.
 
-use super::debug::panic_of;
+use super::debug::{Arrays, Watch, in_all_modes, panic_of};
 use super::*;
+use crate::whole::{with_debugged_machine, with_plain_machine};
 use pagewright_addr::Pfn;
 use pagewright_page::{FrameIdx, PageFlags, State};
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::NoHooks;
-use pagewright_zone::debug::BadFree;
+use pagewright_zone::debug::{BadFree, Debugging, Trouble};
 
 const COMP: Gfp = Gfp::GFP_KERNEL.union(Gfp::COMP);
 
@@ -75,38 +75,51 @@ fn the_last_reference_to_any_of_its_pages_frees_the_whole() {
 
 #[test]
 fn what_must_not_become_of_a_compound_page_is_named_and_it_stays() {
-    with_plain_machine(&machine(64, 1), NoHooks, |m| {
-        m.allocator.set_hardened(true);
-        let before = buddyinfo(m);
-        m.on_cpu(0, |cx| {
-            let map = m.base.map();
-            let pfn = m.allocator.get_free_pages(cx, COMP, order(3)).unwrap();
-            let (head, at) = (map.idx(pfn).unwrap(), |n: u64| Pfn::new(pfn.get() + n));
-            let refused = |found: Result<(), BadFree>, expected: BadFree, text: &str| {
-                assert_eq!(found, Err(expected));
-                assert!(expected.to_string().contains(text), "{expected}");
-                assert_eq!(map.compound_order(head), order(3));
-            };
-            let tail = BadFree::Tail { pfn: at(5), head: pfn };
-            refused(m.allocator.free_pages_at(cx, at(5), Order::ZERO), tail, "tail page");
-            let wrong = BadFree::Order { pfn, allocated: order(3), freed: order(2) };
-            refused(m.allocator.free_pages_at(cx, pfn, order(2)), wrong, "wrong order");
-            let compound = BadFree::Compound(pfn, order(3));
-            refused(m.allocator.split_page_at(cx, pfn, order(3)), compound, "compound page of order 3");
-            // Something overwrites a tail's link; then it is as it was.
-            let idx = FrameIdx::new(head.get() + 3);
-            map.set_next(idx, Some(FrameIdx::new(head.get() + 1)));
-            let torn = BadFree::TornTail { pfn: at(3), head: pfn };
-            refused(m.allocator.free_pages_at(cx, pfn, order(3)), torn, "corrupted or mapped tail page");
-            assert!(m.allocator.validate().is_err());
-            map.set_next(idx, Some(head));
-            map.set_flags(idx, PageFlags::LOCKED);
-            refused(m.allocator.free_pages_at(cx, pfn, order(3)), torn, "tail page");
-            map.clear_flags(idx, PageFlags::LOCKED);
-            m.allocator.free_pages_at(cx, pfn, order(3)).unwrap();
+    let (watch, arrays) = (Watch::default(), Arrays::new());
+    let debugging = Debugging::new(&watch, &arrays.failed).with_owners(&arrays.owners);
+    for (debug, hardened) in in_all_modes(&debugging) {
+        with_debugged_machine(&machine(64, 1), NoHooks, debug, |m| {
+            m.allocator.set_hardened(hardened);
+            let before = buddyinfo(m);
+            m.on_cpu(0, |cx| {
+                let map = m.base.map();
+                let pfn = m.allocator.get_free_pages(cx, COMP, order(3)).unwrap();
+                let (head, at) = (map.idx(pfn).unwrap(), |n: u64| Pfn::new(pfn.get() + n));
+                let refused = |found: Result<(), BadFree>, expected: BadFree, text: &str| {
+                    assert_eq!(found, Err(expected));
+                    assert!(expected.to_string().contains(text), "{expected}");
+                    assert_eq!(map.compound_order(head), order(3));
+                    let told = if debug.is_some() { vec![Trouble::BadFree(expected)] } else { vec![] };
+                    assert_eq!(watch.troubles(), told);
+                };
+                let tail = BadFree::Tail { pfn: at(5), head: pfn };
+                refused(m.allocator.free_pages_at(cx, at(5), Order::ZERO), tail, "tail page");
+                let wrong = BadFree::Order { pfn, allocated: order(3), freed: order(2) };
+                refused(m.allocator.free_pages_at(cx, pfn, order(2)), wrong, "wrong order");
+                let compound = BadFree::Compound(pfn, order(3));
+                refused(m.allocator.split_page_at(cx, pfn, order(3)), compound, "compound page of order 3");
+                // Something overwrites a tail's link; then it is as it was.
+                let idx = FrameIdx::new(head.get() + 3);
+                map.set_next(idx, Some(FrameIdx::new(head.get() + 1)));
+                let torn = BadFree::TornTail { pfn: at(3), head: pfn };
+                refused(m.allocator.free_pages_at(cx, pfn, order(3)), torn, "corrupted or mapped tail page");
+                assert!(m.allocator.validate().is_err());
+                map.set_next(idx, Some(head));
+                map.set_flags(idx, PageFlags::LOCKED);
+                refused(m.allocator.free_pages_at(cx, pfn, order(3)), torn, "tail page");
+                map.clear_flags(idx, PageFlags::LOCKED);
+                assert_eq!(map.take_reference(head), 2);
+                let shared = BadFree::Referenced { pfn, references: 2, mappings: 0 };
+                refused(m.allocator.free_pages_at(cx, pfn, order(3)), shared, "2 references");
+                map.drop_reference(head);
+                m.allocator.free_pages_at(cx, pfn, order(3)).unwrap();
+                m.allocator.drain_local_pages(cx);
+                assert_eq!(m.allocator.free_pages_at(cx, pfn, order(3)), Err(BadFree::DoubleFree(pfn)));
+                assert_eq!(watch.troubles().len(), usize::from(debug.is_some()));
+            });
+            expect_all_back(m, &before);
         });
-        expect_all_back(m, &before);
-    });
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Isolation, migration and contiguous ranges.
 
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_addr::{Pfn, PfnRange};
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{Context, ContigError, IsolateFor, Migrate, MigrateMode, Migrated, NoHooks};

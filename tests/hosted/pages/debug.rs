@@ -3,14 +3,16 @@
 mod poison;
 mod refused;
 
+pub(super) use refused::in_all_modes;
+
 use super::bulk::Zeroer;
 use super::contig::{all_leave, pfns, small};
 use super::*;
+use crate::whole::{with_debugged_machine, with_plain_machine};
 use pagewright_addr::{PageShift, Pfn};
 use pagewright_page::{FrameIdx, Frames, PageFlags};
 use pagewright_platform::Mutex as SpinMutex;
 use pagewright_sim::Ram;
-use pagewright_sim::pages::{with_debugged_machine, with_plain_machine};
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, NoHooks, Reasons, TaskFlags};

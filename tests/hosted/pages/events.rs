@@ -1,7 +1,7 @@
 //! Events: told while they are switched on, in tracefs's words.
 
 use super::*;
-use pagewright_sim::pages::with_watched_machine;
+use crate::whole::with_watched_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{Context, NoHooks, PageEvent, PageEvents};
 use pagewright_zone::buddy::{Fallback, WatchFallbacks};

@@ -3,10 +3,10 @@
 use super::bulk::Zeroer;
 use super::debug::{Arrays, Memory, Watch};
 use super::*;
+use crate::whole::{with_debugged_machine, with_plain_machine};
 use pagewright_addr::{PageShift, Pfn, PhysAddr, VirtAddr};
 use pagewright_page::Frames;
 use pagewright_page::model::{AddrBits, PhysToVirt};
-use pagewright_sim::pages::{with_debugged_machine, with_plain_machine};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, NoHooks, NotZeroed, Step};
 use pagewright_zone::debug::{BadFree, Debugging, PAGE_POISON, Switches, Trouble};

@@ -1,8 +1,8 @@
 //! What single operations do.
 
 use super::*;
+use crate::whole::{with_broken_machine, with_plain_machine};
 use pagewright_page::Frames;
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, NoHooks, Reasons, TaskFlags};
 use std::collections::HashSet;
@@ -199,7 +199,7 @@ fn all_cpus_are_told_when_a_zone_falls_below_its_low_mark_and_when_it_recovers()
 
 #[test]
 fn a_page_in_use_is_not_freed() {
-    with_plain_machine(&machine(16, 1), NoHooks, |m| {
+    with_broken_machine(&machine(16, 1), NoHooks, |m| {
         m.allocator.set_hardened(true);
         m.on_cpu(0, |cx| {
             let page = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap();
@@ -214,7 +214,7 @@ fn a_page_in_use_is_not_freed() {
 #[test]
 fn without_hardening_a_page_in_use_is_found_when_it_leaves_its_list() {
     for way in ["popped", "in bulk", "drained"] {
-        with_plain_machine(&machine(16, 1), NoHooks, |m| {
+        with_broken_machine(&machine(16, 1), NoHooks, |m| {
             m.on_cpu(0, |cx| {
                 let page = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap();
                 m.base.map().set_flags(page.start(), pagewright_page::PageFlags::LOCKED);

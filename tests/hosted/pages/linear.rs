@@ -3,12 +3,12 @@
 use super::contig::small;
 use super::debug::{Arrays, Watch};
 use super::*;
+use crate::whole::with_debugged_machine;
 use pagewright_addr::{Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use pagewright_page::{FrameIdx, Frames, PageMap};
 use pagewright_pagetable::format::x86::X86Level4;
 use pagewright_pagetable::{Attr, AttrFlags, MapOptions, TableSource, Tables};
 use pagewright_sim::mmu::{Access, AccessError, Fault, FaultKind, Mmu, Registers, Strictness, X86Registers};
-use pagewright_sim::pages::with_debugged_machine;
 use pagewright_sim::{EntryWidth, PhysMemory};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::NoHooks;

@@ -3,8 +3,9 @@
 use super::contig::pfns;
 use super::hotplug::on_node;
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::Frames;
-use pagewright_sim::pages::{with_plain_machine, with_pluggable_machine};
+use pagewright_sim::pages::with_pluggable_machine;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::alloc::{AllocRequest, Context, NoHooks, NotZeroed, Progress, Reasons};
 use pagewright_zone::watermark::Cpus;

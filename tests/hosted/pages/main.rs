@@ -26,6 +26,7 @@ mod reporting;
 mod slow;
 mod threads;
 mod waiting;
+mod whole;
 mod zero;
 
 use pagewright_addr::{NodeId, Order};

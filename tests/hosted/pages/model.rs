@@ -1,9 +1,9 @@
 //! Random operations against a set of frames: nothing is handed out twice, nothing is lost.
 
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::{FrameIdx, Frames};
 use pagewright_sim::exercise::MASKS;
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::random::{Random, from_env};
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, Context, NoHooks};

@@ -4,9 +4,10 @@
 use super::bulk::Zeroer;
 use super::contig::{all_leave, pfns, settle, small, types};
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_addr::Pfn;
 use pagewright_page::Frames;
-use pagewright_sim::pages::{Pluggable, with_plain_machine, with_pluggable_machine};
+use pagewright_sim::pages::{Pluggable, with_pluggable_machine};
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::alloc::cma::{CmaArea, DmaAreas};
 use pagewright_zone::alloc::hotplug::{BlockState, MemoryBlocks, NoNotifier, OnlineType};

@@ -1,8 +1,8 @@
 //! Several nodes and zones: who is asked first, and who not at all.
 
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_addr::Pfn;
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::alloc::{AllocFailure, NoHooks};
 use pagewright_zone::{Gfp, NodeMask, ZoneKind};
 

@@ -2,8 +2,8 @@
 
 use super::waiting;
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::{FrameIdx, Frames};
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_sim::random::Random;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{Context, NoHooks};

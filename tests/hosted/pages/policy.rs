@@ -3,8 +3,8 @@
 mod bulk;
 
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::Frames;
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::alloc::{
     AllocRequest, CompactPriority, CompactResult, Context, NoHooks, NotZeroed, NumaStat, Progress, TaskFlags,
 };

@@ -2,9 +2,9 @@
 
 use super::contig::small;
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_addr::PfnRange;
 use pagewright_page::{Frames, State};
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::reporting::{CAPACITY, Reported, Reporter};
 use pagewright_zone::alloc::{Context, NoHooks, NotZeroed};

@@ -7,8 +7,8 @@ mod script;
 mod table;
 
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::Frames;
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::alloc::{AllocFlags, CompactResult, Context, NoHooks, Step, TaskFlags};
 use pagewright_zone::watermark::ZoneMarks;
 use pagewright_zone::{Gfp, NodeMask, ZoneKind};

@@ -1,8 +1,8 @@
 //! CPUs as threads: pages that one allocates and another frees.
 
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::Frames;
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{NoHooks, Reasons};
 use std::sync::{Barrier, Mutex};

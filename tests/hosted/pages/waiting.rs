@@ -2,10 +2,11 @@
 
 use super::contig::{all_leave, settle};
 use super::*;
+use crate::whole::{with_broken_machine, with_plain_machine};
 use pagewright_addr::{Pfn, PfnRange};
 use pagewright_page::Frames;
 use pagewright_platform::Interrupts;
-use pagewright_sim::pages::{with_interrupted_machine, with_plain_machine, with_pluggable_machine};
+use pagewright_sim::pages::{with_interrupted_machine, with_pluggable_machine};
 use pagewright_sim::random::Random;
 use pagewright_sim::tenants::Tenants;
 use pagewright_zone::Gfp;
@@ -462,7 +463,7 @@ fn a_contiguous_range_is_had_from_among_pages_that_wait() {
 
 #[test]
 fn hardened_lists_cost_allocations_nothing_and_look_at_each_page_that_is_freed() {
-    with_plain_machine(&machine(16, 1), NoHooks, |m| {
+    with_broken_machine(&machine(16, 1), NoHooks, |m| {
         m.on_cpu(0, |cx| {
             let page = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, Order::ZERO).unwrap();
             m.allocator.free_pages(cx, page);

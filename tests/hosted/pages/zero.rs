@@ -2,8 +2,8 @@
 
 use super::bulk::{empty, starts};
 use super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::Frames;
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::Gfp;
 use pagewright_zone::alloc::{AllocFailure, NoHooks, NotZeroed};
 

@@ -300,7 +300,7 @@ fn free_ram<'a>(
         let start = buddy.map().idx(range.pfns.start).map_or(0, FrameIdx::get);
         drop(all.take_front(u64::from(start) - all.start()));
         let kept = reserved.min(range.pfns.len());
-        drop(all.take_front(kept));
+        drop(all.take_front(kept).into_reserved());
         reserved -= kept;
         let mut at = range.pfns.start.get() + kept;
         for &(area, len) in machine.cma.iter().filter(|&&(area, _)| range.pfns.contains(Pfn::new(area))) {

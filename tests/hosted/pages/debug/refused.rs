@@ -1,15 +1,23 @@
 //! Frees and links that are wrong: each is named, and nothing is lost.
 
 use super::*;
+use crate::whole::{with_broken_debugged_machine, with_broken_machine};
+
+/// Without any help, with each, and with both: debugging, and whether lists are hardened.
+pub(in super::super) fn in_all_modes<'q, 'd>(
+    debugging: &'q Debugging<'d>,
+) -> [(Option<&'q Debugging<'d>>, bool); 4] {
+    [(None, false), (None, true), (Some(debugging), false), (Some(debugging), true)]
+}
 
 #[test]
 fn what_must_not_be_freed_is_named_and_stays() {
     let (watch, arrays) = (Watch::default(), Arrays::new());
     let debugging = Debugging::new(&watch, &arrays.failed).with_owners(&arrays.owners);
-    for debug in [None, Some(&debugging)] {
-        let machine = PlainMachine { cma: vec![(0x4_0400, 512)], ..machine(64, 1) };
+    for (debug, hardened) in in_all_modes(&debugging) {
+        let machine = PlainMachine { cma: vec![(0x4_0400, 512)], reserved: 5, ..machine(64, 1) };
         with_debugged_machine(&machine, NoHooks, debug, |m| {
-            m.allocator.set_hardened(true);
+            m.allocator.set_hardened(hardened);
             let before = buddyinfo(m);
             m.on_cpu(0, |cx| {
                 let map = m.base.map();
@@ -24,6 +32,8 @@ fn what_must_not_be_freed_is_named_and_stays() {
                 let (pfn, far) = (get(3), Pfn::new(1));
                 let (idx, tail) = (map.idx(pfn).unwrap(), Pfn::new(pfn.get() + 3));
                 refused(far, 0, BadFree::NoFrame(far), "no such frame");
+                let reserved = map.pfn(FrameIdx::new(4));
+                refused(reserved, 0, BadFree::Reserved(reserved), "reserved page");
                 let (three, two) = (order(3), order(2));
                 refused(pfn, 2, BadFree::Order { pfn, allocated: three, freed: two }, "wrong order");
                 refused(tail, 0, BadFree::Tail { pfn: tail, head: pfn }, "tail page");
@@ -53,6 +63,32 @@ fn what_must_not_be_freed_is_named_and_stays() {
 }
 
 #[test]
+fn a_token_of_a_page_in_use_is_not_freed_where_frees_are_looked_at() {
+    let (watch, arrays) = (Watch::default(), Arrays::new());
+    let debugging = Debugging::new(&watch, &arrays.failed).with_owners(&arrays.owners);
+    for (debug, hardened) in in_all_modes(&debugging).into_iter().skip(1) {
+        for (n, referenced) in [(0, false), (0, true), (3, false), (3, true), (10, false), (10, true)] {
+            with_broken_debugged_machine(&machine(64, 1), NoHooks, debug, |m| {
+                m.allocator.set_hardened(hardened);
+                m.on_cpu(0, |cx| {
+                    let map = m.base.map();
+                    let frames = m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, order(n)).unwrap();
+                    if referenced {
+                        assert_eq!(map.take_reference(frames.start()), 2);
+                    } else {
+                        map.set_flags(frames.start(), PageFlags::LOCKED);
+                    }
+                    let free = buddyinfo(m);
+                    let text = panic_of(|| m.allocator.free_pages(cx, frames));
+                    assert!(text.contains("bad page state"), "order {n}, {hardened}: {text}");
+                    assert_eq!(buddyinfo(m), free, "the page stays with nobody");
+                });
+            });
+        }
+    }
+}
+
+#[test]
 fn the_last_reference_is_not_dropped_and_a_free_page_gets_none() {
     with_plain_machine(&machine(16, 1), NoHooks, |m| {
         m.on_cpu(0, |cx| {
@@ -71,7 +107,7 @@ fn the_last_reference_is_not_dropped_and_a_free_page_gets_none() {
 fn an_overwritten_link_is_named_before_it_spreads() {
     // Two free blocks of order 5, neighbours in their list: the first one's link to the second is overwritten.
     for what in ["next", "prev", "far"] {
-        with_plain_machine(&machine(16, 1), NoHooks, |m| {
+        with_broken_machine(&machine(16, 1), NoHooks, |m| {
             m.on_cpu(0, |cx| {
                 let map = m.base.map();
                 let alloc = || m.allocator.alloc_pages(cx, Gfp::GFP_KERNEL, order(5)).unwrap();

@@ -1,8 +1,8 @@
 //! Reclaim, compaction and a killer that do as a script says, and a machine that is used up.
 
 use super::super::*;
+use crate::whole::with_plain_machine;
 use pagewright_page::Frames;
-use pagewright_sim::pages::with_plain_machine;
 use pagewright_zone::alloc::{
     AllocFlags, AllocRequest, CompactPriority, CompactResult, Failure, NodeReclaim, NotZeroed, Progress,
     Step, TaskFlags,
