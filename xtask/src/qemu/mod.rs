@@ -133,6 +133,9 @@ pub(crate) fn build_dir(project: &Project, target: &Target) -> PathBuf {
     project.target().join("images").join(target.triple)
 }
 
+/// The test that only images for [`Purpose::Designs`] have.
+pub(crate) const DESIGNS: &str = "designs";
+
 /// What an image is built for, besides booting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
@@ -142,6 +145,8 @@ pub(crate) enum Purpose {
     Benchmarks,
     /// To run tests and to measure itself, however large it is.
     Both,
+    /// To run its tests with the other designs of small objects among them, SLAB and SLOB: a little larger than it can be without.
+    Designs,
 }
 
 impl Purpose {
@@ -149,10 +154,13 @@ impl Purpose {
     fn of(append: &str) -> Self {
         let mut words = append.split_ascii_whitespace();
         let measures = words.clone().any(|word| word.starts_with("bench="));
+        let designs = words.clone().filter_map(|word| word.strip_prefix("test="));
+        let designs = designs.flat_map(|names| names.split(',')).any(|name| name == DESIGNS);
         let tests = words.any(|word| word.starts_with("test=") && word != "test=none");
         match (measures, tests) {
             (true, true) => Self::Both,
             (true, false) => Self::Benchmarks,
+            (false, _) if designs => Self::Designs,
             (false, _) => Self::Tests,
         }
     }
@@ -163,6 +171,15 @@ impl Purpose {
             Self::Tests => ("image", "tests"),
             Self::Benchmarks => ("image-bench", "bench"),
             Self::Both => ("image-bench", "tests,bench"),
+            Self::Designs => ("image", "tests,designs"),
+        }
+    }
+
+    /// What an image's file is called after its target's name: those that are booted in the same run of the checks differ.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Designs => "-designs",
+            _ => "",
         }
     }
 }
@@ -181,14 +198,15 @@ pub(crate) fn build(project: &Project, target: &Target, purpose: Purpose) -> Res
     let cargo = cargo.args(["--target", target.triple]);
     // Flags of this build alone; what the environment has would leak into an image.
     let cargo = cargo.env("RUSTFLAGS", target.rustflags).env("CARGO_TARGET_DIR", &dir);
-    let log = project.scratch("logs")?.join(format!("image-{}.log", target.name));
+    let name = format!("{}{}", target.name, purpose.suffix());
+    let log = project.scratch("logs")?.join(format!("image-{name}.log"));
     let out = cargo.limit(BUILD).log(&log).run()?;
     if !out.ok() {
-        return Err(format!("the {} image does not build\n{}", target.name, cmd::tail(&out.text, 60)));
+        return Err(format!("the {name} image does not build\n{}", cmd::tail(&out.text, 60)));
     }
     let built = dir.join(target.triple).join(profile).join("pagewright-image");
     // The next image of the same processor takes this one's name.
-    let elf = project.target().join("images").join(format!("pagewright-{}", target.name));
+    let elf = project.target().join("images").join(format!("pagewright-{name}"));
     std::fs::copy(&built, &elf).map_err(|e| format!("{}: {e}", elf.display()))?;
     if !target.flat {
         return Ok(elf);

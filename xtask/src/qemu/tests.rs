@@ -77,6 +77,7 @@ fn an_image_has_the_tests_and_the_benchmarks_that_its_command_line_names() {
     assert_eq!(Purpose::of("rodata=full bench=page"), Purpose::Benchmarks);
     assert_eq!(Purpose::of("bench=page test=none"), Purpose::Benchmarks);
     assert_eq!(Purpose::of("test=buddy bench=page"), Purpose::Both);
+    assert_eq!(Purpose::of("rodata=full test=buddy,designs"), Purpose::Designs);
 }
 
 #[test]
