@@ -87,10 +87,10 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
     let stage = |name, shows, budget_seconds, run| Stage { name, shows, budget_seconds, run };
     vec![
         stage("fmt", "the code is formatted", 15, rust::fmt),
-        stage("clippy", "no lint warns, in any target of the workspace and of the images", 150, rust::clippy),
-        stage("tests", "unit, property and model tests of the workspace", 400, rust::tests),
-        stage("doctests", "every example in the documentation runs", 60, rust::doctests),
-        stage("rustdoc", "the documentation builds without a warning", 60, rust::rustdoc),
+        stage("clippy", "no lint warns, in any target of the workspace and of the images", 130, rust::clippy),
+        stage("tests", "unit, property and model tests of the workspace", 300, rust::tests),
+        stage("doctests", "every example in the documentation runs", 45, rust::doctests),
+        stage("rustdoc", "the documentation builds without a warning", 45, rust::rustdoc),
         stage("build", "the pagewright command builds", 35, hosted::build),
         stage(
             "memblock-suite",
@@ -101,7 +101,7 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
         stage("smoke", "every shipped machine boots, bad input is refused in one line", 30, hosted::smoke),
         stage("conformance", "captured machines boot as real Linux booted them", 30, hosted::conformance),
         stage("parsers", "parsers that others wrote read what `show` prints", 45, parsers::run),
-        stage("corpus", "no parser of outside input panics on the committed corpus", 60, corpus::run),
+        stage("corpus", "no parser of outside input panics on the committed corpus", 45, corpus::run),
         stage(
             "images",
             "the bare-metal images are small, boot in QEMU and pass their own tests",
@@ -109,8 +109,8 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
             images::boot,
         ),
         stage("same-answers", "every bare-metal image decides as the hosted boot does", 25, same::run),
-        stage("loom", "what takes no lock is right in every interleaving", 60, rust::loom),
-        stage("miri", "the lower crates have no undefined behaviour", 480, miri::miri),
+        stage("loom", "what takes no lock is right in every interleaving", 50, rust::loom),
+        stage("miri", "the lower crates have no undefined behaviour", 380, miri::miri),
     ]
 }
 
