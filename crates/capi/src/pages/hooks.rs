@@ -3,11 +3,9 @@
 use super::machine;
 use crate::global::options;
 use crate::print::Text;
-use crate::slabs::slab_pages;
 use core::sync::atomic::Ordering::Relaxed;
 use pagewright_addr::{NodeId, PageShift};
 use pagewright_page::Frames;
-use pagewright_slab::SlabPages;
 use pagewright_zone::alloc::report::{Counts, Failure, NodeCounts};
 use pagewright_zone::alloc::{AllocRequest, Hooks, NotZeroed, Progress};
 use pagewright_zone::{Gfp, NodeMask};
@@ -61,17 +59,26 @@ pub(super) fn nodes() -> NodeMask {
     machine().map_or(NodeMask::EMPTY, |m| m.allocator.zones().iter().map(|z| z.nid()).collect())
 }
 
+/// Pages of a node that objects take: those that can be reclaimed, and those that cannot.
+#[cfg(feature = "slab")]
+fn slab_pages(nid: NodeId) -> [u64; 2] {
+    let pages = crate::slabs::slab_pages(nid);
+    [pages.reclaimable, pages.unreclaimable]
+}
+
+/// A library without objects has none.
+#[cfg(not(feature = "slab"))]
+const fn slab_pages(_: NodeId) -> [u64; 2] {
+    [0; 2]
+}
+
 /// What C's machine is besides its page allocator: its small objects, once there are any.
 struct CCounts;
 
 impl Counts for CCounts {
     fn node(&self, nid: NodeId) -> NodeCounts {
-        let SlabPages { reclaimable, unreclaimable } = slab_pages(nid);
-        NodeCounts {
-            slab_reclaimable: reclaimable,
-            slab_unreclaimable: unreclaimable,
-            ..NodeCounts::default()
-        }
+        let [slab_reclaimable, slab_unreclaimable] = slab_pages(nid);
+        NodeCounts { slab_reclaimable, slab_unreclaimable, ..NodeCounts::default() }
     }
 
     fn page_shift(&self) -> PageShift {

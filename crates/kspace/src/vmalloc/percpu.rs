@@ -89,8 +89,10 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
         caller: &'static Location<'static>,
     ) -> Result<VirtAddr, VmallocError> {
         let given = self.given();
-        let take = || self.growing(parts.len(), &mut || self.take_parts(parts, span, align));
-        let (base, taken) = match take() {
+        // One place for the areas: it takes kilobytes of the stack.
+        let mut taken = ArrayVec::new();
+        let mut take = || self.growing(parts.len(), &mut || self.take_parts(parts, span, align, &mut taken));
+        let base = match take() {
             Err(AreaError::NoGap { .. } | AreaError::NoNode { .. }) if self.all_back_since(on, given) => {
                 take()
             }
@@ -131,29 +133,30 @@ impl<'v, 'a, F: Format, M: TableMemory> Vmalloc<'v, 'a, F, M> {
             .try_for_each(|part| self.remove(on, place(base.get(), part).start, VmFlags::PERCPU).map(drop))
     }
 
+    /// Takes the areas, the first of them at the base that comes back; or none.
     fn take_parts(
         &self,
         parts: &[PcpuPart],
         span: u64,
         align: u64,
-    ) -> Result<(u64, ArrayVec<Taken<'v>, MOST>), AreaError> {
+        taken: &mut ArrayVec<Taken<'v>, MOST>,
+    ) -> Result<u64, AreaError> {
         let mut book = self.book.lock();
         let wanted = Wanted { size: span, align, within: self.range() };
         let none = AreaError::NoGap { wanted, largest: book.tree.largest_gap() };
         let base = self.highest(&book, parts, span, align).ok_or(none)?;
-        let mut taken = ArrayVec::new();
         for part in parts {
             match book.tree.insert(place(base, part), ()) {
                 Ok(area) => taken.push(self.enter(&mut book, area)),
                 Err(why) => {
-                    for Taken { area, slot, .. } in taken {
+                    for Taken { area, slot, .. } in taken.drain(..) {
                         self.forget(&mut book, area, slot);
                     }
                     return Err(why);
                 }
             }
         }
-        Ok((base, taken))
+        Ok(base)
     }
 
     /// The highest base at which nothing is in the way of any part. Each area that is in the way pushes the base below itself, so that no base is looked at twice.
