@@ -88,9 +88,9 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
     vec![
         stage("fmt", "the code is formatted", 15, rust::fmt),
         stage("clippy", "no lint warns, in any target of the workspace and of the images", 130, rust::clippy),
-        stage("tests", "unit, property and model tests of the workspace", 300, rust::tests),
-        stage("doctests", "every example in the documentation runs", 45, rust::doctests),
-        stage("rustdoc", "the documentation builds without a warning", 45, rust::rustdoc),
+        stage("tests", "unit, property and model tests of the workspace", 350, rust::tests),
+        stage("doctests", "every example in the documentation runs", 20, rust::doctests),
+        stage("rustdoc", "the documentation builds without a warning", 30, rust::rustdoc),
         stage("build", "the pagewright command builds", 35, hosted::build),
         stage(
             "memblock-suite",
@@ -98,8 +98,8 @@ fn stages<'p>() -> Vec<Stage<Suite<'p>>> {
             40,
             hosted::memblock_suite,
         ),
-        stage("smoke", "every shipped machine boots, bad input is refused in one line", 30, hosted::smoke),
-        stage("conformance", "captured machines boot as real Linux booted them", 30, hosted::conformance),
+        stage("smoke", "every shipped machine boots, bad input is refused in one line", 20, hosted::smoke),
+        stage("conformance", "captured machines boot as real Linux booted them", 20, hosted::conformance),
         stage("parsers", "parsers that others wrote read what `show` prints", 45, parsers::run),
         stage("corpus", "no parser of outside input panics on the committed corpus", 45, corpus::run),
         stage(
