@@ -157,15 +157,15 @@ impl<'a> Ground<'a> {
                 // A movable allocation fragments nothing for good, so it takes the smallest block instead.
                 return self.steal_smallest(z, request, trail);
             }
-            let movable = || BuddyZone::list_of(&self.map, idx) == Some(MigrateType::Movable);
+            let mut chosen = (idx, from);
             if z.spares_movable
                 && from < self.blocks.order()
-                && movable()
-                && let Some((idx, from)) = self.smallest_alike(z, request, from, &mut trail)
+                && BuddyZone::list_of(&self.map, idx) == Some(MigrateType::Movable)
+                && let Some(alike) = self.smallest_alike(z, request, from, &mut trail)
             {
-                self.convert_watched(z, idx, from, request, whole, trail);
-                return true;
+                chosen = alike;
             }
+            let (idx, from) = chosen;
             self.convert_watched(z, idx, from, request, whole, trail);
             return true;
         }
@@ -194,13 +194,23 @@ impl<'a> Ground<'a> {
         if request.migrate == MigrateType::Movable {
             return None;
         }
-        orders(request.order, from).find_map(|order| {
-            let block = self.first_free(z, order, list);
-            if let Some(trail) = trail {
-                trail.push(Examined { order, list, block });
-            }
-            block.map(|idx| (idx, order))
-        })
+        orders(request.order, from)
+            .find_map(|order| self.examine(z, order, list, trail).map(|idx| (idx, order)))
+    }
+
+    /// The block at the head of a list, and a look at it that whoever watches is told of.
+    fn examine(
+        &self,
+        z: &mut BuddyZone<'_, 'a>,
+        order: Order,
+        list: MigrateType,
+        trail: &mut Option<Trail>,
+    ) -> Option<FrameIdx> {
+        let block = self.first_free(z, order, list);
+        if let Some(trail) = trail {
+            trail.push(Examined { order, list, block });
+        }
+        block
     }
 
     /// [`Self::convert`], told to who watches.
@@ -243,13 +253,7 @@ impl<'a> Ground<'a> {
         to: MigrateType,
         trail: &mut Option<Trail>,
     ) -> Option<(FrameIdx, bool)> {
-        let idx = to.fallbacks().iter().find_map(|&list| {
-            let block = self.first_free(z, order, list);
-            if let Some(trail) = trail {
-                trail.push(Examined { order, list, block });
-            }
-            block
-        })?;
+        let idx = to.fallbacks().iter().find_map(|&list| self.examine(z, order, list, trail))?;
         Some((idx, self.may_take_pageblock(order, to)))
     }
 
